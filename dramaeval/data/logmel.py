@@ -1,0 +1,138 @@
+"""Log-mel features of a clip at its true length.
+
+Whisper's feature extractor pads every clip to 30 s before it transforms it; nine tenths of that work
+are spent on silence. The transform is local in time, so the frames of the clip itself can be computed
+alone, provided that the edges are treated as the padded version treats them. That is all this module does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# The encoder's two convolutions look this many frames past the last one that belongs to the clip.
+_LOOKAHEAD = 2
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """What the audio encoder needs to know of one clip.
+
+    Attributes:
+        values: float32 ``[mel bins, frames + lookahead]``; the columns past ``frames`` hold what the
+            padded transform has there (the tail of the last window, then silence).
+        frames: how many columns belong to the clip (10 ms each).
+        floor: the feature value of silence beside this clip, with which it is padded in a batch.
+    """
+
+    values: np.ndarray
+    frames: int
+    floor: float
+
+
+class LogMel:
+    """Whisper's log-mel transform (Radford et al. 2022, section 2.2) without the 30 s of padding.
+
+    Args:
+        feature_extractor: a ``WhisperFeatureExtractor``; its parameters and filters are used as they are.
+    """
+
+    def __init__(self, feature_extractor: Any) -> None:
+        import torch
+
+        if getattr(feature_extractor, "dither", 0.0):
+            raise ValueError(
+                "The feature extractor asks for dither, which adds noise to every clip and makes scores "
+                "irreproducible. Set `dither` to 0.0 in preprocessor_config.json."
+            )
+        self.sampling_rate: int = feature_extractor.sampling_rate
+        self.hop: int = feature_extractor.hop_length
+        self.n_fft: int = feature_extractor.n_fft
+        self.max_samples: int = feature_extractor.n_samples
+        self.mel_bins: int = feature_extractor.feature_size
+        self._window = torch.hann_window(self.n_fft)
+        filters = np.asarray(feature_extractor.mel_filters, dtype=np.float32)
+        self._filters = torch.from_numpy(np.ascontiguousarray(filters.T))
+
+    def __call__(self, waveform: np.ndarray) -> ClipFeatures:
+        """Transform one clip.
+
+        Args:
+            waveform: float32 mono samples ``[samples]`` at ``sampling_rate``, at most ``max_samples``.
+
+        Raises:
+            ValueError: the waveform is empty, not one-dimensional, or longer than the model hears.
+        """
+        import torch
+
+        if waveform.ndim != 1 or waveform.size == 0:
+            raise ValueError(f"A clip is one row of samples, got an array of shape {waveform.shape}.")
+        if waveform.size > self.max_samples:
+            raise ValueError(
+                f"The clip lasts {waveform.size / self.sampling_rate:.2f} s; the model hears at most "
+                f"{self.max_samples / self.sampling_rate:.0f} s."
+            )
+        samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+        frames = math.ceil(waveform.size / self.hop)
+        spectrum = torch.stft(
+            self._padded(samples),
+            self.n_fft,
+            self.hop,
+            window=self._window,
+            center=False,
+            return_complex=True,
+        )
+        # The padded transform drops the frame that is centred on the end of its window.
+        power = spectrum[:, : self.max_samples // self.hop].abs().square()
+        log_mel = (self._filters @ power).clamp(min=1e-10).log10()
+        # Eight decades below the loudest cell, as Whisper has it; silence past the clip lies at -10.
+        lowest = max(float(log_mel.max()) - 8.0, -10.0)
+        log_mel = (log_mel.clamp(min=lowest) + 4.0) / 4.0
+        floor = (lowest + 4.0) / 4.0
+        values = self._with_lookahead(log_mel, frames, floor)
+        return ClipFeatures(values=values.numpy(), frames=frames, floor=floor)
+
+    def _padded(self, samples: torch.Tensor) -> torch.Tensor:
+        """Give the clip the surroundings that it has inside the 30 s window.
+
+        Before it lies its own mirror image; after it silence, or, where the window ends, the mirror.
+        """
+        import torch
+
+        half = self.n_fft // 2
+        silence = min(self.n_fft + self.hop, self.max_samples - samples.numel())
+        padded = torch.nn.functional.pad(samples, (0, silence))
+        # A mirror needs more than `half` samples to look at; the 30 s window always has them.
+        missing = max(0, half + 1 - padded.numel())
+        padded = torch.nn.functional.pad(padded, (0, missing))
+        return torch.nn.functional.pad(padded[None, None], (half, half), mode="reflect")[0, 0]
+
+    def _with_lookahead(self, log_mel: torch.Tensor, frames: int, floor: float) -> torch.Tensor:
+        import torch
+
+        width = min(frames + _LOOKAHEAD, self.max_samples // self.hop)
+        if log_mel.shape[1] < width:
+            log_mel = torch.nn.functional.pad(log_mel, (0, width - log_mel.shape[1]), value=floor)
+        return log_mel[:, :width].contiguous()
+
+
+def pad_features(clips: list[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack clips into ``[clips, mel bins, longest]`` float32 and their frame counts ``[clips]``.
+
+    Each clip is padded with its own silence, so that a clip's encoding does not depend on its neighbours.
+    """
+    import torch
+
+    width = max(clip.values.shape[1] for clip in clips)
+    features = torch.empty(len(clips), clips[0].values.shape[0], width)
+    for row, clip in enumerate(clips):
+        own = clip.values.shape[1]
+        features[row, :, :own] = torch.from_numpy(clip.values)
+        features[row, :, own:] = clip.floor
+    return features, torch.tensor([clip.frames for clip in clips])

@@ -1,0 +1,145 @@
+"""The forward pass of a judge: from a batch of questions to logits at the answer positions, and no others.
+
+A transformers model builds logits for every token of every sequence; a judge needs a handful. The classes of
+the supported families inherit from `AnsweringModel`, which adds that pass and leaves everything else, loading,
+saving and generation included, as transformers has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_outputs import ModelOutput
+
+from dramaeval.models.branches import Branches
+
+
+@dataclass
+class Answers(ModelOutput):
+    """What the pass returns: ``logits [answers, vocabulary]``, in the order of ``answer_index``."""
+
+    logits: torch.Tensor | None = None
+
+
+class FeatureMismatchError(ValueError):
+    """The prompt reserves another number of audio tokens than the clip has features."""
+
+
+class AnsweringModel:
+    """Mixed into a transformers class in front of it; the three hooks say where its parts are."""
+
+    def embed_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Each clip as language-model embeddings, a list of ``[audio tokens, hidden]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it embeds audio.")
+
+    @property
+    def audio_token(self) -> int:
+        """The id of the placeholder that audio embeddings replace."""
+        raise NotImplementedError(f"{type(self).__name__} does not name its audio token.")
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The language model without its vocabulary head."""
+        raise NotImplementedError(f"{type(self).__name__} does not name its language model.")
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        *args: Any,
+        answer_index: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Answer a batch where ``answer_index`` is given; else do what transformers does.
+
+        See `answer` for the arguments of the first case.
+        """
+        if answer_index is None:
+            return super().forward(input_ids, *args, **kwargs)  # type: ignore[misc]
+        # PEFT's wrappers pass every argument that a language model might take, as None.
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        given.pop("return_dict", None)
+        return self.answer(input_ids=input_ids, answer_index=answer_index, **given)
+
+    def answer(
+        self,
+        *,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        answer_index: torch.Tensor,
+        input_features: torch.Tensor | None = None,
+        feature_frames: torch.Tensor | None = None,
+        clip_order: torch.Tensor | None = None,
+        prefix_mask: torch.Tensor | None = None,
+        branch_count: int = 0,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Answers:
+        """Logits at the answer positions.
+
+        Args:
+            input_ids: ``[rows, tokens]``, padded on the right.
+            position_ids: ``[rows, tokens]``, continued from the prefix in every branch.
+            answer_index: ``[answers, 2]``, the row and the position whose next token is asked for.
+            input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
+            feature_frames: ``[clips]``, valid frames of each.
+            clip_order: ``[occurrences]``, the clip that each run of audio tokens stands for, row by row.
+            prefix_mask: bool ``[rows, prefix width]`` in the branched layout, None where every row is one
+                plain sequence.
+            branch_count: branches a row in the branched layout.
+            attention_mask: for plain rows that are not padded on the right; None means causal.
+
+        Raises:
+            FeatureMismatchError: audio tokens and audio features differ in number.
+        """
+        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
+        if input_features is not None and feature_frames is not None and clip_order is not None:
+            clips = self.embed_audio(input_features, feature_frames)
+            embeddings = self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+        mask: Any = attention_mask
+        if prefix_mask is not None:
+            width = (input_ids.shape[1] - prefix_mask.shape[1]) // branch_count
+            layout = Branches(prefix=prefix_mask, count=branch_count, width=width)
+            mask = {"full_attention": layout}
+        elif attention_mask is None:
+            # Causal attention never looks at padding on the right. Position ids would make transformers
+            # look for packed sequences in them; without any it counts from zero, which is what they say.
+            position_ids = None  # type: ignore[assignment]
+        hidden = self.decoder(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=position_ids,
+            use_cache=False,
+            **kwargs,
+        ).last_hidden_state
+        asked = hidden[answer_index[:, 0], answer_index[:, 1]]
+        return Answers(logits=self.get_output_embeddings()(asked))  # type: ignore[attr-defined]
+
+    def _place(
+        self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]
+    ) -> torch.Tensor:
+        reserved = input_ids == self.audio_token
+        audio = torch.cat(clips).to(embeddings.dtype)
+        if int(reserved.sum()) != audio.shape[0]:
+            raise FeatureMismatchError(
+                f"The prompts of this batch reserve {int(reserved.sum())} audio tokens, but their clips have "
+                f"{audio.shape[0]} features. Prompt and clip must be prepared by the same processor: check "
+                "that model.path names the model whose processor rendered the prompts."
+            )
+        return embeddings.masked_scatter(reserved.unsqueeze(-1), audio)
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+        """Save as transformers does, under the name of the plain class, so that plain code loads it."""
+        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        if kwargs.get("is_main_process", True):
+            plain = next(
+                base.__name__
+                for base in type(self).__mro__
+                if issubclass(base, nn.Module) and not issubclass(base, AnsweringModel)
+            )
+            self.config.architectures = [plain]  # type: ignore[attr-defined]
+            self.config.save_pretrained(save_directory)  # type: ignore[attr-defined]

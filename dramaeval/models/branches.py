@@ -1,0 +1,104 @@
+"""Attention for several questions that share one beginning.
+
+The questions about a record differ only in their ends: system prompt, clip and scene are the same. A row
+of a batch is therefore laid out as one *prefix* followed by equally wide *branches*:
+
+    [ prefix, padded on the right | branch 0 | branch 1 | … ]
+
+A branch sees the prefix and itself, never another branch, so each question is answered exactly as if it
+stood alone, while the prefix is computed once. The layout is registered with transformers as an attention
+implementation of its own name; given an ordinary mask it is transformers' own sdpa attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "shared_prefix"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """How the rows of a batch are laid out; handed to the attention in place of a mask.
+
+    Attributes:
+        prefix: bool ``[rows, prefix width]``, true where a prefix token is real.
+        count: branches a row.
+        width: tokens a branch, padding included.
+    """
+
+    prefix: torch.Tensor
+    count: int
+    width: int
+
+    @cached_property
+    def visible(self) -> torch.Tensor:
+        """Which keys a branch sees: bool ``[rows × branches, 1, width, prefix width + width]``."""
+        rows, prefix_width = self.prefix.shape
+        device = self.prefix.device
+        own = torch.ones(self.width, self.width, dtype=torch.bool, device=device).tril()
+        before = self.prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
+        own = own.expand(rows, 1, self.width, self.width)
+        return torch.cat([before, own], dim=-1).repeat_interleave(self.count, dim=0)
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | Branches | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attend within prefix and branches (see `Branches`), or as sdpa does for any other mask.
+
+    Args:
+        query: ``[rows, heads, tokens, head size]``; ``key`` and ``value`` have the key-value heads.
+
+    Returns:
+        ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
+    """
+    if not isinstance(attention_mask, Branches):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    layout = attention_mask
+    split = layout.prefix.shape[1]
+    prefix, _ = sdpa_attention_forward(
+        module, query[:, :, :split], key[:, :, :split], value[:, :, :split], None, **kwargs
+    )
+    branches, _ = sdpa_attention_forward(
+        module,
+        _fold(query[:, :, split:], layout),
+        torch.cat([_repeat(key[:, :, :split], layout), _fold(key[:, :, split:], layout)], dim=2),
+        torch.cat([_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2),
+        layout.visible,
+        **kwargs,
+    )
+    rows, heads, size = query.shape[0], query.shape[1], query.shape[3]
+    branches = branches.reshape(rows, layout.count * layout.width, heads, size)
+    return torch.cat([prefix, branches], dim=1), None
+
+
+def _fold(states: torch.Tensor, layout: Branches) -> torch.Tensor:
+    """``[rows, heads, count × width, size]`` to ``[rows × count, heads, width, size]``."""
+    rows, heads, _, size = states.shape
+    states = states.reshape(rows, heads, layout.count, layout.width, size)
+    return states.transpose(1, 2).reshape(rows * layout.count, heads, layout.width, size)
+
+
+def _repeat(states: torch.Tensor, layout: Branches) -> torch.Tensor:
+    """``[rows, …]`` to ``[rows × count, …]``: every branch gets its row's prefix."""
+    return states.repeat_interleave(layout.count, dim=0)
+
+
+def register() -> None:
+    """Make the layout known to transformers under `NAME`; calling it twice does no harm."""
+    AttentionInterface.register(NAME, shared_prefix_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,81 @@
+"""Qwen2-Audio as a judge: the encoder at the clip's true length, and where the parts of the model are.
+
+Architecture: Chu et al. 2024, "Qwen2-Audio Technical Report" (arXiv 2407.10759); the encoder is that of
+Whisper large-v3, followed by a pooling of two frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import Qwen2AudioEncoder, Qwen2AudioForConditionalGeneration
+
+from dramaeval.models.answering import AnsweringModel
+
+
+def audio_tokens(frames: int) -> int:
+    """How many language-model positions a clip of so many mel frames takes (25 a second)."""
+    return ((frames - 1) // 2 + 1) // 2
+
+
+def encode(
+    encoder: Qwen2AudioEncoder, input_features: torch.Tensor, frames: torch.Tensor
+) -> torch.Tensor:
+    """Run the audio encoder over the frames that exist, instead of over 30 s.
+
+    Args:
+        encoder: the audio tower; its own modules and weights are used.
+        input_features: ``[clips, mel bins, width]`` as `dramaeval.data.logmel.pad_features` makes them.
+        frames: ``[clips]`` valid frames.
+
+    Returns:
+        ``[clips, width // 4, d_model]``; rows past `audio_tokens` of a clip are padding. Equal on the valid part
+        to transformers' own pass over 3,000 frames, whose mask hides the padding in the same way.
+    """
+    weight = encoder.conv1.weight
+    hidden = nn.functional.gelu(encoder.conv1(input_features.to(weight.device, weight.dtype)))
+    hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
+    length = hidden.shape[1]
+    positions = torch.arange(length, device=hidden.device)
+    # Called as a module, not read as a weight, so that ZeRO-3 gathers it.
+    hidden = hidden + encoder.embed_positions(positions)
+    hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
+    valid = positions[None] < ((frames.to(hidden.device) - 1) // 2 + 1)[:, None]
+    mask = None if bool(valid.all()) else valid[:, None, None, :]
+    if mask is not None and encoder.config._attn_implementation != "sdpa":
+        lowest = torch.finfo(hidden.dtype).min
+        mask = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, lowest)
+    for layer in encoder.layers:
+        if encoder.training and encoder.layerdrop > 0 and torch.rand([]) < encoder.layerdrop:
+            continue
+        hidden = layer(hidden, mask)
+    pooled = encoder.avg_pooler(hidden.permute(0, 2, 1)).permute(0, 2, 1)
+    return encoder.layer_norm(pooled)
+
+
+class Qwen2AudioJudge(AnsweringModel, Qwen2AudioForConditionalGeneration):
+    """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
+
+    def embed_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """See `AnsweringModel.embed_audio`; ``feature_frames`` are mel frames of 10 ms."""
+        tower = self.model.audio_tower
+        trained = any(weight.requires_grad for weight in tower.parameters())
+        # A frozen tower needs no graph; in eval mode it has no dropout either way.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+            encoded = encode(tower, input_features, feature_frames)
+        embedded = self.model.multi_modal_projector(encoded)
+        return [
+            embedded[row, : audio_tokens(int(frames))] for row, frames in enumerate(feature_frames)
+        ]
+
+    @property
+    def audio_token(self) -> int:
+        """See `AnsweringModel.audio_token`."""
+        return int(self.config.audio_token_id)
+
+    @property
+    def decoder(self) -> nn.Module:
+        """See `AnsweringModel.decoder`."""
+        return self.model.language_model
