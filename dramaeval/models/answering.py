@@ -2,7 +2,8 @@
 
 A transformers model builds logits for every token of every sequence; a judge needs a handful. The classes of
 the supported families inherit from `AnsweringModel`, which adds that pass and leaves everything else, loading,
-saving and generation included, as transformers has it.
+saving and generation included, as transformers has it. Such a class keeps the name of the one it extends:
+transformers files weight mappings and the saved architecture under that name.
 """
 
 from __future__ import annotations
@@ -131,15 +132,3 @@ class AnsweringModel:
                 "that model.path names the model whose processor rendered the prompts."
             )
         return embeddings.masked_scatter(reserved.unsqueeze(-1), audio)
-
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
-        """Save as transformers does, under the name of the plain class, so that plain code loads it."""
-        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
-        if kwargs.get("is_main_process", True):
-            plain = next(
-                base.__name__
-                for base in type(self).__mro__
-                if issubclass(base, nn.Module) and not issubclass(base, AnsweringModel)
-            )
-            self.config.architectures = [plain]  # type: ignore[attr-defined]
-            self.config.save_pretrained(save_directory)  # type: ignore[attr-defined]

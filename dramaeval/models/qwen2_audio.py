@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from transformers import Qwen2AudioEncoder, Qwen2AudioForConditionalGeneration
+from transformers import Qwen2AudioEncoder
+from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
 
 from dramaeval.models.answering import AnsweringModel
 
@@ -53,7 +54,7 @@ def encode(
     return encoder.layer_norm(pooled)
 
 
-class Qwen2AudioJudge(AnsweringModel, Qwen2AudioForConditionalGeneration):
+class Qwen2AudioForConditionalGeneration(AnsweringModel, PlainQwen2Audio):
     """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
 
     def embed_audio(

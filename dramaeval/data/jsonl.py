@@ -1,0 +1,136 @@
+"""Reading JSON Lines: every line an object, or the reason why not, with its place."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dramaeval.data.problems import Finding
+
+_ENCODING_FIX = "save the file as UTF-8"
+_OBJECT_FIX = 'write one JSON object a line: {"id": …, …}'
+_SYNTAX_FIX = "mend the JSON syntax of this line (python -m json.tool says more)"
+
+
+class Line(NamedTuple):
+    """One line of a JSONL file: its number (from 1) and its object, or what is wrong with it."""
+
+    number: int
+    fields: dict[str, Any] | None
+    findings: list[Finding]
+
+
+class UnreadableFileError(Exception):
+    """The file as a whole cannot be read as JSON Lines; holds the `finding`."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+        super().__init__(finding)
+
+
+def read_lines(file: Path) -> list[Line]:
+    """Parse every line that is not blank; a BOM and CRLF line ends are tolerated.
+
+    Raises UnreadableFileError when the file is missing, empty, or no JSON Lines at all.
+    """
+    content = _content(file)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnreadableFileError(Finding(None, "the file is UTF-16, not UTF-8", _ENCODING_FIX))
+    content = content.removeprefix(codecs.BOM_UTF8)
+    # Split at line feeds alone: str.splitlines would also cut at U+2028, which JSON text may hold.
+    raw_lines = [raw.strip(b" \t\r\f\v\0") for raw in content.split(b"\n")]
+    lines = [_parse_line(number, raw) for number, raw in enumerate(raw_lines, 1) if raw]
+    if not lines:
+        raise UnreadableFileError(
+            Finding(None, "the file holds no records", "give a JSONL file with one record a line")
+        )
+    if lines[0].fields is None and len(lines) > 1 and _is_one_document(content):
+        raise UnreadableFileError(
+            Finding(
+                None,
+                "the file is one JSON document spread over several lines, not JSON Lines",
+                "write one record a line, e.g. with: jq -c '.[]' records.json > records.jsonl",
+            )
+        )
+    return lines
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except IsADirectoryError:
+        problem, fix = "this is a folder, not a file", "give the path of a JSONL file"
+    except FileNotFoundError:
+        problem, fix = "no such file", "check the path; it counts from the working directory"
+    except (OSError, ValueError) as error:
+        problem, fix = f"the file cannot be opened ({error})", "check the path and its permissions"
+    raise UnreadableFileError(Finding(None, problem, fix))
+
+
+def _is_one_document(content: bytes) -> bool:
+    try:
+        return isinstance(json.loads(content), (list, dict))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _parse_line(number: int, raw: bytes) -> Line:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
+        return Line(number, None, [Finding(None, problem, _ENCODING_FIX)])
+    repeated: list[str] = []
+
+    def build(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        built = dict(pairs)
+        if len(built) < len(pairs):
+            names = [name for name, _ in pairs]
+            repeated.extend(sorted({name for name in names if names.count(name) > 1}))
+        return built
+
+    try:
+        value = json.loads(text, object_pairs_hook=build)
+    except json.JSONDecodeError as error:
+        problem = f"malformed JSON at column {error.pos + 1}: {error.msg}"
+        return Line(number, None, [Finding(None, problem, _SYNTAX_FIX)])
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
+        return Line(number, None, [Finding(None, f"unreadable JSON: {error}", _SYNTAX_FIX)])
+    if not isinstance(value, dict):
+        return Line(number, None, [Finding(None, f"{json_type(value)}, not an object", _OBJECT_FIX)])
+    findings = [
+        Finding(name, "the key is given twice", "keep one of the two") for name in repeated
+    ]
+    if "NaN" in text or "Infinity" in text:
+        findings += [
+            Finding(key, f"{number_text} is not valid JSON", "write null for a missing value")
+            for key, number_text in _non_finite(value)
+        ]
+    return Line(number, value, findings)
+
+
+def _non_finite(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Keys (dotted) that hold a NaN or Infinity literal, each key once."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _non_finite(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        yield from dict.fromkeys(found for inner in value for found in _non_finite(inner, key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key, "NaN" if math.isnan(value) else "Infinity"
+
+
+def json_type(value: Any) -> str:
+    """The JSON type of a parsed value, in words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    names = {str: "a string", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)

@@ -1,0 +1,160 @@
+"""What is wrong with a data file, told all at once: one row a problem, in one table."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROWS_PER_KIND = 5
+"""Rows shown of each kind of problem (same fix) before the rest is only counted."""
+
+KINDS_SHOWN = 12
+"""Kinds of problem shown before the rest is only counted."""
+
+
+class Finding(NamedTuple):
+    """A problem of one record, before it is known which file and line the record stands in."""
+
+    key: str | None
+    problem: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with one line of a data file (`line` is None when it is the file itself).
+
+    Problems with the same `fix` count as one kind and are shown together.
+    """
+
+    file: Path
+    line: int | None
+    id: str | None
+    key: str | None
+    problem: str
+    fix: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON (metrics.json lists the skipped records so)."""
+        return {
+            "file": printable(str(self.file)),
+            "line": self.line,
+            "id": None if self.id is None else printable(self.id),
+            "key": self.key,
+            "problem": self.problem,
+            "fix": self.fix,
+        }
+
+
+class BadRecordsError(Exception):
+    """A data file cannot be used as it is; `problems` holds every reason, `str()` is their table."""
+
+    def __init__(self, problems: Sequence[Problem], advice: str = "") -> None:
+        self.problems = tuple(problems)
+        self.advice = advice
+        super().__init__(self.problems, advice)
+
+    def __str__(self) -> str:
+        parts = [headline(self.problems) + ":", problem_table(self.problems)]
+        return "\n".join(parts + ([self.advice] if self.advice else []))
+
+
+def headline(problems: Sequence[Problem]) -> str:
+    """Count in words, e.g. `3 problems in 2 records of data/test.jsonl`."""
+    lines = {(p.file, p.line) for p in problems if p.line is not None}
+    files = sorted({shown_path(p.file) for p in problems})
+    where = files[0] if len(files) == 1 else f"{len(files)} files"
+    inside = f"{counted(len(lines), 'record')} of {where}" if lines else where
+    return f"{counted(len(problems), 'problem')} in {inside}"
+
+
+def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
+    """Lay the problems out as text: file, line, id, key, problem, fix; long lists are cut.
+
+    Problems of one kind stand together and their fix is written once; no more than
+    `ROWS_PER_KIND` rows of a kind and `KINDS_SHOWN` kinds are shown, the rest is counted.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title, ratio in (("file", 3), ("line", 1), ("id", 3), ("key", 3), ("problem", 6), ("fix", 6)):
+        table.add_column(title, overflow="fold", no_wrap=title == "line", max_width=None, ratio=ratio)
+    kinds = _by_kind(problems)
+    for kind in kinds[:KINDS_SHOWN]:
+        for row, problem in enumerate(kind[:ROWS_PER_KIND]):
+            cells = _cells(problem, with_fix=row == 0)
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        rest = kind[ROWS_PER_KIND:]
+        if rest:
+            table.add_row("", "", "", "", Text(f"… and {len(rest)} more like these{_lines(rest)}"), "")
+    hidden = kinds[KINDS_SHOWN:]
+    if hidden:
+        total = sum(len(kind) for kind in hidden)
+        text = f"… and {counted(total, 'more problem')} of {counted(len(hidden), 'other kind')}"
+        table.add_row("", "", "", "", Text(text), "")
+    columns = width or min(160, max(100, shutil.get_terminal_size((120, 24)).columns))
+    console = Console(file=io.StringIO(), width=columns, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def line_list(lines: Iterable[int], most: int = 10) -> str:
+    """`line 3`, `lines 1, 2, 5`, cut after `most` with a count."""
+    numbers = sorted(set(lines))
+    text = ", ".join(str(number) for number in numbers[:most])
+    rest = f" and {len(numbers) - most:,} more" if len(numbers) > most else ""
+    return f"line{'' if len(numbers) == 1 else 's'} {text}{rest}"
+
+
+def printable(text: str) -> str:
+    """The text with control characters and broken Unicode escaped, safe to print and to save."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown_path(path: Path) -> str:
+    """The path as a reader would write it: relative to the working directory where that is shorter."""
+    text = str(path)
+    try:
+        relative = os.path.relpath(text)
+    except (OSError, ValueError):  # the working directory is gone, or another drive on Windows
+        return printable(text)
+    return printable(min(text, relative, key=len))
+
+
+def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
+    kinds: dict[tuple[Path, str], list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.file, problem.fix), []).append(problem)
+    return list(kinds.values())
+
+
+def _cells(problem: Problem, *, with_fix: bool) -> tuple[str, ...]:
+    return (
+        shown_path(problem.file),
+        "" if problem.line is None else str(problem.line),
+        problem.id or "",
+        problem.key or "",
+        problem.problem,
+        problem.fix if with_fix else "″",
+    )
+
+
+def _lines(problems: Sequence[Problem]) -> str:
+    lines = [problem.line for problem in problems if problem.line is not None]
+    return f" ({line_list(lines)})" if lines else ""
