@@ -43,6 +43,11 @@ class AnsweringModel:
         """The id of the placeholder that audio embeddings replace."""
         raise NotImplementedError(f"{type(self).__name__} does not name its audio token.")
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """No: the modelling is transformers' own, and so are the names in its weight files."""
+        return False
+
     @property
     def decoder(self) -> nn.Module:
         """The language model without its vocabulary head."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dramaeval.data.synthesis import sound
-from dramaeval.data.synthesis.espeak import SAMPLE_RATE, speak
+from dramaeval.data.synthesis.espeak import SAMPLE_RATE, Utterance, speak
 from dramaeval.data.synthesis.markup import marked_up
 from dramaeval.data.synthesis.voices import VOICES, Voice
 
@@ -90,6 +90,9 @@ _OLD_AGE = _Colour(tilt=-1.0, breath=0.03, tremor=(5.2, 0.22, 0.35))
 _QUIET_DB, _LOUD_DB = -36.0, -15.0
 _SLOW_WPM, _FAST_WPM = 115.0, 285.0
 _MONOTONE_SEMITONES, _LIVELY_SEMITONES = 0.2, 9.5
+_RANGE_LIFT = {"en": 0.5, "zh": 0.1}  # semitones of the median for a semitone of range, measured
+_EMPHASIS_DB = 7.0
+_SWELL_DB = 9.0
 
 
 def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.ndarray:
@@ -127,7 +130,99 @@ def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.nd
         seed=seed,
         **_pitch_settings(voice, delivery, colour.semitones * strength, size, language),
     )
-    samples = sound.trim(utterance.samples, SAMPLE_RATE)
-    offset = len(utterance.samples) - len(utterance.samples.lstrip()) if False else 0
-    del offset
-    return _finish(samples, voice, delivery, size, rng)
+    spans = _stressed_spans(utterance, marked.stressed)
+    samples = sound.emphasised(
+        utterance.samples, SAMPLE_RATE, spans, _EMPHASIS_DB if delivery.stress == "content" else 10
+    )
+    samples = sound.resampled(samples, SAMPLE_RATE * size, OUTPUT_RATE)
+    samples = sound.trimmed(samples, OUTPUT_RATE)
+    for layer in (_OLD_AGE if voice.age == "elderly" else None, colour):
+        if layer is not None:
+            samples = _coloured(samples, layer, strength if layer is colour else 1.0, rng)
+    samples = _with_loudness(samples, delivery, rng)
+    samples = _with_artefact(samples, delivery.artefact, rng)
+    decibels = _QUIET_DB + (_LOUD_DB - _QUIET_DB) * delivery.level
+    finished = sound.levelled(samples, OUTPUT_RATE, decibels)
+    return (np.round(finished * 32767) / 32768).astype(np.float32)
+
+
+def _strength(delivery: Delivery) -> float:
+    """Even a faint emotion can be told from another: strength goes from 0.3 to 1."""
+    return 0.3 + 0.7 * delivery.intensity
+
+
+def _words_per_minute(
+    delivery: Delivery, colour: _Colour, strength: float, size: float
+) -> int:
+    pace = _SLOW_WPM * (_FAST_WPM / _SLOW_WPM) ** delivery.rate
+    # Resampling by `size` shortens the clip by as much.
+    return round(float(np.clip(pace * colour.pace**strength / size, 80, 400)))
+
+
+def _pitch_settings(
+    voice: Voice, delivery: Delivery, semitones: float, size: float, language: str
+) -> dict[str, int]:
+    """espeak-ng's pitch (0-99) and pitch range (0-99) for the wanted base in Hz and semitones."""
+    base = voice.base_pitch * 2 ** (semitones / 12) / size
+    low, high = voice.variant_pitch
+    wanted = _MONOTONE_SEMITONES + delivery.pitch_range * (_LIVELY_SEMITONES - _MONOTONE_SEMITONES)
+    hertz = base * (2 ** (wanted / 12) - 1)
+    pitch_range = float(np.clip(50 * hertz / (high - low), 0, 99))
+    # espeak-ng raises the whole line a little when the range grows; held against it here.
+    lift = _RANGE_LIFT[language] * wanted
+    pitch = 50 + 50 * (np.log2(base / low) - lift / 12)
+    return {"pitch": round(float(np.clip(pitch, 0, 99))), "pitch_range": round(pitch_range)}
+
+
+def _stressed_spans(
+    utterance: Utterance, stressed: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Character spans of the SSML → sample spans."""
+    starts = [sample for _, sample in utterance.words] + [len(utterance.samples)]
+    spans = []
+    for index, (offset, sample) in enumerate(utterance.words):
+        if any(first <= offset < last for first, last in stressed):
+            spans.append((sample, starts[index + 1]))
+    return spans
+
+
+def _coloured(
+    samples: np.ndarray, colour: _Colour, strength: float, rng: np.random.Generator
+) -> np.ndarray:
+    if colour.drive:
+        samples = sound.driven(samples, colour.drive * strength)
+    if colour.tilt:
+        samples = sound.tilted(samples, OUTPUT_RATE, colour.tilt * strength)
+    if colour.breath:
+        samples = sound.breathy(samples, OUTPUT_RATE, colour.breath * strength, rng)
+    hertz, depth, semitones = colour.tremor
+    if hertz:
+        tremor = (hertz, depth * strength, semitones * strength)
+        samples = sound.trembling(samples, OUTPUT_RATE, tremor, rng.uniform(0, 2 * np.pi))
+    return samples
+
+
+def _with_loudness(
+    samples: np.ndarray, delivery: Delivery, rng: np.random.Generator
+) -> np.ndarray:
+    samples = sound.evened(samples, OUTPUT_RATE, 0.7 * (1 - delivery.loudness_range))
+    return sound.swelled(
+        samples,
+        OUTPUT_RATE,
+        depth=_SWELL_DB * delivery.loudness_range,
+        period=rng.uniform(1.1, 1.5),
+        phase=rng.uniform(0, 2 * np.pi),
+    )
+
+
+def _with_artefact(samples: np.ndarray, artefact: str, rng: np.random.Generator) -> np.ndarray:
+    match artefact:
+        case "noise":
+            return sound.noisy(samples, OUTPUT_RATE, rng)
+        case "clipping":
+            return sound.clipped(samples, OUTPUT_RATE)
+        case "robotic":
+            return sound.robotic(samples, OUTPUT_RATE)
+        case "dropouts":
+            return sound.with_dropouts(samples, OUTPUT_RATE, rng)
+    return samples
