@@ -1,0 +1,235 @@
+"""What a judge said of one record on one dimension, beside what the raters said; kept as JSONL."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCORED = "scored"
+"""The state of a prediction with an expected score; any other state is the reason why not."""
+
+PROBLEMS_SHOWN = 20
+"""Bad lines named in one error before the rest is only counted."""
+
+
+class PredictionsError(ValueError):
+    """A predictions file cannot be used; the message names the file, the lines and the reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One line of `predictions.jsonl`: a record × a dimension.
+
+    `scale` lists the scores in rising order; `distribution` is over it and sums to 1; `expected`
+    is Σ k·p(k). Both are None when the judge did not score. A judge known only by a number (an
+    imported result) has an expected score without a distribution. `ratings` has one place a
+    rater, None where that rater gave nothing; the place is the rater's identity within a file.
+    `group` is the character or scene the bootstrap keeps together; `system` is what spoke the
+    clip.
+
+    Raises ValueError, naming the field, when the values contradict each other.
+    """
+
+    id: str
+    dimension: str
+    scale: tuple[float, ...]
+    distribution: tuple[float, ...] | None
+    expected: float | None
+    ratings: tuple[float | None, ...]
+    state: str
+    group: str | None = None
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.scale) < 2 or list(self.scale) != sorted(set(self.scale)):
+            raise ValueError(f"scale {list(self.scale)} needs two or more scores in rising order")
+        low, high = self.scale[0], self.scale[-1]
+        for rating in self.ratings:
+            if rating is not None and not low <= rating <= high:
+                raise ValueError(f"ratings hold {rating}, off the scale {low:g}-{high:g}")
+        self._check_distribution()
+        if self.state == SCORED and self.expected is None:
+            raise ValueError(f"state is '{SCORED}' but expected is missing")
+        if self.state != SCORED and (self.expected is not None or self.distribution is not None):
+            raise ValueError(f"state is '{self.state}', yet there is a score or distribution")
+        # A hair of room for the rounding of a sum in single precision.
+        room = 1e-4 * (high - low)
+        if self.expected is not None and not low - room <= self.expected <= high + room:
+            raise ValueError(f"expected is {self.expected}, off the scale {low:g}-{high:g}")
+
+    def _check_distribution(self) -> None:
+        if self.distribution is None:
+            return
+        if len(self.distribution) != len(self.scale):
+            raise ValueError(
+                f"distribution has {len(self.distribution)} values for {len(self.scale)} scores"
+            )
+        if not all(p >= 0 for p in self.distribution):  # NaN fails this too
+            raise ValueError("distribution holds a negative or undefined probability")
+        if abs(math.fsum(self.distribution) - 1) > 1e-3:
+            raise ValueError(f"distribution sums to {math.fsum(self.distribution):.6g}, not to 1")
+        if self.expected is not None:
+            mean = math.fsum(k * p for k, p in zip(self.scale, self.distribution, strict=True))
+            if abs(mean - self.expected) > 0.01 * (self.scale[-1] - self.scale[0]):
+                raise ValueError(
+                    f"expected is {self.expected:.6g}, but the distribution's mean is {mean:.6g}"
+                )
+
+    @property
+    def scored(self) -> bool:
+        """Whether the judge gave a score."""
+        return self.state == SCORED
+
+    @property
+    def mean_rating(self) -> float | None:
+        """Mean over the raters who gave a rating; None when none did."""
+        given = [rating for rating in self.ratings if rating is not None]
+        return math.fsum(given) / len(given) if given else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the distribution, in score units; None without a distribution."""
+        if self.distribution is None:
+            return None
+        mean = math.fsum(k * p for k, p in zip(self.scale, self.distribution, strict=True))
+        squares = ((k - mean) ** 2 * p for k, p in zip(self.scale, self.distribution, strict=True))
+        return math.sqrt(math.fsum(squares))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object; always the same keys in the same order, never NaN."""
+        return {
+            "id": self.id,
+            "dimension": self.dimension,
+            "scale": list(self.scale),
+            "distribution": None if self.distribution is None else list(self.distribution),
+            "expected": self.expected,
+            "ratings": list(self.ratings),
+            "state": self.state,
+            "group": self.group,
+            "system": self.system,
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> Prediction:
+        """Read what `to_json` wrote; further keys are ignored.
+
+        Raises ValueError naming the key that is missing or of the wrong type.
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"a prediction is a JSON object, not {_kind(values)}")
+        distribution = values.get("distribution")
+        return cls(
+            id=_text(values, "id"),
+            dimension=_text(values, "dimension"),
+            scale=_numbers(values, "scale"),
+            distribution=None if distribution is None else _numbers(values, "distribution"),
+            expected=_number(values.get("expected"), "expected"),
+            ratings=_ratings(values),
+            state=_text(values, "state"),
+            group=_optional_text(values, "group"),
+            system=_optional_text(values, "system"),
+        )
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
+    return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
+
+
+def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
+    """Write one line a prediction, under a temporary name first so that no half file is left."""
+    target = Path(path)
+    unfinished = target.with_name(target.name + ".unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        for prediction in predictions:
+            file.write(prediction_line(prediction) + "\n")
+    os.replace(unfinished, target)
+
+
+def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
+    """Read a predictions file, in its order.
+
+    Raises PredictionsError naming every bad line: not JSON, a missing key, values that contradict
+    each other, a record × dimension that stands there twice. OSError when it cannot be opened.
+    """
+    predictions: list[Prediction] = []
+    problems: list[str] = []
+    seen: dict[tuple[str, str], int] = {}
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                prediction = Prediction.from_json(json.loads(line))
+            except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors too
+                problems.append(f"line {number}: {error}")
+                continue
+            key = (prediction.id, prediction.dimension)
+            if key in seen:
+                problems.append(
+                    f"line {number}: {key[0]} × {key[1]} stands already on line {seen[key]}"
+                )
+                continue
+            seen[key] = number
+            predictions.append(prediction)
+    if problems:
+        raise PredictionsError(_report(path, problems))
+    return predictions
+
+
+def _report(path: str | os.PathLike[str], problems: list[str]) -> str:
+    shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+    if len(problems) > PROBLEMS_SHOWN:
+        shown.append(f"  … and {len(problems) - PROBLEMS_SHOWN:,} more")
+    head = f"{os.fspath(path)}: {len(problems):,} bad line{'s' if len(problems) > 1 else ''}"
+    fix = "Remove these lines, or evaluate again to write the file anew."
+    return "\n".join([head, *shown, fix])
+
+
+def _kind(value: object) -> str:
+    names = {str: "text", dict: "an object", list: "a list", bool: "true/false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"'{key}' must be text, not {_kind(value) if key in values else 'absent'}")
+    return value
+
+
+def _optional_text(values: dict[str, Any], key: str) -> str | None:
+    return None if values.get(key) is None else _text(values, key)
+
+
+def _number(value: Any, key: str) -> float | None:
+    if value is None:
+        return None
+    # Python's reader lets NaN and Infinity through; true and false are the scores 1 and 0.
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"'{key}' must hold finite numbers, not {value!r}")
+    return float(value)
+
+
+def _list(values: dict[str, Any], key: str) -> list[Any]:
+    value = values.get(key)
+    if not isinstance(value, list):
+        found = _kind(value) if key in values else "absent"
+        raise ValueError(f"'{key}' must be a list, not {found}")
+    return value
+
+
+def _numbers(values: dict[str, Any], key: str) -> tuple[float, ...]:
+    numbers = [_number(value, key) for value in _list(values, key)]
+    if None in numbers:
+        raise ValueError(f"'{key}' must hold finite numbers, not null")
+    return tuple(number for number in numbers if number is not None)
+
+
+def _ratings(values: dict[str, Any]) -> tuple[float | None, ...]:
+    return tuple(_number(value, "ratings") for value in _list(values, "ratings"))
