@@ -101,10 +101,9 @@ def _parse_line(number: int, raw: bytes) -> Line:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; deep nesting
         return Line(number, None, [Finding(None, f"unreadable JSON: {error}", _SYNTAX_FIX)])
     if not isinstance(value, dict):
-        return Line(number, None, [Finding(None, f"{json_type(value)}, not an object", _OBJECT_FIX)])
-    findings = [
-        Finding(name, "the key is given twice", "keep one of the two") for name in repeated
-    ]
+        problem = f"{json_type(value)}, not an object"
+        return Line(number, None, [Finding(None, problem, _OBJECT_FIX)])
+    findings = [Finding(name, "the key is given twice", "keep one of the two") for name in repeated]
     if "NaN" in text or "Infinity" in text:
         findings += [
             Finding(key, f"{number_text} is not valid JSON", "write null for a missing value")
@@ -132,5 +131,5 @@ def json_type(value: Any) -> str:
         return "a boolean"
     if isinstance(value, (int, float)):
         return "a number"
-    names = {str: "a string", list: "a list", dict: "an object"}
+    names: dict[type, str] = {str: "a string", list: "a list", dict: "an object"}
     return names.get(type(value), type(value).__name__)

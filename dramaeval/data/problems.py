@@ -52,7 +52,7 @@ class Problem:
 
 
 class BadRecordsError(Exception):
-    """A data file cannot be used as it is; `problems` holds every reason, `str()` is their table."""
+    """A data file cannot be used; `problems` holds every reason, `str()` is their table."""
 
     def __init__(self, problems: Sequence[Problem], advice: str = "") -> None:
         self.problems = tuple(problems)
@@ -85,8 +85,8 @@ def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title, ratio in (("file", 3), ("line", 1), ("id", 3), ("key", 3), ("problem", 6), ("fix", 6)):
-        table.add_column(title, overflow="fold", no_wrap=title == "line", max_width=None, ratio=ratio)
+    for title in ("file", "line", "id", "key", "problem", "fix"):
+        table.add_column(title, overflow="fold", no_wrap=title == "line")
     kinds = _by_kind(problems)
     for kind in kinds[:KINDS_SHOWN]:
         for row, problem in enumerate(kind[:ROWS_PER_KIND]):
@@ -94,7 +94,8 @@ def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
             table.add_row(*(Text(printable(cell)) for cell in cells))
         rest = kind[ROWS_PER_KIND:]
         if rest:
-            table.add_row("", "", "", "", Text(f"… and {len(rest)} more like these{_lines(rest)}"), "")
+            note = f"… and {len(rest):,} more like these{_lines(rest)}"
+            table.add_row("", "", "", "", Text(note), "")
     hidden = kinds[KINDS_SHOWN:]
     if hidden:
         total = sum(len(kind) for kind in hidden)
@@ -128,7 +129,7 @@ def printable(text: str) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """The path as a reader would write it: relative to the working directory where that is shorter."""
+    """The path as a reader would write it: relative to the working directory if shorter."""
     text = str(path)
     try:
         relative = os.path.relpath(text)

@@ -1,0 +1,223 @@
+"""Clips: reading a file's header, and decoding it to mono samples at the model's rate."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+
+from dramaeval.data.containers import find_damage
+from dramaeval.data.problems import shown_path
+
+_CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
+_RESTORE_FIX = "restore the clip from its source, or leave the record out"
+_UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
+
+
+class UnreadableClipError(Exception):
+    """A clip cannot be used: `path`, the `reason` and a `fix`, all for people to read."""
+
+    def __init__(self, path: Path, reason: str, fix: str) -> None:
+        self.path, self.reason, self.fix = path, reason, fix
+        super().__init__(path, reason, fix)
+
+    def __str__(self) -> str:
+        return f"{shown_path(self.path)}: {self.reason}; {self.fix}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipHeader:
+    """What a clip's header says: length in seconds and in frames, rate in Hz, channels."""
+
+    seconds: float
+    sampling_rate: int
+    channels: int
+    frames: int
+
+
+def read_header(path: str | Path) -> ClipHeader:
+    """Read a clip's header without decoding it.
+
+    Raises UnreadableClipError where the file is missing, empty, no audio, or visibly cut off.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        sound = _sound(path, stream)
+        if sound is None:
+            return _foreign_header(path)
+        with sound:
+            header = _header(path, sound)
+        _check_container(path, stream, header)
+        if header.frames == 0:
+            raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+        return header
+
+
+def decode(
+    path: str | Path, sampling_rate: int, *, max_seconds: float | None = None
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Decode a clip to float32 mono samples [samples] at `sampling_rate` (Hz).
+
+    Channels are averaged; the rate is changed with soxr at high quality; `max_seconds` keeps the
+    beginning alone. Levels are left as they are, also beyond ±1.
+
+    Raises UnreadableClipError where the file is missing, no audio, cut off or damaged, without a
+    sample, or holds NaN or infinity; nothing is ever replaced by silence.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        sound = _sound(path, stream)
+        if sound is None:
+            frames, rate = _foreign_frames(path, max_seconds)
+        else:
+            with sound:
+                header = _header(path, sound)
+                frames, rate = _read_frames(path, sound, header, max_seconds), header.sampling_rate
+            _check_container(path, stream, header)
+    samples = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+    if not len(samples):
+        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+    if not np.isfinite(samples).all():
+        first = int(np.argmin(np.isfinite(samples)))
+        reason = f"holds NaN or infinity (first at sample {first})"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    samples = _resampled(samples, rate, sampling_rate)
+    if max_seconds is not None:
+        samples = samples[: int(max_seconds * sampling_rate + 1e-6)]
+    if not len(samples):
+        reason = f"too short: not one sample is left at {sampling_rate} Hz"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The clip as a plain binary file; only regular files, since a pipe would block for ever."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise UnreadableClipError(path, f"is {kind}", "give the path of an audio file")
+        if status.st_size == 0:
+            raise UnreadableClipError(path, "the file is empty (0 bytes)", _RESTORE_FIX)
+        stream = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below; libsndfile shares it
+    except FileNotFoundError:
+        raise UnreadableClipError(path, "no such file", "check the path") from None
+    except (OSError, ValueError) as error:
+        reason = f"cannot be opened ({getattr(error, 'strerror', None) or error})"
+        raise UnreadableClipError(path, reason, "check the path and its permissions") from None
+    with stream:
+        yield stream
+
+
+def _sound(path: Path, stream: BinaryIO) -> soundfile.SoundFile | None:
+    """Open with libsndfile; None where it does not know the format but ffmpeg may.
+
+    The descriptor is handed over, not the name: the format then comes from the content, whatever
+    the file is called, and any name works.
+    """
+    try:
+        return soundfile.SoundFile(stream.fileno(), closefd=False)
+    except soundfile.LibsndfileError as error:
+        if error.code != _UNRECOGNISED:
+            reason = f"unreadable audio ({error.error_string.strip()})"
+            raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
+    if _ffmpeg_is_there():
+        return None
+    fix = f"{_CONVERT_FIX}; with ffmpeg installed, formats like m4a are read as they are"
+    raise UnreadableClipError(path, "not an audio format that libsndfile reads", fix)
+
+
+def _header(path: Path, sound: soundfile.SoundFile) -> ClipHeader:
+    frames, rate = int(sound.frames), int(sound.samplerate)
+    if frames < 0 or frames >= 2**48:  # libsndfile's way of saying that it does not know
+        raise UnreadableClipError(path, "its length is unknown", _CONVERT_FIX)
+    return ClipHeader(
+        seconds=frames / rate, sampling_rate=rate, channels=int(sound.channels), frames=frames
+    )
+
+
+def _check_container(path: Path, stream: BinaryIO, header: ClipHeader) -> None:
+    """Only after libsndfile is done with the descriptor: this moves its position."""
+    damage = find_damage(stream, header.frames)
+    if damage:
+        raise UnreadableClipError(path, damage, _RESTORE_FIX)
+
+
+def _read_frames(
+    path: Path, sound: soundfile.SoundFile, header: ClipHeader, max_seconds: float | None
+) -> np.ndarray[Any, Any]:
+    """Frames [frames, channels] as float32: all that the header promises, up to `max_seconds`."""
+    wanted = header.frames
+    if max_seconds is not None:
+        wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
+    try:
+        frames = sound.read(wanted, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = f"damaged or cut off ({error.error_string.strip()})"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
+    if len(frames) < wanted:
+        reason = f"damaged or cut off: {len(frames)} of {wanted} samples could be read"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    return frames
+
+
+def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndarray[Any, Any]:
+    if rate == wanted:
+        return samples
+    import soxr
+
+    return soxr.resample(samples, rate, wanted, quality="HQ")
+
+
+def _ffmpeg_is_there() -> bool:
+    from audioread import ffdec  # type: ignore[import-untyped]  # ships no types
+
+    return bool(ffdec.available())
+
+
+def _foreign_header(path: Path) -> ClipHeader:
+    """Header of a format that libsndfile does not know, read by ffmpeg."""
+    with _ffmpeg(path) as source:
+        rate, seconds = int(source.samplerate), float(source.duration)
+        return ClipHeader(
+            seconds=seconds,
+            sampling_rate=rate,
+            channels=int(source.channels),
+            frames=round(seconds * rate),
+        )
+
+
+def _foreign_frames(path: Path, max_seconds: float | None) -> tuple[np.ndarray[Any, Any], int]:
+    """Frames [frames, channels] as float32 from ffmpeg's 16-bit output, and the rate."""
+    with _ffmpeg(path) as source:
+        rate, channels = int(source.samplerate), int(source.channels)
+        most = None if max_seconds is None else math.ceil(max_seconds * rate) * channels * 2
+        content = bytearray()
+        for block in source:
+            content += block
+            if most is not None and len(content) >= most:
+                break
+    whole = np.frombuffer(bytes(content[: most or len(content)]), dtype="<i2")
+    whole = whole[: len(whole) // channels * channels].reshape(-1, channels)
+    return whole / np.float32(32768), rate
+
+
+@contextmanager
+def _ffmpeg(path: Path) -> Iterator[Any]:
+    from audioread import DecodeError, ffdec  # type: ignore[import-untyped]  # ships no types
+
+    try:
+        with ffdec.FFmpegAudioFile(str(path.absolute())) as source:
+            yield source
+    except (DecodeError, OSError):
+        reason = "neither libsndfile nor ffmpeg can read it as audio"
+        raise UnreadableClipError(path, reason, _CONVERT_FIX) from None
