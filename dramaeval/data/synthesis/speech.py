@@ -81,7 +81,7 @@ class _Colour:
 _COLOURS = {
     "neutral": _Colour(),
     "joy": _Colour(semitones=4, pace=1.10, smile=1.07, tilt=1.5, tremor=(2.5, 0.0, 0.9)),
-    "anger": _Colour(semitones=1, pace=1.08, tilt=4.0, drive=6.0, tremor=(38.0, 0.45, 0.0)),
+    "anger": _Colour(semitones=1, pace=1.08, tilt=4.0, drive=6.0, tremor=(38.0, 0.3, 0.0)),
     "sadness": _Colour(semitones=-3, pace=0.82, smile=0.97, tilt=-5.0, breath=0.05),
     "fear": _Colour(semitones=3, pace=1.10, tilt=-1.0, breath=0.22, tremor=(9.0, 0.6, 0.7)),
 }
@@ -89,7 +89,7 @@ _OLD_AGE = _Colour(tilt=-1.0, breath=0.03, tremor=(5.2, 0.22, 0.35))
 
 _QUIET_DB, _LOUD_DB = -36.0, -15.0
 _SLOW_WPM, _FAST_WPM = 115.0, 285.0
-_MONOTONE_SEMITONES, _LIVELY_SEMITONES = 0.2, 9.5
+_MONOTONE_SEMITONES, _LIVELY_SEMITONES = 0.2, 12.0
 _RANGE_LIFT = {"en": 0.5, "zh": 0.1}  # semitones of the median for a semitone of range, measured
 _EMPHASIS_DB = 7.0
 _SWELL_DB = 9.0
@@ -151,9 +151,7 @@ def _strength(delivery: Delivery) -> float:
     return 0.3 + 0.7 * delivery.intensity
 
 
-def _words_per_minute(
-    delivery: Delivery, colour: _Colour, strength: float, size: float
-) -> int:
+def _words_per_minute(delivery: Delivery, colour: _Colour, strength: float, size: float) -> int:
     pace = _SLOW_WPM * (_FAST_WPM / _SLOW_WPM) ** delivery.rate
     # Resampling by `size` shortens the clip by as much.
     return round(float(np.clip(pace * colour.pace**strength / size, 80, 400)))
@@ -174,9 +172,7 @@ def _pitch_settings(
     return {"pitch": round(float(np.clip(pitch, 0, 99))), "pitch_range": round(pitch_range)}
 
 
-def _stressed_spans(
-    utterance: Utterance, stressed: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def _stressed_spans(utterance: Utterance, stressed: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Character spans of the SSML → sample spans."""
     starts = [sample for _, sample in utterance.words] + [len(utterance.samples)]
     spans = []
@@ -202,9 +198,7 @@ def _coloured(
     return samples
 
 
-def _with_loudness(
-    samples: np.ndarray, delivery: Delivery, rng: np.random.Generator
-) -> np.ndarray:
+def _with_loudness(samples: np.ndarray, delivery: Delivery, rng: np.random.Generator) -> np.ndarray:
     samples = sound.evened(samples, OUTPUT_RATE, 0.7 * (1 - delivery.loudness_range))
     return sound.swelled(
         samples,
