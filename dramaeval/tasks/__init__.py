@@ -1,0 +1,1 @@
+"""Tasks: what is asked about a record. Rubrics, prompts and label policies; nothing of models."""

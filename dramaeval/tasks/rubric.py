@@ -1,0 +1,146 @@
+"""A rubric: the ordered dimensions on which a record is rated, as data.
+
+Rubrics are YAML files under ``configs/task/rubric/``. This module turns one into objects and reports
+everything that is wrong with it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DEFAULT_QUESTION = (
+    "{title}: {description}\n{scores}\nAnswer with one score from {low} to {high} as <answer>score</answer>."
+)
+DEFAULT_SCORE_LINE = "{score}: {meaning}"
+
+
+class RubricError(ValueError):
+    """A rubric that cannot be used; the message lists every problem with its key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """One thing that is rated.
+
+    Attributes:
+        key: its name in predictions and metrics.
+        annotation: the field of a record's annotations that holds its ratings.
+        title: what it is called in the prompt.
+        scale: the scores, in ascending order.
+        description: what is rated, in a sentence.
+        scores: what each score means.
+    """
+
+    key: str
+    annotation: str
+    title: str
+    scale: tuple[int, ...]
+    description: str
+    scores: Mapping[int, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rubric:
+    """A versioned, ordered list of dimensions, and how one is put as a question.
+
+    ``question`` and ``score_line`` are templates in the rubric's own language; a rubric may leave them out.
+    """
+
+    name: str
+    version: str
+    dimensions: tuple[Dimension, ...]
+    language: str = "en"
+    question: str = DEFAULT_QUESTION
+    score_line: str = DEFAULT_SCORE_LINE
+    _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_key", {one.key: one for one in self.dimensions})
+
+    def __getitem__(self, key: str) -> Dimension:
+        try:
+            return self._by_key[key]
+        except KeyError:
+            known = ", ".join(self._by_key)
+            raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {known}.") from None
+
+    def criterion(self, dimension: Dimension) -> str:
+        """The part of a prompt that asks for one dimension."""
+        lines = [
+            self.score_line.format(score=score, meaning=dimension.scores[score])
+            for score in dimension.scale
+        ]
+        return self.question.format(
+            title=dimension.title,
+            description=dimension.description,
+            scores="\n".join(lines),
+            low=dimension.scale[0],
+            high=dimension.scale[-1],
+        )
+
+
+def read_rubric(data: Mapping[str, Any]) -> Rubric:
+    """Build a rubric from the mapping that its YAML file holds.
+
+    Raises:
+        RubricError: naming every missing key, repeated dimension, scale that is not ascending and score
+            without a meaning.
+    """
+    problems: list[str] = []
+    required = ("name", "version", "dimensions")
+    problems += [f"rubric.{key} is missing" for key in required if not data.get(key)]
+    dimensions = []
+    for position, item in enumerate(data.get("dimensions") or []):
+        where = f"rubric.dimensions[{position}]"
+        if isinstance(item, Mapping):
+            where += f" ({item.get('key', 'no key')})"
+            dimension = _read_dimension(item, where, problems)
+            dimensions += [dimension] if dimension else []
+        else:
+            problems.append(f"{where} is not a mapping")
+    keys = [dimension.key for dimension in dimensions]
+    problems += [f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1]
+    known = {"name", "version", "language", "dimensions", "question", "score_line"}
+    problems += [f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known]
+    if problems:
+        name = data.get("name", "without a name")
+        raise RubricError(f"The rubric {name} cannot be used:\n  " + "\n  ".join(sorted(problems)))
+    wording = {key: data[key] for key in ("question", "score_line") if data.get(key)}
+    return Rubric(
+        name=str(data["name"]),
+        version=str(data["version"]),
+        language=str(data.get("language", "en")),
+        dimensions=tuple(dimensions),
+        **wording,
+    )
+
+
+def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) -> Dimension | None:
+    needed = ("key", "annotation", "title", "scale", "description", "scores")
+    missing = [name for name in needed if not item.get(name)]
+    if missing:
+        problems.append(f"{where} lacks {', '.join(missing)}")
+        return None
+    scale = tuple(item["scale"])
+    if len(scale) < 2 or any(not isinstance(score, int) for score in scale):
+        problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")
+        return None
+    if list(scale) != sorted(set(scale)):
+        problems.append(f"{where}.scale must ascend without repeats, got {list(scale)}")
+    scores = {int(score): str(meaning) for score, meaning in item["scores"].items()}
+    if set(scores) != set(scale):
+        problems.append(
+            f"{where}.scores explains {sorted(scores)}, but the scale is {list(scale)}: "
+            "each score needs one meaning"
+        )
+        return None
+    return Dimension(
+        key=str(item["key"]),
+        annotation=str(item["annotation"]),
+        title=str(item["title"]),
+        scale=scale,
+        description=str(item["description"]),
+        scores=scores,
+    )
