@@ -185,39 +185,37 @@ def _ffmpeg_is_there() -> bool:
 
 
 def _foreign_header(path: Path) -> ClipHeader:
-    """Header of a format that libsndfile does not know, read by ffmpeg."""
+    """Header of a format that only ffmpeg knows; it is decoded, since ffmpeg rounds the length."""
     with _ffmpeg(path) as source:
-        rate, seconds = int(source.samplerate), float(source.duration)
-        return ClipHeader(
-            seconds=seconds,
-            sampling_rate=rate,
-            channels=int(source.channels),
-            frames=round(seconds * rate),
-        )
+        rate, channels = int(source.samplerate), int(source.channels)
+        frames = sum(len(block) for block in source) // (2 * channels)
+    if frames == 0:
+        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+    return ClipHeader(seconds=frames / rate, sampling_rate=rate, channels=channels, frames=frames)
 
 
 def _foreign_frames(path: Path, max_seconds: float | None) -> tuple[np.ndarray[Any, Any], int]:
-    """Frames [frames, channels] as float32 from ffmpeg's 16-bit output, and the rate."""
+    """Frames [frames, channels] as float32 from ffmpeg's 16-bit output, and the rate in Hz."""
     with _ffmpeg(path) as source:
         rate, channels = int(source.samplerate), int(source.channels)
-        most = None if max_seconds is None else math.ceil(max_seconds * rate) * channels * 2
-        content = bytearray()
-        for block in source:
-            content += block
-            if most is not None and len(content) >= most:
-                break
-    whole = np.frombuffer(bytes(content[: most or len(content)]), dtype="<i2")
-    whole = whole[: len(whole) // channels * channels].reshape(-1, channels)
-    return whole / np.float32(32768), rate
+        content = b"".join(source)
+    frames = np.frombuffer(content, dtype="<i2", count=len(content) // (2 * channels) * channels)
+    if max_seconds is not None:
+        frames = frames[: math.ceil(max_seconds * rate) * channels]
+    return frames.reshape(-1, channels) / np.float32(32768), rate
 
 
 @contextmanager
 def _ffmpeg(path: Path) -> Iterator[Any]:
-    from audioread import DecodeError, ffdec  # type: ignore[import-untyped]  # ships no types
+    """The clip's blocks of 16-bit samples, as ffmpeg decodes them, with its rate and channels."""
+    from audioread import DecodeError, ffdec
 
     try:
         with ffdec.FFmpegAudioFile(str(path.absolute())) as source:
-            yield source
+            if source.samplerate > 0 and source.channels > 0:
+                yield source
+                return
     except (DecodeError, OSError):
-        reason = "neither libsndfile nor ffmpeg can read it as audio"
-        raise UnreadableClipError(path, reason, _CONVERT_FIX) from None
+        pass  # said below, for ffmpeg's own words are of no help
+    reason = "neither libsndfile nor ffmpeg can read it as audio"
+    raise UnreadableClipError(path, reason, _CONVERT_FIX)

@@ -17,22 +17,25 @@ from dramaeval.data.records import Record
 CLIP = "clip"
 """The group key of records whose clips have the same bytes."""
 
-_FALLBACKS = {"character": ("character", "char_profile", "question"), "scene": ("local_scene",)}
+_FALLBACKS = {
+    "character": ("character", "char_profile", "question"),
+    "scene": ("scene", "local_scene"),
+}
 
 
 def group_of(record: Record, key: str) -> str | None:
     """The group a record belongs to under `key`, or None where the record does not say.
 
-    `character` is the name where there is one, else a hash of the profile, else of the question;
-    `scene` is a hash of the local scene; any other key is the value of that key in the record.
-    Space and case do not count. For `clip` see `group_records`, which has to read the files.
+    Under `character` it is the name where there is one, else the profile, else the question;
+    under `scene` the scene's own key, else the local scene; under any other key what the record
+    has there. Space and case do not count. For `clip` see `group_records`, which reads the files.
     """
     for name in _FALLBACKS.get(key, (key,)):
         value = record.fields.get(name)
         text = value if isinstance(value, str) else _canonical(value)
         text = " ".join(text.split()).casefold()
         if text:
-            return text if name == key else f"{name}:{_digest(text.encode())}"
+            return text if name == key else f"{name}: {text}"
     return None
 
 
@@ -41,14 +44,13 @@ def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list
     if key != CLIP:
         return [group_of(record, key) for record in records]
     contents = same_content([record.clip for record in records], workers)
-    return [contents[record.clip] for record in records]
+    return [str(contents[record.clip]) for record in records]
 
 
-def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, str]:
-    """A label for each file, equal where two files have the same bytes.
+def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
+    """For each file the first one given that has the same bytes (often the file itself).
 
-    Only files of equal size are read. The labels compare files of one call; they are no address
-    of the content (see `content_digest`). A re-encoded copy counts as another clip.
+    Only files of equal size are read. A re-encoded copy counts as another clip.
     """
     distinct = list(dict.fromkeys(clips))
     sizes = {clip: clip.stat().st_size for clip in distinct}
@@ -56,7 +58,11 @@ def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, str]:
     twins = [clip for clip in distinct if often[sizes[clip]] > 1]
     with ThreadPoolExecutor(max_workers=workers) as pool:
         digests = dict(zip(twins, pool.map(content_digest, twins), strict=True))
-    return {clip: digests.get(clip, f"size:{sizes[clip]}") for clip in distinct}
+    first: dict[str, Path] = {}
+    return {
+        clip: first.setdefault(digests[clip], clip) if clip in digests else clip
+        for clip in distinct
+    }
 
 
 def content_digest(clip: Path) -> str:
@@ -67,7 +73,3 @@ def content_digest(clip: Path) -> str:
 
 def _canonical(value: object) -> str:
     return "" if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()

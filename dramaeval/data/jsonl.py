@@ -40,10 +40,12 @@ def read_lines(file: Path) -> list[Line]:
     content = _content(file)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UnreadableFileError(Finding(None, "the file is UTF-16, not UTF-8", _ENCODING_FIX))
-    content = content.removeprefix(codecs.BOM_UTF8)
     # Split at line feeds alone: str.splitlines would also cut at U+2028, which JSON text may hold.
-    raw_lines = [raw.strip(b" \t\r\f\v\0") for raw in content.split(b"\n")]
-    lines = [_parse_line(number, raw) for number, raw in enumerate(raw_lines, 1) if raw]
+    lines = [
+        _parse_line(number, raw.rstrip())
+        for number, raw in enumerate(content.split(b"\n"), 1)
+        if raw.strip()
+    ]
     if not lines:
         raise UnreadableFileError(
             Finding(None, "the file holds no records", "give a JSONL file with one record a line")
@@ -80,7 +82,8 @@ def _is_one_document(content: bytes) -> bool:
 
 def _parse_line(number: int, raw: bytes) -> Line:
     try:
-        text = raw.decode("utf-8")
+        # utf-8-sig: a BOM may open the file, or a line of files that were joined.
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
         return Line(number, None, [Finding(None, problem, _ENCODING_FIX)])

@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from dramaeval.data.problems import printable, shown_path
 
-_NOT_FOUND_FIX = (
-    "put the clip there, or set task.data.audio_root to a folder that holds it (in any subfolder)"
-)
 _AMBIGUOUS_FIX = (
     "set task.data.audio_root to the folder where the path in the record begins, or write the path "
     "in full"
@@ -74,8 +71,14 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
         problem = f"{printable(path)} is not there, and {len(distinct)} files have its name: "
         return NotLocated(problem + names + more, _AMBIGUOUS_FIX)
     return NotLocated(
-        f"no such file: {printable(path)} (nor any of that name under {shown_path(root)})",
-        _backslash_fix(path) or _NOT_FOUND_FIX,
+        f"no such file: {printable(path)}", _backslash_fix(path) or _not_found_fix(root)
+    )
+
+
+def _not_found_fix(root: Path) -> str:
+    return (
+        "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
+        f"(none of that name under {shown_path(root)})"
     )
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+COLUMNS = ("file", "line", "id", "key", "problem", "fix")
+
 ROWS_PER_KIND = 5
 """Rows shown of each kind of problem (same fix) before the rest is only counted."""
+
+_BETWEEN = 3  # columns of space between two cells
+_LONGEST_WORD = 160  # a longer name or path is folded after all
 
 KINDS_SHOWN = 12
 """Kinds of problem shown before the rest is only counted."""
@@ -84,24 +89,14 @@ def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
     from rich.table import Table
     from rich.text import Text
 
+    rows = list(_rows(problems))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("file", "line", "id", "key", "problem", "fix"):
-        table.add_column(title, overflow="fold", no_wrap=title == "line")
-    kinds = _by_kind(problems)
-    for kind in kinds[:KINDS_SHOWN]:
-        for row, problem in enumerate(kind[:ROWS_PER_KIND]):
-            cells = _cells(problem, with_fix=row == 0)
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        rest = kind[ROWS_PER_KIND:]
-        if rest:
-            note = f"… and {len(rest):,} more like these{_lines(rest)}"
-            table.add_row("", "", "", "", Text(note), "")
-    hidden = kinds[KINDS_SHOWN:]
-    if hidden:
-        total = sum(len(kind) for kind in hidden)
-        text = f"… and {counted(total, 'more problem')} of {counted(len(hidden), 'other kind')}"
-        table.add_row("", "", "", "", Text(text), "")
-    columns = width or min(160, max(100, shutil.get_terminal_size((120, 24)).columns))
+    widths = _widths(rows, max(width or shutil.get_terminal_size((140, 24)).columns, 100))
+    for title, column_width in zip(COLUMNS, widths, strict=True):
+        table.add_column(title, overflow="fold", width=column_width)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    columns = sum(widths) + _BETWEEN * len(widths)
     console = Console(file=io.StringIO(), width=columns, color_system=None, legacy_windows=False)
     with console.capture() as capture:
         console.print(table)
@@ -138,6 +133,24 @@ def shown_path(path: Path) -> str:
     return printable(min(text, relative, key=len))
 
 
+def _widths(rows: Sequence[Sequence[str]], total: int) -> list[int]:
+    """Widths of the columns: problem and fix share what the others leave of `total`.
+
+    Names and paths stay in one piece, so that they can be searched for and copied, even where the
+    table gets wider than `total` for it.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(COLUMNS, *rows, strict=True))
+    words = [[word for cell in column for word in cell.split(" ")] for column in columns]
+    longest_word = [min(max(map(cell_len, column)), _LONGEST_WORD) for column in words]
+    widest = [min(max(map(cell_len, column)), _LONGEST_WORD) for column in columns]
+    room = total - sum(widest[:-2]) - _BETWEEN * len(columns)
+    problem = max(longest_word[-2], min(widest[-2], room // 2))
+    fix = max(longest_word[-1], min(widest[-1], room - problem))
+    return [*widest[:-2], problem, fix]
+
+
 def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
     kinds: dict[tuple[Path, str], list[Problem]] = {}
     for problem in problems:
@@ -145,15 +158,32 @@ def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
     return list(kinds.values())
 
 
-def _cells(problem: Problem, *, with_fix: bool) -> tuple[str, ...]:
-    return (
-        shown_path(problem.file),
-        "" if problem.line is None else str(problem.line),
-        problem.id or "",
-        problem.key or "",
-        problem.problem,
-        problem.fix if with_fix else "″",
-    )
+def _rows(problems: Sequence[Problem]) -> Iterator[tuple[str, ...]]:
+    """The table's rows, cell by cell; the file goes by its name where there is only one."""
+    several_files = len({problem.file for problem in problems}) > 1
+    kinds = _by_kind(problems)
+    for kind in kinds[:KINDS_SHOWN]:
+        for row, problem in enumerate(kind[:ROWS_PER_KIND]):
+            cells = (
+                shown_path(problem.file) if several_files else problem.file.name,
+                "" if problem.line is None else str(problem.line),
+                problem.id or "",
+                problem.key or "",
+                problem.problem,
+                problem.fix if row == 0 else '"',
+            )
+            yield tuple(printable(cell) for cell in cells)
+        rest = kind[ROWS_PER_KIND:]
+        if rest:
+            yield _note(f"… and {len(rest):,} more like these{_lines(rest)}")
+    hidden = kinds[KINDS_SHOWN:]
+    if hidden:
+        total = counted(sum(len(kind) for kind in hidden), "more problem")
+        yield _note(f"… and {total} of {counted(len(hidden), 'other kind')}")
+
+
+def _note(text: str) -> tuple[str, ...]:
+    return tuple(text if column == "problem" else "" for column in COLUMNS)
 
 
 def _lines(problems: Sequence[Problem]) -> str:

@@ -112,7 +112,7 @@ def read_records(
     are left out and returned in `skipped`; it still raises where the file itself is no use: not
     readable, without any good record, or with an `audio_root` that is no folder.
     """
-    file = Path(file)
+    file = Path(file).expanduser()
     root = None if audio_root is None else Path(audio_root).expanduser()
     drafts = [_Draft(line, findings=list(line.findings)) for line in _lines_of(file)]
     notices = _check_fields(drafts, fmt)

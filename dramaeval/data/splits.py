@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Overlap:
     test_lines: tuple[int, ...]
 
     def __str__(self) -> str:
-        group = self.group if len(self.group) <= 60 else self.group[:59] + "…"
+        group = self.group if len(self.group) <= 80 else self.group[:79] + "…"
         return (
             f"same {self.key} ({printable(group)}): train {line_list(self.train_lines)}, "
             f"test {line_list(self.test_lines)}"
@@ -75,7 +76,7 @@ def split_records(
 
     Raises SplitError where a part would stay empty, ValueError for shares that make no sense.
     """
-    if not shares or any(share <= 0 for share in shares.values()):
+    if not shares or not all(0 < share < math.inf for share in shares.values()):
         raise ValueError(f"shares must be positive numbers, not {dict(shares)}")
     families = _families(records, group_by, workers)
     families.sort(key=lambda family: min(records[index].id for index in family))

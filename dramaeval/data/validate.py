@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dramaeval.data.formats import AnnotationField, RecordFormat
@@ -31,8 +31,8 @@ class Checked(NamedTuple):
 def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
     """Tell why `fields[key]` is not a text that can be used, or None."""
     if key not in fields:
-        near = difflib.get_close_matches(key, fields, n=1, cutoff=0.75)
-        hint = f'; rename "{printable(near[0])}"?' if near else ""
+        near = _near_match(key, fields)
+        hint = f'; rename "{printable(near)}"?' if near else ""
         return Finding(key, "missing", f'give every record a "{key}"{hint}')
     value = fields[key]
     if not isinstance(value, str):
@@ -83,7 +83,7 @@ def _read_field(
         checked.findings.append(Finding(field.name, problem, "keep one of the two"))
         return
     values = places[0]
-    if values is None and not fmt.annotated:
+    if values is None and not (field.required and fmt.annotated):
         return
     if not isinstance(values, list):
         problem = f"{json_type(values)} where a list is expected"
@@ -105,13 +105,13 @@ def _report_absent(
     """A field that is nowhere: a problem where it is required, odd where a near match is there."""
     known = {known.name for known in fmt.annotation_fields} | {*fmt.text_fields, fmt.audio_field}
     others = [name for name in (*nested, *fields) if name not in known]
-    near = difflib.get_close_matches(field.name, others, n=1, cutoff=0.8)
-    rename = f'rename "{printable(near[0])}" to "{field.name}"' if near else ""
+    near = _near_match(field.name, others)
+    rename = f'rename "{printable(near)}" to "{field.name}"' if near else ""
     if field.required and fmt.annotated:
         fix = rename or f'give a list "{field.name}" (null for each rater without a rating)'
         checked.findings.append(Finding(field.name, "missing annotation field", fix))
     elif near:
-        checked.notices.append(f'no "{field.name}", but "{printable(near[0])}": {rename}?')
+        checked.notices.append(f'no "{field.name}", but "{printable(near)}": {rename}?')
 
 
 def _rating_findings(field: AnnotationField, values: Sequence[Any]) -> list[Finding]:
@@ -122,7 +122,7 @@ def _rating_findings(field: AnnotationField, values: Sequence[Any]) -> list[Find
         if reason:
             wrong.setdefault(reason, []).append(f"{_short(value)} (rater {rater})")
     return [
-        Finding(field.name, f"{sort}: {', '.join(found)}", fix)
+        Finding(field.name, f"{sort}: {', '.join(found[:6])}{' …' if len(found) > 6 else ''}", fix)
         for (sort, fix), found in wrong.items()
     ]
 
@@ -145,6 +145,13 @@ def _why_not_a_rating(field: AnnotationField, value: Any) -> tuple[str, str] | N
     if value != int(value):
         return "not a whole number", valid
     return None
+
+
+def _near_match(name: str, others: Iterable[str]) -> str | None:
+    """The one of the other names that is most like it, case aside, if any is like it at all."""
+    by_lower = {other.lower(): other for other in others}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
+    return by_lower[near[0]] if near else None
 
 
 def _is_missing(value: Any) -> bool:
