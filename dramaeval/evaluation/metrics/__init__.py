@@ -1,0 +1,1 @@
+"""The metrics, one a file. `metric.py` says what a metric is, and how to add your own."""

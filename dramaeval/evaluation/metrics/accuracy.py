@@ -1,0 +1,30 @@
+"""Accuracy after rounding: how often judge and raters' mean fall on the same score."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, require_records
+from dramaeval.evaluation.metrics.moments import mean_over_draws
+
+
+class Accuracy:
+    """Share of records whose expected score and mean rating round to the same score.
+
+    Both go to the nearest score of the scale, halfway up (3.5 is a 4).
+    """
+
+    name = "accuracy"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined without a record."""
+        require_records(answers, 1)
+        return float(np.mean(answers.predicted_step == answers.rated_step))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw."""
+        hits = (answers.predicted_step == answers.rated_step).astype(float)
+        return mean_over_draws(hits, answers.cluster, draws)

@@ -1,0 +1,38 @@
+"""Balanced accuracy on pass/fail scales: right on what passed and on what failed, equally weighed."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.auroc import require_both
+from dramaeval.evaluation.metrics.metric import Exchange, require_pass_fail
+from dramaeval.evaluation.metrics.verdicts import verdicts, verdicts_over_draws
+
+
+class BalancedAccuracy:
+    """½ (TP/P + TN/F): the judge passes from an expected score of 0.5 on; truth is the majority.
+
+    Records on which the raters are even are left out. Guessing gives 0.5 however rare failing is.
+    """
+
+    name = "balanced_accuracy"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined where all records passed, or all failed."""
+        require_pass_fail(answers)
+        truth, judge = verdicts(answers)
+        require_both(truth)
+        return float(balanced_accuracy_score(truth, judge))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw."""
+        require_pass_fail(answers)
+        found = verdicts_over_draws(answers, draws)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            right_on_passed = found.true_pass / (found.true_pass + found.false_fail)
+            right_on_failed = found.true_fail / (found.true_fail + found.false_pass)
+        return (right_on_passed + right_on_failed) / 2

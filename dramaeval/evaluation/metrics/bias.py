@@ -1,0 +1,26 @@
+"""Bias: how far the judge stands above the raters on average."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, require_records
+from dramaeval.evaluation.metrics.moments import mean_over_draws
+
+
+class Bias:
+    """mean (x − y) in score units: above 0 the judge is kinder than people, below 0 harsher."""
+
+    name = "bias"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined without a record."""
+        require_records(answers, 1)
+        return float(np.mean(answers.predicted - answers.rated))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw."""
+        return mean_over_draws(answers.predicted - answers.rated, answers.cluster, draws)

@@ -1,0 +1,39 @@
+"""F1 of passing, on pass/fail scales."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_pass_fail
+from dramaeval.evaluation.metrics.verdicts import verdicts, verdicts_over_draws
+
+
+class F1:
+    """2TP / (2TP + FP + FN) of passing: expected score from 0.5 on against the raters' majority.
+
+    Records on which the raters are even are left out.
+    """
+
+    name = "f1"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined where neither the raters nor the judge pass anything."""
+        require_pass_fail(answers)
+        truth, judge = verdicts(answers)
+        if len(truth) == 0:
+            raise UndefinedError("no record has a clear majority of raters")
+        if not truth.any() and not judge.any():
+            raise UndefinedError("neither the raters nor the judge pass any record")
+        return float(f1_score(truth, judge))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw."""
+        require_pass_fail(answers)
+        found = verdicts_over_draws(answers, draws)
+        whole = 2 * found.true_pass + found.false_pass + found.false_fail
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(whole > 0, 2 * found.true_pass / whole, np.nan)

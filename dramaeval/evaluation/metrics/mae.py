@@ -1,0 +1,27 @@
+"""Mean absolute error of expected scores against mean ratings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, require_records
+from dramaeval.evaluation.metrics.moments import mean_over_draws
+
+
+class MeanAbsoluteError:
+    """MAE = mean |x − y|, in score units."""
+
+    name = "mae"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined without a record."""
+        require_records(answers, 1)
+        return float(np.mean(np.abs(answers.predicted - answers.rated)))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw."""
+        errors = np.abs(answers.predicted - answers.rated)
+        return mean_over_draws(errors, answers.cluster, draws)

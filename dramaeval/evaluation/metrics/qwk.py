@@ -1,0 +1,42 @@
+"""Quadratic weighted kappa of the rounded scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_records
+
+
+class QuadraticWeightedKappa:
+    """κ = 1 − Σ(i−j)²O_ij / Σ(i−j)²E_ij over rounded scores, E from the margins (Cohen 1968).
+
+    i and j are places on the scale; both sides are rounded as in `accuracy`.
+    """
+
+    name = "qwk"
+    exchange = Exchange.RAW
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined under 3 records or where both sides round to one and the same score."""
+        require_records(answers, 3)
+        judge, raters = answers.predicted_step, answers.rated_step
+        if len(np.unique(np.concatenate([judge, raters]))) == 1:
+            raise UndefinedError("judge and raters all round to one and the same score")
+        labels = list(range(len(answers.scale)))
+        return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw, from its table of judge × raters."""
+        steps = len(answers.scale)
+        cell = answers.predicted_step * steps + answers.rated_step
+        one_hot = (cell[:, None] == np.arange(steps * steps)).astype(float)
+        observed = draws.sums(answers.cluster, one_hot).reshape(-1, steps, steps)
+        distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
+        apart = np.einsum("bij,ij->b", observed, distance)
+        judge, raters = observed.sum(axis=2), observed.sum(axis=1)
+        by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(by_chance > 0, 1 - apart * judge.sum(axis=1) / by_chance, np.nan)

@@ -1,0 +1,47 @@
+"""Spread correlation: is the judge unsure where the raters disagree?"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, constant, require_records
+from dramaeval.evaluation.metrics.moments import correlation, moments_over_draws
+from dramaeval.evaluation.metrics.predicted_spread import distribution_variances
+from dramaeval.evaluation.metrics.rater_spread import rater_variances
+
+
+class SpreadCorrelation:
+    """Pearson's r of a record's predicted and raters' standard deviation.
+
+    Over the records with a distribution and at least two ratings.
+    """
+
+    name = "spread_correlation"
+    exchange = Exchange.STANDARDISED
+
+    def __call__(self, answers: Answers) -> float:
+        """Undefined under 3 such records, or where one of the two never changes."""
+        require_records(answers, 3)
+        predicted, rated, rows = _spreads(answers)
+        if len(rows) < 3:
+            raise UndefinedError("under 3 records have both a distribution and two ratings")
+        if constant(predicted):
+            raise UndefinedError("the judge is equally sure of every record")
+        if constant(rated):
+            raise UndefinedError("the raters differ equally on every record")
+        return float(stats.pearsonr(predicted, rated).statistic)
+
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+        """The same in every draw, from weighted moments."""
+        predicted, rated, rows = _spreads(answers)
+        return correlation(moments_over_draws(predicted, rated, answers.cluster[rows], draws))
+
+
+def _spreads(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    predicted = np.sqrt(distribution_variances(answers))
+    rated = np.sqrt(rater_variances(answers.ratings))
+    rows = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(rated))
+    return predicted[rows], rated[rows], rows

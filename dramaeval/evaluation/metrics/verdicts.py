@@ -1,0 +1,35 @@
+"""Pass or fail: the judge's verdict against the raters' majority."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws
+
+
+class Verdicts(NamedTuple):
+    """How many records fall where in every draw, each (draws,)."""
+
+    true_pass: np.ndarray
+    false_pass: np.ndarray
+    false_fail: np.ndarray
+    true_fail: np.ndarray
+
+
+def verdicts(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Raters' majority and judge's verdict, two (m,) arrays of 0 and 1, ties of raters left out."""
+    clear = ~np.isnan(answers.majority)
+    return answers.majority[clear].astype(int), answers.predicted_step[clear]
+
+
+def verdicts_over_draws(answers: Answers, draws: Draws) -> Verdicts:
+    """Count the four kinds in every draw."""
+    truth, judge = verdicts(answers)
+    cluster = answers.cluster[~np.isnan(answers.majority)]
+    kinds = np.stack(
+        [truth * judge, (1 - truth) * judge, truth * (1 - judge), (1 - truth) * (1 - judge)], axis=1
+    )
+    return Verdicts(*draws.sums(cluster, kinds.astype(float)).T)
