@@ -1,4 +1,4 @@
-"""Balanced accuracy on pass/fail scales: right on what passed and on what failed, equally weighed."""
+"""Balanced accuracy on pass/fail scales: passed and failed records weigh the same."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ A metric of your own is one function in one file:
         return float((abs(answers.predicted - answers.rated) <= 1).mean())
 
 named in the configuration by `{_target_: my_module.within_one, _partial_: true}`; its name in the
-results is the function's. It may raise `UndefinedError("why")`, or give None or NaN, where it has no
-value: the result is then null, with the reason beside it, and the macro says what it left out.
+results is the function's. It may raise `UndefinedError("why")`, or give None or NaN, where it has
+no value: the result is then null, with the reason beside it, and the macro says what it left out.
 
 A class can be a metric too, with `name` and `__call__`. Where it also has
 `over_draws(answers, draws)`, giving its value in every bootstrap draw at once, it gets intervals on
@@ -54,16 +54,19 @@ class Exchange(Enum):
 class Metric(Protocol):
     """Takes answers, gives a number; raises UndefinedError (or gives None) where there is none."""
 
-    def __call__(self, answers: Answers, /) -> float | None: ...
+    def __call__(self, answers: Answers, /) -> float | None:
+        """The metric of these answers."""
 
 
 @runtime_checkable
 class DrawnMetric(Protocol):
-    """A metric that also knows its value in every draw at once, (draws,), NaN where undefined."""
+    """A metric that also knows its value in every draw at once."""
 
-    def __call__(self, answers: Answers, /) -> float | None: ...
+    def __call__(self, answers: Answers, /) -> float | None:
+        """The metric of these answers."""
 
-    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray: ...
+    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray:
+        """The metric in every draw, (draws,), NaN where undefined."""
 
 
 def metric_name(metric: Metric) -> str:
@@ -110,7 +113,7 @@ def require_records(answers: Answers, least: int) -> None:
 
 
 def require_variation(answers: Answers) -> None:
-    """Raise UndefinedError when a correlation has no value: under 3 records, or one side constant."""
+    """Raise UndefinedError where there is no correlation: under 3 records, or a constant side."""
     require_records(answers, 3)
     if constant(answers.predicted):
         raise UndefinedError("the judge gave every record the same score")
