@@ -61,7 +61,6 @@ class Batch:
         score_at: which answers are scores, int64 ``[questions]``, in the order of sheets and their questions.
         score_tokens: token ids of each question's scale, int64 ``[questions, longest scale]``, padded with
             `NO_SCORE`.
-        scale: the scores themselves, float32 of the same shape, padded with 0.
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
         tokens: real tokens in the batch, padding apart.
     """

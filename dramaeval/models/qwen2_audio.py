@@ -6,12 +6,16 @@ Whisper large-v3, followed by a pooling of two frames.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
-from transformers import Qwen2AudioEncoder
+from transformers import Qwen2AudioConfig, Qwen2AudioEncoder
 from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
 
 from dramaeval.models.answering import AnsweringModel
+from dramaeval.models.loading import Family
 
 
 def audio_tokens(frames: int) -> int:
@@ -80,3 +84,34 @@ class Qwen2AudioForConditionalGeneration(AnsweringModel, PlainQwen2Audio):
     def decoder(self) -> nn.Module:
         """See `AnsweringModel.decoder`."""
         return self.model.language_model
+
+
+class Qwen2Audio(Family):
+    """Any Qwen2-Audio checkpoint; see `Family` for the arguments."""
+
+    parts = {
+        "llm": "model.language_model",
+        "audio": "model.audio_tower",
+        "projector": "model.multi_modal_projector",
+    }
+    projections = {
+        "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        "audio": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+        "projector": ("linear",),
+    }
+
+    def model_class(self) -> Any:
+        """See `Family.model_class`."""
+        return Qwen2AudioForConditionalGeneration
+
+    def configuration(self, values: Mapping[str, Any]) -> Any:
+        """See `Family.configuration`."""
+        return Qwen2AudioConfig(**values)
+
+    def audio_tokens(self, frames: int) -> int:
+        """See `Family.audio_tokens`."""
+        return audio_tokens(frames)
+
+    def decoder_of(self, model: Any) -> Any:
+        """See `Family.decoder_of`."""
+        return model.model.language_model

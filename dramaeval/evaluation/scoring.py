@@ -1,0 +1,141 @@
+"""Scoring: one forward pass a clip, a distribution over the scale for every question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dramaeval.data.audio import UnreadableClipError
+from dramaeval.data.groups import group_of
+from dramaeval.data.records import Record
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.tasks.rubric import Dimension
+
+Progress = Callable[[int], None]
+
+
+def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Softmax over each question's scale at its score position.
+
+    Args:
+        logits: ``[answers, vocabulary]``, of the batch's answer positions.
+        batch: says which answers are scores and which tokens stand for them.
+
+    Returns:
+        float32 ``[questions, longest scale]``; places past a shorter scale hold 0.
+    """
+    at_scores = logits[batch.score_at].float()
+    chosen = at_scores.gather(1, batch.score_tokens.clamp(min=0))
+    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -torch.inf).softmax(dim=-1)
+
+
+def score(
+    model: Any,
+    records: Sequence[Record],
+    sheets: SheetMaker,
+    *,
+    clips_a_batch: int = 8,
+    shared_prefix: bool = True,
+    skip_unreadable: bool = False,
+    group_by: str = "character",
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """Score records on every dimension that their task asks for.
+
+    The result does not depend on batch size, order or padding (to rounding), nor on any random state.
+
+    Args:
+        model: the judge, an `AnsweringModel` or PEFT's wrapper around one, in evaluation mode.
+        records: what to score.
+        sheets: prepares them.
+        clips_a_batch: records a forward pass.
+        shared_prefix: see `dramaeval.models.batch.collate`.
+        skip_unreadable: a clip whose samples cannot be decoded is left unscored with its reason; else it
+            raises `UnreadableClipError`.
+        group_by: record key that clusters the bootstrap.
+        progress: called with the number of records just finished.
+
+    Returns:
+        predictions in the order of the records and, within one, of its dimensions.
+    """
+    device = next(model.parameters()).device
+    found: dict[int, list[Prediction]] = {}
+    # Clips of like length share a batch, so that little of it is padding; the order given is restored below.
+    order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)
+    training = model.training
+    model.eval()
+    for chunk in _chunks(order, clips_a_batch):
+        ready: list[tuple[int, Sheet, tuple[Dimension, ...]]] = []
+        for at in chunk:
+            asked = sheets.task.asked(records[at])
+            try:
+                ready.append((at, sheets.sheet(records[at], asked), asked))
+            except UnreadableClipError as error:
+                if not skip_unreadable:
+                    raise
+                state = f"unreadable clip: {error.reason}"
+                found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
+        if ready:
+            answers = _answer(model, [sheet for _, sheet, _ in ready], sheets.pad, shared_prefix, device)
+            for at, _, asked in ready:
+                found[at] = [
+                    _prediction(records[at], one, next(answers), sheets, group_by) for one in asked
+                ]
+        if progress:
+            progress(len(chunk))
+    model.train(training)
+    return [prediction for at in range(len(records)) for prediction in found[at]]
+
+
+def _answer(
+    model: Any, sheets: list[Sheet], pad: int, shared_prefix: bool, device: torch.device
+) -> Iterator[np.ndarray]:
+    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix).to(device)
+    with torch.inference_mode():
+        logits = model(**batch.inputs).logits
+        yield from distributions(logits, batch).cpu().double().numpy()
+
+
+def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _prediction(
+    record: Record, dimension: Dimension, row: np.ndarray, sheets: SheetMaker, group_by: str
+) -> Prediction:
+    share = row[: len(dimension.scale)]
+    if not np.isfinite(share).all():
+        return _unscored(record, dimension, sheets, "the judge's distribution is not finite", group_by)
+    return Prediction(
+        id=record.id,
+        dimension=dimension.key,
+        scale=tuple(float(score) for score in dimension.scale),
+        distribution=tuple(float(p) for p in share),
+        expected=float(np.dot(share, dimension.scale)),
+        ratings=sheets.task.ratings(record, dimension),
+        state=SCORED,
+        group=group_of(record, group_by),
+        system=record.system,
+    )
+
+
+def _unscored(
+    record: Record, dimension: Dimension, sheets: SheetMaker, state: str, group_by: str
+) -> Prediction:
+    return Prediction(
+        id=record.id,
+        dimension=dimension.key,
+        scale=tuple(float(score) for score in dimension.scale),
+        distribution=None,
+        expected=None,
+        ratings=sheets.task.ratings(record, dimension),
+        state=state,
+        group=group_of(record, group_by),
+        system=record.system,
+    )

@@ -1,0 +1,225 @@
+"""Where a judge's weights come from: a model family, a base, a checkpoint of ours; and how it is put on a device.
+
+A *family* knows one architecture: its transformers classes, where its parts are, how many tokens a clip
+takes. It is what a ``configs/model/*.yaml`` instantiates. Families are cheap to make; nothing is read before
+`Family.load`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dramaeval.models import branches
+
+log = logging.getLogger(__name__)
+
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class ModelError(ValueError):
+    """A model cannot be had as it is asked for; the message says why and what to do."""
+
+
+class Family(ABC):
+    """One architecture of audio language model.
+
+    Args:
+        path: a local folder or a name on the hub.
+        revision: branch, tag or commit on the hub.
+        dtype: of the weights; auto is bfloat16 on a GPU that has it, else float32.
+        attention: transformers' attention implementation for the language model.
+        trust_remote_code: whether code that comes with a checkpoint may run.
+        architecture: the checkpoint's configuration values, so that a plan needs no files.
+    """
+
+    #: The parts that `adapt` names, as module paths in the plain transformers model.
+    parts: Mapping[str, str]
+    #: The linear layers of each part that adapters attach to by default, by the end of their names.
+    projections: Mapping[str, Sequence[str]]
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        revision: str | None = None,
+        dtype: str = "auto",
+        attention: str = "sdpa",
+        trust_remote_code: bool = False,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = path
+        self.revision = revision
+        self.dtype = dtype
+        self.attention = attention
+        self.trust_remote_code = trust_remote_code
+        self.architecture = architecture
+
+    @abstractmethod
+    def model_class(self) -> Any:
+        """The judge's model class, an `AnsweringModel`."""
+
+    @abstractmethod
+    def configuration(self, values: Mapping[str, Any]) -> Any:
+        """A transformers configuration from ``architecture`` values."""
+
+    @abstractmethod
+    def audio_tokens(self, frames: int) -> int:
+        """How many prompt positions a clip of so many mel frames takes."""
+
+    @abstractmethod
+    def decoder_of(self, model: Any) -> Any:
+        """The language model inside a loaded model, for its attention implementation."""
+
+    def load(self, device: torch.device, checkpoint: Path | None = None) -> Any:
+        """The model with its weights, in evaluation mode, on a device.
+
+        Args:
+            device: where it goes.
+            checkpoint: a folder with a full model of this family, in place of ``path``.
+
+        Raises:
+            ModelError: the files are not there, not reachable, or another architecture's.
+        """
+        branches.register()
+        source = str(checkpoint) if checkpoint else self.path
+        attention = "sdpa" if self.attention == "sdpa" else self.attention
+        model = self._reading(
+            source,
+            lambda: self.model_class().from_pretrained(
+                source,
+                dtype=self.torch_dtype(device),
+                attn_implementation=attention,
+                **self._hub_arguments(checkpoint),
+            ),
+        )
+        if attention == "sdpa":
+            self.decoder_of(model).set_attn_implementation(branches.NAME)
+        return model.to(device).eval()
+
+    def processor(self, checkpoint: Path | None = None) -> Any:
+        """The processor: tokenizer, feature extractor and chat template."""
+        from transformers import AutoProcessor
+
+        source = str(checkpoint) if checkpoint else self.path
+        return self._reading(
+            source,
+            lambda: AutoProcessor.from_pretrained(source, **self._hub_arguments(checkpoint)),
+        )
+
+    def skeleton(self, checkpoint: Path | None = None) -> Any:
+        """The model without weights (on the meta device), from its architecture alone."""
+        if self.architecture and checkpoint is None:
+            configuration = self.configuration(self.architecture)
+        else:
+            from transformers import AutoConfig
+
+            source = str(checkpoint) if checkpoint else self.path
+            configuration = self._reading(
+                source,
+                lambda: AutoConfig.from_pretrained(source, **self._hub_arguments(checkpoint)),
+            )
+        with torch.device("meta"):
+            return self.model_class()(configuration)
+
+    def torch_dtype(self, device: torch.device) -> torch.dtype:
+        """The dtype of the weights on a device."""
+        if self.dtype != "auto":
+            return {
+                "float32": torch.float32,
+                "bfloat16": torch.bfloat16,
+                "float16": torch.float16,
+            }[self.dtype]
+        if device.type == "cuda" and torch.cuda.is_bf16_supported():
+            return torch.bfloat16
+        return torch.float32
+
+    def _hub_arguments(self, checkpoint: Path | None) -> dict[str, Any]:
+        revision = None if checkpoint else self.revision
+        return {"revision": revision, "trust_remote_code": self.trust_remote_code}
+
+    def _reading(self, source: str, read: Any) -> Any:
+        """Run a reader of model files; say in a line what is wrong when they cannot be had."""
+        local = Path(source)
+        if not local.is_dir() and (local.is_absolute() or source.startswith((".", "~"))):
+            raise ModelError(
+                f"model.path={source} is not a folder. Give the folder that holds config.json and the "
+                "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
+            )
+        try:
+            return read()
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()
+            raise ModelError(
+                f"The model {source} could not be read: {reason[0] if reason else type(error).__name__} "
+                "Without a network, download it elsewhere and point to it: model.path=/folder/of/the/model."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What ``checkpoint=PATH`` points to.
+
+    Attributes:
+        folder: the folder with the weights.
+        adapter: whether these are a PEFT adapter rather than a full model.
+    """
+
+    folder: Path
+    adapter: bool
+
+    @property
+    def full(self) -> Path | None:
+        """The folder of a full model, or None for an adapter."""
+        return None if self.adapter else self.folder
+
+
+def find_checkpoint(path: str) -> Checkpoint:
+    """Find the model in a run folder, a model folder or an adapter folder.
+
+    Raises:
+        ModelError: there is none; the message says what was looked for.
+    """
+    given = Path(path).expanduser()
+    for folder in (given, given / "model"):
+        if (folder / "adapter_config.json").is_file():
+            return Checkpoint(folder, adapter=True)
+        if (folder / "config.json").is_file():
+            return Checkpoint(folder, adapter=False)
+    what = "does not exist" if not given.exists() else "holds neither a run nor a model nor an adapter"
+    raise ModelError(
+        f"checkpoint={path} {what}. Give a run folder (with model/ in it), a model folder (with config.json) "
+        "or an adapter folder (with adapter_config.json). A run that was interrupted before its end is resumed "
+        "by hydra.run.dir, not by checkpoint."
+    )
+
+
+def base_of(adapter: Path) -> str | None:
+    """The base that an adapter was trained on, as its configuration names it."""
+    values = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    return values.get("base_model_name_or_path")
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device to run on; auto takes the GPU of this process if there is one.
+
+    Raises:
+        ModelError: a GPU is asked for and there is none.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            "device=cuda, but PyTorch sees no GPU here (CUDA_VISIBLE_DEVICES="
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
+        )
+    if asked == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,0 +1,93 @@
+"""From records to sheets: clips decoded and transformed once, prompts rendered and tokenised once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from dramaeval.data.audio import UnreadableClipError, decode
+from dramaeval.data.logmel import ClipFeatures, LogMel
+from dramaeval.data.records import Record
+from dramaeval.models.batch import Asked, Sheet
+from dramaeval.models.loading import Family
+from dramaeval.models.questions import EncodedQuestion, QuestionEncoder
+from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.task import Task
+
+
+class SheetMaker:
+    """Prepares records for the model; keeps what it has prepared.
+
+    Args:
+        task: renders the questions.
+        processor: the model's processor.
+        family: knows how many tokens a clip takes.
+        max_seconds: longer clips are cut there; they have been refused before unless trimming was asked for.
+        cache_clips: how many clips' features stay in memory (about 50 kB a second of sound).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        processor: Any,
+        family: Family,
+        *,
+        max_seconds: float,
+        cache_clips: int,
+    ) -> None:
+        self.task = task
+        self.family = family
+        self.processor = processor
+        self.max_seconds = max_seconds
+        self.encoder = QuestionEncoder(processor)
+        self.logmel = LogMel(processor.feature_extractor)
+        self.audio_token: int = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
+        self.pad: int = processor.tokenizer.pad_token_id
+        self._features = lru_cache(maxsize=cache_clips)(self._listen)
+        self._prompts: dict[tuple[str, int, str], EncodedQuestion] = {}
+
+    def sheet(
+        self,
+        record: Record,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """A record's clip and questions, ready for `dramaeval.models.batch.collate`.
+
+        Args:
+            record: the record.
+            dimensions: what is asked about it.
+            targets: a distribution over the scale for each, in training.
+
+        Raises:
+            UnreadableClipError: the clip's header was sound, but its samples are not.
+        """
+        clip = self._features(str(record.clip))
+        length = self.family.audio_tokens(clip.frames)
+        if length == 0:
+            raise UnreadableClipError(
+                record.clip, f"lasts {record.seconds:.3f} s, too short to be heard", "leave it out"
+            )
+        asked = tuple(
+            Asked(
+                question=self.question(record, dimension).with_audio(self.audio_token, [length]),
+                target=None if targets is None else targets[at],
+            )
+            for at, dimension in enumerate(dimensions)
+        )
+        return Sheet(clips=(clip,), asked=asked)
+
+    def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
+        """The tokens of one question, its audio placeholder standing once."""
+        key = (str(record.file), record.line, dimension.key)
+        if key not in self._prompts:
+            messages = self.task.messages(record, dimension)
+            self._prompts[key] = self.encoder.encode(messages, dimension.scale)
+        return self._prompts[key]
+
+    def _listen(self, clip: str) -> ClipFeatures:
+        waveform = decode(clip, self.logmel.sampling_rate, max_seconds=self.max_seconds)
+        return self.logmel(waveform)

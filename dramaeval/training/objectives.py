@@ -1,0 +1,63 @@
+"""Objectives: what a step of training lowers, as a value per question.
+
+An objective is a function of the logits at the answer positions and of the batch that returns one loss a
+question, float32 ``[questions]``. The trainer adds the named ones with their weights and averages over the
+questions of the whole optimizer step, so that a question counts the same in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from dramaeval.models.batch import NO_SCORE, Batch
+
+Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+
+
+def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of the written answer's tokens, −Σ log p(token), the end of the turn included.
+
+    Where the target is spread over several scores the likeliest is the one written.
+    """
+    losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
+    return _by_question(losses, batch)
+
+
+def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy with the raters' distribution at the score, −Σ_k q(k) log p(k), over the vocabulary.
+
+    The other tokens of the answer keep their plain cross-entropy. After DeQA-Score (You et al. 2025,
+    arXiv 2501.11561), equations 4-5.
+    """
+    losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
+    log_p = logits[batch.score_at].float().log_softmax(dim=-1)
+    at_scale = log_p.gather(1, batch.score_tokens.clamp(min=0))
+    soft = -(targets_of(batch) * at_scale).sum(dim=-1)
+    return _by_question(losses.index_copy(0, batch.score_at, soft), batch)
+
+
+def targets_of(batch: Batch) -> torch.Tensor:
+    """The batch's targets; raises ValueError on a batch that was made for scoring."""
+    if batch.targets is None:
+        raise ValueError("This batch has no targets: it was made for scoring, not for training.")
+    return batch.targets
+
+
+def score_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Log-probabilities over each question's scale alone, ``[questions, longest scale]``."""
+    chosen = logits[batch.score_at].float().gather(1, batch.score_tokens.clamp(min=0))
+    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -torch.inf).log_softmax(dim=-1)
+
+
+def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Sum answer tokens by question: ``[answers]`` to ``[questions]``."""
+    # Every answer has one score; the lead before it has the same length for all, so a question's answers
+    # begin where its score stands less that length.
+    lead = int(batch.score_at[0])
+    starts = batch.score_at - lead
+    answers = torch.arange(len(losses), device=losses.device)
+    question = torch.searchsorted(starts, answers, right=True) - 1
+    return torch.zeros(len(starts), device=losses.device).index_add(0, question, losses)
