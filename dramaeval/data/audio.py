@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from dramaeval.data.containers import find_damage
+from dramaeval.data.containers import MP3_PADDING, find_damage
 from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
@@ -54,10 +54,8 @@ def read_header(path: str | Path) -> ClipHeader:
         if sound is None:
             return _foreign_header(path)
         with sound:
-            header = _header(path, sound)
-        _check_container(path, stream, header)
-        if header.frames == 0:
-            raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+            header = _checked_header(path, sound, stream)
+            _check_last_frame(path, sound, header)
         return header
 
 
@@ -79,9 +77,8 @@ def decode(
             frames, rate = _foreign_frames(path, max_seconds)
         else:
             with sound:
-                header = _header(path, sound)
+                header = _checked_header(path, sound, stream)
                 frames, rate = _read_frames(path, sound, header, max_seconds), header.sampling_rate
-            _check_container(path, stream, header)
     samples = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
     if not len(samples):
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
@@ -136,8 +133,14 @@ def _sound(path: Path, stream: BinaryIO) -> soundfile.SoundFile | None:
     raise UnreadableClipError(path, "not an audio format that libsndfile reads", fix)
 
 
-def _header(path: Path, sound: soundfile.SoundFile) -> ClipHeader:
+def _checked_header(path: Path, sound: soundfile.SoundFile, stream: BinaryIO) -> ClipHeader:
+    """The header, once the container keeps what it promises."""
     frames, rate = int(sound.frames), int(sound.samplerate)
+    damage = find_damage(stream, frames)
+    if damage:
+        raise UnreadableClipError(path, damage, _RESTORE_FIX)
+    if frames == 0:
+        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     if frames < 0 or frames >= 2**48:  # libsndfile's way of saying that it does not know
         raise UnreadableClipError(path, "its length is unknown", _CONVERT_FIX)
     return ClipHeader(
@@ -145,11 +148,18 @@ def _header(path: Path, sound: soundfile.SoundFile) -> ClipHeader:
     )
 
 
-def _check_container(path: Path, stream: BinaryIO, header: ClipHeader) -> None:
-    """Only after libsndfile is done with the descriptor: this moves its position."""
-    damage = find_damage(stream, header.frames)
-    if damage:
-        raise UnreadableClipError(path, damage, _RESTORE_FIX)
+def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader) -> None:
+    """A FLAC that is cut off still opens; only its last sample cannot be reached (0.2 ms)."""
+    if sound.format != "FLAC":
+        return
+    try:
+        sound.seek(header.frames - 1)
+        reached = len(sound.read(1, dtype="float32")) == 1
+    except soundfile.LibsndfileError:
+        reached = False
+    if not reached:
+        reason = "damaged or cut off: its last sample cannot be reached"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
 def _read_frames(
@@ -164,7 +174,7 @@ def _read_frames(
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
-    if len(frames) < wanted:
+    if len(frames) < wanted - (MP3_PADDING if sound.format == "MP3" else 0):
         reason = f"damaged or cut off: {len(frames)} of {wanted} samples could be read"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
     return frames

@@ -1,12 +1,15 @@
-"""Damage that libsndfile reads over in silence: cut-off WAV and Ogg files, MP3 without an index.
+"""Damage that libsndfile reads over in silence: cut-off WAV and MP3, broken Ogg pages, and MP3
+whose length it can only guess.
 
-Each check reads headers alone, so that a damaged clip is reported before anything is decoded.
+Nothing is decoded for it, so that a damaged clip is reported before any weights load.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
+import zlib
 from typing import BinaryIO
 
 _UNKNOWN_SIZE = 0x7FFFF000
@@ -15,7 +18,15 @@ _UNKNOWN_SIZE = 0x7FFFF000
 _SIZE_SLACK = 64
 """Bytes a data size may be off: some writers count the header in (2 ms of 16 kHz 16-bit sound)."""
 
-_MAX_OGG_PAGE = 27 + 255 + 255 * 255
+MP3_PADDING = 2 * 1152
+"""Samples by which the length of an MP3 without an index may be wrong: two frames."""
+
+_TAG_SLACK = 512
+"""Bytes after the last frame of an MP3 that may be a tag."""
+
+_INDEX = re.compile(b"Xing|Info|VBRI")
+
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 _MP3_KBITS = {  # layer III, by "is MPEG-1"; index 0 is the "free format", not supported
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -25,15 +36,26 @@ _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 120
 
 
 def find_damage(stream: BinaryIO, frames: int) -> str | None:
-    """Say what is wrong with the container, or None; `frames` is what libsndfile says it holds."""
+    """Say what is wrong with the container, or None; `frames` is what libsndfile says it holds.
+
+    The stream is left where it was, since libsndfile reads from the same descriptor.
+    """
+    position = stream.tell()
+    try:
+        return _damage(stream, frames)
+    finally:
+        stream.seek(position)
+
+
+def _damage(stream: BinaryIO, frames: int) -> str | None:
     stream.seek(0)
     magic = stream.read(12)
     if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
         return _cut_wav(stream)
     if magic[:4] == b"OggS":
-        return _cut_ogg(stream)
+        return _damaged_ogg(stream)
     if magic[:3] == b"ID3" or (magic[0] == 0xFF and magic[1] & 0xE0 == 0xE0):
-        return _unindexed_mp3(stream, frames)
+        return _damaged_mp3(stream, frames)
     return None
 
 
@@ -59,45 +81,90 @@ def _cut_wav(stream: BinaryIO) -> str | None:
     return None
 
 
-def _cut_ogg(stream: BinaryIO) -> str | None:
-    """Check that the last page of the stream is there in full."""
-    total = _size(stream)
-    stream.seek(max(0, total - 2 * _MAX_OGG_PAGE))
-    tail = stream.read()
-    start = tail.rfind(b"OggS")
-    while start >= 0:
-        page = tail[start:]
-        lacing = page[27 : 27 + page[26]] if len(page) > 26 else b""
-        if len(page) < 27 or len(lacing) < page[26] or len(page) < 27 + len(lacing) + sum(lacing):
-            return "cut off: its last Ogg page is incomplete"
-        return None
-    return None
+def _damaged_ogg(stream: BinaryIO) -> str | None:
+    """Walk over the pages: each must be there in full, with the right checksum.
 
-
-def _unindexed_mp3(stream: BinaryIO, frames: int) -> str | None:
-    """Without a Xing/Info/VBRI index libsndfile guesses the length from the first frame's bit rate
-    and drops what lies beyond; count the frames where there is no index.
+    libsndfile drops damaged pages and reads on, which shortens or silences that stretch.
     """
     stream.seek(0)
     data = stream.read()
+    position, number, ended = 0, 0, False
+    while position < len(data):
+        number += 1
+        page = _ogg_page(data, position)
+        if page is None:
+            # After the mark of the end there may be a tag; before it, sound is missing.
+            return None if ended else f"damaged or cut off: Ogg page {number} is incomplete"
+        if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
+            return f"damaged: Ogg page {number} does not have its checksum"
+        position, ended = position + len(page), bool(page[5] & 4)
+    return None
+
+
+def _ogg_page(data: bytes, position: int) -> bytes | None:
+    """The page that begins at `position`, or None where there is no whole page."""
+    if data[position : position + 4] != b"OggS" or len(data) < position + 27:
+        return None
+    body = position + 27 + data[position + 26]
+    end = body + sum(data[position + 27 : body])
+    return data[position:end] if end <= len(data) and body <= len(data) else None
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 of the page with its checksum field zeroed, as RFC 3533 has it.
+
+    That is zlib's polynomial with the bits the other way round, from 0 and without inversion.
+    """
+    content = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
+    mirrored = zlib.crc32(content, 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_REVERSED_BITS), "big")
+
+
+def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
+    """Hold the file against its index; where it has none, count its frames.
+
+    Without an index libsndfile guesses the length from the first frame's bit rate, and drops
+    whatever lies beyond the guess.
+    """
+    stream.seek(0)
+    data = stream.read()
+    position = _after_id3(data)
+    first = _mp3_frame(data, position)
+    index = first and _INDEX.search(data[position : position + min(first[0], 200)])
+    if index:
+        declared = _indexed_bytes(data, position + index.start())
+        there = len(data) - position
+        if declared > there + _SIZE_SLACK:
+            return f"cut off: its index says {declared} bytes of audio, {there} are there"
+        return None
+    held = 0
+    while frame := _mp3_frame(data, position):
+        position, held = position + frame[0], held + frame[1]
+    all_counted = len(data) - position < _TAG_SLACK
+    if held > frames + MP3_PADDING or (all_counted and held < frames - MP3_PADDING):
+        return (
+            f"an MP3 of variable bit rate without an index: {held} samples are there, but its "
+            f"length is taken for {frames} (encoding it anew helps)"
+        )
+    return None
+
+
+def _after_id3(data: bytes) -> int:
+    """Where the audio begins, behind any ID3v2 tags."""
     position = 0
     while data[position : position + 3] == b"ID3" and len(data) >= position + 10:
         sizes = data[position + 6 : position + 10]
         position += 10 + (sizes[0] << 21 | sizes[1] << 14 | sizes[2] << 7 | sizes[3])
-    counted = 0
-    while frame := _mp3_frame(data, position):
-        length, samples = frame
-        first = data[position : position + min(length, 200)]
-        if counted == 0 and any(index in first for index in (b"Xing", b"Info", b"VBRI")):
-            return None
-        counted += samples
-        position += length
-    if counted > 1.02 * frames + 5_000:
-        return (
-            f"an MP3 of variable bit rate without an index: {counted} samples are there, "
-            f"but only {frames} can be read"
-        )
-    return None
+    return position
+
+
+def _indexed_bytes(data: bytes, index: int) -> int:
+    """The audio's size in bytes after a Xing/Info or VBRI index; 0 where it does not say."""
+    if data[index : index + 4] == b"VBRI":
+        return int.from_bytes(data[index + 10 : index + 14], "big")
+    flags = int.from_bytes(data[index + 4 : index + 8], "big")
+    size_at = index + 8 + (4 if flags & 1 else 0)
+    return int.from_bytes(data[size_at : size_at + 4], "big") if flags & 2 else 0
 
 
 def _mp3_frame(data: bytes, position: int) -> tuple[int, int] | None:

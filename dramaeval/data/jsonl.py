@@ -44,7 +44,7 @@ def read_lines(file: Path) -> list[Line]:
     lines = [
         _parse_line(number, raw.rstrip())
         for number, raw in enumerate(content.split(b"\n"), 1)
-        if raw.strip()
+        if raw.removeprefix(codecs.BOM_UTF8).strip()
     ]
     if not lines:
         raise UnreadableFileError(

@@ -51,7 +51,7 @@ class Problem:
             "line": self.line,
             "id": None if self.id is None else printable(self.id),
             "key": self.key,
-            "problem": self.problem,
+            "problem": printable(self.problem),
             "fix": self.fix,
         }
 
@@ -108,12 +108,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def line_list(lines: Iterable[int], most: int = 10) -> str:
-    """`line 3`, `lines 1, 2, 5`, cut after `most` with a count."""
+def line_list(lines: Iterable[int], most: int = 8) -> str:
+    """`line 3`, `lines 1-4, 9`, cut after `most` stretches with a count of the other lines."""
     numbers = sorted(set(lines))
-    text = ", ".join(str(number) for number in numbers[:most])
-    rest = f" and {len(numbers) - most:,} more" if len(numbers) > most else ""
-    return f"line{'' if len(numbers) == 1 else 's'} {text}{rest}"
+    stretches: list[list[int]] = []
+    for number in numbers:
+        if stretches and number == stretches[-1][-1] + 1:
+            stretches[-1].append(number)
+        else:
+            stretches.append([number])
+    shown = [str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in stretches[:most]]
+    hidden = sum(len(stretch) for stretch in stretches[most:])
+    rest = f" and {hidden:,} more" if hidden else ""
+    return f"line{'' if len(numbers) == 1 else 's'} {', '.join(shown)}{rest}"
 
 
 def printable(text: str) -> str:

@@ -121,7 +121,7 @@ def read_records(
     notices += _check_lengths(drafts, fmt.audio_field, max_seconds, on_long)
     bad = root_problems + _problems(drafts, file)
     good = [_record(draft, file) for draft in drafts if not draft.findings]
-    if root_problems or (bad and on_bad == "stop"):
+    if root_problems or (bad and on_bad != "skip"):
         raise BadRecordsError(bad, _DROP_ADVICE if good and not root_problems else "")
     if not good:
         raise BadRecordsError(bad, "Not one good record is left.")

@@ -1,0 +1,282 @@
+"""Decoding: every format to the right samples; damaged files to a reason, never to silence."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import pcm16, riff, sine
+
+from dramaeval.data.audio import UnreadableClipError, decode, read_header
+
+RATE = 16_000
+RAMP = [0.0, 0.25, -0.5, 0.75, -1.0]
+
+
+def wav(path: Path, samples: bytes, **layout: int) -> Path:
+    path.write_bytes(riff(samples, **{"tag": 1, "bits": 16, "rate": RATE, **layout}))
+    return path
+
+
+def packed(values: list[float], bits: int) -> bytes:
+    """Whole numbers of that width, little-endian; 8 bits are unsigned with 128 as zero."""
+    if bits == 8:
+        return bytes(min(255, round(value * 128) + 128) for value in values)
+    top = 2 ** (bits - 1)
+    return b"".join(
+        min(top - 1, round(v * top)).to_bytes(bits // 8, "little", signed=True) for v in values
+    )
+
+
+# Formats
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24, 32])
+def test_whole_number_wavs(tmp_path: Path, bits: int) -> None:
+    samples = decode(wav(tmp_path / "a.wav", packed(RAMP, bits), bits=bits), RATE)
+    assert samples.dtype == np.float32
+    assert samples.shape == (5,)
+    np.testing.assert_allclose(samples, RAMP, atol=1e-7)
+
+
+@pytest.mark.parametrize(("bits", "code"), [(32, "f"), (64, "d")])
+def test_float_wavs_keep_their_level(tmp_path: Path, bits: int, code: str) -> None:
+    loud = [*RAMP, 3.5]
+    file = wav(tmp_path / "a.wav", struct.pack(f"<6{code}", *loud), tag=3, bits=bits)
+    np.testing.assert_array_equal(decode(file, RATE), np.float32(loud))
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    frames = [0.5, 0.25, -0.75, 1 / 4, 1 / 4, 1 / 4]  # two frames of three channels
+    file = wav(tmp_path / "a.wav", packed(frames, 24), bits=24, channels=3)
+    np.testing.assert_allclose(decode(file, RATE), [0.0, 0.25], atol=1e-7)
+    header = read_header(file)
+    assert (header.channels, header.frames, header.sampling_rate) == (3, 2, RATE)
+    assert header.seconds == 2 / RATE
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "error"),
+    [("FLAC", "PCM_16", 1e-4), ("OGG", "VORBIS", 0.05), ("OGG", "OPUS", 0.05),
+     ("MP3", "MPEG_LAYER_III", 0.05), ("AIFF", "PCM_24", 1e-6), ("WAV", "ULAW", 0.02)],
+)  # fmt: skip
+def test_other_formats(tmp_path: Path, kind: str, subtype: str, error: float) -> None:
+    tone = np.array(sine(1.0, RATE, hertz=300.0))
+    file = tmp_path / "clip.audio"  # the content says what it is, not the name
+    soundfile.write(file, tone, RATE, format=kind, subtype=subtype)
+    header, samples = read_header(file), decode(file, RATE)
+    assert header.frames == len(samples) == RATE
+    assert header.seconds == 1.0
+    inner = slice(1000, -1000)  # codecs need a moment at the edges
+    assert np.abs(samples - tone)[inner].max() < error
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_gives_the_same_tone_at_the_new_rate(
+    tmp_path: Path, make_wav: Callable[..., Path], rate: int
+) -> None:
+    samples = decode(make_wav(tmp_path / "a.wav", seconds=1.0, rate=rate, hertz=1_000.0), RATE)
+    assert len(samples) == RATE
+    inner = slice(400, -400)
+    np.testing.assert_allclose(samples[inner], np.array(sine(1.0, RATE, 1_000.0))[inner], atol=1e-3)
+
+
+def test_resampling_lets_nothing_fold_back(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
+    file = make_wav(tmp_path / "a.wav", seconds=1.0, rate=48_000, hertz=11_000.0)  # above 8 kHz
+    assert np.abs(decode(file, RATE)[400:-400]).max() < 1e-3
+
+
+def test_max_seconds_keeps_the_beginning(tmp_path: Path, make_wav: Callable[..., Path]) -> None:
+    file = make_wav(tmp_path / "a.wav", seconds=1.0, rate=44_100)
+    whole, part = decode(file, RATE), decode(file, RATE, max_seconds=0.3)
+    assert len(part) == 4_800
+    np.testing.assert_allclose(part[:-200], whole[:4_600], atol=1e-5)
+    assert len(decode(file, RATE, max_seconds=30.0)) == RATE
+
+
+# Damage: `reason` must be in the error, and a fix be given
+
+
+def refused(path: Path, reason: str, *, in_header: bool = True) -> None:
+    for read in [lambda: decode(path, RATE)] + ([lambda: read_header(path)] if in_header else []):
+        with pytest.raises(UnreadableClipError) as caught:
+            read()
+        assert reason in caught.value.reason
+        assert caught.value.fix
+        assert path.name.encode("unicode_escape").decode() in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("bits", "code"), [(32, "f"), (64, "d")])
+def test_samples_that_are_no_numbers(tmp_path: Path, value: float, bits: int, code: str) -> None:
+    content = struct.pack(f"<4{code}", 0.5, value, value, 0.5)  # two stereo frames
+    file = wav(tmp_path / "a.wav", content, tag=3, bits=bits, channels=2)
+    refused(file, "holds NaN or infinity (first at sample 0)", in_header=False)
+
+
+def test_a_wav_without_samples(tmp_path: Path) -> None:
+    refused(wav(tmp_path / "a.wav", b""), "holds no samples")
+
+
+def test_a_wav_that_was_never_closed(tmp_path: Path) -> None:
+    content = bytearray(riff(pcm16(sine(0.5)), tag=1, bits=16, rate=RATE))
+    content[40:44] = bytes(4)  # the size of the data, written when the recorder stops
+    (tmp_path / "a.wav").write_bytes(content)
+    refused(tmp_path / "a.wav", "never closed")
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_a_streamed_wav_is_read_to_its_end(tmp_path: Path, size: int) -> None:
+    content = bytearray(riff(pcm16(sine(0.5)), tag=1, bits=16, rate=RATE))
+    content[40:44] = struct.pack("<I", size)  # what ffmpeg and sox write into a pipe
+    (tmp_path / "a.wav").write_bytes(content)
+    assert read_header(tmp_path / "a.wav").seconds == 0.5
+    assert len(decode(tmp_path / "a.wav", RATE)) == 8_000
+
+
+@pytest.mark.parametrize("kept", [0.6, 0.99])
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+     ("MP3", "MPEG_LAYER_III")],
+)  # fmt: skip
+def test_files_that_are_cut_off(tmp_path: Path, kind: str, subtype: str, kept: float) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE)
+    file = tmp_path / "a.audio"
+    soundfile.write(file, noise, RATE, format=kind, subtype=subtype)
+    assert len(decode(file, RATE)) == 3 * RATE
+    os.truncate(file, int(file.stat().st_size * kept))
+    refused(file, "cut off")
+
+
+@pytest.mark.parametrize("at_once", [1, 3_000])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_damaged_ogg_page_is_found_without_decoding(
+    tmp_path: Path, subtype: str, at_once: int
+) -> None:
+    generator = np.random.default_rng(0)
+    file = tmp_path / "a.ogg"
+    soundfile.write(file, generator.uniform(-0.5, 0.5, 3 * RATE), RATE, subtype=subtype)
+    content = bytearray(file.read_bytes())
+    middle = len(content) * 3 // 4
+    for place in range(middle, min(middle + at_once, len(content))):
+        content[place] ^= 0x55
+    file.write_bytes(content)
+    refused(file, "damaged")
+
+
+def test_a_tag_behind_an_ogg_stream_is_no_damage(tmp_path: Path) -> None:
+    file = tmp_path / "a.ogg"
+    soundfile.write(file, np.array(sine(0.5)), RATE)
+    file.write_bytes(file.read_bytes() + b"TAG" + bytes(125))
+    assert read_header(file).frames == len(decode(file, RATE)) == 8_000
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
+def test_files_damaged_in_the_middle(tmp_path: Path, kind: str, subtype: str) -> None:
+    generator = np.random.default_rng(0)
+    file = tmp_path / "a.audio"
+    noise = generator.uniform(-0.5, 0.5, 3 * RATE)
+    soundfile.write(file, noise, RATE, format=kind, subtype=subtype)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3_000] = generator.bytes(3_000)
+    file.write_bytes(content)
+    refused(file, "damaged or cut off", in_header=False)
+
+
+def without_index(tmp_path: Path, mode: str) -> Path:
+    """An MP3 whose first frame, which holds the Xing or Info index, was taken away."""
+    loud = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
+    file = tmp_path / "a.mp3"
+    sound = np.concatenate([np.zeros(2 * RATE), loud])
+    soundfile.write(file, sound, RATE, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    content = file.read_bytes()
+    file.write_bytes(content[content.find(content[:2], 4) :])
+    return file
+
+
+def test_an_mp3_whose_length_cannot_be_told(tmp_path: Path) -> None:
+    refused(without_index(tmp_path, "VARIABLE"), "variable bit rate without an index")
+
+
+def test_an_mp3_of_constant_bit_rate_needs_no_index(tmp_path: Path) -> None:
+    file = without_index(tmp_path, "CONSTANT")
+    assert read_header(file).seconds == pytest.approx(4.0, abs=0.15)  # and the encoder's padding
+    assert len(decode(file, RATE)) == pytest.approx(4 * RATE, abs=0.15 * RATE)
+
+
+def test_what_is_no_audio(tmp_path: Path) -> None:
+    refused(tmp_path / "gone.wav", "no such file")
+    refused(tmp_path, "is a folder")
+    os.mkfifo(tmp_path / "pipe.wav")
+    refused(tmp_path / "pipe.wav", "not a regular file")  # and does not wait for a writer
+    (tmp_path / "empty.wav").touch()
+    refused(tmp_path / "empty.wav", "empty (0 bytes)")
+    (tmp_path / "head.wav").write_bytes(riff(b"", tag=1, bits=16, rate=RATE)[:20])
+    refused(tmp_path / "head.wav", "unreadable audio")
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    refused(tmp_path / "loop.wav", "cannot be opened")
+    (tmp_path / "break\nin name.wav").touch()
+    refused(tmp_path / "break\nin name.wav", "empty")
+
+
+def test_the_error_survives_a_worker_process(tmp_path: Path) -> None:
+    error = UnreadableClipError(tmp_path / "a.wav", "why", "what to do")
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error)
+    assert (copy.path, copy.reason, copy.fix) == (tmp_path / "a.wav", "why", "what to do")
+
+
+# Formats that libsndfile does not know
+
+FOREIGN = b"\0\0\0\x20ftypM4A " + bytes(200)
+FFMPEG = """#!/bin/sh
+[ "$1" = -version ] && exit 0
+echo "  Duration: 00:00:00.50, start: 0.000000, bitrate: 128 kb/s" >&2
+echo "    Stream #0:0: Audio: aac, 16000 Hz, stereo, fltp" >&2
+cat '{samples}'
+"""
+
+
+def test_without_ffmpeg_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "a.m4a").write_bytes(FOREIGN)
+    refused(tmp_path / "a.m4a", "not an audio format that libsndfile reads")
+    with pytest.raises(UnreadableClipError, match="ffmpeg"):
+        decode(tmp_path / "a.m4a", RATE)
+
+
+def test_with_ffmpeg_other_formats_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in that speaks as ffmpeg does: the stream on stderr, 16-bit samples on stdout."""
+    left_and_right = [
+        value for pair in zip(sine(0.5), [0.0] * 8_000, strict=True) for value in pair
+    ]
+    (tmp_path / "samples").write_bytes(pcm16(left_and_right))
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(FFMPEG.format(samples=tmp_path / "samples"))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (tmp_path / "a.m4a").write_bytes(FOREIGN)
+    header = read_header(tmp_path / "a.m4a")
+    assert (header.frames, header.channels, header.seconds) == (8_000, 2, 0.5)
+    np.testing.assert_allclose(decode(tmp_path / "a.m4a", RATE), np.array(sine(0.5)) / 2, atol=1e-4)
+    assert len(decode(tmp_path / "a.m4a", RATE, max_seconds=0.2)) == 3_200
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_real_ffmpeg_refuses_what_is_no_audio(tmp_path: Path) -> None:
+    (tmp_path / "a.m4a").write_bytes(b"not audio" * 100)
+    refused(tmp_path / "a.m4a", "neither libsndfile nor ffmpeg")

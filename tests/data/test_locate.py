@@ -1,0 +1,132 @@
+"""Finding clips: the order of places, search by name, and what counts as ambiguous."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from dramaeval.data.locate import NotLocated, locate_clips
+
+
+def put(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def find(path: str, jsonl: Path, root: Path | None = None) -> Path | NotLocated:
+    return locate_clips([path], jsonl=jsonl, audio_root=root)[path]
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """The same relative path in every place that is looked at, each with its own content."""
+    for name in ("cwd", "data", "root"):
+        put(tmp_path / name / "clips" / "a.wav", name.encode())
+    put(tmp_path / "root" / "deep" / "er" / "only.wav")
+    monkeypatch.chdir(tmp_path / "cwd")
+    return {name: tmp_path / name for name in ("cwd", "data", "root")}
+
+
+def test_the_places_are_tried_in_their_order(places: dict[str, Path]) -> None:
+    jsonl, root = places["data"] / "x.jsonl", places["root"]
+    wanted = "clips/a.wav"
+    assert find(wanted, jsonl, root) == places["cwd"] / wanted
+    (places["cwd"] / wanted).unlink()
+    assert find(wanted, jsonl, root) == places["data"] / wanted
+    (places["data"] / wanted).unlink()
+    assert find(wanted, jsonl, root) == root / wanted
+    assert find("elsewhere/only.wav", jsonl, root) == root / "deep" / "er" / "only.wav"
+
+
+def test_absolute_paths_and_paths_upwards(places: dict[str, Path]) -> None:
+    jsonl = places["data"] / "x.jsonl"
+    clip = places["root"] / "clips" / "a.wav"
+    assert find(str(clip), jsonl) == clip
+    assert find("../root/clips/a.wav", jsonl) == clip
+    gone = str(places["root"] / "no" / "only.wav")  # an absolute path of another machine
+    assert find(gone, jsonl, places["root"]) == places["root"] / "deep" / "er" / "only.wav"
+
+
+def test_a_relative_root_counts_from_the_working_directory(places: dict[str, Path]) -> None:
+    found = find("only.wav", places["data"] / "x.jsonl", Path("../root"))
+    assert isinstance(found, Path)
+    assert found.is_absolute()
+    assert found.samefile(places["root"] / "deep" / "er" / "only.wav")
+
+
+def test_without_a_root_the_folder_of_the_jsonl_is_searched(places: dict[str, Path]) -> None:
+    clip = put(places["data"] / "audio" / "b.wav")
+    assert find("some/other/b.wav", places["data"] / "x.jsonl") == clip
+    assert isinstance(find("only.wav", places["data"] / "x.jsonl"), NotLocated)
+    # With a root, it is the root that is searched.
+    assert isinstance(find("some/b.wav", places["data"] / "x.jsonl", places["root"]), NotLocated)
+
+
+def test_two_files_of_one_name_are_ambiguous(places: dict[str, Path]) -> None:
+    root = places["root"]
+    put(root / "other" / "only.wav", b"different")
+    found = find("no/only.wav", places["data"] / "x.jsonl", root)
+    assert isinstance(found, NotLocated)
+    assert "2 files have its name" in found.problem
+    assert os.path.join("deep", "er", "only.wav") in found.problem
+    assert os.path.join("other", "only.wav") in found.problem
+    assert "audio_root" in found.fix
+    # Its folders tell them apart.
+    assert find("other/only.wav", places["data"] / "x.jsonl", root) == root / "other" / "only.wav"
+
+
+def test_links_to_one_file_are_not_ambiguous(places: dict[str, Path]) -> None:
+    root = places["root"]
+    clip = root / "deep" / "er" / "only.wav"
+    (root / "b").mkdir()
+    (root / "b" / "only.wav").symlink_to(clip)
+    (root / "c").mkdir()
+    (root / "c" / "only.wav").hardlink_to(clip)
+    (root / "d").symlink_to(root / "deep", target_is_directory=True)
+    found = find("no/only.wav", places["data"] / "x.jsonl", root)
+    assert isinstance(found, Path)
+    assert found.samefile(clip)
+
+
+def test_linked_folders_are_searched_and_loops_end(tmp_path: Path) -> None:
+    clip = put(tmp_path / "store" / "a.wav")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "link").symlink_to(tmp_path / "store", target_is_directory=True)
+    (tmp_path / "store" / "loop").symlink_to(root, target_is_directory=True)
+    found = find("a.wav", tmp_path / "data" / "x.jsonl", root)
+    assert isinstance(found, Path)
+    assert found.samefile(clip)
+
+
+def test_broken_links_and_folders_are_no_candidates(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.wav").symlink_to(tmp_path / "gone")
+    (tmp_path / "two" / "a.wav").mkdir(parents=True)
+    clip = put(tmp_path / "three" / "a.wav")
+    assert find("no/a.wav", tmp_path / "x.jsonl") == clip
+
+
+def test_accents_compare_equal_however_they_are_composed(tmp_path: Path) -> None:
+    clip = put(tmp_path / "clips" / unicodedata.normalize("NFD", "scène.wav"))
+    assert find(unicodedata.normalize("NFC", "scène.wav"), tmp_path / "x.jsonl") == clip
+
+
+def test_backslashes_are_pointed_out(tmp_path: Path) -> None:
+    put(tmp_path / "clips" / "a.wav")
+    found = find("clips\\a.wav", tmp_path / "x.jsonl")
+    assert isinstance(found, NotLocated)
+    assert "with / instead of \\" in found.fix
+
+
+def test_each_path_is_answered(tmp_path: Path) -> None:
+    one, two = put(tmp_path / "1.wav"), put(tmp_path / "b" / "2.wav")
+    found = locate_clips(["1.wav", "x/2.wav", "3.wav", "1.wav"], jsonl=tmp_path / "x.jsonl")
+    assert found["1.wav"] == one
+    assert found["x/2.wav"] == two
+    assert isinstance(found["3.wav"], NotLocated)
+    assert len(found) == 3
