@@ -26,11 +26,11 @@ class Kendall:
         require_variation(answers)
         return float(stats.kendalltau(answers.predicted, answers.rated, variant="b").statistic)
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
-        """The same in every draw; all NaN on data too large to draw (see the limits above)."""
+    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray | None:
+        """The same in every draw; None on data too large to draw (see the limits above)."""
         present, cluster = np.unique(answers.cluster, return_inverse=True)
         if not 0 < answers.n <= MOST_RECORDS or len(present) > MOST_CLUSTERS:
-            return np.full(len(draws), np.nan)
+            return None
         counts = Draws(draws.counts[:, present])
         signs = pair_signs(answers.predicted, answers.rated, cluster, len(present))
         weights = counts.counts.astype(float)

@@ -65,8 +65,8 @@ class DrawnMetric(Protocol):
     def __call__(self, answers: Answers, /) -> float | None:
         """The metric of these answers."""
 
-    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray:
-        """The metric in every draw, (draws,), NaN where undefined."""
+    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray | None:
+        """The metric in every draw, (draws,), NaN where undefined; None if it is too much work."""
 
 
 def metric_name(metric: Metric) -> str:

@@ -1,0 +1,95 @@
+"""The human ceiling: how well one rater agrees with the mean of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.metrics.metric import constant
+from dramaeval.evaluation.metrics.moments import correlation, moments_over_draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """Mean correlation of a rater with the mean of the others, and each rater's own.
+
+    `records` have two ratings or more; `raters` gave any rating beside another's. Raters with fewer
+    than 3 such records, or who gave (or met) only one value, are None in the lists and left out of
+    the means, which are None when nobody is left.
+    """
+
+    pearson: float | None
+    spearman: float | None
+    pearson_each: tuple[float | None, ...]
+    spearman_each: tuple[float | None, ...]
+    raters: int
+    records: int
+
+
+class OneRater(NamedTuple):
+    """A rater's own ratings and the others' means on the same records, each (m,)."""
+
+    own: np.ndarray
+    others: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def comparable(self) -> bool:
+        """Whether a correlation of the two has a value."""
+        return len(self.own) >= 3 and not constant(self.own) and not constant(self.others)
+
+
+def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
+    """mean_j r(y_j, ȳ_{−j}) over raters j, from `ratings` (n, R) with NaN where missing.
+
+    A column is one rater; where a file lists the ratings of changing people, a column is whoever
+    stands at that place, and the value is that of an average rater.
+
+    One rater is noisier than the mean of all, which a judge is compared with; so a good judge may
+    stand above this value. It marks a judge as good as one more person, not as good as can be.
+    """
+    each = each_rater(ratings)
+    pearson = [float(stats.pearsonr(r.own, r.others)[0]) if r.comparable else None for r in each]
+    spearman = [float(stats.spearmanr(r.own, r.others)[0]) if r.comparable else None for r in each]
+    return Ceiling(
+        pearson=_mean(pearson),
+        spearman=_mean(spearman),
+        pearson_each=tuple(pearson),
+        spearman_each=tuple(spearman),
+        raters=sum(len(r.own) > 0 for r in each),
+        records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
+    )
+
+
+def pearson_ceiling_over_draws(
+    ratings: np.ndarray, cluster: np.ndarray, draws: Draws
+) -> np.ndarray:
+    """The mean Pearson ceiling in every draw, (draws,), NaN where a rater of the mean has none."""
+    values = [
+        correlation(moments_over_draws(rater.own, rater.others, cluster[rater.rows], draws))
+        for rater in each_rater(ratings)
+        if rater.comparable
+    ]
+    return np.mean(values, axis=0) if values else np.full(len(draws), np.nan)
+
+
+def each_rater(ratings: np.ndarray) -> list[OneRater]:
+    """For every column of `ratings` (n, R): own ratings, and the others' means of those records."""
+    given = ~np.isnan(ratings)
+    count = given.sum(axis=1)
+    total = np.nansum(ratings, axis=1)
+    raters = []
+    for column in range(ratings.shape[1]):
+        rows = np.flatnonzero(given[:, column] & (count >= 2))
+        own = ratings[rows, column]
+        raters.append(OneRater(own, (total[rows] - own) / (count[rows] - 1), rows))
+    return raters
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

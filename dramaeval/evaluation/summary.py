@@ -1,0 +1,189 @@
+"""From predictions to the numbers of `metrics.json`: every dimension, and the mean over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.answers import cluster_names
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension import (
+    LEAST_CLUSTERS,
+    DimensionResult,
+    Plan,
+    dimension_result,
+)
+from dramaeval.evaluation.metrics.alternative_annotator import EPSILON
+from dramaeval.evaluation.metrics.metric import Metric
+from dramaeval.evaluation.metrics.standard import with_standard
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.systems import MACRO_NAMES
+
+
+def summarise(
+    predictions: Iterable[Prediction],
+    dimensions: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2_000,
+    level: float = 0.95,
+    ceiling: bool = True,
+    epsilon: float = EPSILON,
+    metrics: Sequence[Metric] = (),
+) -> dict[str, Any]:
+    """How well one judge agrees with people: what stands under `<split>.<phase>` in metrics.json.
+
+    Args:
+        predictions: of one judge on one split; each record × dimension once.
+        dimensions: keys in the order of the rubric. One without predictions is reported as such.
+        seed: of the bootstrap and the permutations.
+        draws: bootstrap draws of whole clusters (`Prediction.group`); 0 for no intervals.
+        level: of the percentile intervals.
+        ceiling: whether to measure the human side too.
+        epsilon: the judge's allowance in the alternative annotator test.
+        metrics: your own, beside the standard ones (see `metrics/metric.py`).
+
+    Returns:
+        `macro` (each metric's mean over the dimensions that define it, with counts), `dimensions`
+        (by key) and `bootstrap`. Plain values; undefined ones are None with their reason beside.
+
+    Raises:
+        ValueError: a record predicted twice on a dimension, on one that is not listed, or on
+            another scale than the dimension's other records; a metric whose name is taken.
+    """
+    named = with_standard(metrics)
+    sorted_out = _by_dimension(predictions, dimensions)
+    # Records nobody rated belong to no resample.
+    clusters = cluster_names(
+        p for listed in sorted_out.values() for p in listed if p.mean_rating is not None
+    )
+    drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
+    plan = Plan(
+        metrics=named,
+        clusters=clusters,
+        draws=bootstrap_draws(len(clusters), draws, seed) if drawn else None,
+        level=level,
+        ceiling=ceiling,
+        epsilon=epsilon,
+        seed=seed,
+    )
+    results = {key: dimension_result(key, sorted_out[key], plan) for key in dimensions}
+    return {
+        "macro": _macro(results, plan),
+        "dimensions": {key: result.values for key, result in results.items()},
+        "bootstrap": {
+            "draws": draws if drawn else 0,
+            "level": level,
+            "clusters": len(clusters),
+            "seed": seed,
+            "undefined": _why_no_draws(draws, len(clusters)),
+        },
+    }
+
+
+def _by_dimension(
+    predictions: Iterable[Prediction], dimensions: Sequence[str]
+) -> dict[str, list[Prediction]]:
+    found: dict[str, list[Prediction]] = {key: [] for key in dimensions}
+    seen: set[tuple[str, str]] = set()
+    for prediction in predictions:
+        if (prediction.id, prediction.dimension) in seen:
+            raise ValueError(
+                f"record '{prediction.id}' is predicted twice on '{prediction.dimension}'"
+            )
+        seen.add((prediction.id, prediction.dimension))
+        if prediction.dimension not in found:
+            raise ValueError(
+                f"record '{prediction.id}' is predicted on '{prediction.dimension}', "
+                f"which is not among the dimensions {', '.join(dimensions)}"
+            )
+        found[prediction.dimension].append(prediction)
+    return found
+
+
+def _why_no_draws(draws: int, clusters: int) -> str | None:
+    if draws > 0 and clusters < LEAST_CLUSTERS:
+        return f"{clusters} clusters are too few for intervals; {LEAST_CLUSTERS} are needed"
+    return None
+
+
+def _macro(results: Mapping[str, DimensionResult], plan: Plan) -> dict[str, Any]:
+    """The unweighted mean over dimensions, of each metric and of the human side."""
+    macro: dict[str, Any] = {}
+    defined: dict[str, int] = {}
+    undefined: dict[str, dict[str, str]] = {}
+    intervals: dict[str, list[float] | None] = {}
+    for name in plan.metrics:
+        values = {key: result.values.get(name) for key, result in results.items()}
+        if not any(name in result.values for result in results.values()):
+            continue  # the metric does not exist on these scales
+        used = [key for key, value in values.items() if value is not None]
+        macro[name] = _mean(values.values())
+        defined[name] = len(used)
+        reasons = {key: _reason(results[key], name) for key in results if key not in used}
+        if reasons:
+            undefined[name] = reasons
+        if plan.draws is not None and used:
+            intervals[name] = _macro_interval([results[key] for key in used], name, plan.level)
+    macro["dimensions"] = len(results)
+    macro["dimensions_defined"] = defined
+    macro["dimensions_undefined"] = undefined
+    for count in ("n", "records", "unscored", "missing"):
+        macro[count] = sum(result.values[count] for result in results.values())
+    macro["interval"] = intervals
+    if plan.ceiling:
+        macro["ceiling"] = _macro_ceiling(results, plan)
+        macro["alternative_annotator"] = _macro_alternative(results)
+    systems = [r.values["system_level"] for r in results.values() if "system_level" in r.values]
+    if systems:
+        macro["system_level"] = {
+            **{name: _mean(system[name] for system in systems) for name in MACRO_NAMES},
+            "dimensions": len(systems),
+        }
+    return macro
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _reason(result: DimensionResult, name: str) -> str:
+    if name not in result.values:
+        return "does not apply to this scale"
+    return str(result.values["undefined"][name])
+
+
+def _macro_interval(
+    results: Sequence[DimensionResult], name: str, level: float
+) -> list[float] | None:
+    """Interval of the mean over dimensions: in each draw all of them see the same clusters."""
+    if not all(name in result.draws for result in results):
+        return None
+    found = interval(np.mean([result.draws[name] for result in results], axis=0), level)
+    return None if found is None else list(found)
+
+
+def _macro_ceiling(results: Mapping[str, DimensionResult], plan: Plan) -> dict[str, Any]:
+    sides = {key: result.values["ceiling"] for key, result in results.items()}
+    names = ("pearson", "spearman", "krippendorff_alpha")
+    found: dict[str, Any] = {name: _mean(side[name] for side in sides.values()) for name in names}
+    found["dimensions_defined"] = {
+        name: sum(side[name] is not None for side in sides.values()) for name in names
+    }
+    used = [results[key] for key, side in sides.items() if side["pearson"] is not None]
+    if plan.draws is not None and used:
+        found["interval"] = {"pearson": _macro_interval(used, "ceiling", plan.level)}
+    return found
+
+
+def _macro_alternative(results: Mapping[str, DimensionResult]) -> dict[str, Any]:
+    tests = [result.values["alternative_annotator"] for result in results.values()]
+    return {
+        "winning_rate": _mean(test["winning_rate"] for test in tests),
+        "advantage_probability": _mean(test["advantage_probability"] for test in tests),
+        "dimensions_tested": sum(test["passed"] is not None for test in tests),
+        "dimensions_passed": sum(test["passed"] is True for test in tests),
+    }

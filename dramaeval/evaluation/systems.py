@@ -1,0 +1,133 @@
+"""System level: does the judge rank the systems that made the clips as the raters do?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers, cluster_key
+from dramaeval.evaluation.metrics.kendall import Kendall
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.soft_pairwise_accuracy import (
+    random_signs,
+    soft_pairwise_accuracy,
+    superiority,
+)
+from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.predictions import Prediction
+
+MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
+
+
+def system_level(
+    predictions: Sequence[Prediction], answers: Answers, *, seed: int
+) -> dict[str, Any] | None:
+    """Agreement over the systems' mean scores on one dimension; None when no record names one.
+
+    `answers` are the arrays of those of `predictions` that are scored and rated, in their order.
+    Means are over a system's records. Records that name no system are left out and counted.
+    """
+    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
+    if not any(p.system for p in kept):
+        return None
+    names = sorted({p.system for p in kept if p.system})
+    number = {name: index for index, name in enumerate(names)}
+    rows = np.array([row for row, p in enumerate(kept) if p.system], dtype=np.intp)
+    system = np.array([number[str(kept[row].system)] for row in rows], dtype=np.intp)
+    group = [cluster_key(kept[row]) for row in rows]
+    predicted, rated = answers.predicted[rows], answers.rated[rows]
+    means_predicted = _means(predicted, system, len(names))
+    means_rated = _means(rated, system, len(names))
+    return {
+        "systems": len(names),
+        "n": len(rows),
+        "without_system": len(kept) - len(rows),
+        **_correlations(answers, means_predicted, means_rated),
+        **_pairwise_accuracy(means_predicted, means_rated),
+        **_soft(predicted, rated, system, group, seed),
+        "means": {
+            name: {
+                "n": int((system == index).sum()),
+                "predicted": float(means_predicted[index]),
+                "rated": float(means_rated[index]),
+            }
+            for name, index in number.items()
+        },
+    }
+
+
+def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
+    totals = np.bincount(system, weights=values, minlength=systems)
+    return totals / np.bincount(system, minlength=systems)
+
+
+def _correlations(answers: Answers, predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
+    """Correlations of the systems' means; a mean counts as one answer."""
+    blank = np.full((len(predicted), 0), np.nan)
+    means = Answers(
+        dimension=answers.dimension,
+        scale=answers.scale,
+        predicted=predicted,
+        rated=rated,
+        distribution=blank,
+        ratings=blank,
+        cluster=np.arange(len(predicted)),
+    )
+    found: dict[str, Any] = {"undefined": {}}
+    for metric in (Pearson(), Spearman(), Kendall()):
+        try:
+            found[metric.name] = metric(means)
+        except UndefinedError as error:
+            found[metric.name] = None
+            # The metrics speak of records; here each stands for a system.
+            found["undefined"][metric.name] = str(error).replace("record", "system")
+    return found
+
+
+def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
+    """Share of pairs put in the raters' order (Kocmi et al. 2021); the raters' ties are out."""
+    first, second = np.triu_indices(len(rated), 1)
+    people = np.sign(rated[first] - rated[second])
+    judge = np.sign(predicted[first] - predicted[second])
+    clear = people != 0
+    return {
+        "pairs": len(first),
+        "pairs_tied_by_raters": int((~clear).sum()),
+        "pairwise_accuracy": float((people == judge)[clear].mean()) if clear.any() else None,
+    }
+
+
+def _soft(
+    predicted: np.ndarray,
+    rated: np.ndarray,
+    system: np.ndarray,
+    group: list[tuple[str, str]],
+    seed: int,
+) -> dict[str, Any]:
+    """Soft pairwise accuracy, and on how many pairs the two systems shared groups."""
+    columns = {key: index for index, key in enumerate(sorted(set(group)))}
+    column = np.array([columns[key] for key in group], dtype=np.intp)
+    cell = system * len(columns) + column
+    shape = (int(system.max()) + 1, len(columns))
+    signs = random_signs(len(columns), seed)
+    people = superiority(_cell_means(rated, cell, shape), signs)
+    judge = superiority(_cell_means(predicted, cell, shape), signs)
+    value = soft_pairwise_accuracy(people.p, judge.p)
+    tested = ~np.isnan(people.p)
+    return {
+        "soft_pairwise_accuracy": None if np.isnan(value) else value,
+        "pairs_tested": int(tested.sum()),
+        "pairs_on_shared_groups": int((people.paired & tested).sum()),
+    }
+
+
+def _cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    size = shape[0] * shape[1]
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(cell, weights=values, minlength=size) / np.bincount(
+            cell, minlength=size
+        )
+    return means.reshape(shape)
