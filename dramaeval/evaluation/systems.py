@@ -88,7 +88,10 @@ def _correlations(answers: Answers, predicted: np.ndarray, rated: np.ndarray) ->
 
 
 def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
-    """Share of pairs put in the raters' order (Kocmi et al. 2021); the raters' ties are out."""
+    """Share of pairs put in the raters' order (Kocmi et al. 2021).
+
+    Pairs that the raters tie are left out; one that the judge alone ties is a miss.
+    """
     first, second = np.triu_indices(len(rated), 1)
     people = np.sign(rated[first] - rated[second])
     judge = np.sign(predicted[first] - predicted[second])

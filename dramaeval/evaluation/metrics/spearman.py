@@ -47,10 +47,10 @@ def spearman_over_draws(
         ranks_x = midranks(totals_x) - middle
         totals_y = in_y.totals(np.take(weights, y_order, axis=1))
         ranks_y = midranks(totals_y) - middle
-        weights *= np.take(ranks_y, y_group, axis=1)
-        covariance = np.einsum("bg,bg->b", in_x.totals(weights), ranks_x)
         square_x = np.einsum("bg,bg,bg->b", totals_x, ranks_x, ranks_x)
         square_y = np.einsum("bg,bg,bg->b", totals_y, ranks_y, ranks_y)
+        weights *= np.take(ranks_y, y_group, axis=1)  # in place: totals_x may be the same array
+        covariance = np.einsum("bg,bg->b", in_x.totals(weights), ranks_x)
         product = square_x * square_y
         with np.errstate(invalid="ignore", divide="ignore"):
             values[rows] = np.where(product > 0, covariance / np.sqrt(product), np.nan)

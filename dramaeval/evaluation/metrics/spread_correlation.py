@@ -20,7 +20,7 @@ class SpreadCorrelation:
     """
 
     name = "spread_correlation"
-    exchange = Exchange.STANDARDISED
+    exchange = Exchange.RAW
 
     def __call__(self, answers: Answers) -> float:
         """Undefined under 3 such records, or where one of the two never changes."""

@@ -1,0 +1,260 @@
+"""Is one judge better than another? Paired bootstrap and permutation test of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
+from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    Metric,
+    UndefinedError,
+    metric_name,
+    value_of,
+    values_over_draws,
+)
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.predictions import Prediction
+
+COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One metric of two judges on the same records: values, and the draws behind the tests.
+
+    `resampled` (draws,) are differences a − b over the bootstrap; `exchanged` (draws,) are those
+    of judges whose scores were exchanged at random, which differ by chance alone. None when they
+    could not be drawn.
+    """
+
+    a: float
+    b: float
+    resampled: np.ndarray | None
+    exchanged: np.ndarray | None
+
+    def as_dict(self, level: float) -> dict[str, Any]:
+        """Plain values: `a`, `b`, `difference`, `interval` of the bootstrap, `p` of the test."""
+        difference = self.a - self.b
+        found = None if self.resampled is None else interval(self.resampled, level)
+        return {
+            "a": self.a,
+            "b": self.b,
+            "difference": difference,
+            "interval": None if found is None else list(found),
+            "p": None if self.exchanged is None else permutation_p(difference, self.exchanged),
+        }
+
+
+def compare(
+    a: Iterable[Prediction],
+    b: Iterable[Prediction],
+    dimensions: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2_000,
+    level: float = 0.95,
+    metrics: Sequence[Metric] = COMPARED,
+) -> dict[str, Any]:
+    """Compare two judges on the records both scored: difference a − b of each metric.
+
+    The bootstrap draws whole clusters, the same for both judges and all dimensions (paired). The
+    permutation test exchanges the two judges' scores of whole clusters, in all dimensions at once;
+    its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first brought to the form in
+    which the metric sees them (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
+    on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
+
+    Returns:
+        `macro` and `dimensions.<key>`, each with one entry a metric (see `Difference.as_dict`), or
+        None with a reason under `undefined`; `records` compared, and how many were `left_out`.
+
+    Raises:
+        ValueError: the judges disagree on the raters, scale or group of a record.
+    """
+    pairs, left_out = _pairs(a, b, dimensions)
+    first = {key: [one for one, _ in pairs[key]] for key in dimensions}
+    second = {key: [other for _, other in pairs[key]] for key in dimensions}
+    clusters = cluster_names(one for listed in first.values() for one in listed)
+    tests = _Tests.of(len(clusters), draws, seed)
+    found: dict[str, dict[str, Difference]] = {}
+    undefined: dict[str, dict[str, str]] = {}
+    for key in dimensions:
+        answers_a = answers_of(key, first[key], clusters)
+        answers_b = answers_of(key, second[key], clusters)
+        found[key], undefined[key] = {}, {}
+        for metric in metrics:
+            name = metric_name(metric)
+            try:
+                found[key][name] = _difference(metric, answers_a, answers_b, tests)
+            except UndefinedError as error:
+                undefined[key][name] = str(error)
+    names = [metric_name(metric) for metric in metrics]
+    return {
+        "macro": {name: _macro(found, name, level) for name in names},
+        "dimensions": _plain(found, undefined, {key: len(pairs[key]) for key in dimensions}, level),
+        "records": sum(len(listed) for listed in pairs.values()),
+        "left_out": left_out,
+        "bootstrap": {
+            "draws": 0 if tests is None else draws,
+            "level": level,
+            "clusters": len(clusters),
+            "seed": seed,
+        },
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """Bootstrap draws over the G clusters, and exchanges over 2G: a's clusters, then b's."""
+
+    bootstrap: Draws
+    exchange: Draws
+    exchanged_back: Draws
+
+    @classmethod
+    def of(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+        if clusters < LEAST_CLUSTERS or draws == 0:
+            return None
+        generator = np.random.default_rng([seed, 1])
+        kept = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
+        return cls(
+            bootstrap_draws(clusters, draws, seed),
+            Draws(np.concatenate([kept, 1 - kept], axis=1)),
+            Draws(np.concatenate([1 - kept, kept], axis=1)),
+        )
+
+
+def permutation_p(observed: float, exchanged: np.ndarray) -> float | None:
+    """(1 + #{|d*| ≥ |d|}) / (1 + draws), over the draws in which the difference is defined."""
+    defined = exchanged[~np.isnan(exchanged)]
+    if len(defined) == 0:
+        return None
+    # Exchanges that give the observed difference again must count in spite of rounding.
+    as_large = np.abs(defined) >= abs(observed) * (1 - 1e-9) - 1e-12
+    return float((1 + as_large.sum()) / (1 + len(defined)))
+
+
+def _pairs(
+    a: Iterable[Prediction], b: Iterable[Prediction], dimensions: Sequence[str]
+) -> tuple[dict[str, list[tuple[Prediction, Prediction]]], dict[str, int]]:
+    """Both judges' predictions of each record × dimension, and how many could not be paired."""
+    of_b = {(p.id, p.dimension): p for p in b}
+    pairs: dict[str, list[tuple[Prediction, Prediction]]] = {key: [] for key in dimensions}
+    left_out = {"unrated": 0, "unscored_by_one": 0, "only_in_a": 0, "only_in_b": 0}
+    for one in a:
+        if one.dimension not in pairs:
+            continue
+        other = of_b.pop((one.id, one.dimension), None)
+        if other is None:
+            left_out["only_in_a"] += 1
+            continue
+        _require_same_record(one, other)
+        if one.mean_rating is None:
+            left_out["unrated"] += 1
+        elif not (one.scored and other.scored):
+            left_out["unscored_by_one"] += 1
+        else:
+            pairs[one.dimension].append((one, other))
+    left_out["only_in_b"] = sum(key in pairs for _, key in of_b)
+    return pairs, left_out
+
+
+def _require_same_record(one: Prediction, other: Prediction) -> None:
+    for name in ("scale", "ratings", "group"):
+        if getattr(one, name) != getattr(other, name):
+            raise ValueError(
+                f"the two judges do not speak of the same data: record '{one.id}' on "
+                f"'{one.dimension}' has {name} {getattr(one, name)} beside the first judge "
+                f"and {getattr(other, name)} beside the second; evaluate both on the same file"
+            )
+
+
+def _difference(metric: Metric, a: Answers, b: Answers, tests: _Tests | None) -> Difference:
+    value_a, value_b = value_of(metric, a), value_of(metric, b)
+    if tests is None:
+        return Difference(a=value_a, b=value_b, resampled=None, exchanged=None)
+    resampled = _subtracted(
+        values_over_draws(metric, a, tests.bootstrap), values_over_draws(metric, b, tests.bootstrap)
+    )
+    form = getattr(metric, "exchange", Exchange.RAW)
+    both = _stacked(_in_form(a, form), _in_form(b, form), tests.bootstrap.counts.shape[1])
+    exchanged = _subtracted(
+        values_over_draws(metric, both, tests.exchange),
+        values_over_draws(metric, both, tests.exchanged_back),
+    )
+    return Difference(a=value_a, b=value_b, resampled=resampled, exchanged=exchanged)
+
+
+def _subtracted(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+    return None if a is None or b is None else a - b
+
+
+def _in_form(answers: Answers, form: Exchange) -> Answers:
+    """The judge's scores as ranks or standardised, where the metric takes no notice of it."""
+    if form is Exchange.RANKED:
+        return replace(answers, predicted=stats.rankdata(answers.predicted))
+    if form is Exchange.STANDARDISED:
+        return replace(answers, predicted=stats.zscore(answers.predicted))
+    return answers
+
+
+def _stacked(a: Answers, b: Answers, clusters: int) -> Answers:
+    """a's records, then b's with their clusters numbered on: a draw picks each from one of them."""
+    return replace(
+        a,
+        predicted=np.concatenate([a.predicted, b.predicted]),
+        rated=np.concatenate([a.rated, b.rated]),
+        distribution=np.concatenate([a.distribution, b.distribution]),
+        ratings=np.concatenate([a.ratings, b.ratings]),
+        cluster=np.concatenate([a.cluster, b.cluster + clusters]),
+    )
+
+
+def _macro(
+    found: Mapping[str, Mapping[str, Difference]], name: str, level: float
+) -> dict[str, Any] | None:
+    """The difference of the mean over the dimensions where both judges have a value."""
+    used = [differences[name] for differences in found.values() if name in differences]
+    if not used:
+        return None
+    mean = Difference(
+        a=float(np.mean([d.a for d in used])),
+        b=float(np.mean([d.b for d in used])),
+        resampled=_mean_draws([d.resampled for d in used]),
+        exchanged=_mean_draws([d.exchanged for d in used]),
+    )
+    return {**mean.as_dict(level), "dimensions": len(found), "dimensions_defined": len(used)}
+
+
+def _mean_draws(draws: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    kept = [values for values in draws if values is not None]
+    return np.mean(kept, axis=0) if len(kept) == len(draws) else None
+
+
+def _plain(
+    found: Mapping[str, Mapping[str, Difference]],
+    undefined: Mapping[str, Mapping[str, str]],
+    records: Mapping[str, int],
+    level: float,
+) -> dict[str, Any]:
+    plain: dict[str, dict[str, Any]] = {
+        key: {name: difference.as_dict(level) for name, difference in differences.items()}
+        for key, differences in found.items()
+    }
+    for name in {name for differences in plain.values() for name in differences}:
+        tested = [d[name] for d in plain.values() if name in d and d[name]["p"] is not None]
+        adjusted = stats.false_discovery_control([entry["p"] for entry in tested], method="by")
+        for entry, p in zip(tested, adjusted, strict=True):
+            entry["p_adjusted"] = float(p)
+    return {
+        key: {**plain[key], "n": records[key], "undefined": dict(undefined[key])} for key in found
+    }

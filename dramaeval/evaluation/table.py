@@ -1,0 +1,169 @@
+"""The table a run ends with: per dimension, agreement with people before and after training."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
+"""Phases in the order of their columns, and what they are called there."""
+
+WIDE = 130
+"""From this many characters on, every figure has its place on one line."""
+
+NOTHING = "-"
+
+
+def agreement_table(
+    phases: Mapping[str, Mapping[str, Any]],
+    *,
+    titles: Mapping[str, str] | None = None,
+    heading: str | None = None,
+    width: int = WIDE,
+    plain: bool = False,
+) -> Group:
+    """Lay out summaries (`summarise`) of one split: `{"zero_shot": …, "final": …}`, either or both.
+
+    `titles` names the dimensions by key. Under `WIDE` characters the intervals stand below their
+    values, and rank correlations are shown of the last phase only. `plain` gives a Markdown table
+    with all figures. Below stand the notes: what is undefined or missing, and how the intervals
+    were made. Raises ValueError when there is no summary of a known phase.
+    """
+    shown = {phase: phases[phase] for phase in PHASES if phase in phases}
+    if not shown:
+        raise ValueError(f"no summary to show; known phases are {', '.join(PHASES)}")
+    narrow = width < WIDE and not plain
+    last = list(shown)[-1]
+    table = Table(
+        title=heading,
+        title_justify="left",
+        box=box.MARKDOWN if plain else box.SIMPLE_HEAD,
+        padding=(0, 1) if plain else (0, 1, 0, 0),
+        pad_edge=plain,
+    )
+    table.add_column("dimension", min_width=12)
+    for phase in shown:
+        gap = " " if plain else "\n"
+        table.add_column(f"{PHASES[phase]}{gap}Pearson", no_wrap=True)
+        if phase == last or not narrow:
+            for name in ("Spearman", "Kendall"):
+                table.add_column(name if narrow else f"{PHASES[phase]}{gap}{name}", no_wrap=True)
+    for name in ("ceiling", "n", "un-\nscored" if narrow else "unscored"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def row(title: str, of_phase: list[Mapping[str, Any]]) -> list[Text]:
+        cells = [title]
+        for phase, values in zip(shown, of_phase, strict=True):
+            cells += _agreement(values, narrow)[: 1 if narrow and phase != last else 3]
+        return [Text(cell) for cell in (*cells, *_support(of_phase[-1]))]
+
+    for key in shown[last]["dimensions"]:
+        of_phase = [summary["dimensions"][key] for summary in shown.values()]
+        table.add_row(*row((titles or {}).get(key, key), of_phase))
+    if not plain:
+        table.add_section()
+    table.add_row(*row("macro", [summary["macro"] for summary in shown.values()]), style="bold")
+    below = notes(shown)
+    if narrow and len(shown) > 1:
+        below.append(
+            f"Spearman, Kendall: {PHASES[last]}; both phases in wider terminals and the log"
+        )
+    return Group(table, *(Text(note) for note in below))
+
+
+def agreement_text(
+    phases: Mapping[str, Mapping[str, Any]],
+    *,
+    titles: Mapping[str, str] | None = None,
+    heading: str | None = None,
+) -> str:
+    """The same table as plain text for a log: a Markdown table, then the notes."""
+    laid_out = agreement_table(phases, titles=titles, heading=heading, plain=True)
+    # Wide enough for any row: a log is not wrapped.
+    console = Console(file=io.StringIO(), width=400, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(laid_out)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def print_agreement(
+    phases: Mapping[str, Mapping[str, Any]],
+    *,
+    titles: Mapping[str, str] | None = None,
+    heading: str | None = None,
+    console: Console | None = None,
+) -> None:
+    """Print the table: fitted to the terminal, or as plain text where the output is none."""
+    console = console or Console()
+    if console.is_terminal:
+        console.print(agreement_table(phases, titles=titles, heading=heading, width=console.width))
+    else:
+        text = agreement_text(phases, titles=titles, heading=heading)
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader of the table must know: gaps first, then how the intervals were made."""
+    found: list[str] = []
+    for phase, summary in phases.items():
+        found += [f"{PHASES[phase]}: {note}" for note in _gaps(summary)]
+    last = list(phases.values())[-1]
+    bootstrap = last["bootstrap"]
+    if bootstrap["draws"]:
+        found.append(
+            f"in brackets: {bootstrap['level']:.0%} intervals, {bootstrap['draws']:,} bootstrap "
+            f"draws of {bootstrap['clusters']:,} clusters"
+        )
+    elif bootstrap["undefined"]:
+        found.append(f"no intervals: {bootstrap['undefined']}")
+    if "ceiling" in last["macro"]:
+        found.append("ceiling: Pearson of one rater with the mean of the others")
+    return found
+
+
+def _gaps(summary: Mapping[str, Any]) -> list[str]:
+    macro = summary["macro"]
+    found = []
+    reasons = macro["dimensions_undefined"].get("pearson", {})
+    if reasons:
+        found.append(
+            f"macro over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} "
+            "dimensions; " + "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+        )
+    if macro["unscored"]:
+        why: dict[str, int] = {}
+        for values in summary["dimensions"].values():
+            for state, number in values["unscored_reasons"].items():
+                why[state] = why.get(state, 0) + number
+        listed = ", ".join(f"{number:,} {state}" for state, number in why.items())
+        found.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
+    if macro["missing"]:
+        found.append(f"{macro['missing']:,} of {macro['records']:,} answers without any rating")
+    return found
+
+
+def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
+    interval = values["interval"].get("pearson")
+    pearson = _number(values["pearson"])
+    if interval is not None:
+        low, high = _number(interval[0]), _number(interval[1])
+        pearson += f"{chr(10) if narrow else ' '}[{low}, {high}]"
+    return pearson, _number(values["spearman"]), _number(values["kendall"])
+
+
+def _support(values: Mapping[str, Any]) -> tuple[str, str, str]:
+    ceiling = values.get("ceiling", {}).get("pearson")
+    return _number(ceiling), f"{values['n']:,}", f"{values['unscored']:,}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    # "-0.00" would read as a finding.
+    return f"{value:.2f}" if abs(value) >= 0.005 else "0.00"
