@@ -17,6 +17,9 @@ PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
 WIDE = 130
 """From this many characters on, every figure has its place on one line."""
 
+TIGHT = 100
+"""Under this many characters, columns stand one space apart."""
+
 NOTHING = "-"
 
 
@@ -44,8 +47,9 @@ def agreement_table(
         title=heading,
         title_justify="left",
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD,
-        padding=(0, 1) if plain else (0, 1, 0, 0),
+        padding=(0, 1) if plain else (0, 0 if width < TIGHT else 1, 0, 0),
         pad_edge=plain,
+        show_edge=plain,
     )
     table.add_column("dimension", min_width=12)
     for phase in shown:
@@ -71,9 +75,7 @@ def agreement_table(
     table.add_row(*row("macro", [summary["macro"] for summary in shown.values()]), style="bold")
     below = notes(shown)
     if narrow and len(shown) > 1:
-        below.append(
-            f"Spearman, Kendall: {PHASES[last]}; both phases in wider terminals and the log"
-        )
+        below.append(f"Spearman, Kendall: {PHASES[last]}; the log has both phases")
     return Group(table, *(Text(note) for note in below))
 
 
