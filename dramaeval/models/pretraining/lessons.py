@@ -1,0 +1,258 @@
+"""Second stage: the language model learns to answer, in words, what the questions ask.
+
+The audio tower stays as the first stage left it, so every clip is encoded once and only the projector and
+the language model are trained. A step shows a few *sheets*: one clip beside one text, and several questions
+about them that share this beginning (`dramaeval.models.branches`). Clip and text are paired afresh for
+every sheet, so that neither tells anything about the other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from dramaeval.data.logmel import ClipFeatures, pad_features
+from dramaeval.data.synthesis import context as contexts
+from dramaeval.data.synthesis.context import Context, Moment, Nature
+from dramaeval.data.synthesis.voices import VOICES
+from dramaeval.models import branches
+from dramaeval.models.batch import Asked, Batch, Sheet, collate
+from dramaeval.models.pretraining import questions
+from dramaeval.models.pretraining.clips import Spoken
+from dramaeval.models.pretraining.questions import Item, Question
+from dramaeval.models.questions import LEAD, TAIL, AnswerTokens, EncodedQuestion
+from dramaeval.models.qwen2_audio import (
+    Qwen2AudioForConditionalGeneration,
+    audio_tokens,
+    encode,
+)
+from dramaeval.tasks.rubric import Rubric
+
+END_OF_TURN = "<|im_end|>"
+#: How often voice and feeling of a text are made to fit the clip; by chance they would seldom.
+VOICE_FITS, EMOTION_FITS = 0.35, 0.35
+
+
+class Pupil(Qwen2AudioForConditionalGeneration):
+    """The judge, fed with what its tower made of the clips instead of with log-mels."""
+
+    def embed_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Project encodings ``[clips, d_model, longest]``, of which ``feature_frames`` are real."""
+        projected = self.model.multi_modal_projector(input_features.transpose(1, 2))
+        return [projected[row, : int(n)] for row, n in enumerate(feature_frames)]
+
+
+@torch.no_grad()
+def encodings(
+    judge: Qwen2AudioForConditionalGeneration,
+    clips: Sequence[ClipFeatures],
+    size: int = 32,
+) -> list[ClipFeatures]:
+    """What the tower makes of each clip: values ``[d_model, audio tokens]``, whose number is ``frames``."""
+    order = np.argsort([clip.frames for clip in clips])
+    encoded: list[ClipFeatures] = [clips[0]] * len(clips)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        features, frames = pad_features([clips[i] for i in rows])
+        outputs = encode(judge.model.audio_tower, features, frames)
+        for row, output, n in zip(rows, outputs, frames, strict=True):
+            tokens = audio_tokens(int(n))
+            values = output[:tokens].T.contiguous().half().numpy()
+            encoded[row] = ClipFeatures(values=values, frames=tokens, floor=0.0)
+    return encoded
+
+
+def context_for(spoken: Spoken, rng: np.random.Generator, split: str) -> Context:
+    """A text for a clip: its line and topic, in a scene and with a character drawn for it."""
+    voice = VOICES[spoken.delivery.voice]
+    nature: Nature = contexts.draw_nature(rng)
+    if rng.random() < VOICE_FITS:
+        nature = replace(nature, sex=voice.sex)
+    if rng.random() < VOICE_FITS:
+        nature = replace(nature, age=voice.age)
+    moment: Moment = contexts.draw_moment(rng)
+    if rng.random() < EMOTION_FITS:
+        emotion = spoken.delivery.emotion
+        intensity = 0 if emotion == "neutral" else moment.intensity
+        moment = replace(moment, emotion=emotion, intensity=intensity)
+    speaker = contexts.character(rng, split, spoken.language, nature)
+    drawn = contexts.line(rng, split, speaker, moment, spoken.topic)
+    return replace(drawn, transcript=spoken.transcript)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """How the product puts a record to a judge; lessons look the same.
+
+    Attributes:
+        system: the system prompt.
+        context: the template of the text that goes with a clip.
+        rubric: whose dimensions are asked for.
+    """
+
+    system: str
+    context: str
+    rubric: Rubric
+
+
+class Classroom:
+    """Makes sheets: draws texts and questions for clips and tokenises them.
+
+    Args:
+        processor: the judge's processor.
+        wording: how records are put to a judge.
+        spoken: the clips' lines and deliveries.
+        heard: their encodings, see `encodings`.
+        split: whose names, places and frames the texts use.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        wording: Wording,
+        spoken: Sequence[Spoken],
+        heard: Sequence[ClipFeatures],
+        split: str,
+    ) -> None:
+        self.tokenizer = processor.tokenizer
+        self.wording = wording
+        self.spoken = spoken
+        self.heard = heard
+        self.split = split
+        self.pad: int = self.tokenizer.pad_token_id
+        self.audio: int = self.tokenizer.convert_tokens_to_ids(processor.audio_token)
+        self._ids = lru_cache(maxsize=20_000)(self._tokenise)
+        self._lead = self._ids(LEAD)
+        self._tail = self._ids(TAIL + END_OF_TURN)
+        # The template is asked once; after it, a prompt is put together from its three parts.
+        marks = ("CONTEXT", "QUESTION")
+        rendered = processor.apply_chat_template(
+            [
+                {"role": "system", "content": wording.system},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "audio", "audio_url": "clip"},
+                        {"type": "text", "text": "\n".join(marks)},
+                    ],
+                },
+            ],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        self._before, _, rest = rendered.partition(marks[0])
+        _, _, self._after = rest.partition(marks[1])
+
+    def _tokenise(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def item(self, index: int, rng: np.random.Generator) -> Item:
+        """A clip beside a text that is drawn for it."""
+        spoken = self.spoken[index]
+        return Item(
+            delivery=spoken.delivery,
+            context=context_for(spoken, rng, self.split),
+            transcript=spoken.transcript,
+            language=spoken.language,
+        )
+
+    def short(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
+        """Plain questions: what is heard, what is called for, how they compare, a count."""
+        kinds = (questions.hear, questions.read, questions.compare, questions.count)
+        chosen = rng.choice(len(kinds), size=count, p=(0.3, 0.25, 0.4, 0.05))
+        return [kinds[int(kind)](item, rng) for kind in chosen]
+
+    def long(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
+        """Comparisons under the rubric's own text, each for another dimension."""
+        keys = [one.key for one in self.wording.rubric.dimensions]
+        chosen = rng.permutation(len(keys))[:count]
+        return [
+            questions.under_rubric(item, rng, self.wording.rubric, keys[int(at)]) for at in chosen
+        ]
+
+    def sheet(self, index: int, item: Item, asked: Sequence[Question]) -> Sheet:
+        """The tokens of a clip, its text and the questions about them."""
+        heard = self.heard[index]
+        fields = {
+            name: getattr(item.context, name)
+            for name in ("char_age", "char_style", "char_profile", "local_scene")
+        }
+        text = self._before + self.wording.context.format(transcript=item.transcript, **fields) + "\n"
+        shared: list[int] = []
+        for token in self._tokenise(text):
+            shared += [token] * (heard.frames if token == self.audio else 1)
+        return Sheet(
+            clips=(heard,), asked=tuple(self._asked(tuple(shared), question) for question in asked)
+        )
+
+    def _asked(self, shared: tuple[int, ...], question: Question) -> Asked:
+        words = self._ids(question.answer)
+        answer = AnswerTokens(
+            lead=self._lead, scores=words[:1], tail=(*words[1:], *self._tail)
+        )
+        prompt = (*shared, *self._ids(question.text + self._after))
+        return Asked(question=EncodedQuestion(prompt=prompt, answer=answer), target=np.ones(1))
+
+    def batch(self, sheets: Sequence[Sheet]) -> Batch:
+        """The sheets as one forward pass."""
+        return collate(sheets, pad=self.pad)
+
+
+def pupil_from(judge: Qwen2AudioForConditionalGeneration) -> Pupil:
+    """A pupil with the judge's weights, its tower frozen."""
+    branches.register()
+    pupil = Pupil(judge.config)
+    pupil.load_state_dict(judge.state_dict())
+    pupil.decoder.set_attn_implementation(branches.NAME)
+    pupil.model.audio_tower.requires_grad_(False)
+    return pupil.train()
+
+
+def lesson_loss(pupil: Pupil, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of the answers' tokens, summed over an answer and averaged over the questions."""
+    logits = pupil(**batch.inputs).logits
+    losses = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+    return losses / batch.questions
+
+
+@torch.no_grad()
+def accuracies(
+    pupil: Pupil,
+    classroom: Classroom,
+    seed: int,
+    ask: Callable[[Item, np.random.Generator], list[Question]],
+    size: int = 16,
+) -> dict[str, tuple[int, int]]:
+    """Right answers and questions by kind; an answer is right if its every token is the likeliest."""
+    rng = np.random.default_rng([seed, 0xACC])
+    pupil.eval()
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for start in range(0, len(classroom.spoken), size):
+        rows = range(start, min(start + size, len(classroom.spoken)))
+        drawn = [classroom.item(row, rng) for row in rows]
+        asked = [ask(item, rng) for item in drawn]
+        sheets = [
+            classroom.sheet(row, item, some)
+            for row, item, some in zip(rows, drawn, asked, strict=True)
+        ]
+        batch = classroom.batch(sheets)
+        right = pupil(**batch.inputs).logits.argmax(-1) == batch.labels
+        whole = torch.ones(batch.questions).index_reduce(
+            0, batch.question_of, right.float(), "amin"
+        )
+        flat = [question for some in asked for question in some]
+        for question, correct in zip(flat, whole.tolist(), strict=True):
+            counts[question.kind][0] += int(correct)
+            counts[question.kind][1] += 1
+    pupil.train()
+    return {kind: (right, of) for kind, (right, of) in sorted(counts.items())}
+

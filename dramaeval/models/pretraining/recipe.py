@@ -1,0 +1,287 @@
+"""The recipe from nothing to the shipped folder: tokenizer, clips, hearing, lessons, check."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from dramaeval.data.logmel import ClipFeatures
+from dramaeval.data.synthesis import context as contexts
+from dramaeval.models.pretraining import questions
+from dramaeval.models.pretraining.architecture import VOCABULARY, build_model, build_processor
+from dramaeval.models.pretraining.clips import Spoken, draw, render_all
+from dramaeval.models.pretraining.course import Course, follow
+from dramaeval.models.pretraining.hearing import (
+    Listener,
+    Targets,
+    batch_of_similar_lengths,
+    hearing_loss,
+    hearing_scores,
+    melody_loss,
+)
+from dramaeval.models.pretraining.lessons import (
+    Classroom,
+    Pupil,
+    Wording,
+    accuracies,
+    context_for,
+    encodings,
+    lesson_loss,
+    pupil_from,
+)
+from dramaeval.models.pretraining.questions import Item
+from dramaeval.models.pretraining.tokenizer import train_tokenizer
+from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration
+from dramaeval.tasks.rubric import read_rubric
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much of everything.
+
+    Attributes:
+        seed: of everything random.
+        processes: how many synthesise at once.
+        hearing_clips: clips the tower learns to hear from.
+        lesson_clips: further clips, which the tower has not seen, for the lessons; so that the language
+            model meets the tower's outputs as they are on unseen clips.
+        checked_clips: clips in voices and words of the sample's split, on which the result is checked.
+        hearing_steps: of `hearing_batch` clips each.
+        short_steps: lessons of plain questions, `lesson_sheets` sheets of `short_questions`.
+        long_steps: lessons under the rubric's text, of `long_questions` a sheet.
+    """
+
+    seed: int = 0
+    processes: int = 2
+    hearing_clips: int = 12_000
+    lesson_clips: int = 6_000
+    checked_clips: int = 600
+    hearing_steps: int = 4_000
+    hearing_batch: int = 32
+    hearing_rate: float = 1.5e-3
+    lesson_rate: float = 1.5e-3
+    lesson_sheets: int = 12
+    short_steps: int = 1_500
+    short_questions: int = 12
+    long_steps: int = 1_200
+    long_questions: int = 8
+
+    @property
+    def lesson_steps(self) -> int:
+        """Lessons of both kinds."""
+        return self.short_steps + self.long_steps
+
+
+class Recipe:
+    """Makes the tiny judge, step by step; what is done already is taken from the work folder.
+
+    Args:
+        plan: how much of everything.
+        work: a folder for synthesised clips and snapshots.
+    """
+
+    def __init__(self, plan: Plan, work: Path) -> None:
+        self.plan = plan
+        self.work = work
+        self.began = time.monotonic()
+        self.wording = read_wording()
+
+    def say(self, line: str) -> None:
+        """A line of progress with the minutes since the start."""
+        print(f"[{(time.monotonic() - self.began) / 60:5.1f} min] {line}", flush=True)
+
+    def run(self, out: Path) -> dict[str, Any]:
+        """Make the judge and save it to ``out``; returns what the check found."""
+        keep_freed_memory()
+        torch.set_num_threads(self.plan.processes)
+        processor = build_processor(self.tokenizer())
+        self.say(f"tokenizer: {len(processor.tokenizer)} entries")
+        judge = build_model(processor.tokenizer, self.plan.seed)
+        heard = self.hearing(judge)
+        words = self.lessons(judge, processor)
+        judge.save_pretrained(out)
+        processor.save_pretrained(out)
+        for path in out.iterdir():
+            path.chmod(0o644)
+        self.say(f"saved to {out}")
+        return {"hearing": heard, "words": words}
+
+    def tokenizer(self) -> Any:
+        """Learn the merges from texts as the judge will read them."""
+        return train_tokenizer(corpus(self.wording, self.plan.seed), VOCABULARY)
+
+    def clips(self, name: str, count: int, split: str) -> tuple[list[Spoken], list[Any]]:
+        """Draw and render ``count`` lines of a split."""
+        offset = ("hearing", "lessons", "checking").index(name)
+        spoken = draw(count, split, self.plan.seed * 10 + offset)
+
+        def progress(done: int, of: int) -> None:
+            if done % 1000 == 0 or done == of:
+                self.say(f"clips for {name}: {done}/{of}")
+
+        return spoken, render_all(spoken, self.work, self.plan.processes, progress)
+
+    def hearing(self, judge: Any) -> dict[str, float]:
+        """First stage, in place."""
+        plan = self.plan
+        spoken, rendered = self.clips("hearing", plan.hearing_clips, "pretraining")
+        clips = [one.features for one in rendered]
+        targets = Targets(spoken, rendered)
+        lengths = np.array([clip.frames for clip in clips])
+        torch.manual_seed(plan.seed)
+        listener = Listener(judge.model.audio_tower)
+
+        def loss_at(step: int) -> torch.Tensor:
+            rows = batch_of_similar_lengths(lengths, plan.hearing_batch, step, plan.seed)
+            properties, hummed = listener([clips[row] for row in rows])
+            return hearing_loss(
+                properties.float(), targets.graded[rows], targets.named[rows]
+            ) + melody_loss(hummed.float(), targets.melodies(rows))
+
+        course = Course(name="hearing", steps=plan.hearing_steps, rate=plan.hearing_rate)
+        follow(course, listener, loss_at, self.work, self.say)
+        spoken, rendered = self.clips("checking", plan.checked_clips, "sample")
+        scores = hearing_scores(
+            listener, [one.features for one in rendered], Targets(spoken, rendered)
+        )
+        self.say("heard in unknown voices: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+        return scores
+
+    def lessons(self, judge: Any, processor: Any) -> dict[str, float]:
+        """Second stage, in place; returns the share of right answers by kind of question."""
+        plan = self.plan
+        pupil = pupil_from(judge)
+        school = self.classroom(pupil, processor, "lessons", plan.lesson_clips, "pretraining")
+
+        def loss_at(step: int) -> torch.Tensor:
+            return lesson_loss(pupil, school.batch(self.lesson(school, step)))
+
+        course = Course(name="lessons", steps=plan.lesson_steps, rate=plan.lesson_rate)
+        follow(course, pupil, loss_at, self.work, self.say)
+        judge.load_state_dict(pupil.state_dict())
+        return self.check(pupil, processor)
+
+    def classroom(
+        self, pupil: Pupil, processor: Any, name: str, count: int, split: str
+    ) -> Classroom:
+        """Clips of a split as the pupil's tower hears them."""
+        spoken, rendered = self.clips(name, count, split)
+        features: Sequence[ClipFeatures] = [one.features for one in rendered]
+        heard = encodings(pupil, features)
+        return Classroom(processor, self.wording, spoken, heard, split)
+
+    def lesson(self, school: Classroom, step: int) -> list[Any]:
+        """The sheets of one step; the two kinds of lesson are mixed, the long ones later."""
+        plan = self.plan
+        rng = np.random.default_rng([plan.seed, 0x1E55, step])
+        is_long = rng.random() < _share_of_long(step / plan.lesson_steps, plan)
+        sheets = []
+        for index in rng.integers(len(school.spoken), size=plan.lesson_sheets):
+            item = school.item(int(index), rng)
+            if is_long:
+                asked = school.long(item, plan.long_questions, rng)
+            else:
+                asked = school.short(item, plan.short_questions, rng)
+            sheets.append(school.sheet(int(index), item, asked))
+        return sheets
+
+    def check(self, pupil: Pupil, processor: Any) -> dict[str, float]:
+        """Ask about clips in voices and words that were never part of the training."""
+        school = self.classroom(pupil, processor, "checking", self.plan.checked_clips, "sample")
+
+        def ask(item: Item, rng: np.random.Generator) -> list[questions.Question]:
+            return school.short(item, 12, rng) + school.long(item, 10, rng)
+
+        counts = accuracies(pupil, school, self.plan.seed, ask)
+        for kind, (right, of) in counts.items():
+            self.say(f"right on unknown voices and texts: {kind:45s} {right / of:.2f} of {of}")
+        return {kind: right / of for kind, (right, of) in counts.items()}
+
+
+def _share_of_long(progress: float, plan: Plan) -> float:
+    """Rises along the way so that its mean is the plan's share of long lessons."""
+    share = plan.long_steps / plan.lesson_steps
+    return min(1.0, max(0.0, 2 * share * progress))
+
+
+def read_wording() -> Wording:
+    """How ``task=role`` puts a record to a judge."""
+    task = yaml.safe_load((CONFIGS / "task" / "role.yaml").read_text(encoding="utf-8"))
+    rubric = yaml.safe_load(
+        (CONFIGS / "task" / "rubric" / "realism.yaml").read_text(encoding="utf-8")
+    )
+    return Wording(system=task["system"], context=task["context"], rubric=read_rubric(rubric))
+
+
+def corpus(wording: Wording, seed: int) -> list[str]:
+    """Texts to learn the tokenizer's merges from: rubrics, prompts, questions, drawn contexts."""
+    rng = np.random.default_rng([seed, 0xC0])
+    archetype = yaml.safe_load(
+        (CONFIGS / "task" / "rubric" / "archetype.yaml").read_text(encoding="utf-8")
+    )
+    fixed = []
+    for rubric in (wording.rubric, read_rubric(archetype)):
+        fixed += [rubric.criterion(dimension) for dimension in rubric.dimensions]
+    fixed.append(f"system\n{wording.system}\nuser\nAudio 1: \nassistant\n<answer></answer><think></think>")
+    drawn = []
+    for spoken in draw(4_000, "pretraining", seed):
+        context = context_for(spoken, rng, "pretraining")
+        drawn.append(
+            wording.context.format(
+                char_age=context.char_age,
+                char_style=context.char_style,
+                char_profile=context.char_profile,
+                local_scene=context.local_scene,
+                transcript=context.transcript,
+            )
+        )
+        item = Item(
+            delivery=spoken.delivery,
+            context=context,
+            transcript=spoken.transcript,
+            language=spoken.language,
+        )
+        for ask in (questions.hear, questions.read, questions.compare, questions.count):
+            question = ask(item, rng)
+            drawn.append(f"{question.text}\n<answer>{question.answer}</answer>")
+    for language, count in (("en", 1500), ("zh", 800)):
+        for _ in range(count):
+            role = contexts.pick(rng, contexts.words_of(language, "pretraining", "roles"))
+            noun = contexts.pick(rng, contexts.words_of(language, "pretraining", "nouns"))
+            moment = contexts.draw_moment(rng)
+            drawn.append(
+                contexts.archetype(rng, "pretraining", language, role, moment, noun).question
+            )
+    return fixed * 200 + drawn
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed blocks: fetching them anew from the kernel costs a quarter of a step."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    libc.mallopt(mmap_threshold, 1 << 30)
+    libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_judge(folder: Path) -> Any:
+    """A judge from a folder, as the product loads it."""
+    return Qwen2AudioForConditionalGeneration.from_pretrained(folder)
