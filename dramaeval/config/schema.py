@@ -59,6 +59,7 @@ class DataConfig:
     train: str | None = None  # JSONL files; null where a split is not used
     val: str | None = None
     test: str | None = None
+    sample: str | None = None  # folder of train, val and test.jsonl for when none of the three is given
     audio_root: str | None = None  # folder in which wav_path is looked up after the JSONL's own
     on_bad: OnBad = OnBad.stop  # stop: report all bad records and end; skip: go on without them
     max_seconds: float = 30.0  # the longest clip, in seconds; Qwen2-Audio hears at most 30
@@ -119,6 +120,17 @@ class Root:
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+SPLITS = ("train", "val", "test")
+
+
+def split_files(data: Any) -> dict[str, str]:
+    """The JSONL file of each split of a `DataConfig`: those given, or else all of the bundled sample's."""
+    given = {name: data[name] for name in SPLITS if data[name]}
+    if given or not data.sample:
+        return given
+    return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
 
 
 PACKAGE = Path(__file__).resolve().parents[1]

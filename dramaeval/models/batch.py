@@ -8,7 +8,7 @@ every question is a row of its own. Both give the same logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -58,39 +58,42 @@ class Batch:
     Attributes:
         inputs: keyword arguments of `AnsweringModel.answer`.
         labels: token id at every answer position, int64 ``[answers]``.
+        question_of: the question that each answer position belongs to, int64 ``[answers]``.
         score_at: which answers are scores, int64 ``[questions]``, in the order of sheets and their questions.
         score_tokens: token ids of each question's scale, int64 ``[questions, longest scale]``, padded with
             `NO_SCORE`.
+        scale: the scores that they stand for, float32 of the same shape, padded with 0.
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
-        tokens: real tokens in the batch, padding apart.
+        tokens: real tokens that are computed, padding apart.
+        clips: records in the batch.
     """
 
     inputs: dict[str, Any]
     labels: torch.Tensor
+    question_of: torch.Tensor
     score_at: torch.Tensor
     score_tokens: torch.Tensor
+    scale: torch.Tensor
     targets: torch.Tensor | None
     tokens: int
+    clips: int
 
     @property
     def questions(self) -> int:
         """How many questions the batch asks."""
         return len(self.score_at)
 
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
 
         def move(value: Any) -> Any:
-            return value.to(device) if isinstance(value, torch.Tensor) else value
+            if isinstance(value, torch.Tensor):
+                return value.to(device, non_blocking=non_blocking)
+            return value
 
-        return Batch(
-            inputs={name: move(value) for name, value in self.inputs.items()},
-            labels=move(self.labels),
-            score_at=move(self.score_at),
-            score_tokens=move(self.score_tokens),
-            targets=move(self.targets),
-            tokens=self.tokens,
-        )
+        moved = {one.name: move(getattr(self, one.name)) for one in fields(self)}
+        moved["inputs"] = {name: move(value) for name, value in self.inputs.items()}
+        return Batch(**moved)
 
 
 def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -111,12 +114,17 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
     return Batch(
         inputs=inputs,
         labels=torch.tensor([label for row in flat for label in row.labels]),
+        question_of=torch.tensor([at for at, row in enumerate(flat) for _ in row.labels]),
         score_at=torch.tensor([int(start) + row.score for start, row in zip(starts, flat, strict=True)]),
         score_tokens=torch.tensor(
             [_padded(list(one.question.answer.scores), longest, NO_SCORE) for one in asked]
         ),
+        scale=torch.tensor(
+            [_padded([float(k) for k in one.question.answer.scale], longest, 0.0) for one in asked]
+        ),
         targets=_targets(asked, longest),
-        tokens=sum(len(row.tokens) for row in flat),
+        tokens=_computed(rows, shared_prefix),
+        clips=len(sheets),
     )
 
 
@@ -189,6 +197,14 @@ def _branched(rows: list[list[_Row]], pad: int) -> dict[str, Any]:
         "prefix_mask": torch.arange(prefix_width)[None] < torch.tensor(prefixes)[:, None],
         "branch_count": count,
     }
+
+
+def _computed(rows: list[list[_Row]], shared_prefix: bool) -> int:
+    """Tokens that pass through the model: a shared beginning counts once."""
+    every = sum(len(row.tokens) for sheet_rows in rows for row in sheet_rows)
+    if not shared_prefix:
+        return every
+    return every - sum((len(sheet) - 1) * shared_length(sheet) for sheet in rows)
 
 
 def shared_length(rows: Sequence[_Row]) -> int:

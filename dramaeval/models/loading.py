@@ -80,29 +80,40 @@ class Family(ABC):
     def decoder_of(self, model: Any) -> Any:
         """The language model inside a loaded model, for its attention implementation."""
 
-    def load(self, device: torch.device, checkpoint: Path | None = None) -> Any:
+    #: Weights that are constants of the architecture and never trained, by their full names.
+    fixed: Sequence[str] = ()
+
+    def freeze_fixed(self, model: Any) -> None:
+        """Freeze the weights that are constants of the architecture."""
+        for name, weight in model.named_parameters():
+            if name.endswith(tuple(self.fixed)):
+                weight.requires_grad_(False)
+
+    def load(
+        self, device: torch.device, checkpoint: Path | None = None, dtype: torch.dtype | None = None
+    ) -> Any:
         """The model with its weights, in evaluation mode, on a device.
 
         Args:
             device: where it goes.
             checkpoint: a folder with a full model of this family, in place of ``path``.
+            dtype: of the weights; None takes what ``dtype`` of the family says.
 
         Raises:
             ModelError: the files are not there, not reachable, or another architecture's.
         """
         branches.register()
         source = str(checkpoint) if checkpoint else self.path
-        attention = "sdpa" if self.attention == "sdpa" else self.attention
         model = self._reading(
             source,
             lambda: self.model_class().from_pretrained(
                 source,
-                dtype=self.torch_dtype(device),
-                attn_implementation=attention,
+                dtype=dtype or self.torch_dtype(device),
+                attn_implementation=self.attention,
                 **self._hub_arguments(checkpoint),
             ),
         )
-        if attention == "sdpa":
+        if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
         return model.to(device).eval()
 

@@ -21,8 +21,12 @@ class TokenizationError(ValueError):
 
 @dataclass(frozen=True)
 class AnswerTokens:
-    """The tokens of every possible answer: ``lead``, one of ``scores``, ``tail`` with the end of turn."""
+    """The tokens of every possible answer: ``lead``, one of ``scores``, ``tail`` with the end of turn.
 
+    ``scale`` holds the scores that the tokens in ``scores`` stand for.
+    """
+
+    scale: tuple[int, ...]
     lead: tuple[int, ...]
     scores: tuple[int, ...]
     tail: tuple[int, ...]
@@ -92,4 +96,4 @@ class QuestionEncoder:
                     "single digits in the rubric."
                 )
             scores.append(own[0])
-        return AnswerTokens(lead=lead, scores=tuple(scores), tail=tail)
+        return AnswerTokens(scale=scale, lead=lead, scores=tuple(scores), tail=tail)

@@ -100,6 +100,9 @@ class Qwen2Audio(Family):
         "projector": ("linear",),
     }
 
+    # Sinusoids; transformers leaves them trainable.
+    fixed = ("model.audio_tower.embed_positions.weight",)
+
     def model_class(self) -> Any:
         """See `Family.model_class`."""
         return Qwen2AudioForConditionalGeneration

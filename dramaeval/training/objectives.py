@@ -7,7 +7,8 @@ questions of the whole optimizer step, so that a question counts the same in any
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 
 import torch
 from torch.nn import functional as F
@@ -54,10 +55,48 @@ def score_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Sum answer tokens by question: ``[answers]`` to ``[questions]``."""
-    # Every answer has one score; the lead before it has the same length for all, so a question's answers
-    # begin where its score stands less that length.
-    lead = int(batch.score_at[0])
-    starts = batch.score_at - lead
-    answers = torch.arange(len(losses), device=losses.device)
-    question = torch.searchsorted(starts, answers, right=True) - 1
-    return torch.zeros(len(starts), device=losses.device).index_add(0, question, losses)
+    return losses.new_zeros(batch.questions).index_add(0, batch.question_of, losses)
+
+
+class Composition:
+    """Several objectives, added up with their weights.
+
+    Args:
+        expression: names joined by ``+``, each with a weight before a ``*`` if it is not 1, for example
+            ``soft_ce+0.5*expected_mse``.
+        known: what the names mean.
+
+    Raises:
+        ValueError: a name that is not known or a weight that is no number; says which are known.
+    """
+
+    def __init__(self, expression: str, known: Mapping[str, Objective]) -> None:
+        self.terms: list[tuple[str, float, Objective]] = []
+        for name, weight in parse(expression, known):
+            self.terms.append((name, weight, known[name]))
+
+    def __call__(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Each term's weighted loss per question, float32 ``[questions]``; their sum is the loss."""
+        return {name: weight * term(logits, batch) for name, weight, term in self.terms}
+
+
+def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
+    """The names and weights of an expression like ``soft_ce+0.5*expected_mse``; see `Composition`."""
+    names = list(known)
+    terms = []
+    for part in str(expression).replace(" ", "").split("+"):
+        weight, star, name = part.rpartition("*")
+        try:
+            value = float(weight) if star else 1.0
+        except ValueError:
+            raise ValueError(
+                f"trainer.objective={expression}: {weight!r} is not a weight. Write WEIGHT*NAME, joined by +."
+            ) from None
+        if name not in names:
+            near = get_close_matches(name, names, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"trainer.objective={expression}: {name!r} is not known; there are {', '.join(names)}.{hint}"
+            )
+        terms.append((name, value))
+    return terms

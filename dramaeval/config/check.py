@@ -1,0 +1,177 @@
+"""Checks of a composed configuration, all told at once, in the words the user wrote, before weights load."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.schema import Stage, split_files
+
+#: Arguments of TRL's that the run itself decides, and the setting of ours that does.
+RESERVED = {
+    "output_dir": "hydra.run.dir=FOLDER",
+    "seed": "seed=NUMBER",
+    "data_seed": "seed=NUMBER",
+    "report_to": "logger=tensorboard|none",
+    "logging_dir": "hydra.run.dir=FOLDER",
+    "use_cpu": "device=cpu",
+    "bf16": "model.dtype=bfloat16",
+    "fp16": "model.dtype=float16",
+    "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
+    "deepspeed": "zero=…",
+    "dataset_kwargs": "nothing: the project prepares its data itself",
+    "max_length": "nothing: prompts are never cut",
+    "packing": "batch.shared_prefix=true",
+    "remove_unused_columns": "nothing: the project makes its own batches",
+    "do_train": "stages=[train,…]",
+    "do_eval": "trainer.args.eval_strategy=…",
+    "loss_type": "trainer.objective=…",
+    "label_smoothing_factor": "trainer.objective=… or task.labels=…",
+    "per_device_eval_batch_size": "batch.eval_clips=NUMBER",
+    "train_sampling_strategy": "nothing: the order of the clips follows from seed",
+    "push_to_hub": "nothing: upload the run folder's model/ yourself",
+}
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message lists every problem with its key and its fix."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        many = "problem" if len(problems) == 1 else "problems"
+        lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(problems, 1))
+        super().__init__(f"The configuration has {len(problems)} {many}:\n{lines}")
+
+
+def check(config: DictConfig) -> None:
+    """Check what can be checked without reading data or weights.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    problems: list[str] = []
+    missing = sorted(OmegaConf.missing_keys(config))
+    problems += [f"{key} has no value: give it as {key}=…" for key in missing]
+    stages = set(config.stages)
+    if not stages:
+        problems.append("stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + ".")
+    problems += _check_data(config, stages)
+    problems += _check_model(config)
+    problems += _check_numbers(config)
+    if Stage.train in stages:
+        problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
+        if config.peft is not None:
+            problems += check_arguments(config.peft, "peft")
+    problems += _check_names(config)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
+    files, problems = split_files(config.task.data), []
+    if Stage.train in stages and "train" not in files:
+        problems.append("task.data.train is not set, but stages has train: give a JSONL file.")
+    if Stage.evaluate in stages and not {"val", "test"} & set(files):
+        problems.append(
+            "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
+        )
+    if config.checkpoint is not None and not Path(config.checkpoint).expanduser().exists():
+        problems.append(
+            f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."
+        )
+    return problems
+
+
+def _check_model(config: DictConfig) -> list[str]:
+    model, problems = config.model, []
+    if model.attention not in ATTENTIONS:
+        problems.append(_not_among("model.attention", model.attention, ATTENTIONS))
+    elif model.attention != "sdpa" and config.batch.shared_prefix:
+        problems.append(
+            f"model.attention={model.attention} cannot share a prefix between questions: set "
+            "batch.shared_prefix=false, or model.attention=sdpa."
+        )
+    if model.dtype not in DTYPES:
+        problems.append(_not_among("model.dtype", model.dtype, DTYPES))
+    return problems
+
+
+def _check_numbers(config: DictConfig) -> list[str]:
+    batch, evaluation, problems = config.batch, config.evaluation, []
+    least = {
+        "batch.questions_per_clip": batch.questions_per_clip,
+        "batch.eval_clips": batch.eval_clips,
+        "batch.cache_clips": batch.cache_clips,
+        "evaluation.draws": evaluation.draws,
+        "task.data.workers": config.task.data.workers,
+    }
+    for key, value in least.items():
+        if value is not None and value < 1:
+            problems.append(f"{key}={value} must be 1 or more.")
+    if not 0 < evaluation.level < 1:
+        problems.append(f"evaluation.level={evaluation.level} must lie between 0 and 1, for example 0.95.")
+    if not 0 < config.task.data.max_seconds <= 30:
+        problems.append(
+            f"task.data.max_seconds={config.task.data.max_seconds:g} must lie above 0 and at most at 30: "
+            "the audio encoder hears no longer."
+        )
+    return problems
+
+
+def _check_names(config: DictConfig) -> list[str]:
+    from dramaeval.training.objectives import parse
+
+    problems = []
+    if config.task.labels not in config.task.label_policies:
+        problems.append(_not_among("task.labels", config.task.labels, config.task.label_policies))
+    try:
+        parse(config.trainer.objective, config.trainer.objectives)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems
+
+
+def check_arguments(
+    node: Mapping[str, Any], where: str, reserved: Mapping[str, str] | None = None
+) -> list[str]:
+    """Compare a node's keys with the arguments of its ``_target_``'s constructor.
+
+    Args:
+        node: a config node with a ``_target_``.
+        where: its key, for the messages.
+        reserved: arguments that are not the user's to set, and what to set instead.
+    """
+    if "_target_" not in node:
+        return [f"{where} has no _target_: choose one of the group's files."]
+    target = get_object(node["_target_"])
+    known = argument_names(target)
+    problems = []
+    for key in node:
+        if key.startswith("_"):
+            continue
+        if reserved and key in reserved:
+            problems.append(f"{where}.{key} is set by the run: use {reserved[key]}.")
+        elif key not in known:
+            near = get_close_matches(key, known, 3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
+    return problems
+
+
+def argument_names(target: Callable[..., Any]) -> list[str]:
+    """The keyword arguments that a callable takes."""
+    return [name for name in inspect.signature(target).parameters if name not in ("self", "kwargs")]
+
+
+def _not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
+    near = get_close_matches(str(value), list(choices), 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{hint}"

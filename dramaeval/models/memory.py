@@ -1,0 +1,79 @@
+"""Memory of a training process, estimated from the architecture.
+
+Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3);
+activations Korthikanti et al. 2022 (arXiv 2205.05198, equation 2), without the attention matrices, which
+fused attention does not keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Adam keeps two moments in float32.
+_ADAM_BYTES = 8
+#: Bytes a token and hidden unit that one layer keeps for its backward pass at 16 bits (Korthikanti, eq. 2).
+_LAYER_BYTES_16 = 34
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes a process, by what holds them."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def estimate(
+    *,
+    total: int,
+    trainable: int,
+    bytes_a_weight: int,
+    tokens: int,
+    hidden: int,
+    layers: int,
+    checkpointing: bool = False,
+    stage: int = 0,
+    processes: int = 1,
+) -> MemoryEstimate:
+    """Estimate the memory of one process.
+
+    Args:
+        total: parameters of the model, adapters included.
+        trainable: parameters that are trained.
+        bytes_a_weight: 4 for float32, 2 for bfloat16.
+        tokens: positions in one forward pass, padding included.
+        hidden: width of the language model.
+        layers: its layers.
+        checkpointing: whether activations are recomputed in the backward pass.
+        stage: ZeRO stage; 0 for none.
+        processes: processes that share the work.
+    """
+    share = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
+    per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_a_weight / 2
+    if checkpointing:
+        # Each layer keeps its input; one layer at a time is recomputed in full.
+        activations = layers * tokens * hidden * bytes_a_weight + per_layer
+    else:
+        activations = layers * per_layer
+    return MemoryEstimate(
+        weights=total * bytes_a_weight * share[0],
+        gradients=trainable * bytes_a_weight * share[1],
+        optimizer=trainable * _ADAM_BYTES * share[2],
+        activations=activations,
+    )
+
+
+def readable(size: float) -> str:
+    """Bytes as people read them: ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,1 @@
+"""One run, start to end: check, plan, train, evaluate, report; and how it resumes."""

@@ -1,0 +1,121 @@
+"""The run folder: the one place that holds all of a run, enough to repeat, resume or judge it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.check import ConfigError
+
+#: Settings that may differ when a run is resumed: they do not change what is computed.
+HARMLESS = ("plan", "evaluation", "task.data.workers", "batch.cache_clips", "logger", "hydra")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything in a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; Hydra keeps the raw one in ``.hydra/``."""
+        return self.path / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, commit, hardware and seed."""
+        return self.path / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """Everything that was said."""
+        return self.path / "train.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Curves."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training can be taken up again."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The result: an adapter or a full model, with its processor."""
+        return self.path / "model"
+
+    @property
+    def metrics(self) -> Path:
+        """``<split>.<phase>.macro.pearson`` and all the rest."""
+        return self.path / "metrics.json"
+
+    def predictions(self, phase: str) -> Path:
+        """What the judge said: ``predictions.jsonl`` for the final phase, else named after it."""
+        name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
+        return self.path / name
+
+    def open(self, config: DictConfig) -> None:
+        """Take possession of the folder, or take up the run that is in it.
+
+        Raises:
+            ConfigError: the folder holds a run of another configuration.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        new = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+        if self.config.is_file():
+            old = OmegaConf.to_container(OmegaConf.load(self.config))
+            changed = _differences(old, new)
+            if changed:
+                listed = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+                raise ConfigError(
+                    [
+                        f"{self.path} holds a run of another configuration ({listed}). Resume it with the "
+                        "settings it was started with, or choose another folder with hydra.run.dir=…"
+                    ]
+                )
+        write_whole(self.config, OmegaConf.to_yaml(OmegaConf.create(new)))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never half of it."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that any reader accepts: NaN and infinity are refused."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder so that it is there complete or not at all."""
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    fill(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(unfinished, folder)
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """Keys at which two configurations differ, as ``key: old → new``."""
+    if key in HARMLESS:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for name in sorted({str(name) for name in [*old, *new]}):
+            both = [{str(k): v for k, v in side.items()}.get(name) for side in (old, new)]
+            found += _differences(both[0], both[1], f"{key}.{name}" if key else name)
+        return found
+    return [] if old == new else [f"{key}: {old} → {new}"]

@@ -1,0 +1,80 @@
+"""What a run says: short lines on the terminal, the same with times in ``train.log``, progress with time left."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_QUIET = ("httpx", "filelock", "urllib3", "fsspec", "matplotlib", "datasets", "numba", "DeepSpeed")
+
+
+def set_up(file: Path) -> None:
+    """Send the project's messages to the terminal and, with those of the libraries, to a file."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+        handler.close()
+    terminal = logging.StreamHandler(sys.stdout)
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.addFilter(lambda record: record.name.startswith("dramaeval") or record.levelno > 30)
+    kept = logging.FileHandler(file, encoding="utf-8")
+    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root.addHandler(terminal)
+    root.addHandler(kept)
+    root.setLevel(logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    # Python warnings are for developers: they belong in the file.
+    logging.getLogger("py.warnings").addFilter(_lower)
+
+
+def _lower(record: logging.LogRecord) -> bool:
+    record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+class Progress:
+    """Says how far a long piece of work is and how long it will still take.
+
+    Args:
+        what: what is being done, for the line.
+        total: how many pieces there are.
+        unit: what a piece is called.
+        every: seconds between two lines.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, every: float = 10.0) -> None:
+        self.what, self.total, self.unit, self.every = what, total, unit, every
+        self.done = 0
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, pieces: int) -> None:
+        """So many more pieces are done."""
+        self.done += pieces
+        now = time.monotonic()
+        if now - self.said >= self.every and self.done < self.total:
+            self.said = now
+            left = (now - self.began) / self.done * (self.total - self.done)
+            log.info(
+                "%s: %d of %d %s, %s left", self.what, self.done, self.total, self.unit, duration(left)
+            )
+
+    def finish(self) -> None:
+        """Say that it is done and how long it took."""
+        took = duration(time.monotonic() - self.began)
+        log.info("%s: %d %s in %s", self.what, self.done, self.unit, took)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: ``42 s``, ``3:07 min``, ``2:05 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

@@ -1,0 +1,168 @@
+"""The plan of a run: what it will read, compute and need, from files and architecture alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dramaeval.data.records import Record
+from dramaeval.models.adapters import count_parameters
+from dramaeval.models.loading import Family
+from dramaeval.models.memory import MemoryEstimate, estimate, readable
+from dramaeval.run.reading import Splits
+from dramaeval.tasks.task import Task
+from dramaeval.training.draws import trainable
+
+#: English text has about four characters a token in Qwen's vocabulary.
+_CHARACTERS_A_TOKEN = 4
+_FRAMES_A_SECOND = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do; `lines` is it in words."""
+
+    records: Mapping[str, int]
+    questions: Mapping[str, int]
+    hours: Mapping[str, float]
+    steps: int
+    clips_a_step: int
+    parameters: int
+    trainable: int
+    by_part: Mapping[str, tuple[int, int]]
+    longest_question: int
+    memory: MemoryEstimate | None
+
+    def lines(self) -> list[str]:
+        """The plan as lines for the terminal."""
+        told = ["Plan"]
+        for name, count in self.records.items():
+            told.append(
+                f"  {name:<10} {count:,} records, {self.questions[name]:,} questions, "
+                f"{self.hours[name]:.2f} hours of audio"
+            )
+        told.append(f"  {'model':<10} {self.parameters:,} parameters, {self.trainable:,} trainable")
+        for part, (trained, total) in self.by_part.items():
+            if total:
+                told.append(f"    {part:<10} {total:,} parameters, {trained:,} trainable")
+        if self.steps:
+            told.append(f"  {'steps':<10} {self.steps:,} of {self.clips_a_step} clips")
+        told.append(f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question")
+        if self.memory:
+            told.append(f"  {'memory':<10} about {readable(self.memory.total)} a process:")
+            for name in ("weights", "gradients", "optimizer", "activations"):
+                told.append(f"    {name:<10} {readable(getattr(self.memory, name))}")
+        return told
+
+
+def make_plan(
+    *,
+    splits: Splits,
+    task: Task,
+    family: Family,
+    skeleton: Any,
+    args: Any | None,
+    questions_per_clip: int | None,
+    shared_prefix: bool,
+    dtype: torch.dtype,
+    processes: int = 1,
+) -> Plan:
+    """Work out the plan.
+
+    Args:
+        splits: the records that were read.
+        task: what is asked about them.
+        family: the model's family.
+        skeleton: the model on the meta device, adapters already attached and frozen parts frozen.
+        args: the trainer's arguments; None where nothing is trained.
+        questions_per_clip: as in ``batch.questions_per_clip``.
+        shared_prefix: as in ``batch.shared_prefix``.
+        dtype: of the weights.
+        processes: how many processes train.
+    """
+    asked = {
+        name: [trainable(task, one) if name == "train" else task.asked(one) for one in records]
+        for name, records in splits.records.items()
+    }
+    parts = count_parameters(skeleton, family)
+    total = sum(count for _, count in parts.values())
+    trained = sum(count for count, _ in parts.values())
+    longest, sheet = _lengths(splits, task, family, questions_per_clip, shared_prefix)
+    memory, steps, clips = None, 0, 0
+    if args is not None:
+        clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+        steps = planned_steps(len(splits["train"]), args, processes)
+        text = skeleton.config.get_text_config()
+        memory = estimate(
+            total=total,
+            trainable=trained,
+            bytes_a_weight=dtype.itemsize,
+            tokens=sheet * args.per_device_train_batch_size,
+            hidden=text.hidden_size,
+            layers=text.num_hidden_layers,
+            checkpointing=args.gradient_checkpointing,
+            processes=processes,
+        )
+    return Plan(
+        records={name: len(records) for name, records in splits.records.items()},
+        questions={name: sum(map(len, lists)) for name, lists in asked.items()},
+        hours={name: _hours(records) for name, records in splits.records.items()},
+        steps=steps,
+        clips_a_step=clips,
+        parameters=total,
+        trainable=trained if args is not None else 0,
+        by_part=parts,
+        longest_question=longest,
+        memory=memory,
+    )
+
+
+def planned_steps(records: int, args: Any, processes: int = 1) -> int:
+    """Optimizer steps of a run, as transformers' Trainer counts them."""
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    batches = math.ceil(math.ceil(records / processes) / args.per_device_train_batch_size)
+    per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+    return math.ceil(per_epoch * args.num_train_epochs)
+
+
+def _hours(records: Sequence[Record]) -> float:
+    return sum(record.seconds for record in records) / 3600
+
+
+def _lengths(
+    splits: Splits, task: Task, family: Family, questions_per_clip: int | None, shared_prefix: bool
+) -> tuple[int, int]:
+    """Estimated tokens of the longest question, and of the largest sheet, over all splits."""
+    longest = sheet = 0
+    for record in (one for records in splits.records.values() for one in records):
+        audio = family.audio_tokens(max(1, round(record.seconds * _FRAMES_A_SECOND)))
+        dimensions = task.asked(record)[: questions_per_clip or None]
+        texts = [_text_of(task.messages(record, dimension)) for dimension in dimensions]
+        own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
+        longest = max([longest, *own])
+        together = sum(own)
+        if shared_prefix and len(texts) > 1:
+            common = audio + len(_common(texts)) // _CHARACTERS_A_TOKEN
+            together -= common * (len(texts) - 1)
+        sheet = max(sheet, together)
+    return longest, sheet
+
+
+def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for message in messages:
+        content = message["content"]
+        items = [{"text": content}] if isinstance(content, str) else content
+        parts += [item["text"] for item in items if "text" in item]
+    return "\n".join(parts)
+
+
+def _common(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    at = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[:at]

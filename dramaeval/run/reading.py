@@ -1,0 +1,107 @@
+"""Reading a run's splits: every problem of every file at once, and a word on what the splits share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval.config.schema import SPLITS, Stage, split_files
+from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.data.records import Record, read_records
+from dramaeval.data.splits import overlap
+from dramaeval.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The records of each split that the stages need, and what was left out."""
+
+    records: Mapping[str, list[Record]]
+    skipped: Mapping[str, list[Problem]] = field(default_factory=dict)
+    overlaps: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> list[Record]:
+        return self.records.get(name, [])
+
+    def skipped_summary(self) -> dict[str, Any]:
+        """For metrics.json: how many records of each split were skipped, and which."""
+        return {
+            name: {
+                "records": len({problem.line for problem in problems}),
+                "problems": [problem.as_dict() for problem in problems],
+            }
+            for name, problems in self.skipped.items()
+            if problems
+        }
+
+
+def read_splits(config: DictConfig, task: Task) -> Splits:
+    """Read the JSONL files that the stages need.
+
+    Raises:
+        BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
+    """
+    data, files = config.task.data, split_files(config.task.data)
+    records: dict[str, list[Record]] = {}
+    skipped: dict[str, list[Problem]] = {}
+    failures: list[BadRecordsError] = []
+    for name in wanted_splits(config):
+        if name not in files:
+            continue
+        try:
+            result = read_records(
+                files[name],
+                task.record_format(),
+                audio_root=data.audio_root,
+                on_bad=data.on_bad.value,
+                max_seconds=data.max_seconds,
+                on_long=data.on_long.value,
+                workers=data.workers,
+            )
+        except BadRecordsError as error:
+            failures.append(error)
+            continue
+        records[name], skipped[name] = result.records, result.skipped
+        for notice in result.notices:
+            log.warning("%s: %s", files[name], notice)
+        _tell_skipped(name, result.skipped, len(result.records))
+    if failures:
+        problems = [problem for failure in failures for problem in failure.problems]
+        raise BadRecordsError(problems, failures[0].advice)
+    return Splits(records, skipped, _overlaps(records))
+
+
+def wanted_splits(config: DictConfig) -> list[str]:
+    """The splits that the stages read, as far as there are files for them."""
+    wanted = {"train", "val"} if Stage.train in config.stages else set()
+    wanted |= {"val", "test"} if Stage.evaluate in config.stages else set()
+    return [name for name in SPLITS if name in wanted]
+
+
+def _tell_skipped(name: str, problems: list[Problem], kept: int) -> None:
+    if not problems:
+        return
+    lines = sorted({problem.line for problem in problems if problem.line is not None})
+    log.warning(
+        "%s: skipped %d of %d records (task.data.on_bad=skip):", name, len(lines), len(lines) + kept
+    )
+    for problem in problems:
+        log.warning("  line %s, id %s, %s: %s", problem.line, problem.id, problem.key, problem.problem)
+
+
+def _overlaps(records: Mapping[str, list[Record]]) -> tuple[str, ...]:
+    """What held-out splits share with the training split; each is said in the log."""
+    told = []
+    for name in ("val", "test"):
+        if name not in records or "train" not in records:
+            continue
+        for shared in overlap(records["train"], records[name]):
+            told.append(f"{name} and train share {shared}")
+            log.warning("Scores on %s may flatter: %s", name, told[-1])
+    return tuple(told)

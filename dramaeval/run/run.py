@@ -1,0 +1,280 @@
+"""One run, start to end: check, plan, evaluate, train, evaluate again, report.
+
+Every piece of work leaves a file when it is whole, and is skipped when that file is there. So a run that was
+killed goes on where it was when it is started again in the same folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from dramaeval.config.check import check
+from dramaeval.config.schema import OnBad, Stage
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.scoring import score
+from dramaeval.evaluation.summary import summarise
+from dramaeval.evaluation.table import agreement_text
+from dramaeval.models.adapters import count_parameters
+from dramaeval.models.loading import Checkpoint, find_checkpoint, choose_device
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run import environment
+from dramaeval.run import log as run_log
+from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
+from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
+from dramaeval.run.plan import make_plan
+from dramaeval.run.progress import TrainingProgress
+from dramaeval.run.reading import read_splits
+
+log = logging.getLogger(__name__)
+
+
+def carry_out(config: DictConfig) -> float | None:
+    """Carry out a composed run inside Hydra's output folder.
+
+    Returns:
+        the sweep objective: macro Pearson on val if there is a val split, else on test; None without
+        evaluation.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
+    """
+    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    run_log.set_up(folder.log)
+    check(config)
+    run = Run(config, folder)
+    for line in run.plan().lines():
+        log.info("%s", line)
+    if config.plan:
+        return None
+    folder.open(config)
+    return run.carry_out()
+
+
+class Run:
+    """The objects of one run and the work that is done with them.
+
+    Args:
+        config: composed and checked.
+        folder: where everything goes.
+    """
+
+    def __init__(self, config: DictConfig, folder: RunFolder) -> None:
+        self.config = config
+        self.folder = folder
+        self.trains = Stage.train in config.stages
+        self.evaluates = Stage.evaluate in config.stages
+        environment.seed_everything(config.seed)
+        self.device = choose_device(config.device.value)
+        self.task = build_task(config)
+        self.family = build_family(config)
+        self.adapter = build_adapter(config, self.family)
+        self.checkpoint: Checkpoint | None = (
+            find_checkpoint(config.checkpoint) if config.checkpoint else None
+        )
+        self.splits = read_splits(config, self.task)
+        self.validates = bool(self.splits["val"])
+        self.args = build_arguments(config, folder, self.device, validates=self.validates)
+        self._model: Any = None
+        self._sheets: SheetMaker | None = None
+
+    # What it takes, before it is done
+
+    def plan(self) -> Any:
+        """The plan, from files and architecture alone."""
+        skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
+        self.family.freeze_fixed(skeleton)
+        if self.adapter is not None:
+            from peft import get_peft_model
+
+            skeleton = get_peft_model(skeleton, self.adapter)
+        return make_plan(
+            splits=self.splits,
+            task=self.task,
+            family=self.family,
+            skeleton=skeleton,
+            args=self.args,
+            questions_per_clip=self.config.batch.questions_per_clip,
+            shared_prefix=self.config.batch.shared_prefix,
+            dtype=self.dtype,
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights: full fine-tuning keeps them in float32 unless asked otherwise."""
+        if self.trains and self.adapter is None and self.family.dtype == "auto":
+            return torch.float32
+        return self.family.torch_dtype(self.device)
+
+    # The work
+
+    def carry_out(self) -> float | None:
+        """Do what the stages say, as far as it is not done yet."""
+        surroundings = environment.describe(self.config.seed, self.device, self.dtype)
+        write_json(self.folder.environment, surroundings)
+        log.info("Running on %s in %s.", self.device, surroundings["dtype"])
+        first = "zero_shot" if self.trains or not self.checkpoint else "final"
+        phases = []
+        if self.evaluates and (not self.trains or self.config.evaluation.zero_shot):
+            self._evaluate(first)
+            phases.append(first)
+        if self.trains:
+            self._train()
+            if self.evaluates:
+                self._evaluate("final")
+                phases.append("final")
+        return self._report(phases) if phases else None
+
+    @property
+    def model(self) -> Any:
+        """The judge as it stands, loaded when it is first needed."""
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    @property
+    def sheets(self) -> SheetMaker:
+        """Prepares records for the judge."""
+        if self._sheets is None:
+            self._sheets = SheetMaker(
+                self.task,
+                self.family.processor(self.checkpoint.full if self.checkpoint else None),
+                self.family,
+                max_seconds=self.config.task.data.max_seconds,
+                cache_clips=self.config.batch.cache_clips,
+            )
+        return self._sheets
+
+    def _load(self) -> Any:
+        start = self.checkpoint
+        if self.folder.model.is_dir():
+            start = find_checkpoint(str(self.folder.model))
+        model = self.family.load(self.device, start.full if start else None, self.dtype)
+        if start and start.adapter:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, start.folder, is_trainable=self.trains)
+        return model.eval()
+
+    def _evaluate(self, phase: str) -> None:
+        """Score the held-out splits, unless that was done before an interruption."""
+        if self.folder.predictions(phase).is_file():
+            return
+        lines = []
+        for split in ("val", "test"):
+            if self.splits[split]:
+                progress = run_log.Progress(
+                    f"scoring {split} ({phase.replace('_', '-')})", len(self.splits[split]), "clips"
+                )
+                found = score(
+                    self.model,
+                    self.splits[split],
+                    self.sheets,
+                    clips_a_batch=self.config.batch.eval_clips,
+                    shared_prefix=self.config.batch.shared_prefix,
+                    skip_unreadable=self.config.task.data.on_bad is OnBad.skip,
+                    progress=progress,
+                )
+                progress.finish()
+                lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
+        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        write_whole(self.folder.predictions(phase), text)
+
+    def _train(self) -> None:
+        """Train, from the last checkpoint if there is one, and save the result."""
+        from dramaeval.training.sft import last_checkpoint
+
+        if self.folder.model.is_dir():
+            log.info("Training was finished before; taking the judge from %s.", self.folder.model)
+            self._model = None
+            return
+        if not self.validates:
+            log.info("There is no val split: training is not validated and the last step is kept.")
+        resume = last_checkpoint(self.folder.checkpoints)
+        trainer = self._trainer(resume)
+        if resume:
+            log.info("Resuming from %s.", resume.name)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        fill_whole(self.folder.model, lambda folder: trainer.save_model(str(folder)))
+        self._model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def _trainer(self, resume: Path | None) -> Any:
+        model = self.model
+        self.family.freeze_fixed(model)
+        environment.seed_everything(self.config.seed)
+        if self.adapter is not None and not (self.checkpoint and self.checkpoint.adapter):
+            from peft import get_peft_model
+
+            model = get_peft_model(model, self.adapter)
+        trained = sum(count for count, _ in count_parameters(model, self.family).values())
+        log.info("Training %s parameters.", f"{trained:,}")
+        # Hydra would copy records and models into its own containers, so it only makes the constructor.
+        settings = {key: value for key, value in self.config.trainer.items() if key != "args"}
+        return instantiate(settings, _convert_="all")(
+            model=model,
+            args=self.args,
+            sheets=self.sheets,
+            train_records=self.splits["train"],
+            val_records=self.splits["val"],
+            batch=self.config.batch,
+            callbacks=self._callbacks(resume),
+        )
+
+    def _callbacks(self, resume: Path | None) -> Iterable[Any]:
+        callbacks: list[Any] = [TrainingProgress()]
+        if self.config.logger and self.config.logger.get("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+            from transformers.integrations import TensorBoardCallback
+
+            # What was logged after the checkpoint that is resumed will be logged again.
+            step = int(resume.name.rpartition("-")[2]) if resume else None
+            writer = SummaryWriter(log_dir=str(self.folder.tensorboard), purge_step=step)
+            callbacks.append(TensorBoardCallback(writer))
+        return callbacks
+
+    # What came out
+
+    def _report(self, phases: list[str]) -> float | None:
+        """Measure agreement, write metrics.json, print the table; returns the objective."""
+        keys = [dimension.key for dimension in self.task.dimensions]
+        metrics: dict[str, Any] = {}
+        for phase in phases:
+            for split, predictions in read_phase(self.folder.predictions(phase)).items():
+                metrics.setdefault(split, {})[phase] = summarise(
+                    predictions,
+                    keys,
+                    seed=self.config.seed,
+                    draws=self.config.evaluation.draws,
+                    level=self.config.evaluation.level,
+                )
+        rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
+        about = {
+            "rubric": rubric,
+            "skipped": self.splits.skipped_summary(),
+            "overlaps": list(self.splits.overlaps),
+        }
+        write_json(self.folder.metrics, {**metrics, "about": about})
+        titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
+        for split in metrics:
+            log.info("\n%s", agreement_text(metrics[split], heading=split, titles=titles))
+        log.info("Everything is in %s", self.folder.path)
+        objective = metrics.get("val") or metrics.get("test")
+        return objective[phases[-1]]["macro"]["pearson"] if objective else None
+
+
+def read_phase(file: Path) -> dict[str, list[Prediction]]:
+    """Read a predictions file back, by split."""
+    found: dict[str, list[Prediction]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        found.setdefault(values["split"], []).append(Prediction.from_json(values))
+    return found

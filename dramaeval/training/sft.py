@@ -1,0 +1,208 @@
+"""Supervised fine-tuning: TRL's SFTTrainer with the judge's batches, objectives and validation.
+
+TRL supplies the loop, the optimizer, the distributed back ends, checkpoints and loggers. What is replaced is
+what TRL has no notion of: a batch of clips with branching questions, a loss on answer positions alone, and
+validation by agreement with raters.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import trl
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.scoring import distributions, score
+from dramaeval.models.batch import Batch
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.training.draws import Draws, Order
+from dramaeval.training.objectives import Composition, Objective, targets_of
+from dramaeval.training.validation import validation_metrics
+
+
+class JudgeTrainer(trl.SFTTrainer):
+    """TRL's trainer for judges.
+
+    Args:
+        model: the judge, or PEFT's wrapper around it.
+        args: `trl.SFTConfig`; every argument of it keeps its meaning. A batch is counted in clips.
+        sheets: prepares records for the model.
+        train_records: what is learnt from; each has at least one rating.
+        val_records: what is validated on, or none.
+        objective: see `dramaeval.training.objectives.Composition`.
+        objectives: what the names in ``objective`` mean.
+        batch: the settings of ``batch.*`` in the configuration.
+        callbacks: further transformers callbacks.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: trl.SFTConfig,
+        sheets: SheetMaker,
+        train_records: Sequence[Record],
+        val_records: Sequence[Record] = (),
+        objective: str,
+        objectives: Mapping[str, Objective],
+        batch: Mapping[str, Any],
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.sheets = sheets
+        self.val_records = val_records
+        self.batch_settings = batch
+        self.objective = Composition(objective, objectives)
+        self.order = Order(len(train_records), args.seed)
+        self._seen: Counter[str] = Counter()
+        self._since = time.monotonic()
+        # The records themselves stay in memory; the loader only passes their numbers around.
+        rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=rows,
+            # Only tells the trainer that there is validation; `evaluate` below does it.
+            eval_dataset=datasets.Dataset.from_dict({"record": list(range(len(val_records)))})
+            if val_records
+            else None,
+            processing_class=sheets.processor,
+            data_collator=Draws(
+                train_records,
+                sheets,
+                self.order,
+                questions_per_clip=batch["questions_per_clip"],
+                shared_prefix=batch["shared_prefix"],
+            ),
+            callbacks=list(callbacks),
+        )
+        # The loss is divided by the questions of the whole step (see compute_loss), not once more by the
+        # number of accumulated batches.
+        self.model_accepts_loss_kwargs = True
+        # Progress is reported by the run, with the time left.
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Questions in an optimizer step, over all processes: what the loss is averaged over."""
+        count = torch.tensor(sum(one["batch"].questions for one in batch_samples), device=device)
+        if self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Batch],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Mean of the objective over the questions of the optimizer step."""
+        batch = inputs["batch"]
+        outputs = model(**batch.inputs)
+        terms = self.objective(outputs.logits, batch)
+        losses = torch.stack(list(terms.values())).sum(dim=0)
+        count = batch.questions if num_items_in_batch is None else num_items_in_batch
+        # Gradients are averaged over processes, while the count is of all of them.
+        loss = losses.sum() / count * self.args.world_size
+        self._note(batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()})
+        return (loss, outputs) if return_outputs else loss
+
+    def _note(
+        self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Count what the logged figures are made of."""
+        self._seen.update(tokens=batch.tokens, clips=batch.clips, questions=batch.questions)
+        if len(terms) > 1:
+            for name, term in terms.items():
+                self._metrics["train"][f"loss_{name}"].append(float(term.mean()))
+        chosen = distributions(logits, batch).argmax(dim=-1)
+        wanted = targets_of(batch).argmax(dim=-1)
+        scores = batch.scale.gather(1, wanted[:, None])[:, 0]
+        for score_wanted, hit in zip(scores.tolist(), (chosen == wanted).tolist(), strict=True):
+            self._seen[f"score_{score_wanted:g}/count"] += 1
+            self._seen[f"score_{score_wanted:g}/right"] += int(hit)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add throughput and per-score accuracy to what TRL logs during training."""
+        if "loss" in logs and self._seen:
+            now = time.monotonic()
+            elapsed = max(now - self._since, 1e-9)
+            for name in ("tokens", "clips", "questions"):
+                logs[f"{name}_per_second"] = round(self._seen[name] / elapsed, 3)
+            for name in [name for name in self._seen if name.endswith("/count")]:
+                right = self._seen[name.replace("/count", "/right")]
+                logs[name] = self._seen[name]
+                logs[name.replace("/count", "/accuracy")] = right / self._seen[name]
+            self._seen.clear()
+            self._since = now
+        super().log(logs, start_time)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Score the validation records and log their agreement with the raters."""
+        began = time.monotonic()
+        metrics = validation_metrics(self.predict_records(self.val_records))
+        logged = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        logged[f"{metric_key_prefix}_runtime"] = time.monotonic() - began
+        training = self.model.training
+        self.model.eval()  # TRL files its own figures under the mode of the model
+        self.log(logged)
+        self.model.train(training)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logged)
+        self._since += time.monotonic() - began
+        return logged
+
+    def predict_records(self, records: Sequence[Record]) -> list[Prediction]:
+        """Score records with the model as it stands."""
+        return score(
+            self.model,
+            records,
+            self.sheets,
+            clips_a_batch=self.batch_settings["eval_clips"],
+            shared_prefix=self.batch_settings["shared_prefix"],
+        )
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
+        weights = sum(weight.numel() for weight in self.model.parameters())
+        return 6 * weights * inputs["batch"].tokens
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Checkpoints carry none: TRL's would describe a language model, not a judge."""
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    A checkpoint's state is the last of its files; one that was cut off by a kill lacks it or has half of it.
+    """
+    found = sorted(
+        (one for one in folder.glob("checkpoint-*") if one.name.removeprefix("checkpoint-").isdigit()),
+        key=lambda one: int(one.name.removeprefix("checkpoint-")),
+        reverse=True,
+    )
+    return next((one for one in found if _complete(one)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "global_step" in state

@@ -1,0 +1,69 @@
+"""Validation during training: a handful of figures, cheap enough for every few steps."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
+from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.predictions import Prediction
+
+
+def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Loss, macro correlation and per-score accuracy of scored predictions that have ratings.
+
+    ``loss`` is the cross-entropy between the raters' histogram and the judge's distribution over the scale,
+    in nats, whatever is trained on, so that runs with other objectives compare. The macro takes the
+    dimensions on which the correlation is defined; where there is none it is left out.
+    """
+    by_dimension: dict[str, list[Prediction]] = defaultdict(list)
+    for one in predictions:
+        by_dimension[one.dimension].append(one)
+    clusters = cluster_names(predictions)
+    answers = [answers_of(key, group, clusters) for key, group in by_dimension.items()]
+    answers = [one for one in answers if one.n]
+    if not answers:
+        return {}
+    figures = {
+        "loss": float(np.mean(np.concatenate([_cross_entropies(one) for one in answers]))),
+        "mse": float(np.mean(np.concatenate([(one.predicted - one.rated) ** 2 for one in answers]))),
+        "questions": float(sum(one.n for one in answers)),
+    }
+    correlations = {}
+    for one in answers:
+        try:
+            correlations[one.dimension] = value_of(Pearson(), one)
+        except UndefinedError:
+            continue
+    if correlations:
+        figures["pearson"] = float(np.mean(list(correlations.values())))
+    figures |= {f"pearson/{key}": value for key, value in correlations.items()}
+    return figures | _accuracy(answers)
+
+
+def _cross_entropies(answers: Answers) -> np.ndarray:
+    """−mean over raters of log p(rating) for each record, ``[records]``."""
+    # A probability that underflowed to 0 would make one question outweigh all others.
+    log_p = np.log(np.maximum(answers.distribution, 1e-12))
+    given = answers.ratings[:, :, None] == answers.scale
+    return -(given * log_p[:, None, :]).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
+
+
+def _accuracy(answers: Sequence[Answers]) -> dict[str, float]:
+    """Share of questions whose likeliest score is the one nearest the mean rating, overall and per score."""
+    right: Counter[float] = Counter()
+    count: Counter[float] = Counter()
+    for one in answers:
+        likeliest = one.distribution.argmax(axis=1)
+        for wanted, chosen in zip(one.rated_step, likeliest, strict=True):
+            count[one.scale[wanted]] += 1
+            right[one.scale[wanted]] += int(wanted == chosen)
+    figures = {"accuracy": right.total() / count.total()}
+    for score in sorted(count):
+        figures[f"score_{score:g}/accuracy"] = right[score] / count[score]
+        figures[f"score_{score:g}/count"] = float(count[score])
+    return figures
