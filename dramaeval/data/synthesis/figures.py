@@ -1,0 +1,163 @@
+"""Measures the finished sample: sizes, the raters' ceiling, what text and sound explain.
+
+`python -m dramaeval.data.synthesis.figures` prints the table that the data card holds.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dramaeval.data.synthesis.quality import ARCHETYPE, REALISM
+from dramaeval.data.synthesis.speech import ARTEFACTS, EMOTIONS, PAUSES, STRESSES
+from dramaeval.data.synthesis.voices import AGES, SEXES, VOICES
+
+_PARTS = ("train", "val", "test")
+_AMOUNTS = ("pitch_range", "rate", "loudness_range", "level", "intensity")
+_FLAGS = ("lively", "dynamic", "energetic", "emphatic", "urgent", "loud", "intensity")
+
+
+def read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Records of all parts of one task, and their manifest lines, in the same order."""
+    records = [line for part in _PARTS for line in read_lines(folder / f"{part}.jsonl")]
+    manifest = read_lines(folder / "manifest.jsonl")
+    return records, manifest
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All lines of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def ratings_of(records: list[dict[str, Any]], dimension: str) -> np.ndarray:
+    """float64 `(records, raters)`, gaps as NaN."""
+    rows = [record["annotations"][dimension] for record in records]
+    return np.array(
+        [[float(x) if isinstance(x, int) else np.nan for x in row] for row in rows], dtype=float
+    )
+
+
+def ceiling(ratings: np.ndarray) -> float:
+    """Mean Pearson correlation of a rater with the mean of the others, over records both have."""
+    values = []
+    for rater in range(ratings.shape[1]):
+        others = np.delete(ratings, rater, axis=1)
+        kept = ~np.isnan(ratings[:, rater]) & ~np.isnan(others).all(axis=1)
+        mean = np.nanmean(others[kept], axis=1)
+        values.append(np.corrcoef(ratings[kept, rater], mean)[0, 1])
+    return float(np.mean(values))
+
+
+def realism_table(folder: Path) -> str:
+    """Markdown: each dimension's mean, ceiling, latent, and what text, sound and both explain."""
+    records, manifest = read(folder)
+    text = np.array([_text_features(entry["calls_for"]) for entry in manifest])
+    sound = np.array([_sound_features(entry["delivery"]) for entry in manifest])
+    characters = [record["character"] for record in records]
+    rows = []
+    for dimension in REALISM:
+        ratings = ratings_of(records, dimension)
+        mean = np.nanmean(ratings, axis=1)
+        latent = np.array([entry["latent"][dimension] for entry in manifest])
+        explained = [
+            _explained(features, mean, characters)
+            for features in (text, sound, np.hstack([text, sound]))
+        ]
+        rows.append(
+            (dimension, mean.mean(), ceiling(ratings), _correlation(mean, latent), *explained)
+        )
+    rows.append(("mean of the ten", *np.mean([row[1:] for row in rows], axis=0)))
+    return _table(
+        ("dimension", "mean", "ceiling", "latent", "text", "sound", "both"),
+        rows,
+    )
+
+
+def archetype_table(folder: Path) -> str:
+    """Markdown: each graded dimension's mean, ceiling and latent, over clips that pass."""
+    records, manifest = read(folder)
+    rows = []
+    for dimension in ARCHETYPE:
+        ratings = ratings_of(records, dimension)
+        kept = (~np.isnan(ratings)).sum(axis=1) >= 2
+        latent = np.array([entry["latent"][dimension] for entry in manifest])[kept]
+        mean = np.nanmean(ratings[kept], axis=1)
+        rows.append((dimension, mean.mean(), ceiling(ratings[kept]), _correlation(mean, latent)))
+    return _table(("dimension", "mean", "ceiling", "latent"), rows)
+
+
+def counts(out: Path) -> dict[str, Any]:
+    """Records, hours and megabytes, as the data card names them."""
+    facts: dict[str, Any] = {}
+    seconds = 0.0
+    for task in ("realism", "archetype"):
+        for part in _PARTS:
+            facts[f"{task}_{part}"] = len(read_lines(out / task / f"{part}.jsonl"))
+        lengths = [entry["seconds"] for entry in read_lines(out / task / "manifest.jsonl")]
+        facts[f"{task}_seconds"] = f"{np.mean(lengths):.2f}"
+        seconds += sum(lengths)
+    facts["hours"] = f"{seconds / 3600:.2f}"
+    files = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    facts["megabytes"] = f"{sum(path.stat().st_size for path in files) / 1e6:.1f}"
+    records, _ = read(out / "realism")
+    gaps = np.mean([np.isnan(ratings_of(records, dimension)).mean() for dimension in REALISM])
+    facts["gaps"] = f"{100 * gaps:.1f}"
+    archetype, manifest = read(out / "archetype")
+    facts["rejected"] = sum(entry["calls_for"]["content"] != "answer" for entry in manifest)
+    facts["mandarin"] = sum(r["language"] == "zh" for r in [*records, *archetype])
+    facts["records"] = len(records) + len(archetype)
+    return facts
+
+
+def _explained(features: np.ndarray, mean: np.ndarray, groups: list[str]) -> float:
+    """Correlation of a boosted-tree prediction with the mean rating, on unseen characters."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    model = HistGradientBoostingRegressor(max_iter=200, min_samples_leaf=5, random_state=0)
+    predicted = cross_val_predict(model, features, mean, groups=groups, cv=GroupKFold(5))
+    return _correlation(predicted, mean)
+
+
+def _text_features(calls_for: dict[str, Any]) -> list[float]:
+    return [
+        *_one_hot(calls_for["sex"], SEXES),
+        *_one_hot(calls_for["age"], AGES),
+        *_one_hot(calls_for["emotion"], EMOTIONS),
+        *(float(calls_for[flag]) for flag in _FLAGS),
+    ]
+
+
+def _sound_features(delivery: dict[str, Any]) -> list[float]:
+    voice = VOICES[delivery["voice"]]
+    return [
+        *_one_hot(voice.sex, SEXES),
+        *_one_hot(voice.age, AGES),
+        *_one_hot(delivery["emotion"], EMOTIONS),
+        *_one_hot(delivery["pauses"], PAUSES),
+        *_one_hot(delivery["stress"], STRESSES),
+        *_one_hot(delivery["artefact"], ARTEFACTS),
+        *(float(delivery[amount]) for amount in _AMOUNTS),
+    ]
+
+
+def _one_hot(value: str, choices: tuple[str, ...]) -> list[float]:
+    return [float(value == choice) for choice in choices]
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    for name, *values in rows:
+        lines.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    _sample = Path(__file__).parents[1] / "sample"
+    print(counts(_sample), realism_table(_sample / "realism"), sep="\n\n")
+    print("\n" + archetype_table(_sample / "archetype"))
