@@ -98,13 +98,14 @@ def answers_of(
     kept = [p for p in predictions if p.scored and p.mean_rating is not None]
     scale = shared_scale(dimension, predictions)
     blank = (float("nan"),) * len(scale)
+    distribution = np.array([p.distribution or blank for p in kept], dtype=float)
     return Answers(
         dimension=dimension,
         scale=scale,
         predicted=np.array([p.expected for p in kept], dtype=float),
         rated=np.array([p.mean_rating for p in kept], dtype=float),
         distribution=np.array([p.distribution or blank for p in kept], dtype=float).reshape(
-            -1, len(scale)
+            len(kept), len(scale)
         ),
         ratings=rating_matrix(kept),
         cluster=np.array([clusters[cluster_key(p)] for p in kept], dtype=np.intp),

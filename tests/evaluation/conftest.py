@@ -1,0 +1,116 @@
+"""Answers and predictions made in one line, and the resample that a draw stands for."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.predictions import Prediction
+
+FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
+PASS_FAIL = (0.0, 1.0)
+
+
+def answers(
+    predicted: Sequence[float],
+    rated: Sequence[float] | None = None,
+    *,
+    ratings: Sequence[Sequence[float]] | None = None,
+    distribution: Sequence[Sequence[float]] | None = None,
+    scale: Sequence[float] = FIVE,
+    cluster: Sequence[int] | None = None,
+) -> Answers:
+    """Answers with one rater who gave `rated`, or with `ratings` and their means."""
+    if ratings is None:
+        ratings = [[value] for value in rated or []]
+    table = np.array(ratings, dtype=float).reshape(
+        len(predicted), len(ratings[0]) if ratings else 0
+    )
+    given = (~np.isnan(table)).sum(axis=1)
+    if distribution is None:
+        distribution = [[np.nan] * len(scale)] * len(predicted)
+    return Answers(
+        dimension="trait_embodiment",
+        scale=np.array(scale, dtype=float),
+        predicted=np.array(predicted, dtype=float),
+        rated=np.nansum(table, axis=1) / given,
+        distribution=np.array(distribution, dtype=float).reshape(len(predicted), len(scale)),
+        ratings=table,
+        cluster=np.arange(len(predicted)) if cluster is None else np.array(cluster),
+    )
+
+
+def prediction(
+    name: str,
+    expected: float | None,
+    ratings: Sequence[float | None],
+    *,
+    dimension: str = "trait_embodiment",
+    scale: tuple[float, ...] = FIVE,
+    distribution: tuple[float, ...] | None = None,
+    state: str | None = None,
+    group: str | None = None,
+    system: str | None = None,
+) -> Prediction:
+    """A prediction, scored when it has an expected score."""
+    return Prediction(
+        id=name,
+        dimension=dimension,
+        scale=scale,
+        distribution=distribution,
+        expected=expected,
+        ratings=tuple(ratings),
+        state=state or ("scored" if expected is not None else "no answer"),
+        group=group,
+        system=system,
+    )
+
+
+@pytest.fixture
+def make_answers() -> Callable[..., Answers]:
+    return answers
+
+
+@pytest.fixture
+def make_prediction() -> Callable[..., Prediction]:
+    return prediction
+
+
+@pytest.fixture
+def drawn_rows() -> Callable[[Answers, np.ndarray], np.ndarray]:
+    """The rows a draw holds, each as often as its cluster was drawn: copied out one by one."""
+
+    def rows(of: Answers, counts: np.ndarray) -> np.ndarray:
+        copies = [row for row in range(of.n) for _ in range(int(counts[of.cluster[row]]))]
+        return np.array(copies, dtype=int)
+
+    return rows
+
+
+@pytest.fixture
+def many_answers() -> Callable[..., Answers]:
+    """Random answers with clusters, ties on both sides and gaps in the ratings."""
+
+    def make(
+        *, seed: int, n: int = 40, clusters: int = 12, scale: Sequence[float] = FIVE
+    ) -> Answers:
+        generator = np.random.default_rng(seed)
+        truth = generator.normal(size=n)
+        middle, reach = np.mean(scale), (scale[-1] - scale[0]) / 4
+        noisy = middle + reach * (truth[:, None] + generator.normal(size=(n, 4)))
+        ratings = np.clip(np.rint(noisy), scale[0], scale[-1])
+        ratings[:, 1:][generator.random((n, 3)) < 0.3] = np.nan
+        # Rounding to a tenth makes ties among the predictions.
+        centre = np.round(middle + reach * (truth + generator.normal(size=n)), 1)
+        weights = np.exp(-((np.array(scale) - centre[:, None]) ** 2))
+        distribution = weights / weights.sum(axis=1, keepdims=True)
+        return answers(
+            np.round(distribution @ np.array(scale), 1).tolist(),
+            ratings=ratings.tolist(),
+            distribution=distribution.tolist(),
+            scale=scale,
+            cluster=generator.integers(clusters, size=n).tolist(),
+        )
+
+    return make

@@ -1,0 +1,45 @@
+"""Squared and absolute error, bias, variance ratio and concordance by hand."""
+
+from collections.abc import Callable
+
+import pytest
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.ccc import Concordance
+from dramaeval.evaluation.metrics.mae import MeanAbsoluteError
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.variance_ratio import VarianceRatio
+
+
+def test_errors_by_hand(make_answers: Callable[..., Answers]) -> None:
+    of = make_answers([1, 2.5, 5], [2, 2, 2])  # errors -1, 0.5, 3
+    assert MeanSquaredError()(of) == pytest.approx((1 + 0.25 + 9) / 3)
+    assert MeanAbsoluteError()(of) == pytest.approx((1 + 0.5 + 3) / 3)
+    assert Bias()(of) == pytest.approx((-1 + 0.5 + 3) / 3)
+
+
+@pytest.mark.parametrize("metric", [MeanSquaredError(), MeanAbsoluteError(), Bias()])
+def test_errors_of_nothing_have_no_value(
+    make_answers: Callable[..., Answers], metric: Callable[[Answers], float]
+) -> None:
+    with pytest.raises(UndefinedError, match="no record is both scored and rated"):
+        metric(make_answers([], []))
+
+
+def test_variance_ratio_by_hand(make_answers: Callable[..., Answers]) -> None:
+    # Variances 2/3 and 8/3.
+    assert VarianceRatio()(make_answers([2, 3, 4], [1, 3, 5])) == pytest.approx(1 / 4)
+    assert VarianceRatio()(make_answers([3, 3, 3], [1, 3, 5])) == 0
+    with pytest.raises(UndefinedError, match="raters' mean is the same"):
+        VarianceRatio()(make_answers([1, 3, 5], [3, 3, 3]))
+
+
+def test_concordance_by_hand(make_answers: Callable[..., Answers]) -> None:
+    # One too low throughout: cov = var = 2/3, so 2·(2/3) / (2/3 + 2/3 + 1) = 4/7.
+    assert Concordance()(make_answers([1, 2, 3], [2, 3, 4])) == pytest.approx(4 / 7)
+    # A constant side: no concordance, a value all the same.
+    assert Concordance()(make_answers([3, 3, 3], [1, 2, 3])) == 0
+    with pytest.raises(UndefinedError, match="one and the same score"):
+        Concordance()(make_answers([3, 3, 3], [3, 3, 3]))

@@ -1,0 +1,62 @@
+"""Every standard metric of a draw is the metric of the records that draw holds."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.metrics.metric import DrawnMetric, Metric, UndefinedError, metric_name
+from dramaeval.evaluation.metrics.standard import STANDARD
+
+FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
+PASS_FAIL = (0.0, 1.0)
+ON_PASS_FAIL_ONLY = ("auroc", "balanced_accuracy", "f1")
+CASES = [
+    pytest.param(metric, scale, id=f"{metric_name(metric)}-{len(scale)}")
+    for metric in STANDARD
+    for scale in (FIVE, PASS_FAIL)
+    if scale == PASS_FAIL or metric_name(metric) not in ON_PASS_FAIL_ONLY
+]
+
+
+@pytest.mark.parametrize(("metric", "scale"), CASES)
+@pytest.mark.parametrize(("n", "clusters"), [(40, 12), (5, 4)])
+def test_the_draws_are_the_metric_of_resampled_records(
+    metric: Metric,
+    scale: tuple[float, ...],
+    n: int,
+    clusters: int,
+    many_answers: Callable[..., Answers],
+    drawn_rows: Callable[[Answers, np.ndarray], np.ndarray],
+) -> None:
+    of = many_answers(seed=7, n=n, clusters=clusters, scale=scale)
+    draws = bootstrap_draws(clusters, 100, seed=2)
+    assert isinstance(metric, DrawnMetric)
+    found = metric.over_draws(of, draws)
+    assert found is not None
+    defined = 0
+    for counts, value in zip(draws.counts, found, strict=True):
+        rows = drawn_rows(of, counts)
+        try:
+            expected = metric(of.take(rows))
+        except UndefinedError:
+            # With under three records the draws may still hold a number: only a whole sample is
+            # asked for three.
+            assert np.isnan(value) or len(rows) < 3
+            continue
+        defined += 1
+        assert value == pytest.approx(expected, abs=1e-9)
+    assert defined >= 50 or n == 5
+
+
+def test_a_draw_without_records_is_not_a_number(many_answers: Callable[..., Answers]) -> None:
+    of = many_answers(seed=1, n=20, clusters=3, scale=(0.0, 1.0))
+    draws = bootstrap_draws(4, 1, seed=0)
+    draws.counts[:] = [[0, 0, 0, 4]]  # the fourth cluster has no record of this dimension
+    for metric in STANDARD:
+        assert isinstance(metric, DrawnMetric)
+        values = metric.over_draws(of, draws)
+        assert values is not None
+        assert np.isnan(values).all(), metric_name(metric)

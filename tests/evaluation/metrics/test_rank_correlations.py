@@ -1,0 +1,88 @@
+"""Spearman's rho and Kendall's tau-b by hand, with ties on both sides."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws
+from dramaeval.evaluation.metrics.kendall import MOST_RECORDS, Kendall, pair_signs
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
+from dramaeval.evaluation.metrics.spearman import Spearman, spearman_over_draws
+
+
+def test_spearman_by_hand(make_answers: Callable[..., Answers]) -> None:
+    # Ranks 1 2.5 2.5 4 and 1 3.5 2 3.5, deviations -1.5 0 0 1.5 and -1.5 1 -0.5 1:
+    # Σdxdy = 2.25 + 1.5 = 3.75, Σdx² = 4.5, Σdy² = 4.5, rho = 5/6.
+    assert Spearman()(make_answers([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(5 / 6)
+
+
+def test_kendall_by_hand(make_answers: Callable[..., Answers]) -> None:
+    # Of six pairs four agree, one is tied in x alone (2nd, 3rd), one in y alone (2nd, 4th):
+    # tau-b = (4 - 0) / √((4+1)(4+1)) = 4/5.
+    assert Kendall()(make_answers([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("metric", [Spearman(), Kendall()])
+def test_constant_input_has_no_value(
+    make_answers: Callable[..., Answers], metric: Callable[[Answers], float]
+) -> None:
+    with pytest.raises(UndefinedError, match="the judge gave every record the same score"):
+        metric(make_answers([2, 2, 2], [1, 2, 3]))
+    with pytest.raises(UndefinedError, match="the raters' mean is the same"):
+        metric(make_answers([1, 2, 3], [2, 2, 2]))
+
+
+def test_midranks_by_hand() -> None:
+    # Values 7 5 7 9 held 2, 1, 0 and 3 times are 5 7 7 9 9 9: ranks 1, 2.5, 2.5, 5, 5, 5.
+    groups = TieGroups(np.array([7.0, 5.0, 7.0, 9.0]))
+    weights = np.array([[2.0, 1.0, 0.0, 3.0]])
+    totals = groups.totals(weights[:, groups.order])
+    assert totals.tolist() == [[1, 2, 3]]
+    assert midranks(totals).tolist() == [[1, 2.5, 5]]
+    assert groups.group.tolist() == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_spearman_of_draws_is_scipys_of_the_resampled_records(ties: bool) -> None:
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=60)
+    y = x + generator.normal(size=60)
+    if ties:
+        x, y = np.round(x), np.round(y)
+    cluster = generator.integers(20, size=60)
+    draws = bootstrap_draws(20, 200, seed=5)
+    found = spearman_over_draws(x, y, cluster, draws)
+    for counts, value in zip(draws.counts, found, strict=True):
+        rows = np.repeat(np.arange(60), counts[cluster])
+        assert value == pytest.approx(stats.spearmanr(x[rows], y[rows]).statistic, abs=1e-12)
+
+
+def test_a_draw_without_variation_is_not_a_number(make_answers: Callable[..., Answers]) -> None:
+    of = make_answers([1, 2, 3, 3], [4, 5, 5, 5])
+    # Only the first record; the last two (one score); all of them.
+    draws = Draws(np.array([[4, 0, 0, 0], [0, 0, 2, 2], [1, 1, 1, 1]]))
+    for metric in (Spearman(), Kendall()):
+        values = metric.over_draws(of, draws)
+        assert values is not None
+        assert np.isnan(values).tolist() == [True, True, False]
+        assert values[2] == pytest.approx(metric(of))
+
+
+def test_pair_signs_by_hand() -> None:
+    # Cluster 0 holds records 0 and 2, cluster 1 record 1. Records 0-1 agree (+1), 0-2 are opposed
+    # (-1), 1-2 too (-1). Within cluster 0 both orders count: -2; between the clusters +1 - 1 = 0.
+    signs = pair_signs(
+        np.array([1.0, 2.0, 3.0]), np.array([2.0, 5.0, 1.0]), np.array([0, 1, 0]), clusters=2
+    )
+    assert signs.tolist() == [[-2, 0], [0, 0]]
+
+
+def test_kendall_says_when_the_pairs_are_too_many(make_answers: Callable[..., Answers]) -> None:
+    n = MOST_RECORDS + 1
+    of = make_answers(np.linspace(1, 5, n).tolist(), np.linspace(1, 5, n).tolist())
+    assert Kendall().over_draws(of, bootstrap_draws(n, 2, seed=0)) is None
+    assert Kendall()(of) == pytest.approx(1)

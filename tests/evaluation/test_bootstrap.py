@@ -1,0 +1,89 @@
+"""Draws hold whole clusters, repeat with their seed, and their intervals cover what they claim."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation import bootstrap
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.pearson import Pearson
+
+
+def test_each_draw_holds_as_many_clusters_as_there_are() -> None:
+    draws = bootstrap_draws(7, 50, seed=0)
+    assert draws.counts.shape == (50, 7)
+    assert (draws.counts.sum(axis=1) == 7).all()
+    # Each cluster comes once a draw on average, and is missing from (6/7)^7 = 34 % of the draws.
+    many = bootstrap_draws(7, 20_000, seed=0).counts
+    assert many.mean(axis=0) == pytest.approx(np.ones(7), abs=0.03)
+    assert (many == 0).mean() == pytest.approx((6 / 7) ** 7, abs=0.01)
+
+
+def test_the_seed_decides() -> None:
+    assert (bootstrap_draws(9, 20, 1).counts == bootstrap_draws(9, 20, 1).counts).all()
+    assert (bootstrap_draws(9, 20, 1).counts != bootstrap_draws(9, 20, 2).counts).any()
+
+
+def test_sums_and_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = Draws(np.array([[2, 0, 1], [1, 1, 1]]))
+    cluster = np.array([0, 2, 0, 1])
+    columns = np.array([[1.0, 10], [2, 20], [3, 30], [4, 40]])
+    # First draw: clusters 0 twice and 2 once: 2·(1+3) + 2 = 10.
+    assert draws.sums(cluster, columns).tolist() == [[10, 100], [10, 100]]
+    assert [weights.tolist() for _, weights in draws.weights(cluster)] == [
+        [[2, 1, 2, 0], [1, 1, 1, 1]]
+    ]
+    # In chunks of one draw the same.
+    monkeypatch.setattr(bootstrap, "CHUNK_CELLS", 1)
+    assert draws.sums(cluster, columns).tolist() == [[10, 100], [10, 100]]
+    assert [(rows.start, weights.tolist()) for rows, weights in draws.weights(cluster)] == [
+        (0, [[2, 1, 2, 0]]),
+        (1, [[1, 1, 1, 1]]),
+    ]
+
+
+def test_interval_by_hand() -> None:
+    # 0 … 100: the 5th and 95th of a hundred steps.
+    assert interval(np.arange(101.0), 0.9) == pytest.approx((5, 95))
+
+
+def test_interval_needs_most_draws_to_be_defined() -> None:
+    values = np.arange(100.0)
+    values[:10] = np.nan
+    assert interval(values, 0.9) is not None
+    values[10] = np.nan
+    assert interval(values, 0.9) is None
+    assert interval(np.array([]), 0.9) is None
+
+
+def test_intervals_cover_a_known_correlation(make_answers: Callable[..., Answers]) -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        x, noise = generator.normal(size=(2, 100))
+        of = make_answers(x.tolist(), (0.6 * x + 0.8 * noise).tolist())  # r = 0.6
+        found = interval(Pearson().over_draws(of, bootstrap_draws(100, 400, trial)), 0.95)
+        assert found is not None
+        covered += found[0] <= 0.6 <= found[1]
+    # 95 % of 300, ± 3 standard errors of 1.3 %, and a little less as percentile intervals do.
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+def test_only_whole_clusters_give_honest_intervals(make_answers: Callable[..., Answers]) -> None:
+    generator = np.random.default_rng(1)
+    cluster = np.repeat(np.arange(30), 10)
+    covered = {"clusters": 0, "records": 0}
+    for trial in range(200):
+        # The judge errs by a character, not by a clip: 300 records, but 30 independent errors.
+        error = generator.normal(size=30)[cluster] + 0.1 * generator.normal(size=300)
+        for kind, number in (("clusters", cluster), ("records", np.arange(300))):
+            of = make_answers(error.tolist(), [0.0] * 300, cluster=number.tolist())
+            draws = bootstrap_draws(len(np.unique(number)), 200, trial)
+            found = interval(Bias().over_draws(of, draws), 0.95)
+            assert found is not None
+            covered[kind] += found[0] <= 0 <= found[1]
+    assert covered["clusters"] / 200 >= 0.87
+    assert covered["records"] / 200 <= 0.60
