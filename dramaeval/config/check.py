@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -163,7 +164,24 @@ def check_arguments(
             near = get_close_matches(key, known, 3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
+        elif wanted := _wrong_type(target, key, node[key]):
+            problems.append(f"{where}.{key}={node[key]} must be {wanted}.")
     return problems
+
+
+def _wrong_type(target: Any, key: str, value: Any) -> str | None:
+    """What a plain argument of a dataclass should be, if the value is not; None where it is or may be."""
+    if not is_dataclass(target):
+        return None
+    hint = get_type_hints(target).get(key)
+    choices = set(get_args(hint)) or {hint}
+    if not choices <= {int, float, bool, str, type(None)}:
+        return None
+    accepted = choices | ({int} if float in choices else set())
+    if type(value) in accepted:
+        return None
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return " or ".join(names[one] for one in (int, float, bool, str) if one in choices) or "null"
 
 
 def argument_names(target: Callable[..., Any]) -> list[str]:

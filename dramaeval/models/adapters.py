@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dramaeval.models.loading import Family
+from dramaeval.models.loading import Family, ModelError
 
 
 def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
@@ -58,6 +58,20 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
     endings = sorted(config.target_modules) if config.target_modules else None
     config.target_modules = target_pattern(family, adapted_parts(adapt, family), endings)
     return config
+
+
+def attach(model: Any, config: Any) -> Any:
+    """Wrap a model with a new adapter.
+
+    Raises:
+        ModelError: PEFT cannot attach it; the message is PEFT's own reason.
+    """
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(f"peft: the adapter cannot be attached: {error}") from None
 
 
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:

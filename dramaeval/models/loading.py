@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
 
@@ -103,6 +107,7 @@ class Family(ABC):
             ModelError: the files are not there, not reachable, or another architecture's.
         """
         branches.register()
+        disable_progress_bar()
         source = str(checkpoint) if checkpoint else self.path
         model = self._reading(
             source,
@@ -155,8 +160,13 @@ class Family(ABC):
         return torch.float32
 
     def _hub_arguments(self, checkpoint: Path | None) -> dict[str, Any]:
-        revision = None if checkpoint else self.revision
-        return {"revision": revision, "trust_remote_code": self.trust_remote_code}
+        local = checkpoint is not None or Path(self.path).is_dir()
+        return {
+            "revision": None if local else self.revision,
+            "trust_remote_code": self.trust_remote_code,
+            # Without this the hub's client tries for half a minute a file before it takes the cached one.
+            "local_files_only": local or not _hub_reachable(),
+        }
 
     def _reading(self, source: str, read: Any) -> Any:
         """Run a reader of model files; say in a line what is wrong when they cannot be had."""
@@ -169,10 +179,14 @@ class Family(ABC):
         try:
             return read()
         except (OSError, ValueError) as error:
+            if not local.is_dir() and not _hub_reachable():
+                raise ModelError(
+                    f"The model {source} is not in the local cache and the hub cannot be reached from here. "
+                    "Download it elsewhere and point to it: model.path=/folder/of/the/model."
+                ) from None
             reason = str(error).strip().splitlines()
             raise ModelError(
-                f"The model {source} could not be read: {reason[0] if reason else type(error).__name__} "
-                "Without a network, download it elsewhere and point to it: model.path=/folder/of/the/model."
+                f"The model {source} could not be read: {reason[0] if reason else type(error).__name__}"
             ) from error
 
 
@@ -220,6 +234,25 @@ def base_of(adapter: Path) -> str | None:
     return values.get("base_model_name_or_path")
 
 
+@lru_cache(maxsize=1)
+def _hub_reachable() -> bool:
+    """Whether the hub answers at all; asked once a process."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
+    if proxied:
+        return True
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def choose_device(asked: str) -> torch.device:
     """The device to run on; auto takes the GPU of this process if there is one.
 
@@ -232,5 +265,7 @@ def choose_device(asked: str) -> torch.device:
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
         )
     if asked == "cpu" or not torch.cuda.is_available():
+        # DeepSpeed, which accelerate imports, would otherwise search for a GPU and warn of finding none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -64,6 +64,12 @@ class RunFolder:
         name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
         return self.path / name
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything that a resumed run would take over."""
+        kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
+        return bool(kept) or self.model.is_dir()
+
     def open(self, config: DictConfig) -> None:
         """Take possession of the folder, or take up the run that is in it.
 
@@ -72,7 +78,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         new = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-        if self.config.is_file():
+        if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
             changed = _differences(old, new)
             if changed:

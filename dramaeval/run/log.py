@@ -28,6 +28,8 @@ def set_up(file: Path) -> None:
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It complains of a kernel package that only speeds up 4-bit inference on CPU.
+    logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)

@@ -23,8 +23,8 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text
-from dramaeval.models.adapters import count_parameters
-from dramaeval.models.loading import Checkpoint, find_checkpoint, choose_device
+from dramaeval.models.adapters import attach, count_parameters
+from dramaeval.models.loading import Checkpoint, choose_device, find_checkpoint
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import environment
 from dramaeval.run import log as run_log
@@ -94,9 +94,7 @@ class Run:
         skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
         self.family.freeze_fixed(skeleton)
         if self.adapter is not None:
-            from peft import get_peft_model
-
-            skeleton = get_peft_model(skeleton, self.adapter)
+            skeleton = attach(skeleton, self.adapter)
         return make_plan(
             splits=self.splits,
             task=self.task,
@@ -212,9 +210,7 @@ class Run:
         self.family.freeze_fixed(model)
         environment.seed_everything(self.config.seed)
         if self.adapter is not None and not (self.checkpoint and self.checkpoint.adapter):
-            from peft import get_peft_model
-
-            model = get_peft_model(model, self.adapter)
+            model = attach(model, self.adapter)
         trained = sum(count for count, _ in count_parameters(model, self.family).values())
         log.info("Training %s parameters.", f"{trained:,}")
         # Hydra would copy records and models into its own containers, so it only makes the constructor.
