@@ -104,9 +104,7 @@ def answers_of(
         scale=scale,
         predicted=np.array([p.expected for p in kept], dtype=float),
         rated=np.array([p.mean_rating for p in kept], dtype=float),
-        distribution=np.array([p.distribution or blank for p in kept], dtype=float).reshape(
-            len(kept), len(scale)
-        ),
+        distribution=distribution.reshape(len(kept), len(scale)),
         ratings=rating_matrix(kept),
         cluster=np.array([clusters[cluster_key(p)] for p in kept], dtype=np.intp),
     )

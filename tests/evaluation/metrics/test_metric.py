@@ -1,0 +1,94 @@
+"""A metric of one's own: a function, named in YAML, that gives a number or says why not."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.metrics import metric as seam
+from dramaeval.evaluation.metrics.metric import (
+    UndefinedError,
+    metric_name,
+    value_of,
+    values_over_draws,
+)
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.standard import STANDARD, with_standard
+
+
+def within_one(answers: Answers, *, reach: float = 1.0) -> float:
+    return float((abs(answers.predicted - answers.rated) <= reach).mean())
+
+
+def test_a_function_is_a_metric(make_answers: Callable[..., Answers]) -> None:
+    of = make_answers([1, 2, 5], [2, 2, 2])
+    assert value_of(within_one, of) == pytest.approx(2 / 3)
+    assert metric_name(within_one) == "within_one"
+    assert value_of(partial(within_one, reach=3), of) == 1
+    assert metric_name(partial(within_one, reach=3)) == "within_one"
+
+
+def test_metrics_are_named_in_yaml(make_answers: Callable[..., Answers]) -> None:
+    section = OmegaConf.create(
+        """
+        - _target_: tests_metric_of_mine.agreeing
+          _partial_: true
+          tolerance: 0.5
+        - _target_: dramaeval.evaluation.metrics.ccc.Concordance
+        """
+    )
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("tests_metric_of_mine")
+
+    def agreeing(answers: Answers, tolerance: float) -> float:
+        return within_one(answers, reach=tolerance)
+
+    module.agreeing = agreeing  # type: ignore[attr-defined]
+    sys.modules["tests_metric_of_mine"] = module
+    try:
+        mine, concordance = instantiate(section)
+    finally:
+        del sys.modules["tests_metric_of_mine"]
+    of = make_answers([1, 2, 3], [2, 2, 3.4])
+    assert (metric_name(mine), metric_name(concordance)) == ("agreeing", "ccc")
+    assert value_of(mine, of) == pytest.approx(2 / 3)
+    assert "agreeing" in with_standard([mine])
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
+def test_no_number_is_undefined(
+    make_answers: Callable[..., Answers], nothing: float | None
+) -> None:
+    with pytest.raises(UndefinedError, match="the metric gave"):
+        value_of(lambda answers: nothing, make_answers([1], [1]))
+
+
+def test_names_must_differ() -> None:
+    with pytest.raises(ValueError, match="two metrics are called 'pearson'"):
+        with_standard([Pearson()])
+    assert list(with_standard([within_one])) == [*map(metric_name, STANDARD), "within_one"]
+
+
+def test_a_function_gets_its_draws_one_by_one(
+    many_answers: Callable[..., Answers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = many_answers(seed=3, n=30, clusters=8)
+    draws = bootstrap_draws(8, 60, seed=1)
+
+    def pearson_by_numpy(answers: Answers) -> float | None:
+        if len(np.unique(answers.predicted)) < 2 or len(np.unique(answers.rated)) < 2:
+            return None
+        return float(np.corrcoef(answers.predicted, answers.rated)[0, 1])
+
+    found = values_over_draws(pearson_by_numpy, of, draws)
+    assert found is not None
+    np.testing.assert_allclose(found, Pearson().over_draws(of, draws), atol=1e-9)
+    monkeypatch.setattr(seam, "ROWS_RESAMPLED", 30 * 60 - 1)
+    assert values_over_draws(pearson_by_numpy, of, draws) is None

@@ -1,0 +1,265 @@
+"""What goes to metrics.json: fixed names, counts by hand, null with its reason where undefined."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.summary import summarise
+
+Make = Callable[..., Prediction]
+
+
+def judged(make: Make, dimension: str, *, seed: int, n: int = 60, noise: float = 1.0, **more: Any):
+    """Records of ten characters with four raters, some ratings missing."""
+    generator = np.random.default_rng(seed)
+    truth = generator.normal(size=n)
+    people = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 4))), 1, 5)
+    scores = np.clip(3 + truth + noise * generator.normal(size=n), 1, 5)
+    return [
+        make(
+            f"clip-{row}",
+            float(scores[row]),
+            [None if generator.random() < 0.1 else float(r) for r in people[row]],
+            dimension=dimension,
+            group=f"character {row % 10}",
+            **more,
+        )
+        for row in range(n)
+    ]
+
+
+def test_counts_by_hand(make_prediction: Make) -> None:
+    predictions = [
+        make_prediction("a", 1.0, [1, 2]),
+        make_prediction("b", 2.0, [2, None]),
+        make_prediction("c", 3.0, [3, 3]),
+        make_prediction("d", None, [4, 4], state="audio unreadable"),
+        make_prediction("e", 4.0, [None, None]),
+        make_prediction("f", None, [None, None], state="no answer"),
+    ]
+    found = summarise(predictions, ["trait_embodiment"], seed=0)
+    values = found["dimensions"]["trait_embodiment"]
+    assert values["n"] == 3
+    assert values["records"] == 6
+    assert values["unscored"] == 2
+    assert values["unscored_reasons"] == {"audio unreadable": 1, "no answer": 1}
+    assert values["missing"] == 2
+    assert (values["ratings"], values["ratings_missing"]) == (7, 5)
+    assert {name: found["macro"][name] for name in ("n", "records", "unscored", "missing")} == {
+        "n": 3,
+        "records": 6,
+        "unscored": 2,
+        "missing": 2,
+    }
+    # Judge 1 2 3 against 1.5 2 3: deviations -1 0 1 and -4/6 -1/6 5/6: Σdxdy = 9/6, Σdx² = 2,
+    # Σdy² = (16 + 1 + 25)/36 = 7/6.
+    assert values["pearson"] == pytest.approx(1.5 / math.sqrt(2 * 7 / 6))
+    assert values["mse"] == pytest.approx(0.25 / 3)
+
+
+def test_macro_is_the_mean_and_says_what_it_leaves_out(make_prediction: Make) -> None:
+    def three(dimension: str, scores: list[float], people: list[float]) -> list[Prediction]:
+        return [
+            make_prediction(f"r{row}", score, [rating], dimension=dimension)
+            for row, (score, rating) in enumerate(zip(scores, people, strict=True))
+        ]
+
+    predictions = [
+        *three("up", [1, 2, 3], [1, 2, 3]),  # r = 1, error 0
+        *three("down", [3, 2, 1], [1, 2, 3]),  # r = -1, mean squared error 8/3
+        *three("flat", [3, 3, 3], [1, 2, 3]),  # r undefined, mean squared error 5/3
+        *three("short", [4, 5], [4, 4]),  # r undefined, mean squared error 1/2
+    ]
+    keys = ["up", "down", "flat", "short", "absent"]
+    found = summarise(predictions, keys, seed=0)
+    macro = found["macro"]
+    assert macro["pearson"] == pytest.approx(0)
+    assert macro["mse"] == pytest.approx((0 + 8 / 3 + 5 / 3 + 1 / 2) / 4)
+    assert macro["dimensions"] == 5
+    assert macro["dimensions_defined"]["pearson"] == 2
+    assert macro["dimensions_defined"]["mse"] == 4
+    assert macro["dimensions_undefined"]["pearson"] == {
+        "flat": "the judge gave every record the same score",
+        "short": "only 2 records are both scored and rated; at least 3 are needed",
+        "absent": "no record is both scored and rated",
+    }
+    assert list(macro["dimensions_undefined"]["mse"]) == ["absent"]
+    assert found["dimensions"]["flat"]["pearson"] is None
+    assert found["dimensions"]["flat"]["undefined"]["pearson"].startswith("the judge gave")
+    assert found["dimensions"]["absent"]["n"] == 0
+    assert "auroc" not in macro
+    json.dumps(found, allow_nan=False)
+
+
+def test_intervals_stand_around_their_values(make_prediction: Make) -> None:
+    predictions = [
+        *judged(make_prediction, "a", seed=1),
+        *judged(make_prediction, "b", seed=2, noise=2.0),
+    ]
+    found = summarise(predictions, ["a", "b"], seed=5, draws=400)
+    assert found["bootstrap"] == {
+        "draws": 400,
+        "level": 0.95,
+        "clusters": 10,
+        "seed": 5,
+        "undefined": None,
+    }
+    for values in (found["macro"], *found["dimensions"].values()):
+        for name in ("pearson", "spearman", "kendall", "mse", "mae", "ccc"):
+            low, high = values["interval"][name]
+            assert low < values[name] < high, name
+    low, high = found["dimensions"]["a"]["ceiling"]["interval"]["pearson"]
+    assert low < found["dimensions"]["a"]["ceiling"]["pearson"] < high
+    # The mean of two dimensions is known better than the worse known of them.
+    widths = [high - low for low, high in (v["interval"]["pearson"] for v in (
+        found["macro"], found["dimensions"]["a"], found["dimensions"]["b"]))]  # fmt: skip
+    assert widths[0] < max(widths[1:])
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_macro_interval_is_that_of_resampled_records(make_prediction: Make) -> None:
+    predictions = [*judged(make_prediction, "a", seed=1), *judged(make_prediction, "b", seed=2)]
+    found = summarise(predictions, ["a", "b"], seed=5, draws=200)
+    # Characters 0 … 9 in the order of their names are the clusters 0 … 9.
+    macros = []
+    for counts in bootstrap_draws(10, 200, seed=5).counts:
+        values = []
+        for key in ("a", "b"):
+            rows = [p for p in predictions if p.dimension == key]
+            drawn = [p for p in rows for _ in range(int(counts[int(str(p.group)[-1])]))]
+            judge = [p.expected for p in drawn if p.mean_rating is not None]
+            people = [p.mean_rating for p in drawn if p.mean_rating is not None]
+            values.append(np.corrcoef(np.array(judge, float), np.array(people, float))[0, 1])
+        macros.append(np.mean(values))
+    expected = np.quantile(macros, [0.025, 0.975])
+    assert found["macro"]["interval"]["pearson"] == pytest.approx(expected.tolist())
+
+
+def test_order_does_not_matter_and_the_seed_does(make_prediction: Make) -> None:
+    predictions = [*judged(make_prediction, "a", seed=1), *judged(make_prediction, "b", seed=2)]
+    shuffled = [predictions[row] for row in np.random.default_rng(0).permutation(120)]
+
+    def intervals(of: list[Prediction], seed: int) -> Any:
+        return summarise(of, ["a", "b"], seed=seed, draws=100)["macro"]["interval"]
+
+    for name, (low, high) in intervals(predictions, 1).items():
+        assert intervals(shuffled, 1)[name] == pytest.approx([low, high]), name
+    assert intervals(predictions, 1)["pearson"] != intervals(predictions, 2)["pearson"]
+
+
+def test_no_intervals_when_not_asked_or_from_few_clusters(make_prediction: Make) -> None:
+    predictions = judged(make_prediction, "a", seed=1)
+    without = summarise(predictions, ["a"], seed=0, draws=0)
+    assert without["dimensions"]["a"]["interval"] == {}
+    assert without["macro"]["interval"] == {}
+    assert without["bootstrap"]["undefined"] is None
+    few = [p for p in predictions if p.group in ("character 1", "character 2")]
+    found = summarise(few, ["a"], seed=0)
+    assert found["dimensions"]["a"]["interval"] == {}
+    assert found["dimensions"]["a"]["pearson"] is not None
+    assert found["bootstrap"]["draws"] == 0
+    assert found["bootstrap"]["undefined"] == "2 clusters are too few for intervals; 5 are needed"
+
+
+def test_a_dimension_with_few_clusters_has_no_interval(make_prediction: Make) -> None:
+    rare = [p for p in judged(make_prediction, "b", seed=2) if str(p.group)[-1] in "012"]
+    found = summarise([*judged(make_prediction, "a", seed=1), *rare], ["a", "b"], seed=0, draws=100)
+    values = found["dimensions"]["b"]
+    assert values["clusters"] == 3
+    assert values["interval"]["pearson"] is None
+    assert values["interval_undefined"]["pearson"] == "only 3 clusters"
+    assert found["dimensions"]["a"]["interval"]["pearson"] is not None
+
+
+def test_the_ceiling_is_the_same_for_every_judge(make_prediction: Make) -> None:
+    good = judged(make_prediction, "a", seed=1, noise=0.1)
+    poor = [
+        make_prediction(p.id, None, p.ratings, dimension="a", group=p.group)
+        if row % 3
+        else make_prediction(p.id, 3.0, p.ratings, dimension="a", group=p.group)
+        for row, p in enumerate(good)
+    ]
+    ceilings = [
+        summarise(of, ["a"], seed=0, draws=100)["dimensions"]["a"]["ceiling"] for of in (good, poor)
+    ]
+    assert ceilings[0] == ceilings[1]
+    assert ceilings[0]["raters"] == 4
+    assert "ceiling" not in summarise(good, ["a"], seed=0, ceiling=False)["macro"]
+
+
+def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
+    passing = [
+        make_prediction("a", 0.9, [1, 1], dimension="content_pass", scale=(0.0, 1.0)),
+        make_prediction("b", 0.2, [0, 0], dimension="content_pass", scale=(0.0, 1.0)),
+        make_prediction("c", 0.4, [0, 1], dimension="content_pass", scale=(0.0, 1.0)),
+        make_prediction("d", 0.8, [0, 0], dimension="content_pass", scale=(0.0, 1.0)),
+    ]
+    found = summarise(
+        [*passing, *judged(make_prediction, "a", seed=1)], ["content_pass", "a"], seed=0
+    )
+    values = found["dimensions"]["content_pass"]
+    assert values["majority_ties"] == 1
+    assert values["auroc"] == 1  # 0.9 above 0.2 and 0.8
+    assert values["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
+    assert values["f1"] == pytest.approx(2 / 3)
+    assert "auroc" not in found["dimensions"]["a"]
+    assert "majority_ties" not in found["dimensions"]["a"]
+    assert found["macro"]["auroc"] == 1
+    assert found["macro"]["dimensions_defined"]["auroc"] == 1
+    assert found["macro"]["dimensions_undefined"]["auroc"] == {"a": "does not apply to this scale"}
+
+
+def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
+    predictions = [
+        make_prediction(
+            p.id, p.expected, p.ratings, dimension="a", group=p.group, system=f"tts-{row % 3}"
+        )
+        for row, p in enumerate(judged(make_prediction, "a", seed=1, noise=0.2))
+    ]
+    found = summarise(predictions, ["a"], seed=0, draws=100)
+    level = found["dimensions"]["a"]["system_level"]
+    assert level["systems"] == 3
+    assert found["macro"]["system_level"]["soft_pairwise_accuracy"] == pytest.approx(
+        level["soft_pairwise_accuracy"]
+    )
+    test = found["dimensions"]["a"]["alternative_annotator"]
+    assert test["raters_tested"] == 4
+    assert found["macro"]["alternative_annotator"]["winning_rate"] == test["winning_rate"]
+    lenient = summarise(predictions, ["a"], seed=0, draws=0, epsilon=0.9)
+    assert lenient["dimensions"]["a"]["alternative_annotator"]["winning_rate"] == 1
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_metric_of_ones_own_stands_beside_the_others(make_prediction: Make) -> None:
+    def largest_error(answers: Answers) -> float | None:
+        return float(abs(answers.predicted - answers.rated).max()) if answers.n else None
+
+    predictions = judged(make_prediction, "a", seed=1)
+    found = summarise(predictions, ["a", "b"], seed=0, draws=100, metrics=[largest_error])
+    errors = [abs(p.expected - p.mean_rating) for p in predictions if p.mean_rating is not None]
+    assert found["dimensions"]["a"]["largest_error"] == pytest.approx(max(errors))
+    assert found["macro"]["largest_error"] == pytest.approx(max(errors))
+    assert found["macro"]["interval"]["largest_error"][1] == pytest.approx(max(errors))
+    assert found["dimensions"]["b"]["undefined"]["largest_error"] == "the metric gave None"
+
+
+def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
+    one = make_prediction("a", 3.0, [3], dimension="pitch")
+    with pytest.raises(ValueError, match="'pitch', which is not among the dimensions rhythm"):
+        summarise([one], ["rhythm"], seed=0)
+    with pytest.raises(ValueError, match="record 'a' is predicted twice on 'pitch'"):
+        summarise([one, one], ["pitch"], seed=0)
+
+
+def test_nothing_at_all() -> None:
+    found = summarise([], ["pitch"], seed=0)
+    assert found["macro"]["pearson"] is None
+    assert found["macro"]["dimensions_defined"]["pearson"] == 0
+    json.dumps(found, allow_nan=False)
