@@ -1,0 +1,235 @@
+"""Answers of the judge against plain transformers, in every layout, batch and order."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.data.records import read_records
+from dramaeval.evaluation.scoring import distributions, score
+from dramaeval.models.answering import FeatureMismatchError
+from dramaeval.models.batch import collate
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+
+TINY = PACKAGE / "models" / "tiny"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def family():
+    return Qwen2Audio(path=str(TINY))
+
+
+@pytest.fixture(scope="module")
+def judge(family):
+    return family.load(CPU)
+
+
+@pytest.fixture
+def prepared(composed, make_clips, family):
+    """Records of very different lengths and the maker of their sheets."""
+
+    def build(*overrides):
+        task = build_task(composed(*overrides))
+        file = make_clips("clip", 4, seconds=(0.1, 3.21, 1.0, 7.77))
+        records = read_records(file, task.record_format()).records
+        processor = family.processor()
+        return records, SheetMaker(task, processor, family, max_seconds=30, cache_clips=8)
+
+    return build
+
+
+def plain_logits(plain, sheets, record, dimension, side):
+    """The reference: one question alone, prepared and run by transformers itself."""
+    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor.tokenizer.padding_side = side
+    messages = sheets.task.messages(record, dimension)
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    made = processor(
+        text=[text + "<answer>"],
+        audio=[decode(record.clip, 16_000)],
+        sampling_rate=16_000,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        return plain(**made).logits[0, -1]
+
+
+@pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_logits_equal_plain_transformers(plain, judge, prepared, layout, shared_prefix):
+    records, sheets = prepared(f"task.prompt_layout={layout}")
+    dimensions = sheets.task.dimensions[::3]
+    batch = collate(
+        [sheets.sheet(record, dimensions) for record in records],
+        pad=sheets.pad,
+        shared_prefix=shared_prefix,
+    )
+    with torch.no_grad():
+        found = judge(**batch.inputs).logits
+    pairs = list(itertools.product(records, dimensions))
+    assert found.shape[0] == len(pairs)
+    for row, (record, dimension) in enumerate(pairs):
+        expected = plain_logits(plain, sheets, record, dimension, "left")
+        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepared, side):
+    records, sheets = prepared()
+    dimension = sheets.task.dimensions[0]
+    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    processor.tokenizer.padding_side = side
+    texts = [
+        processor.apply_chat_template(
+            sheets.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
+        )
+        + "<answer>"
+        for record in records
+    ]
+    made = processor(
+        text=texts,
+        audio=[decode(record.clip, 16_000) for record in records],
+        sampling_rate=16_000,
+        return_tensors="pt",
+        padding=True,
+    )
+    lengths = made.attention_mask.sum(-1)
+    last = lengths - 1 if side == "right" else torch.full_like(lengths, made.input_ids.shape[1] - 1)
+    batch = collate([sheets.sheet(record, [dimension]) for record in records], pad=sheets.pad)
+    with torch.no_grad():
+        expected = plain(**made).logits[torch.arange(len(records)), last]
+        found = judge(**batch.inputs).logits
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
+    records, sheets = prepared()
+    reference = score(judge, records, sheets, clips_a_batch=1, shared_prefix=False)
+    assert [one.id for one in reference[::10]] == [record.id for record in records]
+    for size, shared in ((1, True), (2, True), (4, True), (4, False)):
+        found = score(judge, records, sheets, clips_a_batch=size, shared_prefix=shared)
+        for one, other in zip(reference, found, strict=True):
+            assert (one.id, one.dimension) == (other.id, other.dimension)
+            np.testing.assert_allclose(one.distribution, other.distribution, atol=1e-4)
+    backwards = score(judge, records[::-1], sheets, clips_a_batch=3)
+    by_key = {(one.id, one.dimension): one for one in backwards}
+    for one in reference:
+        other = by_key[one.id, one.dimension]
+        np.testing.assert_allclose(one.distribution, other.distribution, atol=1e-4)
+
+
+def test_scoring_is_deterministic_and_leaves_random_states_alone(judge, prepared):
+    records, sheets = prepared()
+    before = torch.get_rng_state().clone()
+    first = score(judge, records, sheets)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first == score(judge, records, sheets)
+
+
+def test_expected_score_is_the_mean_of_the_softmax_over_the_scale(plain, judge, prepared):
+    records, sheets = prepared()
+    prediction = score(judge, records[1:2], sheets)[0]
+    logits = plain_logits(plain, sheets, records[1], sheets.task.dimensions[0], "left")
+    digits = sheets.processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    share = logits[digits].double().softmax(-1).numpy()
+    np.testing.assert_allclose(prediction.distribution, share, atol=1e-5)
+    assert prediction.expected == pytest.approx(float(share @ [1, 2, 3, 4, 5]), abs=1e-4)
+
+
+def test_the_clip_reaches_the_model(judge, prepared):
+    records, sheets = prepared()
+    sheet = sheets.sheet(records[1], sheets.task.dimensions)
+    features = sheet.clips[0]
+    quiet = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
+    other = type(sheet)(clips=(quiet,), asked=sheet.asked)
+    with torch.no_grad():
+        heard, unheard = (
+            judge(**collate([one], pad=sheets.pad).inputs).logits for one in (sheet, other)
+        )
+    assert (heard - unheard).abs().amax(dim=1).min() > 1e-3
+
+
+def test_clips_go_to_their_own_questions(judge, prepared):
+    records, sheets = prepared()
+    dimensions = sheets.task.dimensions[:2]
+    alone = [
+        judge(**collate([sheets.sheet(record, dimensions)], pad=sheets.pad).inputs).logits
+        for record in records
+    ]
+    for shared in (True, False):
+        batch = collate(
+            [sheets.sheet(record, dimensions) for record in records],
+            pad=sheets.pad,
+            shared_prefix=shared,
+        )
+        together = judge(**batch.inputs).logits
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
+        batch.inputs["clip_order"] = batch.inputs["clip_order"].flip(0)
+        if shared:  # other clips have other lengths: the counts still add up, the answers move
+            assert (judge(**batch.inputs).logits - together).abs().max() > 1e-3
+
+
+def test_a_wrong_number_of_audio_tokens_is_explained(judge, prepared):
+    records, sheets = prepared()
+    batch = collate([sheets.sheet(records[1], sheets.task.dimensions)], pad=sheets.pad)
+    batch.inputs["feature_frames"] -= 40
+    with pytest.raises(FeatureMismatchError, match=r"reserve 80 audio tokens.* have 70 features"):
+        judge(**batch.inputs)
+
+
+def test_no_logits_but_those_asked_for(judge, prepared):
+    records, sheets = prepared()
+    batch = collate([sheets.sheet(one, sheets.task.dimensions) for one in records], pad=sheets.pad)
+    seen = []
+    hook = judge.lm_head.register_forward_hook(lambda _, args, out: seen.append(out.shape))
+    judge(**batch.inputs)
+    hook.remove()
+    assert seen == [(40, judge.config.text_config.vocab_size)]
+
+
+def test_gradients_agree_between_the_layouts(family, prepared):
+    records, sheets = prepared()
+    rng = np.random.default_rng(0)
+    dimensions = sheets.task.dimensions
+    made = [
+        sheets.sheet(one, dimensions, [sheets.task.target(one, d, rng) for d in dimensions])
+        for one in records
+    ]
+    gradients = []
+    for shared in (True, False):
+        model = family.load(CPU)
+        batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+        logits = model(**batch.inputs).logits
+        torch.nn.functional.cross_entropy(logits, batch.labels).backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters()})
+    names = [name for name, grad in gradients[1].items() if grad is not None]
+    assert any("audio_tower" in name for name in names)
+    for name in names:
+        shared, rows = gradients[0][name], gradients[1][name]
+        assert (shared - rows).norm() <= 1e-3 * rows.norm() + 1e-7, name
+
+
+def test_distributions_of_scales_of_different_length():
+    from dramaeval.models.batch import Batch
+
+    logits = torch.log(torch.tensor([[1.0, 3.0, 4.0, 2.0], [5.0, 1.0, 1.0, 1.0]]))
+    batch = Batch(
+        inputs={}, labels=torch.tensor([0, 0]), question_of=torch.tensor([0, 1]),
+        score_at=torch.tensor([0, 1]), score_tokens=torch.tensor([[0, 1, 2], [1, 0, -1]]),
+        scale=torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]), targets=None, tokens=2, clips=2,
+    )  # fmt: skip
+    # 1:3:4 of 8, and 1:5 of 6
+    expected = torch.tensor([[1 / 8, 3 / 8, 4 / 8], [1 / 6, 5 / 6, 0.0]])
+    torch.testing.assert_close(distributions(logits, batch), expected)

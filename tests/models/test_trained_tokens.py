@@ -1,0 +1,99 @@
+"""What is trained, token by token: the answer and nothing but the answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.records import read_records
+from dramaeval.models.batch import collate
+from dramaeval.models.dump import dump, dump_text
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.questions import QuestionEncoder, TokenizationError
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+
+
+@pytest.fixture
+def batch_of(composed, make_clips):
+    family = Qwen2Audio(path=str(PACKAGE / "models" / "tiny"))
+    processor = family.processor()
+
+    def build(shared_prefix, side="left"):
+        processor.tokenizer.padding_side = side
+        task = build_task(composed())
+        file = make_clips("clip", 3, seconds=(0.4, 2.0, 1.1))
+        records = read_records(file, task.record_format()).records
+        sheets = SheetMaker(task, processor, family, max_seconds=30, cache_clips=8)
+        rng = np.random.default_rng(0)
+        made = []
+        for record in records:
+            asked = task.dimensions[:3]
+            made.append(sheets.sheet(record, asked, [task.target(record, d, rng) for d in asked]))
+        return collate(made, pad=sheets.pad, shared_prefix=shared_prefix), processor.tokenizer, records
+
+    return build
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_only_the_answer_is_trained_whatever_the_padding(batch_of, shared_prefix, side):
+    batch, tokenizer, records = batch_of(shared_prefix, side)
+    trained = [one for one in dump(batch, tokenizer) if one.trained is not None]
+    by_question = [trained[start : start + 7] for start in range(0, len(trained), 7)]
+    assert len(by_question) == batch.questions == 9
+    for at, answer in enumerate(by_question):
+        said = "".join(one.trained for one in answer)
+        ratings = list(records[at // 3].ratings.values())[at % 3]
+        likeliest = max(range(1, 6), key=lambda k: (ratings.count(k), -k))
+        assert said == f"<answer>{likeliest}</answer><|im_end|>"
+        with_target = [one for one in answer if one.target]
+        assert len(with_target) == 1
+        assert with_target[0].target == {k: pytest.approx(ratings.count(k) / 6, abs=1e-4) for k in range(1, 6)}
+
+
+def test_the_answer_continues_the_prompt(batch_of):
+    batch, tokenizer, _ = batch_of(shared_prefix=False)
+    rows = {}
+    for one in dump(batch, tokenizer):
+        rows.setdefault(one.row, []).append(one)
+    for row in rows.values():
+        first = next(at for at, one in enumerate(row) if one.trained)
+        # What comes before is exactly where the chat template hands over to the model.
+        before = tokenizer.convert_tokens_to_string([one.token for one in row[first - 6 : first + 1]])
+        assert before.endswith("<|im_start|>assistant\n")
+        # Each trained token is the next input, up to the last, after which nothing is read.
+        for here, after in zip(row[first:], row[first + 1 : first + 7], strict=False):
+            assert here.trained == after.token or here is row[first + 6]
+
+
+def test_the_dump_reads_well(batch_of):
+    batch, tokenizer, _ = batch_of(shared_prefix=True)
+    text = dump_text(batch, tokenizer)
+    assert "<|AUDIO|> × 50" in text  # 2.0 s: 25 tokens a second
+    assert "→ <|im_end|>" in text
+    assert "target {1.0:" in text
+
+
+def test_a_tokenizer_that_merges_scores_is_refused():
+    class Merging:
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": [hash(text) % 1000]}
+
+        def convert_ids_to_tokens(self, ids):
+            return ids
+
+    processor = type("Processor", (), {"tokenizer": Merging(), "apply_chat_template": lambda *a, **k: ""})
+    with pytest.raises(TokenizationError, match="one token of its own"):
+        QuestionEncoder(processor()).encode([], (1, 2, 3))
+
+
+def test_ten_is_two_tokens_and_refused():
+    processor = Qwen2Audio(path=str(PACKAGE / "models" / "tiny")).processor()
+    with pytest.raises(TokenizationError, match="single"):
+        QuestionEncoder(processor).encode([{"role": "user", "content": "?"}], (1, 5, 10))
+
+
+def test_targets_are_distributions(batch_of):
+    batch, _, _ = batch_of(shared_prefix=True)
+    torch.testing.assert_close(batch.targets.sum(-1), torch.ones(9))

@@ -1,0 +1,194 @@
+"""The trainer: what is learnt, how it is averaged, what is logged."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dramaeval.config.check import check
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+
+QUICK = (
+    "device=cpu",
+    "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "trainer.args.per_device_train_batch_size=2",
+    "trainer.args.max_steps=3",
+    "trainer.args.logging_steps=1",
+    "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+    "trainer.args.warmup_steps=0",
+    "peft.lora_dropout=0",
+    "evaluation.draws=50",
+)
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    train, val = make_clips("train", 8), make_clips("val", 6, seed=1)
+
+    def build(*overrides, name="run"):
+        quick = [one for one in QUICK if "peft=none" not in overrides or not one.startswith("peft.")]
+        config = composed(*quick, f"task.data.train={train}", f"task.data.val={val}", *overrides)
+        check(config)
+        return Run(config, RunFolder(tmp_path / name))
+
+    return build
+
+
+def trained(run):
+    """Train and return the trainer and copies of the weights before and after."""
+    trainer = run._trainer(None)
+    before = {name: copy.deepcopy(weight.data) for name, weight in trainer.model.named_parameters()}
+    trainer.train()
+    after = {name: weight.data for name, weight in trainer.model.named_parameters()}
+    return trainer, before, after
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_lora_changes_the_language_model_and_nothing_else(run_of):
+    trainer, before, after = trained(run_of())
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("language_model" in name and "lora_" in name for name in changed)
+    adapted = {name.split(".lora_")[0] for name in changed}
+    layers = trainer.model.config.text_config.num_hidden_layers
+    assert len(adapted) == 7 * layers
+    # The audio tower's layers share the names of the language model's.
+    assert not any("audio_tower" in name for name, w in trainer.model.named_parameters() if w.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("adapt", "parts"),
+    [("audio", {"audio_tower"}), ("[llm,projector]", {"language_model", "multi_modal_projector"}),
+     ("all", {"audio_tower", "language_model", "multi_modal_projector"})],
+)  # fmt: skip
+def test_adapt_says_which_parts_learn(run_of, adapt, parts):
+    _, before, after = trained(run_of(f"adapt={adapt}"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {next(p for p in parts if p in name) for name in changed} == parts
+
+
+def test_full_fine_tuning_trains_everything_but_the_sinusoids(run_of):
+    trainer, before, after = trained(run_of("peft=none", "trainer.args.learning_rate=1e-3"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {"model.audio_tower.embed_positions.weight"}
+
+
+def test_training_lowers_the_loss(run_of):
+    trainer, _, _ = trained(run_of("trainer.args.max_steps=12", "trainer.args.learning_rate=5e-3"))
+    found = losses(trainer)
+    assert np.mean(found[-3:]) < 0.8 * found[0]
+
+
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_accumulation_equals_one_large_batch(run_of, peft):
+    """1 × 4, 2 × 2 and 4 × 1 clips a step, of different lengths and with other numbers of questions."""
+    settings = [(1, 4), (2, 2), (4, 1)]
+    weights, logged = [], []
+    for size, accumulate in settings:
+        run = run_of(
+            f"peft={peft}",
+            f"trainer.args.per_device_train_batch_size={size}",
+            f"trainer.args.gradient_accumulation_steps={accumulate}",
+            "trainer.args.optim=sgd",  # proportional to the gradient, unlike Adam
+        )
+        for record in run.splits["train"][::3]:
+            # Raters left a dimension out: such a clip brings fewer questions.
+            record.ratings["trait_embodiment"] = (None,) * 6
+        trainer, _, after = trained(run)
+        weights.append({name: weight for name, weight in after.items() if weight.requires_grad or True})
+        logged.append(losses(trainer))
+    for other in (1, 2):
+        np.testing.assert_allclose(logged[0], logged[other], rtol=1e-4)
+        for name, weight in weights[0].items():
+            torch.testing.assert_close(weight, weights[other][name], atol=1e-6, rtol=1e-4)
+
+
+def test_the_layouts_train_alike(run_of):
+    found = [
+        losses(trained(run_of(f"batch.shared_prefix={shared}"))[0]) for shared in ("true", "false")
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def test_the_loss_is_the_mean_over_questions(run_of):
+    """Against a sum by hand over single questions."""
+    run = run_of("trainer.args.max_steps=1", "trainer.args.per_device_train_batch_size=4")
+    trainer = run._trainer(None)
+    rows = [{"record": at} for at in list(trainer.order)[:4]]
+    each = []
+    for row in rows:
+        batch = trainer.data_collator([row])["batch"]
+        log_p = trainer.model(**batch.inputs).logits.log_softmax(-1)
+        for question in range(batch.questions):
+            answers = (batch.question_of == question).nonzero()[:, 0]
+            nll = [-log_p[a, batch.labels[a]] for a in answers if a not in batch.score_at]
+            at = batch.score_at[question]
+            soft = -(batch.targets[question] * log_p[at, batch.score_tokens[question]]).sum()
+            each.append(float(sum(nll) + soft))
+    trainer.train()
+    assert losses(trainer)[0] == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_the_seed_governs_everything(run_of):
+    first, again, other = (losses(trained(run_of(f"seed={s}"))[0]) for s in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_what_is_logged(run_of):
+    trainer, _, _ = trained(run_of("trainer.args.eval_steps=1"))
+    train = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    for key in ("learning_rate", "grad_norm", "tokens_per_second", "clips_per_second"):
+        assert train[key] > 0, key
+    counts = [train[key] for key in train if key.startswith("score_") and key.endswith("/count")]
+    assert sum(counts) == 4  # two clips, two dimensions each
+    val = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
+    assert -1 <= val["eval_pearson"] <= 1
+    assert {"eval_pearson/pitch_dynamics", "eval_pearson/trait_embodiment", "eval_accuracy"} <= set(val)
+
+
+def test_the_best_step_is_kept(run_of):
+    run = run_of(
+        "trainer.args.save_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.max_steps=4",
+        "trainer.args.learning_rate=3e-2",
+    )  # fmt: skip
+    trainer = run._trainer(None)
+    trainer.train()
+    scores = {e["step"]: e["eval_pearson"] for e in trainer.state.log_history if "eval_pearson" in e}
+    best = max(scores, key=scores.get)
+    assert trainer.state.best_global_step == best
+    assert trainer.evaluate()["eval_pearson"] == pytest.approx(scores[best], abs=1e-6)
+    kept = {one.name for one in run.folder.checkpoints.glob("checkpoint-*")}
+    assert kept == {f"checkpoint-{best}", "checkpoint-4"} | ({"checkpoint-3"} if best == 4 else set())
+
+
+def test_gradient_checkpointing_changes_nothing(run_of):
+    found = [
+        losses(trained(run_of(f"trainer.args.gradient_checkpointing={on}"))[0]) for on in ("true", "false")
+    ]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_dimensions_are_seen_equally_often(run_of):
+    run = run_of("task.dimensions=null", "batch.questions_per_clip=3")
+    draws = run._trainer(None).data_collator
+    seen = {}
+    for epoch in range(10):
+        for dimension in draws.draw(5, epoch)[0]:
+            seen[dimension.key] = seen.get(dimension.key, 0) + 1
+    assert seen == dict.fromkeys([one.key for one in run.task.dimensions], 3)
+
+
+def test_settings_reach_trl(run_of):
+    run = run_of("trainer.args.weight_decay=0.123", "trainer.args.max_grad_norm=0.5")
+    args = run._trainer(None).args
+    assert (args.weight_decay, args.max_grad_norm, args.seed) == (0.123, 0.5, 0)
+    assert OmegaConf.to_container(run.config.trainer)["args"]["weight_decay"] == 0.123
