@@ -17,10 +17,18 @@ from omegaconf import DictConfig
 from dramaeval.config import schema
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = (
-    "pitch_variation rhythmic_naturalness stress_and_emphasis emotion_accuracy emotion_intensity_control "
-    "dynamic_range voice_identity_matching trait_embodiment local_story_fit global_story_coherence"
-).split()
+FIELDS = [
+    "pitch_variation",
+    "rhythmic_naturalness",
+    "stress_and_emphasis",
+    "emotion_accuracy",
+    "emotion_intensity_control",
+    "dynamic_range",
+    "voice_identity_matching",
+    "trait_embodiment",
+    "local_story_fit",
+    "global_story_coherence",
+]
 
 _connect = socket.socket.connect
 

@@ -63,7 +63,9 @@ def check(config: DictConfig) -> None:
     problems += [f"{key} has no value: give it as {key}=…" for key in missing]
     stages = set(config.stages)
     if not stages:
-        problems.append("stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + ".")
+        problems.append(
+            "stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + "."
+        )
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)
@@ -118,7 +120,9 @@ def _check_numbers(config: DictConfig) -> list[str]:
         if value is not None and value < 1:
             problems.append(f"{key}={value} must be 1 or more.")
     if not 0 < evaluation.level < 1:
-        problems.append(f"evaluation.level={evaluation.level} must lie between 0 and 1, for example 0.95.")
+        problems.append(
+            f"evaluation.level={evaluation.level} must lie between 0 and 1, for example 0.95."
+        )
     if not 0 < config.task.data.max_seconds <= 30:
         problems.append(
             f"task.data.max_seconds={config.task.data.max_seconds:g} must lie above 0 and at most at 30: "

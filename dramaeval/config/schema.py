@@ -59,7 +59,9 @@ class DataConfig:
     train: str | None = None  # JSONL files; null where a split is not used
     val: str | None = None
     test: str | None = None
-    sample: str | None = None  # folder of train, val and test.jsonl for when none of the three is given
+    sample: str | None = (
+        None  # folder of train, val and test.jsonl for when none of the three is given
+    )
     audio_root: str | None = None  # folder in which wav_path is looked up after the JSONL's own
     on_bad: OnBad = OnBad.stop  # stop: report all bad records and end; skip: go on without them
     max_seconds: float = 30.0  # the longest clip, in seconds; Qwen2-Audio hears at most 30
@@ -100,6 +102,10 @@ class EvaluationConfig:
     draws: int = 2000  # bootstrap draws for the confidence intervals
     level: float = 0.95  # their confidence
     zero_shot: bool = True  # also score the judge before training
+    group_by: str = "character"  # record key whose groups the bootstrap keeps together
+    metrics: list[Any] = field(
+        default_factory=list
+    )  # your own, by _target_, beside the standard ones
 
 
 @dataclass(kw_only=True)

@@ -72,7 +72,9 @@ class LogMel:
         import torch
 
         if waveform.ndim != 1 or waveform.size == 0:
-            raise ValueError(f"A clip is one row of samples, got an array of shape {waveform.shape}.")
+            raise ValueError(
+                f"A clip is one row of samples, got an array of shape {waveform.shape}."
+            )
         if waveform.size > self.max_samples:
             raise ValueError(
                 f"The clip lasts {waveform.size / self.sampling_rate:.2f} s; the model hears at most "

@@ -81,7 +81,9 @@ def score(
                 state = f"unreadable clip: {error.reason}"
                 found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
         if ready:
-            answers = _answer(model, [sheet for _, sheet, _ in ready], sheets.pad, shared_prefix, device)
+            answers = _answer(
+                model, [sheet for _, sheet, _ in ready], sheets.pad, shared_prefix, device
+            )
             for at, _, asked in ready:
                 found[at] = [
                     _prediction(records[at], one, next(answers), sheets, group_by) for one in asked
@@ -111,7 +113,9 @@ def _prediction(
 ) -> Prediction:
     share = row[: len(dimension.scale)]
     if not np.isfinite(share).all():
-        return _unscored(record, dimension, sheets, "the judge's distribution is not finite", group_by)
+        return _unscored(
+            record, dimension, sheets, "the judge's distribution is not finite", group_by
+        )
     return Prediction(
         id=record.id,
         dimension=dimension.key,

@@ -81,7 +81,9 @@ def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():
-        part = next((key for key, path in family.parts.items() if f".{path}." in f".{name}"), "other")
+        part = next(
+            (key for key, path in family.parts.items() if f".{path}." in f".{name}"), "other"
+        )
         counts[part][0] += weight.numel() if weight.requires_grad else 0
         counts[part][1] += weight.numel()
     return {part: (trained, total) for part, (trained, total) in counts.items()}

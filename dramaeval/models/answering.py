@@ -64,7 +64,7 @@ class AnsweringModel:
 
         See `answer` for the arguments of the first case.
         """
-        if answer_index is None:
+        if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)  # type: ignore[misc]
         # PEFT's wrappers pass every argument that a language model might take, as None.
         given = {name: value for name, value in kwargs.items() if value is not None}

@@ -115,7 +115,9 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         inputs=inputs,
         labels=torch.tensor([label for row in flat for label in row.labels]),
         question_of=torch.tensor([at for at, row in enumerate(flat) for _ in row.labels]),
-        score_at=torch.tensor([int(start) + row.score for start, row in zip(starts, flat, strict=True)]),
+        score_at=torch.tensor(
+            [int(start) + row.score for start, row in zip(starts, flat, strict=True)]
+        ),
         score_tokens=torch.tensor(
             [_padded(list(one.question.answer.scores), longest, NO_SCORE) for one in asked]
         ),

@@ -77,7 +77,9 @@ def shared_prefix_attention(
         module,
         _fold(query[:, :, split:], layout),
         torch.cat([_repeat(key[:, :, :split], layout), _fold(key[:, :, split:], layout)], dim=2),
-        torch.cat([_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2),
+        torch.cat(
+            [_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2
+        ),
         layout.visible,
         **kwargs,
     )

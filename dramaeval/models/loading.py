@@ -1,4 +1,4 @@
-"""Where a judge's weights come from: a model family, a base, a checkpoint of ours; and how it is put on a device.
+"""Where a judge's weights come from: a family, a base, a checkpoint; and how it gets to a device.
 
 A *family* knows one architecture: its transformers classes, where its parts are, how many tokens a clip
 takes. It is what a ``configs/model/*.yaml`` instantiates. Families are cheap to make; nothing is read before
@@ -220,7 +220,9 @@ def find_checkpoint(path: str) -> Checkpoint:
             return Checkpoint(folder, adapter=True)
         if (folder / "config.json").is_file():
             return Checkpoint(folder, adapter=False)
-    what = "does not exist" if not given.exists() else "holds neither a run nor a model nor an adapter"
+    what = (
+        "does not exist" if not given.exists() else "holds neither a run nor a model nor an adapter"
+    )
     raise ModelError(
         f"checkpoint={path} {what}. Give a run folder (with model/ in it), a model folder (with config.json) "
         "or an adapter folder (with adapter_config.json). A run that was interrupted before its end is resumed "

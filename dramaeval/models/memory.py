@@ -57,11 +57,9 @@ def estimate(
     """
     share = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
     per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_a_weight / 2
-    if checkpointing:
-        # Each layer keeps its input; one layer at a time is recomputed in full.
-        activations = layers * tokens * hidden * bytes_a_weight + per_layer
-    else:
-        activations = layers * per_layer
+    # With checkpointing each layer keeps its input, and one layer at a time is recomputed in full.
+    inputs = layers * tokens * hidden * bytes_a_weight
+    activations = inputs + per_layer if checkpointing else layers * per_layer
     return MemoryEstimate(
         weights=total * bytes_a_weight * share[0],
         gradients=trainable * bytes_a_weight * share[1],

@@ -6,7 +6,7 @@ Whisper large-v3, followed by a pooling of two frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,8 +34,8 @@ def encode(
         frames: ``[clips]`` valid frames.
 
     Returns:
-        ``[clips, width // 4, d_model]``; rows past `audio_tokens` of a clip are padding. Equal on the valid part
-        to transformers' own pass over 3,000 frames, whose mask hides the padding in the same way.
+        ``[clips, width // 4, d_model]``; rows past `audio_tokens` of a clip are padding. Equal on the
+        valid part to transformers' own pass over 3,000 frames, whose mask hides the padding likewise.
     """
     weight = encoder.conv1.weight
     hidden = nn.functional.gelu(encoder.conv1(input_features.to(weight.device, weight.dtype)))
@@ -89,12 +89,12 @@ class Qwen2AudioForConditionalGeneration(AnsweringModel, PlainQwen2Audio):
 class Qwen2Audio(Family):
     """Any Qwen2-Audio checkpoint; see `Family` for the arguments."""
 
-    parts = {
+    parts: Mapping[str, str] = {
         "llm": "model.language_model",
         "audio": "model.audio_tower",
         "projector": "model.multi_modal_projector",
     }
-    projections = {
+    projections: Mapping[str, Sequence[str]] = {
         "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         "audio": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         "projector": ("linear",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import instantiate
@@ -23,7 +23,7 @@ def build_task(config: DictConfig) -> Task:
     Raises:
         ConfigError: the rubric or a dimension's name is wrong.
     """
-    node = OmegaConf.to_container(config.task, resolve=True, enum_to_str=True)
+    node = cast(dict[str, Any], OmegaConf.to_container(config.task, resolve=True, enum_to_str=True))
     policies, chosen = node.pop("label_policies"), node.pop("labels")
     node.pop("data")
     try:

@@ -82,7 +82,9 @@ class RunFolder:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
             changed = _differences(old, new)
             if changed:
-                listed = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+                listed = "; ".join(changed[:5]) + (
+                    f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+                )
                 raise ConfigError(
                     [
                         f"{self.path} holds a run of another configuration ({listed}). Resume it with the "

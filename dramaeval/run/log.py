@@ -1,4 +1,4 @@
-"""What a run says: short lines on the terminal, the same with times in ``train.log``, progress with time left."""
+"""What a run says: short lines on the terminal, dated ones in ``train.log``, progress with time left."""
 
 from __future__ import annotations
 
@@ -63,7 +63,12 @@ class Progress:
             self.said = now
             left = (now - self.began) / self.done * (self.total - self.done)
             log.info(
-                "%s: %d of %d %s, %s left", self.what, self.done, self.total, self.unit, duration(left)
+                "%s: %d of %d %s, %s left",
+                self.what,
+                self.done,
+                self.total,
+                self.unit,
+                duration(left),
             )
 
     def finish(self) -> None:

@@ -51,7 +51,9 @@ class Plan:
                 told.append(f"    {part:<10} {total:,} parameters, {trained:,} trainable")
         if self.steps:
             told.append(f"  {'steps':<10} {self.steps:,} of {self.clips_a_step} clips")
-        told.append(f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question")
+        told.append(
+            f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question"
+        )
         if self.memory:
             told.append(f"  {'memory':<10} about {readable(self.memory.total)} a process:")
             for name in ("weights", "gradients", "optimizer", "activations"):
@@ -164,5 +166,7 @@ def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def _common(texts: Sequence[str]) -> str:
     first, last = min(texts), max(texts)
-    at = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    at = next(
+        (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
+    )
     return first[:at]

@@ -25,7 +25,9 @@ class TrainingProgress(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         done = state.global_step - self.first
-        left = (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+        left = (
+            (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+        )
         log.info(
             "train: step %d of %d, loss %.3f, %.1f questions/s, %s left",
             state.global_step,
@@ -40,5 +42,9 @@ class TrainingProgress(TrainerCallback):
     ) -> None:
         """A line a validation."""
         if metrics:
-            found = [f"{name} {metrics[f'eval_{name}']:.3f}" for name in ("loss", "pearson", "mse") if f"eval_{name}" in metrics]
+            found = [
+                f"{name} {metrics[f'eval_{name}']:.3f}"
+                for name in ("loss", "pearson", "mse")
+                if f"eval_{name}" in metrics
+            ]
             log.info("val: step %d, %s", state.global_step, ", ".join(found))

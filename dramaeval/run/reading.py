@@ -92,7 +92,9 @@ def _tell_skipped(name: str, problems: list[Problem], kept: int) -> None:
         "%s: skipped %d of %d records (task.data.on_bad=skip):", name, len(lines), len(lines) + kept
     )
     for problem in problems:
-        log.warning("  line %s, id %s, %s: %s", problem.line, problem.id, problem.key, problem.problem)
+        log.warning(
+            "  line %s, id %s, %s: %s", problem.line, problem.id, problem.key, problem.problem
+        )
 
 
 def _overlaps(records: Mapping[str, list[Record]]) -> tuple[str, ...]:

@@ -180,11 +180,14 @@ class Run:
                     clips_a_batch=self.config.batch.eval_clips,
                     shared_prefix=self.config.batch.shared_prefix,
                     skip_unreadable=self.config.task.data.on_bad is OnBad.skip,
+                    group_by=self.config.evaluation.group_by,
                     progress=progress,
                 )
                 progress.finish()
                 lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
-        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
+        text = "".join(
+            json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines
+        )
         write_whole(self.folder.predictions(phase), text)
 
     def _train(self) -> None:
@@ -251,6 +254,7 @@ class Run:
                     seed=self.config.seed,
                     draws=self.config.evaluation.draws,
                     level=self.config.evaluation.level,
+                    metrics=instantiate(self.config.evaluation.metrics, _convert_="all"),
                 )
         rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
         about = {

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-DEFAULT_QUESTION = (
-    "{title}: {description}\n{scores}\nAnswer with one score from {low} to {high} as <answer>score</answer>."
-)
+DEFAULT_QUESTION = "{title}: {description}\n{scores}\nAnswer with one score from {low} to {high} as <answer>score</answer>."
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
 
 
@@ -64,7 +62,9 @@ class Rubric:
             return self._by_key[key]
         except KeyError:
             known = ", ".join(self._by_key)
-            raise KeyError(f"Rubric {self.name} has no dimension {key!r}; it has {known}.") from None
+            raise KeyError(
+                f"Rubric {self.name} has no dimension {key!r}; it has {known}."
+            ) from None
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
@@ -101,9 +101,13 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
         else:
             problems.append(f"{where} is not a mapping")
     keys = [dimension.key for dimension in dimensions]
-    problems += [f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1]
+    problems += [
+        f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
+    ]
     known = {"name", "version", "language", "dimensions", "question", "score_line"}
-    problems += [f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known]
+    problems += [
+        f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
+    ]
     if problems:
         name = data.get("name", "without a name")
         raise RubricError(f"The rubric {name} cannot be used:\n  " + "\n  ".join(sorted(problems)))

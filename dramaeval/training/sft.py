@@ -116,12 +116,12 @@ class JudgeTrainer(trl.SFTTrainer):
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, while the count is of all of them.
         loss = losses.sum() / count * self.args.world_size
-        self._note(batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()})
+        self._note(
+            batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()}
+        )
         return (loss, outputs) if return_outputs else loss
 
-    def _note(
-        self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]
-    ) -> None:
+    def _note(self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
         """Count what the logged figures are made of."""
         self._seen.update(tokens=batch.tokens, clips=batch.clips, questions=batch.questions)
         if len(terms) > 1:
@@ -164,7 +164,9 @@ class JudgeTrainer(trl.SFTTrainer):
         self.model.eval()  # TRL files its own figures under the mode of the model
         self.log(logged)
         self.model.train(training)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logged)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, logged
+        )
         self._since += time.monotonic() - began
         return logged
 
@@ -193,7 +195,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     A checkpoint's state is the last of its files; one that was cut off by a kill lacks it or has half of it.
     """
     found = sorted(
-        (one for one in folder.glob("checkpoint-*") if one.name.removeprefix("checkpoint-").isdigit()),
+        (
+            one
+            for one in folder.glob("checkpoint-*")
+            if one.name.removeprefix("checkpoint-").isdigit()
+        ),
         key=lambda one: int(one.name.removeprefix("checkpoint-")),
         reverse=True,
     )

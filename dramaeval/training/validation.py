@@ -21,8 +21,8 @@ def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
     dimensions on which the correlation is defined; where there is none it is left out.
     """
     by_dimension: dict[str, list[Prediction]] = defaultdict(list)
-    for one in predictions:
-        by_dimension[one.dimension].append(one)
+    for prediction in predictions:
+        by_dimension[prediction.dimension].append(prediction)
     clusters = cluster_names(predictions)
     answers = [answers_of(key, group, clusters) for key, group in by_dimension.items()]
     answers = [one for one in answers if one.n]
@@ -30,7 +30,9 @@ def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
         return {}
     figures = {
         "loss": float(np.mean(np.concatenate([_cross_entropies(one) for one in answers]))),
-        "mse": float(np.mean(np.concatenate([(one.predicted - one.rated) ** 2 for one in answers]))),
+        "mse": float(
+            np.mean(np.concatenate([(one.predicted - one.rated) ** 2 for one in answers]))
+        ),
         "questions": float(sum(one.n for one in answers)),
     }
     correlations = {}

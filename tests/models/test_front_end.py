@@ -85,7 +85,8 @@ def test_log_mel_refuses_dither(processor):
 
 
 @pytest.mark.parametrize(
-    "durations", [[0.1], [3.3], [30.0], [0.1, 3.3, 7.77], [1.0, 1.0], [30.0, 0.5], [2.03, 2.04, 2.05]]
+    "durations",
+    [[0.1], [3.3], [30.0], [0.1, 3.3, 7.77], [1.0, 1.0], [30.0, 0.5], [2.03, 2.04, 2.05]],
 )
 def test_encoder_equals_transformers_on_the_valid_part(processor, plain, durations):
     waves = [noise(seconds, seed) for seed, seconds in enumerate(durations)]

@@ -8,8 +8,8 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.models.batch import collate
 from dramaeval.models.dump import dump, dump_text
-from dramaeval.models.qwen2_audio import Qwen2Audio
 from dramaeval.models.questions import QuestionEncoder, TokenizationError
+from dramaeval.models.qwen2_audio import Qwen2Audio
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_task
 
@@ -30,7 +30,11 @@ def batch_of(composed, make_clips):
         for record in records:
             asked = task.dimensions[:3]
             made.append(sheets.sheet(record, asked, [task.target(record, d, rng) for d in asked]))
-        return collate(made, pad=sheets.pad, shared_prefix=shared_prefix), processor.tokenizer, records
+        return (
+            collate(made, pad=sheets.pad, shared_prefix=shared_prefix),
+            processor.tokenizer,
+            records,
+        )
 
     return build
 
@@ -49,7 +53,9 @@ def test_only_the_answer_is_trained_whatever_the_padding(batch_of, shared_prefix
         assert said == f"<answer>{likeliest}</answer><|im_end|>"
         with_target = [one for one in answer if one.target]
         assert len(with_target) == 1
-        assert with_target[0].target == {k: pytest.approx(ratings.count(k) / 6, abs=1e-4) for k in range(1, 6)}
+        assert with_target[0].target == {
+            k: pytest.approx(ratings.count(k) / 6, abs=1e-4) for k in range(1, 6)
+        }
 
 
 def test_the_answer_continues_the_prompt(batch_of):
@@ -60,7 +66,9 @@ def test_the_answer_continues_the_prompt(batch_of):
     for row in rows.values():
         first = next(at for at, one in enumerate(row) if one.trained)
         # What comes before is exactly where the chat template hands over to the model.
-        before = tokenizer.convert_tokens_to_string([one.token for one in row[first - 6 : first + 1]])
+        before = tokenizer.convert_tokens_to_string(
+            [one.token for one in row[first - 6 : first + 1]]
+        )
         assert before.endswith("<|im_start|>assistant\n")
         # Each trained token is the next input, up to the last, after which nothing is read.
         for here, after in zip(row[first:], row[first + 1 : first + 7], strict=False):
@@ -83,7 +91,9 @@ def test_a_tokenizer_that_merges_scores_is_refused():
         def convert_ids_to_tokens(self, ids):
             return ids
 
-    processor = type("Processor", (), {"tokenizer": Merging(), "apply_chat_template": lambda *a, **k: ""})
+    processor = type(
+        "Processor", (), {"tokenizer": Merging(), "apply_chat_template": lambda *a, **k: ""}
+    )
     with pytest.raises(TokenizationError, match="one token of its own"):
         QuestionEncoder(processor()).encode([], (1, 2, 3))
 

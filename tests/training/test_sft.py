@@ -30,7 +30,9 @@ def run_of(composed, make_clips, tmp_path):
     train, val = make_clips("train", 8), make_clips("val", 6, seed=1)
 
     def build(*overrides, name="run"):
-        quick = [one for one in QUICK if "peft=none" not in overrides or not one.startswith("peft.")]
+        quick = [
+            one for one in QUICK if "peft=none" not in overrides or not one.startswith("peft.")
+        ]
         config = composed(*quick, f"task.data.train={train}", f"task.data.val={val}", *overrides)
         check(config)
         return Run(config, RunFolder(tmp_path / name))
@@ -60,7 +62,9 @@ def test_lora_changes_the_language_model_and_nothing_else(run_of):
     layers = trainer.model.config.text_config.num_hidden_layers
     assert len(adapted) == 7 * layers
     # The audio tower's layers share the names of the language model's.
-    assert not any("audio_tower" in name for name, w in trainer.model.named_parameters() if w.requires_grad)
+    assert not any(
+        "audio_tower" in name for name, w in trainer.model.named_parameters() if w.requires_grad
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,9 @@ def test_accumulation_equals_one_large_batch(run_of, peft):
             # Raters left a dimension out: such a clip brings fewer questions.
             record.ratings["trait_embodiment"] = (None,) * 6
         trainer, _, after = trained(run)
-        weights.append({name: weight for name, weight in after.items() if weight.requires_grad or True})
+        weights.append(
+            {name: weight for name, weight in after.items() if weight.requires_grad or True}
+        )
         logged.append(losses(trainer))
     for other in (1, 2):
         np.testing.assert_allclose(logged[0], logged[other], rtol=1e-4)
@@ -151,7 +157,9 @@ def test_what_is_logged(run_of):
     assert sum(counts) == 4  # two clips, two dimensions each
     val = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
     assert -1 <= val["eval_pearson"] <= 1
-    assert {"eval_pearson/pitch_dynamics", "eval_pearson/trait_embodiment", "eval_accuracy"} <= set(val)
+    assert {"eval_pearson/pitch_dynamics", "eval_pearson/trait_embodiment", "eval_accuracy"} <= set(
+        val
+    )
 
 
 def test_the_best_step_is_kept(run_of):
@@ -162,17 +170,22 @@ def test_the_best_step_is_kept(run_of):
     )  # fmt: skip
     trainer = run._trainer(None)
     trainer.train()
-    scores = {e["step"]: e["eval_pearson"] for e in trainer.state.log_history if "eval_pearson" in e}
+    scores = {
+        e["step"]: e["eval_pearson"] for e in trainer.state.log_history if "eval_pearson" in e
+    }
     best = max(scores, key=scores.get)
     assert trainer.state.best_global_step == best
     assert trainer.evaluate()["eval_pearson"] == pytest.approx(scores[best], abs=1e-6)
     kept = {one.name for one in run.folder.checkpoints.glob("checkpoint-*")}
-    assert kept == {f"checkpoint-{best}", "checkpoint-4"} | ({"checkpoint-3"} if best == 4 else set())
+    assert kept == {f"checkpoint-{best}", "checkpoint-4"} | (
+        {"checkpoint-3"} if best == 4 else set()
+    )
 
 
 def test_gradient_checkpointing_changes_nothing(run_of):
     found = [
-        losses(trained(run_of(f"trainer.args.gradient_checkpointing={on}"))[0]) for on in ("true", "false")
+        losses(trained(run_of(f"trainer.args.gradient_checkpointing={on}"))[0])
+        for on in ("true", "false")
     ]
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
