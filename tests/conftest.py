@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from dramaeval.config import schema
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = [
+FIELDS = (
     "pitch_variation",
     "rhythmic_naturalness",
     "stress_and_emphasis",
@@ -28,7 +28,7 @@ FIELDS = [
     "trait_embodiment",
     "local_story_fit",
     "global_story_coherence",
-]
+)
 
 _connect = socket.socket.connect
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
-from dramaeval.data.containers import MP3_PADDING, find_damage
+from dramaeval.data.containers import find_damage, missing_samples_allowed
 from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
@@ -77,8 +77,7 @@ def decode(
             frames, rate = _foreign_frames(path, max_seconds)
         else:
             with sound:
-                header = _checked_header(path, sound, stream)
-                frames, rate = _read_frames(path, sound, header, max_seconds), header.sampling_rate
+                frames, rate = _read_frames(path, sound, stream, max_seconds), sound.samplerate
     samples = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
     if not len(samples):
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
@@ -163,9 +162,10 @@ def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader
 
 
 def _read_frames(
-    path: Path, sound: soundfile.SoundFile, header: ClipHeader, max_seconds: float | None
+    path: Path, sound: soundfile.SoundFile, stream: BinaryIO, max_seconds: float | None
 ) -> np.ndarray[Any, Any]:
     """Frames [frames, channels] as float32: all that the header promises, up to `max_seconds`."""
+    header = _checked_header(path, sound, stream)
     wanted = header.frames
     if max_seconds is not None:
         wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
@@ -174,7 +174,7 @@ def _read_frames(
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
-    if len(frames) < wanted - (MP3_PADDING if sound.format == "MP3" else 0):
+    if len(frames) < wanted and len(frames) < wanted - missing_samples_allowed(stream):
         reason = f"damaged or cut off: {len(frames)} of {wanted} samples could be read"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
     return frames

@@ -18,7 +18,7 @@ _UNKNOWN_SIZE = 0x7FFFF000
 _SIZE_SLACK = 64
 """Bytes a data size may be off: some writers count the header in (2 ms of 16 kHz 16-bit sound)."""
 
-MP3_PADDING = 2 * 1152
+_MP3_PADDING = 2 * 1152
 """Samples by which the length of an MP3 without an index may be wrong: two frames."""
 
 _TAG_SLACK = 512
@@ -128,11 +128,9 @@ def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
     """
     stream.seek(0)
     data = stream.read()
-    position = _after_id3(data)
-    first = _mp3_frame(data, position)
-    index = first and _INDEX.search(data[position : position + min(first[0], 200)])
-    if index:
-        declared = _indexed_bytes(data, position + index.start())
+    position, index = _mp3_start(data)
+    if index is not None:
+        declared = _indexed_bytes(data, index)
         there = len(data) - position
         if declared > there + _SIZE_SLACK:
             return f"cut off: its index says {declared} bytes of audio, {there} are there"
@@ -141,7 +139,7 @@ def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
     while frame := _mp3_frame(data, position):
         position, held = position + frame[0], held + frame[1]
     all_counted = len(data) - position < _TAG_SLACK
-    if held > frames + MP3_PADDING or (all_counted and held < frames - MP3_PADDING):
+    if held > frames or (all_counted and held < frames - _MP3_PADDING):
         return (
             f"an MP3 of variable bit rate without an index: {held} samples are there, but its "
             f"length is taken for {frames} (encoding it anew helps)"
@@ -149,13 +147,29 @@ def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
     return None
 
 
-def _after_id3(data: bytes) -> int:
-    """Where the audio begins, behind any ID3v2 tags."""
+def missing_samples_allowed(stream: BinaryIO) -> int:
+    """By how much fewer samples than libsndfile announces are no damage: 0 but for an MP3 without
+    an index, whose length is a guess.
+    """
+    position = stream.tell()
+    try:
+        stream.seek(0)
+        data = stream.read()
+        start, index = _mp3_start(data)
+        return _MP3_PADDING if index is None and _mp3_frame(data, start) else 0
+    finally:
+        stream.seek(position)
+
+
+def _mp3_start(data: bytes) -> tuple[int, int | None]:
+    """Where the first frame begins, behind any ID3v2 tags, and where its index, if it has one."""
     position = 0
     while data[position : position + 3] == b"ID3" and len(data) >= position + 10:
         sizes = data[position + 6 : position + 10]
         position += 10 + (sizes[0] << 21 | sizes[1] << 14 | sizes[2] << 7 | sizes[3])
-    return position
+    frame = _mp3_frame(data, position)
+    index = frame and _INDEX.search(data, position, position + min(frame[0], 200))
+    return position, index.start() if index else None
 
 
 def _indexed_bytes(data: bytes, index: int) -> int:

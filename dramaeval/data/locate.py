@@ -105,9 +105,7 @@ def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
         for file in files:
             key = unicodedata.normalize("NFC", file)
             if key in names:
-                path = Path(folder, file)
-                if path.is_file():
-                    found.setdefault(key, []).append(path)
+                found.setdefault(key, []).append(Path(folder, file))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,7 +29,7 @@ def build_task(config: DictConfig) -> Task:
     node.pop("data")
     try:
         return instantiate({**node, "_convert_": "all"}, labels=instantiate(policies[chosen]))
-    except Exception as error:
+    except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, RubricError | KeyError | ValueError):
             raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
@@ -51,7 +52,7 @@ def build_adapter(config: DictConfig, family: Family) -> Any | None:
     adapt = config.adapt if isinstance(config.adapt, str) else list(config.adapt)
     try:
         return restrict(instantiate(config.peft, _convert_="all"), family, adapt)
-    except Exception as error:
+    except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
 
 
@@ -83,5 +84,5 @@ def build_arguments(
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
         return instantiate(config.trainer.args, _convert_="all", **own)
-    except Exception as error:
+    except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None

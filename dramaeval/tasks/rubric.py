@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-DEFAULT_QUESTION = "{title}: {description}\n{scores}\nAnswer with one score from {low} to {high} as <answer>score</answer>."
+DEFAULT_QUESTION = (
+    "{title}: {description}\n{scores}\n"
+    "Answer with one score from {low} to {high} as <answer>score</answer>."
+)
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
 
 

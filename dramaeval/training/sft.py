@@ -164,7 +164,7 @@ class JudgeTrainer(trl.SFTTrainer):
         self.model.eval()  # TRL files its own figures under the mode of the model
         self.log(logged)
         self.model.train(training)
-        self.control = self.callback_handler.on_evaluate(
+        self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, logged
         )
         self._since += time.monotonic() - began

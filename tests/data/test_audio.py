@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import pcm16, riff, sine
+from wav_by_hand import pcm16, riff, sine
 
 from dramaeval.data.audio import UnreadableClipError, decode, read_header
 
@@ -179,32 +179,37 @@ def test_a_tag_behind_an_ogg_stream_is_no_damage(tmp_path: Path) -> None:
     assert read_header(file).frames == len(decode(file, RATE)) == 8_000
 
 
+@pytest.mark.parametrize("length", [400, 3_000])
+@pytest.mark.parametrize("zeros", [True, False])
 @pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
-def test_files_damaged_in_the_middle(tmp_path: Path, kind: str, subtype: str) -> None:
+def test_files_damaged_in_the_middle(
+    tmp_path: Path, kind: str, subtype: str, zeros: bool, length: int
+) -> None:
     generator = np.random.default_rng(0)
     file = tmp_path / "a.audio"
     noise = generator.uniform(-0.5, 0.5, 3 * RATE)
     soundfile.write(file, noise, RATE, format=kind, subtype=subtype)
     content = bytearray(file.read_bytes())
     middle = len(content) // 2
-    content[middle : middle + 3_000] = generator.bytes(3_000)
+    content[middle : middle + length] = bytes(length) if zeros else generator.bytes(length)
     file.write_bytes(content)
     refused(file, "damaged or cut off", in_header=False)
 
 
-def without_index(tmp_path: Path, mode: str) -> Path:
+def without_index(tmp_path: Path, mode: str, levels: tuple[float, float] = (0.0, 0.5)) -> Path:
     """An MP3 whose first frame, which holds the Xing or Info index, was taken away."""
-    loud = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
+    noise = np.random.default_rng(0).uniform(-1, 1, 2 * RATE)
     file = tmp_path / "a.mp3"
-    sound = np.concatenate([np.zeros(2 * RATE), loud])
+    sound = np.concatenate([level * noise for level in levels])
     soundfile.write(file, sound, RATE, format="MP3", bitrate_mode=mode, compression_level=0.5)
     content = file.read_bytes()
     file.write_bytes(content[content.find(content[:2], 4) :])
     return file
 
 
-def test_an_mp3_whose_length_cannot_be_told(tmp_path: Path) -> None:
-    refused(without_index(tmp_path, "VARIABLE"), "variable bit rate without an index")
+@pytest.mark.parametrize("levels", [(0.0, 0.5), (0.5, 0.0)])  # guessed too long, too short
+def test_an_mp3_whose_length_cannot_be_told(tmp_path: Path, levels: tuple[float, float]) -> None:
+    refused(without_index(tmp_path, "VARIABLE", levels), "variable bit rate without an index")
 
 
 def test_an_mp3_of_constant_bit_rate_needs_no_index(tmp_path: Path) -> None:

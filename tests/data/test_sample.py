@@ -3,13 +3,17 @@
 import hashlib
 import json
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from dramaeval.data.formats import AnnotationField, RecordFormat
+from dramaeval.data.records import read_records
 from dramaeval.data.sample import sample_file
+from dramaeval.data.splits import overlap
 from dramaeval.data.synthesis.build import fingerprint, mp3, rebuild
 from dramaeval.data.synthesis.espeak import engine_version
 
@@ -56,6 +60,25 @@ def manifest():
 def ratings(records, dimension):
     rows = [record["annotations"][dimension] for record in records]
     return np.array([[x if isinstance(x, int) else np.nan for x in row] for row in rows], float)
+
+
+def test_the_reader_finds_nothing_to_complain_of_and_no_overlap():
+    graded = [AnnotationField(name=name, low=1, high=5) for name in GRADED]
+    formats = {
+        "realism": RecordFormat(
+            text_fields=("local_scene", "char_age", "char_style", "char_profile", "transcript"),
+            annotation_fields=tuple(AnnotationField(name=d, low=1, high=5) for d in DIMENSIONS),
+        ),
+        "archetype": RecordFormat(
+            text_fields=("question",),
+            annotation_fields=(AnnotationField(name="content_pass", low=0, high=1), *graded),
+        ),
+    }
+    for task, fmt in formats.items():
+        read = {split: read_records(sample_file(task, split), fmt) for split in SPLITS}
+        assert [result.skipped + result.notices for result in read.values()] == [[], [], []]
+        for first, second in combinations(SPLITS, 2):
+            assert overlap(read[first].records, read[second].records) == []
 
 
 def test_size(realism, archetype):

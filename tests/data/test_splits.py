@@ -136,6 +136,14 @@ def test_records_linked_through_others_stay_together() -> None:
     assert [r.line for r in parts["y"]] == [3]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_families_are_placed_first(seed: int) -> None:
+    # Eight that hang together and two that do not: only 8 + 2 gives both parts their share.
+    records = [record(i, character="one" if i < 8 else f"c{i}") for i in range(10)]
+    parts = split_records(records, {"train": 0.8, "test": 0.2}, seed, KEYS)
+    assert [r.line for r in parts["test"]] == [8, 9]
+
+
 def test_the_seed_decides_and_the_order_of_records_does_not() -> None:
     records = [record(i, character=f"c{i}") for i in range(50)]
     first = {r.id for r in split_records(records, SHARES, 1, KEYS)["test"]}

@@ -264,6 +264,15 @@ def test_a_system_library_takes_the_place_of_the_package(monkeypatch):
         espeak.find_library.cache_clear()
 
 
+def test_a_library_without_its_data_is_told_and_does_not_end_the_process(monkeypatch, tmp_path):
+    found = espeak.find_library()[0]
+    monkeypatch.setattr(espeak, "find_library", lambda: (found, str(tmp_path)))
+    with pytest.raises(espeak.EspeakError, match="did not start"):
+        synthesise(ENGLISH, "en", PLAIN, 1)
+    monkeypatch.undo()
+    assert len(synthesise(ENGLISH, "en", PLAIN, 1)) > 16000
+
+
 def test_a_library_that_others_hold_is_refused():
     held = ctypes.CDLL(espeak.find_library()[0])
     try:

@@ -18,6 +18,7 @@ SAMPLE_RATE = 22050
 """Rate of espeak-ng's formant voices in Hz."""
 
 _SYNCHRONOUS = 2
+_DO_NOT_EXIT = 0x8000  # by default espeak-ng ends the whole process without its data
 _SSML_UTF8 = 0x10 | 0x1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _WORD = 1
@@ -139,9 +140,13 @@ def _speak_once(
         return 0
 
     callback = _Callback(receive)
-    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data.encode() if data else None, 0)
+    where = data.encode() if data else None
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, where, _DO_NOT_EXIT)
     if rate != SAMPLE_RATE:
-        raise EspeakError(f"libespeak-ng did not start (it answered {rate}); its data: {data}.")
+        raise EspeakError(
+            f"libespeak-ng did not start (it answered {rate}); its data: {data or 'default'}. "
+            "Fix: install espeakng-loader==0.2.4 (pip) or espeak-ng-data (apt-get) again."
+        )
     library.espeak_SetSynthCallback(callback)
     library.espeak_ng_SetRandSeed(ctypes.c_long(seed % 2**31))
     if library.espeak_SetVoiceByName(voice.encode()) != 0:

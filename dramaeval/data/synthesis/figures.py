@@ -4,15 +4,20 @@
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dramaeval.data.synthesis.quality import ARCHETYPE, REALISM
+from dramaeval.data.synthesis.context import context
+from dramaeval.data.synthesis.draw import SYSTEMS, draw_delivery
+from dramaeval.data.synthesis.quality import ARCHETYPE, REALISM, realism_quality
+from dramaeval.data.synthesis.raters import rate
 from dramaeval.data.synthesis.speech import ARTEFACTS, EMOTIONS, PAUSES, STRESSES
 from dramaeval.data.synthesis.voices import AGES, SEXES, VOICES
 
+_FURTHER = 6000
 _PARTS = ("train", "val", "test")
 _AMOUNTS = ("pitch_range", "rate", "loudness_range", "level", "intensity")
 _FLAGS = ("lively", "dynamic", "energetic", "emphatic", "urgent", "loud", "intensity")
@@ -54,15 +59,21 @@ def realism_table(folder: Path) -> str:
     records, manifest = read(folder)
     text = np.array([_text_features(entry["calls_for"]) for entry in manifest])
     sound = np.array([_sound_features(entry["delivery"]) for entry in manifest])
-    characters = [record["character"] for record in records]
+    both = np.hstack([text, sound])
+    more_text, more_sound, more_means = _more_records(_FURTHER)
+    more_both = np.hstack([more_text, more_sound])
     rows = []
     for dimension in REALISM:
         ratings = ratings_of(records, dimension)
         mean = np.nanmean(ratings, axis=1)
         latent = np.array([entry["latent"][dimension] for entry in manifest])
         explained = [
-            _explained(features, mean, characters)
-            for features in (text, sound, np.hstack([text, sound]))
+            _explained(further, more_means[dimension], features, mean)
+            for further, features in (
+                (more_text, text),
+                (more_sound, sound),
+                (more_both, both),
+            )
         ]
         rows.append(
             (dimension, mean.mean(), ceiling(ratings), _correlation(mean, latent), *explained)
@@ -110,14 +121,32 @@ def counts(out: Path) -> dict[str, Any]:
     return facts
 
 
-def _explained(features: np.ndarray, mean: np.ndarray, groups: list[str]) -> float:
-    """Correlation of a boosted-tree prediction with the mean rating, on unseen characters."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+def _more_records(count: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Text and sound features and mean ratings of further simulated records; nothing is spoken."""
+    rng = np.random.default_rng(99)
+    text, sound, ratings = [], [], []
+    for index in range(count):
+        made = context(rng, "sample")
+        system = list(SYSTEMS)[index % len(SYSTEMS)]
+        delivery = draw_delivery(
+            rng, "sample", system=system, nature=made.nature, moment=made.moment
+        )
+        text.append(_text_features({**asdict(made.nature), **asdict(made.moment)}))
+        sound.append(_sound_features(asdict(delivery)))
+        quality = realism_quality(made.nature, made.moment, delivery)
+        ratings.append({"annotations": rate(quality, rng)})
+    means = {name: np.nanmean(ratings_of(ratings, name), axis=1) for name in REALISM}
+    return np.array(text), np.array(sound), means
 
-    model = HistGradientBoostingRegressor(max_iter=200, min_samples_leaf=5, random_state=0)
-    predicted = cross_val_predict(model, features, mean, groups=groups, cv=GroupKFold(5))
-    return _correlation(predicted, mean)
+
+def _explained(
+    further: np.ndarray, further_means: np.ndarray, features: np.ndarray, means: np.ndarray
+) -> float:
+    """Correlation of the sample's mean ratings with boosted trees learned on further records."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(max_iter=200, random_state=0).fit(further, further_means)
+    return _correlation(model.predict(features), means)
 
 
 def _text_features(calls_for: dict[str, Any]) -> list[float]:

@@ -15,6 +15,7 @@ from transformers import (
     Qwen2TokenizerFast,
     WhisperFeatureExtractor,
 )
+from transformers.models.whisper.modeling_whisper import sinusoids
 
 from dramaeval.models.pretraining.tokenizer import AUDIO_TOKEN, END_OF_TEXT, END_OF_TURN
 
@@ -55,7 +56,7 @@ def build_config(tokenizer: Qwen2TokenizerFast) -> Qwen2AudioConfig:
         "encoder_attention_heads": 4,
         "encoder_ffn_dim": 512,
         "max_source_positions": 1500,
-        # The published towers keep sinusoids in this table; wider steps let a narrow one learn.
+        # Wider than the 0.02 of wide models, so that a narrow one's signals keep their size.
         "initializer_range": 0.05,
     }
     text_config = {
@@ -89,6 +90,10 @@ def build_model(tokenizer: Qwen2TokenizerFast, seed: int) -> Qwen2AudioForCondit
     """An untrained tiny judge in fp32, its weights drawn from ``seed``."""
     torch.manual_seed(seed)
     model = Qwen2AudioForConditionalGeneration(build_config(tokenizer)).float()
+    # The table of positions is frozen; as in Whisper it holds sinusoids.
+    positions = model.model.audio_tower.embed_positions.weight
+    with torch.no_grad():
+        positions.copy_(sinusoids(*positions.shape))
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(
         [END_OF_TURN, END_OF_TEXT]
     )

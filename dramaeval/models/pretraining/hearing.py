@@ -66,7 +66,10 @@ class Targets:
         graded[neutral, GRADED.index("intensity")] = np.nan
         self.graded = torch.from_numpy(graded)
         self.named = torch.tensor(
-            [[values.index(named_property(s, name)) for name, values in NAMED.items()] for s in spoken]
+            [
+                [values.index(named_property(s, name)) for name, values in NAMED.items()]
+                for s in spoken
+            ]
         )
         self.melody = [torch.from_numpy(one.melody) for one in rendered]
 
@@ -135,9 +138,7 @@ def melody_loss(hummed: torch.Tensor, melody: torch.Tensor) -> torch.Tensor:
     return 5 * error + F.binary_cross_entropy_with_logits(hummed[..., 1], voiced.float())
 
 
-def batch_of_similar_lengths(
-    lengths: np.ndarray, size: int, step: int, seed: int
-) -> np.ndarray:
+def batch_of_similar_lengths(lengths: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
     """Indices of the ``size`` clips of one step; about equally long, every clip once in a round."""
     batches = len(lengths) // size
     rng = np.random.default_rng([seed, 0x5E7, step // batches])

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
 from dramaeval.data.logmel import ClipFeatures, pad_features
 from dramaeval.data.synthesis import context as contexts
@@ -186,7 +188,9 @@ class Classroom:
             name: getattr(item.context, name)
             for name in ("char_age", "char_style", "char_profile", "local_scene")
         }
-        text = self._before + self.wording.context.format(transcript=item.transcript, **fields) + "\n"
+        text = (
+            self._before + self.wording.context.format(transcript=item.transcript, **fields) + "\n"
+        )
         shared: list[int] = []
         for token in self._tokenise(text):
             shared += [token] * (heard.frames if token == self.audio else 1)
@@ -197,7 +201,7 @@ class Classroom:
     def _asked(self, shared: tuple[int, ...], question: Question) -> Asked:
         words = self._ids(question.answer)
         answer = AnswerTokens(
-            lead=self._lead, scores=words[:1], tail=(*words[1:], *self._tail)
+            lead=self._lead, scores=words[:1], tail=(*words[1:], *self._tail), scale=(0,)
         )
         prompt = (*shared, *self._ids(question.text + self._after))
         return Asked(question=EncodedQuestion(prompt=prompt, answer=answer), target=np.ones(1))
@@ -207,12 +211,32 @@ class Classroom:
         return collate(sheets, pad=self.pad)
 
 
+ATTENTION = "shared_prefix_float32"
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """The branched attention outside autocast: on CPU its backward pass is slower in bfloat16."""
+    with torch.autocast("cpu", enabled=False):
+        output, weights = branches.shared_prefix_attention(
+            module, query.float(), key.float(), value.float(), *args, **kwargs
+        )
+    return output, weights
+
+
 def pupil_from(judge: Qwen2AudioForConditionalGeneration) -> Pupil:
     """A pupil with the judge's weights, its tower frozen."""
-    branches.register()
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     pupil = Pupil(judge.config)
     pupil.load_state_dict(judge.state_dict())
-    pupil.decoder.set_attn_implementation(branches.NAME)
+    pupil.decoder.set_attn_implementation(ATTENTION)
     pupil.model.audio_tower.requires_grad_(False)
     return pupil.train()
 
@@ -255,4 +279,3 @@ def accuracies(
             counts[question.kind][1] += 1
     pupil.train()
     return {kind: (right, of) for kind, (right, of) in sorted(counts.items())}
-

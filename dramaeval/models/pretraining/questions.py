@@ -94,11 +94,17 @@ _CALLED_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, str]]] = {
         ("flat", "lively"),
     ),
     "dynamic": (
-        ("Which swing of loudness does the character call for?", "Should the energy be even or stormy?"),
+        (
+            "Which swing of loudness does the character call for?",
+            "Should the energy be even or stormy?",
+        ),
         ("even", "stormy"),
     ),
     "energetic": (
-        ("How much energy does the character call for?", "Should the manner be gentle or forceful?"),
+        (
+            "How much energy does the character call for?",
+            "Should the manner be gentle or forceful?",
+        ),
         ("gentle", "forceful"),
     ),
     "emphatic": (
@@ -192,43 +198,73 @@ def _compare_voice(item: Item) -> tuple[float, str]:
 #: Each comparison: what is asked in short, and how far off and in which direction the delivery is.
 COMPARISONS: dict[str, tuple[tuple[str, ...], Callable[[Item], tuple[float, str]]]] = {
     "pitch": (
-        ("How does the melody compare with what the character calls for?", "Does the pitch move as it should?"),
+        (
+            "How does the melody compare with what the character calls for?",
+            "Does the pitch move as it should?",
+        ),
         _compare_pitch,
     ),
     "swing": (
-        ("How does the swing of energy compare with what the character calls for?", "Does the loudness swing as it should?"),
+        (
+            "How does the swing of energy compare with what the character calls for?",
+            "Does the loudness swing as it should?",
+        ),
         _compare_swing,
     ),
     "pace": (
-        ("How does the pace compare with what the scene calls for?", "Is the pace as it should be?"),
+        (
+            "How does the pace compare with what the scene calls for?",
+            "Is the pace as it should be?",
+        ),
         _compare_pace,
     ),
     "pauses": (
-        ("How do the pauses compare with what the scene calls for?", "Are the pauses as they should be?"),
+        (
+            "How do the pauses compare with what the scene calls for?",
+            "Are the pauses as they should be?",
+        ),
         _compare_pauses,
     ),
     "stress": (
-        ("How does the stress compare with what the character calls for?", "Is the stress as it should be?"),
+        (
+            "How does the stress compare with what the character calls for?",
+            "Is the stress as it should be?",
+        ),
         _compare_stress,
     ),
     "emotion": (
-        ("How does the feeling compare with what the scene calls for?", "Is it the feeling that the scene calls for?"),
+        (
+            "How does the feeling compare with what the scene calls for?",
+            "Is it the feeling that the scene calls for?",
+        ),
         _compare_emotion,
     ),
     "strength": (
-        ("How does the strength of feeling compare with what the scene calls for?", "Is the feeling as strong as it should be?"),
+        (
+            "How does the strength of feeling compare with what the scene calls for?",
+            "Is the feeling as strong as it should be?",
+        ),
         _compare_strength,
     ),
     "level": (
-        ("How does the loudness compare with what the place calls for?", "Is the voice as loud as the place asks?"),
+        (
+            "How does the loudness compare with what the place calls for?",
+            "Is the voice as loud as the place asks?",
+        ),
         _compare_level,
     ),
     "energy": (
-        ("How does the manner compare with the traits of the character?", "Is the manner as forceful as the character?"),
+        (
+            "How does the manner compare with the traits of the character?",
+            "Is the manner as forceful as the character?",
+        ),
         _compare_energy,
     ),
     "voice": (
-        ("How does the voice compare with the character's age and sex?", "Could this be the voice of the character?"),
+        (
+            "How does the voice compare with the character's age and sex?",
+            "Could this be the voice of the character?",
+        ),
         _compare_voice,
     ),
 }
@@ -287,11 +323,23 @@ def read(item: Item, rng: np.random.Generator) -> Question:
         value = getattr(nature, name) if hasattr(nature, name) else getattr(moment, name)
         return Question(kind=f"read:{name}", text=pick(rng, phrasings), answer=words[value])
     if name == "emotion":
-        text = pick(rng, ("Which feeling does the scene call for?", "What should the character feel?"))
+        text = pick(
+            rng, ("Which feeling does the scene call for?", "What should the character feel?")
+        )
         return Question(kind="read:emotion", text=text, answer=moment.emotion)
     if name == "intensity":
-        strength = "none" if moment.emotion == "neutral" else ("restrained", "overwhelming")[moment.intensity]
-        text = pick(rng, ("How strong should the feeling be?", "Which strength of feeling does the scene call for?"))
+        strength = (
+            "none"
+            if moment.emotion == "neutral"
+            else ("restrained", "overwhelming")[moment.intensity]
+        )
+        text = pick(
+            rng,
+            (
+                "How strong should the feeling be?",
+                "Which strength of feeling does the scene call for?",
+            ),
+        )
         return Question(kind="read:intensity", text=text, answer=strength)
     text = {
         "sex": ("Is the character a woman or a man?", "Who is the character, a woman or a man?"),
@@ -319,7 +367,9 @@ def count(item: Item, rng: np.random.Generator) -> Question:
     letter = pick(rng, letters)
     number = min(item.transcript.lower().count(letter), 9)
     return Question(
-        kind="count:letter", text=f"How many times does the line have the letter {letter}?", answer=str(number)
+        kind="count:letter",
+        text=f"How many times does the line have the letter {letter}?",
+        answer=str(number),
     )
 
 
@@ -330,9 +380,7 @@ _ENDINGS = (
 )
 
 
-def under_rubric(
-    item: Item, rng: np.random.Generator, rubric: Rubric, dimension: str
-) -> Question:
+def under_rubric(item: Item, rng: np.random.Generator, rubric: Rubric, dimension: str) -> Question:
     """A comparison asked under the rubric's own text for a dimension, in words instead of a score."""
     name = pick(rng, UNDER_DIMENSION[dimension])
     phrasings, distance = COMPARISONS[name]

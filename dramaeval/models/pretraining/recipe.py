@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,11 @@ class Plan:
     def lesson_steps(self) -> int:
         """Lessons of both kinds."""
         return self.short_steps + self.long_steps
+
+    def shortened(self, share: float) -> Plan:
+        """The same plan with this share of its clips and steps."""
+        amounts = [one.name for one in fields(self) if one.name.endswith(("_clips", "_steps"))]
+        return replace(self, **{name: math.ceil(getattr(self, name) * share) for name in amounts})
 
 
 class Recipe:
@@ -233,7 +239,9 @@ def corpus(wording: Wording, seed: int) -> list[str]:
     fixed = []
     for rubric in (wording.rubric, read_rubric(archetype)):
         fixed += [rubric.criterion(dimension) for dimension in rubric.dimensions]
-    fixed.append(f"system\n{wording.system}\nuser\nAudio 1: \nassistant\n<answer></answer><think></think>")
+    fixed.append(
+        f"system\n{wording.system}\nuser\nAudio 1: \nassistant\n<answer></answer><think></think>"
+    )
     drawn = []
     for spoken in draw(4_000, "pretraining", seed):
         context = context_for(spoken, rng, "pretraining")
@@ -254,7 +262,9 @@ def corpus(wording: Wording, seed: int) -> list[str]:
         )
         for ask in (questions.hear, questions.read, questions.compare, questions.count):
             question = ask(item, rng)
-            drawn.append(f"{question.text}\n<answer>{question.answer}</answer>")
+            drawn.append(f"{question.text}\n<answer>")
+            # Words follow the opening tag as tokens of their own, see `Classroom`.
+            drawn.append(question.answer)
     for language, count in (("en", 1500), ("zh", 800)):
         for _ in range(count):
             role = contexts.pick(rng, contexts.words_of(language, "pretraining", "roles"))
