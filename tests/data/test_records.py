@@ -431,7 +431,7 @@ def test_a_thousand_records_are_checked_in_seconds(
     file = write_jsonl(folder / "a.jsonl", *lines)
     start = time.monotonic()
     records = read_records(file, FORMAT).records
-    assert time.monotonic() - start < 5  # 0.3 s on two idle cores
+    assert time.monotonic() - start < 10  # 0.3 s on two idle cores
     assert [record.clip.name for record in records] == [f"c{n}.wav" for n in range(1_000)]
 
 
