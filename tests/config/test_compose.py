@@ -1,0 +1,160 @@
+"""Every shipped YAML composes, and what it describes can be made."""
+
+import itertools
+
+import pytest
+from conftest import ROOT
+from hydra.errors import ConfigCompositionException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dramaeval.config.check import ConfigError, check
+from dramaeval.models.loading import Family
+from dramaeval.run.build import build_adapter, build_family, build_task
+
+CONFIGS = ROOT / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+#: Part files: composed through the files that name them, and by overrides of their own.
+SINGLE = ("model", "task", "peft", "zero", "trainer", "logger", "experiment")
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+def test_every_file_belongs_to_a_tested_group():
+    tested = {CONFIGS / "launch.yaml", CONFIGS / "hydra/help/dramaeval.yaml"}
+    for group in (*SINGLE, "task/rubric", "task/label_policies"):
+        tested |= {CONFIGS / group / f"{name}.yaml" for name in choices(group)}
+    assert set(FILES) == tested
+    assert len(FILES) > 12
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(group, name) for group in SINGLE for name in choices(group)],
+)
+def test_every_choice_composes_checks_and_builds(composed, group, name):
+    override = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
+    extra = ["model.path=/some/folder"] if name == "qwen2_audio" else []
+    config = composed(override, *extra)
+    check(config)
+    OmegaConf.to_container(config, resolve=True)
+    family = build_family(config)
+    assert isinstance(family, Family)
+    task = build_task(config)
+    assert task.dimensions
+    adapter = build_adapter(config, family)
+    assert (adapter is None) == (config.peft is None)
+    for node in config.trainer.objectives.values():
+        assert callable(instantiate(node))
+    for node in config.task.label_policies.values():
+        assert callable(instantiate(node))
+
+
+def test_every_rubric_can_be_asked(composed):
+    for name in choices("task/rubric"):
+        task = build_task(composed(f"task/rubric={name}"))
+        assert task.rubric.name == name
+        for dimension in task.dimensions:
+            text = task.rubric.criterion(dimension)
+            for score in dimension.scale:
+                assert f"{score}: {dimension.scores[score]}" in text
+
+
+def test_the_ten_dimensions_and_their_fields(composed):
+    task = build_task(composed())
+    assert [(one.key, one.annotation) for one in task.dimensions] == [
+        ("pitch_dynamics", "pitch_variation"),
+        ("rhythmic_naturalness", "rhythmic_naturalness"),
+        ("stress_emphasis", "stress_and_emphasis"),
+        ("emotion_accuracy", "emotion_accuracy"),
+        ("emotion_intensity", "emotion_intensity_control"),
+        ("emotional_dynamic_range", "dynamic_range"),
+        ("voice_identity_matching", "voice_identity_matching"),
+        ("trait_embodiment", "trait_embodiment"),
+        ("local_scene_fit", "local_story_fit"),
+        ("global_story_fit", "global_story_coherence"),
+    ]
+    assert all(one.scale == (1, 2, 3, 4, 5) for one in task.dimensions)
+
+
+def test_defaults_are_those_promised(composed):
+    config = composed()
+    assert config.model.path.endswith("models/tiny")
+    assert (config.task.name, config.zero, config.seed) == ("role", None, 0)
+    assert config.peft._target_ == "peft.LoraConfig"
+    assert list(config.logger) == ["tensorboard"]
+    assert composed("logger=none").logger == {}
+    assert composed("peft=none").peft is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "messages"),
+    [
+        (["trainer.args.learning_rat=1"], ["trainer.args.learning_rat is not an argument of trl.SFTConfig",
+                                           "Did you mean learning_rate"]),
+        (["peft.lora_alfa=1"], ["peft.lora_alfa is not an argument of peft.LoraConfig", "lora_alpha"]),
+        (["+peft.rank=8"], ["peft.rank is not an argument"]),
+        (["trainer.args.learning_rate=fast"], ["trainer.args.learning_rate=fast must be a number"]),
+        (["trainer.args.max_steps=1.5"], ["trainer.args.max_steps=1.5 must be a whole number"]),
+        (["trainer.args.output_dir=x"], ["is set by the run: use hydra.run.dir=FOLDER"]),
+        (["task.labels=modal"], ["task.labels=modal is not known; choose one of distribution"]),
+        (["trainer.objective=soft_c"], ["'soft_c' is not known", "Did you mean soft_ce"]),
+        (["stages=[]"], ["stages=[] does nothing"]),
+        (["task.data.test=x.jsonl"], ["task.data.train is not set, but stages has train"]),
+        (["task.data.train=x", "stages=[evaluate]"], ["Neither task.data.val nor task.data.test"]),
+        (["checkpoint=/not/there"], ["checkpoint=/not/there does not exist"]),
+        (["model.attention=flash"], ["model.attention=flash is not known", "flash_attention_2"]),
+        (["model.attention=eager"], ["batch.shared_prefix=false"]),
+        (["task.data.max_seconds=31"], ["at most at 30"]),
+        (["batch.eval_clips=0"], ["batch.eval_clips=0 must be 1 or more"]),
+        (["evaluation.level=95"], ["between 0 and 1"]),
+        (["model=qwen2_audio"], ["model.path has no value"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_key_and_its_fix(composed, overrides, messages):
+    with pytest.raises(ConfigError) as raised:
+        check(composed(*overrides))
+    for message in messages:
+        assert message in str(raised.value)
+
+
+def test_all_problems_are_told_at_once(composed):
+    with pytest.raises(ConfigError) as raised:
+        check(composed("peft.rank=1", "trainer.args.lr=1", "task.labels=x", "seed=1"))
+    assert len(raised.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    "override", ["task.data.trian=x", "model.paht=x", "stages=[tarin]", "seed=many", "task=rolle"]
+)
+def test_typos_in_our_own_keys_fail_at_compose(composed, override):
+    with pytest.raises((ConfigCompositionException, Exception)) as raised:
+        composed(override)
+    assert override.split("=")[0].split(".")[-1] in str(raised.value) or "rolle" in str(raised.value)
+
+
+def test_a_rubric_of_ones_own_needs_one_file(tmp_path, composed):
+    folder = tmp_path / "task" / "rubric"
+    folder.mkdir(parents=True)
+    (folder / "warmth.yaml").write_text(
+        "name: warmth\nversion: '1'\nlanguage: de\n"
+        "question: |-\n  {title}. {description}\n  {scores}\n  Antworte mit <answer>Note</answer>.\n"
+        "dimensions:\n- key: warmth\n  annotation: waerme\n  title: Wärme\n  scale: [0, 1, 2]\n"
+        "  description: Wie warm die Stimme klingt.\n  scores: {0: kalt, 1: neutral, 2: warm}\n",
+        encoding="utf-8",
+    )
+    config = composed("task/rubric=warmth", f"hydra.searchpath=[file://{tmp_path}]")
+    task = build_task(config)
+    assert task.rubric.criterion(task.dimensions[0]) == (
+        "Wärme. Wie warm die Stimme klingt.\n0: kalt\n1: neutral\n2: warm\n"
+        "Antworte mit <answer>Note</answer>."
+    )
+
+
+def test_groups_combine(composed):
+    for model, peft, labels in itertools.product(
+        ("tiny", "qwen2_audio_7b"), ("lora", "none"), ("sample", "mean")
+    ):
+        check(composed(f"model={model}", f"peft={peft}", f"task.labels={labels}"))
