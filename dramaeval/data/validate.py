@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dramaeval.data.formats import AnnotationField, RecordFormat
 from dramaeval.data.jsonl import json_type
-from dramaeval.data.problems import Finding, printable
+from dramaeval.data.problems import Finding, counted, printable
 
 MISSING_WORDS = frozenset({"", "NA", "N/A"})
 """Strings which stand for a missing rating, compared without case and surrounding space."""
@@ -21,11 +21,14 @@ Ratings = dict[str, tuple[float | None, ...]]
 
 
 class Checked(NamedTuple):
-    """What the check of one record gave: its ratings, what is wrong, and what is merely odd."""
+    """What the check of one record gave: its ratings, what is wrong, what is merely odd, and the
+    length of each list of ratings.
+    """
 
     ratings: Ratings
     findings: list[Finding]
     notices: list[str]
+    lengths: dict[str, int]
 
 
 def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
@@ -48,7 +51,7 @@ def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
 
 def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
     """Read the ratings of all annotation fields; null and "N/A" become None, nothing is guessed."""
-    checked = Checked({}, [], [])
+    checked = Checked({}, [], [], {})
     nested = fields.get(ANNOTATIONS)
     if nested is not None and not isinstance(nested, dict):
         problem = f"{json_type(nested)} where an object is expected"
@@ -57,8 +60,7 @@ def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
         return checked
     for field in fmt.annotation_fields:
         _read_field(field, nested or {}, fields, fmt, checked)
-    if not checked.findings:
-        checked.findings.extend(_uneven(checked.ratings))
+    checked.findings.extend(_uneven(checked.lengths))
     given = any(value is not None for values in checked.ratings.values() for value in values)
     if fmt.annotated and fmt.annotation_fields and not given and not checked.findings:
         fix = "give at least one rating, or leave the record out"
@@ -89,6 +91,7 @@ def _read_field(
         problem = f"{json_type(values)} where a list is expected"
         checked.findings.append(Finding(field.name, problem, "write a list: one rating a rater"))
         return
+    checked.lengths[field.name] = len(values)
     findings = _rating_findings(field, values)
     checked.findings.extend(findings)
     if not findings:
@@ -167,15 +170,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def _uneven(ratings: Ratings) -> list[Finding]:
+def _uneven(lengths: Mapping[str, int]) -> list[Finding]:
     """Lists of one record must be equally long: position n is rater n in all of them."""
-    lengths = Counter(len(values) for values in ratings.values())
-    if len(lengths) <= 1:
+    counts = Counter(lengths.values())
+    if len(counts) <= 1:
         return []
-    usual = max(lengths, key=lambda length: (lengths[length], length))
+    usual = max(counts, key=lambda length: (counts[length], length))
     fix = "give every list one value a rater, null where a rater gave none"
     return [
-        Finding(name, f"{len(values)} ratings where the other fields have {usual}", fix)
-        for name, values in ratings.items()
-        if len(values) != usual
+        Finding(name, f"{counted(length, 'rating')} where the other fields have {usual}", fix)
+        for name, length in lengths.items()
+        if length != usual
     ]

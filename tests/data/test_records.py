@@ -269,13 +269,14 @@ def test_duplicate_ids_name_the_first_line(problems_of: Any) -> None:
 
 def test_all_problems_are_told_at_once(problems_of: Any) -> None:
     found = problems_of(
-        line(1, transcript="", wav_path="gone.wav", annotations=ratings(dynamic_range=[9, 9, 9])),
+        line(1, transcript="", wav_path="gone.wav", annotations=ratings(dynamic_range=[9, 9])),
         "{",
         line(3),
         line(4, id=""),
     )
     assert [(p.line, p.key) for p in found] == [
-        (1, "transcript"), (1, "dynamic_range"), (1, "wav_path"), (2, None), (4, "id"),
+        (1, "transcript"), (1, "dynamic_range"), (1, "dynamic_range"), (1, "wav_path"),
+        (2, None), (4, "id"),
     ]  # fmt: skip
     assert all(p.fix and p.problem for p in found)
 
