@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from places import ROOT
 
 from dramaeval.config import schema
 
-ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (
     "pitch_variation",
     "rhythmic_naturalness",

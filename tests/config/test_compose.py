@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from conftest import ROOT
+from places import ROOT
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -132,7 +132,9 @@ def test_all_problems_are_told_at_once(composed):
 def test_typos_in_our_own_keys_fail_at_compose(composed, override):
     with pytest.raises((ConfigCompositionException, Exception)) as raised:
         composed(override)
-    assert override.split("=")[0].split(".")[-1] in str(raised.value) or "rolle" in str(raised.value)
+    assert override.split("=")[0].split(".")[-1] in str(raised.value) or "rolle" in str(
+        raised.value
+    )
 
 
 def test_a_rubric_of_ones_own_needs_one_file(tmp_path, composed):

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import yaml
-from conftest import ROOT
+from places import ROOT
 
 from dramaeval.config.check import ConfigError
 from dramaeval.data.records import read_records
@@ -24,13 +24,22 @@ def broken(**changes):
 @pytest.mark.parametrize(
     ("data", "messages"),
     [
-        ({}, ["rubric.name is missing", "rubric.version is missing", "rubric.dimensions is missing"]),
+        (
+            {},
+            ["rubric.name is missing", "rubric.version is missing", "rubric.dimensions is missing"],
+        ),
         ({**REALISM, "versoin": 1}, ["rubric.versoin is not known"]),
-        ({**REALISM, "dimensions": REALISM["dimensions"][:1] * 2}, ["pitch_dynamics appears twice"]),
+        (
+            {**REALISM, "dimensions": REALISM["dimensions"][:1] * 2},
+            ["pitch_dynamics appears twice"],
+        ),
         (broken(scale=[1, 1, 2]), ["scale must ascend without repeats, got [1, 1, 2]"]),
         (broken(scale=[5, 4, 3, 2, 1]), ["scale must ascend"]),
         (broken(scale=["a", "b"]), ["at least two whole numbers"]),
-        (broken(scores={1: "bad", 5: "good"}), ["explains [1, 5], but the scale is [1, 2, 3, 4, 5]"]),
+        (
+            broken(scores={1: "bad", 5: "good"}),
+            ["explains [1, 5], but the scale is [1, 2, 3, 4, 5]"],
+        ),
         (broken(title=""), ["rubric.dimensions[0] (pitch_dynamics) lacks title"]),
         ({**REALISM, "dimensions": ["x"]}, ["rubric.dimensions[0] is not a mapping"]),
     ],
@@ -78,5 +87,11 @@ def test_braces_in_a_record_are_only_text(composed, make_clips):
 
 def test_the_record_format_follows_from_rubric_and_context(composed):
     fmt = build_task(composed()).record_format()
-    assert fmt.text_fields == ("char_age", "char_style", "char_profile", "local_scene", "transcript")
+    assert fmt.text_fields == (
+        "char_age",
+        "char_style",
+        "char_profile",
+        "local_scene",
+        "transcript",
+    )
     assert len(fmt.annotation_fields) == 10

@@ -1,0 +1,119 @@
+"""The command line: quick answers, plans, and errors in the user's words."""
+
+import subprocess
+import sys
+
+import pytest
+from places import REAL, ROOT
+
+REALISM = REAL / "realism" / "test.jsonl"
+needs_real = pytest.mark.skipif(not REALISM.is_file(), reason=f"the real clips are not at {REAL}")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--cfg", "job", "--resolve"], ["--info", "defaults-tree"]]
+)
+def test_quick_answers_load_no_heavy_library(words):
+    """Time depends on the machine; what is imported does not."""
+    code = (
+        "import sys, runpy, atexit\n"
+        "heavy = ('torch', 'transformers', 'trl', 'peft', 'librosa', 'scipy', 'numpy')\n"
+        "atexit.register(lambda: print('HEAVY', [name for name in heavy if name in sys.modules]))\n"
+        f"sys.argv = ['launch.py', *{words!r}]\n"
+        "runpy.run_path('launch.py', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_help_explains_groups_recipes_and_results(launch):
+    said = launch("--help").stdout
+    for words in ("model: qwen2_audio, ", "task=role peft=lora", "plan=true", "outputs/", "-m "):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("peft", "lines"),
+    [
+        ("none", ["8,397,094,912 parameters", "audio      636,968,960 parameters"]),
+        ("lora", ["39,976,960 trainable", "audio      636,968,960 parameters, 0 trainable"]),
+    ],
+)
+def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
+    done = launch("model=qwen2_audio_7b", f"peft={peft}", "plan=true", f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    for line in lines:
+        assert line in done.stdout
+    for word in ("records", "questions", "hours of audio", "steps", "weights", "activations"):
+        assert word in done.stdout
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = launch(
+        "model=qwen2_audio_7b", "stages=[evaluate]", f"hydra.run.dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "model.path=/folder/of/the/model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.path=/not/there"], "model.path=/not/there is not a folder"),
+        (["peft.r=-1"], "the adapter cannot be attached"),
+        (["trainer.args.lerning_rate=1"], "Did you mean learning_rate"),
+        (["task.data.train=/no.jsonl", "task.data.test=/none.jsonl"], "/none.jsonl"),
+        (["device=cuda"], "PyTorch sees no GPU"),
+        (
+            ["adapt=ears"],
+            "ears is not a part of this model. Choose from llm, audio, projector, all",
+        ),
+    ],
+)
+def test_mistakes_are_answered_without_a_traceback(launch, tmp_path, words, message):
+    if words == ["device=cuda"]:
+        torch = pytest.importorskip("torch")
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    done = launch(*words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_real
+def test_the_real_records_stop_with_a_table(launch, tmp_path):
+    done = launch(
+        f"task.data.test={REALISM}", "stages=[evaluate]", f"hydra.run.dir={tmp_path / 'run'}"
+    )
+    assert done.returncode == 1
+    assert "role-eval_v1_0000" in done.stderr
+    assert "wav_path" in done.stderr
+    assert "task.data.on_bad=skip" in done.stderr
+
+
+@needs_real
+def test_the_real_records_are_scored_without_the_missing_clip(launch, tmp_path, read_metrics):
+    done = launch(
+        f"task.data.test={REALISM}", "stages=[evaluate]", "task.data.on_bad=skip",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "skipped 1 of 2 records" in done.stdout
+    metrics = read_metrics(tmp_path / "run")
+    assert metrics["about"]["skipped"]["test"]["records"] == 1
+    assert metrics["about"]["skipped"]["test"]["problems"][0]["line"] == 1
+    assert len(metrics["test"]["zero_shot"]["dimensions"]) == 10
+    lines = (tmp_path / "run" / "predictions.zero_shot.jsonl").read_text().splitlines()
+    assert len(lines) == 10

@@ -1,0 +1,234 @@
+"""One run from end to end, what it leaves behind, and how it is taken up again."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from places import ROOT
+from safetensors.torch import load_file
+
+from dramaeval.training.sft import last_checkpoint
+
+QUICK = (
+    "trainer.args.max_steps=6",
+    "trainer.args.per_device_train_batch_size=2",
+    "trainer.args.logging_steps=1",
+    "trainer.args.eval_steps=2",
+    "trainer.args.save_steps=2",
+    "evaluation.draws=100",
+    "task.dimensions=[pitch_dynamics,trait_embodiment]",
+)
+
+
+@pytest.fixture
+def mine(make_clips):
+    """Overrides that point at small splits of one's own."""
+    return [
+        f"task.data.{split}={make_clips(split, count, seed=seed)}"
+        for seed, (split, count) in enumerate({"train": 10, "val": 6, "test": 5}.items())
+    ]
+
+
+def test_a_run_leaves_everything_behind(launch, mine, tmp_path, read_metrics):
+    folder = tmp_path / "a run, with 'quotes'"
+    done = launch(
+        *QUICK, *mine, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    for name in (
+        "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "environment.json", "train.log",
+        "tensorboard", "checkpoints", "model/adapter_model.safetensors", "model/adapter_config.json",
+        "model/tokenizer.json", "predictions.jsonl", "predictions.zero_shot.jsonl", "metrics.json",
+    ):  # fmt: skip
+        assert (folder / name).exists(), name
+    assert not list(folder.rglob("*.unfinished"))
+    assert "left" in done.stdout
+    assert "ceiling" in done.stdout
+    assert str(folder) in done.stdout.splitlines()[-1]
+
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").open(encoding="utf-8")]
+    assert len(lines) == (6 + 5) * 2
+    for line in lines:
+        assert line["state"] == "scored"
+        assert sum(line["distribution"]) == pytest.approx(1, abs=1e-5)
+        mean = sum(k * p for k, p in zip(line["scale"], line["distribution"], strict=True))
+        assert line["expected"] == pytest.approx(mean, abs=1e-5)
+        assert len(line["ratings"]) == 6
+
+    metrics = read_metrics(folder)
+    for split, count in (("val", 6), ("test", 5)):
+        for phase in ("zero_shot", "final"):
+            found = metrics[split][phase]
+            assert -1 <= found["macro"]["pearson"] <= 1
+            for key in ("pitch_dynamics", "trait_embodiment"):
+                one = found["dimensions"][key]
+                assert (one["n"], one["unscored"]) == (count, 0)
+                assert {"pearson", "spearman", "kendall", "mse"} <= set(one)
+    assert metrics["about"]["rubric"] == {"name": "realism", "version": "1.0"}
+
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["seed"] == 0
+    assert environment["versions"]["torch"]
+
+    # The same folder again: nothing is done twice, the same is said.
+    before = (folder / "predictions.jsonl").stat().st_mtime_ns
+    again = launch(
+        *QUICK, *mine, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"
+    )
+    assert again.returncode == 0, again.stderr
+    assert "Training was finished before" in again.stdout
+    assert (folder / "predictions.jsonl").stat().st_mtime_ns == before
+
+    # Other settings in the same folder are refused.
+    other = launch(
+        *QUICK,
+        *mine,
+        f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'",
+        "seed=1",
+    )
+    assert other.returncode == 1
+    assert "holds a run of another configuration (seed: 0 → 1)" in other.stderr
+
+
+def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, tmp_path):
+    folder = tmp_path / "run"
+    done = launch(*QUICK, *mine, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    again = tmp_path / "again"
+    evaluated = launch(
+        *QUICK, *mine, "stages=[evaluate]", f"checkpoint={folder}", f"hydra.run.dir={again}"
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    for one, other in zip(
+        (folder / "predictions.jsonl").open(), (again / "predictions.jsonl").open(), strict=True
+    ):
+        assert json.loads(one)["expected"] == pytest.approx(json.loads(other)["expected"], abs=1e-5)
+
+    from peft import PeftModel
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    from dramaeval.config.schema import PACKAGE
+
+    base = Qwen2AudioForConditionalGeneration.from_pretrained(PACKAGE / "models" / "tiny")
+    adapted = PeftModel.from_pretrained(base, folder / "model")
+    saved = load_file(folder / "model" / "adapter_model.safetensors")
+    loaded = {
+        name.replace(".default", ""): weight
+        for name, weight in adapted.named_parameters()
+        if "lora_" in name
+    }
+    assert saved.keys() == loaded.keys()
+    assert all((saved[name] == loaded[name]).all() for name in saved)
+    assert any(float(weight.abs().max()) > 0 for name, weight in saved.items() if "lora_B" in name)
+
+    # Training goes on from it.
+    further = launch(
+        *QUICK, *mine, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'further'}",
+        "trainer.args.max_steps=2",
+    )  # fmt: skip
+    assert further.returncode == 0, further.stderr
+    after = load_file(tmp_path / "further" / "model" / "adapter_model.safetensors")
+    assert after.keys() == saved.keys()
+    assert any((after[name] != saved[name]).any() for name in saved)
+
+
+def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mine, tmp_path):
+    folder = tmp_path / "run"
+    done = launch(*QUICK, *mine, "peft=none", f"hydra.run.dir={folder}", "trainer.args.max_steps=2")
+    assert done.returncode == 0, done.stderr
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    _, report = Qwen2AudioForConditionalGeneration.from_pretrained(
+        folder / "model", output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    again = tmp_path / "again"
+    evaluated = launch(
+        *QUICK,
+        *mine,
+        "stages=[evaluate]",
+        f"checkpoint={folder / 'model'}",
+        f"hydra.run.dir={again}",
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    for one, other in zip(
+        (folder / "predictions.jsonl").open(), (again / "predictions.jsonl").open(), strict=True
+    ):
+        assert json.loads(one)["expected"] == pytest.approx(json.loads(other)["expected"], abs=1e-5)
+
+
+def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_path):
+    """SIGKILL at a random moment of training, twice; the same adapter, bit for bit."""
+    settings = [*QUICK, *mine, "trainer.args.max_steps=8"]
+    whole = tmp_path / "whole"
+    assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
+    killed = tmp_path / "killed"
+    chance = random.Random()
+    kills = []
+    for _ in range(2):
+        at = chance.randint(1, 7)
+        with (tmp_path / "said").open("w") as said:
+            process = subprocess.Popen(
+                [sys.executable, "launch.py", *settings, f"hydra.run.dir={killed}"],
+                cwd=ROOT, env=surroundings, stdout=said, stderr=said,
+            )  # fmt: skip
+            deadline = time.monotonic() + 200
+            while process.poll() is None and time.monotonic() < deadline:
+                if f"step {at} of" in (tmp_path / "said").read_text():
+                    time.sleep(chance.uniform(0, 0.3))
+                    os.kill(process.pid, signal.SIGKILL)
+                    break
+                time.sleep(0.02)
+            process.wait(timeout=30)
+        kills.append((at, process.returncode))
+    done = launch(*settings, f"hydra.run.dir={killed}")
+    assert done.returncode == 0, (kills, done.stderr)
+    expected = load_file(whole / "model" / "adapter_model.safetensors")
+    found = load_file(killed / "model" / "adapter_model.safetensors")
+    for name, weight in expected.items():
+        assert (weight == found[name]).all(), (kills, name)
+    assert (whole / "predictions.jsonl").read_text() == (killed / "predictions.jsonl").read_text()
+
+
+def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
+    settings = [*QUICK, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
+    assert launch(*settings).returncode == 0
+    checkpoints = tmp_path / "run" / "checkpoints"
+    newest = last_checkpoint(checkpoints)
+    assert newest.name == "checkpoint-6"
+    whole = (newest / "trainer_state.json").read_text()
+    (newest / "trainer_state.json").write_text(whole[: len(whole) // 2])
+    assert last_checkpoint(checkpoints).name != "checkpoint-6"
+    shutil.rmtree(tmp_path / "run" / "model")
+    done = launch(*settings)
+    assert done.returncode == 0, done.stderr
+    assert "Resuming from checkpoint-" in done.stdout
+
+
+def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
+    done = launch(*QUICK, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    assert "There is no val split" in done.stdout
+
+
+def test_a_sweep(launch, mine, tmp_path):
+    done = launch(
+        "-m",
+        *QUICK,
+        *mine,
+        "seed=0,1",
+        "trainer.args.max_steps=1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )
+    assert done.returncode == 0, done.stderr
+    for number in (0, 1):
+        config = (tmp_path / "sweep" / str(number) / "config.yaml").read_text()
+        assert f"\nseed: {number}\n" in config
+        assert (tmp_path / "sweep" / str(number) / "metrics.json").is_file()
