@@ -3,10 +3,10 @@
 import itertools
 
 import pytest
-from places import ROOT
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from places import ROOT
 
 from dramaeval.config.check import ConfigError, check
 from dramaeval.models.loading import Family

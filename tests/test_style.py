@@ -1,0 +1,17 @@
+"""Lint, format and types hold for every file."""
+
+import subprocess
+import sys
+
+import pytest
+from places import ROOT
+
+
+@pytest.mark.parametrize(
+    "words", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_style(words):
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
