@@ -40,6 +40,28 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     return _by_question(losses.index_copy(0, batch.score_at, soft), batch)
 
 
+def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p over the scale alone.
+
+    Regression-aware fine-tuning (Lukasik et al. 2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It says
+    nothing of the answer's other tokens: add ``answer_ce`` or ``soft_ce`` where the judge is to write answers.
+    """
+    p = score_log_p(logits, batch).exp()
+    return ((p * batch.scale).sum(-1) - (targets_of(batch) * batch.scale).sum(-1)).square()
+
+
+def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Squared earth mover's distance, Σ_k (s_{k+1} − s_k) (P(k) − Q(k))², with P, Q cumulative over the scale.
+
+    Hou et al. 2016 (arXiv 1611.05916), equation 8, with the gaps of an uneven scale as weights. A score far
+    from the raters' costs more than one beside it, which cross-entropy does not know.
+    """
+    gap = (score_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
+    # Padding of a shorter scale has no next score; its cumulative difference is 0 all the same.
+    step = batch.scale.diff(dim=-1).clamp(min=0)
+    return (step * gap[:, :-1].square()).sum(-1)
+
+
 def targets_of(batch: Batch) -> torch.Tensor:
     """The batch's targets; raises ValueError on a batch that was made for scoring."""
     if batch.targets is None:
@@ -47,10 +69,11 @@ def targets_of(batch: Batch) -> torch.Tensor:
     return batch.targets
 
 
-def score_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+def score_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Log-probabilities over each question's scale alone, ``[questions, longest scale]``."""
     chosen = logits[batch.score_at].float().gather(1, batch.score_tokens.clamp(min=0))
-    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -torch.inf).log_softmax(dim=-1)
+    # A large negative number, not −∞: its gradient is 0, where that of exp(−∞) is undefined.
+    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -1e9).log_softmax(dim=-1)
 
 
 def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
