@@ -20,7 +20,7 @@ def set_up(file: Path) -> None:
         handler.close()
     terminal = logging.StreamHandler(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))
-    terminal.addFilter(lambda record: record.name.startswith("dramaeval") or record.levelno > 30)
+    terminal.addFilter(_for_the_terminal)
     kept = logging.FileHandler(file, encoding="utf-8")
     kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root.addHandler(terminal)
@@ -33,6 +33,12 @@ def set_up(file: Path) -> None:
     logging.captureWarnings(True)
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)
+
+
+def _for_the_terminal(record: logging.LogRecord) -> bool:
+    if getattr(record, "only_in_file", False):
+        return False
+    return record.name.startswith("dramaeval") or record.levelno >= logging.ERROR
 
 
 def _lower(record: logging.LogRecord) -> bool:

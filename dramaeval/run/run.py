@@ -22,7 +22,7 @@ from dramaeval.config.schema import OnBad, Stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
-from dramaeval.evaluation.table import agreement_text
+from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.loading import Checkpoint, choose_device, find_checkpoint
 from dramaeval.models.sheets import SheetMaker
@@ -265,7 +265,9 @@ class Run:
         write_json(self.folder.metrics, {**metrics, "about": about})
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
-            log.info("\n%s", agreement_text(metrics[split], heading=split, titles=titles))
+            text = agreement_text(metrics[split], heading=split, titles=titles)
+            log.info("\n%s", text, extra={"only_in_file": True})
+            print_agreement(metrics[split], heading=split, titles=titles)
         log.info("Everything is in %s", self.folder.path)
         objective = metrics.get("val") or metrics.get("test")
         return objective[phases[-1]]["macro"]["pearson"] if objective else None

@@ -76,6 +76,17 @@ def test_a_run_leaves_everything_behind(launch, mine, tmp_path, read_metrics):
     assert environment["seed"] == 0
     assert environment["versions"]["torch"]
 
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator(str(folder / "tensorboard"))
+    curves.Reload()
+    wanted = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "clips_per_second"}
+    assert {f"train/{name}" for name in wanted} <= set(curves.Tags()["scalars"])
+    assert {"eval/loss", "eval/pearson", "eval/accuracy"} <= set(curves.Tags()["scalars"])
+    assert [event.step for event in curves.Scalars("eval/pearson")] == [2, 4, 6]
+    counts = [tag for tag in curves.Tags()["scalars"] if tag.endswith("/count")]
+    assert any(tag.startswith("train/score_") for tag in counts)
+
     # The same folder again: nothing is done twice, the same is said.
     before = (folder / "predictions.jsonl").stat().st_mtime_ns
     again = launch(

@@ -1,0 +1,43 @@
+"""The run folder: never half a file, never two runs in one."""
+
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from dramaeval.config.check import ConfigError
+from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
+
+
+def test_a_file_is_old_or_new_never_half(tmp_path):
+    file = tmp_path / "a.json"
+    write_whole(file, "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"value": float("nan")})
+    assert file.read_text() == "old"
+    write_json(file, {"name": "Ä"})
+    assert json.loads(file.read_text(encoding="utf-8")) == {"name": "Ä"}
+    assert [one.name for one in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_is_filled_or_not_there(tmp_path):
+    def half(folder):
+        (folder / "one").write_text("1")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        fill_whole(tmp_path / "model", half)
+    assert not (tmp_path / "model").exists()
+    fill_whole(tmp_path / "model", lambda folder: (folder / "two").write_text("2"))
+    assert [one.name for one in (tmp_path / "model").iterdir()] == ["two"]
+
+
+def test_another_configuration_is_refused_where_there_is_work(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.open(OmegaConf.create({"seed": 1, "plan": False, "task": {"labels": "mean"}}))
+    # Nothing was done yet: a mended configuration may start.
+    folder.open(OmegaConf.create({"seed": 2, "plan": False, "task": {"labels": "mean"}}))
+    (tmp_path / "predictions.zero_shot.jsonl").write_text("")
+    folder.open(OmegaConf.create({"seed": 2, "plan": True, "task": {"labels": "mean"}}))
+    with pytest.raises(ConfigError, match=r"seed: 2 → 3; task.labels: mean → median"):
+        folder.open(OmegaConf.create({"seed": 3, "plan": False, "task": {"labels": "median"}}))
