@@ -38,6 +38,8 @@ RESERVED = {
     "train_sampling_strategy": "nothing: the order of the clips follows from seed",
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
 }
+#: What is taken from a task's settings before its class is called.
+TASK_KEYS = ("labels", "label_policies", "data")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -73,6 +75,7 @@ def check(config: DictConfig) -> None:
         problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
             problems += check_arguments(config.peft, "peft")
+    problems += check_arguments(config.task, "task", also=TASK_KEYS)
     problems += _check_names(config)
     if problems:
         raise ConfigError(problems)
@@ -145,7 +148,10 @@ def _check_names(config: DictConfig) -> list[str]:
 
 
 def check_arguments(
-    node: Mapping[str, Any], where: str, reserved: Mapping[str, str] | None = None
+    node: Mapping[str, Any],
+    where: str,
+    reserved: Mapping[str, str] | None = None,
+    also: Sequence[str] = (),
 ) -> list[str]:
     """Compare a node's keys with the arguments of its ``_target_``'s constructor.
 
@@ -153,11 +159,12 @@ def check_arguments(
         node: a config node with a ``_target_``.
         where: its key, for the messages.
         reserved: arguments that are not the user's to set, and what to set instead.
+        also: keys that are consumed before the constructor is called.
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
     target = get_object(node["_target_"])
-    known = argument_names(target)
+    known = [*argument_names(target), *also]
     problems = []
     for key in node:
         if key.startswith("_"):
@@ -190,7 +197,12 @@ def _wrong_type(target: Any, key: str, value: Any) -> str | None:
 
 def argument_names(target: Callable[..., Any]) -> list[str]:
     """The keyword arguments that a callable takes."""
-    return [name for name in inspect.signature(target).parameters if name not in ("self", "kwargs")]
+    names: dict[str, None] = {}
+    # A subclass hands on what it does not name itself as **kwargs.
+    for one in target.__mro__ if inspect.isclass(target) else (target,):
+        if one is not object:
+            names |= dict.fromkeys(inspect.signature(one).parameters)
+    return [name for name in names if name not in ("self", "args", "kwargs")]
 
 
 def _not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:

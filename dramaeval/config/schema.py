@@ -37,13 +37,6 @@ class OnLong(Enum):
     trim = "trim"
 
 
-class Layout(Enum):
-    """Which comes first in a prompt."""
-
-    context_first = "context_first"
-    criteria_first = "criteria_first"
-
-
 class Device(Enum):
     """Where the model runs; auto takes a GPU if there is one."""
 
@@ -67,22 +60,6 @@ class DataConfig:
     max_seconds: float = 30.0  # the longest clip, in seconds; Qwen2-Audio hears at most 30
     on_long: OnLong = OnLong.error  # error: a longer clip is a bad record; trim: keep its beginning
     workers: int = 8  # threads that read audio headers
-
-
-@dataclass(kw_only=True)
-class TaskConfig:
-    """What is asked about each record."""
-
-    _target_: str = MISSING
-    name: str = MISSING
-    rubric: dict[str, Any] = MISSING  # the dimensions, from task/rubric=NAME
-    dimensions: list[str] | None = None  # keys to ask for; null asks for all of the rubric
-    system: str = MISSING  # the system prompt
-    context: str = MISSING  # what is said about the clip, a template over the record's text fields
-    prompt_layout: Layout = Layout.context_first
-    labels: str = "distribution"  # a name in label_policies
-    label_policies: dict[str, Any] = MISSING  # name -> a function, by _target_
-    data: DataConfig = field(default_factory=DataConfig)
 
 
 @dataclass(kw_only=True)
@@ -119,7 +96,7 @@ class Root:
     device: Device = Device.auto
     adapt: Any = "llm"  # parts that get adapters: llm, audio, projector, all, or a list
     model: Any = MISSING
-    task: TaskConfig = MISSING
+    task: Any = MISSING  # a task class's arguments, with `labels`, `label_policies` and `data`
     peft: Any = None
     zero: Any = None
     trainer: Any = MISSING
@@ -149,6 +126,10 @@ def register() -> None:
     # library's own constructor. An explicit flag survives the merging of configs.
     root.peft = OmegaConf.create({}, flags={"struct": False})
     root.trainer = OmegaConf.create({"args": OmegaConf.create({}, flags={"struct": False})})
+    # So does a task: its class may have arguments of its own. Its data settings stay typed.
+    root.task = OmegaConf.create({}, flags={"struct": False})
+    root.task.data = OmegaConf.structured(DataConfig)
+    OmegaConf.set_struct(root.task.data, True)
     ConfigStore.instance().store(name="schema", node=root)
     OmegaConf.register_new_resolver(
         "package", lambda relative: str(PACKAGE / relative), replace=True

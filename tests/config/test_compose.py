@@ -107,6 +107,8 @@ def test_defaults_are_those_promised(composed):
         (["checkpoint=/not/there"], ["checkpoint=/not/there does not exist"]),
         (["model.attention=flash"], ["model.attention=flash is not known", "flash_attention_2"]),
         (["model.attention=eager"], ["batch.shared_prefix=false"]),
+        (["task.lables=mean"], ["task.lables is not an argument", "Did you mean labels"]),
+        (["task=archetype", "task.gat=x"], ["task.gat is not an argument", "gate"]),
         (["task.data.max_seconds=31"], ["at most at 30"]),
         (["batch.eval_clips=0"], ["batch.eval_clips=0 must be 1 or more"]),
         (["evaluation.level=95"], ["between 0 and 1"]),

@@ -1,0 +1,75 @@
+"""Archetype records: what raters rejected is asked for content alone, and nulls stay missing."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from places import REAL
+
+from dramaeval.config.check import ConfigError
+from dramaeval.data.records import read_records
+from dramaeval.run.build import build_task
+from dramaeval.training.draws import trainable
+
+
+@pytest.fixture
+def records_of(composed, tmp_path):
+    def build(votes, quality, *overrides):
+        task = build_task(composed("task=archetype", *overrides))
+        soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 16_000)
+        line = {
+            "id": "a", "question": "你是法官。你说：", "wav_path": "a.wav",
+            "annotations": {"content_pass": votes, "audio_quality": quality,
+                            "human_likeness": quality, "appropriateness": quality},
+        }  # fmt: skip
+        (tmp_path / "a.jsonl").write_text(json.dumps(line, ensure_ascii=False), encoding="utf-8")
+        return task, read_records(tmp_path / "a.jsonl", task.record_format()).records[0]
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("votes", "quality", "asked", "learnt"),
+    [
+        ([True, True, False], [4, 5, None], 4, 4),
+        ([True, False, False], [4, None, None], 1, 1),  # one of three is under a half
+        ([False, False, False], [None, None, None], 1, 1),
+        ([None, True, None], [None, None, None], 4, 1),  # passed, but nobody rated the rest
+    ],
+)
+def test_the_gate(records_of, votes, quality, asked, learnt):
+    task, record = records_of(votes, quality)
+    assert len(task.asked(record)) == asked
+    assert len(trainable(task, record)) == learnt
+
+
+def test_a_stricter_gate(records_of):
+    task, record = records_of([True, True, False], [4, 5, None], "task.gate_share=0.7")
+    assert [one.key for one in task.asked(record)] == ["content_pass"]
+
+
+def test_rejected_ratings_are_no_target(records_of):
+    task, record = records_of([True, True, False], [4, 5, None])
+    target = task.target(record, task.dimensions[1], np.random.default_rng(0))
+    np.testing.assert_allclose(target, [0, 0, 0, 0.5, 0.5])
+
+
+def test_the_question_stands_as_it_is(records_of):
+    task, record = records_of([True], [3])
+    text = task.messages(record, task.dimensions[0])[1]["content"][1]["text"]
+    assert text.startswith("Prompt: 你是法官。你说：\nContent: ")
+
+
+def test_wrong_gates_are_explained(composed):
+    with pytest.raises(ConfigError, match="must be a pass/fail dimension"):
+        build_task(composed("task=archetype", "task.gate=audio_quality"))
+    with pytest.raises(ConfigError, match="must lie above 0"):
+        build_task(composed("task=archetype", "task.gate_share=0"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
+def test_the_real_records(composed):
+    task = build_task(composed("task=archetype"))
+    found = read_records(REAL / "archetype" / "test.jsonl", task.record_format()).records
+    assert [len(task.asked(record)) for record in found] == [1, 4]
