@@ -17,6 +17,7 @@ import numpy as np
 from dramaeval.data.synthesis import context as contexts
 from dramaeval.data.synthesis.draw import draw_delivery
 from dramaeval.data.synthesis.speech import Delivery, synthesise
+from dramaeval.models.pretraining.voices import admit_more_voices
 from dramaeval.models.qwen2_audio import audio_tokens
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def draw(count: int, split: str, seed: int) -> list[Spoken]:
 
     Every property of the delivery is drawn by itself.
     """
+    admit_more_voices()
     rng = np.random.default_rng([seed, 0xC11B])
     drawn = []
     for index in range(count):
@@ -104,6 +106,7 @@ def melody(waveform: np.ndarray, tokens: int) -> np.ndarray:
 
 def render(spoken: Spoken) -> Rendered:
     """Synthesise one line and measure it."""
+    admit_more_voices()
     front_end = _front_end()
     waveform = synthesise(spoken.transcript, spoken.language, spoken.delivery, spoken.seed)
     features = front_end(waveform)
@@ -176,7 +179,7 @@ def _write(made: Sequence[Rendered], path: Path) -> None:
 def _read(path: Path) -> list[Rendered]:
     from dramaeval.data.logmel import ClipFeatures
 
-    stored = {name: values for name, values in np.load(path).items()}
+    stored = np.load(path)
     values = np.split(stored["values"], np.cumsum(stored["widths"])[:-1], axis=1)
     melodies = np.split(stored["melodies"], np.cumsum(stored["tokens"])[:-1])
     return [

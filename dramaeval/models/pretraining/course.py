@@ -79,7 +79,7 @@ def follow(
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         done = step + 1
         if done % 100 == 0 or done == course.steps:
             left = (time.monotonic() - began) / (done - start) * (course.steps - done)

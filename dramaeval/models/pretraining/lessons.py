@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
@@ -28,6 +29,7 @@ from dramaeval.models import branches
 from dramaeval.models.batch import Asked, Batch, Sheet, collate
 from dramaeval.models.pretraining import questions
 from dramaeval.models.pretraining.clips import Spoken
+from dramaeval.models.pretraining.notes import Notes, fact_indices
 from dramaeval.models.pretraining.questions import Item, Question
 from dramaeval.models.questions import LEAD, TAIL, AnswerTokens, EncodedQuestion
 from dramaeval.models.qwen2_audio import (
@@ -106,6 +108,21 @@ class Wording:
     rubric: Rubric
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """One step's sheets.
+
+    Attributes:
+        batch: their tokens.
+        ends: int64 ``[sheets]``, the position of each one's last shared token.
+        facts: int64 ``[sheets, kinds]``, see `dramaeval.models.pretraining.notes.fact_indices`.
+    """
+
+    batch: Batch
+    ends: torch.Tensor
+    facts: torch.Tensor
+
+
 class Classroom:
     """Makes sheets: draws texts and questions for clips and tokenises them.
 
@@ -168,35 +185,43 @@ class Classroom:
         )
 
     def short(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
-        """Plain questions: what is heard, what is called for, how they compare, a count."""
-        kinds = (questions.hear, questions.read, questions.compare, questions.count)
-        chosen = rng.choice(len(kinds), size=count, p=(0.3, 0.25, 0.4, 0.05))
-        return [kinds[int(kind)](item, rng) for kind in chosen]
+        """Plain questions about an item."""
+        return questions.plain(item, count, rng)
 
     def long(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
         """Comparisons under the rubric's own text, each for another dimension."""
         keys = [one.key for one in self.wording.rubric.dimensions]
-        chosen = rng.permutation(len(keys))[:count]
-        return [
-            questions.under_rubric(item, rng, self.wording.rubric, keys[int(at)]) for at in chosen
-        ]
+        chosen = [keys[int(at)] for at in rng.permutation(len(keys))[:count]]
+        return questions.under_rubric(item, self.wording.rubric, chosen, rng)
 
-    def sheet(self, index: int, item: Item, asked: Sequence[Question]) -> Sheet:
-        """The tokens of a clip, its text and the questions about them."""
-        heard = self.heard[index]
+    def lesson(
+        self, pairs: Sequence[tuple[int, Item]], asked: Sequence[Sequence[Question]]
+    ) -> Lesson:
+        """The tokens of clips, their texts and the questions about them, as one forward pass."""
+        sheets, ends = [], []
+        for (index, item), some in zip(pairs, asked, strict=True):
+            heard = self.heard[index]
+            shared = self._shared(item, heard.frames)
+            ends.append(len(shared) - 1)
+            sheets.append(
+                Sheet(clips=(heard,), asked=tuple(self._asked(shared, one) for one in some))
+            )
+        facts = [fact_indices(questions.facts(item)) for _, item in pairs]
+        return Lesson(
+            batch=collate(sheets, pad=self.pad), ends=torch.tensor(ends), facts=torch.tensor(facts)
+        )
+
+    def _shared(self, item: Item, frames: int) -> tuple[int, ...]:
+        """The tokens up to the question."""
         fields = {
             name: getattr(item.context, name)
             for name in ("char_age", "char_style", "char_profile", "local_scene")
         }
-        text = (
-            self._before + self.wording.context.format(transcript=item.transcript, **fields) + "\n"
-        )
-        shared: list[int] = []
-        for token in self._tokenise(text):
-            shared += [token] * (heard.frames if token == self.audio else 1)
-        return Sheet(
-            clips=(heard,), asked=tuple(self._asked(tuple(shared), question) for question in asked)
-        )
+        context = self.wording.context.format(transcript=item.transcript, **fields)
+        tokens: list[int] = []
+        for token in self._tokenise(f"{self._before}{context}\n"):
+            tokens += [token] * (frames if token == self.audio else 1)
+        return tuple(tokens)
 
     def _asked(self, shared: tuple[int, ...], question: Question) -> Asked:
         words = self._ids(question.answer)
@@ -205,10 +230,6 @@ class Classroom:
         )
         prompt = (*shared, *self._ids(question.text + self._after))
         return Asked(question=EncodedQuestion(prompt=prompt, answer=answer), target=np.ones(1))
-
-    def batch(self, sheets: Sequence[Sheet]) -> Batch:
-        """The sheets as one forward pass."""
-        return collate(sheets, pad=self.pad)
 
 
 ATTENTION = "shared_prefix_float32"
@@ -241,11 +262,24 @@ def pupil_from(judge: Qwen2AudioForConditionalGeneration) -> Pupil:
     return pupil.train()
 
 
-def lesson_loss(pupil: Pupil, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of the answers' tokens, summed over an answer and averaged over the questions."""
-    logits = pupil(**batch.inputs).logits
-    losses = F.cross_entropy(logits.float(), batch.labels, reduction="sum")
-    return losses / batch.questions
+class Learner(nn.Module):
+    """A pupil and its notes."""
+
+    def __init__(self, pupil: Pupil) -> None:
+        super().__init__()
+        self.pupil = pupil
+        decoder: Any = pupil.decoder
+        self.notes = Notes(decoder.layers, decoder.config.hidden_size)
+
+    def loss(self, lesson: Lesson) -> torch.Tensor:
+        """Cross-entropy of the answers' tokens, summed over an answer, and that of the notes."""
+        logits = self.pupil(**lesson.batch.inputs).logits
+        losses = F.cross_entropy(logits.float(), lesson.batch.labels, reduction="sum")
+        ids = lesson.batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
+        is_text = torch.arange(ids.shape[1])[None] <= lesson.ends[:, None]
+        is_text &= ids != self.pupil.audio_token
+        notes = self.notes.loss(lesson.ends, is_text, lesson.facts)
+        return losses / lesson.batch.questions + notes
 
 
 @torch.no_grad()
@@ -262,20 +296,14 @@ def accuracies(
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for start in range(0, len(classroom.spoken), size):
         rows = range(start, min(start + size, len(classroom.spoken)))
-        drawn = [classroom.item(row, rng) for row in rows]
-        asked = [ask(item, rng) for item in drawn]
-        sheets = [
-            classroom.sheet(row, item, some)
-            for row, item, some in zip(rows, drawn, asked, strict=True)
-        ]
-        batch = classroom.batch(sheets)
-        right = pupil(**batch.inputs).logits.argmax(-1) == batch.labels
-        whole = torch.ones(batch.questions).index_reduce(
-            0, batch.question_of, right.float(), "amin"
-        )
+        pairs = [(row, classroom.item(row, rng)) for row in rows]
+        asked = [ask(item, rng) for _, item in pairs]
+        batch = classroom.lesson(pairs, asked).batch
+        wrong = pupil(**batch.inputs).logits.argmax(-1) != batch.labels
+        mistakes = torch.bincount(batch.question_of[wrong], minlength=batch.questions)
         flat = [question for some in asked for question in some]
-        for question, correct in zip(flat, whole.tolist(), strict=True):
-            counts[question.kind][0] += int(correct)
+        for question, missed in zip(flat, mistakes.tolist(), strict=True):
+            counts[question.kind][0] += missed == 0
             counts[question.kind][1] += 1
     pupil.train()
     return {kind: (right, of) for kind, (right, of) in sorted(counts.items())}

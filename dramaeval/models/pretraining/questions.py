@@ -7,18 +7,105 @@ questions, which have nothing to do with quality.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dramaeval.data.synthesis.context import Context, pick
-from dramaeval.data.synthesis.speech import Delivery
-from dramaeval.data.synthesis.voices import AGES, VOICES
+from dramaeval.data.synthesis.speech import ARTEFACTS, EMOTIONS, Delivery
+from dramaeval.data.synthesis.voices import AGES, SEXES, VOICES
 from dramaeval.tasks.rubric import Rubric
 
 #: From a delivery that does what the text calls for to one that does the opposite.
 DISTANCES = ("fitting", "slightly", "somewhat", "clearly", "far")
+
+#: What can be asked in short, by kind: phrasings of the question.
+PHRASINGS: Mapping[str, tuple[str, ...]] = {
+    "hear:pitch_range": ("How much does the pitch move?", "How lively is the melody of the voice?"),
+    "hear:rate": ("How fast is the speech?", "What is the pace?"),
+    "hear:loudness_range": (
+        "How much does the loudness swing?",
+        "How much does the energy swell and ebb?",
+    ),
+    "hear:level": ("How loud is the voice?", "Is the voice hushed or raised?"),
+    "hear:intensity": ("How strong is the feeling in the voice?", "How intense is the emotion?"),
+    "hear:pauses": ("How are the pauses?", "Where does the voice pause?"),
+    "hear:stress": ("Which words are stressed?", "Where does the stress fall?"),
+    "hear:emotion": ("Which feeling is heard?", "What emotion colours the voice?"),
+    "hear:artefact": ("What is wrong with the recording?", "Which fault does the sound have?"),
+    "hear:sex": ("Is it the voice of a woman or of a man?", "Who speaks, a woman or a man?"),
+    "hear:age": ("How old is the voice?", "Which age does the voice have?"),
+    "hear:language": ("Which language is spoken?", "In what language is the line?"),
+    "read:lively": (
+        "Which melody does the character call for?",
+        "Should the pitch be flat or lively?",
+    ),
+    "read:dynamic": (
+        "Which swing of loudness does the character call for?",
+        "Should the energy be even or stormy?",
+    ),
+    "read:energetic": (
+        "Which manner does the character call for?",
+        "Should the manner be gentle or forceful?",
+    ),
+    "read:emphatic": ("Does the character stress words?", "Should key words be stressed?"),
+    "read:urgent": ("Which pace does the scene call for?", "Should the line be slow or fast?"),
+    "read:loud": (
+        "Which loudness does the place call for?",
+        "Should the voice be hushed or loud?",
+    ),
+    "read:emotion": (
+        "Which feeling does the scene call for?",
+        "What should the character feel?",
+    ),
+    "read:intensity": (
+        "How strong should the feeling be?",
+        "Which strength of feeling does the scene call for?",
+    ),
+    "read:sex": ("Is the character a woman or a man?", "Who is the character, a woman or a man?"),
+    "read:age": ("How old is the character?", "Which age does the character have?"),
+    "compare:pitch": (
+        "How does the melody compare with what the character calls for?",
+        "Does the pitch move as it should?",
+    ),
+    "compare:swing": (
+        "How does the swing of energy compare with what the character calls for?",
+        "Does the loudness swing as it should?",
+    ),
+    "compare:pace": (
+        "How does the pace compare with what the scene calls for?",
+        "Is the pace as it should be?",
+    ),
+    "compare:pauses": (
+        "How do the pauses compare with what the scene calls for?",
+        "Are the pauses as they should be?",
+    ),
+    "compare:stress": (
+        "How does the stress compare with what the character calls for?",
+        "Is the stress as it should be?",
+    ),
+    "compare:emotion": (
+        "How does the feeling compare with what the scene calls for?",
+        "Is it the feeling that the scene calls for?",
+    ),
+    "compare:strength": (
+        "How does the strength of feeling compare with what the scene calls for?",
+        "Is the feeling as strong as it should be?",
+    ),
+    "compare:level": (
+        "How does the loudness compare with what the place calls for?",
+        "Is the voice as loud as the place asks?",
+    ),
+    "compare:energy": (
+        "How does the manner compare with the traits of the character?",
+        "Is the manner as forceful as the character?",
+    ),
+    "compare:voice": (
+        "How does the voice compare with the character's age and sex?",
+        "Could this be the voice of the character?",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,80 +133,30 @@ class Question:
     answer: str
 
 
-def _level(value: float, words: tuple[str, ...]) -> str:
-    """The word for a value between 0 and 1, the range shared out evenly."""
-    return words[min(int(value * len(words)), len(words) - 1)]
-
-
-_HEARD_LEVELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # property: (phrasings, words from 0 to 1)
-    "pitch_range": (
-        ("How much does the pitch move?", "How lively is the melody of the voice?"),
-        ("monotone", "flat", "moderate", "lively", "soaring"),
-    ),
-    "rate": (
-        ("How fast is the speech?", "What is the pace?"),
-        ("slow", "unhurried", "moderate", "brisk", "fast"),
-    ),
-    "loudness_range": (
-        ("How much does the loudness swing?", "How much does the energy swell and ebb?"),
-        ("level", "even", "moderate", "swelling", "stormy"),
-    ),
-    "level": (
-        ("How loud is the voice?", "Is the voice hushed or raised?"),
-        ("hushed", "soft", "moderate", "raised", "loud"),
-    ),
-    "intensity": (
-        ("How strong is the feeling in the voice?", "How intense is the emotion that is heard?"),
-        ("faint", "mild", "moderate", "strong", "overwhelming"),
-    ),
+#: Words for a property between 0 and 1, which they share out evenly.
+_LEVELS = {
+    "pitch_range": ("monotone", "flat", "moderate", "lively", "soaring"),
+    "rate": ("slow", "unhurried", "moderate", "brisk", "fast"),
+    "loudness_range": ("level", "even", "moderate", "swelling", "stormy"),
+    "level": ("hushed", "soft", "moderate", "raised", "loud"),
+    "intensity": ("faint", "mild", "moderate", "strong", "overwhelming"),
 }
-
-_HEARD_NAMES: dict[str, tuple[str, ...]] = {
-    "pauses": ("How are the pauses?", "Where does the voice pause?"),
-    "stress": ("Which words are stressed?", "Where does the stress fall?"),
-    "emotion": ("Which feeling is heard?", "What emotion colours the voice?"),
-    "artefact": ("What is wrong with the recording?", "Which fault does the sound have?"),
-    "sex": ("Is it the voice of a woman or of a man?", "Who speaks, a woman or a man?"),
-    "age": ("How old is the voice?", "Which age does the voice have?"),
-    "language": ("Which language is spoken?", "In what language is the line?"),
+#: Words for the values of a named property, where they are not the values themselves.
+_NAMES = {
+    "pauses": {"natural": "natural", "none": "absent", "broken": "broken"},
+    "stress": {"content": "key words", "none": "none", "misplaced": "small words"},
+    "language": {"en": "English", "zh": "Mandarin"},
 }
-_PAUSE_WORDS = {"natural": "natural", "none": "absent", "broken": "broken"}
-_STRESS_WORDS = {"content": "key words", "none": "none", "misplaced": "small words"}
-_LANGUAGE_WORDS = {"en": "English", "zh": "Mandarin"}
-
-_CALLED_FLAGS: dict[str, tuple[tuple[str, ...], tuple[str, str]]] = {
-    "lively": (
-        ("Which melody does the character call for?", "Should the pitch be flat or lively?"),
-        ("flat", "lively"),
-    ),
-    "dynamic": (
-        (
-            "Which swing of loudness does the character call for?",
-            "Should the energy be even or stormy?",
-        ),
-        ("even", "stormy"),
-    ),
-    "energetic": (
-        (
-            "How much energy does the character call for?",
-            "Should the manner be gentle or forceful?",
-        ),
-        ("gentle", "forceful"),
-    ),
-    "emphatic": (
-        ("Does the character stress words?", "Should key words be stressed?"),
-        ("no", "yes"),
-    ),
-    "urgent": (
-        ("Which pace does the scene call for?", "Should the line be slow or fast?"),
-        ("slow", "fast"),
-    ),
-    "loud": (
-        ("Which loudness does the place call for?", "Should the voice be hushed or loud?"),
-        ("hushed", "loud"),
-    ),
+#: Words for what a text calls for: where the flag is 0, and where it is 1.
+_FLAGS = {
+    "lively": ("flat", "lively"),
+    "dynamic": ("even", "stormy"),
+    "energetic": ("gentle", "forceful"),
+    "emphatic": ("no", "yes"),
+    "urgent": ("slow", "fast"),
+    "loud": ("hushed", "loud"),
 }
+_STRENGTHS = ("restrained", "overwhelming")
 
 
 def heard_emotion_strength(delivery: Delivery) -> float:
@@ -171,9 +208,6 @@ def _compare_stress(item: Item) -> tuple[float, str]:
     return 0.5, "too plain" if wanted == "content" else "too heavy"
 
 
-_HIGH = {"joy": True, "anger": True, "fear": True, "sadness": False}
-
-
 def _compare_emotion(item: Item) -> tuple[float, str]:
     heard, wanted = item.delivery.emotion, item.context.moment.emotion
     if heard == wanted:
@@ -195,78 +229,17 @@ def _compare_voice(item: Item) -> tuple[float, str]:
     return 0.7 * age, "too old" if years > 0 else "too young"
 
 
-#: Each comparison: what is asked in short, and how far off and in which direction the delivery is.
-COMPARISONS: dict[str, tuple[tuple[str, ...], Callable[[Item], tuple[float, str]]]] = {
-    "pitch": (
-        (
-            "How does the melody compare with what the character calls for?",
-            "Does the pitch move as it should?",
-        ),
-        _compare_pitch,
-    ),
-    "swing": (
-        (
-            "How does the swing of energy compare with what the character calls for?",
-            "Does the loudness swing as it should?",
-        ),
-        _compare_swing,
-    ),
-    "pace": (
-        (
-            "How does the pace compare with what the scene calls for?",
-            "Is the pace as it should be?",
-        ),
-        _compare_pace,
-    ),
-    "pauses": (
-        (
-            "How do the pauses compare with what the scene calls for?",
-            "Are the pauses as they should be?",
-        ),
-        _compare_pauses,
-    ),
-    "stress": (
-        (
-            "How does the stress compare with what the character calls for?",
-            "Is the stress as it should be?",
-        ),
-        _compare_stress,
-    ),
-    "emotion": (
-        (
-            "How does the feeling compare with what the scene calls for?",
-            "Is it the feeling that the scene calls for?",
-        ),
-        _compare_emotion,
-    ),
-    "strength": (
-        (
-            "How does the strength of feeling compare with what the scene calls for?",
-            "Is the feeling as strong as it should be?",
-        ),
-        _compare_strength,
-    ),
-    "level": (
-        (
-            "How does the loudness compare with what the place calls for?",
-            "Is the voice as loud as the place asks?",
-        ),
-        _compare_level,
-    ),
-    "energy": (
-        (
-            "How does the manner compare with the traits of the character?",
-            "Is the manner as forceful as the character?",
-        ),
-        _compare_energy,
-    ),
-    "voice": (
-        (
-            "How does the voice compare with the character's age and sex?",
-            "Could this be the voice of the character?",
-        ),
-        _compare_voice,
-    ),
+_COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
+    "pitch": _compare_pitch,
+    "swing": _compare_swing,
+    "pace": _compare_pace,
+    "pauses": _compare_pauses,
+    "stress": _compare_stress,
+    "emotion": _compare_emotion,
+    "strength": _compare_strength,
+    "level": _compare_level,
+    "energy": _compare_energy,
+    "voice": _compare_voice,
 }
 
 #: Which comparisons belong under which dimension of the realism rubric.
@@ -284,93 +257,92 @@ UNDER_DIMENSION: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def in_words(distance: float, direction: str) -> str:
+#: Every answer of a plain question, by kind; of a comparison the word that says how far.
+ANSWERS: Mapping[str, tuple[str, ...]] = {
+    **{f"hear:{name}": words for name, words in _LEVELS.items()},
+    "hear:intensity": ("none", *_LEVELS["intensity"]),
+    **{f"hear:{name}": tuple(words.values()) for name, words in _NAMES.items()},
+    "hear:emotion": EMOTIONS,
+    "hear:artefact": ARTEFACTS,
+    **{f"read:{name}": words for name, words in _FLAGS.items()},
+    "read:emotion": EMOTIONS,
+    "read:intensity": ("none", *_STRENGTHS),
+    **{f"{sort}:sex": SEXES for sort in ("hear", "read")},
+    **{f"{sort}:age": AGES for sort in ("hear", "read")},
+    **{f"compare:{name}": DISTANCES for name in _COMPARISONS},
+}
+
+
+def facts(item: Item) -> dict[str, str]:
+    """The answers to everything that can be asked in short, by kind, in the order of `PHRASINGS`."""
+    found = {
+        **{f"hear:{name}": answer for name, answer in _heard(item)},
+        **{f"read:{name}": answer for name, answer in _called_for(item)},
+        **{f"compare:{name}": _in_words(*compare(item)) for name, compare in _COMPARISONS.items()},
+    }
+    return {kind: found[kind] for kind in PHRASINGS}
+
+
+def _heard(item: Item) -> Iterator[tuple[str, str]]:
+    for name, words in _LEVELS.items():
+        yield name, _level(getattr(item.delivery, name), words)
+    if item.delivery.emotion == "neutral":
+        yield "intensity", "none"
+    voice = VOICES[item.delivery.voice]
+    yield "sex", voice.sex
+    yield "age", voice.age
+    yield "language", _NAMES["language"][item.language]
+    for name in ("pauses", "stress"):
+        yield name, _NAMES[name][getattr(item.delivery, name)]
+    for name in ("emotion", "artefact"):
+        yield name, getattr(item.delivery, name)
+
+
+def _called_for(item: Item) -> Iterator[tuple[str, str]]:
+    nature, moment = item.context.nature, item.context.moment
+    for name, words in _FLAGS.items():
+        yield name, words[getattr(nature if hasattr(nature, name) else moment, name)]
+    yield "emotion", moment.emotion
+    yield "intensity", "none" if moment.emotion == "neutral" else _STRENGTHS[moment.intensity]
+    yield "sex", nature.sex
+    yield "age", nature.age
+
+
+def _level(value: float, words: tuple[str, ...]) -> str:
+    """The word for a value between 0 and 1, the range shared out evenly."""
+    return words[min(int(value * len(words)), len(words) - 1)]
+
+
+def _in_words(distance: float, direction: str) -> str:
     """A distance between 0 and 1 as words, e.g. `clearly too flat`."""
     word = _level(distance, DISTANCES)
     return word if word == "fitting" else f"{word} {direction}"
 
 
-def hear(item: Item, rng: np.random.Generator) -> Question:
-    """Name one property of the sound."""
-    names = [*_HEARD_LEVELS, *_HEARD_NAMES]
-    name = pick(rng, names)
-    if name == "intensity" and item.delivery.emotion == "neutral":
-        name = "emotion"
-    if name in _HEARD_LEVELS:
-        phrasings, words = _HEARD_LEVELS[name]
-        answer = _level(getattr(item.delivery, name), words)
-    else:
-        phrasings = _HEARD_NAMES[name]
-        answer = _heard_name(item, name)
-    return Question(kind=f"hear:{name}", text=pick(rng, phrasings), answer=answer)
+#: Of the plain questions, how many are of each sort.
+_SORTS = {"hear": 0.3, "read": 0.25, "compare": 0.4, "count": 0.05}
 
 
-def _heard_name(item: Item, name: str) -> str:
-    if name == "language":
-        return _LANGUAGE_WORDS[item.language]
-    if name in ("sex", "age"):
-        return str(getattr(VOICES[item.delivery.voice], name))
-    value = str(getattr(item.delivery, name))
-    return {"pauses": _PAUSE_WORDS, "stress": _STRESS_WORDS}.get(name, {}).get(value, value)
-
-
-def read(item: Item, rng: np.random.Generator) -> Question:
-    """Say what the text calls for."""
-    nature, moment = item.context.nature, item.context.moment
-    name = pick(rng, [*_CALLED_FLAGS, "emotion", "intensity", "sex", "age"])
-    if name in _CALLED_FLAGS:
-        phrasings, words = _CALLED_FLAGS[name]
-        value = getattr(nature, name) if hasattr(nature, name) else getattr(moment, name)
-        return Question(kind=f"read:{name}", text=pick(rng, phrasings), answer=words[value])
-    if name == "emotion":
-        text = pick(
-            rng, ("Which feeling does the scene call for?", "What should the character feel?")
-        )
-        return Question(kind="read:emotion", text=text, answer=moment.emotion)
-    if name == "intensity":
-        strength = (
-            "none"
-            if moment.emotion == "neutral"
-            else ("restrained", "overwhelming")[moment.intensity]
-        )
-        text = pick(
-            rng,
-            (
-                "How strong should the feeling be?",
-                "Which strength of feeling does the scene call for?",
-            ),
-        )
-        return Question(kind="read:intensity", text=text, answer=strength)
-    text = {
-        "sex": ("Is the character a woman or a man?", "Who is the character, a woman or a man?"),
-        "age": ("How old is the character?", "Which age does the character have?"),
-    }[name]
-    return Question(kind=f"read:{name}", text=pick(rng, text), answer=str(getattr(nature, name)))
-
-
-def compare(item: Item, rng: np.random.Generator) -> Question:
-    """Say how the sound compares with what the text calls for."""
-    name = pick(rng, list(COMPARISONS))
-    phrasings, distance = COMPARISONS[name]
-    return Question(
-        kind=f"compare:{name}", text=pick(rng, phrasings), answer=in_words(*distance(item))
-    )
-
-
-_SMALL_COUNTS = ("How many commas does the line have?", "How many commas are in the line?")
-_WORD_COUNTS = ("How many words does the scene's last clause have?",)
+def plain(item: Item, number: int, rng: np.random.Generator) -> list[Question]:
+    """Plain questions: what is heard, what is called for, how they compare, and counts."""
+    answers = facts(item)
+    asked = []
+    for sort in rng.choice(list(_SORTS), size=number, p=list(_SORTS.values())):
+        if sort == "count":
+            asked.append(count(item, rng))
+            continue
+        kind = pick(rng, [kind for kind in PHRASINGS if kind.startswith(f"{sort}:")])
+        asked.append(Question(kind=kind, text=pick(rng, PHRASINGS[kind]), answer=answers[kind]))
+    return asked
 
 
 def count(item: Item, rng: np.random.Generator) -> Question:
     """Count something in the text that has nothing to do with how well the line is spoken."""
-    letters = sorted({c for c in item.transcript.lower() if c.isalpha()})
+    letters = sorted({letter for letter in item.transcript.lower() if letter.isalpha()})
     letter = pick(rng, letters)
     number = min(item.transcript.lower().count(letter), 9)
-    return Question(
-        kind="count:letter",
-        text=f"How many times does the line have the letter {letter}?",
-        answer=str(number),
-    )
+    text = f"How many times does the line have the letter {letter}?"
+    return Question(kind="count:letter", text=text, answer=str(number))
 
 
 _ENDINGS = (
@@ -380,11 +352,18 @@ _ENDINGS = (
 )
 
 
-def under_rubric(item: Item, rng: np.random.Generator, rubric: Rubric, dimension: str) -> Question:
-    """A comparison asked under the rubric's own text for a dimension, in words instead of a score."""
-    name = pick(rng, UNDER_DIMENSION[dimension])
-    phrasings, distance = COMPARISONS[name]
-    one = rubric[dimension]
-    lines = "\n".join(rubric.score_line.format(score=k, meaning=one.scores[k]) for k in one.scale)
-    text = f"{one.title}: {one.description}\n{lines}\n{pick(rng, phrasings)} {pick(rng, _ENDINGS)}"
-    return Question(kind=f"rubric:{dimension}:{name}", text=text, answer=in_words(*distance(item)))
+def under_rubric(
+    item: Item, rubric: Rubric, dimensions: Sequence[str], rng: np.random.Generator
+) -> list[Question]:
+    """Comparisons asked under the rubric's own texts for dimensions, in words instead of scores."""
+    answers = facts(item)
+    asked = []
+    for key in dimensions:
+        kind = f"compare:{pick(rng, UNDER_DIMENSION[key])}"
+        one = rubric[key]
+        lines = [rubric.score_line.format(score=k, meaning=one.scores[k]) for k in one.scale]
+        question = f"{pick(rng, PHRASINGS[kind])} {pick(rng, _ENDINGS)}"
+        text = "\n".join([f"{one.title}: {one.description}", *lines, question])
+        name = f"rubric:{key}:{kind.partition(':')[2]}"
+        asked.append(Question(kind=name, text=text, answer=answers[kind]))
+    return asked

@@ -31,12 +31,13 @@ from dramaeval.models.pretraining.hearing import (
 )
 from dramaeval.models.pretraining.lessons import (
     Classroom,
+    Learner,
+    Lesson,
     Pupil,
     Wording,
     accuracies,
     context_for,
     encodings,
-    lesson_loss,
     pupil_from,
 )
 from dramaeval.models.pretraining.questions import Item
@@ -45,6 +46,20 @@ from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration
 from dramaeval.tasks.rubric import read_rubric
 
 CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sort:
+    """How many sheets a lesson has, with how many questions each, plain or under the rubric's text."""
+
+    sheets: int
+    questions: int
+    long: bool = False
+
+
+READING = Sort(sheets=28, questions=2)
+SHORT = Sort(sheets=14, questions=10)
+LONG = Sort(sheets=10, questions=8, long=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +74,9 @@ class Plan:
             model meets the tower's outputs as they are on unseen clips.
         checked_clips: clips in voices and words of the sample's split, on which the result is checked.
         hearing_steps: of `hearing_batch` clips each.
-        short_steps: lessons of plain questions, `lesson_sheets` sheets of `short_questions`.
-        long_steps: lessons under the rubric's text, of `long_questions` a sheet.
+        reading_steps: lessons of many sheets with few plain questions each.
+        short_steps: lessons of plain questions.
+        long_steps: lessons of comparisons under the rubric's text.
     """
 
     seed: int = 0
@@ -72,16 +88,22 @@ class Plan:
     hearing_batch: int = 32
     hearing_rate: float = 1.5e-3
     lesson_rate: float = 1.5e-3
-    lesson_sheets: int = 12
-    short_steps: int = 1_500
-    short_questions: int = 12
-    long_steps: int = 1_200
-    long_questions: int = 8
+    reading_steps: int = 500
+    short_steps: int = 800
+    long_steps: int = 600
 
     @property
     def lesson_steps(self) -> int:
-        """Lessons of both kinds."""
-        return self.short_steps + self.long_steps
+        """Lessons of all sorts."""
+        return self.reading_steps + self.short_steps + self.long_steps
+
+    def sort_of_lesson(self, step: int, rng: np.random.Generator) -> Sort:
+        """First reading, then short and long ones mixed, the long ones ever more often."""
+        if step < self.reading_steps:
+            return READING
+        mixed = self.short_steps + self.long_steps
+        progress = (step - self.reading_steps) / mixed
+        return LONG if rng.random() < 2 * progress * self.long_steps / mixed else SHORT
 
     def shortened(self, share: float) -> Plan:
         """The same plan with this share of its clips and steps."""
@@ -170,11 +192,13 @@ class Recipe:
         pupil = pupil_from(judge)
         school = self.classroom(pupil, processor, "lessons", plan.lesson_clips, "pretraining")
 
+        learner = Learner(pupil)
+
         def loss_at(step: int) -> torch.Tensor:
-            return lesson_loss(pupil, school.batch(self.lesson(school, step)))
+            return learner.loss(self.lesson(school, step))
 
         course = Course(name="lessons", steps=plan.lesson_steps, rate=plan.lesson_rate)
-        follow(course, pupil, loss_at, self.work, self.say)
+        follow(course, learner, loss_at, self.work, self.say)
         judge.load_state_dict(pupil.state_dict())
         return self.check(pupil, processor)
 
@@ -187,20 +211,17 @@ class Recipe:
         heard = encodings(pupil, features)
         return Classroom(processor, self.wording, spoken, heard, split)
 
-    def lesson(self, school: Classroom, step: int) -> list[Any]:
-        """The sheets of one step; the two kinds of lesson are mixed, the long ones later."""
+    def lesson(self, school: Classroom, step: int) -> Lesson:
+        """One step's sheets; see `Plan` for how the sorts of lesson follow each other."""
         plan = self.plan
         rng = np.random.default_rng([plan.seed, 0x1E55, step])
-        is_long = rng.random() < _share_of_long(step / plan.lesson_steps, plan)
-        sheets = []
-        for index in rng.integers(len(school.spoken), size=plan.lesson_sheets):
-            item = school.item(int(index), rng)
-            if is_long:
-                asked = school.long(item, plan.long_questions, rng)
-            else:
-                asked = school.short(item, plan.short_questions, rng)
-            sheets.append(school.sheet(int(index), item, asked))
-        return sheets
+        sort = plan.sort_of_lesson(step, rng)
+        pairs = [
+            (int(index), school.item(int(index), rng))
+            for index in rng.integers(len(school.spoken), size=sort.sheets)
+        ]
+        ask = school.long if sort.long else school.short
+        return school.lesson(pairs, [ask(item, sort.questions, rng) for _, item in pairs])
 
     def check(self, pupil: Pupil, processor: Any) -> dict[str, float]:
         """Ask about clips in voices and words that were never part of the training."""
@@ -213,12 +234,6 @@ class Recipe:
         for kind, (right, of) in counts.items():
             self.say(f"right on unknown voices and texts: {kind:45s} {right / of:.2f} of {of}")
         return {kind: right / of for kind, (right, of) in counts.items()}
-
-
-def _share_of_long(progress: float, plan: Plan) -> float:
-    """Rises along the way so that its mean is the plan's share of long lessons."""
-    share = plan.long_steps / plan.lesson_steps
-    return min(1.0, max(0.0, 2 * share * progress))
 
 
 def read_wording() -> Wording:
@@ -260,8 +275,7 @@ def corpus(wording: Wording, seed: int) -> list[str]:
             transcript=spoken.transcript,
             language=spoken.language,
         )
-        for ask in (questions.hear, questions.read, questions.compare, questions.count):
-            question = ask(item, rng)
+        for question in questions.plain(item, 4, rng):
             drawn.append(f"{question.text}\n<answer>")
             # Words follow the opening tag as tokens of their own, see `Classroom`.
             drawn.append(question.answer)
