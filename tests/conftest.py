@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,12 @@ FIELDS = (
     "local_story_fit",
     "global_story_coherence",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread a process: two tests run at a time, and runs start processes of their own."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 
 _connect = socket.socket.connect
 

@@ -1,5 +1,6 @@
 """The shipped tiny judge: plain files, plain tokens, and ears."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,8 @@ def test_every_digit_is_one_token_beside_anything(processor):
 
 def test_special_tokens_are_single_known_and_skipped(processor, model):
     tokenizer = processor.tokenizer
-    names = "<|endoftext|> <|im_start|> <|im_end|> <|AUDIO|> <|audio_bos|> <|audio_eos|>".split()
+    names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    names += ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
     for name in names:
         (number,) = tokenizer(name, add_special_tokens=False)["input_ids"]
         assert number < model.config.text_config.vocab_size
@@ -129,11 +131,19 @@ def ask(model, processor, waveform, question):
 
 
 def delivery(voice, **changes):
-    plain = dict(
-        voice=voice, pitch_range=0.5, rate=0.5, pauses="natural", stress="none", loudness_range=0.5,
-        level=0.5, emotion="neutral", intensity=0.0, artefact="none",
-    )  # fmt: skip
-    return Delivery(**{**plain, **changes})
+    plain = Delivery(
+        voice=voice,
+        pitch_range=0.5,
+        rate=0.5,
+        pauses="natural",
+        stress="none",
+        loudness_range=0.5,
+        level=0.5,
+        emotion="neutral",
+        intensity=0.0,
+        artefact="none",
+    )
+    return replace(plain, **changes)
 
 
 #: What is changed in the delivery, what is asked, and the words that are right.

@@ -1,9 +1,9 @@
 """What the language model should have understood once it has heard the clip and read the text.
 
-As in the first stage, words alone are a thin signal. So three linear layers, thrown away afterwards, have to know
-the answers to all plain questions at once: above the first layer, from the mean over the text, what the
-text calls for; half-way up, at the last token that all questions share, what is heard and called for; and
-a layer later how far apart the two are. A question then has only to look up what it asks for.
+As in the first stage, words alone are a thin signal. So three linear layers, thrown away afterwards, have
+to know the answers to all plain questions at once: above the first layer, from the mean over the text, what
+the text calls for; half-way up, at the last token that all questions share, what is heard and called for;
+and a layer later how far apart the two are. A question then has only to look up what it asks for.
 """
 
 from __future__ import annotations
@@ -89,10 +89,4 @@ class Notes(nn.Module):
                 own = answers[:, list(ANSWERS).index(kind)]
                 losses.append(F.cross_entropy(logits[:, start : start + width], own))
                 start += width
-        total = torch.stack(losses)
-        self.last = {p: 0 for p in self.kinds}
-        i = 0
-        for p, k in self.kinds.items():
-            self.last[p] = float(total[i : i + len(k)].detach().mean())
-            i += len(k)
-        return total.mean()
+        return torch.stack(losses).mean()

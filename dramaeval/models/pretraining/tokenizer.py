@@ -52,7 +52,7 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2TokenizerFas
     Padding is on the left, so that plain ``generate`` continues every row of a batch.
     """
     vocab, merges = _learn_merges(corpus, vocabulary - len(SPECIAL_TOKENS))
-    tokenizer = Qwen2TokenizerFast(
+    return Qwen2TokenizerFast(
         vocab=vocab,
         merges=merges,
         unk_token=None,
@@ -64,4 +64,3 @@ def train_tokenizer(corpus: Iterable[str], vocabulary: int) -> Qwen2TokenizerFas
             token for token in SPECIAL_TOKENS if token not in (END_OF_TEXT, END_OF_TURN)
         ],
     )
-    return tokenizer
