@@ -205,7 +205,7 @@ class Run:
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        fill_whole(self.folder.model, lambda folder: trainer.save_model(str(folder)))
+        fill_whole(self.folder.model, lambda folder: save(trainer, folder))
         self._model = trainer.accelerator.unwrap_model(trainer.model)
 
     def _trainer(self, resume: Path | None) -> Any:
@@ -271,6 +271,13 @@ class Run:
         log.info("Everything is in %s", self.folder.path)
         objective = metrics.get("val") or metrics.get("test")
         return objective[phases[-1]]["macro"]["pearson"] if objective else None
+
+
+def save(trainer: Any, folder: Path) -> None:
+    """Save the model and its processor in the libraries' own formats."""
+    trainer.save_model(str(folder))
+    # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
+    (folder / "training_args.bin").unlink(missing_ok=True)
 
 
 def read_phase(file: Path) -> dict[str, list[Prediction]]:
