@@ -6,6 +6,7 @@ No property of a delivery can be guessed from another: what the judge learns to 
 from __future__ import annotations
 
 import hashlib
+import io
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: The simulated speech system whose habits the deliveries have: none, and most recordings clean.
 SYSTEM = "aspen"
+
+#: How many clips pass through an MP3 encoder: shared recordings mostly have.
+COMPRESSED = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,17 @@ class Rendered:
     melody: np.ndarray
 
 
+def compressed(waveform: np.ndarray, level: float) -> np.ndarray:
+    """The clip after an MP3 encoder of variable rate and back; the higher ``level``, the smaller."""
+    import soundfile
+
+    file = io.BytesIO()
+    encoding = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE"}
+    soundfile.write(file, waveform, 16_000, format="MP3", compression_level=level, **encoding)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
 #: Hz; what is looked for as a voice's pitch.
 LOWEST_PITCH, HIGHEST_PITCH = 65, 520
 #: Octaves are counted from here, in Hz.
@@ -109,6 +124,9 @@ def render(spoken: Spoken) -> Rendered:
     admit_more_voices()
     front_end = _front_end()
     waveform = synthesise(spoken.transcript, spoken.language, spoken.delivery, spoken.seed)
+    rng = np.random.default_rng([spoken.seed, 0x3F3])
+    if rng.random() < COMPRESSED:
+        waveform = compressed(waveform, float(rng.uniform(0.3, 0.8)))
     features = front_end(waveform)
     return Rendered(features=features, melody=melody(waveform, audio_tokens(features.frames)))
 
@@ -149,7 +167,9 @@ def render_all(
         processes: how many synthesise at once.
         progress: called with clips done and clips in all.
     """
-    identity = repr([(s.transcript, s.language, asdict(s.delivery), s.seed) for s in spoken])
+    identity = repr(
+        [COMPRESSED, *((s.transcript, s.language, asdict(s.delivery), s.seed) for s in spoken)]
+    )
     path = cache / f"clips_{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
         made = []
