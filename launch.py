@@ -23,14 +23,13 @@ def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
     # Imported here, so that --help and --cfg job answer without loading torch.
     from dramaeval.config.check import ConfigError
-    from dramaeval.data.audio import UnreadableClipError
     from dramaeval.data.problems import BadRecordsError
     from dramaeval.models.loading import ModelError
     from dramaeval.run.run import carry_out
 
     try:
         return carry_out(config)
-    except (BadRecordsError, ConfigError, ModelError, UnreadableClipError) as error:
+    except (BadRecordsError, ConfigError, ModelError) as error:
         # What the user can mend is said in words; everything else keeps its traceback.
         raise SystemExit(f"\n{error}") from None
 

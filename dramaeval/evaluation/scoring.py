@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dramaeval.data.audio import UnreadableClipError
 from dramaeval.data.groups import group_of
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
@@ -56,7 +56,7 @@ def score(
         clips_a_batch: records a forward pass.
         shared_prefix: see `dramaeval.models.batch.collate`.
         skip_unreadable: a clip whose samples cannot be decoded is left unscored with its reason; else it
-            raises `UnreadableClipError`.
+            raises `BadRecordsError`.
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
 
@@ -73,12 +73,15 @@ def score(
         ready: list[tuple[int, Sheet, tuple[Dimension, ...]]] = []
         for at in chunk:
             asked = sheets.task.asked(records[at])
+            if not asked:
+                found[at] = []
+                continue
             try:
                 ready.append((at, sheets.sheet(records[at], asked), asked))
-            except UnreadableClipError as error:
+            except BadRecordsError as error:
                 if not skip_unreadable:
                     raise
-                state = f"unreadable clip: {error.reason}"
+                state = f"unreadable clip: {error.problems[0].problem}"
                 found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
         if ready:
             answers = _answer(

@@ -10,6 +10,7 @@ import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.logmel import ClipFeatures, LogMel
+from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.batch import Asked, Sheet
 from dramaeval.models.loading import Family
@@ -63,14 +64,16 @@ class SheetMaker:
             targets: a distribution over the scale for each, in training.
 
         Raises:
-            UnreadableClipError: the clip's header was sound, but its samples are not.
+            BadRecordsError: the clip's header was sound, but its samples are not.
         """
-        clip = self._features(str(record.clip))
+        try:
+            clip = self._features(str(record.clip))
+        except UnreadableClipError as error:
+            raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
         length = self.family.audio_tokens(clip.frames)
         if length == 0:
-            raise UnreadableClipError(
-                record.clip, f"lasts {record.seconds:.3f} s, too short to be heard", "leave it out"
-            )
+            reason = f"lasts {record.seconds:.3f} s, too short to be heard"
+            raise BadRecordsError([_problem(record, reason, "leave it out")])
         asked = tuple(
             Asked(
                 question=self.question(record, dimension).with_audio(self.audio_token, [length]),
@@ -91,3 +94,9 @@ class SheetMaker:
     def _listen(self, clip: str) -> ClipFeatures:
         waveform = decode(clip, self.logmel.sampling_rate, max_seconds=self.max_seconds)
         return self.logmel(waveform)
+
+
+def _problem(record: Record, reason: str, fix: str) -> Problem:
+    return Problem(
+        file=record.file, line=record.line, id=record.id, key="clip", problem=reason, fix=fix
+    )

@@ -19,12 +19,13 @@ from omegaconf import DictConfig
 
 from dramaeval.config.check import check
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.models.adapters import attach, count_parameters
-from dramaeval.models.loading import Checkpoint, choose_device, find_checkpoint
+from dramaeval.models.loading import Checkpoint, base_of, choose_device, find_checkpoint
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import environment
 from dramaeval.run import log as run_log
@@ -33,6 +34,7 @@ from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.plan import make_plan
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
+from dramaeval.training.draws import trainable
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +160,14 @@ class Run:
             start = find_checkpoint(str(self.folder.model))
         model = self.family.load(self.device, start.full if start else None, self.dtype)
         if start and start.adapter:
+            base = base_of(start.folder)
+            if base and Path(base).name != Path(self.family.path).name:
+                log.warning(
+                    "The adapter in %s was trained on %s and is put on %s: set model.path if that is wrong.",
+                    start.folder,
+                    base,
+                    self.family.path,
+                )
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, start.folder, is_trainable=self.trains)
@@ -222,11 +232,23 @@ class Run:
             model=model,
             args=self.args,
             sheets=self.sheets,
-            train_records=self.splits["train"],
+            train_records=self._trainable(),
             val_records=self.splits["val"],
             batch=self.config.batch,
             callbacks=self._callbacks(resume),
         )
+
+    def _trainable(self) -> list[Record]:
+        """The training records with at least one rating of what is asked."""
+        records = self.splits["train"]
+        kept = [record for record in records if trainable(self.task, record)]
+        if len(kept) < len(records):
+            log.warning(
+                "%d of %d training records have no rating of what is asked; they train nothing.",
+                len(records) - len(kept),
+                len(records),
+            )
+        return kept
 
     def _callbacks(self, resume: Path | None) -> Iterable[Any]:
         callbacks: list[Any] = [TrainingProgress()]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from dramaeval.data.records import Record
+from dramaeval.data.records import AnnotationField, Record, RecordFormat
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
@@ -33,6 +34,15 @@ class GatedTask(Task):
             raise ValueError(f"task.gate_share={gate_share} must lie above 0 and at most at 1.")
         self.gate = self.rubric[gate]
         self.gate_share = gate_share
+
+    def record_format(self, *, annotated: bool = True) -> RecordFormat:
+        """See `Task.record_format`; the gate is read even where only other dimensions are asked for."""
+        found = super().record_format(annotated=annotated)
+        gate = AnnotationField(name=self.gate.annotation, low=0, high=1)
+        known = {one.name for one in found.annotation_fields}
+        if gate.name in known:
+            return found
+        return replace(found, annotation_fields=(gate, *found.annotation_fields))
 
     def passed(self, record: Record) -> bool:
         """Whether enough raters passed the record, or none was asked."""

@@ -8,6 +8,7 @@ validation by agreement with raters.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
 from dramaeval.training.validation import validation_metrics
+
+log = logging.getLogger(__name__)
 
 
 class JudgeTrainer(trl.SFTTrainer):
@@ -169,6 +172,14 @@ class JudgeTrainer(trl.SFTTrainer):
         )
         self._since += time.monotonic() - began
         return logged
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Whether this validation is the best so far; one without the figure that decides is not."""
+        wanted = f"eval_{(self.args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        if wanted not in metrics:
+            log.warning("val: %s is undefined here, so this step cannot be the best.", wanted)
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def predict_records(self, records: Sequence[Record]) -> list[Prediction]:
         """Score records with the model as it stands."""

@@ -49,6 +49,15 @@ def test_a_stricter_gate(records_of):
     assert [one.key for one in task.asked(record)] == ["content_pass"]
 
 
+def test_the_gate_holds_where_it_is_not_asked_for_itself(records_of):
+    overrides = ["task.dimensions=[audio_quality]"]
+    task, record = records_of([False, False], [None, None], *overrides)
+    assert task.asked(record) == ()
+    assert trainable(task, record) == []
+    task, record = records_of([True, True], [3, None], *overrides)
+    assert [one.key for one in task.asked(record)] == ["audio_quality"]
+
+
 def test_rejected_ratings_are_no_target(records_of):
     task, record = records_of([True, True, False], [4, 5, None])
     target = task.target(record, task.dimensions[1], np.random.default_rng(0))

@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dramaeval.config.check import check
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 
@@ -203,3 +204,34 @@ def test_settings_reach_trl(run_of):
     args = run._trainer(None).args
     assert (args.weight_decay, args.max_grad_norm, args.seed) == (0.123, 0.5, 0)
     assert OmegaConf.to_container(run.config.trainer)["args"]["weight_decay"] == 0.123
+
+
+def test_a_record_without_a_rating_trains_nothing(run_of, caplog):
+    run = run_of("trainer.args.max_steps=1")
+    for field in list(run.splits["train"][0].ratings):
+        run.splits["train"][0].ratings[field] = (None, None)
+    trainer = run._trainer(None)
+    assert len(trainer.order) == 7
+    assert "1 of 8 training records have no rating" in caplog.text
+
+
+def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
+    run = run_of(
+        "trainer.args.save_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.max_steps=2",
+    )  # fmt: skip
+    del run.splits["val"][2:]  # two records: no correlation
+    trainer = run._trainer(None)
+    trainer.train()
+    assert trainer.state.best_global_step is None
+    assert "eval_pearson is undefined" in caplog.text
+
+
+def test_a_clip_that_breaks_off_is_named_with_its_record(run_of):
+    run = run_of("trainer.args.max_steps=1")
+    record = run.splits["train"][0]
+    # Sound when its header was read, gone when it is decoded.
+    record.clip.write_bytes(record.clip.read_bytes()[:200])
+    trainer = run._trainer(None)
+    with pytest.raises(BadRecordsError, match="train-0"):
+        trainer.data_collator([{"record": 0}])
