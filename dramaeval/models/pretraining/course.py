@@ -20,7 +20,8 @@ class Course:
         name: what is shown and what its snapshot is called.
         steps: optimizer steps.
         rate: highest learning rate.
-        warm_up: share of the steps before it is reached; from there it falls to nothing along a cosine.
+        warm_up: share of the steps in which it is reached.
+        decay: share of the steps, the last ones, in which it falls to nothing.
         weight_decay: of AdamW.
         snapshot_every: steps between two snapshots.
     """
@@ -28,9 +29,16 @@ class Course:
     name: str
     steps: int
     rate: float
-    warm_up: float = 0.08
+    warm_up: float = 0.05
+    decay: float = 0.4
     weight_decay: float = 0.05
     snapshot_every: int = 500
+
+    def rate_at(self, step: int) -> float:
+        """The share of the highest rate at a step: up, level, down along straight lines."""
+        up = (step + 1) / max(1.0, self.warm_up * self.steps)
+        down = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return min(1.0, up, down)
 
 
 def bfloat16_is_fast() -> bool:
@@ -63,9 +71,7 @@ def follow(
     optimizer = torch.optim.AdamW(
         weights, lr=course.rate, weight_decay=course.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, course.rate, total_steps=course.steps, pct_start=course.warm_up
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course.rate_at)
     snapshot = folder / f"{course.name}.pt"
     start = _resume(snapshot, student, optimizer, schedule)
     low_precision = bfloat16_is_fast()

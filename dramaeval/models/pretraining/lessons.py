@@ -30,7 +30,7 @@ from dramaeval.models.batch import Asked, Batch, Sheet, collate
 from dramaeval.models.pretraining import questions
 from dramaeval.models.pretraining.clips import Spoken
 from dramaeval.models.pretraining.notes import Notes, fact_indices
-from dramaeval.models.pretraining.questions import Item, Question
+from dramaeval.models.pretraining.questions import DISTANCES, Item, Question
 from dramaeval.models.questions import LEAD, TAIL, AnswerTokens, EncodedQuestion
 from dramaeval.models.qwen2_audio import (
     Qwen2AudioForConditionalGeneration,
@@ -116,11 +116,13 @@ class Lesson:
         batch: their tokens.
         ends: int64 ``[sheets]``, the position of each one's last shared token.
         facts: int64 ``[sheets, kinds]``, see `dramaeval.models.pretraining.notes.fact_indices`.
+        differences: float32 ``[sheets, graded comparisons]``, see `questions.differences`.
     """
 
     batch: Batch
     ends: torch.Tensor
     facts: torch.Tensor
+    differences: torch.Tensor
 
 
 class Classroom:
@@ -152,6 +154,8 @@ class Classroom:
         self._ids = lru_cache(maxsize=20_000)(self._tokenise)
         self._lead = self._ids(LEAD)
         self._tail = self._ids(TAIL + END_OF_TURN)
+        # The tokenizer has learnt these as whole words.
+        self._distances = tuple(self._ids(word)[0] for word in DISTANCES)
         # The template is asked once; after it, a prompt is put together from its three parts.
         marks = ("CONTEXT", "QUESTION")
         rendered = processor.apply_chat_template(
@@ -208,7 +212,10 @@ class Classroom:
             )
         facts = [fact_indices(questions.facts(item)) for _, item in pairs]
         return Lesson(
-            batch=collate(sheets, pad=self.pad), ends=torch.tensor(ends), facts=torch.tensor(facts)
+            batch=collate(sheets, pad=self.pad),
+            ends=torch.tensor(ends),
+            facts=torch.tensor(facts),
+            differences=torch.tensor([questions.differences(item) for _, item in pairs]),
         )
 
     def _shared(self, item: Item, frames: int) -> tuple[int, ...]:
@@ -224,12 +231,16 @@ class Classroom:
         return tuple(tokens)
 
     def _asked(self, shared: tuple[int, ...], question: Question) -> Asked:
-        words = self._ids(question.answer)
-        answer = AnswerTokens(
-            lead=self._lead, scores=words[:1], tail=(*words[1:], *self._tail), scale=(0,)
-        )
         prompt = (*shared, *self._ids(question.text + self._after))
-        return Asked(question=EncodedQuestion(prompt=prompt, answer=answer), target=np.ones(1))
+        if question.spread is None:
+            first, *others = self._ids(question.answer)
+            words, tail, target = (first,), (*others, *self._tail), np.ones(1)
+        else:
+            words, tail, target = self._distances, self._tail, np.array(question.spread)
+        answer = AnswerTokens(
+            scale=tuple(range(len(words))), lead=self._lead, scores=words, tail=tail
+        )
+        return Asked(question=EncodedQuestion(prompt=prompt, answer=answer), target=target)
 
 
 ATTENTION = "shared_prefix_float32"
@@ -272,14 +283,20 @@ class Learner(nn.Module):
         self.notes = Notes(decoder.layers, decoder.config.hidden_size)
 
     def loss(self, lesson: Lesson) -> torch.Tensor:
-        """Cross-entropy of the answers' tokens, summed over an answer, and that of the notes."""
-        logits = self.pupil(**lesson.batch.inputs).logits
-        losses = F.cross_entropy(logits.float(), lesson.batch.labels, reduction="sum")
-        ids = lesson.batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
+        """Cross-entropy of the answers' tokens, summed over an answer, and the loss of the notes."""
+        batch = lesson.batch
+        if batch.targets is None:
+            raise ValueError("A lesson needs answers to its questions.")
+        log_p = self.pupil(**batch.inputs).logits.float().log_softmax(-1)
+        losses = F.nll_loss(log_p, batch.labels, reduction="none")
+        words = log_p[batch.score_at].gather(1, batch.score_tokens.clamp(min=0))
+        soft = -(batch.targets * words).sum(-1)
+        answers = losses.index_copy(0, batch.score_at, soft).sum() / batch.questions
+        ids = batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
         is_text = torch.arange(ids.shape[1])[None] <= lesson.ends[:, None]
         is_text &= ids != self.pupil.audio_token
-        notes = self.notes.loss(lesson.ends, is_text, lesson.facts)
-        return losses / lesson.batch.questions + notes
+        notes = self.notes.loss(lesson.ends, is_text, lesson.facts, lesson.differences)
+        return answers + notes
 
 
 @torch.no_grad()

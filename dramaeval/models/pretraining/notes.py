@@ -1,9 +1,10 @@
 """What the language model should have understood once it has heard the clip and read the text.
 
-As in the first stage, words alone are a thin signal. So three linear layers, thrown away afterwards, have
-to know the answers to all plain questions at once: above the first layer, from the mean over the text, what
-the text calls for; half-way up, at the last token that all questions share, what is heard and called for;
-and a layer later how far apart the two are. A question then has only to look up what it asks for.
+As in the first stage, words alone are a thin signal. So linear layers, thrown away afterwards, have to know the
+answers to all plain questions at once: above the first layer, from the mean over the text, what the text
+calls for; half-way up, at the last token that all questions share, what is heard and called for, and how much
+more there is of each property than is called for; and a layer later how far apart the two are. A question
+then has only to look up what it asks for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dramaeval.models.pretraining.questions import ANSWERS
+from dramaeval.models.pretraining.questions import ANSWERS, GRADED_COMPARISONS
 
 
 def fact_indices(facts: Mapping[str, str]) -> list[int]:
@@ -53,6 +54,8 @@ class Notes(nn.Module):
                 for part, kinds in self.kinds.items()
             }
         )
+        # Of the graded properties, how much more is heard than is called for.
+        self.weigh = nn.Linear(hidden, len(GRADED_COMPARISONS))
         self._seen: dict[str, torch.Tensor] = {}
         for part, place in places.items():
             layers[place].register_forward_hook(self._watch(part))
@@ -64,14 +67,19 @@ class Notes(nn.Module):
         return keep
 
     def loss(
-        self, ends: torch.Tensor, is_text: torch.Tensor, answers: torch.Tensor
+        self,
+        ends: torch.Tensor,
+        is_text: torch.Tensor,
+        answers: torch.Tensor,
+        differences: torch.Tensor,
     ) -> torch.Tensor:
-        """Mean cross-entropy over all kinds, after a forward pass.
+        """Mean cross-entropy over all kinds plus squared error of the differences, after a forward pass.
 
         Args:
             ends: the position of each row's last shared token.
             is_text: bool ``[rows, prefix]``, the shared tokens that are not audio.
             answers: ``[rows, kinds]`` as `fact_indices` has them.
+            differences: ``[rows, graded comparisons]``, see `questions.differences`.
         """
         rows = torch.arange(len(ends))
         weights = is_text / is_text.sum(1, keepdim=True)
@@ -89,4 +97,6 @@ class Notes(nn.Module):
                 own = answers[:, list(ANSWERS).index(kind)]
                 losses.append(F.cross_entropy(logits[:, start : start + width], own))
                 start += width
-        return torch.stack(losses).mean()
+        weighed = self.weigh(F.rms_norm(states["gathered"], states["gathered"].shape[-1:])).float()
+        self.last = [round(float(x.detach()), 2) for x in losses]
+        return torch.stack(losses).mean() + 2 * (weighed - differences).square().mean()

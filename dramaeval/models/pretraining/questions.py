@@ -8,7 +8,7 @@ questions, which have nothing to do with quality.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -126,11 +126,13 @@ class Question:
         kind: `hear:…`, `read:…`, `compare:…`, `rubric:…` or `count:…`, under which accuracy is counted.
         text: the question.
         answer: the words.
+        spread: where the answer is one of `DISTANCES`, the share of each; a distance mostly lies between two.
     """
 
     kind: str
     text: str
     answer: str
+    spread: tuple[float, ...] | None = None
 
 
 #: Words for a property between 0 and 1, which they share out evenly.
@@ -164,30 +166,71 @@ def heard_emotion_strength(delivery: Delivery) -> float:
     return 0.0 if delivery.emotion == "neutral" else delivery.intensity
 
 
-def _signed(difference: float, above: str, below: str) -> tuple[float, str]:
-    return abs(difference), above if difference > 0 else below
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """A property that is heard and called for on one scale, and the words for more and for less of it."""
+
+    heard: Callable[[Item], float]
+    wanted: Callable[[Item], float]
+    more: str
+    less: str
+
+    def difference(self, item: Item) -> float:
+        """How much more there is than is called for, -1 to 1."""
+        return self.heard(item) - self.wanted(item)
+
+    def compare(self, item: Item) -> tuple[float, str]:
+        """How far from what is called for, and in which direction."""
+        difference = self.difference(item)
+        return abs(difference), self.more if difference > 0 else self.less
 
 
-def _compare_pitch(item: Item) -> tuple[float, str]:
-    return _signed(item.delivery.pitch_range - item.context.nature.lively, "too lively", "too flat")
+_SCALES: Mapping[str, _Scale] = {
+    "pitch": _Scale(
+        heard=lambda item: item.delivery.pitch_range,
+        wanted=lambda item: item.context.nature.lively,
+        more="too lively",
+        less="too flat",
+    ),
+    "swing": _Scale(
+        heard=lambda item: item.delivery.loudness_range,
+        wanted=lambda item: item.context.nature.dynamic,
+        more="too stormy",
+        less="too even",
+    ),
+    "pace": _Scale(
+        heard=lambda item: item.delivery.rate,
+        wanted=lambda item: item.context.moment.urgent,
+        more="too fast",
+        less="too slow",
+    ),
+    "level": _Scale(
+        heard=lambda item: item.delivery.level,
+        wanted=lambda item: item.context.moment.loud,
+        more="too loud",
+        less="too soft",
+    ),
+    "energy": _Scale(
+        heard=lambda item: (item.delivery.level + item.delivery.rate) / 2,
+        wanted=lambda item: item.context.nature.energetic,
+        more="too forceful",
+        less="too gentle",
+    ),
+    "strength": _Scale(
+        heard=lambda item: heard_emotion_strength(item.delivery),
+        wanted=lambda item: item.context.moment.intensity,
+        more="too strong",
+        less="too weak",
+    ),
+}
 
 
-def _compare_swing(item: Item) -> tuple[float, str]:
-    difference = item.delivery.loudness_range - item.context.nature.dynamic
-    return _signed(difference, "too stormy", "too even")
+GRADED_COMPARISONS = tuple(_SCALES)
 
 
-def _compare_pace(item: Item) -> tuple[float, str]:
-    return _signed(item.delivery.rate - item.context.moment.urgent, "too fast", "too slow")
-
-
-def _compare_level(item: Item) -> tuple[float, str]:
-    return _signed(item.delivery.level - item.context.moment.loud, "too loud", "too soft")
-
-
-def _compare_energy(item: Item) -> tuple[float, str]:
-    energy = (item.delivery.level + item.delivery.rate) / 2
-    return _signed(energy - item.context.nature.energetic, "too forceful", "too gentle")
+def differences(item: Item) -> list[float]:
+    """How much more there is of every graded property than is called for, each -1 to 1."""
+    return [scale.difference(item) for scale in _SCALES.values()]
 
 
 def _compare_pauses(item: Item) -> tuple[float, str]:
@@ -215,11 +258,6 @@ def _compare_emotion(item: Item) -> tuple[float, str]:
     return (0.7 if "neutral" in (heard, wanted) else 1.0), f"{heard} for {wanted}"
 
 
-def _compare_strength(item: Item) -> tuple[float, str]:
-    difference = heard_emotion_strength(item.delivery) - item.context.moment.intensity
-    return _signed(difference, "too strong", "too weak")
-
-
 def _compare_voice(item: Item) -> tuple[float, str]:
     voice, nature = VOICES[item.delivery.voice], item.context.nature
     years = AGES.index(voice.age) - AGES.index(nature.age)
@@ -230,15 +268,10 @@ def _compare_voice(item: Item) -> tuple[float, str]:
 
 
 _COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
-    "pitch": _compare_pitch,
-    "swing": _compare_swing,
-    "pace": _compare_pace,
+    **{name: scale.compare for name, scale in _SCALES.items()},
     "pauses": _compare_pauses,
     "stress": _compare_stress,
     "emotion": _compare_emotion,
-    "strength": _compare_strength,
-    "level": _compare_level,
-    "energy": _compare_energy,
     "voice": _compare_voice,
 }
 
@@ -352,18 +385,45 @@ _ENDINGS = (
 )
 
 
+_ONE_WORD_ENDINGS = (
+    "Answer with one word from fitting to far as <answer>word</answer>.",
+    "Say in one word how well it fits, fitting, slightly, somewhat, clearly or far, as <answer>word</answer>.",
+    "How far is it from what is called for? Answer with one word as <answer>word</answer>.",
+)
+#: Of the questions under the rubric, how many ask for one comparison; the others take them together.
+_ONE_COMPARISON = 0.25
+
+
 def under_rubric(
     item: Item, rubric: Rubric, dimensions: Sequence[str], rng: np.random.Generator
 ) -> list[Question]:
-    """Comparisons asked under the rubric's own texts for dimensions, in words instead of scores."""
+    """Questions that begin with the rubric's own text for a dimension and ask for words instead of a score.
+
+    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; the others
+    how far the delivery is from what is called for by all of them, each counting the same.
+    """
     answers = facts(item)
     asked = []
     for key in dimensions:
-        kind = f"compare:{pick(rng, UNDER_DIMENSION[key])}"
         one = rubric[key]
         lines = [rubric.score_line.format(score=k, meaning=one.scores[k]) for k in one.scale]
-        question = f"{pick(rng, PHRASINGS[kind])} {pick(rng, _ENDINGS)}"
-        text = "\n".join([f"{one.title}: {one.description}", *lines, question])
-        name = f"rubric:{key}:{kind.partition(':')[2]}"
-        asked.append(Question(kind=name, text=text, answer=answers[kind]))
+        if rng.random() < _ONE_COMPARISON:
+            name = pick(rng, UNDER_DIMENSION[key])
+            ending = f"{pick(rng, PHRASINGS[f'compare:{name}'])} {pick(rng, _ENDINGS)}"
+            question = Question(
+                kind=f"{key}:{name}", text=ending, answer=answers[f"compare:{name}"]
+            )
+        else:
+            question = _together(item, key, pick(rng, _ONE_WORD_ENDINGS))
+        text = "\n".join([f"{one.title}: {one.description}", *lines, question.text])
+        asked.append(replace(question, kind=f"rubric:{question.kind}", text=text))
     return asked
+
+
+def _together(item: Item, dimension: str, ending: str) -> Question:
+    """How far the delivery is from what is called for, in one word."""
+    distances = [_COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
+    place = sum(distances) / len(distances) * (len(DISTANCES) - 1)
+    spread = [max(0.0, 1.0 - abs(place - at)) for at in range(len(DISTANCES))]
+    nearest = DISTANCES[int(np.argmax(spread))]
+    return Question(kind=dimension, text=ending, answer=nearest, spread=tuple(spread))
