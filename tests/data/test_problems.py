@@ -11,6 +11,12 @@ import pytest
 from dramaeval.data.problems import BadRecordsError, Problem, line_list, problem_table
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a wide terminal: in a narrow one cells are folded."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 def problem(line: int | None = 1, **changes: object) -> Problem:
     values = {"file": Path("a.jsonl"), "line": line, "id": f"r{line}", "key": "wav_path",
               "problem": "no such file", "fix": "put it there"} | changes  # fmt: skip

@@ -119,7 +119,7 @@ def bank(language: str) -> dict[str, Any]:
     """
     if language not in _BANKS:
         raise ValueError(f"language must be one of {', '.join(_BANKS)}, not {language!r}.")
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     path = Path(__file__).parent / "banks" / _BANKS[language]
     loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -73,10 +73,10 @@ class Targets:
         )
         self.melody = [torch.from_numpy(one.melody) for one in rendered]
 
-    def melodies(self, rows: Sequence[int]) -> torch.Tensor:
+    def melodies(self, rows: np.ndarray) -> torch.Tensor:
         """Pitch ``[rows, longest]``, not-a-number past a clip's end."""
         return nn.utils.rnn.pad_sequence(
-            [self.melody[row] for row in rows], batch_first=True, padding_value=float("nan")
+            [self.melody[int(row)] for row in rows], batch_first=True, padding_value=float("nan")
         )
 
 

@@ -232,6 +232,7 @@ class Classroom:
 
     def _asked(self, shared: tuple[int, ...], question: Question) -> Asked:
         prompt = (*shared, *self._ids(question.text + self._after))
+        words: tuple[int, ...]
         if question.spread is None:
             first, *others = self._ids(question.answer)
             words, tail, target = (first,), (*others, *self._tail), np.ones(1)
@@ -268,7 +269,8 @@ def pupil_from(judge: Qwen2AudioForConditionalGeneration) -> Pupil:
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
     pupil = Pupil(judge.config)
     pupil.load_state_dict(judge.state_dict())
-    pupil.decoder.set_attn_implementation(ATTENTION)
+    decoder: Any = pupil.decoder
+    decoder.set_attn_implementation(ATTENTION)
     pupil.model.audio_tower.requires_grad_(False)
     return pupil.train()
 

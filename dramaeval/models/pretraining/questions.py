@@ -399,8 +399,10 @@ def under_rubric(
 ) -> list[Question]:
     """Questions that begin with the rubric's own text for a dimension and ask for words instead of a score.
 
-    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; the others
-    how far the delivery is from what is called for by all of them, each counting the same.
+    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; most, how
+    far the delivery is from what is called for by all of them, each counting the same. A few do ask for a
+    score: there every score is as right as any other, so that the judge has no opinion before it has seen
+    ratings.
     """
     answers = facts(item)
     asked = []

@@ -175,7 +175,7 @@ class Recipe:
             properties, hummed = listener([clips[row] for row in rows])
             return hearing_loss(
                 properties.float(), targets.graded[rows], targets.named[rows]
-            ) + melody_loss(hummed.float(), targets.melodies(rows))
+            ) + melody_loss(hummed.float(), targets.melodies(rows.tolist()))
 
         course = Course(name="hearing", steps=plan.hearing_steps, rate=plan.hearing_rate)
         follow(course, listener, loss_at, self.work, self.say)
