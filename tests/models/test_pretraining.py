@@ -100,27 +100,48 @@ def test_every_fact_has_its_place_among_the_answers():
     assert indices["read:age"] == 3
 
 
-def test_digits_answer_counts_only():
+def many_under_the_rubric(keys, rounds=40):
     rng = np.random.default_rng(0)
     rubric = read_wording().rubric
-    keys = [one.key for one in rubric.dimensions]
-    asked = questions.plain(ITEM, 400, rng)
-    asked += [one for _ in range(20) for one in questions.under_rubric(ITEM, rubric, keys, rng)]
+    return [one for _ in range(rounds) for one in questions.under_rubric(ITEM, rubric, keys, rng)]
+
+
+def test_digits_answer_counts_and_otherwise_say_nothing():
+    keys = [one.key for one in read_wording().rubric.dimensions]
+    asked = questions.plain(ITEM, 400, np.random.default_rng(0)) + many_under_the_rubric(keys)
     with_digits = {one.kind for one in asked if any(letter.isdigit() for letter in one.answer)}
-    assert with_digits == {"count:letter"}
+    assert with_digits == {"count:letter", "score"}
     for one in asked:
         if one.kind == "count:letter":
             letter = one.text.removesuffix("?").split(" ")[-1]
             assert one.answer == {"a": "2", "h": "1", "t": "1"}[letter]
+        if one.kind == "score":
+            assert one.options == ("1", "2", "3", "4", "5")
+            assert one.spread == (0.2,) * 5
 
 
 def test_questions_under_the_rubric_hold_its_text_and_ask_for_words():
-    rubric = read_wording().rubric
-    (asked,) = questions.under_rubric(ITEM, rubric, ["emotion_accuracy"], np.random.default_rng(0))
-    one = rubric["emotion_accuracy"]
-    assert asked.text.startswith(f"{one.title}: {one.description}\n1: {one.scores[1]}\n")
-    assert "word" in asked.text.splitlines()[-1]
-    assert asked.answer.split()[0] == "clearly"  # neutral where the scene calls for anger
+    one = read_wording().rubric["rhythmic_naturalness"]
+    by_kind = {asked.kind: asked for asked in many_under_the_rubric([one.key])}
+    assert set(by_kind) == {
+        "score",
+        "rubric:rhythmic_naturalness",
+        "rubric:rhythmic_naturalness:pace",
+        "rubric:rhythmic_naturalness:pauses",
+    }
+    for kind, asked in by_kind.items():
+        assert asked.text.startswith(f"{one.title}: {one.description}\n1: {one.scores[1]}\n")
+        assert ("word" in asked.text.splitlines()[-1]) == (kind != "score")
+    assert by_kind["rubric:rhythmic_naturalness:pauses"].answer == "far broken"
+    together = by_kind["rubric:rhythmic_naturalness"]
+    # The pace is 0.1 off and the pauses 1: 0.55 of the way, between the third and the fourth of five words.
+    assert together.spread == pytest.approx((0, 0, 0.8, 0.2, 0))
+    assert together.answer == "somewhat"
+
+
+def test_how_much_more_there_is_than_is_called_for():
+    # pitch, swing, pace, level, energy, strength
+    assert questions.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
 
 
 def test_the_recipe_knows_no_ratings():
@@ -205,7 +226,7 @@ def test_a_course_that_is_broken_off_ends_where_it_would_have(tmp_path):
 def test_the_recipe_from_nothing_to_a_folder(tmp_path):
     plan = replace(Plan(processes=1).shortened(0.002), hearing_batch=8, checked_clips=2)
     found = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")
-    assert 0 <= found["words"]["rubric:emotion_accuracy:emotion"] <= 1
+    assert 0 <= found["words"]["hear:rate"] <= 1
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     processor = Qwen2AudioProcessor.from_pretrained(tmp_path / "tiny")
     assert model.config.audio_token_id == processor.audio_token_id

@@ -30,7 +30,7 @@ from dramaeval.models.batch import Asked, Batch, Sheet, collate
 from dramaeval.models.pretraining import questions
 from dramaeval.models.pretraining.clips import Spoken
 from dramaeval.models.pretraining.notes import Notes, fact_indices
-from dramaeval.models.pretraining.questions import DISTANCES, Item, Question
+from dramaeval.models.pretraining.questions import NO_OPINION, Item, Question
 from dramaeval.models.questions import LEAD, TAIL, AnswerTokens, EncodedQuestion
 from dramaeval.models.qwen2_audio import (
     Qwen2AudioForConditionalGeneration,
@@ -154,8 +154,6 @@ class Classroom:
         self._ids = lru_cache(maxsize=20_000)(self._tokenise)
         self._lead = self._ids(LEAD)
         self._tail = self._ids(TAIL + END_OF_TURN)
-        # The tokenizer has learnt these as whole words.
-        self._distances = tuple(self._ids(word)[0] for word in DISTANCES)
         # The template is asked once; after it, a prompt is put together from its three parts.
         marks = ("CONTEXT", "QUESTION")
         rendered = processor.apply_chat_template(
@@ -237,7 +235,9 @@ class Classroom:
             first, *others = self._ids(question.answer)
             words, tail, target = (first,), (*others, *self._tail), np.ones(1)
         else:
-            words, tail, target = self._distances, self._tail, np.array(question.spread)
+            # Each option is one token: the distances as the tokenizer learnt them, and digits.
+            words = tuple(self._ids(option)[0] for option in question.options)
+            tail, target = self._tail, np.array(question.spread)
         answer = AnswerTokens(
             scale=tuple(range(len(words))), lead=self._lead, scores=words, tail=tail
         )
@@ -322,6 +322,8 @@ def accuracies(
         mistakes = torch.bincount(batch.question_of[wrong], minlength=batch.questions)
         flat = [question for some in asked for question in some]
         for question, missed in zip(flat, mistakes.tolist(), strict=True):
+            if question.kind == NO_OPINION:
+                continue
             counts[question.kind][0] += missed == 0
             counts[question.kind][1] += 1
     pupil.train()

@@ -126,13 +126,15 @@ class Question:
         kind: `hear:…`, `read:…`, `compare:…`, `rubric:…` or `count:…`, under which accuracy is counted.
         text: the question.
         answer: the words.
-        spread: where the answer is one of `DISTANCES`, the share of each; a distance mostly lies between two.
+        spread: where the answer is one of ``options``, the share of each.
+        options: single tokens.
     """
 
     kind: str
     text: str
     answer: str
     spread: tuple[float, ...] | None = None
+    options: tuple[str, ...] = DISTANCES
 
 
 #: Words for a property between 0 and 1, which they share out evenly.
@@ -390,8 +392,10 @@ _ONE_WORD_ENDINGS = (
     "Say in one word how well it fits, fitting, slightly, somewhat, clearly or far, as <answer>word</answer>.",
     "How far is it from what is called for? Answer with one word as <answer>word</answer>.",
 )
-#: Of the questions under the rubric, how many ask for one comparison; the others take them together.
-_ONE_COMPARISON = 0.25
+#: Of the questions under the rubric, how many ask for one comparison, for all of them together, for a score.
+_UNDER_RUBRIC = {"one": 0.25, "together": 0.65, "score": 0.1}
+#: The kind of a question that asks for a score.
+NO_OPINION = "score"
 
 
 def under_rubric(
@@ -407,9 +411,13 @@ def under_rubric(
     answers = facts(item)
     asked = []
     for key in dimensions:
+        sort = rng.choice(list(_UNDER_RUBRIC), p=list(_UNDER_RUBRIC.values()))
         one = rubric[key]
+        if sort == "score":
+            asked.append(_score(rubric.criterion(one), one.scale))
+            continue
         lines = [rubric.score_line.format(score=k, meaning=one.scores[k]) for k in one.scale]
-        if rng.random() < _ONE_COMPARISON:
+        if sort == "one":
             name = pick(rng, UNDER_DIMENSION[key])
             ending = f"{pick(rng, PHRASINGS[f'compare:{name}'])} {pick(rng, _ENDINGS)}"
             question = Question(
@@ -420,6 +428,13 @@ def under_rubric(
         text = "\n".join([f"{one.title}: {one.description}", *lines, question.text])
         asked.append(replace(question, kind=f"rubric:{question.kind}", text=text))
     return asked
+
+
+def _score(criterion: str, scale: Sequence[int]) -> Question:
+    """A question as the product asks it, with every score as good as any other."""
+    scores = tuple(str(score) for score in scale)
+    even = (1 / len(scores),) * len(scores)
+    return Question(kind=NO_OPINION, text=criterion, answer=scores[0], spread=even, options=scores)
 
 
 def _together(item: Item, dimension: str, ending: str) -> Question:

@@ -57,7 +57,7 @@ class Sort:
     long: bool = False
 
 
-READING = Sort(sheets=28, questions=2)
+READING = Sort(sheets=32, questions=1)
 SHORT = Sort(sheets=14, questions=10)
 LONG = Sort(sheets=10, questions=8, long=True)
 
@@ -74,9 +74,9 @@ class Plan:
             model meets the tower's outputs as they are on unseen clips.
         checked_clips: clips in voices and words of the sample's split, on which the result is checked.
         hearing_steps: of `hearing_batch` clips each.
-        reading_steps: lessons of many sheets with few plain questions each.
+        reading_steps: lessons of many sheets with one plain question each, for the notes' sake.
         short_steps: lessons of plain questions.
-        long_steps: lessons of comparisons under the rubric's text.
+        long_steps: lessons under the rubric's text.
     """
 
     seed: int = 0
@@ -87,9 +87,9 @@ class Plan:
     hearing_steps: int = 4_000
     hearing_batch: int = 32
     hearing_rate: float = 1.5e-3
-    lesson_rate: float = 1.5e-3
-    reading_steps: int = 500
-    short_steps: int = 800
+    lesson_rate: float = 2e-3
+    reading_steps: int = 800
+    short_steps: int = 400
     long_steps: int = 600
 
     @property
