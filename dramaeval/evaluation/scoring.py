@@ -13,6 +13,7 @@ from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
+from dramaeval.models.loading import input_device
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.rubric import Dimension
 
@@ -63,7 +64,7 @@ def score(
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
     """
-    device = next(model.parameters()).device
+    device = input_device(model)
     found: dict[int, list[Prediction]] = {}
     # Clips of like length share a batch, so that little of it is padding; the order given is restored below.
     order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)

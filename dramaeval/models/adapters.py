@@ -81,8 +81,10 @@ def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():
+        # Without PEFT's own prefix, whose "model" is not the model's.
+        plain = name.removeprefix("base_model.model.")
         part = next(
-            (key for key, path in family.parts.items() if f".{path}." in f".{name}"), "other"
+            (key for key, path in family.parts.items() if f".{path}." in f".{plain}"), "other"
         )
         counts[part][0] += weight.numel() if weight.requires_grad else 0
         counts[part][1] += weight.numel()

@@ -110,26 +110,39 @@ class AnsweringModel:
         if prefix_mask is not None:
             width = (input_ids.shape[1] - prefix_mask.shape[1]) // branch_count
             layout = Branches(prefix=prefix_mask, count=branch_count, width=width)
-            mask = {"full_attention": layout}
+            mask = self.layout_mask(layout)
         elif attention_mask is None:
             # Causal attention never looks at padding on the right. Position ids would make transformers
             # look for packed sequences in them; without any it counts from zero, which is what they say.
             position_ids = None  # type: ignore[assignment]
-        hidden = self.decoder(
+        logits = self.read(
+            answer_index,
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=position_ids,
             use_cache=False,
             **kwargs,
-        ).last_hidden_state
-        asked = hidden[answer_index[:, 0], answer_index[:, 1]]
-        return Answers(logits=self.get_output_embeddings()(asked))  # type: ignore[attr-defined]
+        )
+        return Answers(logits=logits)
+
+    def layout_mask(self, layout: Branches) -> Any:
+        """The layout in the form in which the language model hands it on to its attention.
+
+        Qwen2 takes masks by kind of layer; see `dramaeval.models.branches.as_mask` for others.
+        """
+        return {"full_attention": layout}
+
+    def read(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions."""
+        hidden = self.decoder(**inputs).last_hidden_state
+        row, position = answer_index.to(hidden.device).unbind(-1)
+        return self.get_output_embeddings()(hidden[row, position])  # type: ignore[attr-defined]
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]
     ) -> torch.Tensor:
         reserved = input_ids == self.audio_token
-        audio = torch.cat(clips).to(embeddings.dtype)
+        audio = torch.cat(clips).to(embeddings.device, embeddings.dtype)
         if int(reserved.sum()) != audio.shape[0]:
             raise FeatureMismatchError(
                 f"The prompts of this batch reserve {int(reserved.sum())} audio tokens, but their clips have "

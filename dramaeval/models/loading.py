@@ -44,8 +44,15 @@ class Family(ABC):
         attention: transformers' attention implementation for the language model.
         trust_remote_code: whether code that comes with a checkpoint may run.
         architecture: the checkpoint's configuration values, so that a plan needs no files.
+        device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to
+            spread a model that only evaluates; None puts all of it on the run's device.
+        offload_folder: takes the weights that ``device_map`` leaves on disk.
     """
 
+    #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
+    hears: bool = True
+    #: With what the chat format ends an answer; see `end_of_turn`.
+    turn_end: str = "<|im_end|>"
     #: The parts that `adapt` names, as module paths in the plain transformers model.
     parts: Mapping[str, str]
     #: The linear layers of each part that adapters attach to by default, by the end of their names.
@@ -60,6 +67,8 @@ class Family(ABC):
         attention: str = "sdpa",
         trust_remote_code: bool = False,
         architecture: Mapping[str, Any] | None = None,
+        device_map: Any = None,
+        offload_folder: str | None = None,
     ) -> None:
         self.path = path
         self.revision = revision
@@ -67,6 +76,8 @@ class Family(ABC):
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self.architecture = architecture
+        self.device_map = device_map
+        self.offload_folder = offload_folder
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -83,6 +94,21 @@ class Family(ABC):
     @abstractmethod
     def decoder_of(self, model: Any) -> Any:
         """The language model inside a loaded model, for its attention implementation."""
+
+    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
+        """A question's messages as text, up to where the answer begins."""
+        return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def end_of_turn(self, processor: Any) -> str:
+        """The text with which the model's chat format ends an answer."""
+        return self.turn_end
+
+    def layout_problem(self) -> str | None:
+        """Why questions cannot share a prefix in this architecture; None where they can."""
+        return None
+
+    def prove_layout(self, model: Any) -> None:
+        """Where the architecture is not known beforehand, prove on the loaded model that they can."""
 
     #: Weights that are constants of the architecture and never trained, by their full names.
     fixed: Sequence[str] = ()
@@ -115,12 +141,20 @@ class Family(ABC):
                 source,
                 dtype=dtype or self.torch_dtype(device),
                 attn_implementation=self.attention,
+                **self._placement(),
                 **self._hub_arguments(checkpoint),
             ),
         )
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
-        return model.to(device).eval()
+        # With a device map the weights are where they belong already.
+        return (model if self.device_map is not None else model.to(device)).eval()
+
+    def _placement(self) -> dict[str, Any]:
+        if self.device_map is None:
+            return {}
+        folder = {"offload_folder": self.offload_folder} if self.offload_folder else {}
+        return {"device_map": self.device_map, **folder}
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor: tokenizer, feature extractor and chat template."""
@@ -253,6 +287,12 @@ def _hub_reachable() -> bool:
     except OSError:
         return False
     return True
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a batch goes: the first device that holds weights (offloaded ones have none)."""
+    devices = (weight.device for weight in model.parameters())
+    return next((one for one in devices if one.type != "meta"), torch.device("cpu"))
 
 
 def choose_device(asked: str) -> torch.device:

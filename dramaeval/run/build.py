@@ -41,6 +41,16 @@ def build_family(config: DictConfig) -> Family:
     return instantiate(config.model, _convert_="all")
 
 
+def check_layout(config: DictConfig, family: Family) -> None:
+    """Questions share a prefix only in architectures where that changes no answer.
+
+    Raises:
+        ConfigError: this is none of them.
+    """
+    if config.batch.shared_prefix and (reason := family.layout_problem()):
+        raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
+
+
 def build_adapter(config: DictConfig, family: Family) -> Any | None:
     """PEFT's configuration, kept to the parts that ``adapt`` names; None for full fine-tuning.
 

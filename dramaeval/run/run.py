@@ -29,7 +29,13 @@ from dramaeval.models.loading import Checkpoint, base_of, choose_device, find_ch
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import environment
 from dramaeval.run import log as run_log
-from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
+from dramaeval.run.build import (
+    build_adapter,
+    build_arguments,
+    build_family,
+    build_task,
+    check_layout,
+)
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.plan import make_plan
 from dramaeval.run.progress import TrainingProgress
@@ -83,7 +89,10 @@ class Run:
         self.checkpoint: Checkpoint | None = (
             find_checkpoint(config.checkpoint) if config.checkpoint else None
         )
-        self.splits = read_splits(config, self.task)
+        check_layout(config, self.family)
+        self.splits = read_splits(config, self.task, heard=self.family.hears)
+        if not self.family.hears:
+            log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
         self._model: Any = None
@@ -159,6 +168,8 @@ class Run:
         if self.folder.model.is_dir():
             start = find_checkpoint(str(self.folder.model))
         model = self.family.load(self.device, start.full if start else None, self.dtype)
+        if self.config.batch.shared_prefix:
+            self.family.prove_layout(model)
         if start and start.adapter:
             base = base_of(start.folder)
             if base and Path(base).name != Path(self.family.path).name:
