@@ -171,12 +171,10 @@ class Family(ABC):
         if self.architecture and checkpoint is None:
             configuration = self.configuration(self.architecture)
         else:
-            from transformers import AutoConfig
-
             source = str(checkpoint) if checkpoint else self.path
+            reader = self.model_class().config_class
             configuration = self._reading(
-                source,
-                lambda: AutoConfig.from_pretrained(source, **self._hub_arguments(checkpoint)),
+                source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
             )
         with torch.device("meta"):
             return self.model_class()(configuration)
