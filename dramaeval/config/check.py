@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import Stage, split_files
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
@@ -107,7 +108,7 @@ def _check_model(config: DictConfig) -> list[str]:
         )
     if model.dtype not in DTYPES:
         problems.append(_not_among("model.dtype", model.dtype, DTYPES))
-    return problems
+    return problems + placement_problems(config)
 
 
 def _check_numbers(config: DictConfig) -> list[str]:
