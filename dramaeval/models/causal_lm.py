@@ -1,15 +1,15 @@
-"""Any text-only causal language model of transformers as a judge: from transcript and context, without the clip.
+"""Any text-only causal language model as a judge: from transcript and context, without the clip.
 
-This is the cascaded judge, and the control that shows what the sound itself adds. The model's class is not known
-before its configuration is read, so the judge's class is made then: `AnsweringModel` in front of whatever class
-transformers has for the configuration.
+This is the cascaded judge, and the control that shows what the sound itself adds. The model's class is not
+known before its configuration is read, so the judge's class is made then: `AnsweringModel` in front of whatever
+class transformers has for the configuration.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def _at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return values[row, position]
 
 
-@lru_cache(maxsize=None)
+@cache
 def reading_class(plain: type) -> type:
     """The judge's class for a transformers class, under its name and module."""
     return type(plain.__name__, (ReadingModel, plain), {"__module__": plain.__module__})
@@ -226,7 +226,7 @@ class CausalLM(Family):
         if window and getattr(self.settings, "use_sliding_window", True):
             return f"{kind} attends within a window of {window} tokens: its questions cannot share a prefix."
         if not self._plain_class()._supports_attention_backend:
-            return f"{kind} does not attend through transformers' interface: its questions cannot share a prefix."
+            return f"{kind} has its own attention in transformers: its questions cannot share a prefix."
         return None
 
     def prove_layout(self, model: Any) -> None:
@@ -248,8 +248,8 @@ class CausalLM(Family):
         allowed = 1e-3 if model.dtype == torch.float32 else 0.05
         if not difference <= allowed:
             raise ModelError(
-                f"With a shared prefix {self.settings.model_type} gives other answers than without (they differ "
-                f"by {difference:.2g} standard deviations). Set batch.shared_prefix=false: one row a question."
+                f"With a shared prefix {self.settings.model_type} gives other answers than without (they "
+                f"differ by {difference:.2g} standard deviations). Set batch.shared_prefix=false: one row a question."
             )
 
 

@@ -109,6 +109,7 @@ class Family(ABC):
 
     def prove_layout(self, model: Any) -> None:
         """Where the architecture is not known beforehand, prove on the loaded model that they can."""
+        return
 
     #: Weights that are constants of the architecture and never trained, by their full names.
     fixed: Sequence[str] = ()
@@ -291,6 +292,20 @@ def input_device(model: Any) -> torch.device:
     """Where a batch goes: the first device that holds weights (offloaded ones have none)."""
     devices = (weight.device for weight in model.parameters())
     return next((one for one in devices if one.type != "meta"), torch.device("cpu"))
+
+
+def check_adapter_fits(model: Any) -> None:
+    """Adapters go onto models whose weights are all on devices; PEFT cannot follow weights that come and go.
+
+    Raises:
+        ModelError: the device map leaves some in memory or on disk.
+    """
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if len(places) > 1 and places & {"cpu", "disk"}:
+        raise ModelError(
+            "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an adapter. "
+            "Merge the adapter into its model first, use more or larger GPUs, or device=cpu without a device map."
+        )
 
 
 def choose_device(asked: str) -> torch.device:

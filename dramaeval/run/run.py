@@ -25,7 +25,13 @@ from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.models.adapters import attach, count_parameters
-from dramaeval.models.loading import Checkpoint, base_of, choose_device, find_checkpoint
+from dramaeval.models.loading import (
+    Checkpoint,
+    base_of,
+    check_adapter_fits,
+    choose_device,
+    find_checkpoint,
+)
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import environment
 from dramaeval.run import log as run_log
@@ -181,6 +187,7 @@ class Run:
                 )
             from peft import PeftModel
 
+            check_adapter_fits(model)
             model = PeftModel.from_pretrained(model, start.folder, is_trainable=self.trains)
         return model.eval()
 

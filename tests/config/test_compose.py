@@ -15,6 +15,7 @@ from dramaeval.run.build import build_adapter, build_family, build_task
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 #: Part files: composed through the files that name them, and by overrides of their own.
+ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "audio_flamingo3", "causal_lm")
 SINGLE = ("model", "task", "peft", "zero", "trainer", "logger", "experiment")
 
 
@@ -36,7 +37,9 @@ def test_every_file_belongs_to_a_tested_group():
 )
 def test_every_choice_composes_checks_and_builds(composed, group, name):
     override = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
-    extra = ["model.path=/some/folder"] if name == "qwen2_audio" else []
+    extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
+    # Which class it is and what it adapts is read from the checkpoint, or told.
+    extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
     config = composed(override, *extra)
     check(config)
     OmegaConf.to_container(config, resolve=True)

@@ -33,7 +33,8 @@ KINDS = {
     # Divides its logits, as a few families do after the head.
     "granite": {"logits_scaling": 4.0},
     "mistral": {"sliding_window": 16},
-    "gemma3_text": {"sliding_window": 16, "head_dim": 12, "layer_types": ["sliding_attention", "full_attention"]},
+    "gemma3_text": {"sliding_window": 16, "head_dim": 12,
+                    "layer_types": ["sliding_attention", "full_attention"]},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 48, "init_std": 0.2},
     "falcon_h1": {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8},
 }  # fmt: skip
@@ -147,11 +148,13 @@ def test_windows_and_hybrids_do_not_share_a_prefix(folder_of, soundless, compose
     with pytest.raises(ConfigError, match=rf"{kind}.*batch.shared_prefix=false"):
         Run(composed(*overrides), RunFolder(tmp_path / "run"))
     family = CausalLM(path=str(folder_of(kind)))
-    with pytest.raises((ModelError, ValueError), match="batch.shared_prefix=false"):
+    with pytest.raises((ModelError, ValueError), match="shared_prefix=false"):
         family.prove_layout(family.load(CPU))
 
 
-@pytest.mark.parametrize(("kind", "peft"), [("llama", "lora"), ("qwen2", "none"), ("gemma3_text", "lora")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "peft"), [("llama", "lora"), ("qwen2", "none"), ("gemma3_text", "lora")]
+)
 def test_a_step_of_training_and_scores(folder_of, soundless, composed, tmp_path, caplog, kind, peft):
     caplog.set_level("INFO", "dramaeval")
     folder = folder_of(kind)
@@ -194,7 +197,7 @@ def test_adapt_names_the_one_part(folder_of, composed):
 
     family = CausalLM(path=str(folder_of("llama")))
     assert adapted_parts("all", family) == ["llm"]
-    with pytest.raises(ValueError, match="audio is not a part of this model. Choose from llm"):
+    with pytest.raises(ValueError, match="audio is not a part of this model"):
         adapted_parts("audio", family)
 
 

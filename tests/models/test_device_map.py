@@ -6,7 +6,7 @@ import torch
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.loading import input_device
+from dramaeval.models.loading import ModelError, check_adapter_fits, input_device
 from dramaeval.models.qwen2_audio import Qwen2Audio
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_task
@@ -42,3 +42,11 @@ def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
         found.append(score(judge, records, sheets, shared_prefix=shared))
     for one, other in zip(*found, strict=True):
         assert one.distribution == pytest.approx(other.distribution, abs=1e-5)
+
+
+def test_an_adapter_needs_its_model_on_devices(tmp_path):
+    spread = Qwen2Audio(path=TINY, device_map=SPREAD, offload_folder=str(tmp_path)).load(CPU)
+    with pytest.raises(ModelError, match="Merge the adapter into its model first"):
+        check_adapter_fits(spread)
+    check_adapter_fits(Qwen2Audio(path=TINY, device_map="auto").load(CPU))
+    check_adapter_fits(Qwen2Audio(path=TINY).load(CPU))
