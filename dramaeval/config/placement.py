@@ -88,8 +88,8 @@ def _map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
     known = isinstance(placed, Mapping | DictConfig) or placed in MAPS or _is_device(placed)
     if not known:
         problems.append(
-            f"model.device_map={placed} is not known; choose one of {', '.join(MAPS)}, a device like cuda:0, or "
-            "{module: device}."
+            f"model.device_map={placed} is not known; choose one of {', '.join(MAPS)}, a device like "
+            "cuda:0, or {module: device}."
         )
     if not gpu and any(one.startswith("cuda") or one.isdigit() for one in devices):
         problems.append(

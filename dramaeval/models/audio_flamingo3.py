@@ -1,7 +1,7 @@
 """Audio Flamingo 3 as a judge: Qwen2-Audio's encoder of another training, and a projector of two layers.
 
-Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a clip
-has at most one.
+Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a
+clip has at most one.
 """
 
 from __future__ import annotations

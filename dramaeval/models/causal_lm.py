@@ -100,7 +100,8 @@ class CausalLM(Family):
             found = self.configuration(self.architecture)
         else:
             found = self._reading(
-                self.path, lambda: AutoConfig.from_pretrained(self.path, **self._hub_arguments(None))
+                self.path,
+                lambda: AutoConfig.from_pretrained(self.path, **self._hub_arguments(None)),
             )
         if type(found) not in AutoModelForCausalLM._model_mapping:
             raise ModelError(
@@ -221,7 +222,9 @@ class CausalLM(Family):
         kind = self.settings.model_type
         other = sorted(set(getattr(self.settings, "layer_types", None) or ()) - {"full_attention"})
         if other:
-            return f"{kind} has layers of {', '.join(other)}, whose questions cannot share a prefix."
+            return (
+                f"{kind} has layers of {', '.join(other)}, whose questions cannot share a prefix."
+            )
         window = getattr(self.settings, "sliding_window", None)
         if window and getattr(self.settings, "use_sliding_window", True):
             return f"{kind} attends within a window of {window} tokens: its questions cannot share a prefix."
@@ -249,7 +252,8 @@ class CausalLM(Family):
         if not difference <= allowed:
             raise ModelError(
                 f"With a shared prefix {self.settings.model_type} gives other answers than without (they "
-                f"differ by {difference:.2g} standard deviations). Set batch.shared_prefix=false: one row a question."
+                f"differ by {difference:.2g} standard deviations). Set batch.shared_prefix=false: one row a "
+                "question."
             )
 
 

@@ -303,8 +303,9 @@ def check_adapter_fits(model: Any) -> None:
     places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
     if len(places) > 1 and places & {"cpu", "disk"}:
         raise ModelError(
-            "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an adapter. "
-            "Merge the adapter into its model first, use more or larger GPUs, or device=cpu without a device map."
+            "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an "
+            "adapter. Merge the adapter into its model first, use more or larger GPUs, or device=cpu without "
+            "a device map."
         )
 
 

@@ -95,12 +95,12 @@ class QuestionEncoder:
     def _encode_answers(self, scale: tuple[int, ...]) -> AnswerTokens:
         """The answers as running text has them: they may differ in one token, the score, and no other."""
         before = self._ids(_BEFORE)
-        replies = [
-            self._ids(f"{_BEFORE}{LEAD}{score}{TAIL}{self.end_of_turn}") for score in scale
-        ]
+        replies = [self._ids(f"{_BEFORE}{LEAD}{score}{TAIL}{self.end_of_turn}") for score in scale]
         first = replies[0]
         for score, reply in zip(scale, replies, strict=True):
-            differ = [at for at, pair in enumerate(zip(first, reply, strict=False)) if len(set(pair)) > 1]
+            differ = [
+                at for at, pair in enumerate(zip(first, reply, strict=False)) if len(set(pair)) > 1
+            ]
             wrong = len(reply) != len(first) or len(differ) != (score != scale[0])
             if wrong or reply[: len(before)] != before:
                 raise TokenizationError(
@@ -109,7 +109,9 @@ class QuestionEncoder:
                     "Scores are read from one position, so each needs a single token: choose a scale of "
                     "single digits in the rubric."
                 )
-        at = next(at for at, pair in enumerate(zip(first, replies[1], strict=True)) if len(set(pair)) > 1)
+        at = next(
+            at for at, pair in enumerate(zip(first, replies[1], strict=True)) if len(set(pair)) > 1
+        )
         return AnswerTokens(
             scale=scale,
             lead=first[len(before) : at],

@@ -1,8 +1,8 @@
 """Qwen2.5-Omni's thinker as a judge: the half of the model that hears and reads, without the one that speaks.
 
-Architecture: Xu et al. 2025, "Qwen2.5-Omni Technical Report" (arXiv 2503.20215). Its encoder attends within windows
-of two seconds and never sees padding. Its positions have three rows, for time, height and width; without pictures
-all three count the tokens, which is what the language model makes of one row.
+Architecture: Xu et al. 2025, "Qwen2.5-Omni Technical Report" (arXiv 2503.20215). Its encoder attends within
+windows of two seconds and never sees padding. Its positions have three rows, for time, height and width;
+without pictures all three count the tokens, which is what the language model makes of one row.
 """
 
 from __future__ import annotations
@@ -101,8 +101,12 @@ class Qwen25Omni(Family):
         source = str(checkpoint) if checkpoint else self.path
         hub = self._hub_arguments(checkpoint)
         tokenizer = self._reading(source, lambda: AutoTokenizer.from_pretrained(source, **hub))
-        extractor = self._reading(source, lambda: AutoFeatureExtractor.from_pretrained(source, **hub))
-        values, _ = self._reading(source, lambda: Qwen2AudioProcessor.get_processor_dict(source, **hub))
+        extractor = self._reading(
+            source, lambda: AutoFeatureExtractor.from_pretrained(source, **hub)
+        )
+        values, _ = self._reading(
+            source, lambda: Qwen2AudioProcessor.get_processor_dict(source, **hub)
+        )
         template = values.get("chat_template") or tokenizer.chat_template
         if not template:
             raise ModelError(

@@ -63,6 +63,9 @@ def encode(
 class PoolingModel(AnsweringModel):
     """Mixed into models that hear with Whisper's encoder, a pooling of two frames and a projector."""
 
+    model: Any
+    config: Any
+
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Audio models beyond Qwen2-Audio, as small random models of the true classes, against their own forward pass."""
+"""Audio models beyond Qwen2-Audio: small random models of the true classes, against their own pass."""
 
 import itertools
 import json
@@ -210,12 +210,17 @@ def test_the_thinker_is_taken_out_of_a_whole_omni(tmp_path):
     plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "thinker")
     weights = plain.state_dict()
     # As published: the language model under thinker.model, the tower under thinker.audio_tower.
-    places = (("model.language_model.", "model."), ("model.audio_", "audio_"), ("model.visual", "visual"))
+    places = (
+        ("model.language_model.", "model."),
+        ("model.audio_", "audio_"),
+        ("model.visual", "visual"),
+    )
     named = {"talker.codec_head.weight": torch.ones(2, 2)}
     for name, weight in weights.items():
         old, new = next((pair for pair in places if name.startswith(pair[0])), ("", ""))
         named["thinker." + new + name.removeprefix(old)] = weight
-    assert {"thinker.model.embed_tokens.weight", "thinker.audio_tower.conv1.weight", "thinker.lm_head.weight"} <= set(named)  # fmt: skip
+    published = ("model.embed_tokens.weight", "audio_tower.conv1.weight", "lm_head.weight")
+    assert {f"thinker.{name}" for name in published} <= set(named)
     whole = tmp_path / "whole"
     whole.mkdir()
     save_file(named, whole / "model.safetensors", {"format": "pt"})

@@ -155,7 +155,9 @@ def test_windows_and_hybrids_do_not_share_a_prefix(folder_of, soundless, compose
 @pytest.mark.parametrize(
     ("kind", "peft"), [("llama", "lora"), ("qwen2", "none"), ("gemma3_text", "lora")]
 )
-def test_a_step_of_training_and_scores(folder_of, soundless, composed, tmp_path, caplog, kind, peft):
+def test_a_step_of_training_and_scores(
+    folder_of, soundless, composed, tmp_path, caplog, kind, peft
+):
     caplog.set_level("INFO", "dramaeval")
     folder = folder_of(kind)
     config = composed(

@@ -26,7 +26,9 @@ SPREAD = {
 DEAF = {**SPREAD, "model.audio_tower": "disk"}
 
 
-@pytest.mark.parametrize("placed", ["cpu", "auto", SPREAD, DEAF], ids=["cpu", "auto", "disk", "tower"])
+@pytest.mark.parametrize(
+    "placed", ["cpu", "auto", SPREAD, DEAF], ids=["cpu", "auto", "disk", "tower"]
+)
 @pytest.mark.parametrize("shared", [True, False])
 def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
     task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
