@@ -68,6 +68,9 @@ def soundless(make_clips, tmp_path):
         file = make_clips(name, count, seconds=[0.1], seed=seed)
         for wav in tmp_path.glob(f"{name}*.wav"):
             wav.unlink()
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        unnamed = {key: value for key, value in json.loads(lines[0]).items() if key != "wav_path"}
+        file.write_text("".join([json.dumps(unnamed) + "\n", *lines[1:]]), encoding="utf-8")
         return file
 
     return build

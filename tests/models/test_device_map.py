@@ -27,9 +27,10 @@ DEAF = {**SPREAD, "model.audio_tower": "disk"}
 
 
 @pytest.mark.parametrize(
-    "placed", ["cpu", "auto", SPREAD, DEAF], ids=["cpu", "auto", "disk", "tower"]
+    ("placed", "shared"),
+    [("cpu", True), ("auto", True), (SPREAD, True), (SPREAD, False), (DEAF, True)],
+    ids=["cpu", "auto", "disk", "disk, rows", "tower"],
 )
-@pytest.mark.parametrize("shared", [True, False])
 def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
     task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
     records = read_records(make_clips("clip", 3), task.record_format()).records
