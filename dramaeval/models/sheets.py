@@ -70,6 +70,20 @@ class SheetMaker:
             clip = self._features(str(record.clip))
         except UnreadableClipError as error:
             raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
+        return self.sheet_of(record, clip, dimensions, targets)
+
+    def sheet_of(
+        self,
+        record: Record,
+        clip: ClipFeatures,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """The same for a clip whose features are at hand already, whatever file the record names.
+
+        Raises:
+            BadRecordsError: the clip is too short for the encoder.
+        """
         length = self.family.audio_tokens(clip.frames)
         if length == 0:
             reason = f"lasts {record.seconds:.3f} s, too short to be heard"
@@ -78,6 +92,7 @@ class SheetMaker:
             Asked(
                 question=self.question(record, dimension).with_audio(self.audio_token, [length]),
                 target=None if targets is None else targets[at],
+                about=(record.id, dimension.key),
             )
             for at, dimension in enumerate(dimensions)
         )
