@@ -30,8 +30,8 @@ class Loggers:
         if chosen.get("wandb"):
             from dramaeval.run.weights_and_biases import WeightsAndBiases
 
-            plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-            self.wandb = WeightsAndBiases(plain["logger"]["wandb"], folder.path, masked(plain))  # type: ignore[index,call-overload]
+            plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+            self.wandb = WeightsAndBiases(plain["logger"]["wandb"], folder.path, masked(plain))
 
     def callbacks(self, step: int | None) -> list[Any]:
         """Callbacks for the trainer.

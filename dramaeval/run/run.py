@@ -217,7 +217,7 @@ class Run:
         if not self.validates:
             log.info("There is no val split: training is not validated and the last step is kept.")
         resume = last_checkpoint(self.folder.checkpoints)
-        if self.args.save_only_model:
+        if self.args is not None and self.args.save_only_model:
             self._warn_of_no_resuming(resume)
         trainer = self._trainer(resume)
         if self.config.debug:

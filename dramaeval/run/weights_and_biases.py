@@ -98,7 +98,7 @@ class WeightsAndBiases(TrainerCallback):
         run.define_metric("*", step_metric=STEP)
         return run
 
-    def _init(self, mode: str | None) -> Any:
+    def _init(self, mode: Any) -> Any:
         import wandb
 
         chosen = {key: self.settings[key] for key in ("project", "entity", "name", "group")}
@@ -123,7 +123,7 @@ class WeightsAndBiases(TrainerCallback):
             file.write_text(secrets.token_hex(4), encoding="utf-8")
         return file.read_text(encoding="utf-8").strip()
 
-    def _mode(self) -> str | None:
+    def _mode(self) -> Any:
         """What to ask wandb for; None where WANDB_MODE is set, which wandb reads itself."""
         if self.settings["mode"] != "auto":
             return str(self.settings["mode"])
