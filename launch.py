@@ -30,11 +30,7 @@ def main(config: DictConfig) -> float | None:
 
     try:
         return carry_out(config)
-<<<<<<< HEAD
-    except (BadRecordsError, ConfigError, ModelError) as error:
-=======
-    except (BadRecordsError, ConfigError, ModelError, TroubleError, UnreadableClipError) as error:
->>>>>>> ed7e4d3 (W&B beside TensorBoard, trouble told in words, debug=true, secrets kept out of files)
+    except (BadRecordsError, ConfigError, ModelError, TroubleError) as error:
         # What the user can mend is said in words; everything else keeps its traceback.
         raise SystemExit(f"\n{error}") from None
 

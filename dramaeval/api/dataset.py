@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from dramaeval.api.perturb import perturb
 from dramaeval.api.processed import inline_audio, is_processed, read_processed
-from dramaeval.config.composing import choices, compose
+from dramaeval.config.composing import compose
 from dramaeval.data.audio import decode
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import BadRecordsError, Problem
@@ -21,7 +21,9 @@ from dramaeval.data.records import Record, read_records
 from dramaeval.run.build import build_task
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
-from dramaeval.training.draws import draw
+from dramaeval.training.draws import draw, trainable
+
+log = logging.getLogger(__name__)
 
 #: What `dataset_name` of a record says, and which task that is.
 _NAMES = {"ROLE": "role", "Arche": "archetype"}
@@ -84,7 +86,15 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         result = read_records(
             self.data_file, task.record_format(), audio_root=root, max_seconds=MAX_SECONDS
         )
-        return task, result.records
+        kept = [record for record in result.records if trainable(task, record)]
+        if len(kept) < len(result.records):
+            log.warning(
+                "%d of %d records of %s have no rating of what is asked and are left out.",
+                len(result.records) - len(kept),
+                len(result.records),
+                self.data_file,
+            )
+        return task, kept
 
     def __len__(self) -> int:
         return len(self.records)
@@ -136,9 +146,4 @@ def _task_of(fields: Mapping[str, Any]) -> Task:
     """The task that a record belongs to, one rater's value as the label."""
     by_text = "archetype" if "question" in fields and "local_scene" not in fields else "role"
     name = _NAMES.get(str(fields.get("dataset_name")), by_text)
-    if name in choices("task"):
-        return build_task(compose(f"task={name}", "task.labels=sample"))
-    config = compose("task=role", "task/rubric=archetype", "task.labels=sample")
-    OmegaConf.update(config, "task.name", name)
-    OmegaConf.update(config, "task.context", "Prompt: {question}")
-    return build_task(config)
+    return build_task(compose(f"task={name}", "task.labels=sample"))

@@ -312,18 +312,17 @@ class Run:
         return objective[phases[-1]]["macro"]["pearson"] if objective else None
 
 
-<<<<<<< HEAD
 def save(trainer: Any, folder: Path) -> None:
     """Save the model and its processor in the libraries' own formats."""
     trainer.save_model(str(folder))
     # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
     (folder / "training_args.bin").unlink(missing_ok=True)
-=======
+
+
 def written_by_hydra(folder: Path) -> list[Path]:
     """The files that Hydra has written by the time a run begins."""
     sweep = HydraConfig.get().sweep.dir
     return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]
->>>>>>> ed7e4d3 (W&B beside TensorBoard, trouble told in words, debug=true, secrets kept out of files)
 
 
 def read_phase(file: Path) -> dict[str, list[Prediction]]:
