@@ -66,18 +66,6 @@ def test_debugging(run_of):
     assert len(steps) == 10
 
 
-def test_anomaly_detection_is_on_while_training(run_of):
-    run = run_of("debug=true", "trainer.args.max_steps=1")
-    trainer = run._trainer(None)
-    seen = []
-    plain = trainer.compute_loss
-    trainer.compute_loss = lambda *a, **k: seen.append(torch.is_anomaly_enabled()) or plain(*a, **k)
-    with run.loggers:
-        trainer.train()
-    assert seen == [True]
-    assert not torch.is_anomaly_enabled()
-
-
 def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     settings = (
         "trainer.args.save_only_model=true", "trainer.args.save_strategy=steps",

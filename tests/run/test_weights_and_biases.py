@@ -1,7 +1,8 @@
-"""W&B: an offline run in the run folder that can be read back, one run also after a resume, no key in a file."""
+"""W&B: an offline run in the run folder, read back; one run also after a resume; no key in a file."""
 
 import json
 import struct
+import time
 
 import pytest
 from wandb.proto import wandb_internal_pb2
@@ -13,6 +14,12 @@ from dramaeval.run.secrets import HIDDEN, masked, refuse
 from dramaeval.run.weights_and_biases import key_is_known
 
 KEY = "a0b1c2d3e4" * 4
+
+
+class KilledError(Exception):
+    pass
+
+
 QUICK = (
     "device=cpu", "logger=[tensorboard,wandb]", "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1", "evaluation.draws=20",
@@ -47,6 +54,17 @@ def read_back(file):
     return found
 
 
+def read_whole(file):
+    """Read back what wandb's own process writes; its last record may come a moment after the run's end."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = read_back(file)
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{file} was not finished")
+
+
 def history(records):
     rows = []
     for record in records:
@@ -59,7 +77,7 @@ def history(records):
 def test_a_run_and_its_resumption_are_one_wandb_run(
     composed, make_clips, tmp_path, monkeypatch, no_key
 ):
-    """The first process dies after step 2 of 4; the second goes on. A key is known, but offline is asked for."""
+    """The first process dies after step 2 of 4; the second goes on. A key is known; offline is asked for."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     files = {split: make_clips(split, 6, seed=at) for at, split in enumerate(("train", "val"))}
     data = [f"task.data.{split}={file}" for split, file in files.items()]
@@ -67,22 +85,18 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     check(config)
     folder = RunFolder(tmp_path / "a run")
 
-    class Killed(Exception):
-        pass
-
     from dramaeval.run.progress import TrainingProgress
 
     def die(self, args, state, control, **kwargs):
         if state.global_step == 3:
-            raise Killed
+            raise KilledError
 
     with monkeypatch.context() as patched:
         patched.setattr(TrainingProgress, "on_step_begin", die)
-        with pytest.raises(Killed), Run(config, folder).loggers:
-            first = Run(config, folder)
-            folder.open(config)
-            with first.loggers:
-                first._train()
+        first = Run(config, folder)
+        folder.open(config)
+        with pytest.raises(KilledError), first.loggers:
+            first._train()
     second = Run(config, folder)
     folder.open(config)
     with second.loggers:
@@ -91,7 +105,7 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     stored = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(stored) == 2
     assert len({file.name for file in stored}) == 1
-    parts = [read_back(file) for file in stored]
+    parts = [read_whole(file) for file in stored]
     runs = [next(r.run for r in part if r.WhichOneof("record_type") == "run") for part in parts]
     assert runs[0].run_id == runs[1].run_id == (folder.path / "wandb" / "run-id").read_text()
     assert runs[0].project == "dramaeval"
@@ -108,8 +122,9 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     assert steps[1] == [3, 4]
     assert any("eval/pearson" in row for row in after)
 
-    table = next(row["agreement"] for row in after if "agreement" in row)
-    stored_table = json.loads((stored[1].parent / "files" / table["path"]).read_text())
+    table = next(row for row in after if "agreement/path" in row)
+    file = stored[1].parent / "files" / table["agreement/path"]
+    stored_table = json.loads(file.read_text())
     rows = [dict(zip(stored_table["columns"], row, strict=True)) for row in stored_table["data"]]
     metrics = json.loads(folder.metrics.read_text())
     assert {(row["split"], row["phase"], row["dimension"]) for row in rows} == {

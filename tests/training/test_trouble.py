@@ -48,7 +48,9 @@ def test_out_of_memory_in_training(run_of):
         trainer.train()
     text = str(raised.value)
     assert "Out of memory at training step 1" in text
-    assert "2 clips, 4 questions, longest clip 1.5 s, longest prompt " in text
+    drawn = [trainer.data_collator.records[at] for at in list(trainer.order)[:2]]
+    longest = max(record.seconds for record in drawn)
+    assert f"2 clips, 4 questions, longest clip {longest:.1f} s, longest prompt " in text
     total = sum(weight.numel() for weight in trainer.model.parameters())
     assert f"{total:,} parameters" in text
     assert "allocate memory" in text
@@ -149,7 +151,7 @@ def test_anomaly_detection_is_told_in_words(run_of):
     trainer.objective = objectives.Composition("rooted", {"rooted": rooted})
     with run.loggers, pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
-    assert "SqrtBackward0" in str(raised.value)
+    assert "AbsBackward0" in str(raised.value)
     assert "train-" in str(raised.value)
     assert not torch.is_anomaly_enabled()
 
