@@ -8,6 +8,7 @@ carried over is named on stderr.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,7 +107,12 @@ def written(value: Any) -> str:
     plain = value[:1].isalpha() and all(one.isalnum() or one in "_-./" for one in value)
     if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Backslashes are themselves, except before a quote and at the end, where they come in pairs.
+    return "'" + re.sub(r"(\\*)('|$)", _escaped, value) + "'"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[1] * 2 + ("\\'" if found[2] else "")
 
 
 def _training(section: Mapping[str, Any], carried: Carried) -> None:

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.composing import choices, compose
+from dramaeval.config.published import written
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import MIN_SECONDS, Record
 from dramaeval.evaluation.predictions import SCORED, Prediction
@@ -252,8 +253,7 @@ def _of_a_name(name: str) -> list[str]:
     """Overrides for a name in ``configs/model/``, a folder or a name on the hub."""
     if name in choices("model"):
         return [f"model={name}"]
-    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-    return ["model=qwen2_audio", f"model.path='{quoted}'"]
+    return ["model=qwen2_audio", f"model.path={written(name)}"]
 
 
 def _run_config(folder: Path) -> DictConfig | None:

@@ -79,7 +79,10 @@ def test_archetype_records_of_the_sample():
             line = by_clip[audio_part(item).rpartition("/")[2]]
             assert line["question"] in item["prompt"][-1]["content"][1]["text"]
             given = {
-                int(v) for v in sum(line["annotations"].values(), []) if v not in (None, "N/A")
+                int(value)
+                for values in line["annotations"].values()
+                for value in values
+                if value not in (None, "N/A")
             }
             assert score_of(item) in given
 
