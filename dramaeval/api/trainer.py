@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import trl
+from hydra.utils import instantiate
 from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.config.composing import compose
+from dramaeval.config.published import written
 from dramaeval.evaluation.judge import Judge
 from dramaeval.models import branches
 from dramaeval.models.adapters import attach, restrict
@@ -157,26 +159,23 @@ def _judge(model: Any, args: trl.SFTConfig) -> Judge:
 
 def _taken_over(model: Any) -> Judge:
     """A judge around a model that is loaded already."""
-    from hydra.utils import instantiate
+    from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
 
     source = str(getattr(model, "name_or_path", "") or "")
-    config = compose("model=qwen2_audio", "model.path=PATH")
-    config.model.path = source
+    if not source or type(model) not in Ours.__mro__:
+        raise ModelError(
+            f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
+            f"or a {Ours.__name__} made by from_pretrained."
+        )
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
+    config = compose("model=qwen2_audio", f"model.path={written(source)}")
     config.model.attention = "sdpa" if attention == branches.NAME else attention
     family: Family = instantiate(config.model, _convert_="all")
-    ours = family.model_class()
-    if not isinstance(model, ours):
-        if not source or type(model) not in ours.__mro__:
-            raise ModelError(
-                f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
-                f"or a {ours.__name__} made by from_pretrained."
-            )
-        # The judge's class only adds a forward pass to transformers': the weights stay where they are.
-        model.__class__ = ours
-        if family.attention == "sdpa":
-            branches.register()
-            family.decoder_of(model).set_attn_implementation(branches.NAME)
+    # The judge's class only adds a forward pass to transformers': the weights stay where they are.
+    model.__class__ = Ours
+    if family.attention == "sdpa":
+        branches.register()
+        family.decoder_of(model).set_attn_implementation(branches.NAME)
     return Judge(model, family, family.processor(), config)
 
 

@@ -111,6 +111,8 @@ def test_values_survive_the_command_line(composed):
         "1e3",
         "a=b",
         "back\\slash",
+        "end\\",
+        "both\\'",
         "x,y",
         "{z}",
         ["p", "q r"],
