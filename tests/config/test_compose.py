@@ -35,7 +35,7 @@ def test_every_file_belongs_to_a_tested_group():
     [(group, name) for group in SINGLE for name in choices(group)],
 )
 def test_every_choice_composes_checks_and_builds(composed, group, name):
-    override = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
+    override = f"{group}={name}"
     extra = ["model.path=/some/folder"] if name == "qwen2_audio" else []
     config = composed(override, *extra)
     check(config)
