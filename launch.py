@@ -25,11 +25,12 @@ def main(config: DictConfig) -> float | None:
     from dramaeval.config.check import ConfigError
     from dramaeval.data.problems import BadRecordsError
     from dramaeval.models.loading import ModelError
+    from dramaeval.models.trouble import TroubleError
     from dramaeval.run.run import carry_out
 
     try:
         return carry_out(config)
-    except (BadRecordsError, ConfigError, ModelError) as error:
+    except (BadRecordsError, ConfigError, ModelError, TroubleError) as error:
         # What the user can mend is said in words; everything else keeps its traceback.
         raise SystemExit(f"\n{error}") from None
 

@@ -20,7 +20,8 @@ RESERVED = {
     "output_dir": "hydra.run.dir=FOLDER",
     "seed": "seed=NUMBER",
     "data_seed": "seed=NUMBER",
-    "report_to": "logger=tensorboard|none",
+    "report_to": "logger=tensorboard|wandb|none",
+    "hub_token": "HF_TOKEN in the environment",
     "logging_dir": "hydra.run.dir=FOLDER",
     "use_cpu": "device=cpu",
     "bf16": "model.dtype=bfloat16",
@@ -43,6 +44,9 @@ RESERVED = {
 TASK_KEYS = ("labels", "label_policies", "data")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+LOGGERS = ("tensorboard", "wandb")
+WANDB = ("mode", "project", "entity", "name", "group", "tags")
+WANDB_MODES = ("auto", "online", "offline")
 
 
 class ConfigError(ValueError):
@@ -72,6 +76,7 @@ def check(config: DictConfig) -> None:
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)
+    problems += _check_loggers(config)
     if Stage.train in stages:
         problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
@@ -109,6 +114,21 @@ def _check_model(config: DictConfig) -> list[str]:
     if model.dtype not in DTYPES:
         problems.append(_not_among("model.dtype", model.dtype, DTYPES))
     return problems + placement_problems(config)
+
+
+def _check_loggers(config: DictConfig) -> list[str]:
+    problems = []
+    chosen = config.logger or {}
+    for name in chosen:
+        if name not in LOGGERS:
+            problems.append(_not_among("logger", name, LOGGERS))
+    wandb = chosen.get("wandb") or {}
+    for key in wandb:
+        if key not in WANDB:
+            problems.append(_not_among("logger.wandb", key, WANDB))
+    if wandb and wandb.get("mode") not in WANDB_MODES:
+        problems.append(_not_among("logger.wandb.mode", wandb.get("mode"), WANDB_MODES))
+    return problems
 
 
 def _check_numbers(config: DictConfig) -> list[str]:

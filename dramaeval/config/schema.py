@@ -92,6 +92,7 @@ class Root:
     stages: list[Stage] = field(default_factory=lambda: [Stage.train, Stage.evaluate])
     checkpoint: str | None = None  # a run, model or adapter folder to start from
     plan: bool = False  # check everything, print the plan and stop
+    debug: bool = False  # find out what a training does: anomalies, first batch, profile
     seed: int = 0  # governs everything random
     device: Device = Device.auto
     adapt: Any = "llm"  # parts that get adapters: llm, audio, projector, all, or a list

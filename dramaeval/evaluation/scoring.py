@@ -15,6 +15,14 @@ from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
 from dramaeval.models.loading import input_device
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.trouble import (
+    MemoryExhaustedError,
+    first_line,
+    is_out_of_memory,
+    parameters_of,
+    size_of,
+    told,
+)
 from dramaeval.tasks.rubric import Dimension
 
 Progress = Callable[[int], None]
@@ -101,10 +109,35 @@ def score(
 def _answer(
     model: Any, sheets: list[Sheet], pad: int, shared_prefix: bool, device: torch.device
 ) -> Iterator[np.ndarray]:
-    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix).to(device)
+    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix)
+    try:
+        found = _distributions_of(model, batch.to(device))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(_memory_text(model, batch, error, shared_prefix)) from error
+    yield from found
+
+
+def _distributions_of(model: Any, batch: Batch) -> np.ndarray:
     with torch.inference_mode():
-        logits = model(**batch.inputs).logits
-        yield from distributions(logits, batch).cpu().double().numpy()
+        return distributions(model(**batch.inputs).logits, batch).cpu().double().numpy()
+
+
+def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: bool) -> str:
+    facts = [
+        f"batch: {size_of(batch)}",
+        f"model: {parameters_of(model)}",
+        f"allocator: {first_line(error)}",
+    ]
+    advice = [] if shared_prefix else ["batch.shared_prefix=true: the same scores, less memory"]
+    if batch.clips > 1:
+        advice.append(
+            f"batch.eval_clips={batch.clips // 2}: the same scores, fewer clips at a time"
+        )
+    advice.append("model.dtype=bfloat16 on a GPU: half the weights, scores rounded")
+    advice.append("task.data.max_seconds=15 task.data.on_long=trim: longer clips are cut")
+    return told("Out of memory while scoring.", facts, advice)
 
 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:

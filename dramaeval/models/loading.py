@@ -107,6 +107,10 @@ class Family(ABC):
         """Why questions cannot share a prefix in this architecture; None where they can."""
         return None
 
+    def shares_prefix(self) -> bool:
+        """Whether questions about a clip can share their beginning."""
+        return self.attention == "sdpa" and self.layout_problem() is None
+
     def prove_layout(self, model: Any) -> None:
         """Where the architecture is not known beforehand, prove on the loaded model that they can."""
         return

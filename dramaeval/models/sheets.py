@@ -72,21 +72,44 @@ class SheetMaker:
         Raises:
             BadRecordsError: the clip's header was sound, but its samples are not.
         """
+        return self.sheet_of(
+            record, self._heard(record) if self.family.hears else None, dimensions, targets
+        )
+
+    def sheet_of(
+        self,
+        record: Record,
+        clip: ClipFeatures | None,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """The same for a clip whose features are at hand already, whatever file the record names.
+
+        Args:
+            record: the record.
+            clip: its features; None for a judge that only reads.
+            dimensions: what is asked about it.
+            targets: a distribution over the scale for each, in training.
+
+        Raises:
+            BadRecordsError: the clip is too short for the encoder.
+        """
         questions = [self.question(record, dimension) for dimension in dimensions]
-        clips: tuple[ClipFeatures, ...] = ()
-        if self.family.hears:
-            clip = self._heard(record)
+        if clip is not None:
             length = self.family.audio_tokens(clip.frames)
             if length == 0:
                 reason = f"lasts {record.seconds:.3f} s, too short to be heard"
                 raise BadRecordsError([_problem(record, reason, "leave it out")])
             questions = [one.with_audio(self.audio_token, [length]) for one in questions]
-            clips = (clip,)
         asked = tuple(
-            Asked(question=question, target=None if targets is None else targets[at])
-            for at, question in enumerate(questions)
+            Asked(
+                question=question,
+                target=None if targets is None else targets[at],
+                about=(record.id, dimension.key),
+            )
+            for at, (question, dimension) in enumerate(zip(questions, dimensions, strict=True))
         )
-        return Sheet(clips=clips, asked=asked)
+        return Sheet(clips=() if clip is None else (clip,), asked=asked)
 
     def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
         """The tokens of one question, its audio placeholder standing once."""

@@ -90,6 +90,10 @@ def build_arguments(
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
+    if config.debug:
+        # An error while loading then has a traceback of its own instead of a worker's.
+        own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+        own |= {"dataloader_persistent_workers": False}
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:

@@ -13,9 +13,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.check import ConfigError
+from dramaeval.run.secrets import masked
 
 #: Settings that may differ when a run is resumed: they do not change what is computed.
-HARMLESS = ("plan", "evaluation", "task.data.workers", "batch.cache_clips", "logger", "hydra")
+HARMLESS = (
+    "plan",
+    "evaluation",
+    "task.data.workers",
+    "batch.cache_clips",
+    "logger",
+    "debug",
+    "hydra",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """Curves."""
         return self.path / "tensorboard"
+
+    @property
+    def debug(self) -> Path:
+        """What ``debug=true`` adds: the first batch, a profile."""
+        return self.path / "debug"
 
     @property
     def checkpoints(self) -> Path:
@@ -77,7 +91,7 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        new = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+        new = masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
         if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
             changed = _differences(old, new)

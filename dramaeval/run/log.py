@@ -30,6 +30,8 @@ def set_up(file: Path) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It complains of a kernel package that only speeds up 4-bit inference on CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    # It keeps a log of its own.
+    logging.getLogger("wandb").propagate = False
     logging.captureWarnings(True)
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)

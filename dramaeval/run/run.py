@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from dramaeval.config.check import check
+from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
@@ -33,7 +33,7 @@ from dramaeval.models.loading import (
     find_checkpoint,
 )
 from dramaeval.models.sheets import SheetMaker
-from dramaeval.run import environment
+from dramaeval.run import debug, environment, secrets
 from dramaeval.run import log as run_log
 from dramaeval.run.build import (
     build_adapter,
@@ -43,6 +43,7 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
+from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
@@ -64,6 +65,7 @@ def carry_out(config: DictConfig) -> float | None:
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
     folder.path.mkdir(parents=True, exist_ok=True)
     run_log.set_up(folder.log)
+    secrets.refuse(config, written_by_hydra(folder.path))
     check(config)
     run = Run(config, folder)
     for line in run.plan().lines():
@@ -71,7 +73,8 @@ def carry_out(config: DictConfig) -> float | None:
     if config.plan:
         return None
     folder.open(config)
-    return run.carry_out()
+    with run.loggers:
+        return run.carry_out()
 
 
 class Run:
@@ -88,6 +91,9 @@ class Run:
         self.trains = Stage.train in config.stages
         self.evaluates = Stage.evaluate in config.stages
         environment.seed_everything(config.seed)
+        if config.debug:
+            debug.prepare()
+        self.loggers = Loggers(config, folder)
         self.device = choose_device(config.device.value)
         self.task = build_task(config)
         self.family = build_family(config)
@@ -229,12 +235,30 @@ class Run:
         if not self.validates:
             log.info("There is no val split: training is not validated and the last step is kept.")
         resume = last_checkpoint(self.folder.checkpoints)
+        if self.args is not None and self.args.save_only_model:
+            self._warn_of_no_resuming(resume)
         trainer = self._trainer(resume)
+        if self.config.debug:
+            debug.dump_first_batch(trainer, self.folder.debug)
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         fill_whole(self.folder.model, lambda folder: save(trainer, folder))
         self._model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def _warn_of_no_resuming(self, left: Path | None) -> None:
+        if left is not None:
+            raise ConfigError(
+                [
+                    f"{left} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
+                    "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
+                    f"from its weights if you like: checkpoint={left}."
+                ]
+            )
+        log.warning(
+            "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
+            "anew or from a checkpoint's weights (checkpoint=FOLDER)."
+        )
 
     def _trainer(self, resume: Path | None) -> Any:
         model = self.model
@@ -269,16 +293,8 @@ class Run:
         return kept
 
     def _callbacks(self, resume: Path | None) -> Iterable[Any]:
-        callbacks: list[Any] = [TrainingProgress()]
-        if self.config.logger and self.config.logger.get("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-            from transformers.integrations import TensorBoardCallback
-
-            # What was logged after the checkpoint that is resumed will be logged again.
-            step = int(resume.name.rpartition("-")[2]) if resume else None
-            writer = SummaryWriter(log_dir=str(self.folder.tensorboard), purge_step=step)
-            callbacks.append(TensorBoardCallback(writer))
-        return callbacks
+        step = int(resume.name.rpartition("-")[2]) if resume else None
+        return [TrainingProgress(), *self.loggers.callbacks(step)]
 
     # What came out
 
@@ -303,6 +319,7 @@ class Run:
             "overlaps": list(self.splits.overlaps),
         }
         write_json(self.folder.metrics, {**metrics, "about": about})
+        self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
             text = agreement_text(metrics[split], heading=split, titles=titles)
@@ -318,6 +335,12 @@ def save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
     (folder / "training_args.bin").unlink(missing_ok=True)
+
+
+def written_by_hydra(folder: Path) -> list[Path]:
+    """The files that Hydra has written by the time a run begins."""
+    sweep = HydraConfig.get().sweep.dir
+    return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]
 
 
 def read_phase(file: Path) -> dict[str, list[Prediction]]:

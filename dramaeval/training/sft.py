@@ -27,6 +27,7 @@ from dramaeval.models.batch import Batch
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
+from dramaeval.training.trouble import in_words, require_finite
 from dramaeval.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class JudgeTrainer(trl.SFTTrainer):
         self.batch_settings = batch
         self.objective = Composition(objective, objectives)
         self.order = Order(len(train_records), args.seed)
+        self.current: Batch | None = None  # what is worked on, for messages
         self._seen: Counter[str] = Counter()
         self._since = time.monotonic()
         # The records themselves stay in memory; the loader only passes their numbers around.
@@ -104,6 +106,11 @@ class JudgeTrainer(trl.SFTTrainer):
             count = self.accelerator.gather(count).sum()
         return count
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
+        with in_words(self):
+            return super().train(*args, **kwargs)
+
     def compute_loss(
         self,
         model: Any,
@@ -112,10 +119,11 @@ class JudgeTrainer(trl.SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Mean of the objective over the questions of the optimizer step."""
-        batch = inputs["batch"]
+        batch = self.current = inputs["batch"]
         outputs = model(**batch.inputs)
         terms = self.objective(outputs.logits, batch)
         losses = torch.stack(list(terms.values())).sum(dim=0)
+        require_finite(losses, self, batch)
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, while the count is of all of them.
         loss = losses.sum() / count * self.args.world_size

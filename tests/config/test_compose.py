@@ -36,7 +36,7 @@ def test_every_file_belongs_to_a_tested_group():
     [(group, name) for group in SINGLE for name in choices(group)],
 )
 def test_every_choice_composes_checks_and_builds(composed, group, name):
-    override = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
+    override = f"{group}={name}"
     extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
     # Which class it is and what it adapts is read from the checkpoint, or told.
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
