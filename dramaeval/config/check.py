@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.combinations import check_combinations
 from dramaeval.config.schema import Stage, split_files
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
@@ -75,6 +76,9 @@ def check(config: DictConfig) -> None:
         problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
             problems += check_arguments(config.peft, "peft")
+    if config.quantization:
+        problems += check_arguments(config.quantization, "quantization")
+    problems += check_combinations(config)
     problems += check_arguments(config.task, "task", also=TASK_KEYS)
     problems += _check_names(config)
     if problems:

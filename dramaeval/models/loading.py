@@ -23,15 +23,13 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
+from dramaeval.models.errors import ModelError
+from dramaeval.models.quantization import only_language_model, require_language_model_only
 
 log = logging.getLogger(__name__)
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-class ModelError(ValueError):
-    """A model cannot be had as it is asked for; the message says why and what to do."""
 
 
 class Family(ABC):
@@ -44,6 +42,8 @@ class Family(ABC):
         attention: transformers' attention implementation for the language model.
         trust_remote_code: whether code that comes with a checkpoint may run.
         architecture: the checkpoint's configuration values, so that a plan needs no files.
+        freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
+        train_projector: in full fine-tuning, whether the projector is trained.
     """
 
     #: The parts that `adapt` names, as module paths in the plain transformers model.
@@ -60,6 +60,8 @@ class Family(ABC):
         attention: str = "sdpa",
         trust_remote_code: bool = False,
         architecture: Mapping[str, Any] | None = None,
+        freeze_audio: bool = False,
+        train_projector: bool = True,
     ) -> None:
         self.path = path
         self.revision = revision
@@ -67,6 +69,8 @@ class Family(ABC):
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self.architecture = architecture
+        self.freeze_audio = freeze_audio
+        self.train_projector = train_projector
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -88,13 +92,19 @@ class Family(ABC):
     fixed: Sequence[str] = ()
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze the weights that are constants of the architecture."""
+        """Freeze the constants of the architecture, and the parts that are not to be trained."""
+        kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
+        paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
         for name, weight in model.named_parameters():
-            if name.endswith(tuple(self.fixed)):
+            if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
 
     def load(
-        self, device: torch.device, checkpoint: Path | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device,
+        checkpoint: Path | None = None,
+        dtype: torch.dtype | None = None,
+        quantization: Any = None,
     ) -> Any:
         """The model with its weights, in evaluation mode, on a device.
 
@@ -102,25 +112,37 @@ class Family(ABC):
             device: where it goes.
             checkpoint: a folder with a full model of this family, in place of ``path``.
             dtype: of the weights; None takes what ``dtype`` of the family says.
+            quantization: `transformers.BitsAndBytesConfig` for the language model, or None; every other
+                part stays as it is.
 
         Raises:
-            ModelError: the files are not there, not reachable, or another architecture's.
+            ModelError: the files are not there, not reachable, or another architecture's; or other parts than
+                the language model came out quantised.
         """
         branches.register()
         disable_progress_bar()
         source = str(checkpoint) if checkpoint else self.path
+        dtype = dtype or self.torch_dtype(device)
+        extra: dict[str, Any] = {}
+        if quantization is not None:
+            skeleton = self.skeleton(checkpoint)
+            extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
+            extra["device_map"] = {"": device}
         model = self._reading(
             source,
             lambda: self.model_class().from_pretrained(
                 source,
-                dtype=dtype or self.torch_dtype(device),
+                dtype=dtype,
                 attn_implementation=self.attention,
+                **extra,
                 **self._hub_arguments(checkpoint),
             ),
         )
+        if quantization is not None:
+            require_language_model_only(model, self)
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
-        return model.to(device).eval()
+        return (model if quantization is not None else model.to(device)).eval()
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor: tokenizer, feature extractor and chat template."""
@@ -215,7 +237,7 @@ def find_checkpoint(path: str) -> Checkpoint:
         ModelError: there is none; the message says what was looked for.
     """
     given = Path(path).expanduser()
-    for folder in (given, given / "model"):
+    for folder in (given, given / "model", given / "export"):
         if (folder / "adapter_config.json").is_file():
             return Checkpoint(folder, adapter=True)
         if (folder / "config.json").is_file():
