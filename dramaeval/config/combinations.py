@@ -32,6 +32,11 @@ def is_a(node: Mapping[str, Any] | None, names: tuple[str, ...]) -> bool:
     return any(one.__name__ in names for one in classes)
 
 
+def left_open(peft: Mapping[str, Any], key: str) -> bool:
+    """Whether a null stands for what the run works out itself: AdaLoRA's phases."""
+    return peft[key] is None and key in ("total_step", "tinit", "tfinal")
+
+
 PREFIX, PROMPT = ("PrefixTuningConfig",), ("PromptTuningConfig",)
 
 

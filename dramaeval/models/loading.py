@@ -24,7 +24,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
 from dramaeval.models.errors import ModelError
-from dramaeval.models.quantization import only_language_model, require_language_model_only
+from dramaeval.models.quantization import (
+    keep_as_loaded,
+    only_language_model,
+    require_language_model_only,
+)
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +144,7 @@ class Family(ABC):
         )
         if quantization is not None:
             require_language_model_only(model, self)
+            keep_as_loaded(model)
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
         return (model if quantization is not None else model.to(device)).eval()
