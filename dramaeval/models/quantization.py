@@ -76,8 +76,8 @@ def require_language_model_only(model: Any, family: Family) -> None:
 def keep_as_loaded(model: Any) -> None:
     """Keep bitsandbytes from repacking weights on CPUs with bfloat16 instructions.
 
-    It would do so in the first evaluation: scales are rounded to bfloat16, so that the judge that is measured is
-    no longer the one that is trained, and layers whose width is no multiple of the block are refused.
+    It would do so in the first evaluation: scales are rounded to bfloat16, so that another judge is measured
+    than is trained, and layers whose width is no multiple of the block are refused.
     """
     for module in model.modules():
         if is_quantised(module) and hasattr(module, "support_avx512bf16_for_cpu"):

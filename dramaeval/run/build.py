@@ -79,7 +79,15 @@ def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
                 "ends, or be so too early. Leave it out, or set trainer.args.max_steps to the same."
             ]
         )
-    return {**schedule(total), **given}
+    filled = {**schedule(total), **given}
+    if total - filled["tfinal"] < 2:
+        raise ConfigError(
+            [
+                f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
+                f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
+            ]
+        )
+    return filled
 
 
 def build_quantization(config: DictConfig) -> Any | None:

@@ -16,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from dramaeval.config.schema import SPLITS
 
 NAME = "README.md"
+TITLE = "# A judge of acted speech"
 UNKNOWN = "not known"
 _CARDS = (NAME, "MODELCARD.md")
 
@@ -60,7 +61,7 @@ def card(
     }
     front = yaml.safe_dump({key: value for key, value in head.items() if value}, sort_keys=False)
     sections = [
-        f"---\n{front}---\n\n# A judge of acted speech",
+        f"---\n{front}---\n\n{TITLE}",
         _what(config, adapter, merged),
         _data(config, metrics),
         _agreement(metrics),
@@ -68,6 +69,11 @@ def card(
         _licence(base, licence),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a card was written here, rather than a library's blank form."""
+    return file.is_file() and TITLE in file.read_text(encoding="utf-8")
 
 
 def licence_of(base: str) -> str | None:

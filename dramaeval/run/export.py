@@ -13,7 +13,7 @@ from dramaeval.models.adapters import load_adapter
 from dramaeval.models.loading import Checkpoint, Family
 from dramaeval.models.quantization import dequantise
 from dramaeval.run.card import NAME as CARD
-from dramaeval.run.card import write_card
+from dramaeval.run.card import is_ours, write_card
 from dramaeval.training import ranks
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def export(
     beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
     if run or beside:
         write_card(folder, run or beside, adapter=source.folder, merged=merged)
-    elif (source.folder / CARD).is_file():
+    elif is_ours(source.folder / CARD):
         shutil.copy(source.folder / CARD, folder / CARD)
     else:
         write_card(folder, None, adapter=source.folder, merged=merged)

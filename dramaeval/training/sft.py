@@ -128,7 +128,7 @@ class JudgeTrainer(trl.SFTTrainer):
         loss = losses.sum() / count * self.args.world_size
         if outputs.loss is not None and outputs.loss.requires_grad:
             # What an adapter adds of its own (AdaLoRA's orthogonality), once an optimizer step in all.
-            self._metrics["train"]["loss_adapter"].append(float(outputs.loss))
+            self._metrics["train"]["loss_adapter"].append(float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
         self._note(
             batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()}

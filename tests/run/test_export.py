@@ -22,11 +22,17 @@ TINY = PACKAGE / "models" / "tiny"
 
 @pytest.fixture
 def run_of(composed, make_clips, tmp_path):
-    data = [f"task.data.{split}={make_clips(split, 3, seconds=(0.4, 0.9))}" for split in ("train", "val")]  # fmt: skip
+    files = {
+        "train": make_clips("train", 3, seconds=(0.4, 0.9)),
+        "val": make_clips("val", 5, seconds=(0.3, 0.6), seed=1),
+    }
+    data = [f"task.data.{split}={file}" for split, file in files.items()]
 
     def build(*overrides, name="run"):
-        config = composed("device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20",
-                          *data, *overrides)  # fmt: skip
+        config = composed(
+            "device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20",
+            "evaluation.group_by=local_scene", *data, *overrides,
+        )  # fmt: skip
         check(config)
         return Run(config, RunFolder(tmp_path / name))
 
@@ -113,7 +119,7 @@ def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
             "Rubric: realism, version 1.0",
             "Dimensions: pitch_dynamics\n",
             "| train | train.jsonl | 3 |",
-            "| val | val.jsonl | 3 |",
+            "| val | val.jsonl | 5 |",
             f"{final['mse']:.3f} [{low:.3f}, {high:.3f}]",
             "| peft.r | 3 |",
             "| trainer.args.max_steps | 2 |",

@@ -23,7 +23,7 @@ TINY = PACKAGE / "models" / "tiny"
 METHODS = ("lora", "dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
 QUICK = (
     "device=cpu",
-    "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "task.dimensions=[pitch_dynamics]",
     "batch.eval_clips=2",
     "trainer.args.per_device_train_batch_size=2",
     "trainer.args.logging_steps=1",
@@ -80,7 +80,8 @@ LLM_OUT = 4 * 160 + 2 * 480 + 160
          {"llm": 4 * (160 + 160)}),
         (["peft=prefix", "peft.num_virtual_tokens=7"], {"llm": 7 * 4 * 2 * 160}),
         (["peft=prompt", "peft.num_virtual_tokens=7"], {"llm": 7 * 160}),
-        (["peft=none", "model.freeze_audio=true"], {"llm": None, "projector": 128 * 160 + 160, "other": 160 * 3072}),
+        (["peft=none", "model.freeze_audio=true"],
+         {"llm": None, "projector": 128 * 160 + 160, "other": 160 * 3072}),
         (["peft=none", "model.freeze_audio=true", "model.train_projector=false"],
          {"llm": None, "other": 160 * 3072}),
     ],
@@ -154,10 +155,7 @@ def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
     for name in METHODS:
         base = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
         plain = PeftModel.from_pretrained(base, tmp_path / name / "model")
-        if name in ("prefix", "prompt"):
-            found = {"prompt_embeddings": plain.prompt_encoder["default"].embedding.weight}
-        else:
-            found = {key.replace(".default", ""): one for key, one in plain.named_parameters()}
+        found = adapter_state(plain)
         assert any(float(weight.abs().max()) > 0 for weight in learnt[name].values()), name
         for key, weight in learnt[name].items():
             assert torch.equal(found[key], weight), (name, key)
@@ -244,7 +242,7 @@ def test_adalora_adds_its_orthogonality_once_a_step(run_of):
     found = {}
     for weight, size, accumulate in ((0.5, 1, 4), (0.5, 4, 1), (0.0, 4, 1)):
         run = run_of(
-            "peft=adalora", f"peft.orth_reg_weight={weight}", "trainer.args.max_steps=1",
+            "peft=adalora", f"peft.orth_reg_weight={weight}", "trainer.args.max_steps=2",
             f"trainer.args.per_device_train_batch_size={size}",
             f"trainer.args.gradient_accumulation_steps={accumulate}",
         )  # fmt: skip
@@ -278,6 +276,13 @@ def test_an_interrupted_training_ends_the_same(run_of, method):
     assert found.keys() == expected.keys()
     for name, weight in expected.items():
         assert torch.equal(found[name], weight), name
+
+
+def test_adalora_needs_steps_for_its_schedule(run_of):
+    with pytest.raises(ConfigError, match="needs two steps before its ranks are final"):
+        run_of("peft=adalora", "trainer.args.max_steps=1")
+    with pytest.raises(ConfigError, match="peft.total_step=9, but this run takes 5 steps"):
+        run_of("peft=adalora", "trainer.args.max_steps=5", "peft.total_step=9")
 
 
 @pytest.mark.parametrize("method", ["adalora", "prefix"])
