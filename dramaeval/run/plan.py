@@ -103,7 +103,7 @@ def make_plan(
     memory, steps, clips = None, 0, 0
     if args is not None:
         clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        steps = planned_steps(len(splits["train"]), args, processes)
+        steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
         text = skeleton.config.get_text_config()
         memory = estimate(
             total=total,

@@ -95,11 +95,10 @@ class Run:
         self.splits = read_splits(config, self.task)
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
-        steps = (
-            planned_steps(len(self.splits["train"]), self.args, self.args.world_size)
-            if self.args
-            else None
-        )
+        steps = None
+        if self.args:
+            learnt = sum(bool(trainable(self.task, one)) for one in self.splits["train"])
+            steps = planned_steps(learnt, self.args, self.args.world_size)
         self.adapter = build_adapter(config, self.family, steps)
         check_start(config, self.family, self.adapter, self.checkpoint)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None

@@ -281,7 +281,7 @@ def test_an_interrupted_training_ends_the_same(run_of, method):
 def test_adalora_needs_steps_for_its_schedule(run_of):
     with pytest.raises(ConfigError, match="needs two steps before its ranks are final"):
         run_of("peft=adalora", "trainer.args.max_steps=1")
-    with pytest.raises(ConfigError, match="peft.total_step=9, but this run takes 5 steps"):
+    with pytest.raises(ConfigError, match=r"peft\.total_step=9, but this run takes 5 steps"):
         run_of("peft=adalora", "trainer.args.max_steps=5", "peft.total_step=9")
 
 
