@@ -109,9 +109,17 @@ def attach(model: Any, config: Any) -> Any:
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
-        return get_peft_model(model, config)
+        return _with_constants(get_peft_model(model, config))
     except ValueError as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from None
+
+
+def _with_constants(model: Any) -> Any:
+    """Freeze AdaLoRA's count of ranks: PEFT does not save it, yet moving it to a device makes it trainable."""
+    for name, weight in model.named_parameters():
+        if ".ranknum." in name:
+            weight.requires_grad_(False)
+    return model
 
 
 def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
@@ -133,7 +141,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
             from dramaeval.models.virtual_tokens import load_virtual_tokens
 
             return load_virtual_tokens(model, folder, config, trainable=trainable)
-        return PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        return _with_constants(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
         raise ModelError(
