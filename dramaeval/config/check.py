@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import Stage, split_files
 
@@ -80,7 +81,13 @@ def check(config: DictConfig) -> None:
     if Stage.train in stages:
         problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
-            problems += check_arguments(config.peft, "peft")
+            given = {
+                key: config.peft[key] for key in config.peft if not left_open(config.peft, key)
+            }
+            problems += check_arguments(given, "peft")
+    if config.quantization:
+        problems += check_arguments(config.quantization, "quantization")
+    problems += check_combinations(config)
     problems += check_arguments(config.task, "task", also=TASK_KEYS)
     problems += _check_names(config)
     if problems:

@@ -21,6 +21,7 @@ class Stage(Enum):
 
     train = "train"
     evaluate = "evaluate"
+    export = "export"
 
 
 class OnBad(Enum):
@@ -86,6 +87,13 @@ class EvaluationConfig:
 
 
 @dataclass(kw_only=True)
+class ExportConfig:
+    """What stages=[export] writes."""
+
+    merge: bool = False  # true: a full model with the adapter worked into its weights
+
+
+@dataclass(kw_only=True)
 class Root:
     """Everything a run is made of."""
 
@@ -99,11 +107,13 @@ class Root:
     model: Any = MISSING
     task: Any = MISSING  # a task class's arguments, with `labels`, `label_policies` and `data`
     peft: Any = None
+    quantization: Any = None  # transformers.BitsAndBytesConfig of the language model; none if empty
     zero: Any = None
     trainer: Any = MISSING
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
 
 SPLITS = ("train", "val", "test")
@@ -126,6 +136,7 @@ def register() -> None:
     # Settings of other libraries take any key of theirs without a `+`; `check` compares them with the
     # library's own constructor. An explicit flag survives the merging of configs.
     root.peft = OmegaConf.create({}, flags={"struct": False})
+    root.quantization = OmegaConf.create({}, flags={"struct": False})
     root.trainer = OmegaConf.create({"args": OmegaConf.create({}, flags={"struct": False})})
     # So does a task: its class may have arguments of its own. Its data settings stay typed.
     root.task = OmegaConf.create({}, flags={"struct": False})

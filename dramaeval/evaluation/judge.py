@@ -20,17 +20,20 @@ from dramaeval.data.audio import read_header
 from dramaeval.data.records import MIN_SECONDS, Record
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import score
+from dramaeval.models.adapters import load_adapter
 from dramaeval.models.batch import Sheet
 from dramaeval.models.loading import (
     Checkpoint,
     Family,
     ModelError,
     base_of,
+    check_adapter_fits,
     choose_device,
     find_checkpoint,
 )
 from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.run.build import build_quantization, build_task
+from dramaeval.run.starting import base_quantization
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
@@ -90,13 +93,15 @@ class Judge:
         config, start = _find(str(path))
         family: Family = instantiate(config.model, _convert_="all")
         full = _full(start) if start else None
-        model = family.load(where, full)
+        adapter = start.folder if start and start.adapter else None
+        plain = start is not None and adapter is None
+        asked = None if plain else build_quantization(config)
+        model = family.load(where, full, quantization=base_quantization(asked, adapter))
         if config.batch.shared_prefix and family.shares_prefix():
             family.prove_layout(model)
-        if start and start.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, start.folder).eval()
+        if adapter is not None:
+            check_adapter_fits(model)
+            model = load_adapter(model, adapter, trainable=False).eval()
         return cls(model, family, family.processor(full), config)
 
     @property

@@ -61,7 +61,8 @@ def shared_prefix_attention(
     """Attend within prefix and branches (see `Branches`), or as sdpa does for any other mask.
 
     Args:
-        query: ``[rows, heads, tokens, head size]``; ``key`` and ``value`` have the key-value heads.
+        query: ``[rows, heads, tokens, head size]``; ``key`` and ``value`` have the key-value heads, and may
+            have further tokens in front.
 
     Returns:
         ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
@@ -74,18 +75,26 @@ def shared_prefix_attention(
             "This layer sees a window of the tokens or weighs them by their place in the row, which questions "
             "that share a prefix do not have: set batch.shared_prefix=false."
         )
-    split = layout.prefix.shape[1]
+    # Keys that come before every row, as prefix tuning gives them: all tokens see them.
+    before = key.shape[2] - query.shape[2]
+    split = layout.prefix.shape[1] + before
     prefix, _ = sdpa_attention_forward(
-        module, query[:, :, :split], key[:, :, :split], value[:, :, :split], None, **kwargs
+        module,
+        query[:, :, : split - before],
+        key[:, :, :split],
+        value[:, :, :split],
+        _causal_after(before, split, query.device) if before else None,
+        **kwargs,
     )
+    visible = layout.visible.to(query.device)
     branches, _ = sdpa_attention_forward(
         module,
-        _fold(query[:, :, split:], layout),
+        _fold(query[:, :, split - before :], layout),
         torch.cat([_repeat(key[:, :, :split], layout), _fold(key[:, :, split:], layout)], dim=2),
         torch.cat(
             [_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2
         ),
-        layout.visible.to(query.device),
+        nn.functional.pad(visible, (before, 0), value=True) if before else visible,
         **kwargs,
     )
     rows, heads, size = query.shape[0], query.shape[1], query.shape[3]
@@ -112,6 +121,12 @@ def _layout(mask: Any, tokens: int) -> Branches | None:
     count = mask.shape[2]
     width = (tokens - mask.shape[3]) // count
     return Branches(prefix=mask[:, 0, 0].bool(), count=count, width=width)
+
+
+def _causal_after(before: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Causal, with so many keys in front that all see: bool ``[1, 1, keys - before, keys]``."""
+    mask = torch.ones(keys - before, keys, dtype=torch.bool, device=device)
+    return mask.tril(diagonal=before)[None, None]
 
 
 def _fold(states: torch.Tensor, layout: Branches) -> torch.Tensor:

@@ -23,15 +23,17 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
+from dramaeval.models.errors import ModelError
+from dramaeval.models.quantization import (
+    keep_as_loaded,
+    only_language_model,
+    require_language_model_only,
+)
 
 log = logging.getLogger(__name__)
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-class ModelError(ValueError):
-    """A model cannot be had as it is asked for; the message says why and what to do."""
 
 
 class Family(ABC):
@@ -47,6 +49,8 @@ class Family(ABC):
         device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to
             spread a model that only evaluates; None puts all of it on the run's device.
         offload_folder: takes the weights that ``device_map`` leaves on disk.
+        freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
+        train_projector: in full fine-tuning, whether the projector is trained.
     """
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
@@ -69,6 +73,8 @@ class Family(ABC):
         architecture: Mapping[str, Any] | None = None,
         device_map: Any = None,
         offload_folder: str | None = None,
+        freeze_audio: bool = False,
+        train_projector: bool = True,
     ) -> None:
         self.path = path
         self.revision = revision
@@ -78,6 +84,8 @@ class Family(ABC):
         self.architecture = architecture
         self.device_map = device_map
         self.offload_folder = offload_folder
+        self.freeze_audio = freeze_audio
+        self.train_projector = train_projector
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -119,13 +127,19 @@ class Family(ABC):
     fixed: Sequence[str] = ()
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze the weights that are constants of the architecture."""
+        """Freeze the constants of the architecture, and the parts that are not to be trained."""
+        kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
+        paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
         for name, weight in model.named_parameters():
-            if name.endswith(tuple(self.fixed)):
+            if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
 
     def load(
-        self, device: torch.device, checkpoint: Path | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device,
+        checkpoint: Path | None = None,
+        dtype: torch.dtype | None = None,
+        quantization: Any = None,
     ) -> Any:
         """The model with its weights, in evaluation mode, on a device.
 
@@ -133,27 +147,39 @@ class Family(ABC):
             device: where it goes.
             checkpoint: a folder with a full model of this family, in place of ``path``.
             dtype: of the weights; None takes what ``dtype`` of the family says.
+            quantization: `transformers.BitsAndBytesConfig` for the language model, or None; every other
+                part stays as it is.
 
         Raises:
-            ModelError: the files are not there, not reachable, or another architecture's.
+            ModelError: the files are not there, not reachable, or another architecture's; or other parts than
+                the language model came out quantised.
         """
         branches.register()
         disable_progress_bar()
         source = str(checkpoint) if checkpoint else self.path
+        dtype = dtype or self.torch_dtype(device)
+        extra = self._placement()
+        if quantization is not None:
+            skeleton = self.skeleton(checkpoint)
+            extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
+            extra.setdefault("device_map", {"": device})
         model = self._reading(
             source,
             lambda: self.model_class().from_pretrained(
                 source,
-                dtype=dtype or self.torch_dtype(device),
+                dtype=dtype,
                 attn_implementation=self.attention,
-                **self._placement(),
+                **extra,
                 **self._hub_arguments(checkpoint),
             ),
         )
+        if quantization is not None:
+            require_language_model_only(model, self)
+            keep_as_loaded(model)
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
         # With a device map the weights are where they belong already.
-        return (model if self.device_map is not None else model.to(device)).eval()
+        return (model if "device_map" in extra else model.to(device)).eval()
 
     def _placement(self) -> dict[str, Any]:
         if self.device_map is None:
@@ -252,7 +278,7 @@ def find_checkpoint(path: str) -> Checkpoint:
         ModelError: there is none; the message says what was looked for.
     """
     given = Path(path).expanduser()
-    for folder in (given, given / "model"):
+    for folder in (given, given / "model", given / "export"):
         if (folder / "adapter_config.json").is_file():
             return Checkpoint(folder, adapter=True)
         if (folder / "config.json").is_file():

@@ -10,12 +10,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.check import ConfigError
+from dramaeval.config.combinations import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.models.adapters import restrict
 from dramaeval.models.loading import Family
 from dramaeval.run.folder import RunFolder
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
+from dramaeval.training.ranks import schedule
 
 
 def build_task(config: DictConfig) -> Task:
@@ -51,8 +53,13 @@ def check_layout(config: DictConfig, family: Family) -> None:
         raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
 
 
-def build_adapter(config: DictConfig, family: Family) -> Any | None:
+def build_adapter(config: DictConfig, family: Family, steps: int | None = None) -> Any | None:
     """PEFT's configuration, kept to the parts that ``adapt`` names; None for full fine-tuning.
+
+    Args:
+        config: the run's.
+        family: says where the parts are.
+        steps: that the run will take, for schedules that it does not give.
 
     Raises:
         ConfigError: PEFT refuses a value, or ``adapt`` names no part of the model.
@@ -60,10 +67,51 @@ def build_adapter(config: DictConfig, family: Family) -> Any | None:
     if config.peft is None or Stage.train not in config.stages:
         return None
     adapt = config.adapt if isinstance(config.adapt, str) else list(config.adapt)
+    node = cast(dict[str, Any], OmegaConf.to_container(config.peft, resolve=True))
+    if is_a(node, ("AdaLoraConfig",)):
+        node = _with_schedule(node, steps)
     try:
-        return restrict(instantiate(config.peft, _convert_="all"), family, adapt)
+        return restrict(instantiate({**node, "_convert_": "all"}), family, adapt)
     except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
+
+
+def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """AdaLoRA's phases, from the run's own steps where they are not given."""
+    given = {key: value for key, value in node.items() if value is not None}
+    total = given.get("total_step", steps)
+    if total is None:
+        return node
+    if steps is not None and total != steps:
+        raise ConfigError(
+            [
+                f"peft.total_step={total}, but this run takes {steps} steps: ranks would not be final when it "
+                "ends, or be so too early. Leave it out, or set trainer.args.max_steps to the same."
+            ]
+        )
+    filled = {**schedule(total), **given}
+    if total - filled["tfinal"] < 2:
+        raise ConfigError(
+            [
+                f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
+                f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
+            ]
+        )
+    return filled
+
+
+def build_quantization(config: DictConfig) -> Any | None:
+    """How the language model is quantised; None where it is not.
+
+    Raises:
+        ConfigError: transformers refuses a value.
+    """
+    if not config.quantization:
+        return None
+    try:
+        return instantiate(config.quantization, _convert_="all")
+    except (InstantiationException, ValueError, TypeError) as error:
+        raise ConfigError([f"quantization: {error.__cause__ or error}"]) from None
 
 
 def build_arguments(

@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def export(self) -> Path:
+        """The adapter or the merged model, for others to use."""
+        return self.path / "export"
+
+    @property
     def metrics(self) -> Path:
         """``<split>.<phase>.macro.pearson`` and all the rest."""
         return self.path / "metrics.json"
@@ -82,7 +87,7 @@ class RunFolder:
     def has_work(self) -> bool:
         """Whether there is anything that a resumed run would take over."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
-        return bool(kept) or self.model.is_dir()
+        return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
     def open(self, config: DictConfig) -> None:
         """Take possession of the folder, or take up the run that is in it.

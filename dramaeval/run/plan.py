@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from dramaeval.data.records import Record
 from dramaeval.models.adapters import count_parameters
 from dramaeval.models.loading import Family
 from dramaeval.models.memory import MemoryEstimate, estimate, readable
+from dramaeval.models.quantization import packed_bytes
 from dramaeval.run.reading import Splits
 from dramaeval.tasks.task import Task
 from dramaeval.training.draws import trainable
@@ -36,6 +37,7 @@ class Plan:
     by_part: Mapping[str, tuple[int, int]]
     longest_question: int
     memory: MemoryEstimate | None
+    packed: int = 0
 
     def lines(self) -> list[str]:
         """The plan as lines for the terminal."""
@@ -49,6 +51,8 @@ class Plan:
         for part, (trained, total) in self.by_part.items():
             if total:
                 told.append(f"    {part:<10} {total:,} parameters, {trained:,} trainable")
+        if self.packed:
+            told.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
             told.append(f"  {'steps':<10} {self.steps:,} of {self.clips_a_step} clips")
         told.append(
@@ -72,6 +76,7 @@ def make_plan(
     shared_prefix: bool,
     dtype: torch.dtype,
     processes: int = 1,
+    quantization: Any | None = None,
 ) -> Plan:
     """Work out the plan.
 
@@ -85,6 +90,7 @@ def make_plan(
         shared_prefix: as in ``batch.shared_prefix``.
         dtype: of the weights.
         processes: how many processes train.
+        quantization: of the language model, if any.
     """
     asked = {
         name: [trainable(task, one) if name == "train" else task.asked(one) for one in records]
@@ -97,7 +103,7 @@ def make_plan(
     memory, steps, clips = None, 0, 0
     if args is not None:
         clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        steps = planned_steps(len(splits["train"]), args, processes)
+        steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
         text = skeleton.config.get_text_config()
         memory = estimate(
             total=total,
@@ -109,6 +115,9 @@ def make_plan(
             checkpointing=args.gradient_checkpointing,
             processes=processes,
         )
+    packed, each = packed_bytes(quantization, skeleton, family) if quantization else (0, 0.0)
+    if memory and packed:
+        memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(
         records={name: len(records) for name, records in splits.records.items()},
         questions={name: sum(map(len, lists)) for name, lists in asked.items()},
@@ -120,6 +129,7 @@ def make_plan(
         by_part=parts,
         longest_question=longest,
         memory=memory,
+        packed=packed,
     )
 
 

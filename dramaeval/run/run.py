@@ -24,14 +24,14 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
-from dramaeval.models.adapters import attach, count_parameters
+from dramaeval.models.adapters import attach, count_parameters, load_adapter
 from dramaeval.models.loading import (
     Checkpoint,
-    base_of,
     check_adapter_fits,
     choose_device,
     find_checkpoint,
 )
+from dramaeval.models.quantization import write_quantization
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import debug, environment, secrets
 from dramaeval.run import log as run_log
@@ -39,14 +39,18 @@ from dramaeval.run.build import (
     build_adapter,
     build_arguments,
     build_family,
+    build_quantization,
     build_task,
     check_layout,
 )
+from dramaeval.run.card import write_card
+from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
-from dramaeval.run.plan import make_plan
+from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
+from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.training.draws import trainable
 
 log = logging.getLogger(__name__)
@@ -97,7 +101,6 @@ class Run:
         self.device = choose_device(config.device.value)
         self.task = build_task(config)
         self.family = build_family(config)
-        self.adapter = build_adapter(config, self.family)
         self.checkpoint: Checkpoint | None = (
             find_checkpoint(config.checkpoint) if config.checkpoint else None
         )
@@ -107,6 +110,14 @@ class Run:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
+        steps = None
+        if self.args:
+            learnt = sum(bool(trainable(self.task, one)) for one in self.splits["train"])
+            steps = planned_steps(learnt, self.args, self.args.world_size)
+        self.adapter = build_adapter(config, self.family, steps)
+        check_start(config, self.family, self.adapter, self.checkpoint)
+        start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
+        self.quantization = base_quantization(build_quantization(config), start)
         self._model: Any = None
         self._sheets: SheetMaker | None = None
 
@@ -127,6 +138,7 @@ class Run:
             questions_per_clip=self.config.batch.questions_per_clip,
             shared_prefix=self.config.batch.shared_prefix,
             dtype=self.dtype,
+            quantization=self.quantization,
         )
 
     @property
@@ -153,7 +165,17 @@ class Run:
             if self.evaluates:
                 self._evaluate("final")
                 phases.append("final")
-        return self._report(phases) if phases else None
+        objective = self._report(phases) if phases else None
+        if self.folder.model.is_dir():
+            write_card(self.folder.model, self.folder.path)
+        if Stage.export in self.config.stages and not self.folder.export.is_dir():
+            self._export()
+        return objective
+
+    @property
+    def base(self) -> Path | None:
+        """The folder of the full model that the judge is built on; None for the family's own path."""
+        return self.checkpoint.full if self.checkpoint else None
 
     @property
     def model(self) -> Any:
@@ -168,7 +190,7 @@ class Run:
         if self._sheets is None:
             self._sheets = SheetMaker(
                 self.task,
-                self.family.processor(self.checkpoint.full if self.checkpoint else None),
+                self.family.processor(self.base),
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
@@ -179,22 +201,13 @@ class Run:
         start = self.checkpoint
         if self.folder.model.is_dir():
             start = find_checkpoint(str(self.folder.model))
-        model = self.family.load(self.device, start.full if start else None, self.dtype)
+        base = start.folder if start and not start.adapter else self.base
+        model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
             self.family.prove_layout(model)
         if start and start.adapter:
-            base = base_of(start.folder)
-            if base and Path(base).name != Path(self.family.path).name:
-                log.warning(
-                    "The adapter in %s was trained on %s and is put on %s: set model.path if that is wrong.",
-                    start.folder,
-                    base,
-                    self.family.path,
-                )
-            from peft import PeftModel
-
             check_adapter_fits(model)
-            model = PeftModel.from_pretrained(model, start.folder, is_trainable=self.trains)
+            model = load_adapter(model, start.folder, trainable=self.trains)
         return model.eval()
 
     def _evaluate(self, phase: str) -> None:
@@ -243,7 +256,7 @@ class Run:
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        fill_whole(self.folder.model, lambda folder: save(trainer, folder))
+        fill_whole(self.folder.model, lambda folder: self._save(trainer, folder))
         self._model = trainer.accelerator.unwrap_model(trainer.model)
 
     def _warn_of_no_resuming(self, left: Path | None) -> None:
@@ -259,6 +272,35 @@ class Run:
             "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
             "anew or from a checkpoint's weights (checkpoint=FOLDER)."
         )
+
+    def _save(self, trainer: Any, folder: Path) -> None:
+        save(trainer, folder)
+        if self.quantization is not None:
+            write_quantization(self.quantization, folder)
+        write_card(folder, self.folder.path)
+
+    def _export(self) -> None:
+        """Write the judge for others to use: the adapter, or a plain full model."""
+        self._model = None  # makes room for another
+        own = self.folder.model.is_dir()
+        source = find_checkpoint(str(self.folder.model)) if own else self.checkpoint
+        if source is None:
+            return
+        fill_whole(
+            self.folder.export,
+            lambda folder: export(
+                self.family,
+                self.base,
+                source,
+                folder,
+                merges=self.config.export.merge,
+                run=self.folder.path if own else None,
+                device=self.device,
+                dtype=self.dtype,
+                quantization=self.quantization,
+            ),
+        )
+        log.info("Exported to %s", self.folder.export)
 
     def _trainer(self, resume: Path | None) -> Any:
         model = self.model
@@ -315,6 +357,7 @@ class Run:
         rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
         about = {
             "rubric": rubric,
+            "records": {name: len(records) for name, records in self.splits.records.items()},
             "skipped": self.splits.skipped_summary(),
             "overlaps": list(self.splits.overlaps),
         }
@@ -333,8 +376,10 @@ class Run:
 def save(trainer: Any, folder: Path) -> None:
     """Save the model and its processor in the libraries' own formats."""
     trainer.save_model(str(folder))
-    # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
-    (folder / "training_args.bin").unlink(missing_ok=True)
+    # Such as a pickle of the trainer's arguments: the run's configuration says the same, and readably.
+    for pattern in LEFT_OUT:
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def written_by_hydra(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import distributions, score
 from dramaeval.models.batch import Batch
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.training import ranks
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
 from dramaeval.training.trouble import in_words, require_finite
@@ -71,6 +72,7 @@ class JudgeTrainer(trl.SFTTrainer):
         self._since = time.monotonic()
         # The records themselves stay in memory; the loader only passes their numbers around.
         rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
+        precise = adapter_weights(model)
         super().__init__(
             model=model,
             args=args,
@@ -89,6 +91,11 @@ class JudgeTrainer(trl.SFTTrainer):
             ),
             callbacks=list(callbacks),
         )
+        # TRL rounds the adapters of quantised models to bfloat16, which swallows small updates.
+        for weight, value in precise:
+            weight.data = value
+        if ranks.moves_ranks(model):
+            self.add_callback(ranks.RankSchedule())
         # The loss is divided by the questions of the whole step (see compute_loss), not once more by the
         # number of accumulated batches.
         self.model_accepts_loss_kwargs = True
@@ -127,6 +134,10 @@ class JudgeTrainer(trl.SFTTrainer):
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, while the count is of all of them.
         loss = losses.sum() / count * self.args.world_size
+        if outputs.loss is not None and outputs.loss.requires_grad:
+            # What an adapter adds of its own (AdaLoRA's orthogonality), once an optimizer step in all.
+            self._metrics["train"]["loss_adapter"].append(float(outputs.loss.detach()))
+            loss = loss + outputs.loss * batch.questions / count * self.args.world_size
         self._note(
             batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()}
         )
@@ -199,6 +210,26 @@ class JudgeTrainer(trl.SFTTrainer):
             shared_prefix=self.batch_settings["shared_prefix"],
         )
 
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        super()._save(output_dir, state_dict)
+        if ranks.is_adalora(self.model) and self.args.should_save:
+            ranks.save_ranks(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if ranks.is_adalora(self.model):
+            ranks.load_ranks(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if ranks.is_adalora(self.model):
+            ranks.load_ranks(self.model, Path(self.state.best_model_checkpoint))
+            ranks.cut_ranks(self.model)
+        else:
+            super()._load_best_model()
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
         weights = sum(weight.numel() for weight in self.model.parameters())
@@ -206,6 +237,15 @@ class JudgeTrainer(trl.SFTTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints carry none: TRL's would describe a language model, not a judge."""
+
+
+def adapter_weights(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """The trained weights of a quantised model and copies of their values; nothing for other models."""
+    if not getattr(model, "is_loaded_in_4bit", False) and not getattr(
+        model, "is_loaded_in_8bit", False
+    ):
+        return []
+    return [(one, one.data.clone()) for one in model.parameters() if one.requires_grad]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -47,7 +47,7 @@ def test_every_choice_composes_checks_and_builds(composed, group, name):
     assert isinstance(family, Family)
     task = build_task(config)
     assert task.dimensions
-    adapter = build_adapter(config, family)
+    adapter = build_adapter(config, family, steps=100)
     assert (adapter is None) == (config.peft is None)
     for node in config.trainer.objectives.values():
         assert callable(instantiate(node))
