@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Order
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.sft import JudgeTrainer
+from dramaeval.training.spread import row_of
 
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
@@ -127,12 +129,14 @@ class Batches:
         """A batch from rows of the form ``{"record": index}``."""
         epoch = int(self.order.epoch)
         made = []
-        for at in (int(row["record"]) for row in rows):
+        numbers = [int(row["record"]) for row in rows]
+        for at in map(row_of, numbers):
             dimension, target = self.dataset.draw(at, epoch)
             # What is perturbed differs from epoch to epoch; keeping it would only fill the memory.
             clip = self._features(at, epoch) if self.dataset.is_perturb else self._kept(at, 0)
             made.append(self.sheets.sheet_of(self.dataset.records[at], clip, [dimension], [target]))
-        return {"batch": collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)}
+        batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
+        return {"batch": replace(batch, counts=min(numbers) >= 0)}
 
     def _features(self, at: int, epoch: int) -> Any:
         return self.sheets.logmel(self.dataset.waveform(at, epoch))

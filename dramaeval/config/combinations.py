@@ -119,6 +119,11 @@ def _check_quantization(config: DictConfig) -> list[str]:
             "quantization is set, but peft=none trains every weight, and quantised weights cannot be trained: "
             "choose an adapter, for example peft=qlora, or quantization=null."
         )
+    if _splits_weights(config):
+        problems.append(
+            "zero=zero3 splits weights over the processes, which bitsandbytes has packed otherwise: set "
+            "zero=zero2 or zero=none, or leave quantization out."
+        )
     if find_spec("bitsandbytes") is None:
         problems.append("quantization needs a package that is missing: pip install bitsandbytes")
     return problems
@@ -161,6 +166,11 @@ def _check_export(config: DictConfig, trains: bool) -> list[str]:
         return []
     if not config.export.merge:
         return []
+    if config.peft and _splits_weights(config):
+        return [
+            "export.merge=true takes whole weights, but zero=zero3 splits them: export in a run of its own, "
+            "stages=[export] export.merge=true zero=none checkpoint=RUN."
+        ]
     if is_a(config.peft, ("PromptLearningConfig",)):
         return [unmergeable(config.peft["_target_"].rpartition(".")[2])]
     return []
@@ -172,6 +182,11 @@ def unmergeable(method: str) -> str:
         f"export.merge=true: {method} learns virtual tokens, which are inputs and not weights: there is "
         "nothing to merge. Set export.merge=false to export the adapter."
     )
+
+
+def _splits_weights(config: DictConfig) -> bool:
+    """Whether ZeRO-3 is asked for."""
+    return bool(config.zero) and (config.zero.get("zero_optimization") or {}).get("stage") == 3
 
 
 def _parts(adapt: Any) -> list[str]:

@@ -70,6 +70,7 @@ class Batch:
         clips: records in the batch.
         about: record id and dimension key of each question, in the order of ``score_at``.
         longest: tokens of the longest question, with its audio and in training its answer.
+        counts: whether it trains anything; false for a stand-in (see `dramaeval.training.spread`).
     """
 
     inputs: dict[str, Any]
@@ -83,6 +84,7 @@ class Batch:
     clips: int
     about: tuple[tuple[str, str], ...] = ()
     longest: int = 0
+    counts: bool = True
 
     @property
     def questions(self) -> int:

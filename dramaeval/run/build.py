@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import ConfigError
 from dramaeval.config.combinations import is_a
 from dramaeval.config.schema import Stage
@@ -127,9 +128,13 @@ def build_arguments(
     """
     if Stage.train not in config.stages:
         return None
-    own = {
+    step = step_size(config, config.processes)
+    own: dict[str, Any] = {
         "output_dir": str(folder.checkpoints),
         "seed": config.seed,
+        PER_DEVICE: step.per_device,
+        ACCUMULATION: step.accumulation,
+        "deepspeed": None,
         "report_to": "none",  # the run attaches its loggers itself, with their folders
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -142,9 +147,23 @@ def build_arguments(
         # An error while loading then has a traceback of its own instead of a worker's.
         own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
         own |= {"dataloader_persistent_workers": False}
+    from dramaeval.training.zero import filled, spare_the_compiler, tell_the_group
+
+    if config.zero is not None and not config.plan:
+        zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
+        own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
+        # With use_cpu transformers would run plain data parallelism and say nothing.
+        own["use_cpu"] = False
+        if device.type == "cpu":
+            spare_the_compiler()
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
-        return instantiate(config.trainer.args, _convert_="all", **own)
+        arguments = instantiate(config.trainer.args, _convert_="all", **own)
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+    if own["deepspeed"] and device.type == "cpu":
+        tell_the_group(arguments)
+    # A process has one GPU; transformers would take all that it sees into one batch.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

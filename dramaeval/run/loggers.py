@@ -19,11 +19,12 @@ class Loggers:
     Args:
         config: the run's configuration.
         folder: where they keep their files.
+        writes: whether this process is the one that writes curves and tables.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder) -> None:
+    def __init__(self, config: DictConfig, folder: RunFolder, *, writes: bool = True) -> None:
         self.folder = folder
-        chosen = config.logger or {}
+        chosen = (config.logger or {}) if writes else {}
         self.debugging = Debugging(folder.debug) if config.debug else None
         self.tensorboard = bool(chosen.get("tensorboard"))
         self.wandb: Any = None
