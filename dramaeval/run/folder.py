@@ -108,7 +108,7 @@ class RunFolder:
         new = masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
         if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
-            same_step = SAME_STEP if config.batch["global"] else ()
+            same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
             changed = _differences(old, new, (*HARMLESS, *same_step))
             if changed:
                 listed = "; ".join(changed[:5]) + (
