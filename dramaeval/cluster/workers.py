@@ -66,7 +66,9 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
 
 def environment(count: int) -> dict[str, str]:
     """The variables that all workers share; PyTorch's rendezvous and an even share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

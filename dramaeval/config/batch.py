@@ -59,7 +59,7 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
             raise BatchError(f"{key}={value} must be a whole number of 1 or more.")
     if None not in (per_device, told) and per_device != told:
         raise BatchError(
-            f"batch.per_device={per_device} contradicts trainer.args.{PER_DEVICE}={told}: give only one of them."
+            f"batch.per_device={per_device} contradicts trainer.args.{PER_DEVICE}={told}: give one of them."
         )
     asked = per_device or told
     if whole is None:
@@ -68,8 +68,8 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
     if accumulation is not None and accumulation != size.accumulation:
         raise BatchError(
             f"batch.global={whole} with {size.per_device} clips a process and {_counted(processes)} needs "
-            f"{size.accumulation} accumulated batches, but trainer.args.{ACCUMULATION}={accumulation}: leave it "
-            "at null, or leave batch.global at null."
+            f"{size.accumulation} accumulated batches, but trainer.args.{ACCUMULATION}={accumulation}: leave "
+            "it at null, or leave batch.global at null."
         )
     return size
 

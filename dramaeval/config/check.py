@@ -12,7 +12,9 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.schema import Stage, split_files
+from dramaeval.config.together import check_together
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
 RESERVED = {
@@ -40,6 +42,8 @@ RESERVED = {
 }
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data")
+#: Arguments of TRL's that are worked out where they are null.
+DERIVED = (PER_DEVICE, ACCUMULATION)
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -71,8 +75,14 @@ def check(config: DictConfig) -> None:
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)
+    problems += check_together(config)
     if Stage.train in stages:
-        problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
+        args = {
+            key: value
+            for key, value in config.trainer.args.items()
+            if value is not None or key not in DERIVED
+        }
+        problems += check_arguments(args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
             problems += check_arguments(config.peft, "peft")
     problems += check_arguments(config.task, "task", also=TASK_KEYS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, IntegerNode, OmegaConf
 
 
 class Stage(Enum):
@@ -68,6 +68,7 @@ class BatchConfig:
 
     questions_per_clip: int | None = None  # drawn per clip and step in training; null takes all
     shared_prefix: bool = True  # compute what a clip's questions share once; false: one row each
+    per_device: int | None = None  # clips a training pass and process; null: trainer.args, or 8
     eval_clips: int = 8  # clips a forward pass in evaluation
     cache_clips: int = 2048  # clips whose log-mel features stay in memory
 
@@ -94,6 +95,7 @@ class Root:
     plan: bool = False  # check everything, print the plan and stop
     seed: int = 0  # governs everything random
     device: Device = Device.auto
+    processes: int = 1  # that launch.py starts on this machine; torchrun brings its own number
     adapt: Any = "llm"  # parts that get adapters: llm, audio, projector, all, or a list
     model: Any = MISSING
     task: Any = MISSING  # a task class's arguments, with `labels`, `label_policies` and `data`
@@ -130,6 +132,11 @@ def register() -> None:
     root.task = OmegaConf.create({}, flags={"struct": False})
     root.task.data = OmegaConf.structured(DataConfig)
     OmegaConf.set_struct(root.task.data, True)
+    # A keyword of Python's, so no field of `BatchConfig`: clips of an optimizer step over all processes;
+    # null where trainer.args says the factors.
+    OmegaConf.set_struct(root.batch, False)
+    root.batch["global"] = IntegerNode(None)
+    OmegaConf.set_struct(root.batch, None)
     ConfigStore.instance().store(name="schema", node=root)
     OmegaConf.register_new_resolver(
         "package", lambda relative: str(PACKAGE / relative), replace=True

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.data.groups import group_of
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
@@ -44,10 +45,12 @@ def score(
     skip_unreadable: bool = False,
     group_by: str = "character",
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> list[Prediction]:
     """Score records on every dimension that their task asks for.
 
-    The result does not depend on batch size, order or padding (to rounding), nor on any random state.
+    The result does not depend on batch size, order or padding (to rounding), nor on any random state; nor, to
+    the last bit, on how many processes share the work: they share out the batches that one would make.
 
     Args:
         model: the judge, an `AnsweringModel` or PEFT's wrapper around one, in evaluation mode.
@@ -59,6 +62,7 @@ def score(
             raises `BadRecordsError`.
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
+        processes: that call this together, with the same arguments; all get all predictions.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
@@ -69,7 +73,11 @@ def score(
     order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)
     training = model.training
     model.eval()
-    for chunk in _chunks(order, clips_a_batch):
+    chunks = list(_chunks(order, clips_a_batch))
+    sharded = is_sharded(model)
+    for start in range(0, len(chunks), processes.count):
+        turn = chunks[start : start + processes.count]
+        chunk = turn[processes.rank] if processes.rank < len(turn) else ()
         ready: list[tuple[int, Sheet, tuple[Dimension, ...]]] = []
         for at in chunk:
             asked = sheets.task.asked(records[at])
@@ -83,27 +91,49 @@ def score(
                     raise
                 state = f"unreadable clip: {error.problems[0].problem}"
                 found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
-        if ready:
-            answers = _answer(
-                model, [sheet for _, sheet, _ in ready], sheets.pad, shared_prefix, device
-            )
+        mine = [sheet for _, sheet, _ in ready]
+        if sharded and not mine:
+            mine = _stand_in(None, processes)
+        elif sharded:
+            _stand_in(mine[0], processes)
+        if mine:
+            answers = iter(_answer(model, mine, sheets.pad, shared_prefix, device, sharded=sharded))
             for at, _, asked in ready:
                 found[at] = [
                     _prediction(records[at], one, next(answers), sheets, group_by) for one in asked
                 ]
         if progress:
-            progress(len(chunk))
+            progress(sum(map(len, turn)))
     model.train(training)
+    for others in processes.collect(found):
+        found |= others
     return [prediction for at in range(len(records)) for prediction in found[at]]
 
 
+def is_sharded(model: Any) -> bool:
+    """Whether ZeRO-3 has split the weights, so that every forward pass is one of all processes."""
+    return any(hasattr(weight, "ds_id") for weight in model.parameters())
+
+
+def _stand_in(sheet: Sheet | None, processes: Processes) -> list[Sheet]:
+    """Somebody's sheet for the processes that have none of their own; nothing where nobody has."""
+    return [one for one in processes.collect(sheet) if one is not None][:1]
+
+
 def _answer(
-    model: Any, sheets: list[Sheet], pad: int, shared_prefix: bool, device: torch.device
-) -> Iterator[np.ndarray]:
+    model: Any,
+    sheets: list[Sheet],
+    pad: int,
+    shared_prefix: bool,
+    device: torch.device,
+    *,
+    sharded: bool = False,
+) -> np.ndarray:
     batch = collate(sheets, pad=pad, shared_prefix=shared_prefix).to(device)
-    with torch.inference_mode():
+    # Weights that are gathered in inference mode could not be trained afterwards.
+    with torch.no_grad() if sharded else torch.inference_mode():
         logits = model(**batch.inputs).logits
-        yield from distributions(logits, batch).cpu().double().numpy()
+        return distributions(logits, batch).cpu().double().numpy()
 
 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:

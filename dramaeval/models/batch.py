@@ -66,6 +66,7 @@ class Batch:
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
         tokens: real tokens that are computed, padding apart.
         clips: records in the batch.
+        counts: whether it trains anything; false for a stand-in (see `dramaeval.training.spread`).
     """
 
     inputs: dict[str, Any]
@@ -77,6 +78,7 @@ class Batch:
     targets: torch.Tensor | None
     tokens: int
     clips: int
+    counts: bool = True
 
     @property
     def questions(self) -> int:

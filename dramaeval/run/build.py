@@ -9,6 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.models.adapters import restrict
@@ -69,9 +70,12 @@ def build_arguments(
     """
     if Stage.train not in config.stages:
         return None
-    own = {
+    step = step_size(config, config.processes)
+    own: dict[str, Any] = {
         "output_dir": str(folder.checkpoints),
         "seed": config.seed,
+        PER_DEVICE: step.per_device,
+        ACCUMULATION: step.accumulation,
         "report_to": "none",  # the run attaches its loggers itself, with their folders
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -80,9 +84,19 @@ def build_arguments(
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
+    if config.zero is not None and not config.plan:
+        from dramaeval.training.zero import filled
+
+        zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
+        own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
+        # With use_cpu transformers would run plain data parallelism and say nothing.
+        own["use_cpu"] = False
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
-        return instantiate(config.trainer.args, _convert_="all", **own)
+        arguments = instantiate(config.trainer.args, _convert_="all", **own)
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+    # A process has one GPU; transformers would take all that it sees into one batch.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -11,11 +11,10 @@ def in_words() -> Iterator[None]:
     """Turn the errors that are meant for the user into one message and exit code 1."""
     from dramaeval.cluster.workers import WorkerError
     from dramaeval.config.check import ConfigError
-    from dramaeval.data.audio import UnreadableClipError
     from dramaeval.data.problems import BadRecordsError
     from dramaeval.models.loading import ModelError
 
     try:
         yield
-    except (BadRecordsError, ConfigError, ModelError, UnreadableClipError, WorkerError) as error:
+    except (BadRecordsError, ConfigError, ModelError, WorkerError) as error:
         raise SystemExit(f"\n{error}") from None

@@ -14,10 +14,14 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from dramaeval.config.check import check
+from dramaeval.cluster.processes import ALONE, Processes, join, leave, started_together
+from dramaeval.cluster.workers import log_of, run_together
+from dramaeval.config.batch import step_size
+from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
@@ -35,6 +39,7 @@ from dramaeval.run.plan import make_plan
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
 from dramaeval.training.draws import trainable
+from dramaeval.training.zero import EngineCheck
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +54,67 @@ def carry_out(config: DictConfig) -> float | None:
     Raises:
         ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
     """
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    folder.path.mkdir(parents=True, exist_ok=True)
-    run_log.set_up(folder.log)
-    check(config)
-    run = Run(config, folder)
+    path = Path(HydraConfig.get().runtime.output_dir)
+    together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
+    if together and not config.plan and not started_together():
+        check(config)
+        return run_together(config, path, config.processes)
+    if started_together() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            [
+                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
+            ]
+        )
+    processes = join()
+    objective = work(config, path, processes)
+    leave()
+    return objective
+
+
+def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
+    """Carry a run out as one of its processes.
+
+    Args:
+        config: composed; that of process 0 counts, the others may pass None.
+        path: the run folder; likewise.
+        processes: all that take part.
+
+    Returns:
+        the objective, at every process.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: as `carry_out`.
+    """
+    shared, path = processes.agree((config, path))
+    if shared is None or path is None:
+        raise ValueError("The first process must bring a configuration and a folder.")
+    folder = RunFolder(path)
+    run_log.set_up(
+        folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first
+    )
+    shared.processes = _counted(shared, processes)
+    check(shared)
+    run = Run(shared, folder, processes)
     for line in run.plan().lines():
         log.info("%s", line)
-    if config.plan:
+    if shared.plan:
         return None
-    folder.open(config)
+    processes.by_first(lambda: folder.open(shared))
     return run.carry_out()
+
+
+def _counted(config: DictConfig, processes: Processes) -> int:
+    """The number of processes: torchrun's where it started them, else what the configuration says."""
+    if not started_together():
+        return config.processes
+    if config.processes not in (1, processes.count):
+        raise ConfigError(
+            [
+                f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
+                "torchrun the same number."
+            ]
+        )
+    return processes.count
 
 
 class Run:
@@ -68,11 +123,13 @@ class Run:
     Args:
         config: composed and checked.
         folder: where everything goes.
+        processes: that share the work.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder) -> None:
+    def __init__(self, config: DictConfig, folder: RunFolder, processes: Processes = ALONE) -> None:
         self.config = config
         self.folder = folder
+        self.processes = processes
         self.trains = Stage.train in config.stages
         self.evaluates = Stage.evaluate in config.stages
         environment.seed_everything(config.seed)
@@ -106,6 +163,8 @@ class Run:
             questions_per_clip=self.config.batch.questions_per_clip,
             shared_prefix=self.config.batch.shared_prefix,
             dtype=self.dtype,
+            processes=self.config.processes,
+            zero=self.config.zero,
         )
 
     @property
@@ -120,7 +179,9 @@ class Run:
     def carry_out(self) -> float | None:
         """Do what the stages say, as far as it is not done yet."""
         surroundings = environment.describe(self.config.seed, self.device, self.dtype)
-        write_json(self.folder.environment, surroundings)
+        surroundings["processes"] = self.processes.count
+        if self.processes.first:
+            write_json(self.folder.environment, surroundings)
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
         first = "zero_shot" if self.trains or not self.checkpoint else "final"
         phases = []
@@ -156,7 +217,7 @@ class Run:
 
     def _load(self) -> Any:
         start = self.checkpoint
-        if self.folder.model.is_dir():
+        if self.processes.agree(self.folder.model.is_dir()):
             start = find_checkpoint(str(self.folder.model))
         model = self.family.load(self.device, start.full if start else None, self.dtype)
         if start and start.adapter:
@@ -175,7 +236,7 @@ class Run:
 
     def _evaluate(self, phase: str) -> None:
         """Score the held-out splits, unless that was done before an interruption."""
-        if self.folder.predictions(phase).is_file():
+        if self.processes.agree(self.folder.predictions(phase).is_file()):
             return
         lines = []
         for split in ("val", "test"):
@@ -192,30 +253,31 @@ class Run:
                     skip_unreadable=self.config.task.data.on_bad is OnBad.skip,
                     group_by=self.config.evaluation.group_by,
                     progress=progress,
+                    processes=self.processes,
                 )
                 progress.finish()
                 lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
         text = "".join(
             json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines
         )
-        write_whole(self.folder.predictions(phase), text)
+        self.processes.by_first(lambda: write_whole(self.folder.predictions(phase), text))
 
     def _train(self) -> None:
         """Train, from the last checkpoint if there is one, and save the result."""
         from dramaeval.training.sft import last_checkpoint
 
-        if self.folder.model.is_dir():
+        if self.processes.agree(self.folder.model.is_dir()):
             log.info("Training was finished before; taking the judge from %s.", self.folder.model)
             self._model = None
             return
         if not self.validates:
             log.info("There is no val split: training is not validated and the last step is kept.")
-        resume = last_checkpoint(self.folder.checkpoints)
+        resume = self.processes.agree(last_checkpoint(self.folder.checkpoints))
         trainer = self._trainer(resume)
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        fill_whole(self.folder.model, lambda folder: save(trainer, folder))
+        fill_whole(self.folder.model, lambda folder: save(trainer, folder), self.processes)
         self._model = trainer.accelerator.unwrap_model(trainer.model)
 
     def _trainer(self, resume: Path | None) -> Any:
@@ -228,7 +290,7 @@ class Run:
         log.info("Training %s parameters.", f"{trained:,}")
         # Hydra would copy records and models into its own containers, so it only makes the constructor.
         settings = {key: value for key, value in self.config.trainer.items() if key != "args"}
-        return instantiate(settings, _convert_="all")(
+        trainer = instantiate(settings, _convert_="all")(
             model=model,
             args=self.args,
             sheets=self.sheets,
@@ -237,6 +299,9 @@ class Run:
             batch=self.config.batch,
             callbacks=self._callbacks(resume),
         )
+        step = step_size(self.config, self.processes.count)
+        trainer.add_callback(EngineCheck(trainer, self.config.zero, step))
+        return trainer
 
     def _trainable(self) -> list[Record]:
         """The training records with at least one rating of what is asked."""
@@ -252,7 +317,7 @@ class Run:
 
     def _callbacks(self, resume: Path | None) -> Iterable[Any]:
         callbacks: list[Any] = [TrainingProgress()]
-        if self.config.logger and self.config.logger.get("tensorboard"):
+        if self.processes.first and self.config.logger and self.config.logger.get("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
             from transformers.integrations import TensorBoardCallback
 
@@ -284,12 +349,14 @@ class Run:
             "skipped": self.splits.skipped_summary(),
             "overlaps": list(self.splits.overlaps),
         }
-        write_json(self.folder.metrics, {**metrics, "about": about})
+        if self.processes.first:
+            write_json(self.folder.metrics, {**metrics, "about": about})
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
             text = agreement_text(metrics[split], heading=split, titles=titles)
             log.info("\n%s", text, extra={"only_in_file": True})
-            print_agreement(metrics[split], heading=split, titles=titles)
+            if self.processes.first:
+                print_agreement(metrics[split], heading=split, titles=titles)
         log.info("Everything is in %s", self.folder.path)
         objective = metrics.get("val") or metrics.get("test")
         return objective[phases[-1]]["macro"]["pearson"] if objective else None
@@ -299,7 +366,8 @@ def save(trainer: Any, folder: Path) -> None:
     """Save the model and its processor in the libraries' own formats."""
     trainer.save_model(str(folder))
     # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
-    (folder / "training_args.bin").unlink(missing_ok=True)
+    if trainer.args.should_save:
+        (folder / "training_args.bin").unlink(missing_ok=True)
 
 
 def read_phase(file: Path) -> dict[str, list[Prediction]]:

@@ -7,6 +7,7 @@ that is spread over other numbers of processes, therefore draws the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dramaeval.models.batch import Batch, collate
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
+from dramaeval.training.spread import row_of
 
 
 class Order(torch.utils.data.Sampler[int]):
@@ -74,11 +76,12 @@ class Draws:
         epoch = int(self.order.epoch)
         made = []
         for row in rows:
-            at = int(row["record"])
+            at = row_of(int(row["record"]))
             dimensions, targets = self.draw(at, epoch)
             made.append(self.sheets.sheet(self.records[at], dimensions, targets))
         batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
-        return {"batch": batch}
+        counts = all(int(row["record"]) >= 0 for row in rows)
+        return {"batch": batch if counts else replace(batch, counts=False)}
 
     def draw(self, at: int, epoch: int) -> tuple[list[Dimension], list[np.ndarray]]:
         """The dimensions asked about a record in an epoch, and their targets."""

@@ -18,8 +18,11 @@ from typing import Any
 import datasets
 import torch
 import trl
+from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dramaeval.cluster.processes import Processes
+from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import distributions, score
@@ -27,6 +30,7 @@ from dramaeval.models.batch import Batch
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
+from dramaeval.training.spread import Spread
 from dramaeval.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
@@ -67,6 +71,8 @@ class JudgeTrainer(trl.SFTTrainer):
         self.order = Order(len(train_records), args.seed)
         self._seen: Counter[str] = Counter()
         self._since = time.monotonic()
+        # Counted here: ZeRO-3 leaves no process a whole weight.
+        self._weights = sum(weight.numel() for weight in model.parameters())
         # The records themselves stay in memory; the loader only passes their numbers around.
         rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
         super().__init__(
@@ -94,12 +100,36 @@ class JudgeTrainer(trl.SFTTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
+    @property
+    def processes(self) -> Processes:
+        """The processes that train together."""
+        return Processes(self.args.process_index, self.args.world_size)
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of this process, dealt out by us: every step has the same clips for any number."""
+        step = StepSize(
+            self.args.per_device_train_batch_size,
+            self.args.gradient_accumulation_steps,
+            self.args.world_size,
+        )
+        loader = torch.utils.data.DataLoader(
+            Numbers(self.order.count),
+            batch_sampler=Spread(self.order, step, self.args.process_index),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        # Accelerate only moves the batches; left to itself it would deal them out a second time.
+        return prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """Questions in an optimizer step, over all processes: what the loss is averaged over."""
-        count = torch.tensor(sum(one["batch"].questions for one in batch_samples), device=device)
+        counted = [one["batch"].questions for one in batch_samples if one["batch"].counts]
+        count = torch.tensor(sum(counted), device=device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
@@ -118,10 +148,10 @@ class JudgeTrainer(trl.SFTTrainer):
         losses = torch.stack(list(terms.values())).sum(dim=0)
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, while the count is of all of them.
-        loss = losses.sum() / count * self.args.world_size
-        self._note(
-            batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()}
-        )
+        loss = losses.sum() / count * self.args.world_size * int(batch.counts)
+        if batch.counts:
+            detached = {name: term.detach() for name, term in terms.items()}
+            self._note(batch, outputs.logits.detach(), detached)
         return (loss, outputs) if return_outputs else loss
 
     def _note(self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
@@ -139,6 +169,9 @@ class JudgeTrainer(trl.SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add throughput and per-score accuracy to what TRL logs during training."""
+        # Only during training do all processes log together.
+        if "loss" in logs:
+            self._seen = sum(self.processes.collect(self._seen), Counter())
         if "loss" in logs and self._seen:
             now = time.monotonic()
             elapsed = max(now - self._since, 1e-9)
@@ -189,15 +222,36 @@ class JudgeTrainer(trl.SFTTrainer):
             self.sheets,
             clips_a_batch=self.batch_settings["eval_clips"],
             shared_prefix=self.batch_settings["shared_prefix"],
+            processes=self.processes,
         )
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait until every process has written its part.
+
+        The state, by which a checkpoint counts as complete, is written right after this.
+        """
+        super()._save_rng_state(output_dir)
+        self.processes.wait()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
-        weights = sum(weight.numel() for weight in self.model.parameters())
-        return 6 * weights * inputs["batch"].tokens
+        return 6 * self._weights * inputs["batch"].tokens
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints carry none: TRL's would describe a language model, not a judge."""
+
+
+class Numbers(torch.utils.data.Dataset[dict[str, int]]):
+    """Rows that are just their numbers, stand-ins' included."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"record": number}
 
 
 def last_checkpoint(folder: Path) -> Path | None:
