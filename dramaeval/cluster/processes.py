@@ -9,7 +9,8 @@ PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -76,10 +77,22 @@ def started_together() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def join() -> Processes:
-    """Meet the other processes of the group; `ALONE` where there is none."""
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """The group that this process was started in; `ALONE` where there is none.
+
+    It is left in order whatever happens: a process that ends without it waits for the others for ever.
+    """
     if not started_together():
-        return ALONE
+        yield ALONE
+        return
+    try:
+        yield _join()
+    finally:
+        _leave()
+
+
+def _join() -> Processes:
     import torch
 
     cuda = torch.cuda.is_available()
@@ -93,8 +106,7 @@ def join() -> Processes:
     return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
-def leave() -> None:
-    """Part from the group, so that its sockets are closed in order."""
+def _leave() -> None:
     import torch.distributed
 
     if torch.distributed.is_initialized():

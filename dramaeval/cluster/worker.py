@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dramaeval.cluster.processes import join, leave, started_together
+from dramaeval.cluster.processes import joined, started_together
 
 #: Words on the command line with which nothing is run.
 _ASKING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
@@ -42,8 +42,8 @@ def follow() -> None:
     """Do the work that process 0 hands out."""
     from dramaeval.run.run import work
 
-    work(None, None, join())
-    leave()
+    with joined() as processes:
+        work(None, None, processes)
 
 
 def main(handed: str, result: str) -> None:
@@ -59,8 +59,8 @@ def main(handed: str, result: str) -> None:
             follow()
             return
         config, folder = pickle.loads(Path(handed).read_bytes())
-        came_out = work(config, folder, join())
-        leave()
+        with joined() as processes:
+            came_out = work(config, folder, processes)
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_bytes(pickle.dumps(came_out))
     os.replace(unfinished, result)

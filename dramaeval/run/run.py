@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from dramaeval.cluster.processes import ALONE, Processes, join, leave, started_together
+from dramaeval.cluster.processes import ALONE, Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.batch import step_size
 from dramaeval.config.check import ConfigError, check
@@ -65,10 +65,8 @@ def carry_out(config: DictConfig) -> float | None:
                 "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
             ]
         )
-    processes = join()
-    objective = work(config, path, processes)
-    leave()
-    return objective
+    with joined() as processes:
+        return work(config, path, processes)
 
 
 def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
