@@ -271,12 +271,26 @@ class Run:
         if not self.validates:
             log.info("There is no val split: training is not validated and the last step is kept.")
         resume = self.processes.agree(last_checkpoint(self.folder.checkpoints))
+        self._check_resumable(resume)
         trainer = self._trainer(resume)
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         fill_whole(self.folder.model, lambda folder: save(trainer, folder), self.processes)
         self._model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def _check_resumable(self, resume: Path | None) -> None:
+        """Refuse what DeepSpeed cannot read: optimizer states that were split over other processes."""
+        if resume is None or self.config.zero is None:
+            return
+        parts = len(list(resume.glob("rng_state_*.pth"))) or 1
+        if parts != self.processes.count:
+            raise ConfigError(
+                [
+                    f"{resume.name} was split over {parts} processes by zero=…, and DeepSpeed reads it back only "
+                    f"by as many, not by {self.processes.count}: resume with processes={parts}."
+                ]
+            )
 
     def _trainer(self, resume: Path | None) -> Any:
         model = self.model

@@ -52,8 +52,8 @@ def test_what_does_not_work_names_what_would(composed, overrides, processes, mes
     [
         (["processes=0"], "processes=0 must be 1 or more"),
         (["processes=3", "batch.global=64"], "does not divide among 3 processes"),
-        (["zero=zero2", "+zero.zero_optimization.stge=1"], "stge is not a setting of DeepSpeed's. Did you mean stage"),
-        (["zero=zero2", "zero.zero_optimization.reduce_bucket_size=auto"], "reduce_bucket_size=auto: give a value"),
+        (["zero=zero2", "+zero.zero_optimization.stge=1"], "stge is not a setting of.*Did you mean stage"),
+        (["zero=zero2", "zero.zero_optimization.reduce_bucket_size=auto"], "size=auto: give a value"),
         (["zero=zero2", "zero.zero_optimization.stage=4"], "must be 1, 2 or 3"),
         (["zero=zero1", "stages=[evaluate]"], "stages has no train"),
     ],
@@ -82,7 +82,11 @@ def test_every_stage_composes_without_a_value_left_to_chance(composed):
     for name in ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"):
         settings = composed(f"zero={name}").zero.zero_optimization
         assert "auto" not in settings.values()
-        stages[name] = (settings.stage, "offload_optimizer" in settings, "offload_param" in settings)
+        stages[name] = (
+            settings.stage,
+            "offload_optimizer" in settings,
+            "offload_param" in settings,
+        )
     assert stages == {
         "zero1": (1, False, False), "zero2": (2, False, False), "zero3": (3, False, False),
         "zero2_offload": (2, True, False), "zero3_offload": (3, True, True),

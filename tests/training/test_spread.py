@@ -24,7 +24,9 @@ def test_a_step_with_fewer_clips_than_processes_gets_stand_ins():
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 23])
-@pytest.mark.parametrize(("per_device", "accumulate", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)])
+@pytest.mark.parametrize(
+    ("per_device", "accumulate", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)]
+)
 def test_steps_hold_the_same_clips_for_any_number_of_processes(
     count, per_device, accumulate, processes
 ):
