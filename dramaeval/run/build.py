@@ -85,12 +85,14 @@ def build_arguments(
         "disable_tqdm": True,
     }
     if config.zero is not None and not config.plan:
-        from dramaeval.training.zero import filled
+        from dramaeval.training.zero import filled, spare_the_compiler
 
         zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
         own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
         # With use_cpu transformers would run plain data parallelism and say nothing.
         own["use_cpu"] = False
+        if device.type == "cpu":
+            spare_the_compiler()
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:

@@ -287,8 +287,8 @@ class Run:
         if parts != self.processes.count:
             raise ConfigError(
                 [
-                    f"{resume.name} was split over {parts} processes by zero=…, and DeepSpeed reads it back only "
-                    f"by as many, not by {self.processes.count}: resume with processes={parts}."
+                    f"{resume.name} was split over {parts} processes by zero=…, and DeepSpeed reads it back "
+                    f"only with as many, not with {self.processes.count}: resume with processes={parts}."
                 ]
             )
 

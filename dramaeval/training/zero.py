@@ -40,6 +40,16 @@ def filled(zero: Mapping[str, Any], args: Mapping[str, Any], step: StepSize) -> 
     return whole
 
 
+def spare_the_compiler() -> None:
+    """Let DeepSpeed talk over gloo on a CPU, instead of compiling a library for it at the first start.
+
+    That takes a C++ compiler and, on a slow machine, minutes.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
     """Whether the optimizer's states and whether the weights are kept in host memory."""
     settings = (zero or {}).get("zero_optimization", {})
@@ -102,7 +112,7 @@ def engine_differences(engine: Any, zero: Mapping[str, Any] | None, step: StepSi
         "optimizer in host memory": (optimizer, bool(engine.zero_cpu_offload())),
         "weights in host memory": (
             weights,
-            bool(engine.zero_has_nvme_offload() or engine.zero_offload_param() is not None),
+            engine.zero_offload_param() is not None,
         ),
     }
     return [
