@@ -76,6 +76,7 @@ def build_arguments(
         "seed": config.seed,
         PER_DEVICE: step.per_device,
         ACCUMULATION: step.accumulation,
+        "deepspeed": None,
         "report_to": "none",  # the run attaches its loggers itself, with their folders
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -84,9 +85,9 @@ def build_arguments(
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
-    if config.zero is not None and not config.plan:
-        from dramaeval.training.zero import filled, spare_the_compiler
+    from dramaeval.training.zero import filled, spare_the_compiler, tell_the_group
 
+    if config.zero is not None and not config.plan:
         zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
         own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
         # With use_cpu transformers would run plain data parallelism and say nothing.
@@ -99,6 +100,8 @@ def build_arguments(
         arguments = instantiate(config.trainer.args, _convert_="all", **own)
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+    if own["deepspeed"] and device.type == "cpu":
+        tell_the_group(arguments)
     # A process has one GPU; transformers would take all that it sees into one batch.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

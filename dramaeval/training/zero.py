@@ -7,6 +7,7 @@ and the engine that came out is compared with what was asked for before the firs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,21 @@ def spare_the_compiler() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def tell_the_group(args: Any) -> None:
+    """Correct what accelerate believes of the processes under DeepSpeed on a CPU: that there is one.
+
+    It derives rank and number from a GPU back end, and without one every process would take itself for the
+    first: all would read the same clips and write the same files. Its state is shared by all its objects.
+    """
+    import torch.distributed
+
+    state = args.distributed_state
+    state.backend = torch.distributed.get_backend()
+    state.num_processes = torch.distributed.get_world_size()
+    state.process_index = torch.distributed.get_rank()
+    state.local_process_index = int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
     """Whether the optimizer's states and whether the weights are kept in host memory."""
     settings = (zero or {}).get("zero_optimization", {})
@@ -84,6 +100,10 @@ class EngineCheck(TrainerCallback):
             ModelError: with every difference.
         """
         differences = engine_differences(self.trainer.model_wrapped, self.zero, self.step)
+        if args.world_size != self.step.processes:
+            differences.append(
+                f"processes: asked {self.step.processes}, but the trainer counts {args.world_size}"
+            )
         if differences:
             raise ModelError(
                 "The training that was started is not the one that was asked for: "

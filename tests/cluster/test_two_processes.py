@@ -25,7 +25,10 @@ def trained(tmp_path_factory):
     # Nine clips in steps of four: the third step of an epoch has one, and a process stands in.
     files = [write_clips(data, "train", 9), write_clips(data, "val", 5, seed=1)]
     found = {}
-    for count, cases in ((2, [*CASES, *(f"{one}+resume" for one in RESUMED)]), (1, CASES[:2])):
+    # Plain ones first: accelerate does not forget DeepSpeed within a process.
+    plain = [one for one in [*CASES, *(f"{one}+resume" for one in RESUMED)] if "none-" in one]
+    zero = [one for one in [*CASES, *(f"{one}+resume" for one in RESUMED)] if "none-" not in one]
+    for count, cases in ((2, [*plain, *zero]), (1, CASES[:2])):
         folder = tmp_path_factory.mktemp(f"by{count}")
         words = [sys.executable, Path(__file__).with_name("training.py"), folder, *files, *cases]
         shared = {**environment(count), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
