@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 #: Clips a forward pass and process where neither batch.per_device nor trainer.args says a number.
-DEFAULT_PER_DEVICE = 8
+DEFAULT_PER_DEVICE = 4
 
 PER_DEVICE = "per_device_train_batch_size"
 ACCUMULATION = "gradient_accumulation_steps"

@@ -39,7 +39,7 @@ from dramaeval.run.plan import make_plan
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
 from dramaeval.training.draws import trainable
-from dramaeval.training.zero import EngineCheck
+from dramaeval.training.zero import EngineCheck, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +214,10 @@ class Run:
         return self._sheets
 
     def _load(self) -> Any:
+        with whole_weights():
+            return self._read()
+
+    def _read(self) -> Any:
         start = self.checkpoint
         if self.processes.agree(self.folder.model.is_dir()):
             start = find_checkpoint(str(self.folder.model))

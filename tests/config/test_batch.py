@@ -9,13 +9,13 @@ from dramaeval.config.check import ConfigError, check
 @pytest.mark.parametrize(
     ("overrides", "processes", "factors"),
     [
-        ([], 1, (8, 1)),
-        ([], 4, (8, 1)),
+        ([], 1, (4, 1)),
+        ([], 4, (4, 1)),
         (["batch.global=64", "batch.per_device=4"], 1, (4, 16)),
         (["batch.global=64", "batch.per_device=4"], 2, (4, 8)),
         (["batch.global=64", "batch.per_device=4"], 16, (4, 1)),
         (["batch.global=64", "trainer.args.per_device_train_batch_size=2"], 2, (2, 16)),
-        (["batch.global=6"], 1, (6, 1)),  # the largest share up to 8 that divides
+        (["batch.global=6"], 1, (3, 2)),  # the largest share up to 4 that divides
         (["batch.global=22"], 2, (1, 11)),
         (["trainer.args.per_device_train_batch_size=3", "trainer.args.gradient_accumulation_steps=5"], 2,
          (3, 5)),
