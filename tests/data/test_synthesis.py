@@ -350,9 +350,15 @@ def test_quality_asks_text_and_sound_together():
     def pitch(nature, delivery):
         return realism_quality(nature, made.moment, delivery)["pitch_variation"]
 
-    assert pitch(lively, melodious) == pitch(flat, monotone) == 5.0
-    # fit 0, of which craft (a clean recording) makes good a fifth: 1 + 4 * 0.2
-    assert pitch(lively, monotone) == pitch(flat, melodious) == pytest.approx(1.8)
+    # Clean and fluent, so half of the craft's 0.4 is full; a melody is the other half. The fit is 0.6 of it.
+    # Stretched about 0.5 by 1.25: 0.6 + 0.4 = 1 -> 1.125, cut to 1; 0.6 + 0.2 = 0.8 -> 0.875;
+    # 0 + 0.2 -> 0.125; 0 + 0.4 -> 0.375. A quality is 1 + 4 times that.
+    assert pitch(lively, melodious) == 5.0
+    assert pitch(flat, monotone) == pytest.approx(4.5)
+    assert pitch(lively, monotone) == pytest.approx(1.5)
+    assert pitch(flat, melodious) == pytest.approx(2.5)
+    # Broken pauses halve the halo: 0.6 + 0.4 * (0.5 * 0 + 0.5 * 0.5) = 0.7 -> 0.75.
+    assert pitch(flat, replace(monotone, pauses="broken")) == pytest.approx(4.0)
     angry = replace(made.moment, emotion="anger", loud=1)
     shouted = replace(PLAIN, emotion="anger", level=1.0)
     assert archetype_quality(angry, shouted)["appropriateness"] == 5.0

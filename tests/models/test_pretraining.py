@@ -19,6 +19,7 @@ from dramaeval.models.pretraining.clips import REFERENCE_PITCH, draw, melody, re
 from dramaeval.models.pretraining.course import Course, follow
 from dramaeval.models.pretraining.hearing import batch_of_similar_lengths
 from dramaeval.models.pretraining.notes import fact_indices
+from dramaeval.models.pretraining.opinion import without_opinion
 from dramaeval.models.pretraining.questions import ANSWERS, Item
 from dramaeval.models.pretraining.recipe import Plan, Recipe, read_wording
 from dramaeval.models.pretraining.voices import more_voices
@@ -139,6 +140,44 @@ def test_questions_under_the_rubric_hold_its_text_and_ask_for_words():
     assert together.answer == "somewhat"
 
 
+def test_how_far_apart_the_two_are_under_every_dimension():
+    assert questions.distances(ITEM) == pytest.approx(
+        # pitch, swing, pace, level, energy, strength; pauses, stress, emotion, voice: another sex, two ages off
+        [0.9, 0.45, 0.1, 0.05, 0.525, 1.0, 1.0, 0.5, 0.7, 1.0]
+    )
+    keys = [one.key for one in read_wording().rubric.dimensions]
+    by_dimension = {one.kind: one.distance for one in many_under_the_rubric(keys)}
+    assert by_dimension["rubric:rhythmic_naturalness"] == pytest.approx((0.1 + 1.0) / 2)
+    assert by_dimension["rubric:trait_embodiment"] == pytest.approx((0.525 + 0.9 + 0.45) / 3)
+    assert None not in by_dimension.values()
+    assert questions.plain(ITEM, 1, np.random.default_rng(0))[0].distance is None
+
+
+def test_what_is_asked_for_scores_is_word_for_word_the_products():
+    rubric = read_wording().rubric
+    asked = questions.for_scores(rubric)
+    assert [one.text for one in asked] == [rubric.criterion(one) for one in rubric.dimensions]
+
+
+def test_scores_are_turned_away_from_what_the_states_say():
+    generator = torch.Generator().manual_seed(0)
+    # Sixty-four dimensions, of which sixteen hardly move.
+    scale = torch.cat([torch.ones(48), torch.full((16,), 1e-3)])
+    states = (torch.randn(800, 64, generator=generator) + 1) * scale
+    head = nn.Linear(64, 30, bias=False)
+    scores = torch.arange(5)
+    before = head.weight.detach().clone()
+    spread = (states @ before[scores].T).std(0)
+    without_opinion(head, scores, states)
+    after = states @ head.weight.detach()[scores].T
+    # All scores follow their common mean; what is left between them is as small as the quiet directions.
+    between = after - after.mean(1, keepdim=True)
+    assert between.abs().max() < 0.02 * spread.mean()
+    apart = head.weight.detach()[scores] - head.weight.detach()[scores].mean(0)
+    assert apart.norm(dim=1).min() > 0.5 * before.norm(dim=1).median()
+    torch.testing.assert_close(head.weight.detach()[5:], before[5:])
+
+
 def test_how_much_more_there_is_than_is_called_for():
     # pitch, swing, pace, level, energy, strength
     assert questions.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
@@ -234,6 +273,10 @@ def test_the_recipe_from_nothing_to_a_folder(tmp_path):
     lessons = torch.load(tmp_path / "work" / "lessons.pt", weights_only=True)["student"]
     hearing = torch.load(tmp_path / "work" / "hearing.pt", weights_only=True)["student"]
     weights = model.state_dict()
-    for name in ("lm_head.weight", "model.multi_modal_projector.linear.weight"):
-        assert torch.equal(weights[name], lessons[f"pupil.{name}"])
+    name = "model.multi_modal_projector.linear.weight"
+    assert torch.equal(weights[name], lessons[f"pupil.{name}"])
+    # Of the head, the rows of the digits were turned after the lessons, and no other.
+    turned = (weights["lm_head.weight"] != lessons["pupil.lm_head.weight"]).any(1).nonzero()
+    digits = processor.tokenizer.convert_tokens_to_ids(list("0123456789"))
+    assert turned.flatten().tolist() == sorted(digits)
     assert torch.equal(weights["model.audio_tower.conv1.weight"], hearing["tower.conv1.weight"])

@@ -1,7 +1,8 @@
 """How good a delivery is for a text: the latent quality behind the simulated ratings.
 
-Every quality is a fit between what the text calls for and what the sound gives; a small part
-(`_CRAFT`) depends on the sound alone, as people mind a stumbling voice in any scene.
+Every quality is first of all a fit between what the text calls for and what the sound gives. A part
+(`_CRAFT`) depends on the sound alone: people prize an able voice and mind a stumbling or faulty one in any
+scene, and that colours all that they rate. So neither text nor sound alone says all.
 """
 
 from dramaeval.data.synthesis.context import Moment, Nature
@@ -25,8 +26,11 @@ REALISM = (
 ARCHETYPE = ("audio_quality", "human_likeness", "appropriateness")
 """Graded annotation fields of an archetype record; `content_pass` comes before them."""
 
-_CRAFT = 0.2
-"""Share of a quality that depends on the sound alone, where such a part is plausible."""
+_CRAFT = 0.4
+"""Share of a realism quality that depends on the sound alone."""
+
+_HALO = 0.5
+"""Share of the craft that is the same for all dimensions: a clean recording, an easy flow."""
 
 # Emotions in a ring: neighbours share energy or pleasantness and are forgiven in part.
 _RING = ("neutral", "sadness", "fear", "anger", "joy")
@@ -34,29 +38,65 @@ _NEIGHBOUR, _STRANGER = 0.4, 0.0
 
 _CLEANNESS = {"none": 1.0, "robotic": 0.5, "noise": 0.4, "clipping": 0.2, "dropouts": 0.0}
 _FLOW = {"natural": 1.0, "none": 0.6, "broken": 0.0}
+_STRESS = {"content": 1.0, "none": 0.5, "misplaced": 0.0}
 
 
 def realism_quality(nature: Nature, moment: Moment, delivery: Delivery) -> dict[str, float]:
     """Latent quality on each realism dimension, 1 to 5."""
+    fits = _realism_fits(nature, moment, delivery)
+    craft = _craft(delivery)
+    halo = (_CLEANNESS[delivery.artefact] + _FLOW[delivery.pauses]) / 2
+    return {
+        dimension: 1
+        + 4
+        * _spread(
+            (1 - _CRAFT) * fits[dimension]
+            + _CRAFT * ((1 - _HALO) * craft[dimension] + _HALO * halo),
+            1.25,
+        )
+        for dimension in REALISM
+    }
+
+
+def _realism_fits(nature: Nature, moment: Moment, delivery: Delivery) -> dict[str, float]:
+    """How well the sound does what the text calls for, 0 to 1."""
     emotion = _emotion_fit(moment.emotion, delivery.emotion)
     level = _fit(moment.loud, delivery.level)
     identity = _identity_fit(nature, delivery)
     trait = _spread(_fit(nature.energetic, (delivery.rate + delivery.level) / 2), 1.5)
-    strength = 0.0 if delivery.emotion == "neutral" else delivery.intensity
-    clean = _CLEANNESS[delivery.artefact]
-    fits = {
-        "pitch_variation": _mix(_fit(nature.lively, delivery.pitch_range), clean),
-        "rhythmic_naturalness": _mix(_rhythm_fit(moment.urgent, delivery), _FLOW[delivery.pauses]),
+    return {
+        "pitch_variation": _fit(nature.lively, delivery.pitch_range),
+        "rhythmic_naturalness": _rhythm_fit(moment.urgent, delivery),
         "stress_and_emphasis": _stress_fit(nature.emphatic, delivery.stress),
         "emotion_accuracy": emotion,
-        "emotion_intensity_control": _fit(moment.intensity, strength),
-        "dynamic_range": _mix(_fit(nature.dynamic, delivery.loudness_range), clean),
+        "emotion_intensity_control": _fit(moment.intensity, _strength(delivery)),
+        "dynamic_range": _fit(nature.dynamic, delivery.loudness_range),
         "voice_identity_matching": identity,
         "trait_embodiment": trait,
         "local_story_fit": _spread(0.65 * level + 0.35 * emotion, 1.3),
-        "global_story_coherence": _spread(0.5 * identity + 0.35 * trait + 0.15 * clean, 1.3),
+        "global_story_coherence": _spread(0.5 * identity + 0.5 * trait, 1.3),
     }
-    return {dimension: 1 + 4 * fits[dimension] for dimension in REALISM}
+
+
+def _craft(delivery: Delivery) -> dict[str, float]:
+    """What is prized in each respect whatever the text, 0 to 1."""
+    clean, flow = _CLEANNESS[delivery.artefact], _FLOW[delivery.pauses]
+    return {
+        "pitch_variation": delivery.pitch_range,
+        "rhythmic_naturalness": flow,
+        "stress_and_emphasis": _STRESS[delivery.stress],
+        "emotion_accuracy": _strength(delivery),
+        "emotion_intensity_control": _strength(delivery),
+        "dynamic_range": delivery.loudness_range,
+        "voice_identity_matching": clean,
+        "trait_embodiment": delivery.level,
+        "local_story_fit": flow,
+        "global_story_coherence": clean,
+    }
+
+
+def _strength(delivery: Delivery) -> float:
+    return 0.0 if delivery.emotion == "neutral" else delivery.intensity
 
 
 def archetype_quality(moment: Moment, delivery: Delivery) -> dict[str, float]:
@@ -77,10 +117,6 @@ def archetype_quality(moment: Moment, delivery: Delivery) -> dict[str, float]:
 
 def _fit(wanted: float, given: float) -> float:
     return 1.0 - abs(wanted - given)
-
-
-def _mix(fit: float, craft: float) -> float:
-    return (1 - _CRAFT) * fit + _CRAFT * craft
 
 
 def _spread(fit: float, factor: float) -> float:

@@ -117,12 +117,16 @@ class Lesson:
         ends: int64 ``[sheets]``, the position of each one's last shared token.
         facts: int64 ``[sheets, kinds]``, see `dramaeval.models.pretraining.notes.fact_indices`.
         differences: float32 ``[sheets, graded comparisons]``, see `questions.differences`.
+        apart: float32 ``[sheets, comparisons]``, see `questions.distances`.
+        distances: float32 ``[questions]``, not-a-number where the question is not under the rubric.
     """
 
     batch: Batch
     ends: torch.Tensor
     facts: torch.Tensor
     differences: torch.Tensor
+    apart: torch.Tensor
+    distances: torch.Tensor
 
 
 class Classroom:
@@ -176,6 +180,11 @@ class Classroom:
     def _tokenise(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def token(self, text: str) -> int:
+        """The one token of a text that is no more."""
+        (only,) = self._ids(text)
+        return only
+
     def item(self, index: int, rng: np.random.Generator) -> Item:
         """A clip beside a text that is drawn for it."""
         spoken = self.spoken[index]
@@ -214,6 +223,14 @@ class Classroom:
             ends=torch.tensor(ends),
             facts=torch.tensor(facts),
             differences=torch.tensor([questions.differences(item) for _, item in pairs]),
+            apart=torch.tensor([questions.distances(item) for _, item in pairs]),
+            distances=torch.tensor(
+                [
+                    float("nan") if one.distance is None else one.distance
+                    for some in asked
+                    for one in some
+                ]
+            ),
         )
 
     def _shared(self, item: Item, frames: int) -> tuple[int, ...]:
@@ -283,12 +300,17 @@ class Learner(nn.Module):
         self.pupil = pupil
         decoder: Any = pupil.decoder
         self.notes = Notes(decoder.layers, decoder.config.hidden_size)
+        self._before_the_word: list[torch.Tensor] = []
+        pupil.get_output_embeddings().register_forward_pre_hook(
+            lambda _, inputs: self._before_the_word.append(inputs[0])
+        )
 
     def loss(self, lesson: Lesson) -> torch.Tensor:
         """Cross-entropy of the answers' tokens, summed over an answer, and the loss of the notes."""
         batch = lesson.batch
         if batch.targets is None:
             raise ValueError("A lesson needs answers to its questions.")
+        self._before_the_word.clear()
         log_p = self.pupil(**batch.inputs).logits.float().log_softmax(-1)
         losses = F.nll_loss(log_p, batch.labels, reduction="none")
         words = log_p[batch.score_at].gather(1, batch.score_tokens.clamp(min=0))
@@ -297,8 +319,13 @@ class Learner(nn.Module):
         ids = batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
         is_text = torch.arange(ids.shape[1])[None] <= lesson.ends[:, None]
         is_text &= ids != self.pupil.audio_token
-        notes = self.notes.loss(lesson.ends, is_text, lesson.facts, lesson.differences)
-        return answers + notes
+        notes = self.notes.loss(
+            lesson.ends, is_text, lesson.facts, lesson.differences, lesson.apart
+        )
+        judged = self.notes.distance_loss(
+            self._before_the_word.pop()[batch.score_at], lesson.distances
+        )
+        return answers + notes + judged
 
 
 @torch.no_grad()

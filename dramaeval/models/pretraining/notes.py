@@ -4,7 +4,8 @@ As in the first stage, words alone are a thin signal. So linear layers, thrown a
 answers to all plain questions at once: above the first layer, from the mean over the text, what the text
 calls for; half-way up, at the last token that all questions share, what is heard and called for, and how much
 more there is of each property than is called for; and a layer later how far apart the two are. A question
-then has only to look up what it asks for.
+then has only to look up what it asks for. Where the answer to a question under the rubric begins, whatever
+its form, one more layer has to know how far apart the two are under that dimension.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dramaeval.models.pretraining.questions import ANSWERS, GRADED_COMPARISONS
+from dramaeval.models.pretraining.questions import ANSWERS, COMPARISONS, GRADED_COMPARISONS
 
 
 def fact_indices(facts: Mapping[str, str]) -> list[int]:
@@ -56,6 +57,9 @@ class Notes(nn.Module):
         )
         # Of the graded properties, how much more is heard than is called for.
         self.weigh = nn.Linear(hidden, len(GRADED_COMPARISONS))
+        # A layer later, how far apart the two are in each comparison.
+        self.measure = nn.Linear(hidden, len(COMPARISONS))
+        self.sum_up = nn.Linear(hidden, 1)
         self._seen: dict[str, torch.Tensor] = {}
         for part, place in places.items():
             layers[place].register_forward_hook(self._watch(part))
@@ -72,14 +76,16 @@ class Notes(nn.Module):
         is_text: torch.Tensor,
         answers: torch.Tensor,
         differences: torch.Tensor,
+        apart: torch.Tensor,
     ) -> torch.Tensor:
-        """Mean cross-entropy over all kinds plus squared error of the differences, after a forward pass.
+        """Mean cross-entropy over all kinds plus squared errors of the graded notes, after a forward pass.
 
         Args:
             ends: the position of each row's last shared token.
             is_text: bool ``[rows, prefix]``, the shared tokens that are not audio.
             answers: ``[rows, kinds]`` as `fact_indices` has them.
             differences: ``[rows, graded comparisons]``, see `questions.differences`.
+            apart: ``[rows, comparisons]``, see `questions.distances`.
         """
         rows = torch.arange(len(ends))
         weights = is_text / is_text.sum(1, keepdim=True)
@@ -89,13 +95,33 @@ class Notes(nn.Module):
         ).sum(1)
         losses = []
         for part, kinds in self.kinds.items():
-            scaled = F.rms_norm(states[part], states[part].shape[-1:])
-            logits = self.read_off[part](scaled).float()
+            logits = self._read(self.read_off[part], states[part])
             start = 0
             for kind in kinds:
                 width = len(ANSWERS[kind])
                 own = answers[:, list(ANSWERS).index(kind)]
                 losses.append(F.cross_entropy(logits[:, start : start + width], own))
                 start += width
-        weighed = self.weigh(F.rms_norm(states["gathered"], states["gathered"].shape[-1:])).float()
-        return torch.stack(losses).mean() + 2 * (weighed - differences).square().mean()
+        weighed = self._read(self.weigh, states["gathered"])
+        measured = self._read(self.measure, states["compared"])
+        errors = (
+            2 * (weighed - differences).square().mean() + 5 * (measured - apart).square().mean()
+        )
+        return torch.stack(losses).mean() + errors
+
+    @staticmethod
+    def _read(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+        return layer(F.rms_norm(states, states.shape[-1:])).float()
+
+    def distance_loss(self, states: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
+        """Squared error of the distance, in units in which a guess costs about one.
+
+        Args:
+            states: ``[questions, hidden]``, what the head sees where an answer's word is chosen.
+            distances: ``[questions]``, not-a-number where a question has none.
+        """
+        known = ~distances.isnan()
+        if not known.any():
+            return states.new_zeros(())
+        error = self.sum_up(states[known]).squeeze(-1).float() - distances[known]
+        return 10 * error.square().mean()

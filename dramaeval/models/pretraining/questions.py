@@ -15,7 +15,7 @@ import numpy as np
 from dramaeval.data.synthesis.context import Context, pick
 from dramaeval.data.synthesis.speech import ARTEFACTS, EMOTIONS, Delivery
 from dramaeval.data.synthesis.voices import AGES, SEXES, VOICES
-from dramaeval.tasks.rubric import Rubric
+from dramaeval.tasks.rubric import Dimension, Rubric
 
 #: From a delivery that does what the text calls for to one that does the opposite.
 DISTANCES = ("fitting", "slightly", "somewhat", "clearly", "far")
@@ -128,6 +128,7 @@ class Question:
         answer: the words.
         spread: where the answer is one of ``options``, the share of each.
         options: single tokens.
+        distance: under a dimension of the rubric, how far the delivery is from what is called for, 0 to 1.
     """
 
     kind: str
@@ -135,6 +136,7 @@ class Question:
     answer: str
     spread: tuple[float, ...] | None = None
     options: tuple[str, ...] = DISTANCES
+    distance: float | None = None
 
 
 #: Words for a property between 0 and 1, which they share out evenly.
@@ -277,6 +279,14 @@ _COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
     "voice": _compare_voice,
 }
 
+COMPARISONS = tuple(_COMPARISONS)
+
+
+def distances(item: Item) -> list[float]:
+    """How far the delivery is from what is called for in every comparison, each 0 to 1."""
+    return [compare(item)[0] for compare in _COMPARISONS.values()]
+
+
 #: Which comparisons belong under which dimension of the realism rubric.
 UNDER_DIMENSION: Mapping[str, tuple[str, ...]] = {
     "pitch_dynamics": ("pitch",),
@@ -393,7 +403,7 @@ _ONE_WORD_ENDINGS = (
     "How far is it from what is called for? Answer with one word as <answer>word</answer>.",
 )
 #: Of the questions under the rubric, how many ask for one comparison, for all of them together, for a score.
-_UNDER_RUBRIC = {"one": 0.25, "together": 0.65, "score": 0.1}
+_UNDER_RUBRIC = {"one": 0.2, "together": 0.4, "score": 0.4}
 #: The kind of a question that asks for a score.
 NO_OPINION = "score"
 
@@ -401,12 +411,13 @@ NO_OPINION = "score"
 def under_rubric(
     item: Item, rubric: Rubric, dimensions: Sequence[str], rng: np.random.Generator
 ) -> list[Question]:
-    """Questions that begin with the rubric's own text for a dimension and ask for words instead of a score.
+    """Questions that begin with the rubric's own text for a dimension.
 
-    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; most, how
-    far the delivery is from what is called for by all of them, each counting the same. A few do ask for a
-    score: there every score is as right as any other, so that the judge has no opinion before it has seen
-    ratings.
+    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; some, in
+    one word, how far the delivery is from what is called for by all of them, each counting the same. The
+    others are word for word the product's and ask for a score: there every score is as right as any other,
+    as the judge has not seen ratings. What is heard and called for is to be known there all the same, see
+    `dramaeval.models.pretraining.notes`.
     """
     answers = facts(item)
     asked = []
@@ -414,20 +425,39 @@ def under_rubric(
         sort = rng.choice(list(_UNDER_RUBRIC), p=list(_UNDER_RUBRIC.values()))
         one = rubric[key]
         if sort == "score":
-            asked.append(_score(rubric.criterion(one), one.scale))
-            continue
-        lines = [rubric.score_line.format(score=k, meaning=one.scores[k]) for k in one.scale]
-        if sort == "one":
+            question = _score(rubric.criterion(one), one.scale)
+        elif sort == "one":
             name = pick(rng, UNDER_DIMENSION[key])
             ending = f"{pick(rng, PHRASINGS[f'compare:{name}'])} {pick(rng, _ENDINGS)}"
             question = Question(
-                kind=f"{key}:{name}", text=ending, answer=answers[f"compare:{name}"]
+                kind=f"rubric:{key}:{name}",
+                text=_beneath(rubric, one, ending),
+                answer=answers[f"compare:{name}"],
             )
         else:
-            question = _together(item, key, pick(rng, _ONE_WORD_ENDINGS))
-        text = "\n".join([f"{one.title}: {one.description}", *lines, question.text])
-        asked.append(replace(question, kind=f"rubric:{question.kind}", text=text))
+            ending = pick(rng, _ONE_WORD_ENDINGS)
+            question = _together(item, key, _beneath(rubric, one, ending))
+        asked.append(replace(question, distance=distance(item, key)))
     return asked
+
+
+def _beneath(rubric: Rubric, dimension: Dimension, ending: str) -> str:
+    """The rubric's text for a dimension with another ending."""
+    lines = [
+        rubric.score_line.format(score=k, meaning=dimension.scores[k]) for k in dimension.scale
+    ]
+    return "\n".join([f"{dimension.title}: {dimension.description}", *lines, ending])
+
+
+def distance(item: Item, dimension: str) -> float:
+    """How far the delivery is from what is called for under a dimension, 0 to 1."""
+    distances = [_COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
+    return sum(distances) / len(distances)
+
+
+def for_scores(rubric: Rubric) -> list[Question]:
+    """What the product asks about a record: a score on every dimension."""
+    return [_score(rubric.criterion(one), one.scale) for one in rubric.dimensions]
 
 
 def _score(criterion: str, scale: Sequence[int]) -> Question:
@@ -437,10 +467,9 @@ def _score(criterion: str, scale: Sequence[int]) -> Question:
     return Question(kind=NO_OPINION, text=criterion, answer=scores[0], spread=even, options=scores)
 
 
-def _together(item: Item, dimension: str, ending: str) -> Question:
+def _together(item: Item, dimension: str, text: str) -> Question:
     """How far the delivery is from what is called for, in one word."""
-    distances = [_COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
-    place = sum(distances) / len(distances) * (len(DISTANCES) - 1)
-    spread = [max(0.0, 1.0 - abs(place - at)) for at in range(len(DISTANCES))]
+    place = distance(item, dimension) * (len(DISTANCES) - 1)
+    spread = tuple(max(0.0, 1.0 - abs(place - at)) for at in range(len(DISTANCES)))
     nearest = DISTANCES[int(np.argmax(spread))]
-    return Question(kind=dimension, text=ending, answer=nearest, spread=tuple(spread))
+    return Question(kind=f"rubric:{dimension}", text=text, answer=nearest, spread=spread)

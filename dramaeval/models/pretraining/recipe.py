@@ -17,7 +17,7 @@ import yaml
 
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.synthesis import context as contexts
-from dramaeval.models.pretraining import questions
+from dramaeval.models.pretraining import opinion, questions
 from dramaeval.models.pretraining.architecture import VOCABULARY, build_model, build_processor
 from dramaeval.models.pretraining.clips import Spoken, draw, render_all
 from dramaeval.models.pretraining.course import Course, follow
@@ -45,6 +45,8 @@ from dramaeval.models.pretraining.tokenizer import train_tokenizer
 from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration
 from dramaeval.tasks.rubric import read_rubric
 
+#: Records on which is measured where the judge's states move before it gives a score.
+ASKED_FOR_SCORES = 120
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
@@ -60,6 +62,8 @@ class Sort:
 READING = Sort(sheets=32, questions=1)
 SHORT = Sort(sheets=14, questions=10)
 LONG = Sort(sheets=10, questions=8, long=True)
+#: After the first lessons, all of which are reading: how many are of each sort.
+MIXED = {LONG: 0.6, READING: 0.25, SHORT: 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +78,9 @@ class Plan:
             model meets the tower's outputs as they are on unseen clips.
         checked_clips: clips in voices and words of the sample's split, on which the result is checked.
         hearing_steps: of `hearing_batch` clips each.
-        reading_steps: lessons of many sheets with one plain question each, for the notes' sake.
-        short_steps: lessons of plain questions.
-        long_steps: lessons under the rubric's text.
+        reading_steps: lessons of many sheets with one plain question each, for the notes' sake: cheap, and
+            the notes teach to compare.
+        mixed_steps: lessons of all sorts after them, most under the rubric's text.
     """
 
     seed: int = 0
@@ -88,22 +92,19 @@ class Plan:
     hearing_batch: int = 32
     hearing_rate: float = 1.5e-3
     lesson_rate: float = 2e-3
-    reading_steps: int = 800
-    short_steps: int = 400
-    long_steps: int = 600
+    reading_steps: int = 2_000
+    mixed_steps: int = 700
 
     @property
     def lesson_steps(self) -> int:
         """Lessons of all sorts."""
-        return self.reading_steps + self.short_steps + self.long_steps
+        return self.reading_steps + self.mixed_steps
 
     def sort_of_lesson(self, step: int, rng: np.random.Generator) -> Sort:
-        """First reading, then short and long ones mixed, the long ones ever more often."""
+        """First reading alone, then all sorts."""
         if step < self.reading_steps:
             return READING
-        mixed = self.short_steps + self.long_steps
-        progress = (step - self.reading_steps) / mixed
-        return LONG if rng.random() < 2 * progress * self.long_steps / mixed else SHORT
+        return list(MIXED)[int(rng.choice(len(MIXED), p=list(MIXED.values())))]
 
     def shortened(self, share: float) -> Plan:
         """The same plan with this share of its clips and steps."""
@@ -199,8 +200,21 @@ class Recipe:
 
         course = Course(name="lessons", steps=plan.lesson_steps, rate=plan.lesson_rate)
         follow(course, learner, loss_at, self.work, self.say)
+        self.forget_scores(pupil.eval(), school)
         judge.load_state_dict(pupil.state_dict())
         return self.check(pupil, processor)
+
+    def forget_scores(self, pupil: Pupil, school: Classroom) -> None:
+        """Make sure that the scores say nothing, see `opinion`; in place."""
+        rng = np.random.default_rng([self.plan.seed, 0x09])
+        asked = questions.for_scores(self.wording.rubric)
+        batches = []
+        for _ in range(ASKED_FOR_SCORES):
+            index = int(rng.integers(len(school.spoken)))
+            batches.append(school.lesson([(index, school.item(index, rng))], [asked]).batch)
+        digits = torch.tensor([school.token(str(digit)) for digit in range(10)])
+        states = opinion.states_at_scores(pupil, batches)
+        opinion.without_opinion(pupil.get_output_embeddings(), digits, states)
 
     def classroom(
         self, pupil: Pupil, processor: Any, name: str, count: int, split: str
