@@ -129,6 +129,17 @@ def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def _by_reason(reasons: Mapping[str, str], dimensions: int) -> str:
+    """Every reason once, with the dimensions that it holds for."""
+    keys: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        keys.setdefault(reason, []).append(key)
+    return "; ".join(
+        f"{'all' if len(some) == dimensions else ', '.join(some)}: {reason}"
+        for reason, some in keys.items()
+    )
+
+
 def _gaps(summary: Mapping[str, Any]) -> list[str]:
     macro = summary["macro"]
     found = []
@@ -136,7 +147,7 @@ def _gaps(summary: Mapping[str, Any]) -> list[str]:
     if reasons:
         found.append(
             f"macro over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} "
-            "dimensions; " + "; ".join(f"{key}: {reason}" for key, reason in reasons.items())
+            "dimensions; " + _by_reason(reasons, macro["dimensions"])
         )
     if macro["unscored"]:
         why: dict[str, int] = {}

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from places import ROOT
+from places import REAL, ROOT
 from safetensors.torch import load_file
 
 from dramaeval.training.sft import last_checkpoint
@@ -221,6 +221,30 @@ def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
     done = launch(*settings)
     assert done.returncode == 0, done.stderr
     assert "Resuming from checkpoint-" in done.stdout
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
+def test_a_real_record_is_learnt(launch, tmp_path):
+    file = REAL / "realism" / "test.jsonl"
+    done = launch(
+        f"task.data.train={file}",
+        f"task.data.test={file}",
+        "task.data.on_bad=skip",
+        "trainer.objective=soft_ce+expected_mse",
+        "trainer.args.max_steps=60",
+        "trainer.args.eval_strategy=no",
+        "trainer.args.save_strategy=no",
+        "trainer.args.load_best_model_at_end=false",
+        "evaluation.draws=20",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "run" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    predictions = [json.loads(line) for line in lines]
+    assert len(predictions) == 10
+    for one in predictions:
+        given = [rating for rating in one["ratings"] if rating is not None]
+        assert abs(one["expected"] - sum(given) / len(given)) < 0.3, one["dimension"]
 
 
 def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
