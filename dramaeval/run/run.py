@@ -56,7 +56,7 @@ from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.training.draws import trainable
-from dramaeval.training.zero import EngineCheck
+from dramaeval.training.zero import EngineCheck, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +262,10 @@ class Run:
         return self._sheets
 
     def _load(self) -> Any:
+        with whole_weights():
+            return self._read()
+
+    def _read(self) -> Any:
         start = self.checkpoint
         if self.processes.agree(self.folder.model.is_dir()):
             start = find_checkpoint(str(self.folder.model))

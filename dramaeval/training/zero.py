@@ -8,7 +8,8 @@ and the engine that came out is compared with what was asked for before the firs
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import TrainerCallback
@@ -64,6 +65,23 @@ def tell_the_group(args: Any) -> None:
     state.num_processes = torch.distributed.get_world_size()
     state.process_index = torch.distributed.get_rank()
     state.local_process_index = int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def whole_weights() -> Iterator[None]:
+    """Read models whole in here, although the training to come splits their weights.
+
+    Under ZeRO-3 transformers would split them while reading: the judge could then not be scored before the
+    training, and the names in the files that are saved would come out wrong.
+    """
+    from transformers.integrations import deepspeed as integration
+
+    kept = integration._hf_deepspeed_config_weak_ref
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration._hf_deepspeed_config_weak_ref = kept
 
 
 def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
