@@ -181,7 +181,8 @@ class Run:
 
     def plan(self) -> Any:
         """The plan, from files and architecture alone."""
-        skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
+        with whole_weights():
+            skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
         self.family.freeze_fixed(skeleton)
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
