@@ -56,7 +56,8 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
         handed, result = Path(private) / "run", Path(private) / "result"
         handed.write_bytes(pickle.dumps((config, folder)))
-        workers = [_start(rank, count, handed, result, environment(count)) for rank in range(count)]
+        shared = environment(count)  # once: it names the port at which all meet
+        workers = [_start(rank, handed, result, shared) for rank in range(count)]
         with _stopping(workers):
             failed = _watch(workers)
         if failed:
@@ -86,7 +87,7 @@ def environment(count: int) -> dict[str, str]:
 
 
 def _start(
-    rank: int, count: int, handed: Path, result: Path, shared: dict[str, str]
+    rank: int, handed: Path, result: Path, shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "dramaeval.cluster.worker", str(handed), str(result)],
