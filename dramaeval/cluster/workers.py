@@ -142,8 +142,9 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    rank, code = failed[0]
-    if (0, 1) in failed:
+    # A killed process is the cause; the others' errors, of a lost peer, are its consequence.
+    rank, code = next((one for one in failed if one[1] < 0), failed[0])
+    if code > 0 and (0, 1) in failed:
         # Process 0 ended by itself and has told the user.
         raise SystemExit(1)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
