@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # ships no types
+from yaml import YAMLError
 
 from dramaeval.config.check import RESERVED, ConfigError, argument_names
 from dramaeval.config.composing import choices
