@@ -117,14 +117,18 @@ for name in methods.split(","):
 def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
     learnt = {}
     for name in METHODS:
+        # All four clips in every step, so that losses can be compared. Few parameters want a higher rate.
+        rate = 1e-2 if name in ("adalora", "ia3", "prefix", "prompt") else 1e-3
         run = run_of(
-            f"peft={name}", "trainer.args.max_steps=12", "trainer.args.learning_rate=1e-2", name=name
+            f"peft={name}", "trainer.args.max_steps=12", f"trainer.args.learning_rate={rate}",
+            "trainer.args.per_device_train_batch_size=4", name=name,
         )  # fmt: skip
         run.folder.path.mkdir()
         trainer = run._trainer(None)
         trainer.train()
         found = losses(trainer)
-        assert np.mean(found[-3:]) < 0.95 * found[0], name
+        assert len(found) == 12
+        assert max(found[-3:]) < found[0] - 1e-3, (name, found)
         run.folder.model.mkdir()
         run._save(trainer, run.folder.model)
         run._model = trainer.model
