@@ -320,7 +320,6 @@ class Run:
         resume = self.processes.agree(last_checkpoint(self.folder.checkpoints))
         if self.args is not None and self.args.save_only_model:
             self._warn_of_no_resuming(resume)
-        self._check_resumable(resume)
         trainer = self._trainer(resume)
         if self.config.debug and self.processes.first:
             debug.dump_first_batch(trainer, self.folder.debug)
@@ -343,19 +342,6 @@ class Run:
             "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
             "anew or from a checkpoint's weights (checkpoint=FOLDER)."
         )
-
-    def _check_resumable(self, resume: Path | None) -> None:
-        """Refuse what DeepSpeed cannot read: optimizer states that were split over other processes."""
-        if resume is None or self.config.zero is None:
-            return
-        parts = len(list(resume.glob("rng_state_*.pth"))) or 1
-        if parts != self.processes.count:
-            raise ConfigError(
-                [
-                    f"{resume.name} was split over {parts} processes by zero=…, and DeepSpeed reads it back "
-                    f"only with as many, not with {self.processes.count}: resume with processes={parts}."
-                ]
-            )
 
     def _save(self, trainer: Any, folder: Path) -> None:
         """All processes take part: ZeRO-3 gathers the weights from each."""

@@ -31,6 +31,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
+from dramaeval.training.reshard import any_number_of_processes
 from dramaeval.training.spread import Spread
 from dramaeval.training.trouble import in_words, require_finite
 from dramaeval.training.validation import validation_metrics
@@ -145,7 +146,7 @@ class JudgeTrainer(trl.SFTTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
-        with in_words(self):
+        with in_words(self), any_number_of_processes(self.processes):
             return super().train(*args, **kwargs)
 
     def compute_loss(

@@ -31,8 +31,9 @@ from dramaeval.run.run import Run
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
 RATE = 16_000
+WORDS = AutoTokenizer.from_pretrained(TINY)
 TEXT = {
-    "vocab_size": 1024, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
+    "vocab_size": len(WORDS), "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2, "tie_word_embeddings": False,
 }  # fmt: skip
 HEARING = {

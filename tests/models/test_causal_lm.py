@@ -22,10 +22,12 @@ from dramaeval.run.run import Run
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
+WORDS = AutoTokenizer.from_pretrained(TINY)
 SIZES = {
-    "vocab_size": 1024, "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
+    "vocab_size": len(WORDS), "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2,
-    "bos_token_id": None, "eos_token_id": 985, "pad_token_id": 986,
+    "bos_token_id": None, "eos_token_id": WORDS.eos_token_id,
+    "pad_token_id": WORDS.pad_token_id,
 }  # fmt: skip
 KINDS = {
     "qwen2": {},
