@@ -1,4 +1,4 @@
-"""Settings that are sound each by itself and do not go together: methods, parts, number formats, stages."""
+"""Settings that are sound each by itself and do not go together: methods, parts, quantisation, stages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from dramaeval.config.schema import Device, Stage
+from dramaeval.config.schema import Stage
 
 
 def check_combinations(config: DictConfig) -> list[str]:
     """What cannot run together, each with its reason and its fix."""
     trains = Stage.train in config.stages
-    problems = _check_export(config, trains) + _check_formats(config, trains)
+    problems = _check_export(config, trains)
     if trains:
         problems += _check_quantization(config)
         problems += _check_parts(config)
@@ -126,30 +126,6 @@ def _check_quantization(config: DictConfig) -> list[str]:
         )
     if find_spec("bitsandbytes") is None:
         problems.append("quantization needs a package that is missing: pip install bitsandbytes")
-    return problems
-
-
-def _check_formats(config: DictConfig, trains: bool) -> list[str]:
-    """Number formats against device, attention and what is trained."""
-    model, problems = config.model, []
-    if model.get("attention") == "flash_attention_2":
-        if config.device is Device.cpu:
-            problems.append(
-                "model.attention=flash_attention_2 runs on GPUs only, but device=cpu: set model.attention=sdpa."
-            )
-        if model.get("dtype") == "float32" or (
-            trains and not config.peft and model.get("dtype") == "auto"
-        ):
-            problems.append(
-                "model.attention=flash_attention_2 computes in 16 bits, but the weights are float32 (full "
-                "fine-tuning keeps them so unless told otherwise): set model.dtype=bfloat16, or "
-                "model.attention=sdpa."
-            )
-    if trains and not config.peft and model.get("dtype") == "float16":
-        problems.append(
-            "model.dtype=float16 with peft=none: float16 weights cannot be trained, their small updates are "
-            "lost. Set model.dtype=bfloat16 or float32, or train an adapter."
-        )
     return problems
 
 

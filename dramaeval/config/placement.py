@@ -22,7 +22,7 @@ def placement_problems(config: DictConfig) -> list[str]:
     gpu = torch.cuda.is_available() and config.device is not Device.cpu
     trains = Stage.train in config.stages
     problems = _dtype_problems(config, gpu, trains)
-    problems += _flash_problems(config.model, gpu)
+    problems += _flash_problems(config, gpu, trains)
     return problems + _map_problems(config, gpu, trains)
 
 
@@ -42,7 +42,8 @@ def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
     return []
 
 
-def _flash_problems(model: DictConfig, gpu: bool) -> list[str]:
+def _flash_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
+    model = config.model
     if model.attention != "flash_attention_2":
         return []
     problems = []
@@ -56,10 +57,11 @@ def _flash_problems(model: DictConfig, gpu: bool) -> list[str]:
             "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: "
             "pip install flash-attn, or use model.attention=sdpa."
         )
-    if model.dtype == "float32":
+    if model.dtype == "float32" or (model.dtype == "auto" and trains and not config.peft):
         problems.append(
-            "model.attention=flash_attention_2 computes in 16 bits: use model.dtype=bfloat16 or "
-            "float16, or model.attention=sdpa."
+            "model.attention=flash_attention_2 computes in 16 bits, but the weights are float32 (full "
+            "fine-tuning keeps them so unless told otherwise): use model.dtype=bfloat16, or "
+            "model.attention=sdpa."
         )
     return problems
 

@@ -67,7 +67,8 @@ class Qwen25Omni(Family):
     _blind = ("model.visual.", "model.audio_tower.audio_bos_eos_token.")
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze what takes no part: the eyes, and marks that the tower keeps for streaming."""
+        """Freeze also what takes no part: the eyes, and marks that the tower keeps for streaming."""
+        super().freeze_fixed(model)
         for name, weight in model.named_parameters():
             if any(part in name for part in self._blind):
                 weight.requires_grad_(False)

@@ -1,7 +1,11 @@
-"""Trainings for the tests of several processes: started as ``python training.py FOLDER TRAIN VAL CASE …``.
+"""Trainings for the tests of several processes: ``python training.py FOLDER TRAIN VAL TEXTUAL CASE …``.
 
 Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
+
+A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 3
+of the same case, and ``+other`` to go on from that of the group beside, which has another number of processes.
+``score`` scores the judge as it is.
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from hydra import compose, initialize_config_dir
 
 from dramaeval.cluster.processes import joined
 from dramaeval.config import schema
+from dramaeval.config.batch import StepSize
 from dramaeval.config.check import check
+from dramaeval.evaluation.scoring import score
 from dramaeval.run.folder import RunFolder, fill_whole
 from dramaeval.run.run import Run, save
+from dramaeval.training.zero import engine_differences
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = (
@@ -35,18 +42,29 @@ SETTINGS = (
     "trainer.args.warmup_steps=0",
     "logger=none",
 )
+#: What no training here is.
+ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
 
-def train(case, folder, data, processes):
-    """One training; ``case`` is zero-peft, with ``+resume`` to go on from step 3 of the same case."""
-    name, _, resumes = case.partition("+")
-    zero, peft = name.split("-")
-    overrides = [*SETTINGS, *data, f"zero={zero}", f"peft={peft}", f"processes={processes.count}"]
+def build(words, folder, processes):
+    """A run with these settings."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("launch", overrides=overrides)
+        config = compose("launch", overrides=[*SETTINGS, *words, f"processes={processes.count}"])
     check(config)
-    run = Run(config, RunFolder(folder / name / "run"), processes)
-    resume = run.folder.checkpoints / "checkpoint-3" if resumes else None
+    return Run(config, RunFolder(folder / "run"), processes)
+
+
+def train(case, folder, data, textual, processes):
+    """One training; what came of it."""
+    name, *more = case.split("+")
+    if "causal" in more:
+        name = f"{name}+causal"
+        data = [*data, "model=causal_lm", f"model.path={textual}"]
+    zero, peft = name.removesuffix("+causal").split("-")
+    run = build([*data, f"zero={zero}", f"peft={peft}"], folder / name, processes)
+    from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
+    (source,) = [where for key, where in from_step.items() if key in more] or [None]
+    resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
     trainer = run._trainer(resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     losses = {
@@ -54,29 +72,40 @@ def train(case, folder, data, processes):
     }
     # An odd number of batches: one process has none in the last turn.
     predictions = trainer.predict_records(run.splits["val"])
-    if not resumes:
+    if not resume:
         fill_whole(folder / name / "model", lambda into: save(trainer, into), processes)
     engine = trainer.model_wrapped
-    told = {
+    stage = getattr(engine, "zero_optimization_stage", lambda: 0)
+    print(case, losses, flush=True)
+    return {
         "losses": losses,
         "engine": type(engine).__name__,
-        "stage": engine.zero_optimization_stage()
-        if hasattr(engine, "zero_optimization_stage")
-        else 0,
+        "stage": stage(),
+        "differences": engine_differences(engine, ANOTHER, StepSize(2, 1, 3)),
         "predictions": [one.to_json() for one in predictions],
     }
-    if processes.first:
-        (folder / f"{case}.json").write_text(json.dumps(told))
-    print(case, losses, flush=True)
 
 
-def main(folder, train_file, val_file, *cases):
+def scored(folder, data, processes):
+    """The judge's predictions before any training."""
+    run = build(data, folder / "score", processes)
+    found = score(run.model, run.splits["val"], run.sheets, clips_a_batch=2, processes=processes)
+    return {"predictions": [one.to_json() for one in found]}
+
+
+def main(folder, train_file, val_file, textual, *cases):
     """All cases, one after the other."""
     schema.register()
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with joined() as processes:
         for case in cases:
-            train(case, Path(folder), data, processes)
+            told = (
+                scored(Path(folder), data, processes)
+                if case == "score"
+                else train(case, Path(folder), data, textual, processes)
+            )
+            if processes.first:
+                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
             gc.collect()
 
 

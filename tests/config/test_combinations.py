@@ -28,15 +28,6 @@ from dramaeval.config.check import ConfigError, check
         (["peft=qlora", "quantization.load_in_4bits=true"], ["Did you mean load_in_4bit"]),
         (["adapt=audio", "model.freeze_audio=true"], ["keeps the audio as it is", "adapt=audio"]),
         (["adapt=all", "model.train_projector=false"], ["model.train_projector=false"]),
-        (["peft=none", "model.dtype=float16"], ["Set model.dtype=bfloat16 or float32"]),
-        (
-            ["device=cpu", "model.attention=flash_attention_2", "batch.shared_prefix=false"],
-            ["runs on GPUs only", "model.attention=sdpa"],
-        ),
-        (
-            ["peft=none", "model.attention=flash_attention_2", "batch.shared_prefix=false"],
-            ["computes in 16 bits", "model.dtype=bfloat16"],
-        ),
         (["export.merge=true"], ["add export to stages"]),
         (["stages=[export]"], ["nothing to export", "checkpoint=RUN"]),
         (

@@ -77,3 +77,12 @@ def test_flash_attention_needs_its_package_and_16_bits(composed, monkeypatch):
     monkeypatch.setattr("dramaeval.config.placement.find_spec", lambda name: object())
     assert problems(composed(*flash)) == ""
     assert "16 bits" in problems(composed(*flash, "model.dtype=float32"))
+    assert "model.dtype=bfloat16" in problems(composed(*flash, "peft=none"))
+    assert problems(composed(*flash, "peft=none", "model.dtype=bfloat16")) == ""
+
+
+def test_everything_is_said_once(composed):
+    words = ("model.attention=flash_attention_2", "batch.shared_prefix=false", "device=cpu")
+    with pytest.raises(ConfigError) as raised:
+        check(composed(*words))
+    assert sum("a GPU" in one for one in raised.value.problems) == 1

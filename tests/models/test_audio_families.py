@@ -206,6 +206,15 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         np.testing.assert_allclose(one["distribution"], other["distribution"], atol=1e-5)
 
 
+def test_the_ears_can_be_frozen(kind, folder):
+    family = kind.family(path=str(folder), freeze_audio=True)
+    judge = family.load(CPU)
+    family.freeze_fixed(judge)
+    trained = {name for name, weight in judge.named_parameters() if weight.requires_grad}
+    assert not any("audio_tower" in name for name in trained)
+    assert any("language_model" in name for name in trained)
+
+
 def test_the_thinker_is_taken_out_of_a_whole_omni(tmp_path):
     Omni.write(tmp_path / "thinker", AutoTokenizer.from_pretrained(TINY))
     plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "thinker")
