@@ -103,9 +103,14 @@ class Family(ABC):
     def decoder_of(self, model: Any) -> Any:
         """The language model inside a loaded model, for its attention implementation."""
 
-    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
-        """A question's messages as text, up to where the answer begins."""
+    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
+        """A question's messages as text, up to where the answer begins; or as tokens right away."""
         return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def tokenise(self, processor: Any, text: str) -> list[int]:
+        """The tokens of a text, special ones in it by their names, and none beside it."""
+        tokenizer = getattr(processor, "tokenizer", processor)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def end_of_turn(self, processor: Any) -> str:
         """The text with which the model's chat format ends an answer."""

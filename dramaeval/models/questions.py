@@ -65,24 +65,29 @@ class QuestionEncoder:
     Args:
         processor: the model's processor, with ``tokenizer`` and chat template; or a tokenizer alone.
         end_of_turn: the text with which the model's chat format ends an answer.
-        render: makes text of chat messages; None takes the processor's chat template.
+        render: makes text or tokens of chat messages; None takes the processor's chat template.
+        tokenise: makes tokens of text; None takes the tokenizer.
     """
 
     def __init__(
         self,
         processor: Any,
         end_of_turn: str = "<|im_end|>",
-        render: Callable[[list[dict[str, Any]]], str] | None = None,
+        render: Callable[[list[dict[str, Any]]], str | list[int]] | None = None,
+        tokenise: Callable[[str], list[int]] | None = None,
     ) -> None:
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.end_of_turn = end_of_turn
         self.render = render or self._template
+        self.tokenise = tokenise or self._tokenised
         self._answers = lru_cache(maxsize=None)(self._encode_answers)
 
     def encode(self, messages: list[dict[str, Any]], scale: tuple[int, ...]) -> EncodedQuestion:
         """Tokenise one question; audio placeholders stand once each, see `EncodedQuestion.with_audio`."""
-        return EncodedQuestion(prompt=self._ids(self.render(messages)), answer=self._answers(scale))
+        made = self.render(messages)
+        prompt = self._ids(made) if isinstance(made, str) else tuple(made)
+        return EncodedQuestion(prompt=prompt, answer=self._answers(scale))
 
     def _template(self, messages: list[dict[str, Any]]) -> str:
         return self.processor.apply_chat_template(
@@ -90,7 +95,10 @@ class QuestionEncoder:
         )
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenise(text))
+
+    def _tokenised(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _encode_answers(self, scale: tuple[int, ...]) -> AnswerTokens:
         """The answers as running text has them: they may differ in one token, the score, and no other."""

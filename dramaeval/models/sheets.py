@@ -44,7 +44,10 @@ class SheetMaker:
         self.processor = processor
         self.max_seconds = max_seconds
         self.encoder = QuestionEncoder(
-            processor, family.end_of_turn(processor), partial(family.render, processor)
+            processor,
+            family.end_of_turn(processor),
+            partial(family.render, processor),
+            partial(family.tokenise, processor),
         )
         tokenizer = self.encoder.tokenizer
         if family.hears:

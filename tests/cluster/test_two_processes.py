@@ -13,6 +13,8 @@ from places import ROOT
 
 from dramaeval.cluster.workers import environment
 
+pytestmark = pytest.mark.timeout(1800)  # one start trains all that follows
+
 CASES = [
     *(
         f"{zero}-{peft}"
@@ -71,13 +73,17 @@ def trained(tmp_path_factory, textual):
         ]
         shared = {**environment(count), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         running = []
-        for rank in range(count):
-            with (folder / f"{rank}.log").open("w") as said:
-                own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                running.append(
-                    subprocess.Popen(list(map(str, words)), env=own, stdout=said, stderr=said)
-                )
-        codes = [process.wait(timeout=1500) for process in running]
+        try:
+            for rank in range(count):
+                with (folder / f"{rank}.log").open("w") as said:
+                    own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                    running.append(
+                        subprocess.Popen(list(map(str, words)), env=own, stdout=said, stderr=said)
+                    )
+            codes = [process.wait(timeout=1500) for process in running]
+        finally:
+            for process in running:
+                process.kill()
         assert codes == [0] * count, (folder / "0.log").read_text()[-3000:]
         found[count] = {
             "folder": folder,

@@ -4,7 +4,8 @@ Every process of a group runs this; the first leaves ``CASE.json`` with losses a
 ``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
 
 A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 3
-of the same case, and ``+other`` to go on from that of the group beside, which has another number of processes.
+of the same case, ``+other`` to go on from that of the group beside, which has another number of processes,
+and ``+best`` to validate at each step and go back to the best.
 ``score`` scores the judge as it is.
 """
 
@@ -42,6 +43,17 @@ SETTINGS = (
     "trainer.args.warmup_steps=0",
     "logger=none",
 )
+#: So fast that the last step is the worst.
+BEST = (
+    "trainer.args.learning_rate=0.3",
+    "trainer.args.lr_scheduler_type=constant",
+    "trainer.args.eval_strategy=steps",
+    "trainer.args.eval_steps=1",
+    "trainer.args.save_steps=1",
+    "trainer.args.load_best_model_at_end=true",
+    "trainer.args.metric_for_best_model=loss",
+    "trainer.args.greater_is_better=false",
+)
 #: What no training here is.
 ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 
@@ -61,24 +73,26 @@ def train(case, folder, data, textual, processes):
         name = f"{name}+causal"
         data = [*data, "model=causal_lm", f"model.path={textual}"]
     zero, peft = name.removesuffix("+causal").split("-")
-    run = build([*data, f"zero={zero}", f"peft={peft}"], folder / name, processes)
+    best = BEST if "best" in more else ()
+    run = build([*data, f"zero={zero}", f"peft={peft}", *best], folder / case, processes)
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
     resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
     trainer = run._trainer(resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    losses = {
-        entry["step"]: entry["loss"] for entry in trainer.state.log_history if "loss" in entry
-    }
+    history = trainer.state.log_history
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
     # An odd number of batches: one process has none in the last turn.
     predictions = trainer.predict_records(run.splits["val"])
     if not resume:
-        fill_whole(folder / name / "model", lambda into: save(trainer, into), processes)
+        fill_whole(folder / case / "model", lambda into: save(trainer, into), processes)
     engine = trainer.model_wrapped
     stage = getattr(engine, "zero_optimization_stage", lambda: 0)
     print(case, losses, flush=True)
     return {
         "losses": losses,
+        "validated": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
+        "validated_again": trainer.evaluate()["eval_loss"] if best else None,
         "engine": type(engine).__name__,
         "stage": stage(),
         "differences": engine_differences(engine, ANOTHER, StepSize(2, 1, 3)),

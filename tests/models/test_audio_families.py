@@ -1,10 +1,15 @@
 """Audio models beyond Qwen2-Audio: small random models of the true classes, against their own pass."""
 
+import base64
+import io
 import itertools
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import save_file
 from transformers import (
@@ -14,6 +19,8 @@ from transformers import (
     AutoTokenizer,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
     WhisperFeatureExtractor,
 )
 
@@ -24,6 +31,7 @@ from dramaeval.models.audio_flamingo3 import AudioFlamingo3
 from dramaeval.models.batch import collate
 from dramaeval.models.qwen2_5_omni import Qwen25Omni
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.voxtral import Voxtral
 from dramaeval.run.build import build_task
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
@@ -68,7 +76,7 @@ class Omni:
         ).save_pretrained(folder)
 
     @staticmethod
-    def logits(folder, text, wave):
+    def logits(folder, messages, wave):
         plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         made = WhisperFeatureExtractor.from_pretrained(folder)(
@@ -77,7 +85,7 @@ class Omni:
         frames = int(made.attention_mask.sum())
         # Qwen2_5OmniProcessor.replace_audio_token
         count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
-        text = text.replace("<|AUDIO|>", "<|AUDIO|>" * count)
+        text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
         given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         with torch.no_grad():
             return plain(
@@ -108,15 +116,95 @@ class Flamingo:
         ).save_pretrained(folder)
 
     @staticmethod
-    def logits(folder, text, wave):
+    def logits(folder, messages, wave):
         plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
         processor = AudioFlamingo3Processor.from_pretrained(folder)
+        text = rendered(processor, messages)
         made = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
             return plain(**made).logits[0, -1]
 
 
-@pytest.fixture(scope="module", params=[Omni, Flamingo], ids=lambda kind: kind.name)
+class Mistrals:
+    """With its own processor, and the vocabulary of Mistral's package cut short."""
+
+    name, family = "voxtral", Voxtral
+    frozen = ("embed_positions",)
+
+    @staticmethod
+    def write(folder, tokenizer):
+        Mistrals.vocabulary(folder)
+        config = VoxtralConfig(
+            audio_config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                          "intermediate_size": 128, "initializer_range": 0.2},
+            text_config={**TEXT, "model_type": "llama"}, audio_token_id=24, initializer_range=0.2,
+        )  # fmt: skip
+        VoxtralForConditionalGeneration(config).save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
+
+    @staticmethod
+    def vocabulary(folder, size=3000):
+        """As Voxtral's tekken.json is laid out."""
+        from mistral_common import tokens
+
+        file = Path(tokens.__file__).parents[1] / "data" / "tekken_240911.json"
+        made = json.loads(file.read_text(encoding="utf-8"))
+        named = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
+                 6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
+                 10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]",
+                 15: "[MIDDLE]", 16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]",
+                 19: "[TOOL_CONTENT]", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}  # fmt: skip
+        made["special_tokens"] = [
+            {"rank": at, "token_str": named.get(at, f"<SPECIAL_{at}>"), "is_control": True}
+            for at in range(100)
+        ]
+        made["config"] |= {"version": "v7", "default_num_special_tokens": 100}
+        made["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
+        made["vocab"] = made["vocab"][: size - 100]
+        del made["image"]
+        heard = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
+        made["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
+                         "audio_encoding_config": heard}  # fmt: skip
+        (folder / "tekken.json").write_text(json.dumps(made), encoding="utf-8")
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        from transformers import MistralCommonBackend, VoxtralProcessor
+
+        plain = VoxtralForConditionalGeneration.from_pretrained(folder).eval()
+        tokenizer = MistralCommonBackend.from_pretrained(folder)
+        processor = VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
+        system, user = messages
+        file = io.BytesIO()
+        soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
+        clip = {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
+        content = [clip if part["type"] == "audio" else part for part in user["content"]]
+        content = [{"type": "text", "text": system["content"]}, *content]
+        made = processor.apply_chat_template([{"role": "user", "content": content}])
+        lead = tokenizer("<answer>", add_special_tokens=False, return_tensors="pt").input_ids
+        ids = torch.cat([made.input_ids, lead.view(1, -1)], dim=1)
+        with torch.no_grad():
+            return plain(input_ids=ids, input_features=made.input_features).logits[0, -1]
+
+
+def rendered(processor, messages):
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text + "<answer>"
+
+
+KINDS = [
+    Omni,
+    Flamingo,
+    pytest.param(
+        Mistrals,
+        marks=pytest.mark.skipif(
+            find_spec("mistral_common") is None, reason="pip install 'dramaeval[voxtral]'"
+        ),
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
 def kind(request):
     return request.param
 
@@ -145,10 +233,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
         if row % 2 == int(shared):
             continue  # half of the questions in either layout: plain features of 300 s take their time
-        text = processor.apply_chat_template(
-            task.messages(record, dimension), tokenize=False, add_generation_prompt=True
-        )
-        expected = kind.logits(folder, text + "<answer>", decode(record.clip, RATE))
+        expected = kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
         torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
     quiet = type(made[1].clips[0])(
         np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0

@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from places import ROOT
 from safetensors.torch import load_file
+
+pytestmark = pytest.mark.timeout(1800)  # three runs, of two processes and of one
 
 SETTINGS = (
     "zero=zero2", "device=cpu", "batch.global=4", "batch.per_device=1", "evaluation.zero_shot=false",
