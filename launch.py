@@ -3,6 +3,7 @@
 python launch.py task=role peft=lora            fine-tune and evaluate
 python launch.py plan=true                      check everything, print the plan, stop
 python launch.py -m peft=lora,none seed=0,1,2   a sweep
+python launch.py processes=2 zero=zero2         two processes; or torchrun --nproc_per_node=2 launch.py …
 python launch.py --help                         groups, recipes, where results go
 """
 
@@ -13,6 +14,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
 
 schema.register()
@@ -22,18 +24,16 @@ schema.register()
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
     # Imported here, so that --help and --cfg job answer without loading torch.
-    from dramaeval.config.check import ConfigError
-    from dramaeval.data.problems import BadRecordsError
-    from dramaeval.models.loading import ModelError
+    from dramaeval.run.errors import in_words
     from dramaeval.run.run import carry_out
 
-    try:
+    with in_words():
         return carry_out(config)
-    except (BadRecordsError, ConfigError, ModelError) as error:
-        # What the user can mend is said in words; everything else keeps its traceback.
-        raise SystemExit(f"\n{error}") from None
 
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
-    main()
+    if follows(sys.argv[1:]):
+        follow()  # torchrun: process 0 composes the run, this one takes part in it
+    else:
+        main()

@@ -1,1 +1,35 @@
-"""The product: a judge of acted speech, from annotated clips to a report."""
+"""The product: a judge of acted speech, from annotated clips to a report.
+
+The names of the Python API can be imported from here; each loads what it needs when it is first used, so that
+``import dramaeval`` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dramaeval.api.dataset import AudioDataset
+    from dramaeval.api.peft_config import create_peft_config
+    from dramaeval.api.trainer import SFTTrainer
+    from dramaeval.evaluation.judge import Judge
+
+__all__ = ["AudioDataset", "Judge", "SFTTrainer", "create_peft_config"]
+
+_HOMES = {
+    "AudioDataset": "dramaeval.api.dataset",
+    "Judge": "dramaeval.evaluation.judge",
+    "SFTTrainer": "dramaeval.api.trainer",
+    "create_peft_config": "dramaeval.api.peft_config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

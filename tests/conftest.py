@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
+from clips import write_clips
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from places import ROOT
 
 from dramaeval.config import schema
-
-FIELDS = (
-    "pitch_variation",
-    "rhythmic_naturalness",
-    "stress_and_emphasis",
-    "emotion_accuracy",
-    "emotion_intensity_control",
-    "dynamic_range",
-    "voice_identity_matching",
-    "trait_embodiment",
-    "local_story_fit",
-    "global_story_coherence",
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,36 +51,5 @@ def composed() -> Callable[..., DictConfig]:
 
 @pytest.fixture
 def make_clips(tmp_path: Path) -> Callable[..., Path]:
-    """Write a JSONL of realism records whose loudness goes with their ratings."""
-
-    def make(name: str, count: int, *, seconds: Sequence[float] = (), seed: int = 0) -> Path:
-        rng = np.random.default_rng(seed)
-        lines = []
-        for number in range(count):
-            length = seconds[number % len(seconds)] if seconds else rng.uniform(0.5, 2.0)
-            loudness = rng.uniform(0.01, 0.3)
-            wave = rng.standard_normal(round(16_000 * length)) * loudness
-            soundfile.write(tmp_path / f"{name}{number}.wav", wave.clip(-1, 1), 16_000)
-            level = 1 + 4 * loudness / 0.3
-            ratings = {
-                field: [int(np.clip(round(level + rng.normal()), 1, 5)) for _ in range(6)]
-                for field in FIELDS
-            }
-            lines.append(
-                {
-                    "id": f"{name}-{number}",
-                    "local_scene": f"Evening {name} {number}: the crew waits for news.",
-                    "char_age": "Adult",
-                    "char_style": "Calm, Dry",
-                    "char_profile": f"Number {number} of the {name} crew.",
-                    "transcript": f"That makes {number}.",
-                    "wav_path": f"{name}{number}.wav",
-                    "character": f"{name} character {number // 2}",
-                    "annotations": ratings,
-                }
-            )
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        return file
-
-    return make
+    """Write a JSONL of realism records whose loudness goes with their ratings; see `clips.write_clips`."""
+    return partial(write_clips, tmp_path)

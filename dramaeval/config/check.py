@@ -12,14 +12,19 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
+from dramaeval.config.combinations import check_combinations, left_open
+from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import Stage, split_files
+from dramaeval.config.together import check_together
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
 RESERVED = {
     "output_dir": "hydra.run.dir=FOLDER",
     "seed": "seed=NUMBER",
     "data_seed": "seed=NUMBER",
-    "report_to": "logger=tensorboard|none",
+    "report_to": "logger=tensorboard|wandb|none",
+    "hub_token": "HF_TOKEN in the environment",
     "logging_dir": "hydra.run.dir=FOLDER",
     "use_cpu": "device=cpu",
     "bf16": "model.dtype=bfloat16",
@@ -40,8 +45,13 @@ RESERVED = {
 }
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data")
+#: Arguments of TRL's that are worked out where they are null.
+DERIVED = (PER_DEVICE, ACCUMULATION)
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+LOGGERS = ("tensorboard", "wandb")
+WANDB = ("mode", "project", "entity", "name", "group", "tags")
+WANDB_MODES = ("auto", "online", "offline")
 
 
 class ConfigError(ValueError):
@@ -71,10 +81,23 @@ def check(config: DictConfig) -> None:
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)
+    problems += _check_loggers(config)
+    problems += check_together(config)
     if Stage.train in stages:
-        problems += check_arguments(config.trainer.args, "trainer.args", reserved=RESERVED)
+        args = {
+            key: value
+            for key, value in config.trainer.args.items()
+            if value is not None or key not in DERIVED
+        }
+        problems += check_arguments(args, "trainer.args", reserved=RESERVED)
         if config.peft is not None:
-            problems += check_arguments(config.peft, "peft")
+            given = {
+                key: config.peft[key] for key in config.peft if not left_open(config.peft, key)
+            }
+            problems += check_arguments(given, "peft")
+    if config.quantization:
+        problems += check_arguments(config.quantization, "quantization")
+    problems += check_combinations(config)
     problems += check_arguments(config.task, "task", also=TASK_KEYS)
     problems += _check_names(config)
     if problems:
@@ -107,6 +130,21 @@ def _check_model(config: DictConfig) -> list[str]:
         )
     if model.dtype not in DTYPES:
         problems.append(_not_among("model.dtype", model.dtype, DTYPES))
+    return problems + placement_problems(config)
+
+
+def _check_loggers(config: DictConfig) -> list[str]:
+    problems = []
+    chosen = config.logger or {}
+    for name in chosen:
+        if name not in LOGGERS:
+            problems.append(_not_among("logger", name, LOGGERS))
+    wandb = chosen.get("wandb") or {}
+    for key in wandb:
+        if key not in WANDB:
+            problems.append(_not_among("logger.wandb", key, WANDB))
+    if wandb and wandb.get("mode") not in WANDB_MODES:
+        problems.append(_not_among("logger.wandb.mode", wandb.get("mode"), WANDB_MODES))
     return problems
 
 

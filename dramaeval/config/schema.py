@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, IntegerNode, OmegaConf
 
 
 class Stage(Enum):
@@ -21,6 +21,7 @@ class Stage(Enum):
 
     train = "train"
     evaluate = "evaluate"
+    export = "export"
 
 
 class OnBad(Enum):
@@ -68,6 +69,7 @@ class BatchConfig:
 
     questions_per_clip: int | None = None  # drawn per clip and step in training; null takes all
     shared_prefix: bool = True  # compute what a clip's questions share once; false: one row each
+    per_device: int | None = None  # clips a training pass and process; null: trainer.args, or 4
     eval_clips: int = 8  # clips a forward pass in evaluation
     cache_clips: int = 2048  # clips whose log-mel features stay in memory
 
@@ -86,23 +88,34 @@ class EvaluationConfig:
 
 
 @dataclass(kw_only=True)
+class ExportConfig:
+    """What stages=[export] writes."""
+
+    merge: bool = False  # true: a full model with the adapter worked into its weights
+
+
+@dataclass(kw_only=True)
 class Root:
     """Everything a run is made of."""
 
     stages: list[Stage] = field(default_factory=lambda: [Stage.train, Stage.evaluate])
     checkpoint: str | None = None  # a run, model or adapter folder to start from
     plan: bool = False  # check everything, print the plan and stop
+    debug: bool = False  # find out what a training does: anomalies, first batch, profile
     seed: int = 0  # governs everything random
     device: Device = Device.auto
+    processes: int = 1  # that launch.py starts on this machine; torchrun brings its own number
     adapt: Any = "llm"  # parts that get adapters: llm, audio, projector, all, or a list
     model: Any = MISSING
     task: Any = MISSING  # a task class's arguments, with `labels`, `label_policies` and `data`
     peft: Any = None
+    quantization: Any = None  # transformers.BitsAndBytesConfig of the language model; none if empty
     zero: Any = None
     trainer: Any = MISSING
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
 
 SPLITS = ("train", "val", "test")
@@ -125,11 +138,17 @@ def register() -> None:
     # Settings of other libraries take any key of theirs without a `+`; `check` compares them with the
     # library's own constructor. An explicit flag survives the merging of configs.
     root.peft = OmegaConf.create({}, flags={"struct": False})
+    root.quantization = OmegaConf.create({}, flags={"struct": False})
     root.trainer = OmegaConf.create({"args": OmegaConf.create({}, flags={"struct": False})})
     # So does a task: its class may have arguments of its own. Its data settings stay typed.
     root.task = OmegaConf.create({}, flags={"struct": False})
     root.task.data = OmegaConf.structured(DataConfig)
     OmegaConf.set_struct(root.task.data, True)
+    # A keyword of Python's, so no field of `BatchConfig`: clips of an optimizer step over all processes;
+    # null where trainer.args says the factors.
+    OmegaConf.set_struct(root.batch, False)
+    root.batch["global"] = IntegerNode(None)
+    OmegaConf.set_struct(root.batch, None)
     ConfigStore.instance().store(name="schema", node=root)
     OmegaConf.register_new_resolver(
         "package", lambda relative: str(PACKAGE / relative), replace=True

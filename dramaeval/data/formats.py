@@ -29,10 +29,12 @@ class RecordFormat:
     """The keys a task reads from each record; every other key is kept and ignored.
 
     With `annotated=False` (records to be scored) ratings may be absent; those given are still
-    checked. `audio_field` is the key that holds the clip's path.
+    checked. `audio_field` is the key that holds the clip's path. With `heard=False` (judges that only
+    read) clips are not looked up, and need not be there.
     """
 
     text_fields: tuple[str, ...]
     annotation_fields: tuple[AnnotationField, ...] = ()
     annotated: bool = True
     audio_field: str = "wav_path"
+    heard: bool = True

@@ -29,7 +29,8 @@ class Record:
 
     `fields` is the whole line as it stands, keys nobody reads included. `ratings` holds, for each
     annotation field of the task, one value a rater in the raters' order; None is missing.
-    `seconds` is what the model gets to hear of the clip.
+    `seconds` is what the model gets to hear of the clip; 0 where it hears none, `clip` then being
+    the path as it is written.
     """
 
     id: str
@@ -118,7 +119,8 @@ def read_records(
     notices = _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
     _check_clips(drafts, fmt, file, None if root_problems else root, workers)
-    notices += _check_lengths(drafts, fmt.audio_field, max_seconds, on_long)
+    if fmt.heard:
+        notices += _check_lengths(drafts, fmt.audio_field, max_seconds, on_long)
     bad = root_problems + _problems(drafts, file)
     good = [_record(draft, file) for draft in drafts if not draft.findings]
     if root_problems or (bad and on_bad != "skip"):
@@ -150,7 +152,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
         fields = draft.line.fields
         if fields is None:
             continue
-        for key in ("id", *fmt.text_fields, fmt.audio_field):
+        for key in ("id", *fmt.text_fields, *([fmt.audio_field] if fmt.heard else [])):
             finding = check_text(fields, key)
             if finding:
                 draft.findings.append(finding)
@@ -174,6 +176,10 @@ def _check_clips(
 ) -> None:
     """Find every clip and read its header, once a clip, in parallel; failures become findings."""
     key = fmt.audio_field
+    if not fmt.heard:
+        for draft in drafts:
+            draft.clip = Path(str((draft.line.fields or {}).get(key) or ""))
+        return
     with_path = [d for d in drafts if d.line.fields and not check_text(d.line.fields, key)]
     written = {id(draft): str((draft.line.fields or {})[key]) for draft in with_path}
     located = locate_clips(written.values(), jsonl=file, audio_root=root, workers=workers)

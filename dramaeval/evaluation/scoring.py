@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.data.groups import group_of
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
+from dramaeval.models.loading import input_device
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.trouble import (
+    MemoryExhaustedError,
+    first_line,
+    is_out_of_memory,
+    parameters_of,
+    size_of,
+    told,
+)
 from dramaeval.tasks.rubric import Dimension
 
 Progress = Callable[[int], None]
@@ -44,10 +54,12 @@ def score(
     skip_unreadable: bool = False,
     group_by: str = "character",
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> list[Prediction]:
     """Score records on every dimension that their task asks for.
 
-    The result does not depend on batch size, order or padding (to rounding), nor on any random state.
+    The result does not depend on batch size, order or padding (to rounding), nor on any random state; nor, to
+    the last bit, on how many processes share the work: they share out the batches that one would make.
 
     Args:
         model: the judge, an `AnsweringModel` or PEFT's wrapper around one, in evaluation mode.
@@ -59,17 +71,22 @@ def score(
             raises `BadRecordsError`.
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
+        processes: that call this together, with the same arguments; all get all predictions.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
     """
-    device = next(model.parameters()).device
+    device = input_device(model)
     found: dict[int, list[Prediction]] = {}
     # Clips of like length share a batch, so that little of it is padding; the order given is restored below.
     order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)
     training = model.training
     model.eval()
-    for chunk in _chunks(order, clips_a_batch):
+    chunks = list(_chunks(order, clips_a_batch))
+    sharded = is_sharded(model)
+    for start in range(0, len(chunks), processes.count):
+        turn = chunks[start : start + processes.count]
+        chunk = turn[processes.rank] if processes.rank < len(turn) else ()
         ready: list[tuple[int, Sheet, tuple[Dimension, ...]]] = []
         for at in chunk:
             asked = sheets.task.asked(records[at])
@@ -83,27 +100,73 @@ def score(
                     raise
                 state = f"unreadable clip: {error.problems[0].problem}"
                 found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
-        if ready:
-            answers = _answer(
-                model, [sheet for _, sheet, _ in ready], sheets.pad, shared_prefix, device
-            )
+        mine = [sheet for _, sheet, _ in ready]
+        if sharded and not mine:
+            mine = _stand_in(None, processes)
+        elif sharded:
+            _stand_in(mine[0], processes)
+        if mine:
+            answers = iter(_answer(model, mine, sheets.pad, shared_prefix, device, sharded=sharded))
             for at, _, asked in ready:
                 found[at] = [
                     _prediction(records[at], one, next(answers), sheets, group_by) for one in asked
                 ]
         if progress:
-            progress(len(chunk))
+            progress(sum(map(len, turn)))
     model.train(training)
+    for others in processes.collect(found):
+        found |= others
     return [prediction for at in range(len(records)) for prediction in found[at]]
 
 
+def is_sharded(model: Any) -> bool:
+    """Whether ZeRO-3 has split the weights, so that every forward pass is one of all processes."""
+    return any(hasattr(weight, "ds_id") for weight in model.parameters())
+
+
+def _stand_in(sheet: Sheet | None, processes: Processes) -> list[Sheet]:
+    """Somebody's sheet for the processes that have none of their own; nothing where nobody has."""
+    return [one for one in processes.collect(sheet) if one is not None][:1]
+
+
 def _answer(
-    model: Any, sheets: list[Sheet], pad: int, shared_prefix: bool, device: torch.device
-) -> Iterator[np.ndarray]:
-    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix).to(device)
-    with torch.inference_mode():
-        logits = model(**batch.inputs).logits
-        yield from distributions(logits, batch).cpu().double().numpy()
+    model: Any,
+    sheets: list[Sheet],
+    pad: int,
+    shared_prefix: bool,
+    device: torch.device,
+    *,
+    sharded: bool = False,
+) -> np.ndarray:
+    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix)
+    try:
+        return _distributions_of(model, batch.to(device), sharded)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(_memory_text(model, batch, error, shared_prefix)) from error
+
+
+def _distributions_of(model: Any, batch: Batch, sharded: bool) -> np.ndarray:
+    # Weights that are gathered in inference mode could not be trained afterwards.
+    with torch.no_grad() if sharded else torch.inference_mode():
+        return distributions(model(**batch.inputs).logits, batch).cpu().double().numpy()
+
+
+def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: bool) -> str:
+    facts = [
+        f"batch: {size_of(batch)}",
+        f"model: {parameters_of(model)}",
+        f"allocator: {first_line(error)}",
+    ]
+    advice = [] if shared_prefix else ["batch.shared_prefix=true: the same scores, less memory"]
+    if batch.clips > 1:
+        advice.append(
+            f"batch.eval_clips={batch.clips // 2}: the same scores, fewer clips at a time"
+        )
+    advice.append("model.dtype=bfloat16 on a GPU: half the weights, scores rounded")
+    advice.append("task.data.max_seconds=15 task.data.on_long=trim: longer clips are cut")
+    return told("Out of memory while scoring.", facts, advice)
 
 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dramaeval.models.loading import Family, ModelError
+
+#: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
+IA3_OUTPUTS = ("k_proj", "v_proj")
+IA3_INPUTS = ("down_proj", "fc2")
 
 
 def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
@@ -45,7 +50,7 @@ def target_pattern(
     for part in parts:
         names = "|".join(re.escape(name) for name in (endings or family.projections[part]))
         branches.append(rf"{re.escape(family.parts[part])}\.(?:.*\.)?(?:{names})")
-    return "|".join(branches) if len(branches) == 1 else f"(?:{'|'.join(branches)})"
+    return _joined(branches)
 
 
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
@@ -53,11 +58,41 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
 
     A ``target_modules`` that is already a pattern (a string) is the user's own business.
     """
+    if config.peft_type in ("ADALORA", "PREFIX_TUNING", "PROMPT_TUNING") and not config.task_type:
+        # Only as a causal language model does PEFT run AdaLoRA's own forward pass and virtual tokens.
+        config.task_type = "CAUSAL_LM"
+    parts = adapted_parts(adapt, family)
+    if config.peft_type == "IA3":
+        return _restrict_ia3(config, family, parts)
     if not hasattr(config, "target_modules") or isinstance(config.target_modules, str):
         return config
     endings = sorted(config.target_modules) if config.target_modules else None
-    config.target_modules = target_pattern(family, adapted_parts(adapt, family), endings)
+    config.target_modules = target_pattern(family, parts, endings)
     return config
+
+
+def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
+    """(IA)³ scales few layers of each part; one that has none of its own has its outputs scaled."""
+    if isinstance(config.target_modules, str):
+        config.feedforward_modules = config.feedforward_modules or set()
+        return config
+    given = sorted(config.target_modules or ())
+    scaled: dict[str, list[str]] = {}
+    for part in parts:
+        names = list(family.projections[part])
+        usual = [name for name in names if name in IA3_OUTPUTS + IA3_INPUTS]
+        scaled[part] = given or usual or names
+    config.target_modules = _joined([target_pattern(family, [p], scaled[p]) for p in parts])
+    if not isinstance(config.feedforward_modules, str):
+        asked = set(config.feedforward_modules or IA3_INPUTS)
+        inputs = {part: [name for name in scaled[part] if name in asked] for part in parts}
+        patterns = [target_pattern(family, [part], inputs[part]) for part in parts if inputs[part]]
+        config.feedforward_modules = _joined(patterns) if patterns else set()
+    return config
+
+
+def _joined(patterns: Sequence[str]) -> str:
+    return patterns[0] if len(patterns) == 1 else f"(?:{'|'.join(patterns)})"
 
 
 def attach(model: Any, config: Any) -> Any:
@@ -69,21 +104,69 @@ def attach(model: Any, config: Any) -> Any:
     from peft import get_peft_model
 
     try:
-        return get_peft_model(model, config)
+        if config.is_prompt_learning:
+            from dramaeval.models.virtual_tokens import VirtualTokens
+
+            config.base_model_name_or_path = model.name_or_path or None
+            return VirtualTokens(model, config)
+        return _with_constants(get_peft_model(model, config))
     except ValueError as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from None
+
+
+def _with_constants(model: Any) -> Any:
+    """Freeze AdaLoRA's count of ranks: PEFT does not save it, yet moving it to a device makes it trainable."""
+    for name, weight in model.named_parameters():
+        if ".ranknum." in name:
+            weight.requires_grad_(False)
+    return model
+
+
+def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
+    """Put a saved adapter on its base.
+
+    Args:
+        model: the base, quantised as it was in training.
+        folder: with PEFT's files.
+        trainable: whether training goes on.
+
+    Raises:
+        ModelError: the files do not fit the base.
+    """
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(folder)
+    try:
+        if config.is_prompt_learning:
+            from dramaeval.models.virtual_tokens import load_virtual_tokens
+
+            return load_virtual_tokens(model, folder, config, trainable=trainable)
+        return _with_constants(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()
+        raise ModelError(
+            f"The adapter in {folder} does not fit {model.name_or_path}: {reason[0] if reason else error}. "
+            f"Give the model that it was trained on: model.path={config.base_model_name_or_path}."
+        ) from error
 
 
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:
     """Trainable and all parameters of each part, and of the rest under ``other``.
 
-    Adapter weights count to the part that they sit in.
+    Adapter weights count to the part that they sit in, virtual tokens to the language model. Weights packed
+    in 4 bits count as what they stand for.
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():
+        # Without PEFT's own prefix, whose "model" is not the model's.
+        plain = name.removeprefix("base_model.model.")
         part = next(
-            (key for key, path in family.parts.items() if f".{path}." in f".{name}"), "other"
+            (key for key, path in family.parts.items() if f".{path}." in f".{plain}"), "other"
         )
-        counts[part][0] += weight.numel() if weight.requires_grad else 0
-        counts[part][1] += weight.numel()
+        if name.startswith("prompt_encoder."):
+            part = "llm"
+        state = getattr(weight, "quant_state", None)
+        size = state.shape.numel() if state is not None else weight.numel()
+        counts[part][0] += size if weight.requires_grad else 0
+        counts[part][1] += size
     return {part: (trained, total) for part, (trained, total) in counts.items()}

@@ -20,9 +20,13 @@ from dramaeval.models.branches import Branches
 
 @dataclass
 class Answers(ModelOutput):
-    """What the pass returns: ``logits [answers, vocabulary]``, in the order of ``answer_index``."""
+    """What the pass returns: ``logits [answers, vocabulary]``, in the order of ``answer_index``.
+
+    ``loss`` is there in training for adapters that add to it: it starts at 0 (see `AdaLoraModel.forward`).
+    """
 
     logits: torch.Tensor | None = None
+    loss: torch.Tensor | None = None
 
 
 class FeatureMismatchError(ValueError):
@@ -83,6 +87,7 @@ class AnsweringModel:
         prefix_mask: torch.Tensor | None = None,
         branch_count: int = 0,
         attention_mask: torch.Tensor | None = None,
+        virtual_embeddings: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Answers:
         """Logits at the answer positions.
@@ -98,6 +103,9 @@ class AnsweringModel:
                 plain sequence.
             branch_count: branches a row in the branched layout.
             attention_mask: for plain rows that are not padded on the right; None means causal.
+            virtual_embeddings: ``[rows, virtual tokens, hidden]``, put in front of every row.
+            kwargs: for the language model, such as the ``past_key_values`` of prefix tuning, which every
+                token of every branch sees.
 
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
@@ -106,30 +114,53 @@ class AnsweringModel:
         if input_features is not None and feature_frames is not None and clip_order is not None:
             clips = self.embed_audio(input_features, feature_frames)
             embeddings = self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+        if virtual_embeddings is not None:
+            count = virtual_embeddings.shape[1]
+            embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
+            answer_index = answer_index + answer_index.new_tensor([0, count])
+            position_ids = _in_front(torch.arange(count), position_ids + count)
+            if prefix_mask is not None:
+                prefix_mask = _in_front(torch.ones(count, dtype=torch.bool), prefix_mask)
+            if attention_mask is not None:
+                attention_mask = _in_front(torch.ones(count), attention_mask)
         mask: Any = attention_mask
         if prefix_mask is not None:
-            width = (input_ids.shape[1] - prefix_mask.shape[1]) // branch_count
+            width = (embeddings.shape[1] - prefix_mask.shape[1]) // branch_count
             layout = Branches(prefix=prefix_mask, count=branch_count, width=width)
-            mask = {"full_attention": layout}
+            mask = self.layout_mask(layout)
         elif attention_mask is None:
             # Causal attention never looks at padding on the right. Position ids would make transformers
             # look for packed sequences in them; without any it counts from zero, which is what they say.
             position_ids = None  # type: ignore[assignment]
-        hidden = self.decoder(
+        logits = self.read(
+            answer_index,
             inputs_embeds=embeddings,
             attention_mask=mask,
             position_ids=position_ids,
             use_cache=False,
             **kwargs,
-        ).last_hidden_state
-        asked = hidden[answer_index[:, 0], answer_index[:, 1]]
-        return Answers(logits=self.get_output_embeddings()(asked))  # type: ignore[attr-defined]
+        )
+        training = self.training  # type: ignore[attr-defined]
+        return Answers(logits=logits, loss=logits.new_zeros(()).float() if training else None)
+
+    def layout_mask(self, layout: Branches) -> Any:
+        """The layout in the form in which the language model hands it on to its attention.
+
+        Qwen2 takes masks by kind of layer; see `dramaeval.models.branches.as_mask` for others.
+        """
+        return {"full_attention": layout}
+
+    def read(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions."""
+        hidden = self.decoder(**inputs).last_hidden_state
+        row, position = answer_index.to(hidden.device).unbind(-1)
+        return self.get_output_embeddings()(hidden[row, position])  # type: ignore[attr-defined]
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]
     ) -> torch.Tensor:
         reserved = input_ids == self.audio_token
-        audio = torch.cat(clips).to(embeddings.dtype)
+        audio = torch.cat(clips).to(embeddings.device, embeddings.dtype)
         if int(reserved.sum()) != audio.shape[0]:
             raise FeatureMismatchError(
                 f"The prompts of this batch reserve {int(reserved.sum())} audio tokens, but their clips have "
@@ -137,3 +168,8 @@ class AnsweringModel:
                 "that model.path names the model whose processor rendered the prompts."
             )
         return embeddings.masked_scatter(reserved.unsqueeze(-1), audio)
+
+
+def _in_front(first: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """Put ``[count]`` in front of every row of ``[rows, tokens]``."""
+    return torch.cat([first.to(rest).expand(rest.shape[0], -1), rest], dim=1)

@@ -27,10 +27,12 @@ class Asked:
     Attributes:
         question: its tokens, audio placeholders expanded.
         target: distribution over the scale ``[scores]``; None when the judge is only to be scored.
+        about: the record's id and the dimension's key, for messages to people.
     """
 
     question: EncodedQuestion
     target: np.ndarray | None = None
+    about: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class Batch:
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
         tokens: real tokens that are computed, padding apart.
         clips: records in the batch.
+        about: record id and dimension key of each question, in the order of ``score_at``.
+        longest: tokens of the longest question, with its audio and in training its answer.
+        counts: whether it trains anything; false for a stand-in (see `dramaeval.training.spread`).
     """
 
     inputs: dict[str, Any]
@@ -77,6 +82,9 @@ class Batch:
     targets: torch.Tensor | None
     tokens: int
     clips: int
+    about: tuple[tuple[str, str], ...] = ()
+    longest: int = 0
+    counts: bool = True
 
     @property
     def questions(self) -> int:
@@ -127,6 +135,8 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         targets=_targets(asked, longest),
         tokens=_computed(rows, shared_prefix),
         clips=len(sheets),
+        about=tuple(one.about for one in asked),
+        longest=max(len(row.tokens) for row in flat),
     )
 
 

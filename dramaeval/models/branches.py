@@ -61,31 +61,72 @@ def shared_prefix_attention(
     """Attend within prefix and branches (see `Branches`), or as sdpa does for any other mask.
 
     Args:
-        query: ``[rows, heads, tokens, head size]``; ``key`` and ``value`` have the key-value heads.
+        query: ``[rows, heads, tokens, head size]``; ``key`` and ``value`` have the key-value heads, and may
+            have further tokens in front.
 
     Returns:
         ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
     """
-    if not isinstance(attention_mask, Branches):
+    layout = _layout(attention_mask, query.shape[2])
+    if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    layout = attention_mask
-    split = layout.prefix.shape[1]
+    if kwargs.get("sliding_window") or kwargs.get("position_bias") is not None:
+        raise ValueError(
+            "This layer sees a window of the tokens or weighs them by their place in the row, which questions "
+            "that share a prefix do not have: set batch.shared_prefix=false."
+        )
+    # Keys that come before every row, as prefix tuning gives them: all tokens see them.
+    before = key.shape[2] - query.shape[2]
+    split = layout.prefix.shape[1] + before
     prefix, _ = sdpa_attention_forward(
-        module, query[:, :, :split], key[:, :, :split], value[:, :, :split], None, **kwargs
+        module,
+        query[:, :, : split - before],
+        key[:, :, :split],
+        value[:, :, :split],
+        _causal_after(before, split, query.device) if before else None,
+        **kwargs,
     )
+    visible = layout.visible.to(query.device)
     branches, _ = sdpa_attention_forward(
         module,
-        _fold(query[:, :, split:], layout),
+        _fold(query[:, :, split - before :], layout),
         torch.cat([_repeat(key[:, :, :split], layout), _fold(key[:, :, split:], layout)], dim=2),
         torch.cat(
             [_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2
         ),
-        layout.visible,
+        nn.functional.pad(visible, (before, 0), value=True) if before else visible,
         **kwargs,
     )
     rows, heads, size = query.shape[0], query.shape[1], query.shape[3]
     branches = branches.reshape(rows, layout.count * layout.width, heads, size)
     return torch.cat([prefix, branches], dim=1), None
+
+
+def as_mask(layout: Branches) -> torch.Tensor:
+    """A layout as a tensor of four dimensions, which every transformers model hands on as it is.
+
+    uint8 ``[rows, 1, branches, prefix width]``: no other mask is of that type. Unlike an object it follows
+    a model over several devices.
+    """
+    rows, width = layout.prefix.shape
+    return layout.prefix.to(torch.uint8)[:, None, None].expand(rows, 1, layout.count, width)
+
+
+def _layout(mask: Any, tokens: int) -> Branches | None:
+    """The layout that a mask stands for; None for an ordinary mask. ``tokens`` is the width of a row."""
+    if isinstance(mask, Branches):
+        return mask
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.uint8:
+        return None
+    count = mask.shape[2]
+    width = (tokens - mask.shape[3]) // count
+    return Branches(prefix=mask[:, 0, 0].bool(), count=count, width=width)
+
+
+def _causal_after(before: int, keys: int, device: torch.device) -> torch.Tensor:
+    """Causal, with so many keys in front that all see: bool ``[1, 1, keys - before, keys]``."""
+    mask = torch.ones(keys - before, keys, dtype=torch.bool, device=device)
+    return mask.tril(diagonal=before)[None, None]
 
 
 def _fold(states: torch.Tensor, layout: Branches) -> torch.Tensor:

@@ -23,15 +23,17 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
+from dramaeval.models.errors import ModelError
+from dramaeval.models.quantization import (
+    keep_as_loaded,
+    only_language_model,
+    require_language_model_only,
+)
 
 log = logging.getLogger(__name__)
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-
-class ModelError(ValueError):
-    """A model cannot be had as it is asked for; the message says why and what to do."""
 
 
 class Family(ABC):
@@ -44,8 +46,17 @@ class Family(ABC):
         attention: transformers' attention implementation for the language model.
         trust_remote_code: whether code that comes with a checkpoint may run.
         architecture: the checkpoint's configuration values, so that a plan needs no files.
+        device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to
+            spread a model that only evaluates; None puts all of it on the run's device.
+        offload_folder: takes the weights that ``device_map`` leaves on disk.
+        freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
+        train_projector: in full fine-tuning, whether the projector is trained.
     """
 
+    #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
+    hears: bool = True
+    #: With what the chat format ends an answer; see `end_of_turn`.
+    turn_end: str = "<|im_end|>"
     #: The parts that `adapt` names, as module paths in the plain transformers model.
     parts: Mapping[str, str]
     #: The linear layers of each part that adapters attach to by default, by the end of their names.
@@ -60,6 +71,10 @@ class Family(ABC):
         attention: str = "sdpa",
         trust_remote_code: bool = False,
         architecture: Mapping[str, Any] | None = None,
+        device_map: Any = None,
+        offload_folder: str | None = None,
+        freeze_audio: bool = False,
+        train_projector: bool = True,
     ) -> None:
         self.path = path
         self.revision = revision
@@ -67,6 +82,10 @@ class Family(ABC):
         self.attention = attention
         self.trust_remote_code = trust_remote_code
         self.architecture = architecture
+        self.device_map = device_map
+        self.offload_folder = offload_folder
+        self.freeze_audio = freeze_audio
+        self.train_projector = train_projector
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -84,17 +103,48 @@ class Family(ABC):
     def decoder_of(self, model: Any) -> Any:
         """The language model inside a loaded model, for its attention implementation."""
 
+    def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
+        """A question's messages as text, up to where the answer begins; or as tokens right away."""
+        return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def tokenise(self, processor: Any, text: str) -> list[int]:
+        """The tokens of a text, special ones in it by their names, and none beside it."""
+        tokenizer = getattr(processor, "tokenizer", processor)
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def end_of_turn(self, processor: Any) -> str:
+        """The text with which the model's chat format ends an answer."""
+        return self.turn_end
+
+    def layout_problem(self) -> str | None:
+        """Why questions cannot share a prefix in this architecture; None where they can."""
+        return None
+
+    def shares_prefix(self) -> bool:
+        """Whether questions about a clip can share their beginning."""
+        return self.attention == "sdpa" and self.layout_problem() is None
+
+    def prove_layout(self, model: Any) -> None:
+        """Where the architecture is not known beforehand, prove on the loaded model that they can."""
+        return
+
     #: Weights that are constants of the architecture and never trained, by their full names.
     fixed: Sequence[str] = ()
 
     def freeze_fixed(self, model: Any) -> None:
-        """Freeze the weights that are constants of the architecture."""
+        """Freeze the constants of the architecture, and the parts that are not to be trained."""
+        kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
+        paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
         for name, weight in model.named_parameters():
-            if name.endswith(tuple(self.fixed)):
+            if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
 
     def load(
-        self, device: torch.device, checkpoint: Path | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device,
+        checkpoint: Path | None = None,
+        dtype: torch.dtype | None = None,
+        quantization: Any = None,
     ) -> Any:
         """The model with its weights, in evaluation mode, on a device.
 
@@ -102,25 +152,45 @@ class Family(ABC):
             device: where it goes.
             checkpoint: a folder with a full model of this family, in place of ``path``.
             dtype: of the weights; None takes what ``dtype`` of the family says.
+            quantization: `transformers.BitsAndBytesConfig` for the language model, or None; every other
+                part stays as it is.
 
         Raises:
-            ModelError: the files are not there, not reachable, or another architecture's.
+            ModelError: the files are not there, not reachable, or another architecture's; or other parts than
+                the language model came out quantised.
         """
         branches.register()
         disable_progress_bar()
         source = str(checkpoint) if checkpoint else self.path
+        dtype = dtype or self.torch_dtype(device)
+        extra = self._placement()
+        if quantization is not None:
+            skeleton = self.skeleton(checkpoint)
+            extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
+            extra.setdefault("device_map", {"": device})
         model = self._reading(
             source,
             lambda: self.model_class().from_pretrained(
                 source,
-                dtype=dtype or self.torch_dtype(device),
+                dtype=dtype,
                 attn_implementation=self.attention,
+                **extra,
                 **self._hub_arguments(checkpoint),
             ),
         )
+        if quantization is not None:
+            require_language_model_only(model, self)
+            keep_as_loaded(model)
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
-        return model.to(device).eval()
+        # With a device map the weights are where they belong already.
+        return (model if "device_map" in extra else model.to(device)).eval()
+
+    def _placement(self) -> dict[str, Any]:
+        if self.device_map is None:
+            return {}
+        folder = {"offload_folder": self.offload_folder} if self.offload_folder else {}
+        return {"device_map": self.device_map, **folder}
 
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor: tokenizer, feature extractor and chat template."""
@@ -137,12 +207,10 @@ class Family(ABC):
         if self.architecture and checkpoint is None:
             configuration = self.configuration(self.architecture)
         else:
-            from transformers import AutoConfig
-
             source = str(checkpoint) if checkpoint else self.path
+            reader = self.model_class().config_class
             configuration = self._reading(
-                source,
-                lambda: AutoConfig.from_pretrained(source, **self._hub_arguments(checkpoint)),
+                source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
             )
         with torch.device("meta"):
             return self.model_class()(configuration)
@@ -215,7 +283,7 @@ def find_checkpoint(path: str) -> Checkpoint:
         ModelError: there is none; the message says what was looked for.
     """
     given = Path(path).expanduser()
-    for folder in (given, given / "model"):
+    for folder in (given, given / "model", given / "export"):
         if (folder / "adapter_config.json").is_file():
             return Checkpoint(folder, adapter=True)
         if (folder / "config.json").is_file():
@@ -253,6 +321,27 @@ def _hub_reachable() -> bool:
     except OSError:
         return False
     return True
+
+
+def input_device(model: Any) -> torch.device:
+    """Where a batch goes: the first device that holds weights (offloaded ones have none)."""
+    devices = (weight.device for weight in model.parameters())
+    return next((one for one in devices if one.type != "meta"), torch.device("cpu"))
+
+
+def check_adapter_fits(model: Any) -> None:
+    """Adapters go onto models whose weights are all on devices; PEFT cannot follow weights that come and go.
+
+    Raises:
+        ModelError: the device map leaves some in memory or on disk.
+    """
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if len(places) > 1 and places & {"cpu", "disk"}:
+        raise ModelError(
+            "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an "
+            "adapter. Merge the adapter into its model first, use more or larger GPUs, or device=cpu without "
+            "a device map."
+        )
 
 
 def choose_device(asked: str) -> torch.device:

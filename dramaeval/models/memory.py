@@ -17,17 +17,27 @@ _LAYER_BYTES_16 = 34
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes a process, by what holds them."""
+    """Bytes a process, by what holds them.
+
+    `in_host` names those that are kept in the host's memory and not on the process's device.
+    """
 
     weights: float
     gradients: float
     optimizer: float
     activations: float
+    in_host: tuple[str, ...] = ()
 
     @property
     def total(self) -> float:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        """All that is on the process's device."""
+        kinds = ("weights", "gradients", "optimizer", "activations")
+        return sum(getattr(self, kind) for kind in kinds if kind not in self.in_host)
+
+    @property
+    def host(self) -> float:
+        """What is kept in the host's memory."""
+        return sum(getattr(self, kind) for kind in self.in_host)
 
 
 def estimate(
@@ -41,6 +51,7 @@ def estimate(
     checkpointing: bool = False,
     stage: int = 0,
     processes: int = 1,
+    offload: tuple[bool, bool] = (False, False),
 ) -> MemoryEstimate:
     """Estimate the memory of one process.
 
@@ -54,6 +65,8 @@ def estimate(
         checkpointing: whether activations are recomputed in the backward pass.
         stage: ZeRO stage; 0 for none.
         processes: processes that share the work.
+        offload: whether the optimizer's states and whether the weights are kept in host memory. Full
+            gathered weights of the layer at hand, which stage 3 needs on the device, are not counted.
     """
     share = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
     per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_a_weight / 2
@@ -65,6 +78,9 @@ def estimate(
         gradients=trainable * bytes_a_weight * share[1],
         optimizer=trainable * _ADAM_BYTES * share[2],
         activations=activations,
+        in_host=tuple(
+            kind for kind, out in zip(("optimizer", "weights"), offload, strict=True) if out
+        ),
     )
 
 

@@ -6,13 +6,15 @@ of something else cannot move it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 LEAD = "<answer>"
 TAIL = "</answer>"
+#: Stands before an answer while its tokens are looked up, so that they are those of running text.
+_BEFORE = "assistant\n"
 
 
 class TokenizationError(ValueError):
@@ -61,39 +63,66 @@ class QuestionEncoder:
     """Renders chat messages with a processor's template and tokenises them.
 
     Args:
-        processor: the model's processor, with ``tokenizer`` and chat template.
+        processor: the model's processor, with ``tokenizer`` and chat template; or a tokenizer alone.
         end_of_turn: the text with which the model's chat format ends an answer.
+        render: makes text or tokens of chat messages; None takes the processor's chat template.
+        tokenise: makes tokens of text; None takes the tokenizer.
     """
 
-    def __init__(self, processor: Any, end_of_turn: str = "<|im_end|>") -> None:
+    def __init__(
+        self,
+        processor: Any,
+        end_of_turn: str = "<|im_end|>",
+        render: Callable[[list[dict[str, Any]]], str | list[int]] | None = None,
+        tokenise: Callable[[str], list[int]] | None = None,
+    ) -> None:
         self.processor = processor
-        self.tokenizer = processor.tokenizer
+        self.tokenizer = getattr(processor, "tokenizer", processor)
         self.end_of_turn = end_of_turn
+        self.render = render or self._template
+        self.tokenise = tokenise or self._tokenised
         self._answers = lru_cache(maxsize=None)(self._encode_answers)
 
     def encode(self, messages: list[dict[str, Any]], scale: tuple[int, ...]) -> EncodedQuestion:
         """Tokenise one question; audio placeholders stand once each, see `EncodedQuestion.with_audio`."""
-        text = self.processor.apply_chat_template(
+        made = self.render(messages)
+        prompt = self._ids(made) if isinstance(made, str) else tuple(made)
+        return EncodedQuestion(prompt=prompt, answer=self._answers(scale))
+
+    def _template(self, messages: list[dict[str, Any]]) -> str:
+        return self.processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-        return EncodedQuestion(prompt=self._ids(text), answer=self._answers(scale))
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return tuple(self.tokenise(text))
+
+    def _tokenised(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _encode_answers(self, scale: tuple[int, ...]) -> AnswerTokens:
-        lead, tail = self._ids(LEAD), self._ids(TAIL + self.end_of_turn)
-        scores = []
-        for score in scale:
-            own = self._ids(str(score))
-            # Read together as they will be trained, so that a merge across a seam is noticed here.
-            together = self._ids(f"assistant\n{LEAD}{score}{TAIL}{self.end_of_turn}")
-            if len(own) != 1 or together[-len(lead) - 1 - len(tail) :] != (*lead, *own, *tail):
+        """The answers as running text has them: they may differ in one token, the score, and no other."""
+        before = self._ids(_BEFORE)
+        replies = [self._ids(f"{_BEFORE}{LEAD}{score}{TAIL}{self.end_of_turn}") for score in scale]
+        first = replies[0]
+        for score, reply in zip(scale, replies, strict=True):
+            differ = [
+                at for at, pair in enumerate(zip(first, reply, strict=False)) if len(set(pair)) > 1
+            ]
+            wrong = len(reply) != len(first) or len(differ) != (score != scale[0])
+            if wrong or reply[: len(before)] != before:
                 raise TokenizationError(
                     f"This tokenizer does not keep the score {score} as one token of its own between "
-                    f"{LEAD} and {TAIL} ({self.tokenizer.convert_ids_to_tokens(list(together))}). "
+                    f"{LEAD} and {TAIL} ({self.tokenizer.convert_ids_to_tokens(list(reply))}). "
                     "Scores are read from one position, so each needs a single token: choose a scale of "
                     "single digits in the rubric."
                 )
-            scores.append(own[0])
-        return AnswerTokens(scale=scale, lead=lead, scores=tuple(scores), tail=tail)
+        at = next(
+            at for at, pair in enumerate(zip(first, replies[1], strict=True)) if len(set(pair)) > 1
+        )
+        return AnswerTokens(
+            scale=scale,
+            lead=first[len(before) : at],
+            scores=tuple(reply[at] for reply in replies),
+            tail=first[at + 1 :],
+        )

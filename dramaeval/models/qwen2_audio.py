@@ -38,7 +38,9 @@ def encode(
         valid part to transformers' own pass over 3,000 frames, whose mask hides the padding likewise.
     """
     weight = encoder.conv1.weight
-    hidden = nn.functional.gelu(encoder.conv1(input_features.to(weight.device, weight.dtype)))
+    # Weights that a device map leaves in memory or on disk are nowhere until their layer is called.
+    place = input_features.device if weight.is_meta else weight.device
+    hidden = nn.functional.gelu(encoder.conv1(input_features.to(place, weight.dtype)))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
     length = hidden.shape[1]
     positions = torch.arange(length, device=hidden.device)
@@ -58,8 +60,11 @@ def encode(
     return encoder.layer_norm(pooled)
 
 
-class Qwen2AudioForConditionalGeneration(AnsweringModel, PlainQwen2Audio):
-    """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
+class PoolingModel(AnsweringModel):
+    """Mixed into models that hear with Whisper's encoder, a pooling of two frames and a projector."""
+
+    model: Any
+    config: Any
 
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
@@ -84,6 +89,10 @@ class Qwen2AudioForConditionalGeneration(AnsweringModel, PlainQwen2Audio):
     def decoder(self) -> nn.Module:
         """See `AnsweringModel.decoder`."""
         return self.model.language_model
+
+
+class Qwen2AudioForConditionalGeneration(PoolingModel, PlainQwen2Audio):
+    """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
 
 
 class Qwen2Audio(Family):

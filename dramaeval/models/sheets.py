@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -43,10 +43,19 @@ class SheetMaker:
         self.family = family
         self.processor = processor
         self.max_seconds = max_seconds
-        self.encoder = QuestionEncoder(processor)
-        self.logmel = LogMel(processor.feature_extractor)
-        self.audio_token: int = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
-        self.pad: int = processor.tokenizer.pad_token_id
+        self.encoder = QuestionEncoder(
+            processor,
+            family.end_of_turn(processor),
+            partial(family.render, processor),
+            partial(family.tokenise, processor),
+        )
+        tokenizer = self.encoder.tokenizer
+        if family.hears:
+            self.logmel = LogMel(processor.feature_extractor)
+            self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
+        # Padding is never looked at, so that any token will do where there is none for it.
+        pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad: int = next(one for one in pads if one is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._listen)
         self._prompts: dict[tuple[str, int, str], EncodedQuestion] = {}
 
@@ -66,22 +75,44 @@ class SheetMaker:
         Raises:
             BadRecordsError: the clip's header was sound, but its samples are not.
         """
-        try:
-            clip = self._features(str(record.clip))
-        except UnreadableClipError as error:
-            raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
-        length = self.family.audio_tokens(clip.frames)
-        if length == 0:
-            reason = f"lasts {record.seconds:.3f} s, too short to be heard"
-            raise BadRecordsError([_problem(record, reason, "leave it out")])
+        return self.sheet_of(
+            record, self._heard(record) if self.family.hears else None, dimensions, targets
+        )
+
+    def sheet_of(
+        self,
+        record: Record,
+        clip: ClipFeatures | None,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """The same for a clip whose features are at hand already, whatever file the record names.
+
+        Args:
+            record: the record.
+            clip: its features; None for a judge that only reads.
+            dimensions: what is asked about it.
+            targets: a distribution over the scale for each, in training.
+
+        Raises:
+            BadRecordsError: the clip is too short for the encoder.
+        """
+        questions = [self.question(record, dimension) for dimension in dimensions]
+        if clip is not None:
+            length = self.family.audio_tokens(clip.frames)
+            if length == 0:
+                reason = f"lasts {record.seconds:.3f} s, too short to be heard"
+                raise BadRecordsError([_problem(record, reason, "leave it out")])
+            questions = [one.with_audio(self.audio_token, [length]) for one in questions]
         asked = tuple(
             Asked(
-                question=self.question(record, dimension).with_audio(self.audio_token, [length]),
+                question=question,
                 target=None if targets is None else targets[at],
+                about=(record.id, dimension.key),
             )
-            for at, dimension in enumerate(dimensions)
+            for at, (question, dimension) in enumerate(zip(questions, dimensions, strict=True))
         )
-        return Sheet(clips=(clip,), asked=asked)
+        return Sheet(clips=() if clip is None else (clip,), asked=asked)
 
     def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
         """The tokens of one question, its audio placeholder standing once."""
@@ -90,6 +121,12 @@ class SheetMaker:
             messages = self.task.messages(record, dimension)
             self._prompts[key] = self.encoder.encode(messages, dimension.scale)
         return self._prompts[key]
+
+    def _heard(self, record: Record) -> ClipFeatures:
+        try:
+            return self._features(str(record.clip))
+        except UnreadableClipError as error:
+            raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
 
     def _listen(self, clip: str) -> ClipFeatures:
         waveform = decode(clip, self.logmel.sampling_rate, max_seconds=self.max_seconds)

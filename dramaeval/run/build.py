@@ -9,13 +9,16 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import ConfigError
+from dramaeval.config.combinations import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.models.adapters import restrict
 from dramaeval.models.loading import Family
 from dramaeval.run.folder import RunFolder
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
+from dramaeval.training.ranks import schedule
 
 
 def build_task(config: DictConfig) -> Task:
@@ -41,8 +44,23 @@ def build_family(config: DictConfig) -> Family:
     return instantiate(config.model, _convert_="all")
 
 
-def build_adapter(config: DictConfig, family: Family) -> Any | None:
+def check_layout(config: DictConfig, family: Family) -> None:
+    """Questions share a prefix only in architectures where that changes no answer.
+
+    Raises:
+        ConfigError: this is none of them.
+    """
+    if config.batch.shared_prefix and (reason := family.layout_problem()):
+        raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
+
+
+def build_adapter(config: DictConfig, family: Family, steps: int | None = None) -> Any | None:
     """PEFT's configuration, kept to the parts that ``adapt`` names; None for full fine-tuning.
+
+    Args:
+        config: the run's.
+        family: says where the parts are.
+        steps: that the run will take, for schedules that it does not give.
 
     Raises:
         ConfigError: PEFT refuses a value, or ``adapt`` names no part of the model.
@@ -50,10 +68,51 @@ def build_adapter(config: DictConfig, family: Family) -> Any | None:
     if config.peft is None or Stage.train not in config.stages:
         return None
     adapt = config.adapt if isinstance(config.adapt, str) else list(config.adapt)
+    node = cast(dict[str, Any], OmegaConf.to_container(config.peft, resolve=True))
+    if is_a(node, ("AdaLoraConfig",)):
+        node = _with_schedule(node, steps)
     try:
-        return restrict(instantiate(config.peft, _convert_="all"), family, adapt)
+        return restrict(instantiate({**node, "_convert_": "all"}), family, adapt)
     except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
+
+
+def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """AdaLoRA's phases, from the run's own steps where they are not given."""
+    given = {key: value for key, value in node.items() if value is not None}
+    total = given.get("total_step", steps)
+    if total is None:
+        return node
+    if steps is not None and total != steps:
+        raise ConfigError(
+            [
+                f"peft.total_step={total}, but this run takes {steps} steps: ranks would not be final when it "
+                "ends, or be so too early. Leave it out, or set trainer.args.max_steps to the same."
+            ]
+        )
+    filled = {**schedule(total), **given}
+    if total - filled["tfinal"] < 2:
+        raise ConfigError(
+            [
+                f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
+                f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
+            ]
+        )
+    return filled
+
+
+def build_quantization(config: DictConfig) -> Any | None:
+    """How the language model is quantised; None where it is not.
+
+    Raises:
+        ConfigError: transformers refuses a value.
+    """
+    if not config.quantization:
+        return None
+    try:
+        return instantiate(config.quantization, _convert_="all")
+    except (InstantiationException, ValueError, TypeError) as error:
+        raise ConfigError([f"quantization: {error.__cause__ or error}"]) from None
 
 
 def build_arguments(
@@ -69,9 +128,13 @@ def build_arguments(
     """
     if Stage.train not in config.stages:
         return None
-    own = {
+    step = step_size(config, config.processes)
+    own: dict[str, Any] = {
         "output_dir": str(folder.checkpoints),
         "seed": config.seed,
+        PER_DEVICE: step.per_device,
+        ACCUMULATION: step.accumulation,
+        "deepspeed": None,
         "report_to": "none",  # the run attaches its loggers itself, with their folders
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
@@ -80,9 +143,27 @@ def build_arguments(
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
+    if config.debug:
+        # An error while loading then has a traceback of its own instead of a worker's.
+        own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+        own |= {"dataloader_persistent_workers": False}
+    from dramaeval.training.zero import filled, spare_the_compiler, tell_the_group
+
+    if config.zero is not None and not config.plan:
+        zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
+        own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
+        # With use_cpu transformers would run plain data parallelism and say nothing.
+        own["use_cpu"] = False
+        if device.type == "cpu":
+            spare_the_compiler()
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
-        return instantiate(config.trainer.args, _convert_="all", **own)
+        arguments = instantiate(config.trainer.args, _convert_="all", **own)
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+    if own["deepspeed"] and device.type == "cpu":
+        tell_the_group(arguments)
+    # A process has one GPU; transformers would take all that it sees into one batch.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -5,17 +5,35 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.check import ConfigError
+from dramaeval.run.secrets import masked
 
 #: Settings that may differ when a run is resumed: they do not change what is computed.
-HARMLESS = ("plan", "evaluation", "task.data.workers", "batch.cache_clips", "logger", "hydra")
+HARMLESS = (
+    "plan",
+    "evaluation",
+    "task.data.workers",
+    "batch.cache_clips",
+    "logger",
+    "debug",
+    "hydra",
+)
+#: Nor do these where batch.global fixes what a step is made of.
+SAME_STEP = (
+    "processes",
+    "batch.per_device",
+    f"trainer.args.{PER_DEVICE}",
+    f"trainer.args.{ACCUMULATION}",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def debug(self) -> Path:
+        """What ``debug=true`` adds: the first batch, a profile."""
+        return self.path / "debug"
+
+    @property
     def checkpoints(self) -> Path:
         """Where training can be taken up again."""
         return self.path / "checkpoints"
@@ -53,6 +76,11 @@ class RunFolder:
     def model(self) -> Path:
         """The result: an adapter or a full model, with its processor."""
         return self.path / "model"
+
+    @property
+    def export(self) -> Path:
+        """The adapter or the merged model, for others to use."""
+        return self.path / "export"
 
     @property
     def metrics(self) -> Path:
@@ -68,7 +96,7 @@ class RunFolder:
     def has_work(self) -> bool:
         """Whether there is anything that a resumed run would take over."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
-        return bool(kept) or self.model.is_dir()
+        return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
     def open(self, config: DictConfig) -> None:
         """Take possession of the folder, or take up the run that is in it.
@@ -77,10 +105,11 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        new = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+        new = masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
         if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
-            changed = _differences(old, new)
+            same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
+            changed = _differences(old, new, (*HARMLESS, *same_step))
             if changed:
                 listed = "; ".join(changed[:5]) + (
                     f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -106,24 +135,32 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def fill_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder so that it is there complete or not at all."""
+def fill_whole(folder: Path, fill: Callable[[Path], None], processes: Processes = ALONE) -> None:
+    """Fill a folder so that it is there complete or not at all; all processes take part in filling it."""
     unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+
+    def begin() -> None:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+
+    def end() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+
+    processes.by_first(begin)
     fill(unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(unfinished, folder)
+    processes.wait()
+    processes.by_first(end)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+def _differences(old: Any, new: Any, harmless: Sequence[str], key: str = "") -> list[str]:
     """Keys at which two configurations differ, as ``key: old → new``."""
-    if key in HARMLESS:
+    if key in harmless:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for name in sorted({str(name) for name in [*old, *new]}):
             both = [{str(k): v for k, v in side.items()}.get(name) for side in (old, new)]
-            found += _differences(both[0], both[1], f"{key}.{name}" if key else name)
+            found += _differences(both[0], both[1], harmless, f"{key}.{name}" if key else name)
         return found
     return [] if old == new else [f"{key}: {old} → {new}"]

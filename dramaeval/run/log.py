@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,8 +13,14 @@ log = logging.getLogger(__name__)
 _QUIET = ("httpx", "filelock", "urllib3", "fsspec", "matplotlib", "datasets", "numba", "DeepSpeed")
 
 
-def set_up(file: Path) -> None:
-    """Send the project's messages to the terminal and, with those of the libraries, to a file."""
+def set_up(file: Path, *, speaks: bool = True) -> None:
+    """Send the project's messages to the terminal and, with those of the libraries, to a file.
+
+    Args:
+        file: the log.
+        speaks: whether there is a terminal; without, whatever else is printed goes to the file too.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
     root = logging.getLogger()
     for handler in list(root.handlers):
         root.removeHandler(handler)
@@ -23,13 +30,20 @@ def set_up(file: Path) -> None:
     terminal.addFilter(_for_the_terminal)
     kept = logging.FileHandler(file, encoding="utf-8")
     kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root.addHandler(terminal)
+    if speaks:
+        root.addHandler(terminal)
+    else:
+        with file.open("ab") as printed:
+            os.dup2(printed.fileno(), sys.stdout.fileno())
+            os.dup2(printed.fileno(), sys.stderr.fileno())
     root.addHandler(kept)
     root.setLevel(logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It complains of a kernel package that only speeds up 4-bit inference on CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
+    # It keeps a log of its own.
+    logging.getLogger("wandb").propagate = False
     logging.captureWarnings(True)
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import count_parameters
 from dramaeval.models.loading import Family
 from dramaeval.models.memory import MemoryEstimate, estimate, readable
+from dramaeval.models.quantization import packed_bytes
 from dramaeval.run.reading import Splits
 from dramaeval.tasks.task import Task
 from dramaeval.training.draws import trainable
+from dramaeval.training.zero import offloads, stage_of
 
 #: English text has about four characters a token in Qwen's vocabulary.
 _CHARACTERS_A_TOKEN = 4
@@ -30,12 +33,35 @@ class Plan:
     questions: Mapping[str, int]
     hours: Mapping[str, float]
     steps: int
-    clips_a_step: int
+    clips: StepSize | None
+    stage: int
     parameters: int
     trainable: int
     by_part: Mapping[str, tuple[int, int]]
     longest_question: int
     memory: MemoryEstimate | None
+    packed: int = 0
+
+    @property
+    def step(self) -> str:
+        """What one optimizer step is made of, in words."""
+        clips = self.clips
+        if clips is None:
+            return "nothing"
+        if clips.processes == clips.accumulation == 1:
+            return f"{clips.clips} clips"
+        return (
+            f"{clips.clips} clips: {clips.per_device} a pass, {clips.accumulation} accumulated, "
+            f"{clips.processes} " + ("process" if clips.processes == 1 else "processes")
+        )
+
+    @property
+    def shared(self) -> str:
+        """How the memory is shared, in words; nothing where it is not."""
+        if self.clips is None or (self.clips.processes == 1 and not self.stage):
+            return ""
+        how = f"ZeRO stage {self.stage}" if self.stage else "each holds everything"
+        return f" of {self.clips.processes} ({how})"
 
     def lines(self) -> list[str]:
         """The plan as lines for the terminal."""
@@ -49,15 +75,20 @@ class Plan:
         for part, (trained, total) in self.by_part.items():
             if total:
                 told.append(f"    {part:<10} {total:,} parameters, {trained:,} trainable")
+        if self.packed:
+            told.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
-            told.append(f"  {'steps':<10} {self.steps:,} of {self.clips_a_step} clips")
+            told.append(f"  {'steps':<10} {self.steps:,} of {self.step}")
         told.append(
             f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question"
         )
         if self.memory:
-            told.append(f"  {'memory':<10} about {readable(self.memory.total)} a process:")
+            told.append(
+                f"  {'memory':<10} about {readable(self.memory.total)} a process{self.shared}:"
+            )
             for name in ("weights", "gradients", "optimizer", "activations"):
-                told.append(f"    {name:<10} {readable(getattr(self.memory, name))}")
+                where = " in host memory" if name in self.memory.in_host else ""
+                told.append(f"    {name:<10} {readable(getattr(self.memory, name))}{where}")
         return told
 
 
@@ -72,6 +103,8 @@ def make_plan(
     shared_prefix: bool,
     dtype: torch.dtype,
     processes: int = 1,
+    quantization: Any | None = None,
+    zero: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Work out the plan.
 
@@ -85,6 +118,8 @@ def make_plan(
         shared_prefix: as in ``batch.shared_prefix``.
         dtype: of the weights.
         processes: how many processes train.
+        quantization: of the language model, if any.
+        zero: the ``zero`` group's settings.
     """
     asked = {
         name: [trainable(task, one) if name == "train" else task.asked(one) for one in records]
@@ -94,10 +129,12 @@ def make_plan(
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values())
     longest, sheet = _lengths(splits, task, family, questions_per_clip, shared_prefix)
-    memory, steps, clips = None, 0, 0
+    memory, steps, clips = None, 0, None
     if args is not None:
-        clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        steps = planned_steps(len(splits["train"]), args, processes)
+        clips = StepSize(
+            args.per_device_train_batch_size, args.gradient_accumulation_steps, processes
+        )
+        steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
         text = skeleton.config.get_text_config()
         memory = estimate(
             total=total,
@@ -108,27 +145,34 @@ def make_plan(
             layers=text.num_hidden_layers,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
+            stage=stage_of(zero),
+            offload=offloads(zero),
         )
+    packed, each = packed_bytes(quantization, skeleton, family) if quantization else (0, 0.0)
+    if memory and packed:
+        memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(
         records={name: len(records) for name, records in splits.records.items()},
         questions={name: sum(map(len, lists)) for name, lists in asked.items()},
         hours={name: _hours(records) for name, records in splits.records.items()},
         steps=steps,
-        clips_a_step=clips,
+        clips=clips,
+        stage=stage_of(zero),
         parameters=total,
         trainable=trained if args is not None else 0,
         by_part=parts,
         longest_question=longest,
         memory=memory,
+        packed=packed,
     )
 
 
 def planned_steps(records: int, args: Any, processes: int = 1) -> int:
-    """Optimizer steps of a run, as transformers' Trainer counts them."""
+    """Optimizer steps of a run; the last of an epoch may be short."""
     if args.max_steps > 0:
         return int(args.max_steps)
-    batches = math.ceil(math.ceil(records / processes) / args.per_device_train_batch_size)
-    per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+    clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+    per_epoch = max(math.ceil(records / clips), 1)
     return math.ceil(per_epoch * args.num_train_epochs)
 
 

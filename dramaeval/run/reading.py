@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import SPLITS, Stage, split_files
+from dramaeval.data.groups import CLIP
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, read_records
-from dramaeval.data.splits import overlap
+from dramaeval.data.splits import APART, overlap
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
+
+#: What splits must not share where clips are not read.
+READ_APART = tuple(key for key in APART if key != CLIP)
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,13 @@ class Splits:
         }
 
 
-def read_splits(config: DictConfig, task: Task) -> Splits:
+def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits:
     """Read the JSONL files that the stages need.
+
+    Args:
+        config: the run's.
+        task: says what a record must hold.
+        heard: false for a judge that only reads: clips are not looked up, and need not be there.
 
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
@@ -57,7 +66,7 @@ def read_splits(config: DictConfig, task: Task) -> Splits:
         try:
             result = read_records(
                 files[name],
-                task.record_format(),
+                replace(task.record_format(), heard=heard),
                 audio_root=data.audio_root,
                 on_bad=data.on_bad.value,
                 max_seconds=data.max_seconds,
@@ -74,7 +83,7 @@ def read_splits(config: DictConfig, task: Task) -> Splits:
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
         raise BadRecordsError(problems, failures[0].advice)
-    return Splits(records, skipped, _overlaps(records))
+    return Splits(records, skipped, _overlaps(records, APART if heard else READ_APART))
 
 
 def wanted_splits(config: DictConfig) -> list[str]:
@@ -97,13 +106,13 @@ def _tell_skipped(name: str, problems: list[Problem], kept: int) -> None:
         )
 
 
-def _overlaps(records: Mapping[str, list[Record]]) -> tuple[str, ...]:
+def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
     """What held-out splits share with the training split; each is said in the log."""
     told = []
     for name in ("val", "test"):
         if name not in records or "train" not in records:
             continue
-        for shared in overlap(records["train"], records[name]):
+        for shared in overlap(records["train"], records[name], keys):
             told.append(f"{name} and train share {shared}")
             log.warning("Scores on %s may flatter: %s", name, told[-1])
     return tuple(told)

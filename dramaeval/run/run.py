@@ -14,27 +14,49 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from dramaeval.config.check import check
+from dramaeval.cluster.processes import ALONE, Processes, joined, started_together
+from dramaeval.cluster.workers import log_of, run_together
+from dramaeval.config.batch import step_size
+from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
-from dramaeval.models.adapters import attach, count_parameters
-from dramaeval.models.loading import Checkpoint, base_of, choose_device, find_checkpoint
+from dramaeval.models.adapters import attach, count_parameters, load_adapter
+from dramaeval.models.loading import (
+    Checkpoint,
+    check_adapter_fits,
+    choose_device,
+    find_checkpoint,
+)
+from dramaeval.models.quantization import write_quantization
 from dramaeval.models.sheets import SheetMaker
-from dramaeval.run import environment
+from dramaeval.run import debug, environment, secrets
 from dramaeval.run import log as run_log
-from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
+from dramaeval.run.build import (
+    build_adapter,
+    build_arguments,
+    build_family,
+    build_quantization,
+    build_task,
+    check_layout,
+)
+from dramaeval.run.card import write_card
+from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
-from dramaeval.run.plan import make_plan
+from dramaeval.run.loggers import Loggers
+from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
+from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.training.draws import trainable
+from dramaeval.training.zero import EngineCheck, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +71,68 @@ def carry_out(config: DictConfig) -> float | None:
     Raises:
         ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
     """
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    folder.path.mkdir(parents=True, exist_ok=True)
-    run_log.set_up(folder.log)
-    check(config)
-    run = Run(config, folder)
+    path = Path(HydraConfig.get().runtime.output_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    secrets.refuse(config, written_by_hydra(path))
+    together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
+    if together and not config.plan and not started_together():
+        check(config)
+        return run_together(config, path, config.processes)
+    if started_together() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            [
+                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
+            ]
+        )
+    with joined() as processes:
+        return work(config, path, processes)
+
+
+def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
+    """Carry a run out as one of its processes.
+
+    Args:
+        config: composed; that of process 0 counts, the others may pass None.
+        path: the run folder; likewise.
+        processes: all that take part.
+
+    Returns:
+        the objective, at every process.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: as `carry_out`.
+    """
+    shared, path = processes.agree((config, path))
+    if shared is None or path is None:
+        raise ValueError("The first process must bring a configuration and a folder.")
+    folder = RunFolder(path)
+    run_log.set_up(
+        folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first
+    )
+    shared.processes = _counted(shared, processes)
+    check(shared)
+    run = Run(shared, folder, processes)
     for line in run.plan().lines():
         log.info("%s", line)
-    if config.plan:
+    if shared.plan:
         return None
-    folder.open(config)
-    return run.carry_out()
+    processes.by_first(lambda: folder.open(shared))
+    with run.loggers:
+        return run.carry_out()
+
+
+def _counted(config: DictConfig, processes: Processes) -> int:
+    """The number of processes: torchrun's where it started them, else what the configuration says."""
+    if not started_together():
+        return config.processes
+    if config.processes not in (1, processes.count):
+        raise ConfigError(
+            [
+                f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
+                "torchrun the same number."
+            ]
+        )
+    return processes.count
 
 
 class Run:
@@ -68,24 +141,39 @@ class Run:
     Args:
         config: composed and checked.
         folder: where everything goes.
+        processes: that share the work.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder) -> None:
+    def __init__(self, config: DictConfig, folder: RunFolder, processes: Processes = ALONE) -> None:
         self.config = config
         self.folder = folder
+        self.processes = processes
         self.trains = Stage.train in config.stages
         self.evaluates = Stage.evaluate in config.stages
         environment.seed_everything(config.seed)
+        if config.debug:
+            debug.prepare()
+        self.loggers = Loggers(config, folder, writes=processes.first)
         self.device = choose_device(config.device.value)
         self.task = build_task(config)
         self.family = build_family(config)
-        self.adapter = build_adapter(config, self.family)
         self.checkpoint: Checkpoint | None = (
             find_checkpoint(config.checkpoint) if config.checkpoint else None
         )
-        self.splits = read_splits(config, self.task)
+        check_layout(config, self.family)
+        self.splits = read_splits(config, self.task, heard=self.family.hears)
+        if not self.family.hears:
+            log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
+        steps = None
+        if self.args:
+            learnt = sum(bool(trainable(self.task, one)) for one in self.splits["train"])
+            steps = planned_steps(learnt, self.args, config.processes)
+        self.adapter = build_adapter(config, self.family, steps)
+        check_start(config, self.family, self.adapter, self.checkpoint)
+        start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
+        self.quantization = base_quantization(build_quantization(config), start)
         self._model: Any = None
         self._sheets: SheetMaker | None = None
 
@@ -93,7 +181,8 @@ class Run:
 
     def plan(self) -> Any:
         """The plan, from files and architecture alone."""
-        skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
+        with whole_weights():
+            skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
         self.family.freeze_fixed(skeleton)
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
@@ -106,6 +195,9 @@ class Run:
             questions_per_clip=self.config.batch.questions_per_clip,
             shared_prefix=self.config.batch.shared_prefix,
             dtype=self.dtype,
+            quantization=self.quantization,
+            processes=self.config.processes,
+            zero=self.config.zero,
         )
 
     @property
@@ -120,7 +212,9 @@ class Run:
     def carry_out(self) -> float | None:
         """Do what the stages say, as far as it is not done yet."""
         surroundings = environment.describe(self.config.seed, self.device, self.dtype)
-        write_json(self.folder.environment, surroundings)
+        surroundings["processes"] = self.processes.count
+        if self.processes.first:
+            write_json(self.folder.environment, surroundings)
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
         first = "zero_shot" if self.trains or not self.checkpoint else "final"
         phases = []
@@ -132,7 +226,21 @@ class Run:
             if self.evaluates:
                 self._evaluate("final")
                 phases.append("final")
-        return self._report(phases) if phases else None
+        objective = self._report(phases) if phases else None
+        self.processes.by_first(self._hand_over)
+        return objective
+
+    def _hand_over(self) -> None:
+        """What one process does when the rest is done: the card with what was measured, and the export."""
+        if self.folder.model.is_dir():
+            write_card(self.folder.model, self.folder.path)
+        if Stage.export in self.config.stages and not self.folder.export.is_dir():
+            self._export()
+
+    @property
+    def base(self) -> Path | None:
+        """The folder of the full model that the judge is built on; None for the family's own path."""
+        return self.checkpoint.full if self.checkpoint else None
 
     @property
     def model(self) -> Any:
@@ -147,7 +255,7 @@ class Run:
         if self._sheets is None:
             self._sheets = SheetMaker(
                 self.task,
-                self.family.processor(self.checkpoint.full if self.checkpoint else None),
+                self.family.processor(self.base),
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
@@ -155,27 +263,25 @@ class Run:
         return self._sheets
 
     def _load(self) -> Any:
-        start = self.checkpoint
-        if self.folder.model.is_dir():
-            start = find_checkpoint(str(self.folder.model))
-        model = self.family.load(self.device, start.full if start else None, self.dtype)
-        if start and start.adapter:
-            base = base_of(start.folder)
-            if base and Path(base).name != Path(self.family.path).name:
-                log.warning(
-                    "The adapter in %s was trained on %s and is put on %s: set model.path if that is wrong.",
-                    start.folder,
-                    base,
-                    self.family.path,
-                )
-            from peft import PeftModel
+        with whole_weights():
+            return self._read()
 
-            model = PeftModel.from_pretrained(model, start.folder, is_trainable=self.trains)
+    def _read(self) -> Any:
+        start = self.checkpoint
+        if self.processes.agree(self.folder.model.is_dir()):
+            start = find_checkpoint(str(self.folder.model))
+        base = start.folder if start and not start.adapter else self.base
+        model = self.family.load(self.device, base, self.dtype, self.quantization)
+        if self.config.batch.shared_prefix:
+            self.family.prove_layout(model)
+        if start and start.adapter:
+            check_adapter_fits(model)
+            model = load_adapter(model, start.folder, trainable=self.trains)
         return model.eval()
 
     def _evaluate(self, phase: str) -> None:
         """Score the held-out splits, unless that was done before an interruption."""
-        if self.folder.predictions(phase).is_file():
+        if self.processes.agree(self.folder.predictions(phase).is_file()):
             return
         lines = []
         for split in ("val", "test"):
@@ -192,31 +298,82 @@ class Run:
                     skip_unreadable=self.config.task.data.on_bad is OnBad.skip,
                     group_by=self.config.evaluation.group_by,
                     progress=progress,
+                    processes=self.processes,
                 )
                 progress.finish()
                 lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
         text = "".join(
             json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines
         )
-        write_whole(self.folder.predictions(phase), text)
+        self.processes.by_first(lambda: write_whole(self.folder.predictions(phase), text))
 
     def _train(self) -> None:
         """Train, from the last checkpoint if there is one, and save the result."""
         from dramaeval.training.sft import last_checkpoint
 
-        if self.folder.model.is_dir():
+        if self.processes.agree(self.folder.model.is_dir()):
             log.info("Training was finished before; taking the judge from %s.", self.folder.model)
             self._model = None
             return
         if not self.validates:
             log.info("There is no val split: training is not validated and the last step is kept.")
-        resume = last_checkpoint(self.folder.checkpoints)
+        resume = self.processes.agree(last_checkpoint(self.folder.checkpoints))
+        if self.args is not None and self.args.save_only_model:
+            self._warn_of_no_resuming(resume)
         trainer = self._trainer(resume)
+        if self.config.debug and self.processes.first:
+            debug.dump_first_batch(trainer, self.folder.debug)
         if resume:
             log.info("Resuming from %s.", resume.name)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-        fill_whole(self.folder.model, lambda folder: save(trainer, folder))
+        fill_whole(self.folder.model, lambda folder: self._save(trainer, folder), self.processes)
         self._model = trainer.accelerator.unwrap_model(trainer.model)
+
+    def _warn_of_no_resuming(self, left: Path | None) -> None:
+        if left is not None:
+            raise ConfigError(
+                [
+                    f"{left} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
+                    "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
+                    f"from its weights if you like: checkpoint={left}."
+                ]
+            )
+        log.warning(
+            "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
+            "anew or from a checkpoint's weights (checkpoint=FOLDER)."
+        )
+
+    def _save(self, trainer: Any, folder: Path) -> None:
+        """All processes take part: ZeRO-3 gathers the weights from each."""
+        save(trainer, folder)
+        if not self.processes.first:
+            return
+        if self.quantization is not None:
+            write_quantization(self.quantization, folder)
+        write_card(folder, self.folder.path)
+
+    def _export(self) -> None:
+        """Write the judge for others to use: the adapter, or a plain full model."""
+        self._model = None  # makes room for another
+        own = self.folder.model.is_dir()
+        source = find_checkpoint(str(self.folder.model)) if own else self.checkpoint
+        if source is None:
+            return
+        fill_whole(
+            self.folder.export,
+            lambda folder: export(
+                self.family,
+                self.base,
+                source,
+                folder,
+                merges=self.config.export.merge,
+                run=self.folder.path if own else None,
+                device=self.device,
+                dtype=self.dtype,
+                quantization=self.quantization,
+            ),
+        )
+        log.info("Exported to %s", self.folder.export)
 
     def _trainer(self, resume: Path | None) -> Any:
         model = self.model
@@ -228,7 +385,7 @@ class Run:
         log.info("Training %s parameters.", f"{trained:,}")
         # Hydra would copy records and models into its own containers, so it only makes the constructor.
         settings = {key: value for key, value in self.config.trainer.items() if key != "args"}
-        return instantiate(settings, _convert_="all")(
+        trainer = instantiate(settings, _convert_="all")(
             model=model,
             args=self.args,
             sheets=self.sheets,
@@ -237,6 +394,9 @@ class Run:
             batch=self.config.batch,
             callbacks=self._callbacks(resume),
         )
+        step = step_size(self.config, self.processes.count)
+        trainer.add_callback(EngineCheck(trainer, self.config.zero, step))
+        return trainer
 
     def _trainable(self) -> list[Record]:
         """The training records with at least one rating of what is asked."""
@@ -251,16 +411,8 @@ class Run:
         return kept
 
     def _callbacks(self, resume: Path | None) -> Iterable[Any]:
-        callbacks: list[Any] = [TrainingProgress()]
-        if self.config.logger and self.config.logger.get("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-            from transformers.integrations import TensorBoardCallback
-
-            # What was logged after the checkpoint that is resumed will be logged again.
-            step = int(resume.name.rpartition("-")[2]) if resume else None
-            writer = SummaryWriter(log_dir=str(self.folder.tensorboard), purge_step=step)
-            callbacks.append(TensorBoardCallback(writer))
-        return callbacks
+        step = int(resume.name.rpartition("-")[2]) if resume else None
+        return [TrainingProgress(), *self.loggers.callbacks(step)]
 
     # What came out
 
@@ -281,15 +433,19 @@ class Run:
         rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
         about = {
             "rubric": rubric,
+            "records": {name: len(records) for name, records in self.splits.records.items()},
             "skipped": self.splits.skipped_summary(),
             "overlaps": list(self.splits.overlaps),
         }
-        write_json(self.folder.metrics, {**metrics, "about": about})
+        if self.processes.first:
+            write_json(self.folder.metrics, {**metrics, "about": about})
+        self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
             text = agreement_text(metrics[split], heading=split, titles=titles)
             log.info("\n%s", text, extra={"only_in_file": True})
-            print_agreement(metrics[split], heading=split, titles=titles)
+            if self.processes.first:
+                print_agreement(metrics[split], heading=split, titles=titles)
         log.info("Everything is in %s", self.folder.path)
         objective = metrics.get("val") or metrics.get("test")
         return objective[phases[-1]]["macro"]["pearson"] if objective else None
@@ -298,8 +454,18 @@ class Run:
 def save(trainer: Any, folder: Path) -> None:
     """Save the model and its processor in the libraries' own formats."""
     trainer.save_model(str(folder))
-    # A pickle of the trainer's arguments: the run's configuration says the same, and readably.
-    (folder / "training_args.bin").unlink(missing_ok=True)
+    # Such as a pickle of the trainer's arguments: the run's configuration says the same, and readably.
+    if not trainer.args.should_save:
+        return
+    for pattern in LEFT_OUT:
+        for file in folder.glob(pattern):
+            file.unlink()
+
+
+def written_by_hydra(folder: Path) -> list[Path]:
+    """The files that Hydra has written by the time a run begins."""
+    sweep = HydraConfig.get().sweep.dir
+    return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]
 
 
 def read_phase(file: Path) -> dict[str, list[Prediction]]:

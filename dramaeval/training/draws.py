@@ -7,6 +7,7 @@ that is spread over other numbers of processes, therefore draws the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dramaeval.models.batch import Batch, collate
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
+from dramaeval.training.spread import row_of
 
 
 class Order(torch.utils.data.Sampler[int]):
@@ -74,25 +76,45 @@ class Draws:
         epoch = int(self.order.epoch)
         made = []
         for row in rows:
-            at = int(row["record"])
+            at = row_of(int(row["record"]))
             dimensions, targets = self.draw(at, epoch)
             made.append(self.sheets.sheet(self.records[at], dimensions, targets))
         batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
-        return {"batch": batch}
+        counts = all(int(row["record"]) >= 0 for row in rows)
+        return {"batch": batch if counts else replace(batch, counts=False)}
 
     def draw(self, at: int, epoch: int) -> tuple[list[Dimension], list[np.ndarray]]:
         """The dimensions asked about a record in an epoch, and their targets."""
-        record = self.records[at]
-        rated = trainable(self.sheets.task, record)
-        if self.questions_per_clip is not None and self.questions_per_clip < len(rated):
-            # A fixed shuffle per record, walked through from epoch to epoch, meets each equally often.
-            count = self.questions_per_clip
-            walk = np.random.default_rng([self.order.seed, at]).permutation(len(rated))
-            taken = walk[(np.arange(count) + epoch * count) % len(rated)]
-            rated = [rated[one] for one in sorted(taken)]
-        rng = np.random.default_rng([self.order.seed, epoch, at])
-        targets = [self.sheets.task.target(record, dimension, rng) for dimension in rated]
-        return rated, [target for target in targets if target is not None]
+        return draw(
+            self.sheets.task,
+            self.records[at],
+            (self.order.seed, epoch, at),
+            questions_per_clip=self.questions_per_clip,
+        )
+
+
+def draw(
+    task: Task, record: Record, key: tuple[int, int, int], *, questions_per_clip: int | None = None
+) -> tuple[list[Dimension], list[np.ndarray]]:
+    """The dimensions asked about a record, and their targets.
+
+    Args:
+        task: what can be asked.
+        record: about what.
+        key: seed, epoch and the record's number; what is drawn is a function of them.
+        questions_per_clip: see `Draws`.
+    """
+    seed, epoch, at = key
+    rated = trainable(task, record)
+    if questions_per_clip is not None and questions_per_clip < len(rated):
+        # A fixed shuffle per record, walked through from epoch to epoch, meets each equally often.
+        count = questions_per_clip
+        walk = np.random.default_rng([seed, at]).permutation(len(rated))
+        taken = walk[(np.arange(count) + epoch * count) % len(rated)]
+        rated = [rated[one] for one in sorted(taken)]
+    rng = np.random.default_rng([seed, epoch, at])
+    targets = [task.target(record, dimension, rng) for dimension in rated]
+    return rated, [target for target in targets if target is not None]
 
 
 def trainable(task: Task, record: Record) -> list[Dimension]:

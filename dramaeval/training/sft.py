@@ -18,15 +18,22 @@ from typing import Any
 import datasets
 import torch
 import trl
+from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dramaeval.cluster.processes import Processes
+from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import distributions, score
 from dramaeval.models.batch import Batch
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.training import ranks
 from dramaeval.training.draws import Draws, Order
 from dramaeval.training.objectives import Composition, Objective, targets_of
+from dramaeval.training.reshard import any_number_of_processes
+from dramaeval.training.spread import Spread
+from dramaeval.training.trouble import in_words, require_finite
 from dramaeval.training.validation import validation_metrics
 
 log = logging.getLogger(__name__)
@@ -65,10 +72,14 @@ class JudgeTrainer(trl.SFTTrainer):
         self.batch_settings = batch
         self.objective = Composition(objective, objectives)
         self.order = Order(len(train_records), args.seed)
+        self.current: Batch | None = None  # what is worked on, for messages
         self._seen: Counter[str] = Counter()
         self._since = time.monotonic()
+        # Counted here: ZeRO-3 leaves no process a whole weight.
+        self._weights = sum(weight.numel() for weight in model.parameters())
         # The records themselves stay in memory; the loader only passes their numbers around.
         rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
+        precise = adapter_weights(model)
         super().__init__(
             model=model,
             args=args,
@@ -87,6 +98,11 @@ class JudgeTrainer(trl.SFTTrainer):
             ),
             callbacks=list(callbacks),
         )
+        # TRL rounds the adapters of quantised models to bfloat16, which swallows small updates.
+        for weight, value in precise:
+            weight.data = value
+        if ranks.moves_ranks(model):
+            self.add_callback(ranks.RankSchedule())
         # The loss is divided by the questions of the whole step (see compute_loss), not once more by the
         # number of accumulated batches.
         self.model_accepts_loss_kwargs = True
@@ -94,15 +110,44 @@ class JudgeTrainer(trl.SFTTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return self.order
+    @property
+    def processes(self) -> Processes:
+        """The processes that train together."""
+        return Processes(self.args.process_index, self.args.world_size)
+
+    def get_train_dataloader(self) -> Any:
+        """Batches of this process, dealt out by us: every step has the same clips for any number."""
+        step = StepSize(
+            self.args.per_device_train_batch_size,
+            self.args.gradient_accumulation_steps,
+            self.args.world_size,
+        )
+        loader = torch.utils.data.DataLoader(
+            Numbers(self.order.count),
+            batch_sampler=Spread(self.order, step, self.args.process_index),
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        # Accelerate only moves the batches; left to itself it would deal them out a second time.
+        return prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
+        )
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """Questions in an optimizer step, over all processes: what the loss is averaged over."""
-        count = torch.tensor(sum(one["batch"].questions for one in batch_samples), device=device)
+        counted = [one["batch"].questions for one in batch_samples if one["batch"].counts]
+        count = torch.tensor(sum(counted), device=device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
+        with in_words(self), any_number_of_processes(self.processes):
+            return super().train(*args, **kwargs)
 
     def compute_loss(
         self,
@@ -112,16 +157,23 @@ class JudgeTrainer(trl.SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Mean of the objective over the questions of the optimizer step."""
-        batch = inputs["batch"]
+        batch = self.current = inputs["batch"]
         outputs = model(**batch.inputs)
         terms = self.objective(outputs.logits, batch)
         losses = torch.stack(list(terms.values())).sum(dim=0)
+        require_finite(losses, self, batch)
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
         # Gradients are averaged over processes, while the count is of all of them.
         loss = losses.sum() / count * self.args.world_size
-        self._note(
-            batch, outputs.logits.detach(), {name: term.detach() for name, term in terms.items()}
-        )
+        if outputs.loss is not None and outputs.loss.requires_grad:
+            # What an adapter adds of its own (AdaLoRA's orthogonality), once an optimizer step in all.
+            if batch.counts:
+                self._metrics["train"]["loss_adapter"].append(float(outputs.loss.detach()))
+            loss = loss + outputs.loss * batch.questions / count * self.args.world_size
+        loss = loss * int(batch.counts)
+        if batch.counts:
+            detached = {name: term.detach() for name, term in terms.items()}
+            self._note(batch, outputs.logits.detach(), detached)
         return (loss, outputs) if return_outputs else loss
 
     def _note(self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
@@ -139,6 +191,9 @@ class JudgeTrainer(trl.SFTTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add throughput and per-score accuracy to what TRL logs during training."""
+        # Only during training do all processes log together.
+        if "loss" in logs:
+            self._seen = sum(self.processes.collect(self._seen), Counter())
         if "loss" in logs and self._seen:
             now = time.monotonic()
             elapsed = max(now - self._since, 1e-9)
@@ -189,15 +244,65 @@ class JudgeTrainer(trl.SFTTrainer):
             self.sheets,
             clips_a_batch=self.batch_settings["eval_clips"],
             shared_prefix=self.batch_settings["shared_prefix"],
+            processes=self.processes,
         )
+
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
+        super()._save(output_dir, state_dict)
+        if ranks.is_adalora(self.model) and self.args.should_save:
+            ranks.save_ranks(self.model, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if ranks.is_adalora(self.model):
+            ranks.load_ranks(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if ranks.is_adalora(self.model):
+            ranks.load_ranks(self.model, Path(self.state.best_model_checkpoint))
+            ranks.cut_ranks(self.model)
+        else:
+            super()._load_best_model()
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Wait until every process has written its part.
+
+        The state, by which a checkpoint counts as complete, is written right after this.
+        """
+        super()._save_rng_state(output_dir)
+        self.processes.wait()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
-        weights = sum(weight.numel() for weight in self.model.parameters())
-        return 6 * weights * inputs["batch"].tokens
+        return 6 * self._weights * inputs["batch"].tokens
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints carry none: TRL's would describe a language model, not a judge."""
+
+
+def adapter_weights(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """The trained weights of a quantised model and copies of their values; nothing for other models."""
+    if not getattr(model, "is_loaded_in_4bit", False) and not getattr(
+        model, "is_loaded_in_8bit", False
+    ):
+        return []
+    return [(one, one.data.clone()) for one in model.parameters() if one.requires_grad]
+
+
+class Numbers(torch.utils.data.Dataset[dict[str, int]]):
+    """Rows that are just their numbers, stand-ins' included."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"record": number}
 
 
 def last_checkpoint(folder: Path) -> Path | None:

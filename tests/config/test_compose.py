@@ -15,6 +15,7 @@ from dramaeval.run.build import build_adapter, build_family, build_task
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 #: Part files: composed through the files that name them, and by overrides of their own.
+ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "audio_flamingo3", "causal_lm")
 SINGLE = ("model", "task", "peft", "zero", "trainer", "logger", "experiment")
 
 
@@ -34,17 +35,22 @@ def test_every_file_belongs_to_a_tested_group():
     ("group", "name"),
     [(group, name) for group in SINGLE for name in choices(group)],
 )
-def test_every_choice_composes_checks_and_builds(composed, group, name):
-    override = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
-    extra = ["model.path=/some/folder"] if name == "qwen2_audio" else []
+def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, name):
+    override = f"{group}={name}"
+    extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
+    # Which class it is and what it adapts is read from the checkpoint, or told.
+    extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
     config = composed(override, *extra)
-    check(config)
+    with monkeypatch.context() as machine:
+        if name.endswith("_offload"):  # is refused where there is no GPU
+            machine.setattr("torch.cuda.is_available", lambda: True)
+        check(config)
     OmegaConf.to_container(config, resolve=True)
     family = build_family(config)
     assert isinstance(family, Family)
     task = build_task(config)
     assert task.dimensions
-    adapter = build_adapter(config, family)
+    adapter = build_adapter(config, family, steps=100)
     assert (adapter is None) == (config.peft is None)
     for node in config.trainer.objectives.values():
         assert callable(instantiate(node))

@@ -34,7 +34,7 @@ def test_counts(plan_of):
     # Four training records lack one of ten dimensions; all are asked in the test.
     assert plan.questions == {"train": 96, "test": 30}
     assert plan.hours["train"] == pytest.approx(20 / 3600)
-    assert (plan.steps, plan.clips_a_step) == (15, 2)  # 5 batches × 3 epochs
+    assert (plan.steps, plan.clips.clips) == (15, 2)  # 5 batches × 3 epochs
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,14 @@ def test_quick_answers_load_no_heavy_library(words):
 
 def test_help_explains_groups_recipes_and_results(launch):
     said = launch("--help").stdout
-    for words in ("model: qwen2_audio, ", "task=role peft=lora", "plan=true", "outputs/", "-m "):
+    for words in (
+        "qwen2_audio, qwen2_audio_14b",
+        "zero: none, zero1",
+        "task=role peft=lora",
+        "plan=true",
+        "outputs/",
+        "-m ",
+    ):
         assert words in said
 
 

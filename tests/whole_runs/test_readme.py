@@ -51,5 +51,5 @@ def test_the_extension_section_works(surroundings, make_clips, tmp_path):
     assert list(found) == ["warmth"]
     assert 0 <= found["warmth"]["within_one"] <= 1
     config = json.loads((tmp_path / "run" / "model" / "adapter_config.json").read_text())
-    assert config["use_dora"]
+    assert config["peft_type"] == "LOHA"
     assert "confident" in (tmp_path / "run" / "config.yaml").read_text()

@@ -1,0 +1,195 @@
+"""Supervised fine-tuning from Python, with the published trainer's signature."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import trl
+from hydra.utils import instantiate
+from transformers import PreTrainedModel
+
+from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
+from dramaeval.config.composing import compose
+from dramaeval.config.published import written
+from dramaeval.evaluation.judge import Judge
+from dramaeval.models import branches
+from dramaeval.models.adapters import attach, restrict
+from dramaeval.models.batch import Batch, collate
+from dramaeval.models.loading import Family, ModelError
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.training.draws import Order
+from dramaeval.training.objectives import Objective, answer_ce, soft_ce
+from dramaeval.training.sft import JudgeTrainer
+from dramaeval.training.spread import row_of
+
+OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
+
+
+class SFTTrainer(JudgeTrainer):
+    """Trains a judge on an `AudioDataset`, one question a record and epoch.
+
+    It is `dramaeval.training.sft.JudgeTrainer`, which is TRL's, which is transformers': ``train()``,
+    ``save_model(folder)`` and the rest are theirs. `dramaeval.Judge.load` reads what ``save_model`` wrote.
+
+    Args:
+        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a Qwen2-Audio model
+            that is loaded already; the last is taken over, not copied.
+        args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. A batch is counted in records.
+        train_dataset: what is learnt from.
+        peft_config: PEFT's configuration of an adapter (see `dramaeval.create_peft_config`); None trains every
+            weight. Layers that it names by the ends of their names are found wherever they are, in the audio
+            tower too; where it names none, the language model's projections get adapters.
+        enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
+        objective: what is lowered; see `dramaeval.training.objectives.Composition`.
+
+    Raises:
+        ModelError: the model cannot be had.
+        ValueError: there is no dataset, or its sample rate is not the model's.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Judge | PreTrainedModel,
+        args: trl.SFTConfig | None = None,
+        train_dataset: AudioDataset | None = None,
+        peft_config: Any | None = None,
+        enable_tensorboard: bool = True,
+        *,
+        objective: str = "answer_ce",
+    ) -> None:
+        if not isinstance(train_dataset, AudioDataset):
+            raise ValueError(
+                f"train_dataset must be a dramaeval.AudioDataset, not {type(train_dataset).__name__}: "
+                'AudioDataset("train.jsonl") makes one.'
+            )
+        args = prepared(args)
+        judge = _judge(model, args)
+        sheets = SheetMaker(
+            train_dataset.task,
+            judge.processor,
+            judge.family,
+            max_seconds=MAX_SECONDS,
+            cache_clips=1,
+        )
+        if not judge.family.hears:
+            raise ModelError(
+                f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
+            )
+        if train_dataset.sample_rate != sheets.logmel.sampling_rate:
+            raise ValueError(
+                f"AudioDataset(sample_rate={train_dataset.sample_rate}), but this model hears "
+                f"{sheets.logmel.sampling_rate} Hz: give sample_rate={sheets.logmel.sampling_rate}."
+            )
+        judge.family.freeze_fixed(judge.model)
+        trained = judge.model
+        if peft_config is not None:
+            if not getattr(peft_config, "target_modules", "none"):
+                peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
+            trained = attach(trained, peft_config)
+        shared = judge.shared_prefix
+        super().__init__(
+            model=trained,
+            args=args,
+            sheets=sheets,
+            train_records=train_dataset.records,
+            objective=objective,
+            objectives=OBJECTIVES,
+            batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
+            callbacks=_curves(args) if enable_tensorboard else (),
+        )
+        self.data_collator = Batches(train_dataset, sheets, self.order, shared_prefix=shared)
+
+
+class Batches:
+    """The loader's collate function: an `AudioDataset`'s questions, solutions and waveforms as a batch.
+
+    Args:
+        dataset: draws the questions and perturbs the clips.
+        sheets: prepares them.
+        order: tells the epoch.
+        shared_prefix: see `dramaeval.models.batch.collate`.
+    """
+
+    def __init__(
+        self, dataset: AudioDataset, sheets: SheetMaker, order: Order, *, shared_prefix: bool
+    ) -> None:
+        self.dataset = dataset
+        self.sheets = sheets
+        self.order = order
+        self.shared_prefix = shared_prefix
+        self._kept = lru_cache(maxsize=2048)(self._features)
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
+        """A batch from rows of the form ``{"record": index}``."""
+        epoch = int(self.order.epoch)
+        made = []
+        numbers = [int(row["record"]) for row in rows]
+        for at in map(row_of, numbers):
+            dimension, target = self.dataset.draw(at, epoch)
+            # What is perturbed differs from epoch to epoch; keeping it would only fill the memory.
+            clip = self._features(at, epoch) if self.dataset.is_perturb else self._kept(at, 0)
+            made.append(self.sheets.sheet_of(self.dataset.records[at], clip, [dimension], [target]))
+        batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
+        return {"batch": replace(batch, counts=min(numbers) >= 0)}
+
+    def _features(self, at: int, epoch: int) -> Any:
+        return self.sheets.logmel(self.dataset.waveform(at, epoch))
+
+
+def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
+    """A copy of the arguments with what TRL does to texts switched off: the batches are the project's own."""
+    if args is None:
+        import torch
+
+        gpu = torch.cuda.is_available()
+        args = trl.SFTConfig(output_dir="sft_output", use_cpu=not gpu, bf16=gpu)
+    args = copy.copy(args)
+    args.dataset_kwargs = {"skip_prepare_dataset": True}
+    args.max_length = None
+    args.remove_unused_columns = False
+    args.report_to = []
+    return args
+
+
+def _judge(model: Any, args: trl.SFTConfig) -> Judge:
+    if isinstance(model, Judge):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return Judge.load(model, device=args.device.type)
+    return _taken_over(model)
+
+
+def _taken_over(model: Any) -> Judge:
+    """A judge around a model that is loaded already."""
+    from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
+
+    source = str(getattr(model, "name_or_path", "") or "")
+    if not source or type(model) not in Ours.__mro__:
+        raise ModelError(
+            f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
+            f"or a {Ours.__name__} made by from_pretrained."
+        )
+    attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
+    config = compose("model=qwen2_audio", f"model.path={written(source)}")
+    config.model.attention = "sdpa" if attention == branches.NAME else attention
+    family: Family = instantiate(config.model, _convert_="all")
+    # The judge's class only adds a forward pass to transformers': the weights stay where they are.
+    model.__class__ = Ours
+    if family.attention == "sdpa":
+        branches.register()
+        family.decoder_of(model).set_attn_implementation(branches.NAME)
+    return Judge(model, family, family.processor(), config)
+
+
+def _curves(args: trl.SFTConfig) -> list[Any]:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = Path(args.output_dir) / "tensorboard"
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder)))]

@@ -1,0 +1,1 @@
+"""Processes that work on one run together: who they are, how they start, how they end."""

@@ -1,0 +1,76 @@
+"""What a worker process runs: take the configuration over, do the run's work with the others.
+
+``python -m dramaeval.cluster.worker HANDED RESULT`` is started by `dramaeval.cluster.workers`; `follow` is
+what torchrun's processes other than the first do instead of composing a configuration of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dramaeval.cluster.processes import joined, started_together
+
+#: Words on the command line with which nothing is run.
+_ASKING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
+           "-sc", "--multirun", "-m"}  # fmt: skip
+_PR_SET_PDEATHSIG = 1
+
+
+def follows(words: Sequence[str]) -> bool:
+    """Whether this process takes its configuration from process 0, as torchrun's others do.
+
+    Args:
+        words: of the command line. Where they only ask for help there is nothing to follow.
+
+    Raises:
+        SystemExit: process 0 alone answers.
+    """
+    if not started_together() or os.environ["RANK"] == "0":
+        return False
+    if _ASKING & set(words):
+        raise SystemExit(0)
+    return True
+
+
+def follow() -> None:
+    """Do the work that process 0 hands out."""
+    from dramaeval.run.run import work
+
+    with joined() as processes:
+        work(None, None, processes)
+
+
+def main(handed: str, result: str) -> None:
+    """Carry out what was handed over; process 0 leaves what came out."""
+    from dramaeval.config import schema
+    from dramaeval.run.errors import in_words
+    from dramaeval.run.run import work
+
+    _end_with_parent()
+    schema.register()
+    with in_words():
+        if os.environ["RANK"] != "0":
+            follow()
+            return
+        config, folder = pickle.loads(Path(handed).read_bytes())
+        with joined() as processes:
+            came_out = work(config, folder, processes)
+    unfinished = Path(result).with_suffix(".unfinished")
+    unfinished.write_bytes(pickle.dumps(came_out))
+    os.replace(unfinished, result)
+
+
+def _end_with_parent() -> None:
+    """On Linux a worker ends when the process that started it is gone, even if that was killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

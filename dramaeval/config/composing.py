@@ -1,0 +1,34 @@
+"""The configuration without a command line: composed from the same files as launch.py composes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dramaeval.config import schema
+from dramaeval.config.check import ConfigError
+
+CONFIGS = schema.PACKAGE.parent / "configs"
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Compose ``configs/launch.yaml`` with overrides as they stand on the command line.
+
+    Raises:
+        ConfigError: the package was installed without its checkout.
+    """
+    import hydra
+
+    if not (CONFIGS / "launch.yaml").is_file():
+        raise ConfigError(
+            [f"{CONFIGS} is not there: install dramaeval from its checkout with pip install -e ."]
+        )
+    schema.register()
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return hydra.compose("launch", overrides=list(overrides))
+
+
+def choices(group: str) -> list[str]:
+    """The names that a config group offers."""
+    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))

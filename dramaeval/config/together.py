@@ -1,0 +1,106 @@
+"""Checks of what several processes and DeepSpeed need, before anything starts."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.batch import BatchError, step_size
+from dramaeval.config.schema import Device, Stage
+
+
+def check_together(config: DictConfig) -> list[str]:
+    """Problems of ``processes``, ``batch`` and ``zero``."""
+    trains = Stage.train in config.stages
+    problems = []
+    if config.processes < 1:
+        problems.append(f"processes={config.processes} must be 1 or more.")
+    elif trains:
+        try:
+            step_size(config, config.processes)
+        except BatchError as error:
+            problems.append(str(error))
+    if config.zero is not None:
+        problems += _check_zero(config) if trains else _check_evaluation(config)
+    return problems
+
+
+def _check_evaluation(config: DictConfig) -> list[str]:
+    return [
+        "zero=… shares the memory of training, but stages has no train: leave zero=none. Evaluation is spread "
+        "over processes=N without it."
+    ]
+
+
+def _check_zero(config: DictConfig) -> list[str]:
+    import torch
+
+    settings = config.zero.get("zero_optimization")
+    if not OmegaConf.is_dict(settings) or settings.get("stage") not in (1, 2, 3):
+        return [
+            "zero.zero_optimization.stage must be 1, 2 or 3: choose zero=zero1, zero2 or zero3."
+        ]
+    problems = [
+        f"zero.{key}=auto: give a value; nothing is left to chance." for key in _autos(config.zero)
+    ]
+    problems += _unknown(settings)
+    gpu = torch.cuda.is_available()
+    if config.device is Device.cpu and gpu:
+        problems.append(
+            "zero=… takes the GPU that it finds: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
+            "device=auto."
+        )
+    if not gpu:
+        problems += _check_on_cpu(config, settings)
+    return problems
+
+
+def _check_on_cpu(config: DictConfig, settings: Any) -> list[str]:
+    problems = []
+    for name in ("offload_optimizer", "offload_param"):
+        if (settings.get(name) or {}).get("device", "none") != "none":
+            problems.append(
+                f"zero.zero_optimization.{name} moves memory from a GPU to the host, and there is no GPU here: "
+                f"choose zero=zero{settings.stage}."
+            )
+    if config.model.dtype not in ("auto", "float32"):
+        problems.append(
+            f"model.dtype={config.model.dtype} with zero=… needs a GPU: use model.dtype=float32 here."
+        )
+    return problems
+
+
+def _autos(node: Any, key: str = "") -> list[str]:
+    """Keys whose value is "auto"."""
+    found = []
+    for name, value in node.items():
+        path = f"{key}.{name}" if key else str(name)
+        if OmegaConf.is_dict(value):
+            found += _autos(value, path)
+        elif value == "auto":
+            found.append(path)
+    return found
+
+
+def _unknown(settings: Any) -> list[str]:
+    """Keys that DeepSpeed does not know; it would ignore them."""
+    import os
+
+    import torch
+
+    if not torch.cuda.is_available():
+        # DeepSpeed would search for a GPU and warn of finding none.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    fields = DeepSpeedZeroConfig.model_fields
+    known = [*fields, *(field.alias for field in fields.values() if field.alias)]
+    problems = []
+    for name in settings:
+        if name not in known:
+            near = get_close_matches(str(name), known, 3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            problems.append(f"zero.zero_optimization.{name} is not a setting of DeepSpeed's.{hint}")
+    return problems

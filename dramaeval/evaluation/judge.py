@@ -1,0 +1,369 @@
+"""A judge in Python: load one, score clips; the same records, prompts, batches and softmax as evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.composing import choices, compose
+from dramaeval.config.published import written
+from dramaeval.data.audio import read_header
+from dramaeval.data.records import MIN_SECONDS, Record
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.adapters import load_adapter
+from dramaeval.models.batch import Sheet
+from dramaeval.models.loading import (
+    Checkpoint,
+    Family,
+    ModelError,
+    base_of,
+    check_adapter_fits,
+    choose_device,
+    find_checkpoint,
+)
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_quantization, build_task
+from dramaeval.run.starting import base_quantization
+from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.task import Task
+
+Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
+#: Left out of the names that `Judge.score` takes for a record's fields: scene stands for local_scene.
+_PREFIXES = ("char_", "local_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What a judge says of one clip on one dimension.
+
+    Attributes:
+        scale: the scores that can be given, rising.
+        distribution: the probability of each; they sum to 1.
+        expected: Σ k·p(k), the expected score.
+        spread: √Σ p(k)·(k − expected)², how far the distribution reaches around it.
+    """
+
+    scale: tuple[float, ...]
+    distribution: tuple[float, ...]
+    expected: float
+    spread: float
+
+
+class Judge:
+    """An audio language model that scores clips; made by `Judge.load`.
+
+    Attributes:
+        model: the judge, an `AnsweringModel` or PEFT's wrapper around one.
+        family: its architecture.
+        processor: its processor.
+        config: the run's configuration, or the default one.
+    """
+
+    def __init__(self, model: Any, family: Family, processor: Any, config: DictConfig) -> None:
+        self.model = model
+        self.family = family
+        self.processor = processor
+        self.config = config
+        self._tasks: dict[tuple[str, ...], Task] = {}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Judge:
+        """Load a judge.
+
+        Args:
+            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, or a
+                name on the hub. From a run folder (or the model in it) the rubric and the wording of the
+                run are taken over; else the defaults hold.
+            device: auto, cpu or cuda.
+
+        Raises:
+            ModelError: there is no judge at ``path``, or no GPU.
+        """
+        where = choose_device(device)
+        config, start = _find(str(path))
+        family: Family = instantiate(config.model, _convert_="all")
+        full = _full(start) if start else None
+        adapter = start.folder if start and start.adapter else None
+        plain = start is not None and adapter is None
+        asked = None if plain else build_quantization(config)
+        model = family.load(where, full, quantization=base_quantization(asked, adapter))
+        if config.batch.shared_prefix and family.shares_prefix():
+            family.prove_layout(model)
+        if adapter is not None:
+            check_adapter_fits(model)
+            model = load_adapter(model, adapter, trainable=False).eval()
+        return cls(model, family, family.processor(full), config)
+
+    @property
+    def shared_prefix(self) -> bool:
+        """Whether a clip's questions share a row; see `dramaeval.models.batch.collate`."""
+        return bool(self.config.batch.shared_prefix) and self.family.shares_prefix()
+
+    def task(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
+        """The task of that name: the run's own, or the default one of ``configs/task/``.
+
+        Raises:
+            ValueError: there is none, or it does not ask for one of the dimensions; says what there is.
+        """
+        key = (name, *(dimensions or ()))
+        if key not in self._tasks:
+            known = sorted({*choices("task"), self.config.task.name})
+            if name not in known:
+                raise ValueError(f"task={name!r} is not known; choose one of {', '.join(known)}.")
+            own = name == self.config.task.name
+            config = self.config.copy() if own else compose(f"task={name}")
+            if dimensions is not None:
+                OmegaConf.update(config, "task.dimensions", list(dimensions))
+            self._tasks[key] = build_task(config)
+        return self._tasks[key]
+
+    def score(
+        self,
+        audio: Clip | Sequence[Clip],
+        task: str = "role",
+        *,
+        dimensions: Sequence[str] | None = None,
+        sampling_rate: int | None = None,
+        clips_a_batch: int = 8,
+        **context: str | Sequence[str],
+    ) -> Any:
+        """Score one clip or several, on every dimension of a task.
+
+        Args:
+            audio: a file path or a float array ``[samples]`` (mono, about −1 to 1), or a list of such.
+            task: what is asked.
+            dimensions: keys to ask for; None asks for all that the task asks for.
+            sampling_rate: of arrays, in Hz; None means the model's own.
+            clips_a_batch: clips a forward pass; changes memory and speed, not scores.
+            context: the texts that go with a clip, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
+                ``transcript``; a text for all clips, or a list with one for each. The names of the record's
+                fields (``local_scene``) do as well.
+
+        Returns:
+            a dictionary dimension key → `Score`; for a list of clips a list of them, in order.
+
+        Raises:
+            ValueError: a text is missing or unknown, or an array is no clip.
+            UnreadableClipError: a file is no clip.
+        """
+        several = isinstance(audio, list | tuple)
+        clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
+        if not clips:
+            return []
+        asked = self.task(task, dimensions)
+        texts = _texts(asked, context, len(clips))
+        sheets = _Heard(
+            asked,
+            self.processor,
+            self.family,
+            max_seconds=self.config.task.data.max_seconds,
+            cache_clips=len(clips),
+        )
+        rate = sampling_rate or sheets.rate
+        records = [
+            self._record(number, clip, fields, sheets, rate)
+            for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
+        ]
+        found = score(
+            self.model,
+            records,
+            sheets,
+            clips_a_batch=clips_a_batch,
+            shared_prefix=self.shared_prefix,
+        )
+        scores: list[dict[str, Score]] = [{} for _ in clips]
+        for prediction in found:
+            scores[int(prediction.id)][prediction.dimension] = _score(prediction)
+        return scores if several else scores[0]
+
+    def _record(
+        self, number: int, clip: Clip, fields: Mapping[str, str], sheets: _Heard, rate: int
+    ) -> Record:
+        """A clip and its texts as a record; an array is laid aside for the sheet maker."""
+        data = self.config.task.data
+        if isinstance(clip, str | os.PathLike):
+            path = Path(clip).expanduser()
+            seconds = read_header(path).seconds
+            _check_length(f"{path}", seconds, data)
+        else:
+            path = Path(f"audio[{number}]")
+            waveform = _waveform(clip, number, rate, sheets.rate)
+            seconds = len(waveform) / sheets.rate
+            _check_length(f"audio[{number}]", seconds, data)
+            most = int(data.max_seconds * sheets.rate + 1e-6)
+            sheets.given[number] = waveform[:most]
+        return Record(
+            id=str(number),
+            file=Path("Judge.score"),
+            line=number,
+            clip=path,
+            seconds=min(seconds, data.max_seconds),
+            fields=fields,
+            ratings={},
+        )
+
+
+class _Heard(SheetMaker):
+    """A sheet maker that takes clips at hand beside files."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.given: dict[int, np.ndarray] = {}
+        #: Hz of the arrays; a judge that only reads hears none.
+        self.rate: int = self.logmel.sampling_rate if self.family.hears else 16000
+
+    def sheet(
+        self,
+        record: Record,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """See `SheetMaker.sheet`."""
+        waveform = self.given.get(record.line)
+        if waveform is None or not self.family.hears:
+            return super().sheet(record, dimensions, targets)
+        return self.sheet_of(record, self.logmel(waveform), dimensions, targets)
+
+
+def _find(path: str) -> tuple[DictConfig, Checkpoint | None]:
+    """The configuration of a judge and the weights it starts from; None for its family's own."""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return compose(*_of_a_name(path)), None
+    for run in (folder, *folder.absolute().parents[:2]):
+        config = _run_config(run)
+        if config is None:
+            continue
+        if run != folder or (run / "model").is_dir():
+            return config, find_checkpoint(path)
+        # A run that only evaluated has no weights of its own.
+        return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
+    start = find_checkpoint(path)
+    if not start.adapter:
+        return compose(*_of_a_name(str(start.folder))), None
+    base = base_of(start.folder)
+    if base is None:
+        raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
+    return compose(*_of_a_name(base)), start
+
+
+def _full(start: Checkpoint) -> Path | None:
+    """The folder of the full model: the checkpoint itself, or the base that its adapter was trained on."""
+    base = start.full or Path(base_of(start.folder) or "")
+    return base if (base / "config.json").is_file() else None
+
+
+def _of_a_name(name: str) -> list[str]:
+    """Overrides for a name in ``configs/model/``, a folder or a name on the hub."""
+    if name in choices("model"):
+        return [f"model={name}"]
+    return ["model=qwen2_audio", f"model.path={written(name)}"]
+
+
+def _run_config(folder: Path) -> DictConfig | None:
+    """The configuration of the run in a folder, or None where there is no run."""
+    file = folder / "config.yaml"
+    if not file.is_file():
+        return None
+    config = OmegaConf.load(file)
+    if not isinstance(config, DictConfig) or not {"stages", "task", "model"} <= set(config):
+        return None
+    return config
+
+
+def _texts(
+    task: Task, context: Mapping[str, str | Sequence[str]], count: int
+) -> list[dict[str, str]]:
+    """The record fields of each clip, from what `Judge.score` was given.
+
+    Raises:
+        ValueError: with every text that is missing, unknown or of the wrong number.
+    """
+    names = {field: _short(field) for field in task.text_fields}
+    fields = {name: field for field, short in names.items() for name in (field, short)}
+    problems = []
+    texts: list[dict[str, str]] = [{} for _ in range(count)]
+    for name, value in context.items():
+        if name not in fields:
+            near = get_close_matches(name, fields, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            problems.append(
+                f"{name} is not a text of the task {task.name}: it takes "
+                f"{', '.join(names.values()) or 'none'}.{hint}"
+            )
+            continue
+        values = [value] * count if isinstance(value, str) else list(value)
+        if len(values) != count or not all(isinstance(one, str) and one.strip() for one in values):
+            problems.append(f"{name} must be a text, or {count} of them, and none of them empty.")
+            continue
+        for at, one in enumerate(values):
+            texts[at][fields[name]] = one
+    given = {fields[name] for name in context if name in fields}
+    missing = [short for field, short in names.items() if field not in given]
+    if missing:
+        problems.append(f"missing: {', '.join(f'{name}=…' for name in missing)}.")
+    if problems:
+        raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
+    return texts
+
+
+def _short(field: str) -> str:
+    prefix = next((one for one in _PREFIXES if field.startswith(one)), "")
+    return field.removeprefix(prefix)
+
+
+def _waveform(clip: Any, number: int, rate: int, wanted: int) -> np.ndarray:
+    """A clip given as an array, float32 ``[samples]`` at the wanted rate.
+
+    Raises:
+        ValueError: it is no mono float array, is empty, or holds NaN or infinity.
+    """
+    values = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
+    where = f"audio[{number}]"
+    if values.ndim != 1 or values.dtype.kind != "f":
+        raise ValueError(
+            f"{where} must be a file path or a float array [samples] from -1 to 1, not "
+            f"{values.dtype} {list(values.shape)}: average channels, divide whole numbers by their largest."
+        )
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"{where} is empty or holds NaN or infinity.")
+    values = values.astype(np.float32)
+    if rate == wanted:
+        return values
+    import soxr
+
+    return soxr.resample(values, rate, wanted, quality="HQ")
+
+
+def _check_length(what: str, seconds: float, data: DictConfig) -> None:
+    if seconds < MIN_SECONDS:
+        raise ValueError(f"{what} lasts {seconds:.3g} s, too short to be heard.")
+    trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
+    if seconds > data.max_seconds and not trims:
+        raise ValueError(
+            f"{what} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or let the run that made "
+            "the judge hear only the beginning (task.data.on_long=trim)."
+        )
+
+
+def _score(prediction: Prediction) -> Score:
+    if prediction.state != SCORED or prediction.distribution is None or prediction.expected is None:
+        raise ValueError(f"audio[{prediction.id}] × {prediction.dimension}: {prediction.state}")
+    pairs = list(zip(prediction.scale, prediction.distribution, strict=True))
+    variance = sum(share * (score - prediction.expected) ** 2 for score, share in pairs)
+    return Score(
+        scale=prediction.scale,
+        distribution=prediction.distribution,
+        expected=prediction.expected,
+        spread=variance**0.5,
+    )

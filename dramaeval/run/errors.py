@@ -1,0 +1,21 @@
+"""Errors that the user can mend are said in words; everything else keeps its traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn the errors that are meant for the user into one message and exit code 1."""
+    from dramaeval.cluster.workers import WorkerError
+    from dramaeval.config.check import ConfigError
+    from dramaeval.data.problems import BadRecordsError
+    from dramaeval.models.loading import ModelError
+    from dramaeval.models.trouble import TroubleError
+
+    try:
+        yield
+    except (BadRecordsError, ConfigError, ModelError, TroubleError, WorkerError) as error:
+        raise SystemExit(f"\n{error}") from None

@@ -1,0 +1,200 @@
+"""AudioDataset: what its items hold, what is drawn, and what perturbation leaves alone."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from dramaeval import AudioDataset
+from dramaeval.api.perturb import GAIN_DB, SPEED, perturb
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.problems import BadRecordsError
+
+SAMPLE = PACKAGE / "data" / "sample"
+
+
+def score_of(item):
+    return int(re.fullmatch(r"<answer>(\d)</answer>", item["solution"])[1])
+
+
+def audio_part(item):
+    parts = [p for m in item["prompt"] if isinstance(m["content"], list) for p in m["content"]]
+    (audio,) = [part for part in parts if part["type"] == "audio"]
+    return audio["audio_url"]
+
+
+def test_items_of_realism_records(make_clips):
+    file = make_clips("train", 5)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    data = AudioDataset(file)
+    assert len(data) == 5
+    titles = {one.title: one.annotation for one in data.task.dimensions}
+    asked = set()
+    for epoch in range(10):
+        data.set_epoch(epoch)
+        for line, item in zip(lines, data, strict=True):
+            (user,) = [message for message in item["prompt"] if message["role"] == "user"]
+            text = user["content"][1]["text"]
+            assert line["transcript"] in text
+            (title,) = [title for title in titles if f"{title}: " in text]
+            assert score_of(item) in line["annotations"][titles[title]]
+            asked.add((line["id"], title))
+    assert len(asked) == 5 * 10  # ten epochs ask a record for each of the ten dimensions
+    wave, rate = soundfile.read(audio_part(data[3]), dtype="float32")
+    item = data[3]
+    assert rate == 16000
+    assert item["audio"].dtype == np.float32
+    np.testing.assert_array_equal(item["audio"], wave)
+    half = AudioDataset(file, 8000)[3]["audio"]
+    assert abs(len(half) - len(wave) / 2) <= 1
+    assert item["prompt"] == data[-2]["prompt"]
+    with pytest.raises(IndexError):
+        data[5]
+
+
+def test_draws_follow_from_the_seed_alone(make_clips):
+    file = make_clips("train", 6)
+
+    def said(data, order):
+        return {at: (data[at]["prompt"][-1]["content"][1], data[at]["solution"]) for at in order}
+
+    first = said(AudioDataset(file, seed=1), range(6))
+    assert said(AudioDataset(file, seed=1), [4, 0, 3, 1, 5, 2]) == first
+    assert said(AudioDataset(file, seed=2), range(6)) != first
+    again = AudioDataset(file, seed=1)
+    again.set_epoch(1)
+    assert said(again, range(6)) != first
+
+
+def test_archetype_records_of_the_sample():
+    data = AudioDataset(SAMPLE / "archetype" / "val.jsonl")
+    lines = [json.loads(x) for x in (SAMPLE / "archetype" / "val.jsonl").read_text().splitlines()]
+    by_clip = {line["wav_path"].rpartition("/")[2]: line for line in lines}
+    for epoch in (0, 1):
+        data.set_epoch(epoch)
+        for at in range(8):
+            item = data[at]
+            line = by_clip[audio_part(item).rpartition("/")[2]]
+            assert line["question"] in item["prompt"][-1]["content"][1]["text"]
+            given = {
+                int(value)
+                for values in line["annotations"].values()
+                for value in values
+                if value not in (None, "N/A")
+            }
+            assert score_of(item) in given
+
+
+def test_missing_ratings_are_never_drawn(make_clips):
+    file = make_clips("train", 2)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        line["annotations"] = {
+            key: [None, "N/A", 4, None, None, None] if key == "dynamic_range" else [None] * 6
+            for key in line["annotations"]
+        }
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = AudioDataset(file)
+    for epoch in range(12):
+        data.set_epoch(epoch)
+        assert [score_of(item) for item in data] == [4, 4]
+
+
+def test_processed_lines(tmp_path):
+    wave = np.sin(np.arange(8000) / 10).astype(np.float32) / 2
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    text = {"type": "text", "text": "How warm is it? Answer with <answer>score</answer>."}
+
+    def line(url, score, **extra):
+        content = [{"type": "audio", "audio_url": url}, text]
+        return {
+            "prompt": [{"role": "user", "content": content}], "solution": f"<answer>{score}</answer>", **extra
+        }  # fmt: skip
+
+    held = [0.25, -0.5] * 2000
+    file = tmp_path / "processed.jsonl"
+    lines = [line("a.wav", 4), line("gone.wav", 2, audio=held, id="inline")]
+    file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    data = AudioDataset(file)
+    assert [data[at]["prompt"] for at in (0, 1)] == [one["prompt"] for one in lines]
+    assert [data[at]["solution"] for at in (0, 1)] == ["<answer>4</answer>", "<answer>2</answer>"]
+    np.testing.assert_array_equal(data[0]["audio"], wave)
+    np.testing.assert_array_equal(data[1]["audio"], np.array(held, dtype=np.float32))
+    assert [record.id for record in data.records] == ["processed.jsonl:1", "inline"]
+
+    bad = [
+        line("a.wav", "good"),
+        line("gone.wav", 2),
+        {"prompt": "text", "solution": "<answer>1</answer>"},
+    ]
+    file.write_text("".join(json.dumps(one) + "\n" for one in bad))
+    with pytest.raises(BadRecordsError) as raised:
+        AudioDataset(file)
+    assert {(one.line, one.key) for one in raised.value.problems} == {
+        (1, "solution"), (2, "prompt"), (3, "prompt"),
+    }  # fmt: skip
+
+
+def test_bad_files_are_told(tmp_path, make_clips):
+    with pytest.raises(BadRecordsError, match="no such file"):
+        AudioDataset(tmp_path / "none.jsonl")
+    file = make_clips("train", 2)
+    file.write_text(file.read_text().replace("train1.wav", "lost.wav"))
+    with pytest.raises(BadRecordsError, match=r"lost\.wav"):
+        AudioDataset(file)
+
+
+def test_perturbed_items_ask_the_same_of_another_sound(make_clips):
+    file = make_clips("train", 3)
+    plain, first, again = AudioDataset(file), *(AudioDataset(file, is_perturb=True) for _ in "ab")
+    for at in range(3):
+        assert first[at]["prompt"] == plain[at]["prompt"]
+        assert first[at]["solution"] == plain[at]["solution"]
+        np.testing.assert_array_equal(first[at]["audio"], again[at]["audio"])
+        assert len(first[at]["audio"]) != len(plain[at]["audio"])
+    again.set_epoch(1)
+    assert any(len(first[at]["audio"]) != len(again[at]["audio"]) for at in range(3))
+
+
+def test_perturbation_is_heard_and_small():
+    rate, tone = 16000, 440.0
+    wave = (0.3 * np.sin(2 * np.pi * tone * np.arange(rate) / rate)).astype(np.float32)
+    gains, pitches = [], []
+    for seed in range(40):
+        changed = perturb(wave, rate, np.random.default_rng(seed))
+        assert changed.dtype == np.float32
+        spectrum = np.abs(np.fft.rfft(changed[: rate // 2] * np.hanning(rate // 2), 8 * rate))
+        at = np.arange(len(spectrum)) / 8
+        pitch = at[spectrum.argmax()]
+        pitches.append(pitch / tone)
+        gains.append(20 * np.log10(np.sqrt(np.mean(changed**2)) / np.sqrt(np.mean(wave**2))))
+        assert len(changed) == pytest.approx(rate * tone / pitch, rel=2e-3)
+        # The tone apart, noise is left, 30 to 40 dB below.
+        fit = np.stack(
+            [f(2 * np.pi * pitch * np.arange(rate // 2) / rate) for f in (np.sin, np.cos)]
+        )
+        part = changed[2000 : 2000 + rate // 8]
+        basis = fit[:, 2000 : 2000 + rate // 8]
+        rest = part - basis.T @ np.linalg.lstsq(basis.T, part, rcond=None)[0]
+        ratio = 10 * np.log10(np.mean(part**2) / np.mean(rest**2))
+        assert 25 < ratio < 42
+    assert max(np.abs(gains)) <= GAIN_DB + 0.1
+    assert max(gains) > 4
+    assert min(gains) < -4
+    assert max(np.abs(np.array(pitches) - 1)) <= SPEED + 0.002
+    assert max(pitches) > 1.02
+    assert min(pitches) < 0.98
+
+
+def test_perturbation_keeps_to_its_bounds():
+    rate = 16000
+    full = np.random.default_rng(0).uniform(-1, 1, rate).astype(np.float32)
+    long = np.ones(30 * rate, dtype=np.float32) / 2
+    for seed in range(20):
+        assert len(perturb(long, rate, np.random.default_rng(seed))) <= 30 * rate
+    silent = perturb(np.zeros(rate, dtype=np.float32), rate, np.random.default_rng(0))
+    assert not silent.any()
+    quiet = perturb(full / 8, rate, np.random.default_rng(1), noise=False)
+    assert np.abs(quiet).max() <= 1

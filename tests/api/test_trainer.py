@@ -1,0 +1,96 @@
+"""SFTTrainer: trains what the dataset holds, with the published signature."""
+
+import json
+
+import pytest
+import torch
+import trl
+
+from dramaeval import AudioDataset, Judge, SFTTrainer, create_peft_config
+from dramaeval.config.schema import PACKAGE
+from dramaeval.models.loading import ModelError
+
+TINY = str(PACKAGE / "models" / "tiny")
+PEFT = {"enabled": True, "method": "lora", "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}}
+
+
+def settings(folder, **more):
+    given = {
+        "output_dir": str(folder), "use_cpu": True, "bf16": False, "max_steps": 2, "logging_steps": 1,
+        "per_device_train_batch_size": 2, "save_strategy": "no", "learning_rate": 1e-2, "disable_tqdm": True,
+    }  # fmt: skip
+    return trl.SFTConfig(**{**given, **more})
+
+
+def test_training_saving_and_judging(make_clips, tmp_path):
+    data = AudioDataset(make_clips("train", 6))
+    trainer = SFTTrainer(TINY, settings(tmp_path / "out"), data, create_peft_config(PEFT))
+    names = {n for n, w in trainer.model.named_parameters() if w.requires_grad}
+    assert {n.split(".lora_")[0].rpartition(".")[2] for n in names} == {"q_proj", "v_proj"}
+    # Ends of names match in the audio tower too, as in PEFT itself.
+    assert any("audio_tower" in name for name in names)
+    assert any("language_model" in name for name in names)
+
+    # What the collator trains is what the items say.
+    rows = list(trainer.order)[:2]
+    batch = trainer.data_collator([{"record": at} for at in rows])["batch"]
+    tokens = trainer.processing_class.tokenizer
+    for number, at in enumerate(rows):
+        answer = batch.labels[batch.question_of == number].tolist()
+        assert tokens.decode(answer).removesuffix("<|im_end|>") == data[at]["solution"]
+        assert batch.about[number][0] == data.records[at].id
+
+    trainer.train()
+    losses = [one["loss"] for one in trainer.state.log_history if "loss" in one]
+    assert len(losses) == 2
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+    trainer.save_model(str(tmp_path / "saved"))
+    record = data.records[0]
+    texts = {name: record.fields[name] for name in data.task.text_fields}
+    saved = Judge.load(tmp_path / "saved", device="cpu").score(record.clip, **texts)
+    plain = Judge.load(TINY, device="cpu").score(record.clip, **texts)
+    assert saved["pitch_dynamics"].expected != pytest.approx(
+        plain["pitch_dynamics"].expected, abs=1e-5
+    )
+
+
+def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
+    from transformers import Qwen2AudioForConditionalGeneration
+
+    make_clips("train", 2)
+    file = tmp_path / "processed.jsonl"
+    file.write_text("".join(
+        json.dumps({
+            "prompt": [{"role": "user", "content": [
+                {"type": "audio", "audio_url": f"train{at}.wav"}, {"type": "text", "text": "How warm?"},
+            ]}],
+            "solution": f"<answer>{at + 3}</answer>",
+        }) + "\n" for at in range(2)
+    ))  # fmt: skip
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
+    weight = model.get_input_embeddings().weight
+    before = weight.detach().clone()
+    args = settings(tmp_path / "out", max_steps=1)
+    before_args = args.max_length
+    data = AudioDataset(file, is_perturb=True)
+    trainer = SFTTrainer(model, args, data, enable_tensorboard=False)
+    assert args.max_length == before_args  # the arguments are copied
+    frames = trainer.data_collator([{"record": 0}])["batch"].inputs["feature_frames"]
+    trainer.order.set_epoch(1)
+    again = trainer.data_collator([{"record": 0}])["batch"].inputs["feature_frames"]
+    assert frames.tolist() != again.tolist()
+    trainer.train()
+    assert trainer.model.get_input_embeddings().weight is weight
+    assert not torch.equal(before, weight)
+    assert not (tmp_path / "out" / "tensorboard").exists()
+
+
+def test_mistakes(make_clips, tmp_path):
+    file = make_clips("train", 2)
+    args = settings(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"must be a dramaeval\.AudioDataset, not NoneType"):
+        SFTTrainer(TINY, args)
+    with pytest.raises(ValueError, match="this model hears 16000 Hz"):
+        SFTTrainer(TINY, args, AudioDataset(file, 8000))
+    with pytest.raises(ModelError, match="Linear cannot be trained as a judge"):
+        SFTTrainer(torch.nn.Linear(1, 1), args, AudioDataset(file))

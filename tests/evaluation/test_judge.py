@@ -1,0 +1,135 @@
+"""Judge: what it says in Python is what a run writes; texts and clips are checked."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dramaeval import Judge
+from dramaeval.config.check import check
+from dramaeval.data.audio import UnreadableClipError
+from dramaeval.models.loading import ModelError
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+
+TEXTS = {
+    "scene": "local_scene", "age": "char_age", "style": "char_style", "profile": "char_profile",
+    "transcript": "transcript",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return Judge.load("tiny", device="cpu")
+
+
+@pytest.fixture
+def lines(make_clips):
+    file = make_clips("test", 5, seconds=(0.5, 1.7, 1.1))
+    return file, [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def texts_of(lines):
+    return {name: [line[field] for line in lines] for name, field in TEXTS.items()}
+
+
+def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
+    file, records = lines
+    config = composed(
+        "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}",
+        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+        "evaluation.zero_shot=false", "task.prompt_layout=criteria_first", "task.system=Listen.",
+        "task.dimensions=[trait_embodiment,pitch_dynamics]", "trainer.args.learning_rate=1e-2",
+    )  # fmt: skip
+    check(config)
+    run = Run(config, RunFolder(tmp_path / "run"))
+    run.folder.open(config)
+    run.carry_out()
+    said = [json.loads(line) for line in run.folder.predictions("final").open(encoding="utf-8")]
+    expected = {(one["id"], one["dimension"]): one for one in said}
+
+    judge = Judge.load(run.folder.path, device="cpu")
+    clips = [file.parent / record["wav_path"] for record in records]
+    found = judge.score(clips, **texts_of(records))
+    assert len(found) == 5
+    for record, scores in zip(records, found, strict=True):
+        assert list(scores) == ["trait_embodiment", "pitch_dynamics"]
+        for dimension, score in scores.items():
+            one = expected[record["id"], dimension]
+            np.testing.assert_allclose(score.distribution, one["distribution"], atol=1e-6)
+            assert score.expected == pytest.approx(one["expected"], abs=1e-6)
+            pairs = list(zip(one["scale"], one["distribution"], strict=True))
+            spread = math.sqrt(sum(p * (k - one["expected"]) ** 2 for k, p in pairs))
+            assert score.spread == pytest.approx(spread, abs=1e-5)
+            assert score.scale == (1, 2, 3, 4, 5)
+    base = Judge.load("tiny", device="cpu")
+    plain = base.score(clips[0], **{name: values[0] for name, values in texts_of(records).items()})
+    assert abs(plain["pitch_dynamics"].expected - found[0]["pitch_dynamics"].expected) > 1e-4
+    # The adapter's own folder is part of the run.
+    again = Judge.load(run.folder.model, device="cpu").score(clips, **texts_of(records))
+    assert again == found
+
+
+def test_files_arrays_and_other_rates_are_the_same_clip(tiny, lines):
+    file, records = lines
+    path = file.parent / records[1]["wav_path"]
+    texts = {name: values[1] for name, values in texts_of(records).items()}
+    dimensions = ["pitch_dynamics", "emotion_accuracy"]
+    by_file = tiny.score(path, dimensions=dimensions, **texts)
+    wave, rate = soundfile.read(path, dtype="float32")
+    assert list(by_file) == dimensions
+    assert tiny.score(wave, dimensions=dimensions, sampling_rate=rate, **texts) == by_file
+    assert tiny.score(torch.from_numpy(wave), dimensions=dimensions, **texts) == by_file
+    (in_a_list,) = tiny.score([str(path)], dimensions=dimensions, **texts)
+    assert in_a_list == by_file
+    assert tiny.score([], **texts) == []
+    # A call does not remember the texts of the one before.
+    other = tiny.score(
+        path, dimensions=dimensions, **{**texts, "transcript": "Nothing alike at all."}
+    )
+    assert other != by_file
+    fields = {TEXTS[name]: text for name, text in texts.items()}
+    assert tiny.score(path, dimensions=dimensions, **fields) == by_file
+
+
+def test_archetype(tiny, lines):
+    path = lines[0].parent / lines[1][0]["wav_path"]
+    scores = tiny.score(path, task="archetype", question="You are a late friend. You say:")
+    assert next(iter(scores)) == "content_pass"
+    assert scores["content_pass"].scale == (0, 1)
+    assert sum(scores["audio_quality"].distribution) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scene": None}, "missing: scene=…"),
+        ({"sceen": "x"}, "sceen is not a text of the task role"),
+        ({"age": ["a", "b"]}, "age must be a text, or 1 of them"),
+        ({"age": " "}, "age must be a text"),
+        ({"task": "rolle"}, "task='rolle' is not known; choose one of archetype, role"),
+        ({"dimensions": ["pitch"]}, "has no dimension 'pitch'"),
+        ({"audio": np.zeros(0, dtype=np.float32)}, "is empty"),
+        ({"audio": np.full(16000, np.nan)}, "NaN"),
+        ({"audio": np.zeros((16000, 2))}, "float64 [16000, 2]"),
+        ({"audio": np.zeros(16000, dtype=np.int16)}, "int16"),
+        ({"audio": np.zeros(100)}, "too short to be heard"),
+        ({"audio": np.zeros(31 * 16000)}, "more than 30 s"),
+    ],
+)  # fmt: skip
+def test_mistakes(tiny, change, message):
+    given = {"audio": np.zeros(16000), **dict.fromkeys(TEXTS, "text"), **change}
+    audio = given.pop("audio")
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is looked at below
+        tiny.score(audio, **{name: value for name, value in given.items() if value is not None})
+    assert message in str(raised.value)
+
+
+def test_files_that_are_no_clips_and_folders_that_are_no_judges(tiny, tmp_path):
+    with pytest.raises(UnreadableClipError, match="no such file"):
+        tiny.score(tmp_path / "none.wav", **dict.fromkeys(TEXTS, "text"))
+    with pytest.raises(ModelError, match="holds neither a run nor a model nor an adapter"):
+        Judge.load(tmp_path, device="cpu")

@@ -1,0 +1,328 @@
+"""Audio models beyond Qwen2-Audio: small random models of the true classes, against their own pass."""
+
+import base64
+import io
+import itertools
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import save_file
+from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
+    AutoTokenizer,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
+    WhisperFeatureExtractor,
+)
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.data.records import read_records
+from dramaeval.models.audio_flamingo3 import AudioFlamingo3
+from dramaeval.models.batch import collate
+from dramaeval.models.qwen2_5_omni import Qwen25Omni
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.voxtral import Voxtral
+from dramaeval.run.build import build_task
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+
+TINY = PACKAGE / "models" / "tiny"
+CPU = torch.device("cpu")
+RATE = 16_000
+WORDS = AutoTokenizer.from_pretrained(TINY)
+TEXT = {
+    "vocab_size": len(WORDS), "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2, "tie_word_embeddings": False,
+}  # fmt: skip
+HEARING = {
+    "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
+    "initializer_range": 0.2,
+}  # fmt: skip
+
+
+class Omni:
+    """Its processor needs torchvision; the features are those that processor asks for."""
+
+    name, family = "qwen2_5_omni", Qwen25Omni
+    frozen = ("model.visual.", "audio_bos_eos_token")
+
+    @staticmethod
+    def write(folder, tokenizer):
+        token = tokenizer.convert_tokens_to_ids
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
+        eyes = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
+                "out_hidden_size": 48, "fullatt_block_indexes": [0]}  # fmt: skip
+        config = Qwen2_5OmniThinkerConfig(
+            audio_config={**HEARING, "output_dim": 48}, vision_config=eyes,
+            text_config={**TEXT, "rope_parameters": rope}, audio_token_index=token("<|AUDIO|>"),
+            audio_start_token_id=token("<|audio_bos|>"), audio_end_token_id=token("<|audio_eos|>"),
+            image_token_index=1000, video_token_index=1001, vision_start_token_id=1002, initializer_range=0.2,
+        )  # fmt: skip
+        Qwen2_5OmniThinkerForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        # 300 s, as the published checkpoints have it.
+        WhisperFeatureExtractor(
+            feature_size=128, chunk_length=300, return_attention_mask=True
+        ).save_pretrained(folder)
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        made = WhisperFeatureExtractor.from_pretrained(folder)(
+            wave, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
+        )  # fmt: skip
+        frames = int(made.attention_mask.sum())
+        # Qwen2_5OmniProcessor.replace_audio_token
+        count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
+        text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
+        given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        with torch.no_grad():
+            return plain(
+                **given,
+                input_features=made.input_features,
+                feature_attention_mask=made.attention_mask,
+            ).logits[0, -1]
+
+
+class Flamingo:
+    """With its own processor."""
+
+    name, family = "audio_flamingo3", AudioFlamingo3
+    frozen = ("embed_positions",)
+
+    @staticmethod
+    def write(folder, tokenizer):
+        config = AudioFlamingo3Config(
+            audio_config=HEARING, text_config={**TEXT, "model_type": "qwen2"},
+            audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"), initializer_range=0.2,
+        )  # fmt: skip
+        AudioFlamingo3ForConditionalGeneration(config).save_pretrained(folder)
+        AudioFlamingo3Processor(
+            WhisperFeatureExtractor(feature_size=128, return_attention_mask=True),
+            tokenizer,
+            chat_template=tokenizer.chat_template,
+            audio_token="<|AUDIO|>",
+        ).save_pretrained(folder)
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
+        processor = AudioFlamingo3Processor.from_pretrained(folder)
+        text = rendered(processor, messages)
+        made = processor(text=[text], audio=[wave], sampling_rate=RATE)
+        with torch.no_grad():
+            return plain(**made).logits[0, -1]
+
+
+class Mistrals:
+    """With its own processor, and the vocabulary of Mistral's package cut short."""
+
+    name, family = "voxtral", Voxtral
+    frozen = ("embed_positions",)
+
+    @staticmethod
+    def write(folder, tokenizer):
+        Mistrals.vocabulary(folder)
+        config = VoxtralConfig(
+            audio_config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                          "intermediate_size": 128, "initializer_range": 0.2},
+            text_config={**TEXT, "model_type": "llama"}, audio_token_id=24, initializer_range=0.2,
+        )  # fmt: skip
+        VoxtralForConditionalGeneration(config).save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
+
+    @staticmethod
+    def vocabulary(folder, size=3000):
+        """As Voxtral's tekken.json is laid out."""
+        from mistral_common import tokens
+
+        file = Path(tokens.__file__).parents[1] / "data" / "tekken_240911.json"
+        made = json.loads(file.read_text(encoding="utf-8"))
+        named = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
+                 6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
+                 10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]",
+                 15: "[MIDDLE]", 16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]",
+                 19: "[TOOL_CONTENT]", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}  # fmt: skip
+        made["special_tokens"] = [
+            {"rank": at, "token_str": named.get(at, f"<SPECIAL_{at}>"), "is_control": True}
+            for at in range(100)
+        ]
+        made["config"] |= {"version": "v7", "default_num_special_tokens": 100}
+        made["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
+        made["vocab"] = made["vocab"][: size - 100]
+        del made["image"]
+        heard = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
+        made["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
+                         "audio_encoding_config": heard}  # fmt: skip
+        (folder / "tekken.json").write_text(json.dumps(made), encoding="utf-8")
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        from transformers import MistralCommonBackend, VoxtralProcessor
+
+        plain = VoxtralForConditionalGeneration.from_pretrained(folder).eval()
+        tokenizer = MistralCommonBackend.from_pretrained(folder)
+        processor = VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
+        system, user = messages
+        file = io.BytesIO()
+        soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
+        clip = {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
+        content = [clip if part["type"] == "audio" else part for part in user["content"]]
+        content = [{"type": "text", "text": system["content"]}, *content]
+        made = processor.apply_chat_template([{"role": "user", "content": content}])
+        lead = tokenizer("<answer>", add_special_tokens=False, return_tensors="pt").input_ids
+        ids = torch.cat([made.input_ids, lead.view(1, -1)], dim=1)
+        with torch.no_grad():
+            return plain(input_ids=ids, input_features=made.input_features).logits[0, -1]
+
+
+def rendered(processor, messages):
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return text + "<answer>"
+
+
+KINDS = [
+    Omni,
+    Flamingo,
+    pytest.param(
+        Mistrals,
+        marks=pytest.mark.skipif(
+            find_spec("mistral_common") is None, reason="pip install 'dramaeval[voxtral]'"
+        ),
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(kind, tmp_path_factory):
+    torch.manual_seed(0)
+    made = tmp_path_factory.mktemp(kind.name)
+    kind.write(made, AutoTokenizer.from_pretrained(TINY))
+    return made
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shared):
+    task = build_task(composed())
+    file = make_clips("clip", 4, seconds=(0.11, 3.21, 2.0, 7.77))
+    records = read_records(file, task.record_format()).records
+    family = kind.family(path=str(folder))
+    judge, processor = family.load(CPU), family.processor()
+    sheets = SheetMaker(task, processor, family, max_seconds=30, cache_clips=4)
+    dimensions = task.dimensions[::5]
+    made = [sheets.sheet(record, dimensions) for record in records]
+    batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+    with torch.no_grad():
+        found = judge(**batch.inputs).logits
+    for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
+        if row % 2 == int(shared):
+            continue  # half of the questions in either layout: plain features of 300 s take their time
+        expected = kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
+        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
+    quiet = type(made[1].clips[0])(
+        np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0
+    )
+    deaf = collate([made[0], type(made[1])((quiet,), made[1].asked), *made[2:]], pad=sheets.pad)
+    with torch.no_grad():
+        moved = (judge(**deaf.inputs).logits - found).abs().amax(dim=1)
+    assert moved[2:4].min() > 1e-3 > moved[[0, 1, 4, 5, 6, 7]].max()
+
+
+@pytest.mark.parametrize(("peft", "adapt"), [("lora", "all"), ("none", "llm")])
+def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_path, peft, adapt):
+    config = composed(
+        f"model={kind.name}", f"model.path={folder}", f"peft={peft}", f"adapt={adapt}", "device=cpu",
+        "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
+        "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
+        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+        f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
+    )  # fmt: skip
+    run = Run(config, RunFolder(tmp_path / "run"))
+    parts = run.plan().by_part
+    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
+    run.folder.path.mkdir()
+    run.folder.open(config)
+    run.carry_out()
+    after = run.model.get_base_model() if peft == "lora" else run.model
+    after = {
+        name.replace(".base_layer", ""): w
+        for name, w in after.named_parameters()
+        if ".lora_" not in name
+    }
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    if peft == "lora":
+        assert not changed
+        assert all(trained > 0 for part, (trained, _) in parts.items() if part != "other")
+    else:
+        same = set(before) - changed
+        assert all(any(part in name for part in kind.frozen) for name in same), same
+        assert any("audio_tower" in name for name in changed)
+    lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
+    assert [one["state"] for one in lines] == ["scored"] * 8
+    # A judge that is read back from the run says the same.
+    again = Run(
+        composed(
+            f"model={kind.name}", f"model.path={folder}", "stages=[evaluate]", "device=cpu",
+            f"checkpoint={run.folder.path}", f"task.data.val={tmp_path / 'val.jsonl'}",
+            "task.dimensions=[pitch_dynamics,trait_embodiment]", "evaluation.draws=20",
+        ),
+        RunFolder(tmp_path / "again"),
+    )  # fmt: skip
+    again.folder.path.mkdir()
+    again.carry_out()
+    found = [json.loads(one) for one in again.folder.predictions("final").read_text().splitlines()]
+    for one, other in zip(lines, found, strict=True):
+        np.testing.assert_allclose(one["distribution"], other["distribution"], atol=1e-5)
+
+
+def test_the_ears_can_be_frozen(kind, folder):
+    family = kind.family(path=str(folder), freeze_audio=True)
+    judge = family.load(CPU)
+    family.freeze_fixed(judge)
+    trained = {name for name, weight in judge.named_parameters() if weight.requires_grad}
+    assert not any("audio_tower" in name for name in trained)
+    assert any("language_model" in name for name in trained)
+
+
+def test_the_thinker_is_taken_out_of_a_whole_omni(tmp_path):
+    Omni.write(tmp_path / "thinker", AutoTokenizer.from_pretrained(TINY))
+    plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "thinker")
+    weights = plain.state_dict()
+    # As published: the language model under thinker.model, the tower under thinker.audio_tower.
+    places = (
+        ("model.language_model.", "model."),
+        ("model.audio_", "audio_"),
+        ("model.visual", "visual"),
+    )
+    named = {"talker.codec_head.weight": torch.ones(2, 2)}
+    for name, weight in weights.items():
+        old, new = next((pair for pair in places if name.startswith(pair[0])), ("", ""))
+        named["thinker." + new + name.removeprefix(old)] = weight
+    published = ("model.embed_tokens.weight", "audio_tower.conv1.weight", "lm_head.weight")
+    assert {f"thinker.{name}" for name in published} <= set(named)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    save_file(named, whole / "model.safetensors", {"format": "pt"})
+    config = json.loads((tmp_path / "thinker" / "config.json").read_text())
+    (whole / "config.json").write_text(
+        json.dumps({"model_type": "qwen2_5_omni", "thinker_config": config, "enable_talker": False})
+    )
+    judge = Qwen25Omni(path=str(whole)).load(CPU)
+    for name, weight in judge.state_dict().items():
+        assert torch.equal(weight, weights[name]), name

@@ -1,0 +1,118 @@
+"""Prefix and prompt tuning against plain transformers, with the virtual tokens put there by hand."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import PrefixTuningConfig, PromptTuningConfig
+from transformers import DynamicCache, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.data.records import read_records
+from dramaeval.models.adapters import attach, load_adapter, restrict
+from dramaeval.models.batch import collate
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+
+TINY = PACKAGE / "models" / "tiny"
+COUNT, LAYERS, HEADS, HIDDEN = 5, 4, 5, 160
+
+
+@pytest.fixture
+def prepared(composed, make_clips):
+    family = Qwen2Audio(path=str(TINY))
+    task = build_task(composed())
+    file = make_clips("clip", 3, seconds=(0.1, 2.3, 1.0))
+    records = read_records(file, task.record_format()).records
+    return family, records, SheetMaker(
+        task, family.processor(), family, max_seconds=30, cache_clips=8
+    )  # fmt: skip
+
+
+def wrapped(family, method):
+    kind = {"prefix": PrefixTuningConfig, "prompt": PromptTuningConfig}[method]
+    config = restrict(kind(num_virtual_tokens=COUNT), family, "llm")
+    torch.manual_seed(0)
+    model = attach(family.load(torch.device("cpu")), config)
+    with torch.no_grad():
+        for weight in model.prompt_encoder.parameters():
+            weight.normal_(std=0.5)
+    return model.eval()
+
+
+def by_hand(plain, sheets, record, dimension, method, learnt):
+    """One question alone: audio placed by transformers, virtual tokens by hand."""
+    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    text = processor.apply_chat_template(
+        sheets.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
+    )
+    made = processor(
+        text=[text + "<answer>"], audio=[decode(record.clip, 16_000)], sampling_rate=16_000,
+        return_tensors="pt",
+    )  # fmt: skip
+    seen = {}
+    hook = plain.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    plain(**made)
+    hook.remove()
+    words = seen["inputs_embeds"]
+    if method == "prompt":
+        hidden = plain.model.language_model(inputs_embeds=torch.cat([learnt[None], words], 1))
+    else:
+        # One row a virtual token: key and value of every layer, all heads of each.
+        states = learnt.view(COUNT, LAYERS, 2, HEADS, HIDDEN // HEADS).permute(1, 2, 3, 0, 4)
+        cache = DynamicCache()
+        for layer in range(LAYERS):
+            cache.update(states[layer, 0][None], states[layer, 1][None], layer)
+        hidden = plain.model.language_model(inputs_embeds=words, past_key_values=cache)
+    return plain.lm_head(hidden.last_hidden_state[0, -1])
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method):
+    family, records, sheets = prepared
+    model = wrapped(family, method)
+    learnt = model.prompt_encoder["default"].embedding.weight.detach().clone()
+    model.save_pretrained(tmp_path)
+    model = load_adapter(family.load(torch.device("cpu")), tmp_path, trainable=False)
+    plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    dimensions = sheets.task.dimensions[::4]
+    asked = [sheets.sheet(record, dimensions) for record in records]
+    with torch.no_grad():
+        expected = torch.stack(
+            [
+                by_hand(plain, sheets, record, dimension, method, learnt)
+                for record in records
+                for dimension in dimensions
+            ]
+        )
+        for shared in (True, False):
+            batch = collate(asked, pad=sheets.pad, shared_prefix=shared)
+            torch.testing.assert_close(model(**batch.inputs).logits, expected, atol=1e-4, rtol=0)
+        plainly = family.load(torch.device("cpu"))(**batch.inputs).logits
+    assert (plainly - expected).abs().max() > 0.01  # else the virtual tokens did nothing
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_gradients_reach_the_virtual_tokens_alone_and_the_audio_is_heard(prepared, method, shared):
+    family, records, sheets = prepared
+    model = wrapped(family, method)
+    asked = [sheets.sheet(record, sheets.task.dimensions[:2]) for record in records]
+    batch = collate(asked, pad=sheets.pad, shared_prefix=shared)
+    logits = model(**batch.inputs).logits
+    logits.log_softmax(-1)[:, 15].sum().backward()
+    reached = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert reached == {"prompt_encoder.default.embedding.weight"}
+    gradient = model.prompt_encoder["default"].embedding.weight.grad
+    assert (gradient.abs().sum(dim=1) > 0).all()  # every virtual token
+    other = copy.copy(batch.inputs)
+    other["input_features"] = other["input_features"].flip(-2)
+    with torch.no_grad():
+        heard = model(**replace(batch, inputs=other).inputs).logits
+    each = (heard - logits).abs().amax(dim=-1)
+    assert (each > 1e-3).all()

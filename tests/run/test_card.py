@@ -1,0 +1,36 @@
+"""Model cards: what they take from a base's card, and what they say when there is nothing to take."""
+
+import pytest
+
+from dramaeval.run.card import card, licence_of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("---\nlicense: apache-2.0\n---\n# Base", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: tongyi\n---\n", "tongyi"),
+        ("---\nlicense:\n- mit\n- cc0-1.0\n---\n", "mit, cc0-1.0"),
+        ("---\ntags: [audio]\n---\nlicense: mit", None),
+        ("# Base\nlicense: mit", None),
+        ("---\nlicense: [broken\n---\n", None),
+        ("", None),
+    ],
+)
+def test_the_licence_is_read_from_the_base_and_never_guessed(tmp_path, text, expected):
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert licence_of(str(tmp_path)) == expected
+
+
+def test_a_base_without_a_card_has_no_known_licence(tmp_path):
+    assert licence_of(str(tmp_path)) is None
+    assert licence_of("nobody/has-this-base") is None
+
+
+def test_what_is_not_known_is_said():
+    text = card({}, {}, {}, {"peft_type": "LORA", "base_model_name_or_path": "owner/base"})
+    assert "An adapter (LORA)" in text
+    assert "Rubric: not known, version not known" in text
+    assert "Not measured." in text
+    assert "The licence of the base, owner/base, is not known" in text
+    assert "\nlicense:" not in text

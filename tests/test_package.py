@@ -1,0 +1,27 @@
+"""``import dramaeval`` costs nothing; its names come from where they live."""
+
+import subprocess
+import sys
+
+import pytest
+
+import dramaeval
+
+
+def test_the_import_is_light():
+    code = (
+        "import sys, dramaeval\n"
+        "heavy = [n for n in ('torch', 'transformers', 'numpy', 'hydra', 'peft') if n in sys.modules]\n"
+        "print(heavy, dir(dramaeval))"
+    )
+    words = [sys.executable, "-c", code]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("[] ['AudioDataset', ")
+    assert "'SFTTrainer'" in said
+
+
+def test_names():
+    for name in dramaeval.__all__:
+        assert getattr(dramaeval, name).__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'Jugde'"):
+        dramaeval.Jugde  # noqa: B018

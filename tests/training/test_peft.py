@@ -1,0 +1,332 @@
+"""Every method of PEFT on the tiny judge with audio: what it trains, saves, reloads and goes on from."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from places import ROOT
+from safetensors.torch import load_file
+from transformers import Qwen2AudioForConditionalGeneration
+
+from dramaeval.config.check import ConfigError, check
+from dramaeval.config.schema import PACKAGE
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run, read_phase
+from dramaeval.training import ranks
+
+TINY = PACKAGE / "models" / "tiny"
+METHODS = ("lora", "dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
+QUICK = (
+    "device=cpu",
+    "task.dimensions=[pitch_dynamics]",
+    "batch.eval_clips=2",
+    "trainer.args.per_device_train_batch_size=2",
+    "trainer.args.logging_steps=1",
+    "trainer.args.save_strategy=no",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+    "trainer.args.warmup_steps=0",
+    "evaluation.draws=20",
+)
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    data = {
+        "train": make_clips("train", 4, seconds=(0.4, 0.7)),
+        "val": make_clips("val", 3, seconds=(0.3, 0.9, 0.5), seed=1),
+    }
+    given = [f"task.data.{split}={file}" for split, file in data.items()]
+
+    def build(*overrides, name="run"):
+        config = composed(*QUICK, *given, *overrides)
+        check(config)
+        return Run(config, RunFolder(tmp_path / name))
+
+    build.overrides = [*QUICK, *given]
+    return build
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+# hidden 160, intermediate 480, 4 layers; audio tower: d_model 128, ffn 512, 4 layers; projector 128 to 160
+LLM_IN_OUT = 4 * (160 + 160) + 3 * (160 + 480)
+LLM_OUT = 4 * 160 + 2 * 480 + 160
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["peft=qlora"], {"llm": 4 * 16 * LLM_IN_OUT}),
+        (["peft=rslora", "adapt=projector"], {"projector": 64 * (128 + 160)}),
+        # A magnitude for every output.
+        (["peft=dora", "adapt=[llm,projector]"],
+         {"llm": 4 * (16 * LLM_IN_OUT + LLM_OUT), "projector": 16 * (128 + 160) + 160}),
+        # A singular value for every rank.
+        (["peft=adalora", "adapt=all"],
+         {"llm": 4 * 12 * (LLM_IN_OUT + 7), "projector": 12 * (128 + 160 + 1),
+          "audio": 4 * 12 * (4 * (128 + 128) + 2 * (128 + 512) + 6)}),
+        # Keys and values at their output, the last feed-forward layer at its input.
+        (["peft=ia3", "adapt=all"],
+         {"llm": 4 * (160 + 160 + 480), "audio": 4 * (128 + 128 + 512), "projector": 160}),
+        (["peft=ia3", "peft.target_modules=[q_proj,gate_proj]", "peft.feedforward_modules=[gate_proj]"],
+         {"llm": 4 * (160 + 160)}),
+        (["peft=prefix", "peft.num_virtual_tokens=7"], {"llm": 7 * 4 * 2 * 160}),
+        (["peft=prompt", "peft.num_virtual_tokens=7"], {"llm": 7 * 160}),
+        (["peft=none", "model.freeze_audio=true"],
+         {"llm": None, "projector": 128 * 160 + 160, "other": 160 * 3072}),
+        (["peft=none", "model.freeze_audio=true", "model.train_projector=false"],
+         {"llm": None, "other": 160 * 3072}),
+    ],
+)  # fmt: skip
+def test_trainable_parameters_by_part(run_of, overrides, expected):
+    found = run_of(*overrides).plan().by_part
+    trained = {part: count for part, (count, _) in found.items() if count}
+    assert trained.keys() == expected.keys()
+    for part, count in expected.items():
+        assert trained[part] == (found[part][1] if count is None else count), part
+
+
+RELOAD = """
+import sys
+from hydra import compose, initialize_config_dir
+from dramaeval.config import schema
+from dramaeval.config.check import check
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+from pathlib import Path
+root, configs, methods, *words = sys.argv[1:]
+schema.register()
+for name in methods.split(","):
+    with initialize_config_dir(configs, version_base="1.3"):
+        config = compose("launch", [*words, "stages=[evaluate]", f"checkpoint={root}/{name}"])
+    check(config)
+    run = Run(config, RunFolder(Path(root) / f"{name} again"))
+    run.folder.path.mkdir()
+    run._evaluate("final")
+"""
+
+
+def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
+    learnt = {}
+    for name in METHODS:
+        # All four clips in every step, so that losses can be compared. Few parameters want a higher rate.
+        rate = 1e-2 if name in ("adalora", "ia3", "prefix", "prompt") else 1e-3
+        run = run_of(
+            f"peft={name}", "trainer.args.max_steps=12", f"trainer.args.learning_rate={rate}",
+            "trainer.args.per_device_train_batch_size=4", name=name,
+        )  # fmt: skip
+        run.folder.path.mkdir()
+        trainer = run._trainer(None)
+        trainer.train()
+        found = losses(trainer)
+        assert len(found) == 12
+        assert max(found[-3:]) < found[0] - 1e-3, (name, found)
+        run.folder.model.mkdir()
+        run._save(trainer, run.folder.model)
+        run._model = trainer.model
+        run._evaluate("final")
+        learnt[name] = load_file(run.folder.model / "adapter_model.safetensors")
+        left = {file.name for file in run.folder.model.iterdir()}
+        assert not left & {"training_args.bin", ranks.FILE}, name
+
+    # A new process finds the same judge, quantised as it was.
+    done = subprocess.run(
+        [sys.executable, "-c", RELOAD, str(tmp_path), str(ROOT / "configs"), ",".join(METHODS),
+         *run_of.overrides],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in METHODS:
+        before, after = (
+            read_phase(tmp_path / folder / "predictions.jsonl")["val"]
+            for folder in (name, f"{name} again")
+        )
+        for one, other in zip(before, after, strict=True):
+            np.testing.assert_allclose(
+                one.distribution, other.distribution, atol=1e-5, err_msg=name
+            )
+
+    # Plain PEFT puts it on the plain base.
+    for name in METHODS:
+        base = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
+        plain = PeftModel.from_pretrained(base, tmp_path / name / "model")
+        found = adapter_state(plain)
+        assert any(float(weight.abs().max()) > 0 for weight in learnt[name].values()), name
+        for key, weight in learnt[name].items():
+            assert torch.equal(found[key], weight), (name, key)
+
+    # Training goes on from it, at the same weights.
+    for name in METHODS:
+        run = run_of(
+            f"peft={name}", f"checkpoint={tmp_path / name}", "trainer.args.max_steps=12",
+            "trainer.args.learning_rate=1e-3", name=f"{name} further",
+        )  # fmt: skip
+        run.args.max_steps = 1
+        trainer = run._trainer(None)
+        adapter = trainer.model
+        start = adapter_state(adapter)
+        for key, weight in learnt[name].items():
+            torch.testing.assert_close(start[key], weight, rtol=0, atol=0, msg=f"{name} {key}")
+        trainer.train()
+        after = adapter_state(adapter)
+        assert any(not torch.equal(after[key], start[key]) for key in learnt[name]), name
+
+
+def adapter_state(model):
+    from peft import get_peft_model_state_dict
+
+    return {key: one.detach().clone() for key, one in get_peft_model_state_dict(model).items()}
+
+
+def test_a_quantised_base_keeps_ears_projector_and_head(run_of):
+    run = run_of("peft=qlora", "adapt=all")
+    model = run.model
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    packed = {name for name, kind in kinds.items() if kind == "Linear4bit"}
+    layers = [f"model.language_model.layers.{layer}." for layer in range(4)]
+    assert len(packed) == 7 * 4
+    assert all(name.startswith(tuple(layers)) for name in packed)
+    assert kinds["lm_head"] == "Linear"
+    assert kinds["model.multi_modal_projector.linear"] == "Linear"
+    assert kinds["model.audio_tower.layers.0.fc1"] == "Linear"
+    state = model.model.language_model.layers[0].mlp.up_proj.weight.quant_state
+    assert (state.quant_type, state.nested) == ("nf4", True)
+    assert run.plan().packed == 4 * (4 * 160 * 160 + 3 * 160 * 480)
+
+
+def test_other_parts_that_come_out_quantised_stop_the_run(run_of, monkeypatch):
+    from dramaeval.models import loading
+    from dramaeval.models.errors import ModelError
+
+    # As with names that transformers does not match: nothing is left out.
+    monkeypatch.setattr(loading, "only_language_model", lambda config, *rest: config)
+    run = run_of("peft=qlora", "quantization.llm_int8_skip_modules=[nothing]")
+    with pytest.raises(ModelError, match="outside of the language model came out quantised"):
+        _ = run.model
+
+
+def test_adalora_follows_its_schedule_and_keeps_the_ranks(run_of, tmp_path):
+    steps = ["trainer.args.max_steps=10", "trainer.args.learning_rate=1e-2"]
+    run = run_of("peft=adalora", "peft.init_r=4", "peft.target_r=2", *steps)
+    assert (run.adapter.total_step, run.adapter.tinit, run.adapter.tfinal) == (10, 1, 3)
+    trainer = run._trainer(None)
+    allocator = trainer.model.base_model.rankallocator
+    called = []
+    plain = allocator.update_and_allocate
+    allocator.update_and_allocate = lambda model, step, **rest: (
+        called.append((step, any(one.grad is not None for one in model.parameters()))),
+        plain(model, step, **rest),
+    )[1]
+    trainer.train()
+    # PEFT's allocator is left alone once the ranks are final, at step total - tfinal.
+    assert called == [(step, True) for step in range(1, 8)]
+    layers = 7 * 4
+    pattern = trainer.model.peft_config["default"].rank_pattern
+    assert sum(map(sum, pattern.values())) == 2 * layers
+    assert len({sum(kept) for kept in pattern.values()}) > 1  # ranks went where they matter
+    run.folder.model.mkdir(parents=True)
+    run._save(trainer, run.folder.model)
+    saved = json.loads((run.folder.model / "adapter_config.json").read_text())["rank_pattern"]
+    assert sum(map(sum, saved.values())) == 2 * layers
+    weights = load_file(run.folder.model / "adapter_model.safetensors")
+    assert sum(one.shape[0] for name, one in weights.items() if "lora_A" in name) == 2 * layers
+
+
+def test_adalora_adds_its_orthogonality_once_a_step(run_of):
+    """0.5 × the mean over matrices of ‖P Pᵀ − I‖, whatever the accumulation; by hand from the weights."""
+    found = {}
+    for weight, size, accumulate in ((0.5, 1, 4), (0.5, 4, 1), (0.0, 4, 1)):
+        run = run_of(
+            "peft=adalora", f"peft.orth_reg_weight={weight}", "trainer.args.max_steps=2",
+            f"trainer.args.per_device_train_batch_size={size}",
+            f"trainer.args.gradient_accumulation_steps={accumulate}",
+        )  # fmt: skip
+        trainer = run._trainer(None)
+        norms = []
+        for name, one in trainer.model.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                gram = one @ one.T if "lora_A" in name else one.T @ one
+                norms.append(float((gram - torch.eye(len(gram))).norm()))
+        trainer.train()
+        found[weight, size] = losses(trainer)[0]
+    expected = found[0.0, 4] + 0.5 * np.mean(norms)
+    assert found[0.5, 1] == pytest.approx(expected, abs=1e-3)
+    assert found[0.5, 4] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["adalora", "prompt"])
+def test_an_interrupted_training_ends_the_same(run_of, method):
+    words = [
+        f"peft={method}", "trainer.args.max_steps=6", "trainer.args.learning_rate=1e-2",
+        "trainer.args.save_strategy=steps", "trainer.args.save_steps=3",
+    ]  # fmt: skip
+    whole = run_of(*words, name="whole")
+    trainer = whole._trainer(None)
+    trainer.train()
+    expected = adapter_state(trainer.model)
+    resumed = run_of(*words, name="resumed")
+    trainer = resumed._trainer(None)
+    trainer.train(resume_from_checkpoint=str(whole.folder.checkpoints / "checkpoint-3"))
+    found = adapter_state(trainer.model)
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.equal(found[name], weight), name
+
+
+def test_adalora_needs_steps_for_its_schedule(run_of):
+    with pytest.raises(ConfigError, match="needs two steps before its ranks are final"):
+        run_of("peft=adalora", "trainer.args.max_steps=1")
+    with pytest.raises(ConfigError, match=r"peft\.total_step=9, but this run takes 5 steps"):
+        run_of("peft=adalora", "trainer.args.max_steps=5", "peft.total_step=9")
+
+
+@pytest.mark.parametrize("method", ["adalora", "prefix"])
+def test_the_best_step_comes_back(run_of, method):
+    run = run_of(
+        f"peft={method}", "trainer.args.max_steps=4", "trainer.args.learning_rate=5e-2",
+        "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
+        "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
+        "trainer.args.greater_is_better=false",
+    )  # fmt: skip
+    trainer = run._trainer(None)
+    trainer.train()
+    seen = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    best = trainer.state.best_global_step
+    assert seen[best] == min(seen.values())
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(seen[best], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
+        (["peft=none"], "merge first"),
+        (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set it so"),
+        (["peft=dora", "peft.r=8"], "peft.use_dora=True, but the adapter in checkpoint has False"),
+        (["peft.r=8", "adapt=audio"], "adapt or peft.target_modules"),
+        (["peft.r=8", "model.path=OTHER"], "set model.path="),
+    ],
+)
+def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides, told):
+    from dramaeval.models.adapters import attach
+
+    run = run_of("peft.r=8")
+    attach(run.model, run.adapter).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "other").symlink_to(TINY)
+    (tmp_path / "base").mkdir()
+    for file in TINY.iterdir():
+        (tmp_path / "base" / file.name).symlink_to(file)
+    words = [word.replace("OTHER", str(tmp_path / "base")) for word in overrides]
+    with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
+        run_of(*words, f"checkpoint={tmp_path / 'adapter'}", name="next")
+    run_of("peft.r=8", f"checkpoint={tmp_path / 'adapter'}", f"model.path={tmp_path / 'other'}")

@@ -1,0 +1,44 @@
+"""Clips of a step, dealt out: every clip once, whatever the number of processes."""
+
+import itertools
+
+import pytest
+
+from dramaeval.config.batch import StepSize
+from dramaeval.training.draws import Order
+from dramaeval.training.spread import Spread, dealt, row_of
+
+
+def test_a_full_step_is_dealt_in_order():
+    assert dealt([9, 8, 7, 6, 5, 4, 3, 2], StepSize(2, 2, 2)) == [
+        [[9, 8], [7, 6]],
+        [[5, 4], [3, 2]],
+    ]
+
+
+def test_a_step_with_fewer_clips_than_processes_gets_stand_ins():
+    (turn,) = dealt([5], StepSize(2, 3, 2))
+    assert turn[0] == [5]
+    assert [row_of(number) for number in turn[1]] == [5]
+    assert all(number < 0 for number in turn[1])
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 23])
+@pytest.mark.parametrize(
+    ("per_device", "accumulate", "processes"), [(8, 1, 1), (2, 2, 2), (1, 2, 4)]
+)
+def test_steps_hold_the_same_clips_for_any_number_of_processes(
+    count, per_device, accumulate, processes
+):
+    order = Order(count, seed=5)
+    order.set_epoch(3)
+    step = StepSize(per_device, accumulate, processes)
+    ranks = [Spread(order, step, rank) for rank in range(processes)]
+    batches = [list(one) for one in ranks]
+    assert {len(one) for one in batches} == {len(ranks[0])}
+    wanted = list(order)
+    for at, start in enumerate(range(0, count, 8)):
+        turns = range(at * accumulate, min((at + 1) * accumulate, len(batches[0])))
+        seen = itertools.chain.from_iterable(one[turn] for turn in turns for one in batches)
+        assert sorted(row for row in seen if row >= 0) == sorted(wanted[start : start + 8])
+    assert all(len(batch) <= per_device for one in batches for batch in one)
