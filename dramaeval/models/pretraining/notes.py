@@ -110,7 +110,7 @@ class Notes(nn.Module):
         return torch.stack(losses).mean() + errors
 
     @staticmethod
-    def _read(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    def _read(layer: nn.Module, states: torch.Tensor) -> torch.Tensor:
         return layer(F.rms_norm(states, states.shape[-1:])).float()
 
     def distance_loss(self, states: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
