@@ -14,13 +14,14 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from dramaeval.data.synthesis.context import Character, Context, Moment, Nature, words_of
 from dramaeval.data.synthesis.speech import Delivery
 from dramaeval.data.synthesis.voices import VOICES
-from dramaeval.models.pretraining import questions
+from dramaeval.models.pretraining import comparisons, questions
 from dramaeval.models.pretraining.clips import REFERENCE_PITCH, draw, melody, render, render_all
+from dramaeval.models.pretraining.comparisons import Item
 from dramaeval.models.pretraining.course import Course, follow
 from dramaeval.models.pretraining.hearing import batch_of_similar_lengths
 from dramaeval.models.pretraining.notes import fact_indices
 from dramaeval.models.pretraining.opinion import without_opinion
-from dramaeval.models.pretraining.questions import ANSWERS, Item
+from dramaeval.models.pretraining.questions import ANSWERS
 from dramaeval.models.pretraining.recipe import Plan, Recipe, read_wording
 from dramaeval.models.pretraining.voices import more_voices
 
@@ -141,7 +142,7 @@ def test_questions_under_the_rubric_hold_its_text_and_ask_for_words():
 
 
 def test_how_far_apart_the_two_are_under_every_dimension():
-    assert questions.distances(ITEM) == pytest.approx(
+    assert comparisons.distances(ITEM) == pytest.approx(
         # pitch, swing, pace, level, energy, strength; pauses, stress, emotion, voice: another sex, two ages off
         [0.9, 0.45, 0.1, 0.05, 0.525, 1.0, 1.0, 0.5, 0.7, 1.0]
     )
@@ -180,7 +181,7 @@ def test_scores_are_turned_away_from_what_the_states_say():
 
 def test_how_much_more_there_is_than_is_called_for():
     # pitch, swing, pace, level, energy, strength
-    assert questions.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
+    assert comparisons.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
 
 
 def test_the_recipe_knows_no_ratings():

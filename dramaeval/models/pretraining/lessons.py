@@ -29,8 +29,9 @@ from dramaeval.models import branches
 from dramaeval.models.batch import Asked, Batch, Sheet, collate
 from dramaeval.models.pretraining import questions
 from dramaeval.models.pretraining.clips import Spoken
+from dramaeval.models.pretraining.comparisons import Item, differences, distances
 from dramaeval.models.pretraining.notes import Notes, fact_indices
-from dramaeval.models.pretraining.questions import NO_OPINION, Item, Question
+from dramaeval.models.pretraining.questions import NO_OPINION, Question
 from dramaeval.models.questions import LEAD, TAIL, AnswerTokens, EncodedQuestion
 from dramaeval.models.qwen2_audio import (
     Qwen2AudioForConditionalGeneration,
@@ -116,8 +117,8 @@ class Lesson:
         batch: their tokens.
         ends: int64 ``[sheets]``, the position of each one's last shared token.
         facts: int64 ``[sheets, kinds]``, see `dramaeval.models.pretraining.notes.fact_indices`.
-        differences: float32 ``[sheets, graded comparisons]``, see `questions.differences`.
-        apart: float32 ``[sheets, comparisons]``, see `questions.distances`.
+        differences: float32 ``[sheets, graded comparisons]``, see `comparisons.differences`.
+        apart: float32 ``[sheets, comparisons]``, see `comparisons.distances`.
         distances: float32 ``[questions]``, not-a-number where the question is not under the rubric.
     """
 
@@ -222,8 +223,8 @@ class Classroom:
             batch=collate(sheets, pad=self.pad),
             ends=torch.tensor(ends),
             facts=torch.tensor(facts),
-            differences=torch.tensor([questions.differences(item) for _, item in pairs]),
-            apart=torch.tensor([questions.distances(item) for _, item in pairs]),
+            differences=torch.tensor([differences(item) for _, item in pairs]),
+            apart=torch.tensor([distances(item) for _, item in pairs]),
             distances=torch.tensor(
                 [
                     float("nan") if one.distance is None else one.distance

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dramaeval.models.pretraining.questions import ANSWERS, COMPARISONS, GRADED_COMPARISONS
+from dramaeval.models.pretraining.comparisons import COMPARISONS, GRADED_COMPARISONS
+from dramaeval.models.pretraining.questions import ANSWERS
 
 
 def fact_indices(facts: Mapping[str, str]) -> list[int]:
@@ -84,8 +85,8 @@ class Notes(nn.Module):
             ends: the position of each row's last shared token.
             is_text: bool ``[rows, prefix]``, the shared tokens that are not audio.
             answers: ``[rows, kinds]`` as `fact_indices` has them.
-            differences: ``[rows, graded comparisons]``, see `questions.differences`.
-            apart: ``[rows, comparisons]``, see `questions.distances`.
+            differences: ``[rows, graded comparisons]``, see `comparisons.differences`.
+            apart: ``[rows, comparisons]``, see `comparisons.distances`.
         """
         rows = torch.arange(len(ends))
         weights = is_text / is_text.sum(1, keepdim=True)

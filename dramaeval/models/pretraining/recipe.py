@@ -20,6 +20,7 @@ from dramaeval.data.synthesis import context as contexts
 from dramaeval.models.pretraining import opinion, questions
 from dramaeval.models.pretraining.architecture import VOCABULARY, build_model, build_processor
 from dramaeval.models.pretraining.clips import Spoken, draw, render_all
+from dramaeval.models.pretraining.comparisons import Item
 from dramaeval.models.pretraining.course import Course, follow
 from dramaeval.models.pretraining.hearing import (
     Listener,
@@ -40,7 +41,6 @@ from dramaeval.models.pretraining.lessons import (
     encodings,
     pupil_from,
 )
-from dramaeval.models.pretraining.questions import Item
 from dramaeval.models.pretraining.tokenizer import train_tokenizer
 from dramaeval.models.qwen2_audio import Qwen2AudioForConditionalGeneration
 from dramaeval.tasks.rubric import read_rubric
