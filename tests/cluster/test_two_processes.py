@@ -28,7 +28,7 @@ CASES = [
 ALONE = ["none-lora", "none-none", "none-lora+causal", "none-none+causal"]
 RESUMED = ["none-lora+resume", "zero2-lora+resume", "zero3-lora+resume"]
 #: By one process, from what two have saved.
-RESUMED_BY_ONE = ["zero1-lora+other", "zero2-none+other", "zero3-none+other"]
+RESUMED_BY_ONE = ["none-lora+other", "zero1-lora+other", "zero2-none+other", "zero3-none+other"]
 
 
 @pytest.fixture(scope="module")
