@@ -2,7 +2,8 @@
 
 python launch.py task=role peft=lora            fine-tune and evaluate
 python launch.py plan=true                      check everything, print the plan, stop
-python launch.py -m peft=lora,none seed=0,1,2   a sweep
+python launch.py -m peft=lora,none seed=0,1,2   a sweep; hydra/launcher=slurm sends it to a cluster
+python launch.py sweep=FOLDER resume=true       what has not finished of it; stages=[report] its table
 python launch.py processes=2 zero=zero2         two processes; or torchrun --nproc_per_node=2 launch.py …
 python launch.py --help                         groups, recipes, where results go
 """
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.sweep.command import concerns_a_sweep, of_sweep
 
 schema.register()
 
@@ -23,6 +25,9 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
+    if concerns_a_sweep(config):
+        of_sweep(config)
+        return None
     # Imported here, so that --help and --cfg job answer without loading torch.
     from dramaeval.run.errors import in_words
     from dramaeval.run.run import carry_out

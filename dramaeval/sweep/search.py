@@ -1,0 +1,204 @@
+"""``hydra/sweeper=optuna``: Optuna chooses the runs, from the objectives of those before.
+
+Optuna itself, by its ask-and-tell interface: the hydra-optuna-sweeper plugin is bound to Optuna 2, stops the
+search at the first run that fails, and cannot prune.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from dramaeval.config.check import ConfigError
+from dramaeval.sweep.folder import SweepRun
+from dramaeval.sweep.launching import in_short
+from dramaeval.sweep.state import DONE, PRUNED, read_state, write_alone
+from dramaeval.sweep.sweeper import OurSweeper
+
+log = logging.getLogger(__name__)
+
+STUDY, JOURNAL = "dramaeval", "study.journal"
+_DIRECTIONS = ("maximize", "minimize")
+
+
+class SearchSweeper(OurSweeper):
+    """Asks Optuna for settings, carries them out, tells it what came of them."""
+
+    OPTIONS = ("params", "n_trials", "n_jobs", "direction", "sampler", "pruner")
+
+    def problems(self) -> list[str]:
+        """What of the settings cannot be done."""
+        found = super().problems()
+        for name in ("n_trials", "n_jobs"):
+            value = self.options.get(name)
+            if not isinstance(value, int) or value < 1:
+                found.append(f"hydra.sweeper.{name}={value} must be a whole number of 1 or more.")
+        if self.options.get("direction") not in _DIRECTIONS:
+            found.append(
+                f"hydra.sweeper.direction={self.options.get('direction')} is not known; choose one of "
+                f"{', '.join(_DIRECTIONS)}."
+            )
+        if self.config.launch.detach:
+            found.append(
+                "launch.detach=true is not possible in a search: each batch is chosen from what came of those "
+                "before. Start it under nohup or in tmux."
+            )
+        return found
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search.
+
+        Raises:
+            SystemExit: 1 at the end, if a run failed.
+        """
+        if self.launcher.checks:
+            study = self._study(None)
+            batch = [self._ask(study, arguments) for _ in range(self._batch(0))]
+            print(f"The first batch of {self.options['n_trials']} runs:")
+            self.launcher.launch([job for _, job in batch], 0)
+            return
+        self._space(arguments)  # its problems, before a folder is made
+        self.open()
+        self._search(arguments)
+
+    def go_on(self, runs: Sequence[SweepRun]) -> None:
+        """Carry out again what has not finished, then search on."""
+        import optuna
+
+        study = self._study(self.folder.path)
+        self.launcher.carry_out(runs)
+        for run in runs:
+            trial = study.trials[run.number]
+            # A trial that was told to have failed stays so for Optuna; its run counts as a new one.
+            if trial.state is optuna.trial.TrialState.RUNNING:
+                _tell(study, run)
+            elif read_state(run.folder).state == DONE:
+                study.add_trial(
+                    optuna.trial.create_trial(
+                        params=trial.params,
+                        distributions=trial.distributions,
+                        value=read_state(run.folder).objective,
+                        user_attrs={"run": run.number},
+                    )
+                )
+        self._search([str(one) for one in self.config.hydra.overrides.task])
+
+    def _search(self, arguments: list[str]) -> None:
+        study = self._study(self.folder.path)
+        while count := self._batch(len(self.folder.runs())):
+            first = len(self.folder.runs())
+            batch = [self._ask(study, arguments) for _ in range(count)]
+            with in_short():
+                runs = self.launcher.folder.add(
+                    self.context, self.config, [job for _, job in batch], first
+                )
+                for (trial, _), run in zip(batch, runs, strict=True):
+                    about = {"study": STUDY, "journal": JOURNAL, "trial": trial.number}
+                    write_alone(run.folder / "trial.json", json.dumps(about) + "\n")
+                self.launcher.carry_out(runs)
+            for run in runs:
+                _tell(study, run)
+        self.close()
+
+    def _batch(self, done: int) -> int:
+        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - done))
+
+    def _study(self, folder: Path | None) -> Any:
+        """The study in a sweep's folder, begun or taken up; None keeps it in memory."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        made = {
+            name: instantiate(OmegaConf.create(self.options[name]), _convert_="all")
+            for name in ("sampler", "pruner")
+        }
+        return optuna.create_study(
+            study_name=STUDY,
+            storage=journal(folder) if folder else None,
+            direction=self.options["direction"],
+            load_if_exists=True,
+            **made,
+        )
+
+    def _space(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """What is searched, as Optuna's distributions, and the overrides that stay."""
+        space, fixed, problems = {}, [], []
+        for one in self.overrides(arguments):
+            if not one.is_sweep_override():
+                fixed.append(f"{one.get_key_element()}={one.get_value_element_as_str()}")
+                continue
+            try:
+                space[one.get_key_element()] = distribution(one)
+            except ValueError as error:
+                problems.append(f"{one.get_key_element()}: {error}")
+        if not space:
+            problems.append(
+                "There is nothing to search: give search=lora, or a setting as "
+                "trainer.args.learning_rate='interval(1e-4, 1e-2)'."
+            )
+        if problems:
+            with in_short():
+                raise ConfigError(problems)
+        return space, fixed
+
+    def _ask(self, study: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+        """A new trial and the overrides of its run."""
+        space, fixed = self._space(arguments)
+        trial = study.ask(space)
+        return trial, [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+
+
+def journal(folder: Path) -> Any:
+    """Optuna's storage in a sweep's folder; a file that grows line by line, also on a shared file system."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+
+
+def distribution(override: Override) -> Any:
+    """Optuna's distribution for a swept override.
+
+    Raises:
+        ValueError: it has none.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        if low is None or high is None or low >= high:
+            raise ValueError("an interval needs a lower and a greater upper end.")
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        return kind(low, high, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        return CategoricalDistribution([str(one) for one in override.sweep_string_iterator()])
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _tell(study: Any, run: SweepRun) -> None:
+    """Tell Optuna what came of a run."""
+    from optuna.trial import TrialState
+
+    state = read_state(run.folder)
+    number = json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"]
+    if state.state == PRUNED:
+        study.tell(number, state=TrialState.PRUNED)
+    elif state.state == DONE and state.objective is not None:
+        study.tell(number, state.objective)
+    else:
+        if state.state == DONE:
+            log.warning("%s returned no objective: it counts as failed.", run.folder.name)
+        study.tell(number, state=TrialState.FAIL)
