@@ -7,12 +7,13 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from submitit.core import utils
-from submitit.helpers import clean_env
+from submitit.helpers import clean_env, environment_variables
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
 from dramaeval.cluster.job import SlurmRun
@@ -253,8 +254,7 @@ class SlurmCrew(Crew):
         executor = make_executor(self.sweep.path, self.options)
         path = [os.path.abspath(one) for one in import_path()]
         try:
-            # What this terminal may have inherited from a job must not reach the new ones.
-            with clean_env():
+            with _as_outside_of_jobs():
                 jobs = executor.submit_array([SlurmRun(str(run.folder), path) for run in runs])
         except utils.FailedJobError as error:
             raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
@@ -296,6 +296,14 @@ class SlurmCrew(Crew):
         jobs = [job_of(run) for run in self.runs if not read_state(run.folder).final]
         if any(jobs):
             subprocess.run(["scancel", *filter(None, jobs)], check=False)
+
+
+@contextmanager
+def _as_outside_of_jobs() -> Iterator[None]:
+    """Keep what this terminal may have inherited from a job away from new ones, but not where SLURM is."""
+    where = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
+    with clean_env(), environment_variables(**where):
+        yield
 
 
 def job_of(run: SweepRun) -> str | None:

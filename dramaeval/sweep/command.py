@@ -112,7 +112,8 @@ def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str],
 def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
     """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
     _look_after(sweep, master)
-    at_work, again = [], []
+    at_work: list[SweepRun] = []
+    again: list[SweepRun] = []
     for run in sweep.runs():
         state = read_state(run.folder)
         if state.state in ("done", "pruned"):

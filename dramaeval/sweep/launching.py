@@ -47,7 +47,7 @@ class SweepLauncher(Launcher, ABC):
     KINDS: Mapping[str, str] = {}
 
     def __init__(self, **options: Any) -> None:
-        self.options = {
+        self.options: dict[str, Any] = {
             name: OmegaConf.to_container(value, resolve=True)
             if OmegaConf.is_config(value)
             else value
