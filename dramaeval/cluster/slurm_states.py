@@ -68,7 +68,7 @@ def _said(words: Sequence[str]) -> str:
 
 def parse_scontrol(text: str) -> dict[str, SlurmState]:
     """Read ``scontrol --oneliner show job``; an array's waiting tasks share a line."""
-    found = {}
+    found: dict[str, SlurmState] = {}
     for line in text.splitlines():
         fields = dict(re.findall(r"(?:^|\s)([A-Za-z:/]+)=(\S*)", line))
         if "JobId" not in fields:

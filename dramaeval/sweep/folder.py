@@ -134,6 +134,8 @@ def _composed(
 ) -> DictConfig:
     """A run's configuration with Hydra's part, as Hydra's own launchers compose it."""
     setup_globals()
+    # How the sweep is sent off is no setting of its runs.
+    overrides = [one for one in overrides if not one.lstrip("+").startswith("launch.")]
     config = context.config_loader.load_sweep_config(master, overrides)
     with open_dict(config), read_write(config.hydra.runtime):
         config.hydra.job.id = config.hydra.job.num = number

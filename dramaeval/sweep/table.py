@@ -28,11 +28,16 @@ def write_tables(
 ) -> Table:
     """Read the sweep's runs and write its three files; see `collect` for the arguments."""
     table = collect(SweepFolder(path), outlook, running=running)
-    groups = seed_groups(table)
-    texts = (as_csv(table), as_json(table, groups), as_html(table, groups))
-    for name, text in zip(FILES, texts, strict=True):
-        write_alone(path / name, text)
-    return table
+    while True:
+        groups = seed_groups(table)
+        texts = (as_csv(table), as_json(table, groups), as_html(table, groups))
+        for name, text in zip(FILES, texts, strict=True):
+            write_alone(path / name, text)
+        # Several runs may write at a time; whoever is last must not leave an older table behind.
+        now = collect(SweepFolder(path), outlook, running=running)
+        if [row.state for row in now.rows] == [row.state for row in table.rows]:
+            return table
+        table = now
 
 
 def _figures(row: Row) -> dict[str, Any]:

@@ -70,9 +70,8 @@ def missing() -> str | None:
     absent = [name for name in PROGRAMS if shutil.which(name, path=search_path()) is None]
     if not absent:
         return None
-    return (
-        f"no {', '.join(absent)}: apt-get install --no-install-recommends munge slurmctld slurmd slurm-client"
-    )
+    packages = "munge slurmctld slurmd slurm-client"
+    return f"no {', '.join(absent)}: apt-get install --no-install-recommends {packages}"
 
 
 def search_path() -> str:
@@ -120,12 +119,16 @@ class PrivateSlurm:
             f"--socket={at}/munge.socket", f"--pid-file={at}/munged.pid", f"--log-file={at}/munged.log",
             f"--seed-file={at}/munged.seed",
         )  # fmt: skip
-        _until(lambda: (at / "munge.socket").exists(), "munged")
+        _until((at / "munge.socket").exists, "munged")
         self._daemon("slurmctld", "-D", "-c", "-f", str(at / "slurm.conf"))
         for name in ("first", "second"):
             (at / f"spool.{name}").mkdir()
             self._daemon("slurmd", "-D", "-N", name, "-f", str(at / "slurm.conf"))
-        _until(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 4, "the nodes", self)
+        _until(
+            lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 4,
+            "the nodes",
+            self,
+        )
 
     def stop(self) -> None:
         """End all jobs and the daemons."""
@@ -158,7 +161,11 @@ class PrivateSlurm:
 
     def _version(self) -> tuple[int, ...]:
         said = subprocess.run(
-            ["slurmctld", "-V"], env={"PATH": search_path()}, capture_output=True, text=True, check=True
+            ["slurmctld", "-V"],
+            env={"PATH": search_path()},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         return tuple(int(part) for part in said.split()[-1].split(".")[:2])
 
