@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from dramaeval.config.check import ConfigError
 from dramaeval.sweep.folder import SweepRun
@@ -115,16 +113,14 @@ class SearchSweeper(OurSweeper):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        made = {
-            name: instantiate(OmegaConf.create(self.options[name]), _convert_="all")
-            for name in ("sampler", "pruner")
-        }
         return optuna.create_study(
             study_name=STUDY,
             storage=journal(folder) if folder else None,
             direction=self.options["direction"],
             load_if_exists=True,
-            **made,
+            # Hydra has made them when it made this sweeper.
+            sampler=self.options["sampler"],
+            pruner=self.options["pruner"],
         )
 
     def _space(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

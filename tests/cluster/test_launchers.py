@@ -50,7 +50,8 @@ def test_every_launcher_file_is_known_here():
             (
                 "hydra.launcher.partition=a100,h100", "hydra.launcher.account=speech",
                 "hydra.launcher.qos=long", "hydra.launcher.constraint=a100|h100", "hydra.launcher.nodes=2",
-                "hydra.launcher.gpus_per_node=4", "hydra.launcher.mem_gb=0.5", "hydra.launcher.setup=['module load cuda','export X=\"a b\"']",
+                "hydra.launcher.gpus_per_node=4", "hydra.launcher.mem_gb=0.5",
+                "hydra.launcher.setup=['module load cuda','export X=\"a b\"']",
                 "hydra.launcher.srun_args=[--label]",
                 "hydra.launcher.additional={reservation: x, mail-user: me@x.org, exclusive: true}",
             ),
