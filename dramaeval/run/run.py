@@ -113,10 +113,11 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     run_log.set_up(
         folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first
     )
-    log.info("Run %s in %s", run_id(shared), path)
+    identity = run_id(shared)  # as it was composed, whoever started the processes
+    log.info("Run %s in %s", identity, path)
     shared.processes = _counted(shared, processes)
     check(shared)
-    run = Run(shared, folder, processes)
+    run = Run(shared, folder, processes, identity)
     for line in run.plan().lines():
         log.info("%s", line)
     if shared.plan:
@@ -147,11 +148,18 @@ class Run:
         config: composed and checked.
         folder: where everything goes.
         processes: that share the work.
+        identity: the run's short id; by default that of ``config``.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder, processes: Processes = ALONE) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: RunFolder,
+        processes: Processes = ALONE,
+        identity: str | None = None,
+    ) -> None:
         self.config = config
-        self.id = run_id(config)
+        self.id = identity or run_id(config)
         self.folder = folder
         self.processes = processes
         self.trains = Stage.train in config.stages
@@ -159,7 +167,7 @@ class Run:
         environment.seed_everything(config.seed)
         if config.debug:
             debug.prepare()
-        self.loggers = Loggers(config, folder, writes=processes.first)
+        self.loggers = Loggers(config, folder, writes=processes.first, identity=self.id)
         self.device = choose_device(config.device.value)
         self.task = build_task(config)
         self.family = build_family(config)

@@ -22,6 +22,7 @@ from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import for_terminal, write_tables
+from dramaeval.sweep.watch import is_watched
 
 _TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach")
 
@@ -106,11 +107,13 @@ def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str],
     for run in runs:
         if read_state(run.folder).gone:
             change_state(run.folder, lambda state: state.failed("its process is gone"))
-    return {}, bool(by_slurm) or any(read_state(run.folder).state == RUNNING for run in runs)
+    return {}, bool(by_slurm) or is_watched(sweep)
 
 
 def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
     """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
+    if is_watched(sweep):
+        raise ConfigError([f"{sweep.path} is being worked on by another process on this machine."])
     _look_after(sweep, master)
     at_work: list[SweepRun] = []
     again: list[SweepRun] = []

@@ -36,7 +36,8 @@ class GridSweeper(OurSweeper):
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished."""
-        self.launcher.carry_out(runs)
+        if runs:
+            self.launcher.carry_out(runs)
         self.close()
 
 

@@ -71,21 +71,18 @@ class SearchSweeper(OurSweeper):
         import optuna
 
         study = self._study(self.folder.path)
-        self.launcher.carry_out(runs)
+        # Its seed would give the settings of the first runs once more.
+        study.sampler.reseed_rng()
         for run in runs:
-            trial = study.trials[run.number]
-            # A trial that was told to have failed stays so for Optuna; its run counts as a new one.
-            if trial.state is optuna.trial.TrialState.RUNNING:
-                _tell(study, run)
-            elif read_state(run.folder).state == DONE:
-                study.add_trial(
-                    optuna.trial.create_trial(
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        value=read_state(run.folder).objective,
-                        user_attrs={"run": run.number},
-                    )
-                )
+            trial = study.trials[_trial_of(run)]
+            if trial.state is not optuna.trial.TrialState.RUNNING:
+                # What was told to have failed stays so for Optuna; the run counts as a new trial.
+                study.enqueue_trial(trial.params)
+                _name_trial(run, study.ask(trial.distributions).number)
+        if runs:
+            self.launcher.carry_out(runs)
+        for run in runs:
+            _tell(study, run)
         self._search([str(one) for one in self.config.hydra.overrides.task])
 
     def _search(self, arguments: list[str]) -> None:
@@ -98,8 +95,7 @@ class SearchSweeper(OurSweeper):
                     self.context, self.config, [job for _, job in batch], first
                 )
                 for (trial, _), run in zip(batch, runs, strict=True):
-                    about = {"study": STUDY, "journal": JOURNAL, "trial": trial.number}
-                    write_alone(run.folder / "trial.json", json.dumps(about) + "\n")
+                    _name_trial(run, trial.number)
                 self.launcher.carry_out(runs)
             for run in runs:
                 _tell(study, run)
@@ -184,12 +180,21 @@ def distribution(override: Override) -> Any:
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
+def _name_trial(run: SweepRun, number: int) -> None:
+    """Let a run know which trial of the study it is."""
+    write_alone(run.folder / "trial.json", json.dumps({"trial": number}) + "\n")
+
+
+def _trial_of(run: SweepRun) -> int:
+    return int(json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"])
+
+
 def _tell(study: Any, run: SweepRun) -> None:
     """Tell Optuna what came of a run."""
     from optuna.trial import TrialState
 
     state = read_state(run.folder)
-    number = json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"]
+    number = _trial_of(run)
     if state.state == PRUNED:
         study.tell(number, state=TrialState.PRUNED)
     elif state.state == DONE and state.objective is not None:

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from dramaeval.config.check import ConfigError
 from dramaeval.sweep.folder import SweepFolder
 from dramaeval.sweep.launching import in_short
-from dramaeval.sweep.table import settings, write_tables
+from dramaeval.sweep.table import for_terminal, settings, write_tables
+from dramaeval.sweep.watch import command
 
 OURS = "hydra_plugins.dramaeval_sweeps."
 
@@ -101,8 +102,6 @@ def end(folder: SweepFolder) -> None:
     """
     from rich.console import Console
 
-    from dramaeval.sweep.table import for_terminal
-
     table = write_tables(folder.path, running=False)
     Console(soft_wrap=not Console().is_terminal).print(for_terminal(table))
     print(f"The table is in {folder.path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
@@ -115,5 +114,5 @@ def end(folder: SweepFolder) -> None:
         raise SystemExit(
             f"\n{len(failed)} of {len(table.rows)} runs did not finish:\n"
             + "\n".join(lines)
-            + "\nRun them again with: python launch.py resume=true sweep=FOLDER"
+            + f"\nRun them again with: {command(folder, 'resume=true')}"
         )

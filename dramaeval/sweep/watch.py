@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import json
+import os
+import shlex
 import signal
+import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -11,15 +14,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+import psutil
 from rich.console import Console
 from rich.live import Live
 
 from dramaeval.sweep.collect import Row, Table
 from dramaeval.sweep.folder import SweepFolder, SweepRun
-from dramaeval.sweep.state import read_state
+from dramaeval.sweep.state import alive, write_alone
 from dramaeval.sweep.table import for_terminal, write_tables
 
-log = logging.getLogger(__name__)
+#: Names, in the sweep's folder, the process that sees to its runs.
+WATCHER = ".watcher.json"
 
 
 class Crew(ABC):
@@ -59,14 +64,32 @@ class Left(BaseException):
         self.code = code
 
 
-def how_to_collect(sweep: SweepFolder) -> str:
-    """The command that gathers what runs have left behind."""
-    import shlex
-
+def command(sweep: SweepFolder, what: str) -> str:
+    """The command that does something with a sweep that is there, ready for a shell."""
     word = str(sweep.path)
     if not word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
         word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"python launch.py stages=[report] {shlex.quote(f'sweep={word}')}"
+    return f"python launch.py {what} {shlex.quote(f'sweep={word}')}"
+
+
+def is_watched(sweep: SweepFolder) -> bool:
+    """Whether somebody on this machine sees to the sweep's runs."""
+    try:
+        said = json.loads((sweep.path / WATCHER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return said["host"] == socket.gethostname() and alive(said["process"], said["born"])
+
+
+@contextmanager
+def _watching(sweep: SweepFolder) -> Iterator[None]:
+    born = psutil.Process().create_time()
+    about = {"host": socket.gethostname(), "process": os.getpid(), "born": born}
+    write_alone(sweep.path / WATCHER, json.dumps(about) + "\n")
+    try:
+        yield
+    finally:
+        (sweep.path / WATCHER).unlink(missing_ok=True)
 
 
 def watch(
@@ -83,13 +106,14 @@ def watch(
     Raises:
         Left: the runs go on, as asked for.
     """
-    with _ended_by_term(), _Screen() as screen:
+    with _ended_by_term(), _watching(sweep), _Screen() as screen:
         try:
             crew.begin(runs)
             write_tables(sweep.path)
             if detach:
                 raise Left(
-                    f"{len(runs)} runs are on their way. See how they are: {how_to_collect(sweep)}"
+                    f"{len(runs)} runs are on their way. See how they are: "
+                    f"{command(sweep, 'stages=[report]')}"
                 )
             while True:
                 try:
@@ -111,14 +135,14 @@ def _asked(crew: Crew, sweep: SweepFolder, screen: _Screen) -> None:
     """Ctrl-C: what is to become of the runs?"""
     what = screen.ask(crew.stays)
     if what == "leave":
-        raise Left(f"The runs go on. See how they are: {how_to_collect(sweep)}", 130)
+        raise Left(f"The runs go on. See how they are: {command(sweep, 'stages=[report]')}", 130)
     if what == "stop":
         print("Stopping the runs …")
         crew.stop()
         crew.look()
         write_tables(sweep.path, running=False)
         raise Left(
-            "The runs were stopped. To go on with them: python launch.py resume=true sweep=…", 130
+            f"The runs were stopped. To go on with them: {command(sweep, 'resume=true')}", 130
         )
 
 
@@ -188,8 +212,3 @@ class _Screen:
 def _short(row: Row, table: Table) -> str:
     told = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
     return f"{told}: " if told else ""
-
-
-def final(run: SweepRun) -> bool:
-    """Whether nothing more happens to a run by itself."""
-    return read_state(run.folder).final

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from places import ROOT
 
 from dramaeval.cluster.local import LocalCrew, LocalLauncher
-from dramaeval.cluster.slurm import Executor, SlurmLauncher, make_executor
+from dramaeval.cluster.sbatch import Executor, make_executor
+from dramaeval.cluster.slurm import SlurmLauncher
 from dramaeval.config import schema
 from dramaeval.sweep.launching import option_problems
 
