@@ -17,7 +17,6 @@ from omegaconf import DictConfig
 
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
-from dramaeval.sweep.command import concerns_a_sweep, of_sweep
 
 schema.register()
 
@@ -25,7 +24,9 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
-    if concerns_a_sweep(config):
+    if schema.is_about_a_sweep(config):
+        from dramaeval.sweep.command import of_sweep
+
         of_sweep(config)
         return None
     # Imported here, so that --help and --cfg job answer without loading torch.

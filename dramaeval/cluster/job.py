@@ -86,16 +86,21 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
         folder: of the run.
         shares: whether this process is one of those that SLURM started for it; None without SLURM.
     """
+    from hydra.core.hydra_config import HydraConfig
+
+    from dramaeval.sweep.folder import load_config
+
+    config = load_config(folder)
+    os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
+
     from dramaeval.cluster.processes import joined
     from dramaeval.cluster.workers import run_together
     from dramaeval.config.schema import Stage
     from dramaeval.run import secrets
     from dramaeval.run.errors import in_words
     from dramaeval.run.run import work
-    from dramaeval.sweep.folder import load_config
 
     with in_words():
-        config = load_config(folder)
         secrets.refuse(config)
         together = config.processes > 1 or (
             config.zero is not None and Stage.train in config.stages
@@ -126,14 +131,15 @@ def recorded(
         SystemExit: the run failed or was stopped; the state says why.
     """
     requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-    _change(folder, lambda state: state.begun(requeued=requeued))
     came_out: list[float | None] = []
     try:
+        _change(folder, lambda state: state.begun(requeued=requeued))
         yield came_out.append
     except Interrupted as stop:
         _stop(folder, str(stop), requeue, timed_out)
         raise SystemExit(128 + signal.SIGTERM) from None
     except Pruned as pruned:
+        be_deaf()
         reason, last = str(pruned), pruned.objective
         _change(folder, lambda state: state.ended(PRUNED, reason, last))
     except BaseException as error:
@@ -145,6 +151,7 @@ def recorded(
             _stop(folder, first_line(error), requeue, timed_out)
         _fail(folder, error)
     else:
+        be_deaf()
         objective = came_out[0] if came_out else None
         _change(folder, lambda state: state.ended(DONE, objective=objective))
 
@@ -169,6 +176,7 @@ def _stop(
 
 
 def _fail(folder: Path, error: BaseException) -> None:
+    be_deaf()
     said = isinstance(error, SystemExit)
     reason = first_line(error)
     if said and isinstance(error.code, int):  # type: ignore[attr-defined]
@@ -214,9 +222,10 @@ def _beside(folder: Path, rank: int) -> Iterator[None]:
         be_deaf()
         raise SystemExit(0) from None
     except BaseException as error:
-        if not REQUESTS.stop:
-            reason = f"process {rank}: {first_line(error)}"
-            change_state(folder, lambda state: state.failed(reason))
+        if REQUESTS.stop:
+            raise SystemExit(0) from error  # the first has left before
+        reason = f"process {rank}: {first_line(error)}"
+        change_state(folder, lambda state: state.failed(reason))
         raise
 
 

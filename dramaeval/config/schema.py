@@ -132,6 +132,11 @@ class Root:
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+def is_about_a_sweep(config: Any) -> bool:
+    """Whether a command is about a sweep that is there, and not a run."""
+    return config.sweep is not None or config.resume or Stage.report in config.stages
+
+
 SPLITS = ("train", "val", "test")
 
 

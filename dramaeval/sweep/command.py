@@ -21,15 +21,10 @@ from dramaeval.config.schema import Stage
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
-from dramaeval.sweep.table import for_terminal, write_tables
+from dramaeval.sweep.table import print_table, write_tables
 from dramaeval.sweep.watch import is_watched
 
 _TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach")
-
-
-def concerns_a_sweep(config: DictConfig) -> bool:
-    """Whether the command is about a sweep that is there, and not a run."""
-    return config.sweep is not None or config.resume or Stage.report in config.stages
 
 
 def of_sweep(config: DictConfig) -> None:
@@ -83,11 +78,7 @@ def report(sweep: SweepFolder, master: DictConfig) -> None:
     """Settle runs that ended without a word, write the table and print it."""
     outlook, running = _look_after(sweep, master)
     table = write_tables(sweep.path, outlook, running=running)
-    from rich.console import Console
-
-    console = Console()
-    console.print(for_terminal(table), soft_wrap=not console.is_terminal)
-    print(f"The table is in {sweep.path / 'sweep.html'}, sweep.csv and sweep.json")
+    print_table(table, sweep.path)
 
 
 def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str], bool]:

@@ -115,11 +115,11 @@ class SweepFolder:
         for config in configs:
             secrets.refuse(_task(config))
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
-        if len(set(folders)) < len(folders):
+        if len(set(folders)) < len(folders) or {one.parent for one in folders} != {self.path}:
             raise ConfigError(
                 [
-                    "Several runs of the sweep would share a folder: leave hydra.sweep.subdir as it is, or "
-                    "give it ${hydra:job.num}."
+                    "hydra.sweep.subdir must be the name of one folder, and another for each run: leave it as "
+                    "it is, or give it ${hydra:job.num}."
                 ]
             )
         runs = [_described(config) for config in configs]

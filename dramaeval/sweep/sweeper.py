@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from dramaeval.config.check import ConfigError
 from dramaeval.sweep.folder import SweepFolder
 from dramaeval.sweep.launching import in_short
-from dramaeval.sweep.table import for_terminal, settings, write_tables
+from dramaeval.sweep.table import print_table, settings, write_tables
 from dramaeval.sweep.watch import command
 
 OURS = "hydra_plugins.dramaeval_sweeps."
@@ -100,11 +100,8 @@ def end(folder: SweepFolder) -> None:
     Raises:
         SystemExit: 1, if a run has not come to its end.
     """
-    from rich.console import Console
-
     table = write_tables(folder.path, running=False)
-    Console(soft_wrap=not Console().is_terminal).print(for_terminal(table))
-    print(f"The table is in {folder.path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
+    print_table(table, folder.path)
     failed = table.unfinished
     if failed:
         lines = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -183,6 +183,15 @@ def for_terminal(table: Table) -> Group:
         for group in seed_groups(table)
     ]
     return Group(grid, *seeds, Text(summary(table)))
+
+
+def print_table(table: Table, path: Path) -> None:
+    """Print it, fitted to a terminal or in whole lines, and say where its files are."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=400)
+    console.print(for_terminal(table))
+    print(f"The table is in {path / 'sweep.html'}, sweep.csv and sweep.json", flush=True)
 
 
 def settings(given: Mapping[str, str]) -> str:

@@ -91,7 +91,7 @@ class Sweep:
     def go(self, words: list[str]) -> subprocess.CompletedProcess[str]:
         """Any command, to its end."""
         return subprocess.run(
-            words, cwd=ROOT, env=self.environment, text=True, timeout=200, check=False,
+            words, cwd=ROOT, env=self.environment, text=True, timeout=400, check=False,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ class Sweep:
         """SLURM's number of a run."""
         return json.loads((self.run_folder(number) / "slurm.json").read_text())["job"]
 
-    def until(self, true: Callable[[], Any], seconds: float = 120) -> Any:
+    def until(self, true: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait for something; a table or folder that is not there yet is not it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -177,7 +177,7 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
         (["plan=true"], "launch.check=true"),
         (["hydra/launcher=basic"], "choose one of local_processes, slurm, slurm_cpu"),
         (["trainer.args.learning_rate=interval(0.1,1)"], "hydra/sweeper=optuna"),
-        (["hydra.sweep.subdir=same", "seed=0,1"], "would share a folder"),
+        (["hydra.sweep.subdir=same", "seed=0,1"], "another for each run"),
         (["hydra/sweeper=optuna"], "There is nothing to search: give search=lora"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trails=3"], "Valid are params, n_trials"),
         (["sweep=x"], "sweep=… is not for -m"),

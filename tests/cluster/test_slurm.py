@@ -15,7 +15,7 @@ import pytest
 from places import ROOT
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 
 
 def weights(folder):
@@ -36,7 +36,7 @@ def log_of(sweep, number=0):
 
 def test_a_run_that_fails_costs_itself_alone(sweep):
     """A grid of two by two with a fifth and a sixth run whose settings PEFT refuses."""
-    done = sweep.run("trainer.args.max_steps=1", "peft.r=4,8,-1", "seed=range(0,2)")
+    done = sweep.run("trainer.args.max_steps=2", "peft.r=4,8,-1", "seed=range(0,2)")
     assert done.returncode == 1, done.stdout
     rows = sweep.rows
     assert [row["state"] for row in rows] == ["done"] * 4 + ["failed"] * 2
@@ -87,12 +87,12 @@ def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
     )
     folder = sweep.run_folder(0)
     state = sweep.until(
-        lambda: (one := json.loads((folder / "state.json").read_text()))["preempted"] and one, 60
+        lambda: (one := json.loads((folder / "state.json").read_text()))["preempted"] and one
     )
     assert state["state"] == "interrupted"
     at = int(state["reason"].removeprefix("stopped at step "))
     assert (folder / "checkpoints" / f"checkpoint-{at}" / "trainer_state.json").is_file()
-    told, _ = going.communicate(timeout=200)
+    told, _ = going.communicate(timeout=400)
     assert going.returncode == 0, told
     row = sweep.rows[0]
     assert (row["state"], row["preempted"], row["timed_out"]) == ("done", 1, 0)
@@ -123,7 +123,7 @@ def test_a_run_out_of_time_goes_on_in_its_folder_as_often_as_it_may(sweep):
 
     told_of_its_time(1, 0)
     told_of_its_time(2, len(log_of(sweep)))
-    told, _ = going.communicate(timeout=100)
+    told, _ = going.communicate(timeout=400)
     assert going.returncode == 1, told
     assert "timed-out too many times" in sweep.rows[0]["reason"]
     assert "timed out 2 times" in told
@@ -141,7 +141,7 @@ def test_a_killed_job_is_told_by_slurm_and_leaves_the_others(sweep):
     sweep.until(lambda: sweep.step(0, 2))
     process = json.loads((sweep.run_folder(0) / "state.json").read_text())["process"]
     os.kill(process, signal.SIGKILL)
-    told, _ = going.communicate(timeout=150)
+    told, _ = going.communicate(timeout=400)
     assert going.returncode == 1, told
     killed, fine = sweep.rows
     assert killed["state"] == "failed"
@@ -176,7 +176,7 @@ def test_ctrl_c_asks_and_cancels(sweep):
     os.close(slave)
     said = b""
 
-    def hear(words, seconds=100):
+    def hear(words, seconds=240):
         nonlocal said
         deadline = time.monotonic() + seconds
         while words not in said and time.monotonic() < deadline:
@@ -193,7 +193,7 @@ def test_ctrl_c_asks_and_cancels(sweep):
     hear(b"[c]ancel the jobs, [l]eave them running")
     os.write(master, b"c\n")
     hear(b"The runs were stopped.")
-    assert going.wait(timeout=60) == 130
+    assert going.wait(timeout=120) == 130
     os.close(master)
     sweep.until(lambda: sweep.cluster.job(sweep.job(0))["JobState"] == "CANCELLED")
     told = sweep.again("stages=[report]")

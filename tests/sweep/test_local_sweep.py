@@ -39,7 +39,7 @@ def rows(tmp_path):
 
 
 def until_step(tmp_path, number, step):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         logs = list((tmp_path / "sweep").glob(f"{number}-*/train.log"))
         if logs and f"step {step} of" in logs[0].read_text():
@@ -52,7 +52,7 @@ def test_a_killed_and_a_failing_run_leave_the_others_and_resume(started, tmp_pat
     going = started("trainer.args.max_steps=2,30", "peft.r=4,-1")
     folder = until_step(tmp_path, 2, 5)
     os.kill(json.loads((folder / "state.json").read_text())["process"], signal.SIGKILL)
-    told, _ = going.communicate(timeout=200)
+    told, _ = going.communicate(timeout=400)
     assert going.returncode == 1, told
     assert [row["state"] for row in rows(tmp_path)] == ["done", "failed", "failed", "failed"]
     assert rows(tmp_path)[2]["reason"].startswith("killed by SIGKILL, from outside")
@@ -60,7 +60,7 @@ def test_a_killed_and_a_failing_run_leave_the_others_and_resume(started, tmp_pat
     first = (tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json").stat().st_mtime_ns
 
     again = started(f"sweep={tmp_path / 'sweep'}", "resume=true")
-    told, _ = again.communicate(timeout=200)
+    told, _ = again.communicate(timeout=400)
     assert again.returncode == 1, told  # two can never succeed
     assert [row["state"] for row in rows(tmp_path)] == ["done", "failed", "done", "failed"]
     assert "Resuming from checkpoint-" in (folder / "train.log").read_text()
@@ -78,7 +78,7 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
     going = started("trainer.args.max_steps=60", "seed=0,1,2")
     folder = until_step(tmp_path, 0, 3)
     going.send_signal(signal.SIGINT)  # nobody can be asked
-    told, _ = going.communicate(timeout=100)
+    told, _ = going.communicate(timeout=400)
     assert going.returncode == 130, told
     assert "Asked to stop: saving a checkpoint" in (folder / "train.log").read_text()
     state = json.loads((folder / "state.json").read_text())

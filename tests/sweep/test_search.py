@@ -79,7 +79,7 @@ def search(tmp_path, clips, *words):
             "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
             *words,
         ],
-        cwd=ROOT, capture_output=True, text=True, timeout=250, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
 
 
