@@ -83,7 +83,7 @@ class SweepFolder:
             )
         return _read(file)
 
-    def open(self, master: DictConfig) -> None:
+    def _keep(self, master: DictConfig) -> None:
         """Make the folder and keep what the sweep was started with."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_alone(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
@@ -124,6 +124,7 @@ class SweepFolder:
             )
         runs = [_described(config) for config in configs]
         if write:
+            self._keep(master)
             for config, run in zip(configs, runs, strict=True):
                 _write(config, run)
         return runs

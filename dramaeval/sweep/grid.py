@@ -27,12 +27,9 @@ class GridSweeper(OurSweeper):
         with in_short():
             check_discrete(overrides)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        if self.launcher.checks:
-            self.launcher.launch(jobs, 0)
-            return
-        self.open()
         self.launcher.launch(jobs, 0)
-        self.close()
+        if not self.launcher.checks:
+            self.close()
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished."""

@@ -108,6 +108,8 @@ class SweepLauncher(Launcher, ABC):
             if self.checks:
                 print(self.preview(runs))
                 return []
+            if not initial_job_idx:
+                print(f"Sweep in {self.folder.path}", flush=True)
             return self.carry_out(runs)
 
     def carry_out(self, runs: Sequence[SweepRun]) -> list[JobReturn]:

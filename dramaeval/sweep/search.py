@@ -63,7 +63,7 @@ class SearchSweeper(OurSweeper):
             self.launcher.launch([job for _, job in batch], 0)
             return
         self._space(arguments)  # its problems, before a folder is made
-        self.open()
+        self.folder.path.mkdir(parents=True, exist_ok=True)
         self._search(arguments)
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:
@@ -87,6 +87,7 @@ class SearchSweeper(OurSweeper):
 
     def _search(self, arguments: list[str]) -> None:
         study = self._study(self.folder.path)
+        print(f"Search in {self.folder.path}", flush=True)
         while count := self._batch(len(self.folder.runs())):
             first = len(self.folder.runs())
             batch = [self._ask(study, arguments) for _ in range(count)]

@@ -80,11 +80,6 @@ class OurSweeper:
                 found[one.get_key_element()] = one
             return list(found.values())
 
-    def open(self) -> None:
-        """Make the sweep's folder."""
-        print(f"Sweep in {self.folder.path}", flush=True)
-        self.folder.open(self.config)
-
     def close(self) -> None:
         """Write the table a last time and say how it went.
 

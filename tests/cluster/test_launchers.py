@@ -189,3 +189,15 @@ def test_mistakes_are_answered_without_a_traceback(tmp_path, words, told):
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path):
+    done = check(
+        "+logger.wandb.api_key=0123456789abcdef",
+        "seed=0,1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )
+    assert done.returncode == 1
+    assert "logger.wandb.api_key is a secret" in done.stderr
+    assert "0123456789abcdef" not in done.stderr + done.stdout
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
