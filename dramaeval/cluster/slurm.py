@@ -173,6 +173,8 @@ class SlurmCrew(Crew):
         """Ask SLURM about those that have not finished; settle those that it has ended."""
         jobs = {run.number: job_of(run) for run in self.runs if not read_state(run.folder).final}
         told = ask_slurm([job for job in jobs.values() if job])
+        if told is None:
+            return dict.fromkeys(jobs, "SLURM does not answer")
         outlook = {}
         for run in self.runs:
             job = jobs.get(run.number)

@@ -42,28 +42,38 @@ class SlurmState:
         return ", ".join([self.state, *self.details])
 
 
-def ask_slurm(jobs: Sequence[str]) -> dict[str, SlurmState]:
-    """The states of jobs (``12`` or ``12_3``) by their numbers; unknown ones are left out."""
+def ask_slurm(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
+    """The states of jobs (``12`` or ``12_3``) by their numbers.
+
+    Returns:
+        the jobs that SLURM knows; None where it does not answer, from which nothing follows.
+    """
     wanted = set(jobs)
     found: dict[str, SlurmState] = {}
     for number in sorted({job.split("_")[0] for job in wanted}):
-        found |= parse_scontrol(_said(["scontrol", "--oneliner", "show", "job", number]))
+        said = _said(["scontrol", "--oneliner", "show", "job", number])
+        if said is None:
+            return None
+        found |= parse_scontrol(said)
     missing = sorted({job.split("_")[0] for job in wanted - set(found)})
     if missing:
         fields = "--format=JobID,State,ExitCode,NodeList"
         words = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
-        found = {**parse_sacct(_said(words)), **found}
+        # Many clusters keep no accounts: sacct then has nothing to say.
+        found = {**parse_sacct(_said(words) or ""), **found}
     return {job: state for job, state in found.items() if job in wanted}
 
 
-def _said(words: Sequence[str]) -> str:
-    """What a command answers; nothing where it fails, as sacct does on clusters without accounts."""
+def _said(words: Sequence[str]) -> str | None:
+    """What a command answers: nothing for a job that it does not know, None where it fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("%s: %s", words[0], error)
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+        return None
+    if done.returncode == 0:
+        return done.stdout
+    return "" if "Invalid job id" in done.stderr else None
 
 
 def parse_scontrol(text: str) -> dict[str, SlurmState]:

@@ -67,11 +67,11 @@ def _clear_away() -> None:
     """Remove the folder that Hydra has made for this command, which leaves nothing behind itself."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if hydra.output_subdir:
-        shutil.rmtree(folder / hydra.output_subdir, ignore_errors=True)
-    for one in (folder, folder.parent):
-        if one.is_dir() and not any(one.iterdir()):
-            one.rmdir()
+    if not hydra.output_subdir or [one.name for one in folder.iterdir()] != [hydra.output_subdir]:
+        return  # a folder with more in it, that the user has named
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def report(sweep: SweepFolder, master: DictConfig) -> None:

@@ -127,6 +127,7 @@ def watch(
         except SystemExit:
             if not crew.stays:
                 crew.stop()
+                crew.look()
                 write_tables(sweep.path, running=False)
             raise
 

@@ -1,6 +1,8 @@
 """SLURM's answers, as SLURM 22.05 gives them."""
 
-from dramaeval.cluster.slurm_states import parse_sacct, parse_scontrol
+import pytest
+
+from dramaeval.cluster.slurm_states import ask_slurm, parse_sacct, parse_scontrol
 
 SCONTROL = """\
 JobId=7 ArrayJobId=5 ArrayTaskId=1 JobName=dramaeval UserId=root(0) JobState=FAILED Reason=NonZeroExitCode \
@@ -37,3 +39,18 @@ def test_the_accounts_lines():
     assert found["5_3"] == found["5_4"]
     assert not found["5_4"].ended
     assert found["6"].told == "NODE_FAIL, exit code 1:0, on node1"
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", None),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
+    ],
+)
+def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatch, says, found):
+    for name in ("scontrol", "sacct"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ask_slurm(["5_1"]) == found
