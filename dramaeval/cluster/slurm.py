@@ -70,6 +70,12 @@ class SlurmLauncher(SweepLauncher):
                 use = _ELSEWHERE[name.lstrip("-")]
                 use = use if use.startswith("nothing") else f"hydra.launcher.{use}"
                 found.append(f"hydra.launcher.additional.{name}: use {use}.")
+        minutes, delay = (self.options.get(name) for name in ("timeout_min", "signal_delay_s"))
+        if isinstance(minutes, int) and isinstance(delay, int) and delay >= minutes * 60:
+            found.append(
+                f"hydra.launcher.signal_delay_s={delay} is as long as timeout_min={minutes}: the run would be "
+                "told to stop as soon as it begins. Give it more time, or less of a warning."
+            )
         path = str(self.folder.path)
         if "%" in path or "\\" in path:
             found.append(

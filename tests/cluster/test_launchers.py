@@ -159,11 +159,13 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
     done = check(
         "hydra/launcher=slurm", "hydra.launcher.partitoin=x", "hydra.launcher.nodes=0", "launch.check=true",
         "hydra.launcher.additional={array: 1}", f"hydra.sweep.dir={tmp_path}/50%",
+        "hydra.launcher.timeout_min=5",
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for told in (
-        "has 4 problems", "Did you mean partition? Valid are name, partition, account, qos",
+        "has 5 problems", "signal_delay_s=300 is as long as timeout_min=5",
+        "Did you mean partition? Valid are name, partition, account, qos",
         "hydra.launcher.nodes=0", "additional.array: use hydra.launcher.array_parallelism",
         "SLURM reads % and \\",
     ):  # fmt: skip

@@ -112,7 +112,8 @@ def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
 def test_a_run_out_of_time_goes_on_in_its_folder_as_often_as_it_may(sweep):
     """Two processes, and SLURM's signal sent early; below ten minutes submitit counts each as a time-out."""
     going = sweep.start(
-        "trainer.args.max_steps=30", "hydra.launcher.timeout_min=2", "hydra.launcher.max_num_timeout=1",
+        "trainer.args.max_steps=30", "hydra.launcher.timeout_min=9", "hydra.launcher.signal_delay_s=60",
+        "hydra.launcher.max_num_timeout=1",
         "hydra.launcher.tasks_per_node=2", "trainer.args.per_device_train_batch_size=1",
     )  # fmt: skip
 
