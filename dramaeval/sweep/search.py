@@ -73,9 +73,13 @@ class SearchSweeper(OurSweeper):
         study = self._study(self.folder.path)
         # Its seed would give the settings of the first runs once more.
         study.sampler.reseed_rng()
-        for run in runs:
+        for run in self.folder.runs():
             trial = study.trials[_trial_of(run)]
-            if trial.state is not optuna.trial.TrialState.RUNNING:
+            open_yet = trial.state is optuna.trial.TrialState.RUNNING
+            if run not in runs:
+                if open_yet and read_state(run.folder).final:
+                    _tell(study, run)  # whoever searched before was gone by then
+            elif not open_yet:
                 # What was told to have failed stays so for Optuna; the run counts as a new trial.
                 study.enqueue_trial(trial.params)
                 _name_trial(run, study.ask(trial.distributions).number)
@@ -98,8 +102,10 @@ class SearchSweeper(OurSweeper):
                 for (trial, _), run in zip(batch, runs, strict=True):
                     _name_trial(run, trial.number)
                 self.launcher.carry_out(runs)
-            for run in runs:
-                _tell(study, run)
+            more = [_tell(study, run) for run in runs]
+            if not all(more):
+                print("Every combination was tried.")
+                break
         self.close()
 
     def _batch(self, done: int) -> int:
@@ -190,17 +196,23 @@ def _trial_of(run: SweepRun) -> int:
     return int(json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"])
 
 
-def _tell(study: Any, run: SweepRun) -> None:
-    """Tell Optuna what came of a run."""
+def _tell(study: Any, run: SweepRun) -> bool:
+    """Tell Optuna what came of a run; returns whether there is more to try."""
     from optuna.trial import TrialState
 
     state = read_state(run.folder)
-    number = _trial_of(run)
+    told: dict[str, Any] = {"state": TrialState.FAIL}
     if state.state == PRUNED:
-        study.tell(number, state=TrialState.PRUNED)
+        told = {"state": TrialState.PRUNED}
     elif state.state == DONE and state.objective is not None:
-        study.tell(number, state.objective)
-    else:
-        if state.state == DONE:
-            log.warning("%s returned no objective: it counts as failed.", run.folder.name)
-        study.tell(number, state=TrialState.FAIL)
+        told = {"values": state.objective}
+    elif state.state == DONE:
+        log.warning("%s returned no objective: it counts as failed.", run.folder.name)
+    try:
+        study.tell(_trial_of(run), **told)
+    except RuntimeError as error:
+        # A sampler that has tried everything asks Optuna's own loop to stop; the trial is written by then.
+        if "Study.stop" not in str(error):
+            raise
+        return False
+    return True

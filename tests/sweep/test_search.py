@@ -104,6 +104,16 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     assert study.best_value == rows["2"]["objective"] == rows["2"]["val_pearson"]
     states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}
     assert states == {"2": "COMPLETE", "4": "PRUNED", "none": "FAIL"}
+    # Resumed, only what failed is tried again, as a new trial; the search has had its three runs.
+    again = subprocess.run(
+        [sys.executable, "launch.py", f"sweep={tmp_path / 'sweep'}", "resume=true"],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert again.returncode == 1, again.stdout
+    assert "1 of 3 runs did not finish" in again.stderr
+    study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
+    assert [trial.params["trainer.args.max_steps"] for trial in study.trials[3:]] == ["none"]
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"] == told["best"]
 
 
 @pytest.mark.parametrize("space", choices("search"))
