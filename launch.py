@@ -2,7 +2,8 @@
 
 python launch.py task=role peft=lora            fine-tune and evaluate
 python launch.py plan=true                      check everything, print the plan, stop
-python launch.py -m peft=lora,none seed=0,1,2   a sweep
+python launch.py -m peft=lora,none seed=0,1,2   a sweep; hydra/launcher=slurm sends it to a cluster
+python launch.py sweep=FOLDER resume=true       what has not finished of it; stages=[report] its table
 python launch.py processes=2 zero=zero2         two processes; or torchrun --nproc_per_node=2 launch.py …
 python launch.py --help                         groups, recipes, where results go
 """
@@ -23,6 +24,11 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
+    if schema.is_about_a_sweep(config):
+        from dramaeval.sweep.command import of_sweep
+
+        of_sweep(config)
+        return None
     # Imported here, so that --help and --cfg job answer without loading torch.
     from dramaeval.run.errors import in_words
     from dramaeval.run.run import carry_out

@@ -52,7 +52,7 @@ def main(handed: str, result: str) -> None:
     from dramaeval.run.errors import in_words
     from dramaeval.run.run import work
 
-    _end_with_parent()
+    end_with_parent()
     schema.register()
     with in_words():
         if os.environ["RANK"] != "0":
@@ -66,7 +66,7 @@ def main(handed: str, result: str) -> None:
     os.replace(unfinished, result)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """On Linux a worker ends when the process that started it is gone, even if that was killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -78,6 +78,8 @@ def check(config: DictConfig) -> None:
         problems.append(
             "stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + "."
         )
+    if Stage.report in stages:
+        problems.append("stages=[report] is not for a run: give it with sweep=FOLDER, without -m.")
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, IntegerNode, OmegaConf
+from omegaconf import MISSING, DictConfig, IntegerNode, OmegaConf
+
+from dramaeval.config.identity import run_id
 
 
 class Stage(Enum):
@@ -22,6 +24,7 @@ class Stage(Enum):
     train = "train"
     evaluate = "evaluate"
     export = "export"
+    report = "report"
 
 
 class OnBad(Enum):
@@ -95,6 +98,14 @@ class ExportConfig:
 
 
 @dataclass(kw_only=True)
+class LaunchConfig:
+    """How the runs of a sweep are sent off."""
+
+    check: bool = False  # send nothing; print what would be sent and what each process would run
+    detach: bool = False  # come back once SLURM has the jobs; stages=[report] sweep=PATH collects
+
+
+@dataclass(kw_only=True)
 class Root:
     """Everything a run is made of."""
 
@@ -102,6 +113,9 @@ class Root:
     checkpoint: str | None = None  # a run, model or adapter folder to start from
     plan: bool = False  # check everything, print the plan and stop
     debug: bool = False  # find out what a training does: anomalies, first batch, profile
+    sweep: str | None = None  # a sweep's folder, for stages=[report] or resume=true
+    resume: bool = False  # run again what has not finished in the folder that `sweep` names
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     seed: int = 0  # governs everything random
     device: Device = Device.auto
     processes: int = 1  # that launch.py starts on this machine; torchrun brings its own number
@@ -118,6 +132,11 @@ class Root:
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
+def is_about_a_sweep(config: Any) -> bool:
+    """Whether a command is about a sweep that is there, and not a run."""
+    return config.sweep is not None or config.resume or Stage.report in config.stages
+
+
 SPLITS = ("train", "val", "test")
 
 
@@ -132,8 +151,8 @@ def split_files(data: Any) -> dict[str, str]:
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def register() -> None:
-    """Tell Hydra the schema, and OmegaConf the ``${package:…}`` path inside the installed package."""
+def root() -> DictConfig:
+    """The schema as a configuration without values of other libraries."""
     root = OmegaConf.structured(Root)
     # Settings of other libraries take any key of theirs without a `+`; `check` compares them with the
     # library's own constructor. An explicit flag survives the merging of configs.
@@ -149,7 +168,20 @@ def register() -> None:
     OmegaConf.set_struct(root.batch, False)
     root.batch["global"] = IntegerNode(None)
     OmegaConf.set_struct(root.batch, None)
-    ConfigStore.instance().store(name="schema", node=root)
+    return root
+
+
+def register() -> None:
+    """Tell Hydra the schema, and OmegaConf ``${package:…}``, a path inside the installed package, and
+    ``${run_id:}``, the short id of the configuration."""
+    ConfigStore.instance().store(name="schema", node=root())
+    # A launcher's and a sweeper's options are checked all at once by themselves, with the valid ones at hand.
+    anything = OmegaConf.create({}, flags={"struct": False})
+    for group in ("hydra/launcher", "hydra/sweeper"):
+        ConfigStore.instance().store(group=group, name="open", node=anything)
     OmegaConf.register_new_resolver(
         "package", lambda relative: str(PACKAGE / relative), replace=True
+    )
+    OmegaConf.register_new_resolver(
+        "run_id", lambda *, _root_: run_id(_root_), use_cache=False, replace=True
     )

@@ -26,6 +26,9 @@ HARMLESS = (
     "logger",
     "debug",
     "hydra",
+    "launch",
+    "sweep",
+    "resume",
 )
 #: Nor do these where batch.global fixes what a step is made of.
 SAME_STEP = (

@@ -20,9 +20,17 @@ class Loggers:
         config: the run's configuration.
         folder: where they keep their files.
         writes: whether this process is the one that writes curves and tables.
+        identity: the run's short id.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder, *, writes: bool = True) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: RunFolder,
+        *,
+        writes: bool = True,
+        identity: str | None = None,
+    ) -> None:
         self.folder = folder
         chosen = (config.logger or {}) if writes else {}
         self.debugging = Debugging(folder.debug) if config.debug else None
@@ -32,7 +40,8 @@ class Loggers:
             from dramaeval.run.weights_and_biases import WeightsAndBiases
 
             plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-            self.wandb = WeightsAndBiases(plain["logger"]["wandb"], folder.path, masked(plain))
+            about = {**masked(plain), "run_id": identity}
+            self.wandb = WeightsAndBiases(plain["logger"]["wandb"], folder.path, about)
 
     def callbacks(self, step: int | None) -> list[Any]:
         """Callbacks for the trainer.

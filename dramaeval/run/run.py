@@ -18,10 +18,13 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from dramaeval.cluster.preemption import StopsOnRequest
 from dramaeval.cluster.processes import ALONE, Processes, joined, started_together
+from dramaeval.cluster.signals import REQUESTS
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.batch import step_size
 from dramaeval.config.check import ConfigError, check
+from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
@@ -55,6 +58,7 @@ from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
 from dramaeval.run.starting import base_quantization, check_start
+from dramaeval.sweep.pruning import pruning
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import EngineCheck, whole_weights
 
@@ -109,9 +113,11 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     run_log.set_up(
         folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first
     )
+    identity = run_id(shared)  # as it was composed, whoever started the processes
+    log.info("Run %s in %s", identity, path)
     shared.processes = _counted(shared, processes)
     check(shared)
-    run = Run(shared, folder, processes)
+    run = Run(shared, folder, processes, identity)
     for line in run.plan().lines():
         log.info("%s", line)
     if shared.plan:
@@ -142,10 +148,18 @@ class Run:
         config: composed and checked.
         folder: where everything goes.
         processes: that share the work.
+        identity: the run's short id; by default that of ``config``.
     """
 
-    def __init__(self, config: DictConfig, folder: RunFolder, processes: Processes = ALONE) -> None:
+    def __init__(
+        self,
+        config: DictConfig,
+        folder: RunFolder,
+        processes: Processes = ALONE,
+        identity: str | None = None,
+    ) -> None:
         self.config = config
+        self.id = identity or run_id(config)
         self.folder = folder
         self.processes = processes
         self.trains = Stage.train in config.stages
@@ -153,7 +167,7 @@ class Run:
         environment.seed_everything(config.seed)
         if config.debug:
             debug.prepare()
-        self.loggers = Loggers(config, folder, writes=processes.first)
+        self.loggers = Loggers(config, folder, writes=processes.first, identity=self.id)
         self.device = choose_device(config.device.value)
         self.task = build_task(config)
         self.family = build_family(config)
@@ -212,7 +226,7 @@ class Run:
     def carry_out(self) -> float | None:
         """Do what the stages say, as far as it is not done yet."""
         surroundings = environment.describe(self.config.seed, self.device, self.dtype)
-        surroundings["processes"] = self.processes.count
+        surroundings |= {"processes": self.processes.count, "run_id": self.id}
         if self.processes.first:
             write_json(self.folder.environment, surroundings)
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
@@ -325,7 +339,8 @@ class Run:
             debug.dump_first_batch(trainer, self.folder.debug)
         if resume:
             log.info("Resuming from %s.", resume.name)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with REQUESTS.noted_only():
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         fill_whole(self.folder.model, lambda folder: self._save(trainer, folder), self.processes)
         self._model = trainer.accelerator.unwrap_model(trainer.model)
 
@@ -412,7 +427,12 @@ class Run:
 
     def _callbacks(self, resume: Path | None) -> Iterable[Any]:
         step = int(resume.name.rpartition("-")[2]) if resume else None
-        return [TrainingProgress(), *self.loggers.callbacks(step)]
+        return [
+            TrainingProgress(),
+            StopsOnRequest(REQUESTS, self.processes),
+            *pruning(self.folder.path, self.processes, self.args),
+            *self.loggers.callbacks(step),
+        ]
 
     # What came out
 

@@ -110,6 +110,7 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
     assert runs[0].run_id == runs[1].run_id == (folder.path / "wandb" / "run-id").read_text()
     assert runs[0].project == "dramaeval"
     sent = {item.key: json.loads(item.value_json) for item in runs[0].config.update}
+    assert sent["run_id"] == first.id
     assert sent["trainer"]["args"]["max_steps"] == 4
     assert sent["task"]["data"]["train"] == str(files["train"])
 

@@ -264,6 +264,6 @@ def test_a_sweep(launch, mine, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     for number in (0, 1):
-        config = (tmp_path / "sweep" / str(number) / "config.yaml").read_text()
-        assert f"\nseed: {number}\n" in config
-        assert (tmp_path / "sweep" / str(number) / "metrics.json").is_file()
+        (folder,) = (tmp_path / "sweep").glob(f"{number}-*")
+        assert f"\nseed: {number}\n" in (folder / "config.yaml").read_text()
+        assert (folder / "metrics.json").is_file()

@@ -1,0 +1,1 @@
+"""Many runs at once: their folders and states, the table over them, grids and searches."""

@@ -1,0 +1,158 @@
+"""``sweep=PATH``: the table of a sweep once more, or the runs that have not finished."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.sweep.folder import SweepFolder, SweepRun
+from dramaeval.sweep.launching import in_short
+from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
+from dramaeval.sweep.table import print_table, write_tables
+from dramaeval.sweep.watch import is_watched
+
+_TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach")
+
+
+def of_sweep(config: DictConfig) -> None:
+    """Do what is asked for with a sweep's folder.
+
+    Raises:
+        SystemExit: what is asked for cannot be done, or a resumed run failed again.
+    """
+    with in_short():
+        _check(config)
+        _clear_away()
+        sweep = SweepFolder(Path(config.sweep).expanduser())
+        master = sweep.master()
+        if config.resume:
+            resume(sweep, master, config)
+        else:
+            report(sweep, master)
+
+
+def _check(config: DictConfig) -> None:
+    problems = []
+    if config.sweep is None:
+        problems.append(
+            "stages=[report] and resume=true need sweep=FOLDER of a sweep. A single run is resumed with the "
+            "same hydra.run.dir."
+        )
+    elif not config.resume and list(config.stages) != [Stage.report]:
+        problems.append("sweep=FOLDER needs stages=[report] for its table, or resume=true.")
+    words = [str(one) for one in HydraConfig.get().overrides.task]
+    others = [one for one in words if one.lstrip("+~").partition("=")[0] not in _TAKEN]
+    if others:
+        problems.append(
+            f"Every run of a sweep keeps its own settings: leave out {', '.join(others)}."
+        )
+    if problems:
+        raise ConfigError(problems)
+
+
+def _clear_away() -> None:
+    """Remove the folder that Hydra has made for this command, which leaves nothing behind itself."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if not hydra.output_subdir or [one.name for one in folder.iterdir()] != [hydra.output_subdir]:
+        return  # a folder with more in it, that the user has named
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def report(sweep: SweepFolder, master: DictConfig) -> None:
+    """Settle runs that ended without a word, write the table and print it."""
+    outlook, running = _look_after(sweep, master)
+    table = write_tables(sweep.path, outlook, running=running)
+    print_table(table, sweep.path)
+
+
+def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str], bool]:
+    """Ask SLURM, or this machine, about runs that have not finished; whether any may still begin."""
+    runs = sweep.runs()
+    by_slurm = [run for run in runs if (run.folder / "slurm.json").is_file()]
+    if by_slurm and shutil.which("scontrol"):
+        from dramaeval.cluster.slurm import SlurmCrew
+
+        crew = SlurmCrew(sweep, OmegaConf.to_container(master.hydra.launcher))  # type: ignore[arg-type]
+        crew.take_up(by_slurm)
+        outlook = crew.look()
+        if not crew.over:
+            time.sleep(2)
+            outlook = crew.look()
+        return dict(outlook), True
+    for run in runs:
+        if read_state(run.folder).gone:
+            change_state(run.folder, lambda state: state.failed("its process is gone"))
+    return {}, bool(by_slurm) or is_watched(sweep)
+
+
+def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
+    """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
+    if is_watched(sweep):
+        raise ConfigError([f"{sweep.path} is being worked on by another process on this machine."])
+    _look_after(sweep, master)
+    at_work: list[SweepRun] = []
+    again: list[SweepRun] = []
+    for run in sweep.runs():
+        state = read_state(run.folder)
+        if state.state in ("done", "pruned"):
+            continue
+        (at_work if _at_work(run) else again).append(run)
+    for run in at_work:
+        print(f"{run.folder.name} is left alone: it is {read_state(run.folder).state}.")
+    sweeper = _sweeper(sweep, master, config)
+    if config.launch.check:
+        print(sweeper.launcher.preview(again))
+        return
+    _reset(again)
+    sweeper.go_on(again)
+
+
+def _at_work(run: SweepRun) -> bool:
+    """Whether a run goes on or will, by itself."""
+    state = read_state(run.folder)
+    if state.state == RUNNING:
+        return not state.gone
+    if state.state in (FAILED, "never started"):
+        return False
+    return (run.folder / "slurm.json").is_file()
+
+
+def _reset(runs: Sequence[SweepRun]) -> None:
+    for run in runs:
+        (run.folder / "slurm.json").unlink(missing_ok=True)
+        change_state(run.folder, lambda state: replace(state, state=WAITING, reason=None))
+
+
+def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
+    """The sweep's own sweeper, with its own launcher unless the command line names another."""
+    mine = HydraConfig.get()
+    named = [
+        str(one) for one in mine.overrides.hydra if "hydra/launcher" in one or "launcher." in one
+    ]
+    with read_write(master), open_dict(master):
+        master.hydra.sweep.dir = str(sweep.path)
+        master.launch = config.launch
+        if named:
+            master.hydra.launcher = mine.launcher
+    loader = GlobalHydra.instance().config_loader()
+    context = HydraContext(config_loader=loader, callbacks=Callbacks())
+    plugin = Plugins.instance().instantiate_sweeper(
+        hydra_context=context, task_function=lambda _: None, config=master
+    )
+    return plugin.does  # type: ignore[attr-defined]

@@ -1,0 +1,195 @@
+"""A sweep's folder: one folder a run inside it, and the settings that all came from in ``multirun.yaml``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dramaeval.config import schema
+from dramaeval.config.check import ConfigError
+from dramaeval.config.identity import run_id
+from dramaeval.run import secrets
+from dramaeval.sweep.state import write_alone
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+        number: its place in the sweep, from 0.
+        id: the short id of its configuration.
+        folder: absolute.
+        overrides: as they were given on the command line, ``key=value``.
+    """
+
+    number: int
+    id: str
+    folder: Path
+    overrides: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The overrides by key; a key's marks (``+``, ``~``) stay on it."""
+        pairs = [one.partition("=") for one in self.overrides]
+        return {key: value for key, _, value in pairs}
+
+    def config(self) -> DictConfig:
+        """The run's configuration as it was composed, with the types of the schema."""
+        return load_config(self.folder)
+
+
+class SweepFolder:
+    """A sweep's folder.
+
+    Args:
+        path: of the folder; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    def runs(self) -> list[SweepRun]:
+        """The runs whose folders are there, by number."""
+        found = []
+        for file in self.path.glob("*/run.json"):
+            about = json.loads(file.read_text(encoding="utf-8"))
+            overrides = tuple(about["overrides"])
+            found.append(SweepRun(about["number"], about["id"], file.parent, overrides))
+        return sorted(found, key=lambda run: run.number)
+
+    def master(self) -> DictConfig:
+        """The configuration that the sweep was started with, Hydra's part included.
+
+        Raises:
+            ConfigError: the folder holds no sweep.
+        """
+        file = self.path / "multirun.yaml"
+        if not file.is_file():
+            raise ConfigError(
+                [
+                    f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, as python "
+                    "launch.py -m … leaves it."
+                ]
+            )
+        return _read(file)
+
+    def _keep(self, master: DictConfig) -> None:
+        """Make the folder and keep what the sweep was started with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_alone(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+
+    def add(
+        self,
+        context: HydraContext,
+        master: DictConfig,
+        jobs: Sequence[Sequence[str]],
+        first: int,
+        *,
+        write: bool = True,
+    ) -> list[SweepRun]:
+        """Compose the runs and make their folders.
+
+        Args:
+            context: Hydra's.
+            master: the sweep's configuration.
+            jobs: the overrides of each run.
+            first: the number of the first run.
+            write: false only to see what the runs would be.
+
+        Raises:
+            ConfigError: a setting holds a secret, or several runs would share a folder.
+        """
+        configs = [
+            _composed(context, master, list(job), first + place) for place, job in enumerate(jobs)
+        ]
+        for config in configs:
+            secrets.refuse(_task(config))
+        folders = [Path(config.hydra.runtime.output_dir) for config in configs]
+        if len(set(folders)) < len(folders) or {one.parent for one in folders} != {self.path}:
+            raise ConfigError(
+                [
+                    "hydra.sweep.subdir must be the name of one folder, and another for each run: leave it as "
+                    "it is, or give it ${hydra:job.num}."
+                ]
+            )
+        runs = [_described(config) for config in configs]
+        if write:
+            self._keep(master)
+            for config, run in zip(configs, runs, strict=True):
+                _write(config, run)
+        return runs
+
+
+def _composed(
+    context: HydraContext, master: DictConfig, overrides: list[str], number: int
+) -> DictConfig:
+    """A run's configuration with Hydra's part, as Hydra's own launchers compose it."""
+    setup_globals()
+    # How the sweep is sent off is no setting of its runs.
+    overrides = [one for one in overrides if not one.lstrip("+").startswith("launch.")]
+    config = context.config_loader.load_sweep_config(master, overrides)
+    with open_dict(config), read_write(config.hydra.runtime):
+        config.hydra.job.id = config.hydra.job.num = number
+    HydraConfig.instance().set_config(config)
+    folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
+    with open_dict(config), read_write(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)
+    return config
+
+
+def _task(config: DictConfig) -> DictConfig:
+    task = config.copy()
+    with open_dict(task), read_write(task):
+        del task["hydra"]
+    return task
+
+
+def _described(config: DictConfig) -> SweepRun:
+    return SweepRun(
+        number=int(config.hydra.job.num),
+        id=run_id(config),
+        folder=Path(config.hydra.runtime.output_dir),
+        overrides=tuple(str(one) for one in config.hydra.overrides.task),
+    )
+
+
+def _write(config: DictConfig, run: SweepRun) -> None:
+    """Make a run's folder, with what Hydra would put there and what the sweep's table needs."""
+    overrides = list(run.overrides)
+    texts = {
+        "config": OmegaConf.to_yaml(_task(config)),
+        "hydra": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
+        "overrides": OmegaConf.to_yaml(overrides),
+    }
+    (run.folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_alone(run.folder / ".hydra" / f"{name}.yaml", text)
+    about: dict[str, Any] = {"number": run.number, "id": run.id, "overrides": overrides}
+    write_alone(run.folder / "run.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_config(folder: Path) -> DictConfig:
+    """The configuration in a run's ``.hydra/``, typed by the schema; ``${hydra:…}`` can be resolved."""
+    schema.register()
+    setup_globals()
+    hydra = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
+    OmegaConf.set_struct(hydra.hydra, False)  # plugins have put their own in
+    hydra.merge_with(_read(folder / ".hydra" / "hydra.yaml"))
+    HydraConfig.instance().set_config(hydra)
+    return cast(
+        DictConfig, OmegaConf.merge(schema.root(), _read(folder / ".hydra" / "config.yaml"))
+    )
+
+
+def _read(file: Path) -> DictConfig:
+    return cast(DictConfig, OmegaConf.load(file))

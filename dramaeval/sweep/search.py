@@ -1,0 +1,218 @@
+"""``hydra/sweeper=optuna``: Optuna chooses the runs, from the objectives of those before.
+
+Optuna itself, by its ask-and-tell interface: the hydra-optuna-sweeper plugin is bound to Optuna 2, stops the
+search at the first run that fails, and cannot prune.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from dramaeval.config.check import ConfigError
+from dramaeval.sweep.folder import SweepRun
+from dramaeval.sweep.launching import in_short
+from dramaeval.sweep.state import DONE, PRUNED, read_state, write_alone
+from dramaeval.sweep.sweeper import OurSweeper
+
+log = logging.getLogger(__name__)
+
+STUDY, JOURNAL = "dramaeval", "study.journal"
+_DIRECTIONS = ("maximize", "minimize")
+
+
+class SearchSweeper(OurSweeper):
+    """Asks Optuna for settings, carries them out, tells it what came of them."""
+
+    OPTIONS = ("params", "n_trials", "n_jobs", "direction", "sampler", "pruner")
+
+    def problems(self) -> list[str]:
+        """What of the settings cannot be done."""
+        found = super().problems()
+        for name in ("n_trials", "n_jobs"):
+            value = self.options.get(name)
+            if not isinstance(value, int) or value < 1:
+                found.append(f"hydra.sweeper.{name}={value} must be a whole number of 1 or more.")
+        if self.options.get("direction") not in _DIRECTIONS:
+            found.append(
+                f"hydra.sweeper.direction={self.options.get('direction')} is not known; choose one of "
+                f"{', '.join(_DIRECTIONS)}."
+            )
+        if self.config.launch.detach:
+            found.append(
+                "launch.detach=true is not possible in a search: each batch is chosen from what came of those "
+                "before. Start it under nohup or in tmux."
+            )
+        return found
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search.
+
+        Raises:
+            SystemExit: 1 at the end, if a run failed.
+        """
+        if self.launcher.checks:
+            study = self._study(None)
+            batch = [self._ask(study, arguments) for _ in range(self._batch(0))]
+            print(f"The first batch of {self.options['n_trials']} runs:")
+            self.launcher.launch([job for _, job in batch], 0)
+            return
+        self._space(arguments)  # its problems, before a folder is made
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self._search(arguments)
+
+    def go_on(self, runs: Sequence[SweepRun]) -> None:
+        """Carry out again what has not finished, then search on."""
+        import optuna
+
+        study = self._study(self.folder.path)
+        # Its seed would give the settings of the first runs once more.
+        study.sampler.reseed_rng()
+        for run in self.folder.runs():
+            trial = study.trials[_trial_of(run)]
+            open_yet = trial.state is optuna.trial.TrialState.RUNNING
+            if run not in runs:
+                if open_yet and read_state(run.folder).final:
+                    _tell(study, run)  # whoever searched before was gone by then
+            elif not open_yet:
+                # What was told to have failed stays so for Optuna; the run counts as a new trial.
+                study.enqueue_trial(trial.params)
+                _name_trial(run, study.ask(trial.distributions).number)
+        if runs:
+            self.launcher.carry_out(runs)
+        for run in runs:
+            _tell(study, run)
+        self._search([str(one) for one in self.config.hydra.overrides.task])
+
+    def _search(self, arguments: list[str]) -> None:
+        study = self._study(self.folder.path)
+        print(f"Search in {self.folder.path}", flush=True)
+        while count := self._batch(len(self.folder.runs())):
+            first = len(self.folder.runs())
+            batch = [self._ask(study, arguments) for _ in range(count)]
+            with in_short():
+                runs = self.launcher.folder.add(
+                    self.context, self.config, [job for _, job in batch], first
+                )
+                for (trial, _), run in zip(batch, runs, strict=True):
+                    _name_trial(run, trial.number)
+                self.launcher.carry_out(runs)
+            more = [_tell(study, run) for run in runs]
+            if not all(more):
+                print("Every combination was tried.")
+                break
+        self.close()
+
+    def _batch(self, done: int) -> int:
+        return max(0, min(self.options["n_jobs"], self.options["n_trials"] - done))
+
+    def _study(self, folder: Path | None) -> Any:
+        """The study in a sweep's folder, begun or taken up; None keeps it in memory."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return optuna.create_study(
+            study_name=STUDY,
+            storage=journal(folder) if folder else None,
+            direction=self.options["direction"],
+            load_if_exists=True,
+            # Hydra has made them when it made this sweeper.
+            sampler=self.options["sampler"],
+            pruner=self.options["pruner"],
+        )
+
+    def _space(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """What is searched, as Optuna's distributions, and the overrides that stay."""
+        space, fixed, problems = {}, [], []
+        for one in self.overrides(arguments):
+            if not one.is_sweep_override():
+                fixed.append(f"{one.get_key_element()}={one.get_value_element_as_str()}")
+                continue
+            try:
+                space[one.get_key_element()] = distribution(one)
+            except ValueError as error:
+                problems.append(f"{one.get_key_element()}: {error}")
+        if not space:
+            problems.append(
+                "There is nothing to search: give search=lora, or a setting as "
+                "trainer.args.learning_rate='interval(1e-4, 1e-2)'."
+            )
+        if problems:
+            with in_short():
+                raise ConfigError(problems)
+        return space, fixed
+
+    def _ask(self, study: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
+        """A new trial and the overrides of its run."""
+        space, fixed = self._space(arguments)
+        trial = study.ask(space)
+        return trial, [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
+
+
+def journal(folder: Path) -> Any:
+    """Optuna's storage in a sweep's folder; a file that grows line by line, also on a shared file system."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+
+
+def distribution(override: Override) -> Any:
+    """Optuna's distribution for a swept override.
+
+    Raises:
+        ValueError: it has none.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        if low is None or high is None or low >= high:
+            raise ValueError("an interval needs a lower and a greater upper end.")
+        whole = isinstance(low, int) and isinstance(high, int)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        return kind(low, high, log="log" in value.tags)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        return CategoricalDistribution([str(one) for one in override.sweep_string_iterator()])
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _name_trial(run: SweepRun, number: int) -> None:
+    """Let a run know which trial of the study it is."""
+    write_alone(run.folder / "trial.json", json.dumps({"trial": number}) + "\n")
+
+
+def _trial_of(run: SweepRun) -> int:
+    return int(json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"])
+
+
+def _tell(study: Any, run: SweepRun) -> bool:
+    """Tell Optuna what came of a run; returns whether there is more to try."""
+    from optuna.trial import TrialState
+
+    state = read_state(run.folder)
+    told: dict[str, Any] = {"state": TrialState.FAIL}
+    if state.state == PRUNED:
+        told = {"state": TrialState.PRUNED}
+    elif state.state == DONE and state.objective is not None:
+        told = {"values": state.objective}
+    elif state.state == DONE:
+        log.warning("%s returned no objective: it counts as failed.", run.folder.name)
+    try:
+        study.tell(_trial_of(run), **told)
+    except RuntimeError as error:
+        # A sampler that has tried everything asks Optuna's own loop to stop; the trial is written by then.
+        if "Study.stop" not in str(error):
+            raise
+        return False
+    return True

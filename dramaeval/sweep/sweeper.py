@@ -1,0 +1,110 @@
+"""What our sweepers share: a sweep's folder, a launcher, and an end that says what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from dramaeval.config.check import ConfigError
+from dramaeval.sweep.folder import SweepFolder
+from dramaeval.sweep.launching import in_short
+from dramaeval.sweep.table import print_table, settings, write_tables
+from dramaeval.sweep.watch import command
+
+OURS = "hydra_plugins.dramaeval_sweeps."
+
+
+class OurSweeper:
+    """A sweeper, behind the plugin that Hydra knows.
+
+    Args:
+        options: of ``hydra.sweeper``.
+    """
+
+    #: Names that its options may have.
+    OPTIONS: tuple[str, ...] = ("params",)
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take over what Hydra has composed, and check it.
+
+        Raises:
+            SystemExit: with everything that is wrong.
+        """
+        self.context, self.config = hydra_context, config
+        with in_short():
+            problems = self.problems()
+            if problems:
+                raise ConfigError(problems)
+        plugin = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.launcher: Any = plugin.does  # type: ignore[attr-defined]
+        self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
+
+    def problems(self) -> list[str]:
+        """What of the settings cannot be done."""
+        found = [
+            f"hydra.sweeper.{name} is not an option of this sweeper. Valid are {', '.join(self.OPTIONS)}."
+            for name in self.options
+            if name not in self.OPTIONS
+        ]
+        if not str(self.config.hydra.launcher._target_).startswith(OURS):
+            found.append(
+                "hydra/launcher: choose one of local_processes, slurm, slurm_cpu; other launchers keep no "
+                "table of the runs."
+            )
+        if self.config.sweep is not None:
+            found.append("sweep=… is not for -m: leave out one of them.")
+        return found
+
+    def overrides(self, arguments: Sequence[str]) -> list[Override]:
+        """The space's and the command line's overrides; the latter win."""
+        params: Mapping[str, Any] = self.options.get("params") or {}
+        words = [f"{key}={value}" for key, value in params.items()]
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        with in_short():
+            found: dict[str, Override] = {}
+            for one in parser.parse_overrides([*words, *arguments]):
+                found[one.get_key_element()] = one
+            return list(found.values())
+
+    def close(self) -> None:
+        """Write the table a last time and say how it went.
+
+        Raises:
+            SystemExit: 1, if a run has not come to its end.
+        """
+        end(self.folder)
+
+
+def end(folder: SweepFolder) -> None:
+    """Say how a sweep went.
+
+    Raises:
+        SystemExit: 1, if a run has not come to its end.
+    """
+    table = write_tables(folder.path, running=False)
+    print_table(table, folder.path)
+    failed = table.unfinished
+    if failed:
+        lines = []
+        for row in failed:
+            given = {key: row.run.settings.get(key, "") for key in table.varied}
+            lines.append(f"  {row.run.folder.name} ({settings(given)}): {row.told}")
+        raise SystemExit(
+            f"\n{len(failed)} of {len(table.rows)} runs did not finish:\n"
+            + "\n".join(lines)
+            + f"\nRun them again with: {command(folder, 'resume=true')}"
+        )

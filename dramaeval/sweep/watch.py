@@ -1,0 +1,215 @@
+"""Watching a sweep: the table is brought up to date while it goes on, and Ctrl-C asks what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import psutil
+from rich.console import Console
+from rich.live import Live
+
+from dramaeval.sweep.collect import Row, Table
+from dramaeval.sweep.folder import SweepFolder, SweepRun
+from dramaeval.sweep.state import alive, write_alone
+from dramaeval.sweep.table import for_terminal, write_tables
+
+#: Names, in the sweep's folder, the process that sees to its runs.
+WATCHER = ".watcher.json"
+
+
+class Crew(ABC):
+    """Who carries runs out.
+
+    Attributes:
+        stays: whether the runs go on when the process that started them is gone.
+        poll_seconds: between two looks.
+    """
+
+    stays = False
+    poll_seconds = 1.0
+
+    @abstractmethod
+    def begin(self, runs: Sequence[SweepRun]) -> None:
+        """Take runs on."""
+
+    @abstractmethod
+    def look(self) -> Mapping[int, str]:
+        """See to the runs and settle those that ended without a word; what is to be told of others."""
+
+    @property
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether nothing more happens by itself."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop all runs; they can be resumed later."""
+
+
+class Left(BaseException):
+    """The runs go on without us."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def command(sweep: SweepFolder, what: str) -> str:
+    """The command that does something with a sweep that is there, ready for a shell."""
+    word = str(sweep.path)
+    if not word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
+        word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"python launch.py {what} {shlex.quote(f'sweep={word}')}"
+
+
+def is_watched(sweep: SweepFolder) -> bool:
+    """Whether somebody on this machine sees to the sweep's runs."""
+    try:
+        said = json.loads((sweep.path / WATCHER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    return said["host"] == socket.gethostname() and alive(said["process"], said["born"])
+
+
+@contextmanager
+def _watching(sweep: SweepFolder) -> Iterator[None]:
+    born = psutil.Process().create_time()
+    about = {"host": socket.gethostname(), "process": os.getpid(), "born": born}
+    write_alone(sweep.path / WATCHER, json.dumps(about) + "\n")
+    try:
+        yield
+    finally:
+        (sweep.path / WATCHER).unlink(missing_ok=True)
+
+
+def watch(
+    crew: Crew, sweep: SweepFolder, runs: Sequence[SweepRun], *, detach: bool = False
+) -> None:
+    """Have runs carried out and watch them to their end.
+
+    Args:
+        crew: who does it.
+        sweep: where the table goes.
+        runs: of this sweep.
+        detach: come back as soon as they are on their way.
+
+    Raises:
+        Left: the runs go on, as asked for.
+    """
+    with _ended_by_term(), _watching(sweep), _Screen() as screen:
+        try:
+            crew.begin(runs)
+            write_tables(sweep.path)
+            if detach:
+                raise Left(
+                    f"{len(runs)} runs are on their way. See how they are: "
+                    f"{command(sweep, 'stages=[report]')}"
+                )
+            while True:
+                try:
+                    outlook = crew.look()
+                    screen.show(write_tables(sweep.path, outlook, running=not crew.over))
+                    if crew.over:
+                        return
+                    time.sleep(crew.poll_seconds)
+                except KeyboardInterrupt:
+                    _asked(crew, sweep, screen)
+        except SystemExit:
+            if not crew.stays:
+                crew.stop()
+                crew.look()
+                write_tables(sweep.path, running=False)
+            raise
+
+
+def _asked(crew: Crew, sweep: SweepFolder, screen: _Screen) -> None:
+    """Ctrl-C: what is to become of the runs?"""
+    what = screen.ask(crew.stays)
+    if what == "leave":
+        raise Left(f"The runs go on. See how they are: {command(sweep, 'stages=[report]')}", 130)
+    if what == "stop":
+        print("Stopping the runs …")
+        crew.stop()
+        crew.look()
+        write_tables(sweep.path, running=False)
+        raise Left(
+            f"The runs were stopped. To go on with them: {command(sweep, 'resume=true')}", 130
+        )
+
+
+@contextmanager
+def _ended_by_term() -> Iterator[None]:
+    """A request to terminate ends the block in order."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _Screen:
+    """A live table on a terminal; elsewhere a line whenever a run's state changes."""
+
+    def __init__(self) -> None:
+        self.console = Console()
+        self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
+        self._told: dict[int, str] = {}
+
+    @property
+    def terminal(self) -> bool:
+        return self.console.is_terminal
+
+    def __enter__(self) -> _Screen:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def show(self, table: Table) -> None:
+        """The table as it stands."""
+        if self.live:
+            self.live.update(for_terminal(table), refresh=True)
+            return
+        for row in table.rows:
+            if self._told.get(row.run.number) != row.told:
+                self._told[row.run.number] = row.told
+                print(f"{row.run.folder.name} {_short(row, table)}{row.told}", flush=True)
+
+    def ask(self, stays: bool) -> str:
+        """What to do after Ctrl-C: stop, leave or watch. Without somebody to ask, what loses least."""
+        if not sys.stdin.isatty():
+            return "leave" if stays else "stop"
+        if self.live:
+            self.live.stop()
+        choices = "[c]ancel the jobs, [l]eave them running and go, or [Enter] to watch on? "
+        if not stays:
+            choices = "[c]ancel the runs, or [Enter] to let them go on? "
+        try:
+            answer = input(f"\n{choices}").strip().lower()[:1]
+        except (EOFError, KeyboardInterrupt):
+            answer = "l" if stays else "c"
+        if self.live:
+            self.live.start()
+        return {"c": "stop", "l": "leave" if stays else "watch"}.get(answer, "watch")
+
+
+def _short(row: Row, table: Table) -> str:
+    told = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
+    return f"{told}: " if told else ""

@@ -1,0 +1,204 @@
+"""A SLURM of one's own on this machine, from Debian's packages: two nodes, two partitions, GPUs that are none.
+
+``apt-get install -y --no-install-recommends munge slurmctld slurmd slurm-client``. It listens on the loopback
+alone, needs no systemd, and runs as root or as an ordinary user.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+
+SLURM_CONF = """\
+ClusterName=private
+SlurmctldHost=localhost(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+SlurmctldPort={ctld}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0,sched_min_interval=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
+JobRequeue=1
+KillWait=5
+ReturnToService=2
+EnforcePartLimits=ALL
+SlurmdParameters=config_overrides
+MinJobAge=3600
+MailProg=/bin/true
+GresTypes=gpu
+SwitchType=switch/none
+MpiDefault=none
+NodeName=first NodeHostname=localhost NodeAddr=127.0.0.1 Port={first} CPUs=4 RealMemory=64000 Gres=gpu:2
+NodeName=second NodeHostname=localhost NodeAddr=127.0.0.1 Port={second} CPUs=4 RealMemory=64000 Gres=gpu:2
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=60 MaxTime=INFINITE State=UP
+PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=60 State=UP
+"""
+GRES_CONF = """\
+NodeName=first,second Name=gpu File=/dev/null
+NodeName=first,second Name=gpu File=/dev/zero
+"""
+
+
+def missing() -> str | None:
+    """Why there can be no SLURM here; None where there can."""
+    absent = [name for name in PROGRAMS if shutil.which(name, path=search_path()) is None]
+    if not absent:
+        return None
+    packages = "munge slurmctld slurmd slurm-client"
+    return f"no {', '.join(absent)}: apt-get install --no-install-recommends {packages}"
+
+
+def search_path() -> str:
+    """The daemons are in sbin, which an ordinary user's PATH may lack."""
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+class PrivateSlurm:
+    """The cluster.
+
+    Args:
+        folder: for its sockets, logs and spools; its path has to be short (sockets) and without blanks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.daemons: list[subprocess.Popen[bytes]] = []
+        ports = dict(zip(("ctld", "first", "second"), _free_ports(3), strict=True))
+        cgroups = "v1" if self._version() < (23, 11) else "disabled"
+        plugin = f"CgroupPlugin={'cgroup/v1' if cgroups == 'v1' else 'disabled'}\n"
+        texts = {
+            "slurm.conf": SLURM_CONF.format(user=getpass.getuser(), folder=folder, **ports),
+            "gres.conf": GRES_CONF,
+            "cgroup.conf": plugin,
+            "plugstack.conf": "",
+        }
+        (folder / "state").mkdir(parents=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        (folder / "munge.key").write_bytes(secrets.token_bytes(128))
+        (folder / "munge.key").chmod(0o600)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With which SLURM's commands talk to this cluster."""
+        hidden = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": search_path()}
+
+    def start(self) -> None:
+        """Start the daemons and wait until both nodes are idle."""
+        at = self.folder
+        self._daemon(
+            "munged", "--foreground", "--force", f"--key-file={at}/munge.key",
+            f"--socket={at}/munge.socket", f"--pid-file={at}/munged.pid", f"--log-file={at}/munged.log",
+            f"--seed-file={at}/munged.seed",
+        )  # fmt: skip
+        _until((at / "munge.socket").exists, "munged")
+        self._daemon("slurmctld", "-D", "-c", "-f", str(at / "slurm.conf"))
+        for name in ("first", "second"):
+            (at / f"spool.{name}").mkdir()
+            self._daemon("slurmd", "-D", "-N", name, "-f", str(at / "slurm.conf"))
+        _until(
+            lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 4,
+            "the nodes",
+            self,
+        )
+
+    def stop(self) -> None:
+        """End all jobs and the daemons."""
+        subprocess.run(
+            ["scancel", "--full", "-u", getpass.getuser()],
+            env=self.environment,
+            check=False,
+            capture_output=True,
+        )
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+        for daemon in self.daemons:
+            try:
+                daemon.wait(10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+    def run(self, *words: str) -> str:
+        """What one of SLURM's commands says; empty where it fails."""
+        done = subprocess.run(
+            words, env=self.environment, capture_output=True, text=True, timeout=30, check=False
+        )
+        return done.stdout if done.returncode == 0 else ""
+
+    def job(self, number: str) -> dict[str, str]:
+        """What SLURM knows of a job."""
+        said = self.run("scontrol", "--oneliner", "show", "job", number)
+        return dict(word.partition("=")[::2] for word in said.split())
+
+    def _version(self) -> tuple[int, ...]:
+        said = subprocess.run(
+            ["slurmctld", "-V"],
+            env={"PATH": search_path()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return tuple(int(part) for part in said.split()[-1].split(".")[:2])
+
+    def _daemon(self, *words: str) -> None:
+        said = (self.folder / f"{words[0]}.said").open("ab")
+        with said:
+            self.daemons.append(
+                subprocess.Popen(
+                    words,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    start_new_session=True,
+                )
+            )
+
+
+def _free_ports(count: int) -> list[int]:
+    taken = [socket.socket() for _ in range(count)]
+    for one in taken:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in taken]
+    for one in taken:
+        one.close()
+    return ports
+
+
+def _until(true, what, cluster=None, seconds: float = 30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            logs = cluster.folder.glob("*.log") if cluster else []
+            told = "\n".join(f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs)
+            raise RuntimeError(f"{what} did not come up within {seconds:g} s\n{told}")
+        time.sleep(0.1)
