@@ -21,6 +21,10 @@ class Stage(Enum):
 
     train = "train"
     evaluate = "evaluate"
+    controls = "controls"
+    score = "score"
+    leaderboard = "leaderboard"
+    report = "report"
     export = "export"
 
 
@@ -85,6 +89,22 @@ class EvaluationConfig:
     metrics: list[Any] = field(
         default_factory=list
     )  # your own, by _target_, beside the standard ones
+    slices: list[str] = field(
+        default_factory=lambda: ["language", "system", "character_seen", "length", "recorded"]
+    )  # how results are divided up: these names, or any key of the records
+    controls: list[str] = field(
+        default_factory=lambda: [
+            "training_mean",
+            "transcript_only",
+            "shuffled_audio",
+            "silence",
+            "prosody",
+            "phrasing",
+        ]
+    )  # what stages=[evaluate,controls] compares the judge with
+    phrasings: int = 5  # wordings of each question in the phrasing control
+    prosody_clips: int = 2000  # training clips that the prosody control learns from, at most
+    html: bool = True  # write report.html after evaluation
 
 
 @dataclass(kw_only=True)
@@ -95,11 +115,23 @@ class ExportConfig:
 
 
 @dataclass(kw_only=True)
+class ReportConfig:
+    """What stages=[report] compares."""
+
+    split: str | None = None  # val or test; null: test where every run has it
+    phase: str | None = None  # zero_shot or final; null: the last that a run has
+
+
+@dataclass(kw_only=True)
 class Root:
     """Everything a run is made of."""
 
     stages: list[Stage] = field(default_factory=lambda: [Stage.train, Stage.evaluate])
     checkpoint: str | None = None  # a run, model or adapter folder to start from
+    input: str | None = (
+        None  # JSONL of clips for stages=[score] and [leaderboard]; need not be rated
+    )
+    runs: list[str] = field(default_factory=list)  # folders that stages=[report] compares
     plan: bool = False  # check everything, print the plan and stop
     debug: bool = False  # find out what a training does: anomalies, first batch, profile
     seed: int = 0  # governs everything random
@@ -115,6 +147,7 @@ class Root:
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
 

@@ -21,6 +21,8 @@ from dramaeval.run.secrets import masked
 HARMLESS = (
     "plan",
     "evaluation",
+    "report",
+    "runs",
     "task.data.workers",
     "batch.cache_clips",
     "logger",
@@ -87,6 +89,11 @@ class RunFolder:
         """``<split>.<phase>.macro.pearson`` and all the rest."""
         return self.path / "metrics.json"
 
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
     def predictions(self, phase: str) -> Path:
         """What the judge said: ``predictions.jsonl`` for the final phase, else named after it."""
         name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
@@ -96,6 +103,7 @@ class RunFolder:
     def has_work(self) -> bool:
         """Whether there is anything that a resumed run would take over."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
+        kept += self.path.glob("controls/*.json*")
         return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
     def open(self, config: DictConfig) -> None:

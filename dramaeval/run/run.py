@@ -40,6 +40,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import debug, environment, secrets
 from dramaeval.run import log as run_log
 from dramaeval.run.build import (
+    bring_examples,
     build_adapter,
     build_arguments,
     build_family,
@@ -48,12 +49,16 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.controlling import make_controls
+from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
-from dramaeval.run.reading import read_splits
+from dramaeval.run.reading import read_splits, scores_input
+from dramaeval.run.reporting import write_report
+from dramaeval.run.scoring_input import score_input
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import EngineCheck, whole_weights
@@ -162,6 +167,7 @@ class Run:
         )
         check_layout(config, self.family)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
+        bring_examples(self.task, self.splits, config.seed)
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
@@ -226,7 +232,11 @@ class Run:
             if self.evaluates:
                 self._evaluate("final")
                 phases.append("final")
+        if Stage.controls in self.config.stages:
+            make_controls(self, self.evaluated[-1])
         objective = self._report(phases) if phases else None
+        if scores_input(self.config):
+            score_input(self)
         self.processes.by_first(self._hand_over)
         return objective
 
@@ -414,14 +424,20 @@ class Run:
         step = int(resume.name.rpartition("-")[2]) if resume else None
         return [TrainingProgress(), *self.loggers.callbacks(step)]
 
+    @property
+    def evaluated(self) -> list[str]:
+        """The held-out splits that there are, in order."""
+        return [split for split in ("val", "test") if self.splits[split]]
+
     # What came out
 
     def _report(self, phases: list[str]) -> float | None:
         """Measure agreement, write metrics.json, print the table; returns the objective."""
         keys = [dimension.key for dimension in self.task.dimensions]
         metrics: dict[str, Any] = {}
-        for phase in phases:
-            for split, predictions in read_phase(self.folder.predictions(phase)).items():
+        said = {phase: read_phase(self.folder.predictions(phase)) for phase in phases}
+        for phase, by_split in said.items():
+            for split, predictions in by_split.items():
                 metrics.setdefault(split, {})[phase] = summarise(
                     predictions,
                     keys,
@@ -438,7 +454,10 @@ class Run:
             "overlaps": list(self.splits.overlaps),
         }
         if self.processes.first:
-            write_json(self.folder.metrics, {**metrics, "about": about})
+            whole = {**metrics, **gather(self, said), "about": about}
+            write_json(self.folder.metrics, whole)
+            if self.config.evaluation.html:
+                write_report(self, whole, said)
         self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:

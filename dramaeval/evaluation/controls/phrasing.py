@@ -1,0 +1,105 @@
+"""Phrasing: how far a judge's scores move when the same is asked in other words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.tasks.task import Task
+
+WHAT = "the same judge, its scores averaged over several wordings of each question"
+
+
+def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
+    """Score every record under several wordings: the averaged judge, and the spread between wordings.
+
+    A task has wordings where it offers ``phrased(count, seed) -> list[Task]``: the same questions, each in
+    the words of one phrasing.
+
+    Raises:
+        NotPossibleError: the task has one wording only.
+    """
+    phrased: Callable[[int, int], Sequence[Task]] | None = getattr(setting.task, "phrased", None)
+    if phrased is None:
+        raise NotPossibleError("this task asks every question in one wording")
+    tasks = phrased(setting.phrasings, setting.seed)
+    if len(tasks) < 2:
+        raise NotPossibleError(f"evaluation.phrasings={setting.phrasings} gives no two wordings")
+    own = setting.sheets
+    said = []
+    for task in tasks:
+        sheets = SheetMaker(
+            task,
+            own.processor,
+            own.family,
+            max_seconds=own.max_seconds,
+            cache_clips=own.cache_clips,
+        )
+        said.append(setting.score(setting.records, sheets))
+    return averaged(said), spread(said)
+
+
+def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The mean distribution over the wordings; unscored where any wording is."""
+    found = []
+    for same in zip(*said, strict=True):
+        first = same[0]
+        lost = next((one for one in same if not one.scored), None)
+        if lost is not None:
+            found.append(_with(first, None, lost.state))
+            continue
+        rows = np.array([one.distribution for one in same], dtype=float)
+        found.append(_with(first, tuple(rows.mean(axis=0).tolist()), SCORED))
+    return found
+
+
+def _with(first: Prediction, distribution: tuple[float, ...] | None, state: str) -> Prediction:
+    expected = None
+    if distribution is not None:
+        expected = float(np.dot(distribution, first.scale))
+    return Prediction(
+        id=first.id,
+        dimension=first.dimension,
+        scale=first.scale,
+        distribution=distribution,
+        expected=expected,
+        ratings=first.ratings,
+        state=state,
+        group=first.group,
+        system=first.system,
+    )
+
+
+def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
+    """How far the expected scores of one question lie apart over the wordings, by dimension.
+
+    ``mean_deviation`` is √(mean variance over the wordings) in score units, each variance with its divisor one
+    less than the wordings; ``largest_range`` is the widest gap of any one record. ``n`` counts the records
+    that every wording scored.
+    """
+    values: dict[str, list[list[float]]] = {}
+    for same in zip(*said, strict=True):
+        given = [one.expected for one in same if one.expected is not None]
+        rows = values.setdefault(same[0].dimension, [])
+        if len(given) == len(said):
+            rows.append(given)
+    return {
+        "phrasings": len(said),
+        "dimensions": {key: _spread_of(rows) for key, rows in values.items()},
+    }
+
+
+def _spread_of(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    if not rows:
+        return {"mean_deviation": None, "largest_range": None, "n": 0}
+    table = np.array(rows)
+    return {
+        "mean_deviation": float(np.sqrt(table.var(axis=1, ddof=1).mean())),
+        "largest_range": float(np.ptp(table, axis=1).max()),
+        "n": len(table),
+    }

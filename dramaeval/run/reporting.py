@@ -1,0 +1,57 @@
+"""From a run to its report: gathers what the page needs and writes it into the run folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dramaeval.evaluation.report.page import Findings, render
+from dramaeval.run.evidence import Said, main_split
+from dramaeval.run.folder import write_whole
+
+if TYPE_CHECKING:
+    from dramaeval.run.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def write_report(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
+    """Write ``report.html``."""
+    split, phase = main_split(said), list(said)[-1]
+    environment = json.loads(run.folder.environment.read_text(encoding="utf-8"))
+    findings = Findings(
+        name=run.folder.path.name,
+        metrics=metrics,
+        split=split,
+        predictions=said[phase][split],
+        records=run.splits[split],
+        titles={dimension.key: dimension.title for dimension in run.task.dimensions},
+        text_fields=run.task.text_fields,
+        config=run.folder.config.read_text(encoding="utf-8"),
+        environment=environment,
+        tensorboard=run.folder.tensorboard,
+        max_seconds=run.config.task.data.max_seconds,
+        facts=_facts(run),
+    )
+    write_whole(run.folder.report, render(findings))
+    log.info("Report: %s", run.folder.report)
+
+
+def _facts(run: Run) -> list[str]:
+    config, rubric = run.config, run.task.rubric
+    facts = [
+        f"model {config.model.path.rstrip('/').rpartition('/')[2]}",
+        f"task {run.task.name}",
+        f"rubric {rubric.name} {rubric.version}",
+    ]
+    if run.trains:
+        method = config.peft["_target_"].rpartition(".")[2] if config.peft else "full fine-tuning"
+        facts.append(method.removesuffix("Config"))
+        facts.append(f"{len(run.splits['train']):,} training records")
+    if run.task.shots:
+        facts.append(f"{run.task.shots} examples shown")
+    if config.checkpoint:
+        facts.append(f"from {config.checkpoint}")
+    return [*facts, f"seed {config.seed}"]
