@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dramaeval.evaluation.report.page import Findings, render
+from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.run.evidence import Said, main_split
 from dramaeval.run.folder import write_whole
 
@@ -33,13 +35,26 @@ def write_report(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
         environment=environment,
         tensorboard=run.folder.tensorboard,
         max_seconds=run.config.task.data.max_seconds,
-        facts=_facts(run),
+        facts=facts_of(run),
     )
     write_whole(run.folder.report, render(findings))
     log.info("Report: %s", run.folder.report)
 
 
-def _facts(run: Run) -> list[str]:
+def write_tables(
+    folder: Path, name: str, tables: Mapping[str, Table], sentences: Sequence[str]
+) -> None:
+    """Write tables for a paper: all in ``<name>.md`` under what they say, each in ``tables/<key>.csv``."""
+    said = "".join(f"- {sentence}\n" for sentence in sentences)
+    text = "\n".join([f"# {folder.name}\n", said, *map(markdown, tables.values())])
+    write_whole(folder / f"{name}.md", text)
+    (folder / "tables").mkdir(exist_ok=True)
+    for key, table in tables.items():
+        write_whole(folder / "tables" / f"{key}.csv", comma_separated(table))
+
+
+def facts_of(run: Run) -> list[str]:
+    """What a run is, in a few words each, for the head of its page."""
     config, rubric = run.config, run.task.rubric
     facts = [
         f"model {config.model.path.rstrip('/').rpartition('/')[2]}",

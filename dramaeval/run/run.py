@@ -49,6 +49,7 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.comparing import compare_runs
 from dramaeval.run.controlling import make_controls
 from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
@@ -56,7 +57,8 @@ from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
-from dramaeval.run.reading import read_splits, scores_input
+from dramaeval.run.ranking import check_systems, write_leaderboard
+from dramaeval.run.reading import INPUT, read_splits, scores_input
 from dramaeval.run.reporting import write_report
 from dramaeval.run.scoring_input import score_input
 from dramaeval.run.starting import base_quantization, check_start
@@ -116,6 +118,9 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     )
     shared.processes = _counted(shared, processes)
     check(shared)
+    if Stage.report in shared.stages:
+        processes.by_first(lambda: _compare(shared, folder))
+        return None
     run = Run(shared, folder, processes)
     for line in run.plan().lines():
         log.info("%s", line)
@@ -124,6 +129,14 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     processes.by_first(lambda: folder.open(shared))
     with run.loggers:
         return run.carry_out()
+
+
+def _compare(config: DictConfig, folder: RunFolder) -> None:
+    """Compare finished runs: no data is read, no model is loaded."""
+    log.info("Comparing %s", ", ".join(config.runs))
+    if not config.plan:
+        folder.open(config)
+        compare_runs(config, folder)
 
 
 def _counted(config: DictConfig, processes: Processes) -> int:
@@ -168,6 +181,7 @@ class Run:
         check_layout(config, self.family)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
         bring_examples(self.task, self.splits, config.seed)
+        check_systems(config.stages, self.splits[INPUT])
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
@@ -236,7 +250,9 @@ class Run:
             make_controls(self, self.evaluated[-1])
         objective = self._report(phases) if phases else None
         if scores_input(self.config):
-            score_input(self)
+            scored = score_input(self)
+            if Stage.leaderboard in self.config.stages:
+                self.processes.by_first(lambda: write_leaderboard(self, scored))
         self.processes.by_first(self._hand_over)
         return objective
 
