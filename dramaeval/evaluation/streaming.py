@@ -79,10 +79,11 @@ def stream(
 
 def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int]) -> Kept:
     """Read what is there; only its last lines may be torn or incomplete."""
-    kept = Kept()
+    wanted = {record.id: asked(record) for record in records}
+    # Records about which nothing is asked have no lines; they are done as they are.
+    kept = Kept(ids={name for name, count in wanted.items() if count == 0})
     if not path.is_file():
         return kept
-    wanted = {record.id: asked(record) for record in records}
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.split("\n")
     kept.torn = lines[-1] != ""  # a whole line ends with a break
@@ -106,8 +107,6 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
             kept.lines += own
         else:
             kept.torn = True
-    # Records about which nothing is asked have no lines; they are done as they are.
-    kept.ids |= {name for name, count in wanted.items() if count == 0}
     return kept
 
 

@@ -54,7 +54,7 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
     first = board["systems"][systems[0]]
     low, high = board["scale"]
     told = [
-        f"{systems[0]} comes first of {len(systems)} systems with {shown(first['score'])} on a scale of "
+        f"{systems[0]} comes first of {len(systems)} systems with {shown(first['score'], 3)} on a scale of "
         f"{low:g} to {high:g}, over {board['prompts']:,} prompts."
     ]
     tested = [pair for pair in board["pairs"] if pair["real"] is not None]
@@ -129,8 +129,8 @@ def ranking(board: Mapping[str, Any]) -> Table:
                 count(one["rank"]),
                 Cell(span, sort=None if one["ranks"] is None else one["ranks"][0],
                      missing="too few prompts" if one["ranks"] is None else ""),
-                with_interval(one["score"], one["interval"]),
-                *([number(one["people"])] if rated else []),
+                with_interval(one["score"], one["interval"], 3),
+                *([number(one["people"], 3)] if rated else []),
                 Cell(", ".join(above) or "none"),
                 count(one["prompts"]),
                 count(one["clips"]),
@@ -174,7 +174,7 @@ def pairs(board: Mapping[str, Any]) -> Table:
             Cell(one["better"]),
             Cell(one["worse"]),
             with_interval(
-                one["difference"], one["interval"], sign=True, missing="no prompt in common"
+                one["difference"], one["interval"], 3, sign=True, missing="no prompt in common"
             ),
             number(one["p"], 4, missing=why),
             number(one["p_adjusted"], 4, missing=why),
