@@ -26,7 +26,9 @@ TO_JUDGE = "The clip to judge:"
 
 
 class Shots:
-    """Chooses the examples of every record: a function of the seed and the record's id alone.
+    """Chooses the examples of every record: a function of the seed and of what is told about its clip.
+
+    So clips of several systems for one prompt are judged beside the same examples.
 
     Args:
         task: says how many, and what an example must be rated on.
@@ -39,6 +41,7 @@ class Shots:
 
     def __init__(self, task: Task, pool: Sequence[Record], seed: int) -> None:
         self.count = task.shots
+        self._told = task.told
         self.seed = seed
         self.pool = [one for one in pool if _rated_on_all(task, one)]
         self._groups = [{group_of(one, key) for key in APART} - {None} for one in self.pool]
@@ -61,7 +64,7 @@ class Shots:
         return self._chosen[key]
 
     def _choose(self, record: Record) -> tuple[Record, ...]:
-        rng = np.random.default_rng([self.seed, zlib.crc32(record.id.encode())])
+        rng = np.random.default_rng([self.seed, zlib.crc32(self._told(record).encode())])
         own = {group_of(record, key) for key in APART} - {None}
         found: list[Record] = []
         for at in rng.permutation(len(self.pool)):
