@@ -181,15 +181,18 @@ def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
 def _pairs(
     names: Sequence[str], table: np.ndarray, draws: int, seed: int, level: float, enough: bool
 ) -> list[dict[str, Any]]:
-    """Every pair, the better system first."""
+    """Every pair, as they stand on the prompts that both have."""
     generator = np.random.default_rng([seed, 4])
     found: list[dict[str, Any]] = []
     for first, second in combinations(range(len(names)), 2):
         gaps = table[first] - table[second]
         gaps = gaps[~np.isnan(gaps)]
+        # With prompts missing, the order on the common ones may be the other way round.
+        turned = len(gaps) > 0 and gaps.mean() < 0
+        gaps = -gaps if turned else gaps
         pair: dict[str, Any] = {
-            "better": names[first],
-            "worse": names[second],
+            "better": names[second if turned else first],
+            "worse": names[first if turned else second],
             "prompts": len(gaps),
             "difference": float(gaps.mean()) if len(gaps) else None,
             "interval": None,

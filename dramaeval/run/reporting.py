@@ -33,12 +33,21 @@ def write_report(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
         text_fields=run.task.text_fields,
         config=run.folder.config.read_text(encoding="utf-8"),
         environment=environment,
-        tensorboard=run.folder.tensorboard,
+        tensorboard=_curves_of(run),
         max_seconds=run.config.task.data.max_seconds,
         facts=facts_of(run),
     )
     write_whole(run.folder.report, render(findings))
     log.info("Report: %s", run.folder.report)
+
+
+def _curves_of(run: Run) -> Path:
+    """The curves of this run; where it trained nothing, those of the run that it starts from."""
+    own = run.folder.tensorboard
+    if run.trains or not run.config.checkpoint:
+        return own
+    earlier = Path(run.config.checkpoint).expanduser() / own.name
+    return earlier if earlier.is_dir() else own
 
 
 def write_tables(

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from dramaeval.evaluation.leaderboard import rank
+from dramaeval.evaluation.report.board_page import sentences
 
 
 @pytest.fixture
@@ -71,8 +72,9 @@ def test_systems_are_compared_on_the_prompts_that_both_have(spoken):
     found = board(made)
     (pair,) = found["pairs"]
     # On its own prompts it is half a point ahead, though its mean is below.
-    assert (pair["better"], pair["prompts"]) == ("all", 6)
-    assert pair["difference"] == pytest.approx(-0.5)
+    assert (pair["better"], pair["worse"], pair["prompts"]) == ("hard_only", "all", 6)
+    assert pair["difference"] == pytest.approx(0.5)
+    assert list(found["systems"]) == ["all", "hard_only"]
     assert found["systems"]["hard_only"]["prompts"] == 6
 
 
@@ -114,3 +116,20 @@ def test_people_order_beside_the_judges(spoken):
     assert board((predictions, prompts))["people_order"] == {
         "kendall": pytest.approx(1 / 3), "systems": 3,
     }  # fmt: skip
+
+
+def test_the_sentences_follow_from_the_pairs(spoken):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(2, 4, 30)
+    clear = sentences(board(spoken({"low": base - 0.5, "high": base + 0.5})))
+    assert "1 of 1 differences between two systems are real" in clear[1]
+    assert clear[2] == "high is really ahead of every system that it can be compared with."
+    twins = sentences(board(spoken({"a": base, "b": base, "c": base - 1})))
+    assert twins[2] == "a cannot be told apart from b."
+    nan = float("nan")
+    easy = {"all": [5.0] * 9 + [2.0] * 9, "hard_only": [nan] * 9 + [2.5] * 9}
+    turned = sentences(board(spoken(easy)))
+    assert turned[2] == "On the prompts that both have, all is really below hard_only."
+    assert "Not every system has every prompt" in turned[3]
+    few = sentences(board(spoken({"a": [5.0] * 4, "b": [1.0] * 4})))
+    assert "No two systems have enough prompts in common" in few[1]

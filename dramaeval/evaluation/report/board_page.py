@@ -68,15 +68,25 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
             f"{len(real)} of {len(tested)} differences between two systems are real (adjusted p at most "
             f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
         )
-        open_ones = [
-            pair["worse"] for pair in tested if pair["better"] == systems[0] and not pair["real"]
-        ]
-        if open_ones:
-            told.append(f"{systems[0]} cannot be told apart from {', '.join(open_ones)}.")
-        else:
-            told.append(f"{systems[0]} is really ahead of every other system.")
+        told.append(_lead(systems[0], tested))
     told += _cautions(board)
     return told
+
+
+def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
+    """How sure the first place is."""
+    own = [pair for pair in tested if first in (pair["better"], pair["worse"])]
+    beaten = [pair["better"] for pair in own if pair["real"] and pair["worse"] == first]
+    if beaten:
+        return f"On the prompts that both have, {first} is really below {', '.join(beaten)}."
+    even = [
+        pair["worse"] if pair["better"] == first else pair["better"]
+        for pair in own
+        if not pair["real"]
+    ]
+    if even:
+        return f"{first} cannot be told apart from {', '.join(even)}."
+    return f"{first} is really ahead of every system that it can be compared with."
 
 
 def _cautions(board: Mapping[str, Any]) -> list[str]:
