@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,30 +19,46 @@ WHAT = "the same judge, its scores averaged over several wordings of each questi
 def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings: the averaged judge, and the spread between wordings.
 
-    A task has wordings where it offers ``phrased(count, seed) -> list[Task]``: the same questions, each in
-    the words of one phrasing.
+    A task has wordings in one of two ways. It offers ``phrased(count, seed) -> list[Task]``: the same
+    questions, each in the words of one phrasing. Or it asks ``wordings_in_scoring`` of them itself, and its predictions
+    hold the expected score of each under ``wordings``.
 
     Raises:
         NotPossibleError: the task has one wording only.
     """
     phrased: Callable[[int, int], Sequence[Task]] | None = getattr(setting.task, "phrased", None)
-    if phrased is None:
+    if phrased is not None:
+        said = [_asked_in(setting, task) for task in phrased(setting.phrasings, setting.seed)]
+        if len(said) < 2:
+            raise NotPossibleError(
+                f"evaluation.phrasings={setting.phrasings} gives no two wordings"
+            )
+        return averaged(said), spread(said)
+    if getattr(setting.task, "wordings_in_scoring", 1) < 2:
         raise NotPossibleError("this task asks every question in one wording")
-    tasks = phrased(setting.phrasings, setting.seed)
-    if len(tasks) < 2:
-        raise NotPossibleError(f"evaluation.phrasings={setting.phrasings} gives no two wordings")
+    found = setting.score(setting.records, setting.sheets)
+    return found, spread(apart(found))
+
+
+def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
     own = setting.sheets
-    said = []
-    for task in tasks:
-        sheets = SheetMaker(
-            task,
-            own.processor,
-            own.family,
-            max_seconds=own.max_seconds,
-            cache_clips=own.cache_clips,
-        )
-        said.append(setting.score(setting.records, sheets))
-    return averaged(said), spread(said)
+    sheets = SheetMaker(
+        task, own.processor, own.family, max_seconds=own.max_seconds, cache_clips=own.cache_clips
+    )
+    return setting.score(setting.records, sheets)
+
+
+def apart(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Predictions that are means over wordings, taken apart: a list for each wording."""
+    each = [getattr(one, "wordings", None) for one in predictions]
+    count = max((len(values) for values in each if values), default=0)
+    return [
+        [
+            replace(one, expected=values[number], distribution=None) if values else one
+            for one, values in zip(predictions, each, strict=True)
+        ]
+        for number in range(count)
+    ]
 
 
 def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -59,20 +76,8 @@ def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
 
 
 def _with(first: Prediction, distribution: tuple[float, ...] | None, state: str) -> Prediction:
-    expected = None
-    if distribution is not None:
-        expected = float(np.dot(distribution, first.scale))
-    return Prediction(
-        id=first.id,
-        dimension=first.dimension,
-        scale=first.scale,
-        distribution=distribution,
-        expected=expected,
-        ratings=first.ratings,
-        state=state,
-        group=first.group,
-        system=first.system,
-    )
+    expected = None if distribution is None else float(np.dot(distribution, first.scale))
+    return replace(first, distribution=distribution, expected=expected, state=state)
 
 
 def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:

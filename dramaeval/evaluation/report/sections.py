@@ -93,13 +93,19 @@ def calibration(found: Summary, titles: Titles) -> Table:
 def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: Titles) -> Table:
     every = [*found["dimensions"].values(), found["macro"]]
     kept = [name for name in names if any(one.get(name) is not None for one in every)]
-    columns = [Column("Dimension", numeric=False), *(names[name] for name in kept)]
-    rows = [
-        [Cell(titles.get(key, key)), *(_bounded(of, name) for name in kept)]
-        for key, of in found["dimensions"].items()
+    columns = [
+        Column("Dimension", numeric=False),
+        *(names[name] for name in kept),
+        Column("n"),
+        Column("Unscored"),
     ]
-    foot = [Cell("Macro"), *(_bounded(found["macro"], name) for name in kept)]
-    return Table(caption, columns, rows, [foot])
+
+    def row(title: str, of: Summary) -> list[Cell]:
+        counts = [count(of[name]) for name in ("n", "unscored")]
+        return [Cell(title), *(_bounded(of, name) for name in kept), *counts]
+
+    rows = [row(titles.get(key, key), of) for key, of in found["dimensions"].items()]
+    return Table(caption, columns, rows, [row("Macro", found["macro"])])
 
 
 def people(found: Summary, titles: Titles) -> Table | None:
@@ -185,6 +191,7 @@ def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
             Column("MSE"),
             Column("Bias"),
             Column("Records"),
+            Column("Unscored", help="answers"),
             Column("Groups", help="that the bootstrap draws whole"),
             Column("Dimensions", help="on which Pearson is defined"),
         ]
@@ -196,6 +203,7 @@ def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
                     for metric in ("pearson", "mse", "bias")
                 ),
                 count(part["records"]),
+                count(part["unscored"]),
                 count(part["clusters"]),
                 count(part["dimensions"]["pearson"]),
             ]

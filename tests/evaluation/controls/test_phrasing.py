@@ -1,12 +1,13 @@
 """Phrasing: the average over wordings and how far they lie apart."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from dramaeval.evaluation.controls.phrasing import averaged, phrasing, spread
 from dramaeval.evaluation.controls.setting import NotPossibleError
+from dramaeval.evaluation.predictions import Prediction
 from dramaeval.run.build import build_task
 
 
@@ -56,3 +57,26 @@ def test_a_task_with_wordings_is_asked_in_each(setting, composed):
     gaps = [abs(a.expected - b.expected) for a, b in zip(found, judge, strict=True)]
     assert 0 < max(gaps) <= max(one["largest_range"] for one in extra["dimensions"].values())
     assert np.isfinite(gaps).all()
+
+
+def test_a_task_that_averages_by_itself_is_taken_apart(setting, make_prediction):
+    @dataclass(frozen=True, kw_only=True)
+    class Averaged(Prediction):
+        wordings: tuple[float, ...] | None = None
+
+    def made(name, wordings):
+        expected = None if wordings is None else float(np.mean(wordings))
+        return Averaged(
+            id=name, dimension="pitch_dynamics", scale=(1.0, 2.0, 3.0, 4.0, 5.0), distribution=None,
+            expected=expected, ratings=(3,), state="scored" if wordings else "torn", wordings=wordings,
+        )  # fmt: skip
+
+    said = [made("a", (2.0, 3.0, 4.0)), made("b", None)]
+    own = setting()
+    own.task.wordings_in_scoring = 3
+    found, extra = phrasing(replace(own, score=lambda records, sheets: said))
+    assert found == said
+    assert extra == {
+        "phrasings": 3,
+        "dimensions": {"pitch_dynamics": {"mean_deviation": 1.0, "largest_range": 2.0, "n": 1}},
+    }
