@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dramaeval.config.schema import Stage
 from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.slices import slices
 from dramaeval.run.controlling import CONTROLS, read_control
@@ -13,6 +15,8 @@ from dramaeval.run.controlling import CONTROLS, read_control
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
 
+#: What a judge may gain over a control.
+GAINS = (Pearson(), MeanSquaredError())
 #: Predictions by phase and split.
 Said = dict[str, dict[str, list[Prediction]]]
 
@@ -34,7 +38,7 @@ def gather(run: Run, said: Said) -> dict[str, Any]:
     split, phase = main_split(said), list(said)[-1]
     keys = [dimension.key for dimension in run.task.dimensions]
     evaluation = run.config.evaluation
-    settings = {
+    settings: dict[str, Any] = {
         "seed": run.config.seed,
         "draws": evaluation.draws,
         "level": evaluation.level,
@@ -55,7 +59,9 @@ def gather(run: Run, said: Said) -> dict[str, Any]:
             controls[name] = {
                 "what": CONTROLS[name][1],
                 "reason": reason,
-                "gain": compare(judge, predictions, keys, **settings) if predictions else None,
+                "gain": compare(judge, predictions, keys, metrics=GAINS, **settings)
+                if predictions
+                else None,
             }
             if extra is not None:
                 controls[name]["spread"] = extra

@@ -20,8 +20,8 @@ def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings: the averaged judge, and the spread between wordings.
 
     A task has wordings in one of two ways. It offers ``phrased(count, seed) -> list[Task]``: the same
-    questions, each in the words of one phrasing. Or it asks ``wordings_in_scoring`` of them itself, and its predictions
-    hold the expected score of each under ``wordings``.
+    questions, each in the words of one phrasing. Or it asks ``wordings_in_scoring`` of them itself, and its
+    predictions hold the expected score of each under ``wordings``.
 
     Raises:
         NotPossibleError: the task has one wording only.
