@@ -17,8 +17,9 @@ from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction, PredictionsError, prediction_line
 
-#: Batches of a process that are sorted by length and scored before their lines are written.
-BATCHES_A_WRITE = 4
+#: Batches that are sorted by length and scored before their lines are written. The same for any number of
+#: processes, so that all of them score the same batches.
+BATCHES_A_WRITE = 8
 
 
 @dataclass
@@ -71,7 +72,7 @@ def stream(
         clips_a_batch: records a forward pass.
         processes: that share the work; the first one writes.
     """
-    for window in _windows(records, clips_a_batch * BATCHES_A_WRITE * processes.count):
+    for window in _windows(records, clips_a_batch * BATCHES_A_WRITE):
         found = list(score(window))
         if processes.first:
             _append(path, found)
