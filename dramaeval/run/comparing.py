@@ -22,7 +22,7 @@ from dramaeval.evaluation.report.results import (
 )
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.run.build import build_task
-from dramaeval.run.folder import RunFolder, write_json, write_whole
+from dramaeval.run.folder import RunFolder, as_yaml, write_json, write_whole
 from dramaeval.run.reporting import write_tables
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ def compare_runs(config: DictConfig, folder: RunFolder) -> None:
     write_json(folder.path / "comparison.json", asdict(found))
     write_tables(folder.path, "comparison", tables_of(found), [*sentences(found), *found.notes])
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
-    own = folder.config.read_text(encoding="utf-8")
-    write_whole(folder.report, render_comparison(found, folder.path.name, facts, own))
+    page = render_comparison(found, folder.path.name, facts, as_yaml(config))
+    write_whole(folder.report, page)
     for sentence in sentences(found):
         log.info("%s", sentence)
     log.info("Comparison: %s", folder.report)

@@ -113,7 +113,7 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        new = masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+        new = saved_form(config)
         if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
             same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
@@ -128,7 +128,17 @@ class RunFolder:
                         "settings it was started with, or choose another folder with hydra.run.dir=…"
                     ]
                 )
-        write_whole(self.config, OmegaConf.to_yaml(OmegaConf.create(new)))
+        write_whole(self.config, as_yaml(config))
+
+
+def saved_form(config: DictConfig) -> Any:
+    """A configuration as it may be shown: resolved, in plain values, secrets masked."""
+    return masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+
+
+def as_yaml(config: DictConfig) -> str:
+    """A configuration as it is saved in ``config.yaml`` and shown in reports."""
+    return OmegaConf.to_yaml(OmegaConf.create(saved_form(config)))
 
 
 def write_whole(path: Path, text: str) -> None:

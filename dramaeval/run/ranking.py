@@ -18,7 +18,7 @@ from dramaeval.evaluation.report.board_page import (
     render_board,
     sentences,
 )
-from dramaeval.run.folder import write_json, write_whole
+from dramaeval.run.folder import as_yaml, write_json, write_whole
 from dramaeval.run.reading import INPUT
 from dramaeval.run.reporting import facts_of, write_tables
 from dramaeval.tasks.task import Task
@@ -76,7 +76,7 @@ def write_leaderboard(run: Run, predictions: Sequence[Prediction]) -> None:
         "pairs": pairs(board),
     }
     write_tables(folder, "leaderboard", tables, sentences(board))
-    config = run.folder.config.read_text(encoding="utf-8")
+    config = as_yaml(run.config)
     write_whole(run.folder.report, render_board(board, titles, folder.name, facts_of(run), config))
     for sentence in sentences(board):
         log.info("%s", sentence)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dramaeval.evaluation.report.page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.run.evidence import Said, main_split
-from dramaeval.run.folder import write_whole
+from dramaeval.run.folder import as_yaml, write_whole
 
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
@@ -31,7 +31,7 @@ def write_report(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
         records=run.splits[split],
         titles={dimension.key: dimension.title for dimension in run.task.dimensions},
         text_fields=run.task.text_fields,
-        config=run.folder.config.read_text(encoding="utf-8"),
+        config=as_yaml(run.config),
         environment=environment,
         tensorboard=_curves_of(run),
         max_seconds=run.config.task.data.max_seconds,
