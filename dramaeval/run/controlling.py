@@ -46,7 +46,8 @@ def make_controls(run: Run, split: str) -> None:
     """Make the predictions of every control on one held-out split, unless they are there already."""
     for name in run.config.evaluation.controls:
         path = control_file(run.folder.path, split, name)
-        if run.processes.agree(path.is_file() or reason_file(path).is_file()):
+        settings = _settings(run, name)
+        if run.processes.agree(_is_made(path, settings)):
             continue
         log.info("Control on %s: %s", split, name.replace("_", " "))
         try:
@@ -59,7 +60,23 @@ def make_controls(run: Run, split: str) -> None:
         text = "".join(prediction_line(one) + "\n" for one in predictions)
         if extra is not None:
             _write(run, partial(write_json, extra_file(path), extra))
+        _write(run, partial(write_json, settings_file(path), settings))
         _write(run, partial(write_whole, path, text))
+
+
+def _settings(run: Run, name: str) -> dict[str, int]:
+    """What a control depends on that may change when a run is taken up again."""
+    evaluation = run.config.evaluation
+    own = {"phrasing": ("phrasings",), "prosody": ("prosody_clips",)}
+    return {key: evaluation[key] for key in own.get(name, ())}
+
+
+def _is_made(path: Path, settings: dict[str, int]) -> bool:
+    """Whether a control is there already, made with these settings."""
+    if reason_file(path).is_file():
+        return True
+    kept = settings_file(path)
+    return path.is_file() and kept.is_file() and json.loads(kept.read_text("utf-8")) == settings
 
 
 def read_control(folder: Path, split: str, name: str) -> tuple[list[Prediction], str | None, Any]:
@@ -83,6 +100,11 @@ def control_file(folder: Path, split: str, name: str) -> Path:
 def reason_file(path: Path) -> Path:
     """Says why there is no such control."""
     return path.with_suffix(".reason.json")
+
+
+def settings_file(path: Path) -> Path:
+    """Holds what a control was made with."""
+    return path.with_suffix(".settings.json")
 
 
 def extra_file(path: Path) -> Path:

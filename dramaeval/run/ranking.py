@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dramaeval.config.check import ConfigError
-from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
@@ -27,24 +26,6 @@ if TYPE_CHECKING:
     from dramaeval.run.run import Run
 
 log = logging.getLogger(__name__)
-
-
-def check_systems(stages: Sequence[Stage], records: Sequence[Record]) -> None:
-    """Refuse clips that cannot be ranked, before weights load.
-
-    Raises:
-        ConfigError: they name fewer than two systems.
-    """
-    if Stage.leaderboard not in stages:
-        return
-    systems = {record.system for record in records} - {None}
-    if len(systems) < 2:
-        raise ConfigError(
-            [
-                f"stages=[leaderboard] ranks systems, but the records of input=… name {len(systems)}: give "
-                'each record the key "system".'
-            ]
-        )
 
 
 def prompt_of(task: Task, record: Record) -> str:

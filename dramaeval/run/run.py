@@ -49,7 +49,6 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
-from dramaeval.run.comparing import compare_runs
 from dramaeval.run.controlling import make_controls
 from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
@@ -57,10 +56,8 @@ from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
-from dramaeval.run.ranking import check_systems, write_leaderboard
 from dramaeval.run.reading import INPUT, read_splits, scores_input
-from dramaeval.run.reporting import write_report
-from dramaeval.run.scoring_input import score_input
+from dramaeval.run.scoring_input import check_systems, score_input
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import EngineCheck, whole_weights
@@ -135,6 +132,8 @@ def _compare(config: DictConfig, folder: RunFolder) -> None:
     """Compare finished runs: no data is read, no model is loaded."""
     log.info("Comparing %s", ", ".join(config.runs))
     if not config.plan:
+        from dramaeval.run.comparing import compare_runs
+
         folder.open(config)
         compare_runs(config, folder)
 
@@ -252,6 +251,8 @@ class Run:
         if scores_input(self.config):
             scored = score_input(self)
             if Stage.leaderboard in self.config.stages:
+                from dramaeval.run.ranking import write_leaderboard
+
                 self.processes.by_first(lambda: write_leaderboard(self, scored))
         self.processes.by_first(self._hand_over)
         return objective
@@ -473,6 +474,9 @@ class Run:
             whole = {**metrics, **gather(self, said), "about": about}
             write_json(self.folder.metrics, whole)
             if self.config.evaluation.html:
+                # Plots and templates are loaded where there is something to show.
+                from dramaeval.run.reporting import write_report
+
                 write_report(self, whole, said)
         self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
