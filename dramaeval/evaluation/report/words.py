@@ -65,7 +65,7 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
         return []
     told = f"One rater correlates {shown(ceiling)} with the mean of the others. That is the human ceiling"
     bounds = macro["interval"].get("pearson")
-    shows = bounds is None or bounds[0] > 0
+    shows = bounds is not None and bounds[0] > 0
     if macro["pearson"] is not None and macro["pearson"] > 0 and ceiling > 0 and shows:
         told += f"; the judge reaches {macro['pearson'] / ceiling:.0%} of it"
     told += "."
@@ -123,7 +123,11 @@ def hearing(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     else:
         verdicts = {name: _verdict(gain["interval"]) for name, gain in deaf.items() if gain}
         lost = [name for name, verdict in verdicts.items() if verdict != "above"]
-        if not lost:
+        if set(verdicts.values()) == {"unknown"}:
+            told.append(
+                "Whether the judge hears cannot be said: there are too few groups of records for intervals."
+            )
+        elif not lost:
             told.append(
                 "The judge hears: taking the right sound away costs it agreement every time."
             )

@@ -33,6 +33,12 @@ def test_it_is_not_shown_to_hear_where_one_does_not():
     assert hearing({"silence": NOT_HEARD})[0].startswith("It is not shown that the judge hears")
 
 
+def test_without_intervals_nothing_is_said_of_it():
+    unknown = copy.deepcopy(HEARD)
+    unknown["gain"]["macro"]["pearson"]["interval"] = None
+    assert hearing({"silence": unknown})[0].startswith("Whether the judge hears cannot be said")
+
+
 def test_prosody_and_training_mean_do_not_decide_it():
     lost = {"reason": "this judge only reads", "what": "x", "gain": None}
     found = hearing({"prosody": HEARD, "silence": lost})
