@@ -29,6 +29,5 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     if len(points) <= MOST_POINTS:
         return points
     stride = -(-len(points) // MOST_POINTS)
-    return (
-        [*points[::stride], points[-1]] if points[-1] != points[::stride][-1] else points[::stride]
-    )
+    thinned = points[::stride]
+    return thinned if thinned[-1] == points[-1] else [*thinned, points[-1]]

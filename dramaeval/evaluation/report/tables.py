@@ -20,6 +20,7 @@ class Cell:
         note: smaller, beside it: an interval.
         missing: why there is no value.
         strong: whether it stands out.
+        bounds: of its interval, unrounded.
     """
 
     text: str
@@ -27,6 +28,7 @@ class Cell:
     note: str = ""
     missing: str = ""
     strong: bool = False
+    bounds: tuple[float, float] | None = None
 
     @property
     def plain(self) -> str:
@@ -87,7 +89,13 @@ def with_interval(
         low, high = (shown(bound, digits, sign=sign) for bound in bounds)
         note = f"[{low}, {high}]"
         strong = sign and (bounds[0] > 0 or bounds[1] < 0)
-    return Cell(shown(value, digits, sign=sign), sort=value, note=note, strong=strong)
+    return Cell(
+        shown(value, digits, sign=sign),
+        sort=value,
+        note=note,
+        strong=strong,
+        bounds=None if bounds is None else (bounds[0], bounds[1]),
+    )
 
 
 def count(value: int) -> Cell:
@@ -106,28 +114,21 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV, numbers unrounded; an interval takes two columns, low and high, as shown."""
-    columns = list(zip(*[*table.rows, *table.foot], strict=True)) or [() for _ in table.columns]
-    noted = [any(cell.note.startswith("[") for cell in cells) for cells in columns]
+    """The table as CSV, numbers unrounded; an interval takes two columns, low and high."""
+    rows = [*table.rows, *table.foot]
+    columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
+    bounded = [any(cell.bounds for cell in cells) for cells in columns]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head: list[str] = []
-    for column, has in zip(table.columns, noted, strict=True):
-        head += (
-            [column.title, f"{column.title} low", f"{column.title} high"] if has else [column.title]
-        )
+    for column, has in zip(table.columns, bounded, strict=True):
+        head.append(column.title)
+        head += [f"{column.title} low", f"{column.title} high"] if has else []
     writer.writerow(head)
-    for row in [*table.rows, *table.foot]:
+    for row in rows:
         values: list[object] = []
-        for cell, has in zip(row, noted, strict=True):
+        for cell, has in zip(row, bounded, strict=True):
             values.append("" if cell.missing else cell.text if cell.sort is None else cell.sort)
-            if has:
-                values += _bounds(cell)
+            values += list(cell.bounds or ("", "")) if has else []
         writer.writerow(values)
     return text.getvalue()
-
-
-def _bounds(cell: Cell) -> list[str]:
-    if not cell.note.startswith("["):
-        return ["", ""]
-    return [bound.strip().replace("−", "-") for bound in cell.note.strip("[]").split(",")]

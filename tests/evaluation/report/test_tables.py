@@ -57,7 +57,7 @@ def test_markdown(table):
 def test_csv_reads_back_with_unrounded_numbers(table):
     assert list(csv.reader(io.StringIO(comma_separated(table)))) == [
         ["Run", "r", "r low", "r high"],
-        ["a|b, c", "-0.256", "-0.50", "0.10"],
+        ["a|b, c", "-0.256", "-0.5", "0.1"],
         ["d", "", "", ""],
         ["Macro", "0.25", "", ""],
     ]
