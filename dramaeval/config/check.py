@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.combinations import check_combinations, left_open
+from dramaeval.config.evidence import check_evidence
 from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import Stage, split_files
 from dramaeval.config.together import check_together
@@ -78,13 +79,12 @@ def check(config: DictConfig) -> None:
         problems.append(
             "stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + "."
         )
-    if Stage.report in stages:
-        problems.append("stages=[report] is not for a run: give it with sweep=FOLDER, without -m.")
     problems += _check_data(config, stages)
     problems += _check_model(config)
     problems += _check_numbers(config)
     problems += _check_loggers(config)
     problems += check_together(config)
+    problems += check_evidence(config)
     if Stage.train in stages:
         args = {
             key: value

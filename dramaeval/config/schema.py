@@ -23,8 +23,11 @@ class Stage(Enum):
 
     train = "train"
     evaluate = "evaluate"
-    export = "export"
+    controls = "controls"
+    score = "score"
+    leaderboard = "leaderboard"
     report = "report"
+    export = "export"
 
 
 class OnBad(Enum):
@@ -88,6 +91,22 @@ class EvaluationConfig:
     metrics: list[Any] = field(
         default_factory=list
     )  # your own, by _target_, beside the standard ones
+    slices: list[str] = field(
+        default_factory=lambda: ["language", "system", "character_seen", "length", "recorded"]
+    )  # how results are divided up: these names, or any key of the records
+    controls: list[str] = field(
+        default_factory=lambda: [
+            "training_mean",
+            "transcript_only",
+            "shuffled_audio",
+            "silence",
+            "prosody",
+            "phrasing",
+        ]
+    )  # what stages=[evaluate,controls] compares the judge with
+    phrasings: int = 5  # wordings of each question in the phrasing control
+    prosody_clips: int = 2000  # training clips that the prosody control learns from, at most
+    html: bool = True  # write report.html after evaluation
 
 
 @dataclass(kw_only=True)
@@ -106,11 +125,23 @@ class LaunchConfig:
 
 
 @dataclass(kw_only=True)
+class ReportConfig:
+    """What stages=[report] compares."""
+
+    split: str | None = None  # val or test; null: test where every run has it
+    phase: str | None = None  # zero_shot or final; null: the last that a run has
+
+
+@dataclass(kw_only=True)
 class Root:
     """Everything a run is made of."""
 
     stages: list[Stage] = field(default_factory=lambda: [Stage.train, Stage.evaluate])
     checkpoint: str | None = None  # a run, model or adapter folder to start from
+    input: str | None = (
+        None  # JSONL of clips for stages=[score] and [leaderboard]; need not be rated
+    )
+    runs: list[str] = field(default_factory=list)  # folders that stages=[report] compares
     plan: bool = False  # check everything, print the plan and stop
     debug: bool = False  # find out what a training does: anomalies, first batch, profile
     sweep: str | None = None  # a sweep's folder, for stages=[report] or resume=true
@@ -129,12 +160,14 @@ class Root:
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
 
 
 def is_about_a_sweep(config: Any) -> bool:
     """Whether a command is about a sweep that is there, and not a run."""
-    return config.sweep is not None or config.resume or Stage.report in config.stages
+    collects = Stage.report in config.stages and not config.runs
+    return config.sweep is not None or config.resume or collects
 
 
 SPLITS = ("train", "val", "test")

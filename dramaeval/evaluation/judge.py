@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.composing import choices, compose
 from dramaeval.config.published import written
+from dramaeval.config.schema import split_files
 from dramaeval.data.audio import read_header
-from dramaeval.data.records import MIN_SECONDS, Record
+from dramaeval.data.records import MIN_SECONDS, Record, read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.adapters import load_adapter
@@ -125,7 +126,34 @@ class Judge:
             if dimensions is not None:
                 OmegaConf.update(config, "task.dimensions", list(dimensions))
             self._tasks[key] = build_task(config)
+            if self._tasks[key].shots:
+                self._show_examples(self._tasks[key], config)
         return self._tasks[key]
+
+    def _show_examples(self, task: Task, config: DictConfig) -> None:
+        """Give a few-shot task the examples that its run had.
+
+        Raises:
+            ValueError: the training split is not there any more.
+            BadRecordsError: it is not what it was.
+        """
+        file = split_files(config.task.data).get("train")
+        if file is None or not Path(file).is_file():
+            raise ValueError(
+                f"This judge was run with task.shots={task.shots}: its examples come from {file}, which is not "
+                "there."
+            )
+        data = config.task.data
+        found = read_records(
+            file,
+            replace(task.record_format(), heard=self.family.hears),
+            audio_root=data.audio_root,
+            on_bad=str(getattr(data.on_bad, "value", data.on_bad)),  # type: ignore[arg-type]
+            max_seconds=data.max_seconds,
+            on_long=str(getattr(data.on_long, "value", data.on_long)),  # type: ignore[arg-type]
+            workers=data.workers,
+        )
+        task.show_examples(found.records, config.seed)
 
     def score(
         self,
@@ -167,7 +195,7 @@ class Judge:
             self.processor,
             self.family,
             max_seconds=self.config.task.data.max_seconds,
-            cache_clips=len(clips),
+            cache_clips=len(clips) * (1 + asked.shots),
         )
         rate = sampling_rate or sheets.rate
         records = [

@@ -43,6 +43,7 @@ class SheetMaker:
         self.family = family
         self.processor = processor
         self.max_seconds = max_seconds
+        self.cache_clips = cache_clips
         self.encoder = QuestionEncoder(
             processor,
             family.end_of_turn(processor),
@@ -98,12 +99,14 @@ class SheetMaker:
             BadRecordsError: the clip is too short for the encoder.
         """
         questions = [self.question(record, dimension) for dimension in dimensions]
+        clips: tuple[ClipFeatures, ...] = ()
         if clip is not None:
-            length = self.family.audio_tokens(clip.frames)
-            if length == 0:
-                reason = f"lasts {record.seconds:.3f} s, too short to be heard"
-                raise BadRecordsError([_problem(record, reason, "leave it out")])
-            questions = [one.with_audio(self.audio_token, [length]) for one in questions]
+            examples = self.task.examples(record)
+            clips = (*(self._heard(example) for example in examples), clip)
+            lengths = [
+                self._length(of, one) for of, one in zip((*examples, record), clips, strict=True)
+            ]
+            questions = [one.with_audio(self.audio_token, lengths) for one in questions]
         asked = tuple(
             Asked(
                 question=question,
@@ -112,15 +115,27 @@ class SheetMaker:
             )
             for at, (question, dimension) in enumerate(zip(questions, dimensions, strict=True))
         )
-        return Sheet(clips=() if clip is None else (clip,), asked=asked)
+        return Sheet(clips=clips, asked=asked)
 
     def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
         """The tokens of one question, its audio placeholder standing once."""
         key = (str(record.file), record.line, dimension.key)
         if key not in self._prompts:
-            messages = self.task.messages(record, dimension)
+            messages = self.messages(record, dimension)
             self._prompts[key] = self.encoder.encode(messages, dimension.scale)
         return self._prompts[key]
+
+    def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
+        """The question as its task renders it."""
+        return self.task.messages(record, dimension)
+
+    def _length(self, record: Record, clip: ClipFeatures) -> int:
+        """Prompt positions that a clip takes."""
+        length = self.family.audio_tokens(clip.frames)
+        if length == 0:
+            reason = f"lasts {record.seconds:.3f} s, too short to be heard"
+            raise BadRecordsError([_problem(record, reason, "leave it out")])
+        return length
 
     def _heard(self, record: Record) -> ClipFeatures:
         try:

@@ -16,6 +16,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.models.adapters import restrict
 from dramaeval.models.loading import Family
 from dramaeval.run.folder import RunFolder
+from dramaeval.run.reading import Splits
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 from dramaeval.training.ranks import schedule
@@ -37,6 +38,23 @@ def build_task(config: DictConfig) -> Task:
         if isinstance(cause, RubricError | KeyError | ValueError):
             raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
         raise
+
+
+def bring_examples(task: Task, splits: Splits, seed: int) -> None:
+    """Give a few-shot task its examples, and choose those of every record.
+
+    Raises:
+        ConfigError: there are too few of them.
+    """
+    if not task.shots:
+        return
+    try:
+        task.show_examples(splits["train"], seed)
+        for records in splits.records.values():
+            for record in records:
+                task.examples(record)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
 
 
 def build_family(config: DictConfig) -> Family:

@@ -12,10 +12,18 @@ def in_words() -> Iterator[None]:
     from dramaeval.cluster.workers import WorkerError
     from dramaeval.config.check import ConfigError
     from dramaeval.data.problems import BadRecordsError
+    from dramaeval.evaluation.predictions import PredictionsError
     from dramaeval.models.loading import ModelError
     from dramaeval.models.trouble import TroubleError
 
     try:
         yield
-    except (BadRecordsError, ConfigError, ModelError, TroubleError, WorkerError) as error:
+    except (
+        BadRecordsError,
+        ConfigError,
+        ModelError,
+        PredictionsError,
+        TroubleError,
+        WorkerError,
+    ) as error:
         raise SystemExit(f"\n{error}") from None

@@ -21,6 +21,8 @@ from dramaeval.run.secrets import masked
 HARMLESS = (
     "plan",
     "evaluation",
+    "report",
+    "runs",
     "task.data.workers",
     "batch.cache_clips",
     "logger",
@@ -90,6 +92,11 @@ class RunFolder:
         """``<split>.<phase>.macro.pearson`` and all the rest."""
         return self.path / "metrics.json"
 
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
     def predictions(self, phase: str) -> Path:
         """What the judge said: ``predictions.jsonl`` for the final phase, else named after it."""
         name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
@@ -99,6 +106,7 @@ class RunFolder:
     def has_work(self) -> bool:
         """Whether there is anything that a resumed run would take over."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
+        kept += self.path.glob("controls/*.json*")
         return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
     def open(self, config: DictConfig) -> None:
@@ -108,7 +116,7 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        new = masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+        new = saved_form(config)
         if self.config.is_file() and self.has_work:
             old = OmegaConf.to_container(OmegaConf.load(self.config))
             same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
@@ -123,7 +131,17 @@ class RunFolder:
                         "settings it was started with, or choose another folder with hydra.run.dir=…"
                     ]
                 )
-        write_whole(self.config, OmegaConf.to_yaml(OmegaConf.create(new)))
+        write_whole(self.config, as_yaml(config))
+
+
+def saved_form(config: DictConfig) -> Any:
+    """A configuration as it may be shown: resolved, in plain values, secrets masked."""
+    return masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+
+
+def as_yaml(config: DictConfig) -> str:
+    """A configuration as it is saved in ``config.yaml`` and shown in reports."""
+    return OmegaConf.to_yaml(OmegaConf.create(saved_form(config)))
 
 
 def write_whole(path: Path, text: str) -> None:

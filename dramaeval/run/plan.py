@@ -186,7 +186,9 @@ def _lengths(
     """Estimated tokens of the longest question, and of the largest sheet, over all splits."""
     longest = sheet = 0
     for record in (one for records in splits.records.values() for one in records):
-        audio = family.audio_tokens(max(1, round(record.seconds * _FRAMES_A_SECOND)))
+        heard = (record, *task.examples(record))
+        frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
+        audio = sum(map(family.audio_tokens, frames))
         dimensions = task.asked(record)[: questions_per_clip or None]
         texts = [_text_of(task.messages(record, dimension)) for dimension in dimensions]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]

@@ -18,6 +18,8 @@ from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
+#: The clips of ``input=…``, read as if they were one more split.
+INPUT = "input"
 #: What splits must not share where clips are not read.
 READ_APART = tuple(key for key in APART if key != CLIP)
 
@@ -57,6 +59,8 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
     """
     data, files = config.task.data, split_files(config.task.data)
+    if scores_input(config):
+        files[INPUT] = config.input
     records: dict[str, list[Record]] = {}
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
@@ -66,7 +70,7 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
         try:
             result = read_records(
                 files[name],
-                replace(task.record_format(), heard=heard),
+                replace(task.record_format(annotated=name != INPUT), heard=heard),
                 audio_root=data.audio_root,
                 on_bad=data.on_bad.value,
                 max_seconds=data.max_seconds,
@@ -90,7 +94,14 @@ def wanted_splits(config: DictConfig) -> list[str]:
     """The splits that the stages read, as far as there are files for them."""
     wanted = {"train", "val"} if Stage.train in config.stages else set()
     wanted |= {"val", "test"} if Stage.evaluate in config.stages else set()
-    return [name for name in SPLITS if name in wanted]
+    # Controls learn from the training split, and examples are taken from it.
+    wanted |= {"train"} if Stage.controls in config.stages or config.task.get("shots") else set()
+    return [name for name in SPLITS if name in wanted] + [INPUT] * scores_input(config)
+
+
+def scores_input(config: DictConfig) -> bool:
+    """Whether there are clips to be scored beside the splits."""
+    return bool({Stage.score, Stage.leaderboard} & set(config.stages)) and bool(config.input)
 
 
 def _tell_skipped(name: str, problems: list[Problem], kept: int) -> None:

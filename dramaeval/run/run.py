@@ -43,6 +43,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import debug, environment, secrets
 from dramaeval.run import log as run_log
 from dramaeval.run.build import (
+    bring_examples,
     build_adapter,
     build_arguments,
     build_family,
@@ -51,12 +52,15 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.controlling import make_controls
+from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.progress import TrainingProgress
-from dramaeval.run.reading import read_splits
+from dramaeval.run.reading import INPUT, read_splits, scores_input
+from dramaeval.run.scoring_input import check_systems, score_input
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.sweep.pruning import pruning
 from dramaeval.training.draws import trainable
@@ -117,6 +121,9 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     log.info("Run %s in %s", identity, path)
     shared.processes = _counted(shared, processes)
     check(shared)
+    if Stage.report in shared.stages:
+        processes.by_first(lambda: _compare(shared, folder))
+        return None
     run = Run(shared, folder, processes, identity)
     for line in run.plan().lines():
         log.info("%s", line)
@@ -125,6 +132,16 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     processes.by_first(lambda: folder.open(shared))
     with run.loggers:
         return run.carry_out()
+
+
+def _compare(config: DictConfig, folder: RunFolder) -> None:
+    """Compare finished runs: no data is read, no model is loaded."""
+    log.info("Comparing %s", ", ".join(config.runs))
+    if not config.plan:
+        from dramaeval.run.comparing import compare_runs
+
+        folder.open(config)
+        compare_runs(config, folder)
 
 
 def _counted(config: DictConfig, processes: Processes) -> int:
@@ -176,6 +193,8 @@ class Run:
         )
         check_layout(config, self.family)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
+        bring_examples(self.task, self.splits, config.seed)
+        check_systems(config.stages, self.splits[INPUT])
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         self.validates = bool(self.splits["val"])
@@ -240,7 +259,15 @@ class Run:
             if self.evaluates:
                 self._evaluate("final")
                 phases.append("final")
+        if Stage.controls in self.config.stages:
+            make_controls(self, self.evaluated[-1])
         objective = self._report(phases) if phases else None
+        if scores_input(self.config):
+            scored = score_input(self)
+            if Stage.leaderboard in self.config.stages:
+                from dramaeval.run.ranking import write_leaderboard
+
+                self.processes.by_first(lambda: write_leaderboard(self, scored))
         self.processes.by_first(self._hand_over)
         return objective
 
@@ -434,14 +461,20 @@ class Run:
             *self.loggers.callbacks(step),
         ]
 
+    @property
+    def evaluated(self) -> list[str]:
+        """The held-out splits that there are, in order."""
+        return [split for split in ("val", "test") if self.splits[split]]
+
     # What came out
 
     def _report(self, phases: list[str]) -> float | None:
         """Measure agreement, write metrics.json, print the table; returns the objective."""
         keys = [dimension.key for dimension in self.task.dimensions]
         metrics: dict[str, Any] = {}
-        for phase in phases:
-            for split, predictions in read_phase(self.folder.predictions(phase)).items():
+        said = {phase: read_phase(self.folder.predictions(phase)) for phase in phases}
+        for phase, by_split in said.items():
+            for split, predictions in by_split.items():
                 metrics.setdefault(split, {})[phase] = summarise(
                     predictions,
                     keys,
@@ -458,7 +491,13 @@ class Run:
             "overlaps": list(self.splits.overlaps),
         }
         if self.processes.first:
-            write_json(self.folder.metrics, {**metrics, "about": about})
+            whole = {**metrics, **gather(self, said), "about": about}
+            write_json(self.folder.metrics, whole)
+            if self.config.evaluation.html:
+                # Plots and templates are loaded where there is something to show.
+                from dramaeval.run.reporting import write_report
+
+                write_report(self, whole, said)
         self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:

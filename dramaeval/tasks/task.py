@@ -15,6 +15,7 @@ import numpy as np
 from dramaeval.data.records import AnnotationField, Record, RecordFormat
 from dramaeval.tasks.labels import LabelPolicy
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
+from dramaeval.tasks.shots import TO_JUDGE, Shots, shown_first, shown_scores
 
 LAYOUTS = ("context_first", "criteria_first")
 
@@ -31,6 +32,8 @@ class Task:
         prompt_layout: ``context_first`` puts what a record's questions share at the front, so that it is
             computed once; ``criteria_first`` is the published order.
         dimensions: keys to ask for, in the rubric's order; None asks for all.
+        shots: training examples shown before each question (see `dramaeval.tasks.shots`); they are brought by
+            `show_examples` once the training records are read.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Task:
         labels: LabelPolicy,
         prompt_layout: str = "context_first",
         dimensions: Sequence[str] | None = None,
+        shots: int = 0,
     ) -> None:
         self.name = name
         self.rubric: Rubric = read_rubric(rubric)
@@ -54,6 +58,10 @@ class Task:
                 f"task.prompt_layout={prompt_layout} is not known; choose one of {', '.join(LAYOUTS)}."
             )
         self.prompt_layout = prompt_layout
+        if shots < 0:
+            raise ValueError(f"task.shots={shots} must be 0 or more.")
+        self.shots = shots
+        self._examples: Shots | None = None
         wanted = [one.key for one in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in wanted)
         self.text_fields = tuple(
@@ -77,18 +85,42 @@ class Task:
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """One question as chat messages, up to where the answer begins."""
-        context = self.context.format(**{name: record.fields[name] for name in self.text_fields})
-        parts = [context, self.rubric.criterion(dimension)]
+        examples = self.examples(record)
+        parts = [self.told(record), self.rubric.criterion(dimension)]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
-        content = [
-            {"type": "audio", "audio_url": str(record.clip)},
-            {"type": "text", "text": "\n".join(parts)},
-        ]
+        content = [*shown_first(self, examples), {"type": "audio", "audio_url": str(record.clip)}]
+        if examples:
+            parts = [TO_JUDGE, *parts, shown_scores(self, examples, dimension)]
+        content.append({"type": "text", "text": "\n".join(parts)})
         return [
             {"role": "system", "content": self.system},
             {"role": "user", "content": content},
         ]
+
+    def told(self, record: Record) -> str:
+        """What is said about a record's clip."""
+        return self.context.format(**{name: record.fields[name] for name in self.text_fields})
+
+    def show_examples(self, pool: Sequence[Record], seed: int) -> None:
+        """Take the examples of ``shots`` from these training records.
+
+        Raises:
+            ValueError: too few of them are rated on every dimension.
+        """
+        self._examples = Shots(self, pool, seed)
+
+    def examples(self, record: Record) -> tuple[Record, ...]:
+        """The training examples shown before a record's questions, the same for each of them.
+
+        Raises:
+            ValueError: `show_examples` was not called, or too few examples share nothing with the record.
+        """
+        if not self.shots:
+            return ()
+        if self._examples is None:
+            raise ValueError(f"task.shots={self.shots} takes examples from the training split.")
+        return self._examples.of(record)
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
         """The raters' values for one dimension; None is a missing one."""

@@ -73,6 +73,35 @@ def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
     assert again == found
 
 
+def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_clips, tmp_path):
+    file, records = lines
+    train = make_clips("train", 8, seed=1)
+    config = composed(
+        "device=cpu", "logger=none", "stages=[evaluate]", "task.shots=2", f"task.data.train={train}",
+        f"task.data.test={file}", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
+    )  # fmt: skip
+    check(config)
+    run = Run(config, RunFolder(tmp_path / "run"))
+    run.folder.open(config)
+    run.carry_out()
+    said = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]
+    judge = Judge.load(run.folder.path, device="cpu")
+    clips = [file.parent / record["wav_path"] for record in records]
+    found = judge.score(clips, **texts_of(records))
+    for one, scores in zip(said, found, strict=True):
+        assert scores["pitch_dynamics"].expected == pytest.approx(one["expected"], abs=1e-5)
+    plain = Judge.load("tiny", device="cpu").score(
+        clips, dimensions=["pitch_dynamics"], **texts_of(records)
+    )
+    assert any(
+        abs(a["pitch_dynamics"].expected - b["pitch_dynamics"].expected) > 1e-4
+        for a, b in zip(plain, found, strict=True)
+    )
+    train.unlink()
+    with pytest.raises(ValueError, match=r"task\.shots=2: its examples come from .*train\.jsonl"):
+        Judge.load(run.folder.path, device="cpu").score(clips, **texts_of(records))
+
+
 def test_files_arrays_and_other_rates_are_the_same_clip(tiny, lines):
     file, records = lines
     path = file.parent / records[1]["wav_path"]

@@ -45,6 +45,7 @@ def test_a_run_leaves_everything_behind(launch, mine, tmp_path, read_metrics):
         "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "environment.json", "train.log",
         "tensorboard", "checkpoints", "model/adapter_model.safetensors", "model/adapter_config.json",
         "model/tokenizer.json", "predictions.jsonl", "predictions.zero_shot.jsonl", "metrics.json",
+        "report.html",
     ):  # fmt: skip
         assert (folder / name).exists(), name
     assert not list(folder.rglob("*.unfinished"))

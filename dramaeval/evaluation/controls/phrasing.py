@@ -1,0 +1,110 @@
+"""Phrasing: how far a judge's scores move when the same is asked in other words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.tasks.task import Task
+
+WHAT = "the same judge, its scores averaged over several wordings of each question"
+
+
+def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
+    """Score every record under several wordings: the averaged judge, and the spread between wordings.
+
+    A task has wordings in one of two ways. It offers ``phrased(count, seed) -> list[Task]``: the same
+    questions, each in the words of one phrasing. Or it asks ``wordings_in_scoring`` of them itself, and its
+    predictions hold the expected score of each under ``wordings``.
+
+    Raises:
+        NotPossibleError: the task has one wording only.
+    """
+    phrased: Callable[[int, int], Sequence[Task]] | None = getattr(setting.task, "phrased", None)
+    if phrased is not None:
+        said = [_asked_in(setting, task) for task in phrased(setting.phrasings, setting.seed)]
+        if len(said) < 2:
+            raise NotPossibleError(
+                f"evaluation.phrasings={setting.phrasings} gives no two wordings"
+            )
+        return averaged(said), spread(said)
+    if getattr(setting.task, "wordings_in_scoring", 1) < 2:
+        raise NotPossibleError("this task asks every question in one wording")
+    found = setting.score(setting.records, setting.sheets)
+    return found, spread(apart(found))
+
+
+def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
+    own = setting.sheets
+    sheets = SheetMaker(
+        task, own.processor, own.family, max_seconds=own.max_seconds, cache_clips=own.cache_clips
+    )
+    return setting.score(setting.records, sheets)
+
+
+def apart(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
+    """Predictions that are means over wordings, taken apart: a list for each wording."""
+    each = [getattr(one, "wordings", None) for one in predictions]
+    count = max((len(values) for values in each if values), default=0)
+    return [
+        [
+            replace(one, expected=values[number], distribution=None) if values else one
+            for one, values in zip(predictions, each, strict=True)
+        ]
+        for number in range(count)
+    ]
+
+
+def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The mean distribution over the wordings; unscored where any wording is."""
+    found = []
+    for same in zip(*said, strict=True):
+        first = same[0]
+        lost = next((one for one in same if not one.scored), None)
+        if lost is not None:
+            found.append(_with(first, None, lost.state))
+            continue
+        rows = np.array([one.distribution for one in same], dtype=float)
+        found.append(_with(first, tuple(rows.mean(axis=0).tolist()), SCORED))
+    return found
+
+
+def _with(first: Prediction, distribution: tuple[float, ...] | None, state: str) -> Prediction:
+    expected = None if distribution is None else float(np.dot(distribution, first.scale))
+    return replace(first, distribution=distribution, expected=expected, state=state)
+
+
+def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
+    """How far the expected scores of one question lie apart over the wordings, by dimension.
+
+    ``mean_deviation`` is √(mean variance over the wordings) in score units, each variance with its divisor one
+    less than the wordings; ``largest_range`` is the widest gap of any one record. ``n`` counts the records
+    that every wording scored.
+    """
+    values: dict[str, list[list[float]]] = {}
+    for same in zip(*said, strict=True):
+        given = [one.expected for one in same if one.expected is not None]
+        rows = values.setdefault(same[0].dimension, [])
+        if len(given) == len(said):
+            rows.append(given)
+    return {
+        "phrasings": len(said),
+        "dimensions": {key: _spread_of(rows) for key, rows in values.items()},
+    }
+
+
+def _spread_of(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
+    if not rows:
+        return {"mean_deviation": None, "largest_range": None, "n": 0}
+    table = np.array(rows)
+    return {
+        "mean_deviation": float(np.sqrt(table.var(axis=1, ddof=1).mean())),
+        "largest_range": float(np.ptp(table, axis=1).max()),
+        "n": len(table),
+    }

@@ -1,0 +1,50 @@
+"""Silence: the same judge and the same texts, with as long a stretch of nothing as the clip lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.models.batch import Sheet
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.tasks.rubric import Dimension
+
+WHAT = "the same judge with silence as long as the clip"
+
+
+def silence(setting: Setting) -> list[Prediction]:
+    """Score every record with silence of its clip's length in the clip's place.
+
+    Raises:
+        NotPossibleError: the judge hears nothing anyway.
+    """
+    sheets = setting.sheets
+    if not sheets.family.hears:
+        raise NotPossibleError("this judge only reads")
+    quiet = _Quiet(
+        sheets.task,
+        sheets.processor,
+        sheets.family,
+        max_seconds=sheets.max_seconds,
+        cache_clips=sheets.cache_clips,
+    )
+    return setting.score(setting.records, quiet)
+
+
+class _Quiet(SheetMaker):
+    """Clips of zeros; examples shown before a question keep their sound."""
+
+    def sheet(
+        self,
+        record: Record,
+        dimensions: Sequence[Dimension],
+        targets: Sequence[np.ndarray] | None = None,
+    ) -> Sheet:
+        """See `SheetMaker.sheet`."""
+        samples = max(1, round(record.seconds * self.logmel.sampling_rate))
+        clip = self.logmel(np.zeros(samples, dtype=np.float32))
+        return self.sheet_of(record, clip, dimensions, targets)

@@ -1,0 +1,238 @@
+"""Ranking systems by a judge: means over the same prompts, intervals, and which differences are real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.predictions import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """One value a clip: the judge's, and people's where there are ratings.
+
+    Attributes:
+        system: of each clip.
+        prompt: of each clip; clips of one prompt are compared with one another.
+        judge: mean of the expected scores over the dimensions, ``[clips]``; NaN where one is unscored.
+        people: mean of the mean ratings, ``[clips]``; NaN where a dimension has none.
+    """
+
+    system: Sequence[str]
+    prompt: Sequence[str]
+    judge: np.ndarray
+    people: np.ndarray
+
+
+def rank(
+    predictions: Sequence[Prediction],
+    prompt_of: Mapping[str, str],
+    *,
+    seed: int,
+    draws: int,
+    level: float,
+) -> dict[str, Any]:
+    """Rank the systems by the mean over prompts of their clips' mean over dimensions.
+
+    The bootstrap draws whole prompts, the same for all systems. Two systems are compared on the prompts that
+    both have: the mean difference with its interval, and a two-sided sign-flip test over prompts,
+    p = (1 + #{|d*| ≥ |d|}) / (1 + draws), adjusted by Benjamini & Yekutieli over all pairs. A difference is
+    ``real`` where the adjusted p is at most 1 − ``level``.
+
+    Args:
+        predictions: of one judge on all clips.
+        prompt_of: each record's prompt, by id.
+        seed: of the draws.
+        draws: of bootstrap and test.
+        level: of the intervals.
+
+    Returns:
+        ``scale`` (what the scores are in), ``systems`` from best to worst (``score``, ``interval``, ``rank``,
+        ``ranks`` interval, ``prompts``, ``clips``, ``unscored``, ``people``, ``dimensions``), ``pairs``, and
+        what was ``left_out``. Intervals and p are None under 5 prompts.
+
+    Raises:
+        ValueError: there are not two systems with a scored clip.
+    """
+    unit, low, high = _unit(predictions)
+    clips, lost = _clips(predictions, prompt_of, unit)
+    names = sorted(set(clips.system))
+    if len(names) < 2:
+        raise ValueError("a leaderboard needs scored clips of two systems at least")
+    prompts = sorted(set(clips.prompt))
+    table = _table(clips, clips.judge, names, prompts)
+    people = _table(clips, clips.people, names, prompts)
+    enough = len(prompts) >= LEAST_CLUSTERS and draws > 0
+    resampled = _resampled(table, draws, seed) if enough else None
+    order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
+    ranks = None if resampled is None else _ranks(resampled)
+    by_dimension = _dimension_means(predictions)
+    systems = {}
+    for place, at in enumerate(order, 1):
+        rated = people[at][~np.isnan(people[at])]
+        systems[names[at]] = {
+            "rank": place,
+            "score": float(np.nanmean(table[at])),
+            "interval": _bounds(None if resampled is None else resampled[:, at], level),
+            "ranks": _bounds(None if ranks is None else ranks[:, at], level),
+            "prompts": int((~np.isnan(table[at])).sum()),
+            "clips": sum(name == names[at] for name in clips.system),
+            "unscored": lost.get(names[at], 0),
+            "people": float(rated.mean()) if len(rated) else None,
+            "dimensions": by_dimension[names[at]],
+        }
+    return {
+        "scale": [low, high],
+        "prompts": len(prompts),
+        "systems": systems,
+        "pairs": _pairs([names[at] for at in order], table[order], draws, seed, level, enough),
+        "left_out": {
+            "clips_without_system": len({p.id for p in predictions if not p.system}),
+            "clips_unscored": sum(lost.values()),
+        },
+        "people_order": _agreement(systems),
+        "bootstrap": {"draws": draws if enough else 0, "level": level, "seed": seed},
+    }
+
+
+def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
+    """Whether scores are put on 0-1, because the dimensions have different scales; and the scale."""
+    scales = {(one.scale[0], one.scale[-1]) for one in predictions}
+    if len(scales) == 1:
+        return (False, *next(iter(scales)))
+    return True, 0.0, 1.0
+
+
+def _clips(
+    predictions: Sequence[Prediction], prompt_of: Mapping[str, str], unit: bool
+) -> tuple[Clips, dict[str, int]]:
+    """The clips with a system and every dimension scored; and how many of each system were not."""
+    of_clip: dict[str, list[Prediction]] = {}
+    for one in predictions:
+        if one.system:
+            of_clip.setdefault(one.id, []).append(one)
+    kept: list[tuple[str, str, float, float]] = []
+    lost: dict[str, int] = {}
+    for name, own in of_clip.items():
+        system = str(own[0].system)
+        if not all(one.scored for one in own):
+            lost[system] = lost.get(system, 0) + 1
+            continue
+        judge = float(np.mean([_on(one, one.expected, unit) for one in own]))
+        people = float(np.mean([_on(one, one.mean_rating, unit) for one in own]))
+        kept.append((system, prompt_of[name], judge, people))
+    return Clips(
+        system=[one[0] for one in kept],
+        prompt=[one[1] for one in kept],
+        judge=np.array([one[2] for one in kept]),
+        people=np.array([one[3] for one in kept]),
+    ), lost
+
+
+def _on(one: Prediction, value: float | None, unit: bool) -> float:
+    if value is None:
+        return float("nan")
+    return (value - one.scale[0]) / (one.scale[-1] - one.scale[0]) if unit else value
+
+
+def _table(
+    clips: Clips, values: np.ndarray, names: Sequence[str], prompts: Sequence[str]
+) -> np.ndarray:
+    """Mean of each system's clips on each prompt, ``[systems, prompts]``, NaN where it has none."""
+    row = {name: at for at, name in enumerate(names)}
+    column = {name: at for at, name in enumerate(prompts)}
+    place = np.array(
+        [row[s] * len(prompts) + column[p] for s, p in zip(clips.system, clips.prompt, strict=True)]
+    )
+    known = ~np.isnan(values)
+    size = len(names) * len(prompts)
+    totals = np.bincount(place[known], weights=values[known], minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = totals / np.bincount(place[known], minlength=size)
+    return means.reshape(len(names), len(prompts))
+
+
+def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Every system's mean in every draw of prompts, ``[draws, systems]``."""
+    counts = bootstrap_draws(table.shape[1], draws, seed).counts.astype(float)
+    there = ~np.isnan(table)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (counts @ np.where(there, table, 0).T) / (counts @ there.T)
+
+
+def _ranks(resampled: np.ndarray) -> np.ndarray:
+    """Rank of each system in each draw, 1 for the best; a system without a prompt in it comes last."""
+    return stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
+
+
+def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
+    found = None if values is None else interval(values, level)
+    return None if found is None else list(found)
+
+
+def _pairs(
+    names: Sequence[str], table: np.ndarray, draws: int, seed: int, level: float, enough: bool
+) -> list[dict[str, Any]]:
+    """Every pair, as they stand on the prompts that both have."""
+    generator = np.random.default_rng([seed, 4])
+    found: list[dict[str, Any]] = []
+    for first, second in combinations(range(len(names)), 2):
+        gaps = table[first] - table[second]
+        gaps = gaps[~np.isnan(gaps)]
+        # With prompts missing, the order on the common ones may be the other way round.
+        turned = len(gaps) > 0 and gaps.mean() < 0
+        gaps = -gaps if turned else gaps
+        pair: dict[str, Any] = {
+            "better": names[second if turned else first],
+            "worse": names[first if turned else second],
+            "prompts": len(gaps),
+            "difference": float(gaps.mean()) if len(gaps) else None,
+            "interval": None,
+            "p": None,
+            "p_adjusted": None,
+            "real": None,
+        }
+        if enough and len(gaps) >= LEAST_CLUSTERS:
+            counts = bootstrap_draws(len(gaps), draws, seed).counts.astype(float)
+            pair["interval"] = _bounds(counts @ gaps / len(gaps), level)
+            signs = generator.choice([-1.0, 1.0], size=(draws, len(gaps)))
+            flipped = np.abs(signs @ gaps) / len(gaps)
+            as_large = flipped >= abs(gaps.mean()) * (1 - 1e-9) - 1e-12
+            pair["p"] = float((1 + as_large.sum()) / (1 + draws))
+        found.append(pair)
+    tested = [pair for pair in found if pair["p"] is not None]
+    if tested:
+        adjusted = stats.false_discovery_control([pair["p"] for pair in tested], method="by")
+        for pair, p in zip(tested, adjusted, strict=True):
+            pair["p_adjusted"] = float(p)
+            pair["real"] = bool(p <= 1 - level)
+    return found
+
+
+def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """Each system's mean expected score on each dimension, over its scored clips."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for one in predictions:
+        if one.system and one.expected is not None:
+            values.setdefault(one.system, {}).setdefault(one.dimension, []).append(one.expected)
+    return {
+        system: {key: float(np.mean(list_)) for key, list_ in own.items()}
+        for system, own in values.items()
+    }
+
+
+def _agreement(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Kendall's tau-b of the judge's and people's means; None where people did not rate all systems."""
+    rated = [one["people"] for one in systems.values()]
+    if any(value is None for value in rated) or len(rated) < 3:
+        return None
+    tau = stats.kendalltau([one["score"] for one in systems.values()], rated).statistic
+    return None if np.isnan(tau) else {"kendall": float(tau), "systems": len(rated)}

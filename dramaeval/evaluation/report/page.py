@@ -1,0 +1,325 @@
+"""The report of one run: a single HTML file that holds all it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report import plots, sections, words
+from dramaeval.evaluation.report.curves import read_curves
+from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
+from dramaeval.evaluation.report.worst import Disagreement, sounds, worst
+
+LIMIT = 2_950_000
+"""Bytes that a page may have: under 3 MB with a little room."""
+
+PHASES = {"zero_shot": "zero-shot", "final": "final"}
+#: Versions worth a line; environment.json has all of them.
+VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """All that a report is made of.
+
+    Attributes:
+        name: of the run, for the title.
+        metrics: the whole of metrics.json.
+        split: the one that is told in full.
+        predictions: of the last phase on that split.
+        records: that split's, for the clips and texts of the worst.
+        titles: of the dimensions, by key.
+        text_fields: keys of the records' texts that the judge was told.
+        config: the resolved configuration, as YAML.
+        environment: the whole of environment.json.
+        tensorboard: folder of the curves.
+        max_seconds: of a clip that is heard.
+        facts: about the run, for its head.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    split: str
+    predictions: Sequence[Prediction]
+    records: Sequence[Record]
+    titles: Mapping[str, str]
+    text_fields: Sequence[str]
+    config: str
+    environment: Mapping[str, Any]
+    tensorboard: Path
+    max_seconds: float
+    facts: Sequence[str]
+
+
+def environment() -> Environment:
+    """Jinja with this package's templates: everything is escaped, and a name that is not given is an error."""
+    return Environment(
+        loader=PackageLoader("dramaeval.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(findings: Findings) -> str:
+    """The page, in no more than `LIMIT` bytes: clips are compressed to what room the rest leaves."""
+    template = environment().get_template("run.html.j2")
+    context = _context(findings)
+    found = worst(findings.predictions, findings.records)
+    context["worst"] = [_disagreement(one, findings, None) for one in found]
+    room = LIMIT - len(template.render(context).encode())
+    clips = sounds([one.record for one in found if _heard(one)], room, findings.max_seconds)
+    context["worst"] = [_disagreement(one, findings, clips) for one in found]
+    return template.render(context)
+
+
+def _heard(one: Disagreement) -> bool:
+    return one.record.seconds > 0
+
+
+def _context(findings: Findings) -> dict[str, Any]:
+    metrics, split, titles = findings.metrics, findings.split, findings.titles
+    phases = phases_of(metrics, split)
+    phase, judge = list(phases.items())[-1]
+    gain = (metrics.get("gain") or {}).get(split)
+    controls = (metrics.get("controls") or {}).get(split)
+    sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
+    curves = _curves(findings.tensorboard)
+    context: dict[str, Any] = {
+        "title": f"{findings.name}: judge of acted speech",
+        "kind": "dramaeval report",
+        "heading": findings.name,
+        "facts": findings.facts,
+        "summary": words.summary(split, phases, gain, titles),
+        "warnings": warnings(metrics),
+        "split": split,
+        "has_before": len(phases) > 1,
+        "forest": Markup(_forest(phases, titles)),
+        "agreement": sections.agreement(
+            phases, gain, titles, f"{split}: {PHASES[phase]}, {judge['macro']['n']:,} answers"
+        ),
+        "further": sections.further(judge, titles),
+        "other_splits": [
+            sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
+            for other in ("val", "test")
+            if other != split and phases_of(metrics, other)
+        ],
+        "people": sections.people(judge, titles),
+        "systems": sections.systems(judge, titles),
+        "controls": sections.controls(controls) if controls else None,
+        "hearing": words.hearing(controls) if controls else [],
+        "controls_plot": Markup(_controls_plot(controls)) if controls else None,
+        "phrasing": _phrasing(controls or {}, titles),
+        "dimensions": _dimensions(findings, judge),
+        "calibration": sections.calibration(judge, titles),
+        "slices": sliced,
+        "no_slices": missing,
+        "curves": curves,
+        "surroundings": _surroundings(findings.environment),
+        "skipped": _skipped(metrics),
+        "config": findings.config,
+    }
+    context["contents"] = _contents(context, bool(findings.predictions))
+    return context
+
+
+def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The summaries of a split by phase, in the order of the phases."""
+    found = metrics.get(split) or {}
+    return {phase: found[phase] for phase in PHASES if phase in found}
+
+
+def warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """What makes the figures less sure than they look."""
+    told = [f"Scores may flatter: {one}." for one in metrics["about"].get("overlaps") or ()]
+    for split, skipped in (metrics["about"].get("skipped") or {}).items():
+        told.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
+    return told
+
+
+def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
+    there = {
+        "summary": ("Summary", True),
+        "agreement": ("Agreement", True),
+        "controls": ("Does it hear?", bool(context["controls"])),
+        "plots": ("Plots", True),
+        "calibration": ("Calibration", True),
+        "slices": ("Slices", bool(context["slices"] or context["no_slices"])),
+        "training": ("Training", bool(context["curves"])),
+        "worst": ("Worst", any_worst),
+        "run": ("Run", True),
+    }
+    return [(key, name) for key, (name, shows) in there.items() if shows]
+
+
+def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    phase, judge = list(phases.items())[-1]
+    keys = list(judge["dimensions"])
+    looks = {
+        "zero-shot": (plots.BEFORE, "D"),
+        "judge": (plots.JUDGE, "o"),
+        "ceiling": (plots.CEILING, "|"),
+    }
+
+    def marks(summary: Mapping[str, Any]) -> list[plots.Interval]:
+        every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
+        return [plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every]
+
+    series = {}
+    if phase != "zero_shot" and "zero_shot" in phases:
+        series["zero-shot"] = marks(phases["zero_shot"])
+    series["judge"] = marks(judge)
+    if "ceiling" in judge["macro"]:
+        every = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
+        series["ceiling"] = [plots.Interval(one["ceiling"]["pearson"]) for one in every]
+    rows = [*(titles.get(key, key) for key in keys), "Macro"]
+    label = "Pearson correlation with people by dimension; the table below holds the same figures."
+    return plots.forest("forest", label, rows, series, looks, "Pearson")
+
+
+def _controls_plot(controls: Mapping[str, Any]) -> str:
+    known = {
+        name: one["gain"]["macro"]["pearson"]
+        for name, one in controls.items()
+        if one["gain"] and one["gain"]["macro"]["pearson"]
+    }
+    if not known:
+        return ""
+    marks = [plots.Interval(one["difference"], one["interval"]) for one in known.values()]
+    rows = [name.replace("_", " ") for name in known]
+    label = "Gain in macro Pearson over each control; the table below holds the same figures."
+    looks = {"gain": (plots.JUDGE, "o")}
+    return plots.forest("controls-plot", label, rows, {"gain": marks}, looks, "gain in Pearson")
+
+
+def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | None:
+    spread = controls.get("phrasing", {}).get("spread")
+    if not spread:
+        return None
+    columns = [
+        Column("Dimension", numeric=False),
+        Column("Spread", help="standard deviation of a clip's score over the wordings"),
+        Column("Widest", help="largest gap of any one clip between two wordings"),
+        Column("n"),
+    ]
+    rows = [
+        [
+            Cell(titles.get(key, key)),
+            number(one["mean_deviation"]),
+            number(one["largest_range"]),
+            count(one["n"]),
+        ]
+        for key, one in spread["dimensions"].items()
+    ]
+    return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
+
+
+def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pictures of each dimension."""
+    clusters = cluster_names(findings.predictions)
+    made = []
+    for key, values in judge["dimensions"].items():
+        own = [one for one in findings.predictions if one.dimension == key]
+        answers = answers_of(key, own, clusters)
+        if not answers.n:
+            continue
+        title = findings.titles.get(key, key)
+        pictures = [
+            plots.scatter(f"scatter-{key}", title, answers),
+            plots.distributions(f"shares-{key}", title, answers),
+            plots.calibration(f"calibration-{key}", title, answers),
+        ]
+        pearson = "not defined" if values["pearson"] is None else shown(values["pearson"])
+        told = f"Pearson {pearson}, n = {answers.n:,}"
+        pictures_there = [Markup(one) for one in pictures if one]
+        made.append({"title": title, "told": told, "pictures": pictures_there})
+    return made
+
+
+def _curves(folder: Path) -> list[dict[str, Any]]:
+    found = read_curves(folder)
+    wanted = (
+        ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
+        ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
+        ("Learning rate", {"training": "train/learning_rate"}, "rate"),
+        ("Gradient norm", {"training": "train/grad_norm"}, "norm"),
+    )
+    made = []
+    for title, tags, ylabel in wanted:
+        series = {label: found[tag] for label, tag in tags.items() if found.get(tag)}
+        if series:
+            name = f"curve-{title.lower().replace(' ', '-')}"
+            made.append(
+                {"title": title, "picture": Markup(plots.curve(name, title, series, ylabel))}
+            )
+    return made
+
+
+def _disagreement(
+    one: Disagreement, findings: Findings, clips: Mapping[str, str] | None
+) -> dict[str, Any]:
+    said, record = one.prediction, one.record
+    given = [rating for rating in said.ratings if rating is not None]
+    raters = {score: sum(rating == score for rating in given) for score in said.scale}
+    shares = said.distribution or [None] * len(said.scale)
+    # Before the clips are made, the note stands in for each: it is measured with the page.
+    sound = (clips or {}).get(record.id)
+    reason = "This judge only reads; the clip was not looked at."
+    if _heard(one):
+        reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
+    return {
+        "id": record.id,
+        "system": record.system,
+        "dimension": findings.titles.get(said.dimension, said.dimension),
+        "expected": shown(said.expected or 0.0),
+        "mean": shown(said.mean_rating or 0.0),
+        "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
+        "sound": Markup(sound) if sound else None,
+        "no_sound": reason,
+        "texts": [
+            (
+                field.removeprefix("char_").removeprefix("local_").replace("_", " ").capitalize(),
+                text,
+            )
+            for field in findings.text_fields
+            if (text := record.text(field))
+        ],
+        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in said.ratings),
+        "scores": [
+            {"score": f"{score:g}", "share": share, "raters": raters[score]}
+            for score, share in zip(said.scale, shares, strict=True)
+        ],
+    }
+
+
+def _surroundings(about: Mapping[str, Any]) -> Table:
+    rows = [
+        [Cell(name), Cell(str(about[name]))]
+        for name in ("device", "gpu", "dtype", "processes", "seed", "commit", "python", "platform")
+        if about.get(name) is not None
+    ]
+    versions = about.get("versions") or {}
+    rows += [[Cell(name), Cell(str(versions[name]))] for name in VERSIONS if versions.get(name)]
+    columns = [Column("What", numeric=False), Column("Value", numeric=False)]
+    return Table("Ran on", columns, rows)
+
+
+def _skipped(metrics: Mapping[str, Any]) -> list[str]:
+    told = []
+    for split, skipped in (metrics["about"].get("skipped") or {}).items():
+        told += [
+            f"{split}, line {one['line']}, id {one['id']}, {one['key']}: {one['problem']}"
+            for one in skipped["problems"][:20]
+        ]
+        if (rest := len(skipped["problems"]) - 20) > 0:
+            told.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
+    return told

@@ -1,0 +1,250 @@
+"""The report's figures: matplotlib, as SVG that stands inside the page.
+
+Colours are Okabe and Ito's, told apart by every common form of colour blindness, and no two things differ by
+colour alone: markers or hatches differ as well.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.metrics.calibration_error import calibration_curve, rater_shares
+
+JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
+INK, GRID = "#1b1f24", "#d0d4d9"
+RASTER_FROM = 500
+"""From this many points on, a cloud is drawn as pixels: the page stays small."""
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: it can be read, searched and scaled
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#8a9099",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 130,
+}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One mark of a forest plot: a value with its interval, either of which may be missing."""
+
+    value: float | None
+    bounds: Sequence[float] | None = None
+
+
+def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
+    """Draw one figure and return its SVG element.
+
+    Args:
+        name: unique on the page; the prefix of all ids in it.
+        label: what a person who cannot see it is told.
+        size: inches.
+        draw: puts content on the axes that it is given.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+    return _embedded(text.getvalue(), name, label)
+
+
+def _embedded(svg: str, name: str, label: str) -> str:
+    """The bare element: no declarations, ids that are unique on the page, a label for screen readers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
+    svg = re.sub(r' id="', f' id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{name}-', svg)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
+
+
+def forest(
+    name: str,
+    label: str,
+    rows: Sequence[str],
+    marks: Mapping[str, Sequence[Interval]],
+    looks: Mapping[str, tuple[str, str]],
+    xlabel: str,
+    *,
+    zero: bool = True,
+) -> str:
+    """Values with intervals, one row each; several series share a row.
+
+    Args:
+        name: see `drawn`.
+        label: see `drawn`.
+        rows: from top to bottom.
+        marks: by series, one a row.
+        looks: colour and marker of each series.
+        xlabel: of the axis.
+        zero: whether to draw the line at zero.
+    """
+
+    def draw(axes: Any) -> None:
+        places = np.arange(len(rows))
+        shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
+        for shift, (series, own) in zip(shifts, marks.items(), strict=True):
+            colour, marker = looks[series]
+            known = [at for at, mark in enumerate(own) if mark.value is not None]
+            bounded = [at for at in known if own[at].bounds is not None]
+            axes.hlines(
+                places[bounded] + shift,
+                [own[at].bounds[0] for at in bounded],  # type: ignore[index]
+                [own[at].bounds[1] for at in bounded],  # type: ignore[index]
+                color=colour,
+                linewidth=1.6,
+            )
+            axes.plot(
+                [own[at].value for at in known],
+                places[known] + shift,
+                marker,
+                color=colour,
+                markersize=10 if marker == "|" else 5,
+                markeredgewidth=2 if marker == "|" else 1,
+                linestyle="none",
+                label=series,
+            )
+        if zero:
+            axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
+        axes.set_yticks(places, rows)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(xlabel)
+        if len(marks) > 1:
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=len(marks), borderaxespad=0.2,
+                columnspacing=1.2, handletextpad=0.4,
+            )  # fmt: skip
+
+    height = 0.75 + 0.34 * len(rows) * (1 if len(marks) < 3 else 1.15)
+    return drawn(name, label, (4.6, height), draw)
+
+
+def scatter(name: str, title: str, answers: Answers) -> str:
+    """Expected score of every record against the raters' mean."""
+
+    def draw(axes: Any) -> None:
+        low, high = answers.scale[0], answers.scale[-1]
+        room = 0.06 * (high - low)
+        axes.plot([low, high], [low, high], color="#8a9099", linewidth=0.8, linestyle="--")
+        axes.plot(
+            answers.rated,
+            answers.predicted,
+            "o",
+            color=JUDGE,
+            alpha=0.45,
+            markersize=3,
+            markeredgewidth=0,
+            rasterized=answers.n >= RASTER_FROM,
+        )
+        axes.set(
+            xlim=(low - room, high + room),
+            ylim=(low - room, high + room),
+            xticks=answers.scale,
+            yticks=answers.scale,
+            xlabel="people (mean)",
+            ylabel="judge (expected)",
+            aspect="equal",
+        )
+
+    label = f"{title}: expected score of the judge against the mean rating, {answers.n} clips."
+    return drawn(name, label, (2.3, 2.2), draw)
+
+
+def distributions(name: str, title: str, answers: Answers) -> str:
+    """How often people give each score, and how much probability the judge gives it."""
+    rows = ~np.isnan(answers.distribution).any(axis=1)
+    judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
+    people = rater_shares(answers.ratings, answers.scale).mean(axis=0)
+
+    def draw(axes: Any) -> None:
+        width = 0.4 * float(np.diff(answers.scale).min())
+        axes.bar(
+            answers.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
+            linewidth=0.8, label="people",
+        )  # fmt: skip
+        if judge is not None:
+            axes.bar(answers.scale + width / 2, judge, width, color=JUDGE, label="judge")
+        axes.set(xticks=answers.scale, xlabel="score", ylabel="share")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+
+    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(answers.scale, people, strict=True)]
+    return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
+
+
+def calibration(name: str, title: str, answers: Answers) -> str | None:
+    """Share of ratings that came true against the probability that was stated; None without distributions."""
+    curve = calibration_curve(answers)
+    if not curve:
+        return None
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color="#8a9099", linewidth=0.8, linestyle="--")
+        most = max(one.n for one in curve)
+        axes.plot([one.stated for one in curve], [one.share for one in curve], color=JUDGE)
+        axes.scatter(
+            [one.stated for one in curve],
+            [one.share for one in curve],
+            s=[12 + 60 * one.n / most for one in curve],
+            color=JUDGE,
+        )
+        ticks = [0, 0.5, 1]
+        axes.set(
+            xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=ticks, yticks=ticks, aspect="equal",
+            xlabel="stated probability", ylabel="share of ratings",
+        )  # fmt: skip
+
+    points = ", ".join(f"{one.stated:.2f} stated, {one.share:.2f} true" for one in curve)
+    return drawn(name, f"{title}: calibration. {points}.", (2.3, 2.2), draw)
+
+
+def curve(
+    name: str, title: str, series: Mapping[str, Sequence[tuple[int, float]]], ylabel: str
+) -> str:
+    """Values over the training steps."""
+
+    def draw(axes: Any) -> None:
+        looks = [(JUDGE, "-", ""), (PEOPLE, "--", "o")]
+        for (label, points), (colour, line, marker) in zip(series.items(), looks, strict=False):
+            steps, values = zip(*points, strict=True)
+            axes.plot(steps, values, line, color=colour, marker=marker, markersize=3.5, label=label)
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set(xlabel="step", ylabel=ylabel)
+        if len(series) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
+
+    ends = [f"{label} ends at {points[-1][1]:.3g}" for label, points in series.items()]
+    return drawn(name, f"{title}: {', '.join(ends)}.", (2.9, 2.1), draw)

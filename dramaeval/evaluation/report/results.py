@@ -1,0 +1,274 @@
+"""Results to be compared: run folders, and folders that the published scripts wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.tasks.rubric import Dimension, Rubric
+
+#: What the published scripts wrote where they found no answer.
+SCRIPTS_DEFAULT = 3.0
+NO_ANSWER = "no answer in the script's output"
+_MISSING = ("", "NA", "N/A")
+_ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
+
+
+class ResultsError(ValueError):
+    """A folder holds no results that can be compared; the message says why, file by file."""
+
+
+@dataclass(kw_only=True)
+class Results:
+    """One judge's predictions on one split.
+
+    Attributes:
+        name: of the run.
+        predictions: each record × dimension once.
+        titles: of its dimensions, in the rubric's order.
+        split: of the data; None where it is not known.
+        phase: zero_shot or final; None where it is not known.
+        config: the run's settings, flat, by dotted key; empty where they are not known.
+        notes: what a reader should know of them.
+    """
+
+    name: str
+    predictions: Sequence[Prediction]
+    titles: Mapping[str, str]
+    split: str | None = None
+    phase: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is one of this project's runs."""
+    return any(folder.glob("predictions*.jsonl"))
+
+
+def phases_in(folder: Path) -> dict[str, Path]:
+    """A run's prediction files by phase, the last phase last."""
+    files = {
+        "zero_shot": folder / "predictions.zero_shot.jsonl",
+        "final": folder / "predictions.jsonl",
+    }
+    return {phase: file for phase, file in files.items() if file.is_file()}
+
+
+def splits_in(folder: Path, phase: str | None) -> set[str]:
+    """The splits that a run was evaluated on."""
+    return set(_by_split(_phase_file(folder, phase)[1]))
+
+
+def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
+    """A run's predictions on a split.
+
+    Raises:
+        ResultsError: it has none there.
+    """
+    chosen, file = _phase_file(folder, phase)
+    by_split = _by_split(file)
+    if split not in by_split:
+        raise ResultsError(
+            f"{folder} was not evaluated on {split}; it has {', '.join(by_split) or 'no split'}."
+        )
+    config = _config(folder)
+    return Results(
+        name=name,
+        predictions=by_split[split],
+        titles=_titles(config),
+        split=split,
+        phase=chosen,
+        config=_flat(config),
+    )
+
+
+def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
+    files = phases_in(folder)
+    chosen = phase or list(files)[-1]
+    if chosen not in files:
+        raise ResultsError(f"{folder} has no phase {chosen}; it has {', '.join(files)}.")
+    return chosen, files[chosen]
+
+
+def _by_split(file: Path) -> dict[str, list[Prediction]]:
+    found: dict[str, list[Prediction]] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values = json.loads(line)
+            split = values.get("split")
+            if split is None:
+                raise ResultsError(
+                    f"{file} holds scores of clips without ratings (stages=[score]): nothing to compare with "
+                    "people. Evaluate with task.data.test=… instead."
+                )
+            found.setdefault(split, []).append(Prediction.from_json(values))
+        except ResultsError:
+            raise
+        except ValueError as error:
+            raise ResultsError(f"{file}, line {number}: {error}") from None
+    return found
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    file = folder / "config.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+
+
+def _titles(config: Mapping[str, Any]) -> dict[str, str]:
+    rubric = (config.get("task") or {}).get("rubric") or {}
+    return {one["key"]: one["title"] for one in rubric.get("dimensions", [])}
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(value, dict) and value:
+        found: dict[str, Any] = {}
+        for name, inner in value.items():
+            found |= _flat(inner, f"{key}.{name}" if key else str(name))
+        return found
+    return {key: value}
+
+
+def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
+    """Read the published scripts' results: JSON arrays, one a dimension, in any files of the folder.
+
+    The expected score is ``probability_score``, else ``model_score``. Where neither holds a number, or the
+    scripts filled in 3 because the output held no answer, the item is unscored, with that as its reason.
+
+    Args:
+        folder: with the JSON files.
+        name: of the results.
+        rubric: names the dimensions, their annotation fields and scales.
+
+    Raises:
+        ResultsError: with every file and item that cannot be read.
+    """
+    predictions: list[Prediction] = []
+    problems: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    used = {"probability_score": 0, "model_score": 0, "unscored": 0}
+    for file in sorted(folder.glob("*.json")):
+        for number, item in enumerate(_items(file, problems), 1):
+            where = f"{file.name}, item {number}"
+            try:
+                made, source = _published(item, file, rubric)
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+                continue
+            if (made.id, made.dimension) in seen:
+                problems.append(f"{where}: {made.id} × {made.dimension} stands there twice")
+                continue
+            seen.add((made.id, made.dimension))
+            predictions.append(made)
+            used[source] += 1
+    if not predictions and not problems:
+        problems.append("there is neither predictions.jsonl nor a JSON array of results in it")
+    if problems:
+        shown = "\n".join(f"  {one}" for one in problems[:20])
+        rest = f"\n  … and {len(problems) - 20:,} more" if len(problems) > 20 else ""
+        raise ResultsError(f"{folder} cannot be compared:\n{shown}{rest}")
+    told = ", ".join(f"{count:,} {what}" for what, count in used.items() if count)
+    return Results(
+        name=name,
+        predictions=predictions,
+        titles={one.key: one.title for one in rubric.dimensions},
+        notes=[f"{name}: the published scripts' results; scores from {told}."],
+    )
+
+
+def _items(file: Path, problems: list[str]) -> Sequence[Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        problems.append(f"{file.name}: {error}")
+        return []
+    if isinstance(values, list) and all(
+        isinstance(one, dict) and "ground_truth_ratings" in one for one in values
+    ):
+        return values
+    # Other JSON may lie beside the results; only a list that was meant as results is complained of.
+    if isinstance(values, list) and any(isinstance(one, dict) and "id" in one for one in values):
+        problems.append(f"{file.name}: an item has no ground_truth_ratings")
+    return []
+
+
+def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Prediction, str]:
+    """One item as a prediction, and which of its values gave the score."""
+    if not isinstance(item.get("id"), str) or not item["id"]:
+        raise ValueError("'id' must be text")
+    dimension = _dimension(str(item.get("specific_dimension") or file.stem), rubric)
+    given = item["ground_truth_ratings"]
+    if not isinstance(given, dict):
+        raise ValueError("'ground_truth_ratings' must be an object of lists")
+    ratings = given.get(dimension.annotation, given.get(dimension.key))
+    if not isinstance(ratings, list):
+        raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
+    expected, source = _score(item)
+    return Prediction(
+        id=item["id"],
+        dimension=dimension.key,
+        scale=tuple(float(score) for score in dimension.scale),
+        distribution=None,
+        expected=expected,
+        ratings=tuple(_rating(value) for value in ratings),
+        state=SCORED if expected is not None else source,
+    ), "unscored" if expected is None else source
+
+
+def _dimension(named: str, rubric: Rubric) -> Dimension:
+    wanted = _letters(named)
+    for one in rubric.dimensions:
+        if wanted in (_letters(one.key), _letters(one.annotation), _letters(one.title)):
+            return one
+    known = ", ".join(one.key for one in rubric.dimensions)
+    raise ValueError(f"specific_dimension {named!r} is none of {known} (task=… chooses the rubric)")
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
+    """The score and the key that it is from; None and the reason where there is none."""
+    values = {key: _number(item.get(key)) for key in ("probability_score", "model_score")}
+    for key, value in values.items():
+        if value is None:
+            continue
+        if value == SCRIPTS_DEFAULT and _without_answer(item):
+            return None, NO_ANSWER
+        return value, key
+    return None, "neither probability_score nor model_score is a number"
+
+
+def _without_answer(item: Mapping[str, Any]) -> bool:
+    """Whether the output is there and holds no answer."""
+    said = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
+    return bool(said) and not any(_ANSWER.search(str(text)) for text in said)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool):
+        return float(value)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _rating(value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip().upper() in _MISSING):
+        return None
+    number = _number(value)
+    if number is None:
+        raise ValueError(f"{value!r} is no rating")
+    return number

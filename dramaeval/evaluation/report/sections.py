@@ -1,0 +1,290 @@
+"""The tables of one run, from the values of metrics.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, with_interval
+
+Summary = Mapping[str, Any]
+Titles = Mapping[str, str]
+
+
+def agreement(
+    phases: Mapping[str, Summary], gain: Summary | None, titles: Titles, caption: str
+) -> Table:
+    """Per dimension: the correlation, zero-shot and the gain beside it, the ceiling, the counts."""
+    phase, found = list(phases.items())[-1]
+    before = phases.get("zero_shot") if phase != "zero_shot" else None
+    columns = [
+        Column("Dimension", numeric=False),
+        Column("Pearson", help="correlation of the judge's expected score with the mean rating"),
+        *([Column("Zero-shot", help="the same before training")] if before else []),
+        *([Column("Gain", help="final − zero-shot, paired")] if gain else []),
+        Column("Ceiling", help="Pearson of one rater with the mean of the others"),
+        Column("Spearman"),
+        Column("Kendall", help="tau-b"),
+        Column("MSE", help="mean squared error"),
+        Column("n", help="records both scored and rated"),
+        Column("Unscored"),
+        Column("Unrated", help="records without any rating"),
+    ]
+
+    def row(title: str, of: Summary, old: Summary | None, change: Summary | None) -> list[Cell]:
+        cells = [Cell(title), _bounded(of, "pearson")]
+        if before:
+            cells.append(_bounded(old or {}, "pearson"))
+        if gain:
+            cells.append(_difference((change or {}).get("pearson")))
+        cells.append(number((of.get("ceiling") or {}).get("pearson")))
+        cells += [_bounded(of, name) for name in ("spearman", "kendall", "mse")]
+        return cells + [count(of[name]) for name in ("n", "unscored", "missing")]
+
+    rows = [
+        row(
+            titles.get(key, key),
+            of,
+            before["dimensions"].get(key) if before else None,
+            gain["dimensions"].get(key) if gain else None,
+        )
+        for key, of in found["dimensions"].items()
+    ]
+    foot = row(
+        "Macro",
+        found["macro"],
+        before["macro"] if before else None,
+        gain["macro"] if gain else None,
+    )
+    return Table(caption, columns, rows, [foot], notes(found))
+
+
+def further(found: Summary, titles: Titles) -> Table:
+    """The other agreement metrics; a column that no scale here has is left out."""
+    names = {
+        "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
+        "mae": Column("MAE", help="mean absolute error"),
+        "accuracy": Column(
+            "Accuracy", help="share of rounded scores equal to the rounded mean rating"
+        ),
+        "qwk": Column("QWK", help="quadratic weighted kappa of rounded scores"),
+        "auroc": Column("AUROC"),
+        "balanced_accuracy": Column("Balanced accuracy"),
+        "f1": Column("F1"),
+    }
+    return _metrics("Further agreement", names, found, titles)
+
+
+def calibration(found: Summary, titles: Titles) -> Table:
+    """Whether the judge's scores and its certainty can be taken at their word."""
+    names = {
+        "bias": Column("Bias", help="judge − people, in score units"),
+        "variance_ratio": Column(
+            "Variance ratio", help="variance of the judge's scores over people's"
+        ),
+        "ece": Column("ECE", help="expected calibration error of the distribution"),
+        "predicted_spread": Column("Judge's spread", help="of its distributions, in score units"),
+        "rater_spread": Column("Raters' spread", help="between raters of one clip, in score units"),
+        "spread_correlation": Column("Spread r", help="is it unsure where raters differ?"),
+    }
+    return _metrics("Calibration", names, found, titles)
+
+
+def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: Titles) -> Table:
+    every = [*found["dimensions"].values(), found["macro"]]
+    kept = [name for name in names if any(one.get(name) is not None for one in every)]
+    columns = [
+        Column("Dimension", numeric=False),
+        *(names[name] for name in kept),
+        Column("n"),
+        Column("Unscored"),
+    ]
+
+    def row(title: str, of: Summary) -> list[Cell]:
+        counts = [count(of[name]) for name in ("n", "unscored")]
+        return [Cell(title), *(_bounded(of, name) for name in kept), *counts]
+
+    rows = [row(titles.get(key, key), of) for key, of in found["dimensions"].items()]
+    return Table(caption, columns, rows, [row("Macro", found["macro"])])
+
+
+def people(found: Summary, titles: Titles) -> Table | None:
+    """The human side; None where it was not measured."""
+    if "ceiling" not in found["macro"]:
+        return None
+    columns = [
+        Column("Dimension", numeric=False),
+        Column("Ceiling", help="Pearson of one rater with the mean of the others"),
+        Column("Raters", help="who rated enough for it"),
+        Column("Alpha", help="Krippendorff's, ordinal"),
+        Column(
+            "Winning rate",
+            help="alternative annotator test: share of raters the judge is as good as",
+        ),
+        Column("Advantage", help="how often the judge is as close to the others as a rater is"),
+        Column("Stands in", numeric=False, help="passes from a winning rate of 0.5 on"),
+        Column("Ratings"),
+        Column("Missing ratings"),
+    ]
+    rows = []
+    for key, of in found["dimensions"].items():
+        ceiling, test = of["ceiling"], of["alternative_annotator"]
+        bounds = (ceiling.get("interval") or {}).get("pearson")
+        reasons, why = ceiling["undefined"], str(test.get("undefined", ""))
+        passed = {True: "yes", False: "no", None: "–"}[test["passed"]]
+        rows.append(
+            [
+                Cell(titles.get(key, key)),
+                with_interval(ceiling["pearson"], bounds, missing=reasons.get("pearson", "")),
+                count(ceiling["raters_used"]),
+                number(
+                    ceiling["krippendorff_alpha"], missing=reasons.get("krippendorff_alpha", "")
+                ),
+                number(test["winning_rate"], missing=why),
+                number(test["advantage_probability"], missing=why),
+                Cell(passed, missing=why),
+                count(of["ratings"]),
+                count(of["ratings_missing"]),
+            ]
+        )
+    return Table("People", columns, rows)
+
+
+def systems(found: Summary, titles: Titles) -> Table | None:
+    """Whether the judge orders the systems as people do; None where no record names one."""
+    names = ("pearson", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
+    heads = ("Pearson", "Kendall", "Pairwise accuracy", "Soft pairwise accuracy")
+    rows = [
+        [
+            Cell(titles.get(key, key)),
+            *(number(of["system_level"].get(name)) for name in names),
+            count(of["system_level"]["systems"]),
+            count(of["system_level"]["n"]),
+        ]
+        for key, of in found["dimensions"].items()
+        if "system_level" in of
+    ]
+    if not rows:
+        return None
+    columns = [
+        Column("Dimension", numeric=False),
+        *(Column(head) for head in heads),
+        Column("Systems"),
+        Column("n"),
+    ]
+    macro = found["macro"]["system_level"]
+    foot = [Cell("Macro"), *(number(macro.get(name)) for name in names), Cell(""), Cell("")]
+    return Table("Systems", columns, rows, [foot])
+
+
+def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
+    """A table for each division of the data, and the divisions that could not be made."""
+    tables, missing = [], []
+    for name, division in found.items():
+        title = name.replace("_", " ").capitalize()
+        if "undefined" in division:
+            missing.append(f"{title}: {division['undefined']}.")
+            continue
+        columns = [
+            Column(title, numeric=False),
+            Column("Pearson"),
+            Column("MSE"),
+            Column("Bias"),
+            Column("Records"),
+            Column("Unscored", help="answers"),
+            Column("Groups", help="that the bootstrap draws whole"),
+            Column("Dimensions", help="on which Pearson is defined"),
+        ]
+        rows = [
+            [
+                Cell(value),
+                *(
+                    with_interval(part["macro"][metric], part["interval"][metric])
+                    for metric in ("pearson", "mse", "bias")
+                ),
+                count(part["records"]),
+                count(part["unscored"]),
+                count(part["clusters"]),
+                count(part["dimensions"]["pearson"]),
+            ]
+            for value, part in division["values"].items()
+        ]
+        tables.append(Table(title, columns, rows))
+    return tables, missing
+
+
+def controls(found: Mapping[str, Any]) -> Table:
+    """What the judge gains over each control."""
+    columns = [
+        Column("Control", numeric=False),
+        Column("What it is", numeric=False),
+        Column("Its Pearson"),
+        Column("Gain", help="judge − control in Pearson, paired"),
+        Column("p", help="permutation test of the gain"),
+        Column("Gain in MSE", help="judge − control: below zero is better"),
+        Column("Records × dimensions"),
+    ]
+    rows = []
+    for name, control in found.items():
+        title, gain = name.replace("_", " "), control["gain"]
+        if gain is None:
+            lost = [Cell("–", missing=str(control["reason"])) for _ in range(4)]
+            rows.append([Cell(title), Cell(f"{control['what']}; none here: {control['reason']}"),
+                         *lost, count(0)])  # fmt: skip
+            continue
+        pearson, error = gain["macro"]["pearson"], gain["macro"]["mse"]
+        constant = "a constant has no correlation"
+        rows.append(
+            [
+                Cell(title),
+                Cell(control["what"]),
+                number(pearson and pearson["b"], missing=constant),
+                _difference(pearson, missing=constant),
+                number(pearson and pearson["p"], 4, missing=constant),
+                _difference(error),
+                count(gain["records"]),
+            ]
+        )
+    return Table("Controls", columns, rows)
+
+
+def notes(found: Summary) -> list[str]:
+    """How intervals were made, and what is missing: what every table needs beside it."""
+    bootstrap, macro = found["bootstrap"], found["macro"]
+    told = []
+    if bootstrap["draws"]:
+        told.append(
+            f"In brackets: {bootstrap['level']:.0%} intervals of {bootstrap['draws']:,} bootstrap draws over "
+            f"{bootstrap['clusters']:,} whole groups of records."
+        )
+    elif bootstrap.get("undefined"):
+        told.append(f"No intervals: {bootstrap['undefined']}.")
+    lost = macro["dimensions_undefined"].get("pearson") or {}
+    if lost:
+        told.append(
+            f"The macro is over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
+            + "; ".join(f"{key}: {reason}" for key, reason in lost.items())
+            + "."
+        )
+    if macro["unscored"]:
+        told.append(f"{macro['unscored']:,} of {macro['records']:,} questions were not scored.")
+    if macro["missing"]:
+        told.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
+    return told
+
+
+def reasons(of: Summary, name: str) -> str:
+    """Why a metric has no value."""
+    undefined = of.get("undefined") or {}
+    return str(undefined.get(name, "does not apply to this scale")) if of else "not evaluated"
+
+
+def _bounded(of: Summary, name: str) -> Cell:
+    bounds = (of.get("interval") or {}).get(name)
+    return with_interval(of.get(name), bounds, missing=reasons(of, name))
+
+
+def _difference(entry: Summary | None, missing: str = "") -> Cell:
+    if entry is None:
+        return number(None, missing=missing or "not defined for both")
+    return with_interval(entry["difference"], entry["interval"], sign=True)

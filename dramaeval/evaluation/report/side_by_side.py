@@ -1,0 +1,148 @@
+"""Runs side by side: the same records for all, each against the first, and every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from scipy import stats
+
+from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report.results import Results, ResultsError
+from dramaeval.evaluation.summary import summarise
+
+Asked = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What came out.
+
+    Attributes:
+        names: of the runs, the first is the one that the others are compared with.
+        dimensions: keys that all runs have, and their titles.
+        summaries: by run, on the common records (see `summarise`).
+        against_first: by run but the first (see `compare`): run − first.
+        pairs: every pair's macro difference in Pearson, p adjusted over the pairs.
+        differing: settings that are not the same in all runs, by dotted key.
+        notes: what is not in the comparison, and other things to know.
+    """
+
+    names: Sequence[str]
+    dimensions: Mapping[str, str]
+    summaries: Mapping[str, Mapping[str, Any]]
+    against_first: Mapping[str, Mapping[str, Any]]
+    pairs: Sequence[Mapping[str, Any]]
+    differing: Mapping[str, Sequence[Any]]
+    notes: Sequence[str]
+
+
+def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float) -> Comparison:
+    """Compare runs on the records × dimensions that all of them were asked.
+
+    Raises:
+        ResultsError: they have none in common, or do not agree on who rated what.
+    """
+    notes = [note for run in runs for note in run.notes]
+    common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
+    if not common:
+        raise ResultsError(
+            "these runs have no record × dimension in common: compare runs on the same file and rubric."
+        )
+    named = {asked[1] for asked in common}
+    titles = {
+        key: title for run in runs for key, title in run.titles.items() if key in named
+    } or dict.fromkeys(sorted(named), "")
+    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(named - set(titles))]}
+    for run in runs:
+        lost = len(run.predictions) - len(common)
+        if lost:
+            notes.append(f"{run.name}: {lost:,} answers are not in every run and are left out.")
+    kept = _aligned(runs, common)
+    settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
+    keys = list(dimensions)
+    first, *others = [run.name for run in runs]
+    try:
+        summaries = {name: summarise(own, keys, **settings) for name, own in kept.items()}
+        against = {name: compare(kept[name], kept[first], keys, **settings) for name in others}
+        pairs = _pairs(kept, keys, settings, against, first)
+    except ValueError as error:
+        raise ResultsError(str(error)) from None
+    return Comparison(
+        names=[run.name for run in runs],
+        dimensions=dimensions,
+        summaries=summaries,
+        against_first=against,
+        pairs=pairs,
+        differing=differing(runs),
+        notes=notes,
+    )
+
+
+def _aligned(runs: Sequence[Results], common: set[Asked]) -> dict[str, list[Prediction]]:
+    """Each run's predictions on the common records, with group and system from whichever run knows them."""
+    groups: dict[str, str] = {}
+    systems: dict[str, str] = {}
+    for run in runs:
+        for one in run.predictions:
+            if one.group is not None:
+                groups.setdefault(one.id, one.group)
+            if one.system is not None:
+                systems.setdefault(one.id, one.system)
+    return {
+        run.name: [
+            replace(one, group=groups.get(one.id), system=systems.get(one.id))
+            for one in run.predictions
+            if (one.id, one.dimension) in common
+        ]
+        for run in runs
+    }
+
+
+def _pairs(
+    kept: Mapping[str, Sequence[Prediction]],
+    keys: Sequence[str],
+    settings: Mapping[str, Any],
+    against: Mapping[str, Mapping[str, Any]],
+    first: str,
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for a, b in combinations(kept, 2):
+        made = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
+        macro = made["macro"]["pearson"] or {}
+        found.append(
+            {
+                "run": b,
+                "against": a,
+                "difference": macro.get("difference"),
+                "interval": macro.get("interval"),
+                "p": macro.get("p"),
+                "p_adjusted": None,
+            }
+        )
+    tested = [pair for pair in found if pair["p"] is not None]
+    if tested:
+        adjusted = stats.false_discovery_control([pair["p"] for pair in tested], method="by")
+        for pair, p in zip(tested, adjusted, strict=True):
+            pair["p_adjusted"] = float(p)
+    return found
+
+
+#: Settings that say where a run is, not what it is.
+_PLACES = ("hydra.", "logger.", "task.rubric.")
+
+
+def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
+    """Settings that differ between the runs that have any, in the order of their keys."""
+    known = [run for run in runs if run.config]
+    keys = sorted({key for run in known for key in run.config})
+    absent = "(none)"
+    return {
+        key: [run.config.get(key, absent) if run.config else "?" for run in runs]
+        for key in keys
+        if not key.startswith(_PLACES)
+        and len({repr(run.config.get(key, absent)) for run in known}) > 1
+    }

@@ -1,0 +1,210 @@
+"""Slices: how well a judge agrees with people on parts of the data, one division of it at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.data.groups import group_of
+from dramaeval.data.records import Record
+from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.metric import (
+    Metric,
+    UndefinedError,
+    metric_name,
+    value_of,
+    values_over_draws,
+)
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.predictions import Prediction
+
+METRICS: tuple[Metric, ...] = (Pearson(), MeanSquaredError(), Bias())
+MOST_VALUES = 40
+"""A key with more values than this is no division: its slices would be single records."""
+
+NOT_SAID = "not said"
+
+Divide = Callable[[Sequence[Record], Sequence[Record]], list[str]]
+
+
+class NoSliceError(Exception):
+    """The data cannot be divided up so; the message is the reason."""
+
+
+def slices(
+    predictions: Sequence[Prediction],
+    records: Sequence[Record],
+    train: Sequence[Record],
+    names: Sequence[str],
+    *,
+    seed: int,
+    draws: int,
+    level: float,
+) -> dict[str, Any]:
+    """Agreement by slice.
+
+    Args:
+        predictions: of one judge on one split.
+        records: that split's.
+        train: the training records; empty where they were not read.
+        names: ``character_seen``, ``length``, ``recorded``, or any key of the records.
+        seed: of the bootstrap.
+        draws: of the bootstrap, by whole clusters.
+        level: of the intervals.
+
+    Returns:
+        by name either ``{"undefined": reason}`` or ``{"values": {value: {"records": …, "dimensions": …,
+        "macro": {metric: value}, "interval": {metric: [low, high] or None}}}}``. A macro is the mean over the
+        dimensions that define the metric in that slice; ``dimensions`` counts them.
+    """
+    found: dict[str, Any] = {}
+    for name in names:
+        try:
+            values = DIVISIONS.get(name, _by_key(name))(records, train)
+        except NoSliceError as error:
+            found[name] = {"undefined": str(error)}
+            continue
+        of = {record.id: value for record, value in zip(records, values, strict=True)}
+        parts: dict[str, list[Prediction]] = {}
+        for one in predictions:
+            parts.setdefault(of[one.id], []).append(one)
+        found[name] = {
+            "values": {
+                value: _slice(parts[value], seed, draws, level)
+                for value in _in_order(name, values)
+                if value in parts
+            }
+        }
+    return found
+
+
+def _in_order(name: str, values: Sequence[str]) -> list[str]:
+    """The different values, alphabetical with "not said" last; thirds of length as they rise."""
+    if name == "length":
+        rank = {"up": 0, "ov": 2}
+        return sorted(set(values), key=lambda value: rank.get(value[:2], 1))
+    return sorted(set(values), key=lambda value: (value == NOT_SAID, value))
+
+
+def _slice(
+    predictions: Sequence[Prediction], seed: int, draws: int, level: float
+) -> dict[str, Any]:
+    kept = [one for one in predictions if one.scored and one.mean_rating is not None]
+    clusters = cluster_names(kept)
+    drawn = bootstrap_draws(len(clusters), draws, seed) if len(clusters) >= LEAST_CLUSTERS else None
+    by_dimension: dict[str, list[Prediction]] = {}
+    for one in kept:
+        by_dimension.setdefault(one.dimension, []).append(one)
+    values: dict[str, list[float]] = {metric_name(metric): [] for metric in METRICS}
+    over: dict[str, list[np.ndarray | None]] = {name: [] for name in values}
+    for key, own in by_dimension.items():
+        answers = answers_of(key, own, clusters)
+        for metric in METRICS:
+            try:
+                values[metric_name(metric)].append(value_of(metric, answers))
+            except UndefinedError:
+                continue
+            over[metric_name(metric)].append(
+                None if drawn is None else values_over_draws(metric, answers, drawn)
+            )
+    return {
+        "records": len({one.id for one in predictions}),
+        "n": len(kept),
+        "unscored": sum(not one.scored for one in predictions),
+        "clusters": len(clusters),
+        "macro": {name: float(np.mean(one)) if one else None for name, one in values.items()},
+        "dimensions": {name: len(one) for name, one in values.items()},
+        "interval": {name: _interval(over[name], level) for name in values},
+    }
+
+
+def _interval(over: Sequence[np.ndarray | None], level: float) -> list[float] | None:
+    drawn = [one for one in over if one is not None]
+    if not drawn or len(drawn) < len(over):
+        return None
+    found = interval(np.mean(drawn, axis=0), level)
+    return None if found is None else list(found)
+
+
+def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
+    """Whether a record's character is one of the training split's."""
+    if not train:
+        raise NoSliceError("the training split was not read, so who was seen in it is not known")
+    known = {group_of(record, "character") for record in train}
+    found = []
+    for record in records:
+        name = group_of(record, "character")
+        found.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
+    return found
+
+
+def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
+    """Thirds of the clips by their length."""
+    seconds = np.array([record.seconds for record in records])
+    if not (seconds > 0).any():
+        raise NoSliceError("this judge only reads: the clips were not looked at")
+    low, high = np.quantile(seconds, [1 / 3, 2 / 3])
+    if low == high:
+        raise NoSliceError("the clips are all about as long")
+    return [
+        f"up to {low:.1f} s"
+        if one <= low
+        else f"{low:.1f} to {high:.1f} s"
+        if one <= high
+        else f"over {high:.1f} s"
+        for one in seconds
+    ]
+
+
+def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
+    """Whether a person spoke or a machine, where the records say so.
+
+    Read from ``recorded`` or ``synthetic`` (true or false), else from ``source`` or ``origin`` where that is
+    one of the two words.
+    """
+    found = [_recorded(record.fields) for record in records]
+    if set(found) == {NOT_SAID}:
+        raise NoSliceError('no record has the key "recorded" or "synthetic" (true or false)')
+    return found
+
+
+def _recorded(fields: Mapping[str, Any]) -> str:
+    for key, whether in (("recorded", True), ("synthetic", False)):
+        if isinstance(fields.get(key), bool):
+            return "recorded" if fields[key] is whether else "synthetic"
+    for key in ("source", "origin"):
+        if fields.get(key) in ("recorded", "synthetic"):
+            return str(fields[key])
+    return NOT_SAID
+
+
+def _by_key(key: str) -> Divide:
+    """Divide by what the records have under a key of theirs."""
+
+    def divide(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
+        found = []
+        for record in records:
+            value = record.fields.get(key)
+            plain = isinstance(value, str | int | float | bool)
+            found.append(str(value) if plain and str(value).strip() else NOT_SAID)
+        many = len(set(found))
+        if set(found) == {NOT_SAID}:
+            raise NoSliceError(f'no record has the key "{key}"')
+        if many > MOST_VALUES:
+            raise NoSliceError(f"{many} different values are no division of the data")
+        return found
+
+    return divide
+
+
+DIVISIONS: dict[str, Divide] = {
+    "character_seen": character_seen,
+    "length": length,
+    "recorded": recorded,
+}

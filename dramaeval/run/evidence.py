@@ -1,0 +1,69 @@
+"""What stands beside the agreement in ``metrics.json``: the gain of training, the controls, the slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dramaeval.config.schema import Stage
+from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.slices import slices
+from dramaeval.run.controlling import CONTROLS, read_control
+
+if TYPE_CHECKING:
+    from dramaeval.run.run import Run
+
+#: What a judge may gain over a control.
+GAINS = (Pearson(), MeanSquaredError())
+#: Predictions by phase and split.
+Said = dict[str, dict[str, list[Prediction]]]
+
+
+def main_split(said: Said) -> str:
+    """The split that the evidence is about: test where there is one, else val."""
+    splits = said[list(said)[-1]]
+    return "test" if "test" in splits else next(iter(splits))
+
+
+def gather(run: Run, said: Said) -> dict[str, Any]:
+    """The evidence on the main split, about the last phase's judge.
+
+    Returns:
+        ``gain.<split>`` (see `compare`: final − zero-shot), ``slices.<split>`` (see `slices`), and with the
+        stage ``controls`` also ``controls.<split>.<name>``: ``what`` it is, ``gain`` (judge − control),
+        ``reason`` where there is none, and ``spread`` between phrasings.
+    """
+    split, phase = main_split(said), list(said)[-1]
+    keys = [dimension.key for dimension in run.task.dimensions]
+    evaluation = run.config.evaluation
+    settings: dict[str, Any] = {
+        "seed": run.config.seed,
+        "draws": evaluation.draws,
+        "level": evaluation.level,
+    }
+    found: dict[str, Any] = {}
+    judge = said[phase][split]
+    if len(said) == 2:
+        found["gain"] = {split: compare(judge, said["zero_shot"][split], keys, **settings)}
+    found["slices"] = {
+        split: slices(
+            judge, run.splits[split], run.splits["train"], list(evaluation.slices), **settings
+        )
+    }
+    if Stage.controls in run.config.stages:
+        controls = {}
+        for name in evaluation.controls:
+            predictions, reason, extra = read_control(run.folder.path, split, name)
+            controls[name] = {
+                "what": CONTROLS[name][1],
+                "reason": reason,
+                "gain": compare(judge, predictions, keys, metrics=GAINS, **settings)
+                if predictions
+                else None,
+            }
+            if extra is not None:
+                controls[name]["spread"] = extra
+        found["controls"] = {split: controls}
+    return found

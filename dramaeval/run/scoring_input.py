@@ -1,0 +1,77 @@
+"""The stage ``score``: clips without ratings, scored into a ``predictions.jsonl`` that grows as it goes."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.records import Record
+from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.scoring import score
+from dramaeval.evaluation.streaming import stream, take_up
+from dramaeval.run import log as run_log
+from dramaeval.run.reading import INPUT
+
+if TYPE_CHECKING:
+    from dramaeval.run.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def check_systems(stages: Sequence[Stage], records: Sequence[Record]) -> None:
+    """Refuse clips that cannot be ranked, before weights load.
+
+    Raises:
+        ConfigError: they name fewer than two systems.
+    """
+    if Stage.leaderboard not in stages:
+        return
+    systems = {record.system for record in records} - {None}
+    if len(systems) < 2:
+        raise ConfigError(
+            [
+                f"stages=[leaderboard] ranks systems, but the records of input=… name {len(systems)}: give "
+                'each record the key "system".'
+            ]
+        )
+
+
+def score_input(run: Run) -> list[Prediction]:
+    """Score the records of ``input=…`` that are not scored yet; returns all predictions, at every process."""
+    records, path = run.splits[INPUT], run.folder.predictions("final")
+    missing = take_up(path, records, lambda one: len(run.task.asked(one)), run.processes)
+    if len(missing) < len(records):
+        log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
+    progress = run_log.Progress("scoring input", len(missing), "clips")
+
+    def scored(window: Sequence[Record]) -> list[Prediction]:
+        return score(
+            run.model,
+            window,
+            run.sheets,
+            clips_a_batch=run.config.batch.eval_clips,
+            shared_prefix=run.config.batch.shared_prefix,
+            skip_unreadable=run.config.task.data.on_bad is OnBad.skip,
+            group_by=run.config.evaluation.group_by,
+            progress=progress,
+            processes=run.processes,
+        )
+
+    clips = run.config.batch.eval_clips
+    stream(path, missing, scored, clips_a_batch=clips, processes=run.processes)
+    progress.finish()
+    found: list[Prediction] = run.processes.agree(read_predictions(path))
+    _tell(path, len(records), found)
+    return found
+
+
+def _tell(path: Path, clips: int, found: Sequence[Prediction]) -> None:
+    unscored = Counter(one.state for one in found if not one.scored)
+    for state, number in unscored.most_common():
+        log.warning("%d of %d questions unscored: %s", number, len(found), state)
+    log.info("%d clips, %d scores in %s", clips, len(found) - unscored.total(), path)

@@ -1,0 +1,41 @@
+"""What evaluation is asked for: contradictions are told before anything is read."""
+
+import pytest
+
+from dramaeval.config.check import ConfigError, check
+from dramaeval.config.evidence import CONTROLS
+from dramaeval.run.controlling import CONTROLS as MADE
+
+
+def told(composed, *overrides):
+    with pytest.raises(ConfigError) as raised:
+        check(composed(*overrides))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stages=[score]"], "stages=[score] needs input=FILE.jsonl"),
+        (["input=x.jsonl"], "input=… is read by stages=[score]"),
+        (["stages=[evaluate,score]", "input=x.jsonl"], "both write predictions.jsonl"),
+        (["stages=[leaderboard]"], "stages=[leaderboard] needs input"),
+        (["stages=[controls]"], "stages=[evaluate,controls]"),
+        (["evaluation.controls=[silense]"], "silense is not known; choose from training_mean"),
+        (["evaluation.controls=[silense]"], "Did you mean silence?"),
+        (["evaluation.phrasings=1"], "evaluation.phrasings=1 must be 2 or more"),
+        (["stages=[report]"], "needs runs=[FOLDER,FOLDER,…]"),
+        (["stages=[report]", "runs=[/nowhere]"], "/nowhere is not a folder"),
+        (["stages=[evaluate,report]", "runs=[/]"], "goes alone"),
+        (["runs=[/]"], "runs=[…] is read by stages=[report]"),
+        (["stages=[report]", "runs=[/]", "report.split=train"], "must be val or test"),
+        (["stages=[report]", "runs=[/]", "report.phase=last"], "must be zero_shot or final"),
+        (["task.shots=-1"], "task.shots=-1 must be a whole number"),
+    ],
+)
+def test_contradictions(composed, overrides, message):
+    assert message in told(composed, *overrides)
+
+
+def test_every_control_that_may_be_named_is_made():
+    assert tuple(MADE) == CONTROLS

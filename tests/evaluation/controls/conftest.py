@@ -1,0 +1,56 @@
+"""A setting for controls, on the tiny judge."""
+
+import numpy as np
+import pytest
+import torch
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.records import read_records
+from dramaeval.evaluation.controls.setting import Setting
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+
+TINY = PACKAGE / "models" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def judge():
+    return Qwen2Audio(path=str(TINY)).load(torch.device("cpu"))
+
+
+@pytest.fixture
+def setting(composed, make_clips, judge):
+    """Six held-out clips of different lengths, twelve training clips, two dimensions."""
+
+    def build(*overrides, train=True, task=None):
+        task = task or build_task(
+            composed("task.dimensions=[pitch_dynamics,trait_embodiment]", *overrides)
+        )
+        fmt = task.record_format()
+        seconds = (0.5, 1.3, 0.9)
+        held_out = read_records(make_clips("test", 6, seconds=seconds), fmt).records
+        learnt = read_records(make_clips("train", 12, seed=1), fmt).records
+        if task.shots:
+            task.show_examples(learnt, 0)
+        family = Qwen2Audio(path=str(TINY))
+        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=32)
+        return Setting(
+            task=task,
+            records=held_out,
+            train=learnt if train else [],
+            sheets=sheets,
+            score=lambda records, made: score(judge, records, made),
+            group_by="character",
+            seed=0,
+            phrasings=3,
+            most_clips=100,
+            progress=lambda clips: None,
+        )
+
+    return build
+
+
+def expected(predictions):
+    return np.array([one.expected for one in predictions])

@@ -1,0 +1,86 @@
+"""Controls that take the sound away: each changes the clip and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from dramaeval.evaluation.controls.setting import NotPossibleError
+from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
+from dramaeval.evaluation.controls.silence import silence
+from dramaeval.evaluation.controls.transcript_only import transcript_only
+
+
+def values(predictions):
+    return np.array([one.expected for one in predictions])
+
+
+def asked(predictions):
+    return [(one.id, one.dimension, one.ratings, one.group) for one in predictions]
+
+
+def test_every_clip_is_exchanged_and_used_once(setting):
+    records = setting().records
+    made = exchanged(records, 0)
+    assert all(new.clip != old.clip for new, old in zip(made, records, strict=True))
+    assert sorted(one.clip for one in made) == sorted(one.clip for one in records)
+    lengths = {record.clip: record.seconds for record in records}
+    assert all(one.seconds == lengths[one.clip] for one in made)
+    assert [one.fields for one in made] == [one.fields for one in records]
+    assert [one.clip for one in exchanged(records, 0)] == [one.clip for one in made]
+    assert [one.clip for one in exchanged(records, 1)] != [one.clip for one in made]
+
+
+def test_records_of_one_clip_get_another(setting):
+    records = setting().records
+    same = [replace(record, clip=records[0].clip) for record in records[:3]] + records[3:]
+    made = exchanged(same, 0)
+    assert all(new.clip != old.clip for new, old in zip(made, same, strict=True))
+    with pytest.raises(NotPossibleError, match="two different clips"):
+        exchanged(same[:3], 0)
+
+
+def test_shuffled_audio_is_the_judge_with_another_clip(setting):
+    own = setting()
+    found = shuffled_audio(own)
+    judge = own.score(own.records, own.sheets)
+    assert asked(found) == asked(judge)
+    assert abs(values(found) - values(judge)).max() > 1e-4
+    first = replace(own.records[0], clip=exchanged(own.records, 0)[0].clip)
+    alone = own.score([first], own.sheets)
+    np.testing.assert_allclose(values(found)[:2], values(alone), atol=1e-4)
+
+
+def test_silence_is_a_clip_of_zeros_of_the_same_length(setting, tmp_path):
+    own = setting()
+    found = silence(own)
+    quiet = []
+    for number, record in enumerate(own.records):
+        path = tmp_path / f"quiet{number}.wav"
+        soundfile.write(path, np.zeros(round(record.seconds * 16_000)), 16_000)
+        quiet.append(replace(record, clip=path))
+    reference = own.score(quiet, own.sheets)
+    assert asked(found) == asked(reference)
+    np.testing.assert_allclose(values(found), values(reference), atol=1e-4)
+
+
+@pytest.mark.parametrize("shots", [0, 2])
+def test_without_audio_the_clips_do_not_matter(setting, shots):
+    own = setting(f"task.shots={shots}")
+    found = transcript_only(own)
+    for record in own.records:
+        record.clip.unlink()
+    again = transcript_only(own)
+    assert values(again).tolist() == values(found).tolist()
+    sheet = own.sheets.sheet  # the judge's own sheets still ask for the clip
+    with pytest.raises(Exception, match="no such file"):
+        sheet(own.records[0], own.task.dimensions)
+
+
+def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
+    own = setting()
+    monkeypatch.setattr(type(own.sheets.family), "hears", False)
+    for control in (shuffled_audio, silence, transcript_only):
+        with pytest.raises(NotPossibleError, match="only reads"):
+            control(own)

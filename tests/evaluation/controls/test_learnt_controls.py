@@ -1,0 +1,97 @@
+"""Controls that learn from the training split: its mean, and a ridge on prosody."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation.controls.prosody import prosody
+from dramaeval.evaluation.controls.prosody_features import NAMES, RATE, features
+from dramaeval.evaluation.controls.setting import NotPossibleError
+from dramaeval.evaluation.controls.training_mean import training_mean
+
+
+def with_ratings(record, values):
+    return replace(record, ratings={"pitch_variation": values, "trait_embodiment": (3, None)})
+
+
+def test_the_mean_of_the_records_means(setting):
+    own = setting()
+    # Means 2, 4 and 5: a record with more raters weighs no more.
+    learnt = [
+        with_ratings(own.train[0], (1.0, 3.0)),
+        with_ratings(own.train[1], (4.0, None)),
+        with_ratings(own.train[2], (5.0, 5.0)),
+        with_ratings(own.train[3], (None, None)),
+    ]
+    found = training_mean(replace(own, train=learnt))
+    by_key = {one.dimension: one.expected for one in found}
+    assert by_key == {"pitch_dynamics": pytest.approx(11 / 3), "trait_embodiment": 3.0}
+    assert len(found) == 2 * len(own.records)
+
+
+def test_a_dimension_nobody_rated_stays_unscored(setting):
+    own = setting()
+    learnt = [replace(one, ratings={"pitch_variation": (2.0,)}) for one in own.train]
+    states = {one.dimension: one.state for one in training_mean(replace(own, train=learnt))}
+    assert states["pitch_dynamics"] == "scored"
+    assert states["trait_embodiment"] == "no training record is rated on this dimension"
+
+
+def test_without_a_training_split_there_are_none(setting):
+    for control in (training_mean, prosody):
+        with pytest.raises(NotPossibleError, match=r"task\.data\.train"):
+            control(setting(train=False))
+
+
+def test_prosody_learns_what_loudness_tells(setting):
+    """The clips' ratings go with their loudness, so the ridge must find it."""
+    found = prosody(setting())
+    pitch = [one for one in found if one.dimension == "pitch_dynamics"]
+    assert np.corrcoef([p.expected for p in pitch], [p.mean_rating for p in pitch])[0, 1] > 0.6
+    assert all(1 <= one.expected <= 5 for one in found)
+    assert all(one.distribution is None for one in found)
+
+
+def test_a_clip_that_cannot_be_decoded_is_named(setting):
+    own = setting()
+    own.records[0].clip.write_bytes(own.records[0].clip.read_bytes()[:60])
+    own.train[0].clip.unlink()
+    found = prosody(own)
+    assert found[0].state.startswith("unreadable clip: ")
+    assert found[2].state == "scored"
+
+
+def test_too_little_to_learn_from(setting):
+    own = setting()
+    assert {one.state for one in prosody(replace(own, train=own.train[:5]))} == {
+        "under 10 training records are rated"
+    }
+
+
+def tone(hertz, seconds=1.5, loudness=0.3):
+    time = np.arange(round(seconds * RATE)) / RATE
+    return (loudness * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
+
+
+def test_f0_energy_and_pauses_are_what_they_should_be():
+    of = dict(zip(NAMES, features(tone(220)), strict=True))
+    assert of["f0_median"] == pytest.approx(24, abs=0.3)  # two octaves over 55 Hz
+    assert of["f0_spread"] < 0.3
+    assert of["voiced_share"] > 0.9
+    assert of["energy_mean"] == pytest.approx(20 * np.log10(0.3 / 2**0.5), abs=0.5)
+    assert of["pause_share"] == 0
+    gap = np.concatenate([tone(220), np.zeros(RATE // 2, dtype=np.float32), tone(220)])
+    with_pause = dict(zip(NAMES, features(gap), strict=True))
+    assert with_pause["longest_pause"] == pytest.approx(0.5, abs=0.15)
+    assert with_pause["pauses_a_second"] == pytest.approx(1 / 3.5, abs=0.01)
+    rising = 0.3 * np.sin(2 * np.pi * np.cumsum(np.linspace(110, 220, 2 * RATE)) / RATE)
+    assert dict(zip(NAMES, features(rising), strict=True))["f0_slope"] == pytest.approx(6, abs=1)
+
+
+def test_what_a_clip_does_not_have_is_undefined_not_zero():
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+    of = dict(zip(NAMES, features(noise), strict=True))
+    assert np.isnan(of["f0_median"])
+    assert of["voiced_share"] < 0.2
+    assert np.isfinite(features(np.zeros(400, dtype=np.float32))[-1])

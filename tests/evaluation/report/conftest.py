@@ -1,0 +1,136 @@
+"""A real headless Chromium that notes whatever it is asked to load, and a small run to report on."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.report.page import Findings
+from dramaeval.evaluation.slices import slices
+from dramaeval.evaluation.summary import summarise
+
+TITLES = {"pitch_dynamics": "Pitch dynamics", "trait_embodiment": "Trait embodiment"}
+TEXT = '<script>document.title = "broken"</script> & "quotes"'
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A driver; tests skip where there is no Chromium, saying so."""
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    binary = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip(
+            "no Chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)"
+        )
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                 "--autoplay-policy=no-user-gesture-required", "--window-size=1280,1000"):  # fmt: skip
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()
+
+
+@dataclass
+class Judged:
+    """One judge's predictions on records with clips."""
+
+    records: list[Record]
+    predictions: list
+
+
+@pytest.fixture
+def judged(make_clips, make_prediction, composed):
+    """Records with real clips, and predictions about them; text of theirs would break a careless page."""
+    from dramaeval.data.records import read_records
+    from dramaeval.run.build import build_task
+
+    task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
+    file = make_clips("test", 14, seconds=(0.5, 0.9, 1.3))
+    records = read_records(file, task.record_format()).records
+    records = [
+        replace(
+            one, fields={**one.fields, "local_scene": TEXT, "language": "en", "system": f"s{n % 3}"}
+        )
+        for n, one in enumerate(records)
+    ]
+
+    def make(noise=0.5, seed=0):
+        chance = np.random.default_rng(seed)
+        made = []
+        for one in records:
+            for dimension in task.dimensions:
+                ratings = task.ratings(one, dimension)
+                centre = np.mean(ratings) + chance.normal(0, noise)
+                weights = np.exp(-((np.arange(1, 6) - centre) ** 2))
+                share = weights / weights.sum()
+                made.append(
+                    make_prediction(
+                        one.id, float(share @ np.arange(1, 6)), ratings, dimension=dimension.key,
+                        distribution=tuple(share.tolist()), group=str(one.fields["character"]),
+                        system=one.system,
+                    )
+                )  # fmt: skip
+        return Judged(records, made)
+
+    return make
+
+
+@pytest.fixture
+def findings(judged, tmp_path):
+    """All that a page is made of, for a run of two phases with a control."""
+    keys = list(TITLES)
+    after, before, deaf = judged(0.3), judged(2.0, seed=1), judged(3.0, seed=2)
+    settings = {"seed": 0, "draws": 50, "level": 0.95}
+    gain = compare(after.predictions, before.predictions, keys, **settings)
+    metrics = {
+        "test": {
+            "zero_shot": summarise(before.predictions, keys, **settings),
+            "final": summarise(after.predictions, keys, **settings),
+        },
+        "gain": {"test": gain},
+        "controls": {
+            "test": {
+                "silence": {
+                    "what": "silence", "reason": None,
+                    "gain": compare(after.predictions, deaf.predictions, keys, **settings),
+                },
+                "phrasing": {"what": "wordings", "reason": "one wording", "gain": None},
+            }
+        },
+        "slices": {
+            "test": slices(
+                after.predictions, after.records, [], ["language", "length", "studio"], **settings
+            )
+        },
+        "about": {
+            "overlaps": ["test and train share a scene"],
+            "skipped": {"test": {"records": 1, "problems": [
+                {"line": 3, "id": "x", "key": "wav_path", "problem": "no such file: <b>x.wav</b>"}
+            ]}},
+        },
+    }  # fmt: skip
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path / "tensorboard")) as writer:
+        for step in range(1, 6):
+            writer.add_scalar("train/loss", 2 / step, step)
+            writer.add_scalar("eval/pearson", step / 10, step)
+    return Findings(
+        name="run <1>", metrics=metrics, split="test", predictions=after.predictions,
+        records=after.records, titles=TITLES, text_fields=("local_scene", "transcript"),
+        config="model:\n  path: <tiny>\n", environment={"seed": 0, "versions": {"torch": "2"}},
+        tensorboard=Path(tmp_path / "tensorboard"), max_seconds=30, facts=["task role"],
+    )  # fmt: skip

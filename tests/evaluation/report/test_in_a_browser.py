@@ -1,0 +1,175 @@
+"""The pages in a real Chromium: no errors, nothing from outside, tables sort, clips play, phones and paper."""
+
+import base64
+import json
+
+import pytest
+
+from dramaeval.evaluation.report.page import render
+
+
+def loaded(browser):
+    """Everything that the page asked for, from the browser's own network log."""
+    urls = []
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            urls.append(message["params"]["request"]["url"])
+    return urls
+
+
+@pytest.fixture
+def page(chromium, findings, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(render(findings), encoding="utf-8")
+    chromium.get_log("performance")
+    chromium.get_log("browser")
+    chromium.get(file.as_uri())
+    return chromium
+
+
+def rows(browser, table):
+    script = "return [...arguments[0].tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText))"
+    return browser.execute_script(script, table)
+
+
+def click(browser, head):
+    button = head.find_element("css selector", "button")
+    browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button
+    )
+    button.click()
+
+
+def by(browser, css):
+    return browser.find_elements("css selector", css)
+
+
+def test_it_opens_without_errors_and_asks_for_nothing(page):
+    assert page.get_log("browser") == []
+    assert "run <1>" in page.title
+    outside = [url for url in loaded(page) if not url.startswith(("file:", "data:"))]
+    assert outside == []
+    (own,) = {url for url in loaded(page) if url.startswith("file:")} or {page.current_url}
+    assert own == page.current_url
+    found = page.execute_script(
+        "return [...document.querySelectorAll('[src],[href]')].map("
+        "e => e.getAttribute('src') || e.getAttribute('href'))"
+    )
+    assert all(one.startswith(("#", "data:")) for one in found)
+    assert by(page, "svg")
+    assert "<script>document.title" in page.find_element("css selector", "article").text
+
+
+def test_a_request_would_be_seen(page):
+    """The test above can fail: a picture from outside is noticed, and the page's own policy blocks it."""
+    page.execute_script("new Image().src = 'http://127.0.0.1:9/x.png'")
+    assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    ids = page.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    for link in by(page, "nav a"):
+        assert link.get_attribute("href").partition("#")[2] in ids
+    used = page.execute_script(
+        "return [...document.querySelectorAll('svg use')].map(e => e.href.baseVal.slice(1))"
+    )
+    assert set(used) <= set(ids)
+
+
+def test_tables_sort_by_value_both_ways_and_back(page):
+    table = by(page, "table.sortable")[0]
+    heads = table.find_elements("css selector", "thead th")
+    at = next(n for n, head in enumerate(heads) if head.text.startswith("Pearson"))
+    values = {}
+    for row in table.find_elements("css selector", "tbody tr"):
+        name, *cells = row.find_elements("css selector", "th, td")
+        values[name.text] = float(cells[at - 1].get_attribute("data-sort"))
+        assert f"{values[name.text]:.2f}" == cells[at - 1].text.split()[0].replace("−", "-")
+    click(page, heads[at])
+    assert heads[at].get_attribute("aria-sort") == "descending"
+    after = [row[0] for row in rows(page, table)]
+    assert after == sorted(values, key=values.get, reverse=True)
+    # By keyboard as well.
+    heads[at].find_element("css selector", "button").send_keys("\ue007")
+    assert heads[at].get_attribute("aria-sort") == "ascending"
+    assert [row[0] for row in rows(page, table)] == after[::-1]
+    click(page, heads[0])
+    assert [row[0] for row in rows(page, table)] == sorted(values)
+    assert heads[at].get_attribute("aria-sort") is None
+
+
+def test_rows_without_a_value_stay_last(page):
+    table = next(t for t in by(page, "table.sortable") if "silence" in t.text)
+    head = next(h for h in table.find_elements("css selector", "thead th") if "Gain" in h.text)
+    for _ in range(2):
+        click(page, head)
+        assert [row[0] for row in rows(page, table)] == ["silence", "phrasing"]
+
+
+def test_the_clips_play(page):
+    assert len(by(page, "audio")) == 10
+    played = page.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        const clip = document.querySelector("audio");
+        clip.muted = true;
+        clip.addEventListener("ended", () => done([clip.duration, clip.currentTime, clip.error]));
+        clip.addEventListener("error", () => done(["error", String(clip.error && clip.error.message)]));
+        clip.play().catch((error) => done(["error", String(error)]));
+        """
+    )
+    assert played[0] != "error", played
+    # MP3 pads to whole frames.
+    assert 0.4 < played[0] < 1.6
+    assert played[1] == pytest.approx(played[0], abs=0.1)
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.refresh()
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        wide = page.execute_script(
+            "return [...document.querySelectorAll('svg, audio, article')].filter("
+            "e => e.getBoundingClientRect().right > 391).length"
+        )
+        assert wide == 0
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_it_prints(page):
+    printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"]
+    pdf = base64.b64decode(printed)
+    assert pdf.startswith(b"%PDF")
+    assert (
+        2
+        <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") + pdf.count(b"/Type/Page/")
+        <= 40
+    )
+
+
+def test_text_has_contrast(page):
+    """WCAG AA: 4.5 to 1 for text, worked out from the colours that the browser computed."""
+    colours = page.execute_script(
+        """
+        const found = new Set();
+        for (const one of document.querySelectorAll("body *")) {
+          const own = [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+          if (own && !one.closest("svg")) found.add(getComputedStyle(one).color);
+        }
+        return [...found];
+        """
+    )
+
+    def luminance(colour):
+        channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    wash = luminance("rgb(244, 246, 248)")  # the darkest ground that text stands on
+    for colour in colours:
+        assert (wash + 0.05) / (luminance(colour) + 0.05) >= 4.5, colour

@@ -1,0 +1,99 @@
+"""The page without a browser: its size, what it says, and what it does without clips."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from dramaeval.evaluation.report import page as pages
+from dramaeval.evaluation.report.page import LIMIT, render
+from dramaeval.evaluation.report.worst import sounds, worst
+
+
+def test_it_is_one_small_file_with_every_section(findings):
+    page = render(findings)
+    assert len(page.encode()) < LIMIT
+    for name in ("Summary", "Agreement with people", "Does it hear?", "Predicted against human",
+                 "Calibration", "Slices", "Training", "Worst disagreements", "Run"):  # fmt: skip
+        assert f">{name}</h2>" in page
+    assert page.count("<audio") == 10
+    assert page.count("<article>") == 10
+    assert "run &lt;1&gt;" in page
+    assert "<b>x.wav</b>" not in page
+    assert "path: &lt;tiny&gt;" in page
+    assert re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page) == []
+    assert "http://www.w3.org/2000/svg" in page  # a name, not an address
+
+
+def test_it_is_the_same_twice(findings):
+    assert render(findings) == render(findings)
+
+
+def test_clips_are_left_out_rather_than_the_limit_passed(findings, monkeypatch):
+    with monkeypatch.context() as silent:
+        silent.setattr(pages, "sounds", lambda *_: {})
+        without = len(render(findings).encode())
+    monkeypatch.setattr(pages, "LIMIT", without + 6_000)
+    page = render(findings)
+    assert len(page.encode()) <= without + 6_000
+    assert 0 < page.count("<audio") < 10
+    assert "no room under 3 MB" in page
+
+
+def test_a_zero_shot_run_without_curves_controls_or_clips(findings, tmp_path):
+    only = {"test": {"zero_shot": findings.metrics["test"]["zero_shot"]}, "about": {}}
+    for record in findings.records:
+        record.clip.unlink()
+    page = render(replace(findings, metrics=only, tensorboard=tmp_path / "none"))
+    assert "as it is" in page
+    assert "<audio" not in page
+    for gone in ("Does it hear?", "Training</h2>", "Slices</h2>"):
+        assert gone not in page
+    assert "cannot be decoded" in page
+
+
+def test_an_unscored_dimension_is_told(findings, make_prediction):
+    from dramaeval.evaluation.summary import summarise
+
+    lost = [
+        make_prediction(one.id, None, one.ratings, dimension=one.dimension, state="torn")
+        for one in findings.predictions
+    ]
+    summary = summarise(lost, list(findings.titles), seed=0, draws=20)
+    only = {"test": {"final": summary}, "about": {}}
+    page = render(replace(findings, metrics=only, predictions=lost))
+    assert "no correlation with people" in page
+    assert "28 of 28 questions were not scored" in page
+
+
+def test_the_worst_are_the_largest_gaps_once_a_clip(findings):
+    found = worst(findings.predictions, findings.records, most=5)
+    assert len({one.record.id for one in found}) == 5
+    gaps = [abs(one.gap) for one in found]
+    assert gaps == sorted(gaps, reverse=True)
+    largest = max(abs(p.expected - p.mean_rating) for p in findings.predictions)
+    assert gaps[0] == pytest.approx(largest)
+
+
+def test_gaps_count_by_the_scale(make_prediction, findings):
+    record = findings.records
+    five = make_prediction(record[0].id, 4.0, (2,))  # half of 1-5
+    two = make_prediction(record[1].id, 0.9, (0,), scale=(0.0, 1.0))  # nine tenths of 0-1
+    assert [one.prediction for one in worst([five, two], record)] == [two, five]
+
+
+def test_a_clip_in_the_page_is_the_clip(findings, tmp_path):
+    import base64
+
+    record = findings.records[2]
+    uri = sounds([record], 10**6, 30)[record.id]
+    file = tmp_path / "back.mp3"
+    file.write_bytes(base64.b64decode(uri.partition(",")[2]))
+    found, rate = soundfile.read(file)
+    original, _ = soundfile.read(record.clip)
+    assert rate == 16_000
+    assert len(found) == pytest.approx(len(original), abs=3000)
+    # White noise at 41 kbit/s loses its top; its level stays.
+    assert np.std(found) == pytest.approx(np.std(original), rel=0.3)

@@ -1,0 +1,192 @@
+"""Results to compare: the published scripts' folders and runs of one's own."""
+
+import json
+
+import pytest
+import yaml
+from places import ROOT
+
+from dramaeval.evaluation.report.results import (
+    NO_ANSWER,
+    ResultsError,
+    read_published,
+    read_run,
+)
+from dramaeval.evaluation.report.side_by_side import side_by_side
+from dramaeval.tasks.rubric import read_rubric
+
+RATED = {"pitch_variation": [5, 3, None, "N/A", 4], "dynamic_range": [1, 2, 1, 2, 1]}
+
+
+@pytest.fixture(scope="module")
+def rubric():
+    return read_rubric(
+        yaml.safe_load((ROOT / "configs/task/rubric/realism.yaml").read_text("utf-8"))
+    )
+
+
+def item(name, **values):
+    return {
+        "id": name, "specific_dimension": "pitch_dynamics", "model_score": 4, "probability_score": 3.75,
+        "evaluation_text": "<answer>4</answer>", "raw_model_output": "<answer>4</answer>",
+        "ground_truth_ratings": RATED, **values,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*items, name="pitch_dynamics"):
+        folder = tmp_path / "old"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(list(items)), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def test_the_published_layout_is_read(written, rubric):
+    written(item("b", specific_dimension="EmotionalDynamicRange", probability_score=1.5), name="x")
+    found = read_published(written(item("a"), item("b", probability_score="2.25")), "old", rubric)
+    by = {(one.id, one.dimension): one for one in found.predictions}
+    assert by["a", "pitch_dynamics"].expected == 3.75
+    assert by["a", "pitch_dynamics"].ratings == (5, 3, None, None, 4)
+    assert by["a", "pitch_dynamics"].scale == (1, 2, 3, 4, 5)
+    assert by["b", "pitch_dynamics"].expected == 2.25
+    assert by["b", "emotional_dynamic_range"].ratings == (1, 2, 1, 2, 1)
+    assert found.notes == ["old: the published scripts' results; scores from 3 probability_score."]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "state"),
+    [
+        ({"probability_score": None}, 4.0, "scored"),
+        ({"probability_score": float("nan")}, 4.0, "scored"),
+        ({"probability_score": None, "model_score": None}, None, "neither"),
+        # A real 3 has its answer in the output; the scripts' default has not.
+        ({"probability_score": None, "model_score": 3}, 3.0, "scored"),
+        (
+            {"probability_score": None, "model_score": 3.0, "raw_model_output": "I cannot say",
+             "evaluation_text": "I cannot say"}, None, NO_ANSWER,
+        ),
+        (
+            {"probability_score": 2.9, "model_score": 3.0, "raw_model_output": "I cannot say",
+             "evaluation_text": ""}, 2.9, "scored",
+        ),
+    ],
+)  # fmt: skip
+def test_which_score_is_taken(written, rubric, values, expected, state):
+    (one,) = read_published(written(item("a", **values)), "old", rubric).predictions
+    assert one.expected == expected
+    assert one.state.startswith(state)
+
+
+def test_every_bad_item_is_named(written, rubric):
+    folder = written(
+        item("a"), item("a"), item("b", specific_dimension="loudness"), item(7),
+        item("c", ground_truth_ratings={}), item("d", ground_truth_ratings={"pitch_variation": [9]}),
+    )  # fmt: skip
+    (folder / "torn.json").write_text('[{"id": ', encoding="utf-8")
+    with pytest.raises(ResultsError) as raised:
+        read_published(folder, "old", rubric)
+    told = str(raised.value)
+    for part in ("item 2: a × pitch_dynamics stands there twice", "item 3: specific_dimension 'loudness'",
+                 "item 4: 'id' must be text", "item 5: 'ground_truth_ratings' has no list",
+                 "item 6: ratings hold 9", "torn.json: "):  # fmt: skip
+        assert part in told
+
+
+def test_other_json_beside_the_results_is_left_alone(written, rubric):
+    folder = written(item("a"))
+    (folder / "analysis.json").write_text('{"mean": 3}', encoding="utf-8")
+    assert len(read_published(folder, "old", rubric).predictions) == 1
+    empty = folder / "empty"
+    empty.mkdir()
+    with pytest.raises(ResultsError, match=r"neither predictions\.jsonl nor a JSON array"):
+        read_published(empty, "old", rubric)
+
+
+@pytest.fixture
+def runs(judged, tmp_path):
+    """Three run folders: a good judge, a bad one, and the good one again."""
+
+    def write(name, made, phase="final", seed=0):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
+        lines = [{"split": "test", "phase": phase, **one.to_json()} for one in made.predictions]
+        (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        dimensions = [{"key": "pitch_dynamics", "title": "Pitch"}]
+        settings = {"seed": seed, "task": {"rubric": {"dimensions": dimensions}}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+        return read_run(folder, name, "test", None)
+
+    good = judged(0.2)
+    return [
+        write("good", good),
+        write("bad", judged(3.0, seed=1), "zero_shot", 5),
+        write("same", good),
+    ]
+
+
+def test_runs_side_by_side(runs):
+    found = side_by_side(runs, seed=0, draws=200, level=0.95)
+    assert found.dimensions == {"pitch_dynamics": "Pitch", "trait_embodiment": "trait_embodiment"}
+    assert found.against_first["same"]["macro"]["pearson"]["difference"] == 0
+    worse = found.against_first["bad"]["macro"]["pearson"]
+    good, bad = (found.summaries[name]["macro"]["pearson"] for name in ("good", "bad"))
+    assert worse["difference"] == pytest.approx(bad - good)
+    assert worse["interval"][1] < 0
+    assert [(one["run"], one["against"]) for one in found.pairs] == [
+        ("bad", "good"), ("same", "good"), ("same", "bad"),
+    ]  # fmt: skip
+    assert found.pairs[2]["difference"] == pytest.approx(good - bad)
+    assert all(one["p_adjusted"] >= one["p"] for one in found.pairs)
+    assert found.differing == {"seed": [0, 5, 0]}
+
+
+def test_only_common_records_are_compared_and_the_rest_counted(runs):
+    runs[1].predictions = runs[1].predictions[:-4]
+    found = side_by_side(runs, seed=0, draws=20, level=0.95)
+    assert {summary["macro"]["records"] for summary in found.summaries.values()} == {24}
+    assert found.notes == [
+        "good: 4 answers are not in every run and are left out.",
+        "same: 4 answers are not in every run and are left out.",
+    ]
+    runs[1].predictions = []
+    with pytest.raises(ResultsError, match="no record × dimension in common"):
+        side_by_side(runs, seed=0, draws=20, level=0.95)
+
+
+def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, rubric):
+    """The published files name no character; without it the bootstrap would draw single clips."""
+    own = [one for one in runs[0].predictions if one.dimension == "pitch_dynamics"]
+    old = read_published(
+        written(
+            *(
+                item(
+                    p.id, probability_score=3.3, ground_truth_ratings={"pitch_variation": p.ratings}
+                )
+                for p in own
+            )
+        ),
+        "old",
+        rubric,
+    )
+    found = side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
+    groups = {one.group for one in own}
+    assert found.summaries["old"]["bootstrap"]["clusters"] == len(groups) == 7
+    assert found.against_first["old"]["records"] == len(own)
+
+
+def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
+    own = runs[0].predictions[0]
+    old = read_published(written(item(own.id)), "old", rubric)
+    with pytest.raises(ResultsError, match="do not speak of the same data"):
+        side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
+
+
+def test_scores_without_ratings_are_no_results(tmp_path, make_prediction):
+    line = make_prediction("a", 3.0, ()).to_json()
+    (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ResultsError, match="scores of clips without ratings"):
+        read_run(tmp_path, "a", "test", None)

@@ -1,0 +1,94 @@
+"""A growing predictions file: what is whole is kept, what is torn is scored again, nothing twice."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from dramaeval.evaluation.predictions import PredictionsError, prediction_line, read_predictions
+from dramaeval.evaluation.streaming import BATCHES_A_WRITE, stream, take_up
+
+DIMENSIONS = ("pitch", "stress")
+
+
+@pytest.fixture
+def records():
+    return [SimpleNamespace(id=f"clip-{number}") for number in range(11)]
+
+
+@pytest.fixture
+def scorer(make_prediction):
+    """Scores two dimensions a record, and remembers which it was asked for."""
+
+    class Scorer:
+        def __init__(self):
+            self.windows = []
+
+        def __call__(self, window):
+            self.windows.append([record.id for record in window])
+            return [
+                make_prediction(record.id, 3.0, (), dimension=dimension)
+                for record in window
+                for dimension in DIMENSIONS
+            ]
+
+    return Scorer()
+
+
+def asked(record):
+    return len(DIMENSIONS)
+
+
+def scored_ids(path):
+    return [prediction.id for prediction in read_predictions(path)]
+
+
+def test_a_new_file_gets_every_record_in_order(tmp_path, records, scorer):
+    path = tmp_path / "predictions.jsonl"
+    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    assert scored_ids(path) == [record.id for record in records for _ in DIMENSIONS]
+    assert [len(window) for window in scorer.windows] == [BATCHES_A_WRITE, 11 - BATCHES_A_WRITE]
+
+
+@pytest.mark.parametrize("cut", [1, 40, 118, 119, 120, 300, -1, 10**6])
+def test_a_file_cut_off_anywhere_ends_as_one_never_cut(tmp_path, records, scorer, cut):
+    path = tmp_path / "predictions.jsonl"
+    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    lines = path.read_bytes().decode().split("\n")[:-1]
+    complete = len(lines) // len(DIMENSIONS)
+    missing = take_up(path, records, asked)
+    assert [one.id for one in missing] == [one.id for one in records[complete:]]
+    stream(path, missing, scorer, clips_a_batch=1)
+    assert path.read_bytes() == whole
+
+
+def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):
+    path = tmp_path / "predictions.jsonl"
+    line = prediction_line(make_prediction("clip-0", 3.0, (), dimension="语调")).encode()
+    path.write_bytes(line[: line.index("语".encode()) + 1])
+    assert len(take_up(path, records, asked)) == len(records)
+    assert path.read_bytes() == b""
+
+
+def test_records_about_which_nothing_is_asked_are_done(tmp_path, records):
+    path = tmp_path / "predictions.jsonl"
+    missing = take_up(path, records, lambda record: int(record.id != "clip-3"))
+    assert "clip-3" not in [record.id for record in missing]
+    assert len(missing) == len(records) - 1
+
+
+def test_another_inputs_file_is_refused(tmp_path, records, make_prediction):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(prediction_line(make_prediction("other", 3.0, ())) + "\n", encoding="utf-8")
+    with pytest.raises(PredictionsError, match=r"line 1: other is not among the records"):
+        take_up(path, records, asked)
+
+
+def test_a_broken_line_in_the_middle_is_no_torn_end(tmp_path, records, make_prediction):
+    path = tmp_path / "predictions.jsonl"
+    good = prediction_line(make_prediction("clip-0", 3.0, ()))
+    path.write_text(f"{good}\n{json.dumps({'id': 'clip-1'})}\n{good}\n", encoding="utf-8")
+    with pytest.raises(PredictionsError, match="line 2"):
+        take_up(path, records, asked)

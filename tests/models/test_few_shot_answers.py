@@ -1,0 +1,82 @@
+"""Few-shot questions in the model: the examples are heard, and every layout gives the same scores."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.data.records import read_records
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.batch import collate
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+
+TINY = PACKAGE / "models" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Qwen2Audio(path=str(TINY)).load(torch.device("cpu"))
+
+
+@pytest.fixture
+def prepared(composed, make_clips):
+    def build(*overrides):
+        family = Qwen2Audio(path=str(TINY))
+        task = build_task(composed("task.shots=2", *overrides))
+        train = read_records(make_clips("train", 6, seed=1), task.record_format()).records
+        test = read_records(
+            make_clips("test", 3, seconds=(0.4, 1.9, 1.1)), task.record_format()
+        ).records
+        task.show_examples(train, 0)
+        processor = family.processor()
+        return test, SheetMaker(task, processor, family, max_seconds=30, cache_clips=32)
+
+    return build
+
+
+def plain_logits(sheets, record, dimension):
+    """The reference: one question alone, prepared and run by transformers itself."""
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+    processor = Qwen2AudioProcessor.from_pretrained(TINY)
+    messages = sheets.task.messages(record, dimension)
+    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    heard = (*sheets.task.examples(record), record)
+    made = processor(
+        text=[text + "<answer>"],
+        audio=[decode(one.clip, 16_000) for one in heard],
+        sampling_rate=16_000,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        return model(**made).logits[0, -1]
+
+
+@pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
+def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, layout):
+    records, sheets = prepared(f"task.prompt_layout={layout}")
+    dimensions = sheets.task.dimensions[:2]
+    for shared_prefix in (True, False):
+        made = [sheets.sheet(record, dimensions) for record in records]
+        assert all(len(sheet.clips) == 3 for sheet in made)
+        batch = collate(made, pad=sheets.pad, shared_prefix=shared_prefix)
+        with torch.no_grad():
+            found = judge(**batch.inputs).logits
+        expected = plain_logits(sheets, records[1], dimensions[1])
+        torch.testing.assert_close(found[3], expected, atol=1e-4, rtol=0)
+
+
+def test_another_examples_sound_moves_the_scores(judge, prepared):
+    records, sheets = prepared()
+    before = score(judge, records[:1], sheets)
+    example = sheets.task.examples(records[0])[0]
+    wave = 0.3 * np.sin(2 * np.pi * 150 * np.arange(24_000) / 16_000)
+    soundfile.write(example.clip, wave, 16_000)
+    again = SheetMaker(sheets.task, sheets.processor, sheets.family, max_seconds=30, cache_clips=32)
+    after = score(judge, records[:1], again)
+    moved = [abs(a.expected - b.expected) for a, b in zip(before, after, strict=True)]
+    assert max(moved) > 1e-4

@@ -1,0 +1,157 @@
+"""Scoring, controls, the report, comparisons and the leaderboard, from the command line."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from places import ROOT
+
+TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
+
+
+def lines_of(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def unrated(make_clips):
+    """Clips without annotations, of two systems for the same prompts."""
+
+    def write(count):
+        file = make_clips("clip", count)
+        records = lines_of(file)
+        for number, one in enumerate(records):
+            del one["annotations"]
+            one["system"] = "ab"[number % 2]
+            twin = records[number - number % 2]
+            for key in ("local_scene", "char_profile", "transcript"):
+                one[key] = twin[key]
+        file.write_text("".join(json.dumps(one) + "\n" for one in records))
+        return file
+
+    return write
+
+
+def test_scoring_killed_and_started_again_scores_every_clip_once(
+    launch, surroundings, unrated, tmp_path
+):
+    words = ["stages=[score]", f"input={unrated(60)}", TWO, "batch.eval_clips=1"]
+    whole = tmp_path / "whole"
+    done = launch(*words, f"hydra.run.dir={whole}")
+    assert done.returncode == 0, done.stderr
+    killed = tmp_path / "killed" / "predictions.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "launch.py", *words, f"hydra.run.dir={killed.parent}"],
+        cwd=ROOT, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if killed.is_file() and killed.stat().st_size:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    process.wait(timeout=30)
+    assert process.returncode == -signal.SIGKILL
+    before = len(lines_of(killed))
+    assert 0 < before < 120
+    with killed.open("a") as torn:
+        torn.write('{"id": "clip-5')
+    again = launch(*words, f"hydra.run.dir={killed.parent}")
+    assert again.returncode == 0, again.stderr
+    assert f"{before // 2} of 60 clips were scored before" in again.stdout
+    expected, found = lines_of(whole / "predictions.jsonl"), lines_of(killed)
+    assert [(one["id"], one["dimension"]) for one in found] == [
+        (f"clip-{number}", key)
+        for number in range(60)
+        for key in ("pitch_dynamics", "trait_embodiment")
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert one["expected"] == pytest.approx(other["expected"], abs=1e-4)
+        assert (one["ratings"], one["state"]) == ([], "scored")
+
+
+def test_a_leaderboard(launch, unrated, tmp_path):
+    folder = tmp_path / "board"
+    done = launch("stages=[leaderboard]", f"input={unrated(24)}", TWO, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    board = json.loads((folder / "leaderboard.json").read_text())
+    assert board["prompts"] == 12
+    assert {one["prompts"] for one in board["systems"].values()} == {12}
+    assert board["pairs"][0]["real"] in (True, False)
+    with (folder / "tables" / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["System"] for row in rows] == list(board["systems"])
+    assert float(rows[0]["Score"]) == board["systems"][rows[0]["System"]]["score"]
+    assert "| System | Rank |" in (folder / "leaderboard.md").read_text()
+    assert "comes first of 2 systems" in (folder / "report.html").read_text()
+
+
+def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tmp_path):
+    data = [
+        f"task.data.{split}={make_clips(split, count, seed=seed)}"
+        for seed, (split, count) in enumerate({"train": 14, "test": 12}.items())
+    ]
+    quick = [TWO, "evaluation.draws=50", *data]
+    folder = tmp_path / "run"
+    done = launch("stages=[evaluate,controls]", *quick, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    metrics = read_metrics(folder)
+    controls = metrics["controls"]["test"]
+    assert list(controls) == [
+        "training_mean", "transcript_only", "shuffled_audio", "silence", "prosody", "phrasing",
+    ]  # fmt: skip
+    assert controls["training_mean"]["gain"]["macro"]["pearson"] is None
+    own = metrics["test"]["zero_shot"]["macro"]["pearson"]
+    for name in ("transcript_only", "shuffled_audio", "silence", "prosody"):
+        gain = controls[name]["gain"]["macro"]["pearson"]
+        assert gain["a"] == pytest.approx(own)
+        assert gain["difference"] == pytest.approx(gain["a"] - gain["b"])
+        assert len(gain["interval"]) == 2
+    assert metrics["slices"]["test"]["character_seen"]["values"]["unseen"]["records"] == 12
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Does it hear?" in page
+    assert page.count("<audio") == 10
+    assert len(page.encode()) < 3_000_000
+
+    # Again: the controls are taken from their files.
+    files = {file: file.stat().st_mtime_ns for file in (folder / "controls").iterdir()}
+    again = launch("stages=[evaluate,controls]", *quick, f"hydra.run.dir={folder}")
+    assert again.returncode == 0, again.stderr
+    assert "Control on test" not in again.stdout
+    assert {file: file.stat().st_mtime_ns for file in files} == files
+
+    # Few-shot is an ordinary run; the two are compared, and the published scripts' results with them.
+    shots = tmp_path / "shots"
+    done = launch("stages=[evaluate]", "task.shots=2", *quick, f"hydra.run.dir={shots}")
+    assert done.returncode == 0, done.stderr
+    old = tmp_path / "old"
+    old.mkdir()
+    lines = lines_of(tmp_path / "test.jsonl")
+    for key, field in (("pitch_dynamics", "pitch_variation"), ("trait_embodiment",) * 2):
+        items = [
+            {"id": one["id"], "specific_dimension": key, "model_score": 2 + number % 3,
+             "probability_score": None, "evaluation_text": "", "raw_model_output": "<answer>4</answer>",
+             "ground_truth_ratings": {field: one["annotations"][field]}}
+            for number, one in enumerate(lines)
+        ]  # fmt: skip
+        (old / f"{key}.json").write_text(json.dumps(items))
+    found = tmp_path / "comparison"
+    done = launch(
+        "stages=[report]", f"runs=[{folder},{shots},{old}]", "evaluation.draws=50", f"hydra.run.dir={found}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    compared = json.loads((found / "comparison.json").read_text())
+    assert list(compared["against_first"]) == ["shots", "old"]
+    assert len(compared["pairs"]) == 3
+    assert compared["differing"]["task.shots"] == [0, 2, "?"]
+    with (found / "tables" / "pearson.csv").open() as file:
+        rows = {row["Dimension"]: row for row in csv.DictReader(file)}
+    assert float(rows["Macro"]["run"]) == pytest.approx(own)
+    assert {"run low", "shots − run", "old − run", "Ceiling"} <= set(rows["Macro"])
+    assert "### Pearson by dimension" in (found / "comparison.md").read_text()
+    assert "published scripts&#39; results" in (found / "report.html").read_text()
