@@ -91,8 +91,8 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["stages=[report]"], "need sweep=FOLDER"),
-        (["resume=true"], "need sweep=FOLDER"),
+        (["stages=[report]"], "needs sweep=FOLDER"),
+        (["resume=true"], "needs sweep=FOLDER"),
         (["sweep={}"], "needs stages=[report] for its table, or resume=true"),
         (["sweep={}", "stages=[report]"], "holds no sweep"),
         (["sweep={}", "resume=true", "seed=1"], "leave out seed=1"),
