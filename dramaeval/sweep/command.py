@@ -48,8 +48,8 @@ def _check(config: DictConfig) -> None:
     problems = []
     if config.sweep is None:
         problems.append(
-            "stages=[report] needs sweep=FOLDER for a sweep's table, or runs=[FOLDER,FOLDER,…] to compare runs; "
-            "resume=true needs sweep=FOLDER. A single run is resumed with the same hydra.run.dir."
+            "stages=[report] needs sweep=FOLDER for a sweep's table, or runs=[FOLDER,FOLDER,…] to compare "
+            "runs; resume=true needs sweep=FOLDER. A single run is resumed with the same hydra.run.dir."
         )
     elif not config.resume and list(config.stages) != [Stage.report]:
         problems.append("sweep=FOLDER needs stages=[report] for its table, or resume=true.")
