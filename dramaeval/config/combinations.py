@@ -55,6 +55,12 @@ def _check_method(config: DictConfig) -> list[str]:
                 "the audio tower and the projector have no place for them. Set adapt=llm, or use another "
                 "method, for example peft=lora."
             )
+        if _splits_weights(config):
+            # Seen with DeepSpeed 0.19: the processes part ways in the forward pass and wait for ever.
+            problems.append(
+                "zero=zero3 gathers each layer's weights as the layer runs, and virtual tokens are read beside "
+                "the layers: the processes would wait for each other without end. Set zero=zero2."
+            )
     if is_a(peft, PREFIX):
         problems += _check_prefix(config)
     if is_a(peft, ("AdaLoraConfig",)):

@@ -21,6 +21,8 @@ from dramaeval.config.check import ConfigError, check
         (["peft=prompt", "peft._target_=peft.PromptEncoderConfig"], ["peft=prefix or peft=prompt"]),
         (["peft=adalora", "peft.target_r=12"], ["peft.target_r=12 must be below peft.init_r=12"]),
         (["peft=adalora", "zero={stage: 2}"], ["set zero=none"]),
+        (["peft=prefix", "zero=zero3"], ["virtual tokens are read beside", "Set zero=zero2"]),
+        (["peft=prompt", "zero=zero3"], ["virtual tokens are read beside", "Set zero=zero2"]),
         (
             ["peft=none", "quantization={_target_: transformers.BitsAndBytesConfig}"],
             ["quantised weights cannot be trained", "peft=qlora"],
