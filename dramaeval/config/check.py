@@ -212,7 +212,7 @@ def check_arguments(
         if reserved and key in reserved:
             problems.append(f"{where}.{key} is set by the run: use {reserved[key]}.")
         elif key not in known:
-            near = get_close_matches(key, known, 3)
+            near = get_close_matches(key, known, 3, cutoff=0.5)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
         elif wanted := _wrong_type(target, key, node[key]):
