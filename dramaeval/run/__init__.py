@@ -2,5 +2,5 @@
 
 import logging
 
-# On some processors bitsandbytes advises at every import to download a kernel from the hub, whatever is asked for.
+# On some processors bitsandbytes advises at every import to fetch a kernel from the hub, whatever is asked for.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
