@@ -33,8 +33,24 @@ class FeatureMismatchError(ValueError):
     """The prompt reserves another number of audio tokens than the clip has features."""
 
 
+#: Says in a model's configuration that it has a regression head.
+HEAD = "judge_head"
+REGRESSION = "regression"
+#: The module of that head.
+SCORE_HEAD = "score_head"
+
+
 class AnsweringModel:
-    """Mixed into a transformers class in front of it; the three hooks say where its parts are."""
+    """Mixed into a transformers class in front of it; the three hooks say where its parts are.
+
+    A model whose configuration says so has a regression head: a linear layer that reads one number off the
+    last hidden state at each answer position, in place of the vocabulary head.
+    """
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        if getattr(config, HEAD, None) == REGRESSION:
+            self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
 
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
@@ -151,10 +167,14 @@ class AnsweringModel:
         return {"full_attention": layout}
 
     def read(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions."""
+        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions.
+
+        With a regression head they are its numbers, ``[answers, 1]``.
+        """
         hidden = self.decoder(**inputs).last_hidden_state
         row, position = answer_index.to(hidden.device).unbind(-1)
-        return self.get_output_embeddings()(hidden[row, position])  # type: ignore[attr-defined]
+        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
+        return head(hidden[row, position])
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]

@@ -23,6 +23,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
+from dramaeval.models.answering import HEAD, REGRESSION
 from dramaeval.models.errors import ModelError
 from dramaeval.models.quantization import (
     keep_as_loaded,
@@ -51,6 +52,8 @@ class Family(ABC):
         offload_folder: takes the weights that ``device_map`` leaves on disk.
         freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
         train_projector: in full fine-tuning, whether the projector is trained.
+        head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
+            layer on the last hidden state that is trained with the rest.
     """
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
@@ -75,6 +78,7 @@ class Family(ABC):
         offload_folder: str | None = None,
         freeze_audio: bool = False,
         train_projector: bool = True,
+        head: str = "vocabulary",
     ) -> None:
         self.path = path
         self.revision = revision
@@ -86,6 +90,7 @@ class Family(ABC):
         self.offload_folder = offload_folder
         self.freeze_audio = freeze_audio
         self.train_projector = train_projector
+        self.head = head
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -135,6 +140,10 @@ class Family(ABC):
         """Freeze the constants of the architecture, and the parts that are not to be trained."""
         kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
         paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
+        if self.head == REGRESSION:
+            vocabulary = model.get_output_embeddings().weight
+            if vocabulary is not model.get_input_embeddings().weight:
+                vocabulary.requires_grad_(False)  # nothing is read from it
         for name, weight in model.named_parameters():
             if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
@@ -164,6 +173,8 @@ class Family(ABC):
         source = str(checkpoint) if checkpoint else self.path
         dtype = dtype or self.torch_dtype(device)
         extra = self._placement()
+        if self.head == REGRESSION:
+            extra["config"] = self._with_head(self._described(checkpoint))
         if quantization is not None:
             skeleton = self.skeleton(checkpoint)
             extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
@@ -207,13 +218,31 @@ class Family(ABC):
         if self.architecture and checkpoint is None:
             configuration = self.configuration(self.architecture)
         else:
-            source = str(checkpoint) if checkpoint else self.path
-            reader = self.model_class().config_class
-            configuration = self._reading(
-                source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
-            )
+            configuration = self._described(checkpoint)
         with torch.device("meta"):
-            return self.model_class()(configuration)
+            return self.model_class()(self._with_head(configuration))
+
+    def _described(self, checkpoint: Path | None) -> Any:
+        """The configuration that stands beside the weights."""
+        source = str(checkpoint) if checkpoint else self.path
+        reader = self.model_class().config_class
+        return self._reading(
+            source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
+        )
+
+    def _with_head(self, configuration: Any) -> Any:
+        """The configuration with the head that is asked for.
+
+        Raises:
+            ModelError: it is that of a judge with a regression head, and none is asked for.
+        """
+        if self.head == REGRESSION:
+            setattr(configuration, HEAD, REGRESSION)
+        elif getattr(configuration, HEAD, None) == REGRESSION:
+            raise ModelError(
+                "This judge scores with a regression head: set model.head=regression to use it."
+            )
+        return configuration
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype of the weights on a device."""

@@ -188,7 +188,7 @@ def _lengths(
     for record in (one for records in splits.records.values() for one in records):
         audio = family.audio_tokens(max(1, round(record.seconds * _FRAMES_A_SECOND)))
         dimensions = task.asked(record)[: questions_per_clip or None]
-        texts = [_text_of(task.messages(record, dimension)) for dimension in dimensions]
+        texts = [_text_of(one.messages) for one in task.questions(record, dimensions)]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
         longest = max([longest, *own])
         together = sum(own)

@@ -24,9 +24,7 @@ from dramaeval.config.batch import step_size
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
-from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
-from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.models.adapters import attach, count_parameters, load_adapter
 from dramaeval.models.loading import (
@@ -45,13 +43,22 @@ from dramaeval.run.build import (
     build_family,
     build_quantization,
     build_task,
+    check_answers,
     check_layout,
 )
 from dramaeval.run.card import write_card
 from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
+from dramaeval.run.measures import (
+    agreement,
+    beside_in_words,
+    measured_beside,
+    objective_of,
+    read_phase,
+)
 from dramaeval.run.plan import make_plan, planned_steps
+from dramaeval.run.prepare import prepare
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import read_splits
 from dramaeval.run.starting import base_quantization, check_start
@@ -161,9 +168,13 @@ class Run:
             find_checkpoint(config.checkpoint) if config.checkpoint else None
         )
         check_layout(config, self.family)
+        check_answers(config, self.family, self.task)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
+        if self.trains:
+            self.task.learn(self.splits["train"])
+        self.splits.remarks(self.task, tell=True)
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
         steps = None
@@ -218,6 +229,8 @@ class Run:
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
         first = "zero_shot" if self.trains or not self.checkpoint else "final"
         phases = []
+        if Stage.prepare in self.config.stages:
+            self.processes.by_first(self._prepare)
         if self.evaluates and (not self.trains or self.config.evaluation.zero_shot):
             self._evaluate(first)
             phases.append(first)
@@ -229,6 +242,9 @@ class Run:
         objective = self._report(phases) if phases else None
         self.processes.by_first(self._hand_over)
         return objective
+
+    def _prepare(self) -> None:
+        prepare(self.task, dict(self.splits.records), self.folder.prepared, self.config.seed)
 
     def _hand_over(self) -> None:
         """What one process does when the rest is done: the card with what was measured, and the export."""
@@ -418,27 +434,24 @@ class Run:
 
     def _report(self, phases: list[str]) -> float | None:
         """Measure agreement, write metrics.json, print the table; returns the objective."""
-        keys = [dimension.key for dimension in self.task.dimensions]
+        keys = [dimension.key for dimension in self.task.rated]
         metrics: dict[str, Any] = {}
         for phase in phases:
             for split, predictions in read_phase(self.folder.predictions(phase)).items():
-                metrics.setdefault(split, {})[phase] = summarise(
-                    predictions,
-                    keys,
-                    seed=self.config.seed,
-                    draws=self.config.evaluation.draws,
-                    level=self.config.evaluation.level,
-                    metrics=instantiate(self.config.evaluation.metrics, _convert_="all"),
-                )
+                metrics.setdefault(split, {})[phase] = agreement(self.config, predictions, keys)
+        files = {phase: self.folder.predictions(phase) for phase in phases}
+        beside = measured_beside(self.config, self.task, files)
         rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
         about = {
             "rubric": rubric,
             "records": {name: len(records) for name, records in self.splits.records.items()},
             "skipped": self.splits.skipped_summary(),
             "overlaps": list(self.splits.overlaps),
+            "scoring": self.task.scoring(),
+            "remarks": self.splits.remarks(self.task),
         }
         if self.processes.first:
-            write_json(self.folder.metrics, {**metrics, "about": about})
+            write_json(self.folder.metrics, {**metrics, **beside, "about": about})
         self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
@@ -446,9 +459,10 @@ class Run:
             log.info("\n%s", text, extra={"only_in_file": True})
             if self.processes.first:
                 print_agreement(metrics[split], heading=split, titles=titles)
+        for text in beside_in_words(beside, metrics):
+            log.info("%s", text)
         log.info("Everything is in %s", self.folder.path)
-        objective = metrics.get("val") or metrics.get("test")
-        return objective[phases[-1]]["macro"]["pearson"] if objective else None
+        return objective_of(metrics, beside, phases[-1])
 
 
 def save(trainer: Any, folder: Path) -> None:
@@ -466,12 +480,3 @@ def written_by_hydra(folder: Path) -> list[Path]:
     """The files that Hydra has written by the time a run begins."""
     sweep = HydraConfig.get().sweep.dir
     return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]
-
-
-def read_phase(file: Path) -> dict[str, list[Prediction]]:
-    """Read a predictions file back, by split."""
-    found: dict[str, list[Prediction]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        found.setdefault(values["split"], []).append(Prediction.from_json(values))
-    return found
