@@ -71,6 +71,8 @@ def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
         checked.findings.append(
             Finding(fmt.choice.options, f"the same option twice: {', '.join(twice)}", fix)
         )
+    if checked.findings:
+        return checked
     last = len(options) - 1
     if _is_missing(answer) and not fmt.annotated:
         return checked
@@ -80,7 +82,7 @@ def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
         )
         fix = f"give the right option's number, from 0 for the first to {last} for the last"
         checked.findings.append(Finding(fmt.choice.answer, problem, fix))
-    elif not checked.findings:
+    else:
         checked.ratings[fmt.choice.answer] = (float(answer),)
     return checked
 

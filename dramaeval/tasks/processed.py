@@ -71,6 +71,16 @@ class ProcessedTask(Task):
         *,
         heard: bool = True,
         annotated: bool = True,
+        **options: Any,
+    ) -> ReadResult:
+        """See `Task.read`; ``sample_rate`` is that of samples which stand in the lines themselves."""
+        return self._read(Path(file).expanduser(), heard, **options)
+
+    def _read(
+        self,
+        file: Path,
+        heard: bool,
+        *,
         audio_root: str | Path | None = None,
         on_bad: str = "stop",
         max_seconds: float = 30.0,
@@ -78,8 +88,6 @@ class ProcessedTask(Task):
         workers: int = 8,
         sample_rate: int = 16_000,
     ) -> ReadResult:
-        """See `Task.read`."""
-        file = Path(file).expanduser()
         try:
             lines = read_lines(file)
         except UnreadableFileError as error:
