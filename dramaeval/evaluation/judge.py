@@ -40,6 +40,8 @@ from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
+#: Tasks that ask for options, or whatever their records say.
+NO_SCORES = {"avqa", "mixed", "processed"}
 #: Left out of the names that `Judge.score` takes for a record's fields: scene stands for local_scene.
 _PREFIXES = ("char_", "local_")
 
@@ -120,7 +122,7 @@ class Judge:
         key = (name, *(dimensions or ()))
         if key not in self._tasks:
             own_tasks = parts_of(self.config.task)
-            known = sorted({*choices("task"), *own_tasks} - {"mixed", "processed"})
+            known = sorted({*choices("task"), *own_tasks} - NO_SCORES)
             if name not in known:
                 raise ValueError(f"task={name!r} is not known; choose one of {', '.join(known)}.")
             config = self.config.copy() if name in own_tasks else compose(f"task={name}")
