@@ -201,7 +201,7 @@ class ProcessedTask(Task):
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """See `Task.remarks`: what is trained and cannot be scored."""
         count = sum(not self.questions(record, self.asked(record)) for record in records)
-        return {"with a text as answer and no options, so not scored": count} if count else {}
+        return {"have a text as answer and no options, and are not scored": count} if count else {}
 
 
 def is_processed(fields: Mapping[str, Any]) -> bool:

@@ -84,4 +84,6 @@ class ThoughtTask(Task):
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """See `Task.remarks`: the records without a thought."""
         without = sum(self.thought_of(record) is None for record in records)
-        return {f"without {self.thought}, so asked without a thought": without} if without else {}
+        return (
+            {f"have no {self.thought} and are asked without a thought": without} if without else {}
+        )
