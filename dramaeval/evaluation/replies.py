@@ -190,7 +190,7 @@ def _write(
     return write(
         [sheet for sheet, _ in asked],
         encoder,
-        passes.logits,
+        passes.begin,
         opening=opening,
         until=until,
         most=[most for _, most in asked],

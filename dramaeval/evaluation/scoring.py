@@ -25,6 +25,7 @@ from dramaeval.models.trouble import (
     size_of,
     told,
 )
+from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
 
 __all__ = ["AnyPrediction", "distributions", "score"]
 
@@ -132,8 +133,8 @@ class Passes:
         left = iter(rows)
         return [[next(left) for _ in sheet.asked] for sheet in sheets]
 
-    def logits(self, sheets: Sequence[Sheet]) -> torch.Tensor:
-        """At the end of each question, ``[questions, vocabulary]``.
+    def begin(self, sheets: Sequence[Sheet]) -> Continuation:
+        """Begin to write to each question.
 
         Raises:
             ModelError: the weights are split over processes, which cannot write together.
@@ -144,7 +145,12 @@ class Passes:
                 "differs from process to process: evaluate in a run of its own with zero=none, or let nothing "
                 "be written (task.thought_in_scoring=skip or given, task.scoring=[likelihood])."
             )
-        return self._run(sheets, lambda logits, batch: logits[batch.score_at])
+        if not can_keep(self.model):
+            return RepeatedWriting(
+                sheets, lambda some: self._run(some, lambda logits, batch: logits[batch.score_at])
+            )
+        with torch.inference_mode():
+            return CachedWriting(self.model, sheets, self.pad, self.device)
 
     def _run(
         self, sheets: Sequence[Sheet], take: Callable[[torch.Tensor, Batch], torch.Tensor]

@@ -126,10 +126,7 @@ class AnsweringModel:
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
         """
-        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
-        if input_features is not None and feature_frames is not None and clip_order is not None:
-            clips = self.embed_audio(input_features, feature_frames)
-            embeddings = self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+        embeddings = self.embed(input_ids, input_features, feature_frames, clip_order)
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
@@ -158,6 +155,20 @@ class AnsweringModel:
         )
         training = self.training  # type: ignore[attr-defined]
         return Answers(logits=logits, loss=logits.new_zeros(()).float() if training else None)
+
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        input_features: torch.Tensor | None = None,
+        feature_frames: torch.Tensor | None = None,
+        clip_order: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
+        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
+        if input_features is None or feature_frames is None or clip_order is None:
+            return embeddings
+        clips = self.embed_audio(input_features, feature_frames)
+        return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
 
     def layout_mask(self, layout: Branches) -> Any:
         """The layout in the form in which the language model hands it on to its attention.

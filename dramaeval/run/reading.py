@@ -51,7 +51,7 @@ class Splits:
         for name, said in found.items():
             for text, count in said.items():
                 if tell:
-                    log.warning("%s: %d of %d records %s.", name, count, len(self[name]), text)
+                    log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
         return {name: said for name, said in found.items() if said}
 
 

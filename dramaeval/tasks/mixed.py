@@ -94,7 +94,7 @@ class MixedTask(Task):
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """See `Task.remarks`."""
         return {
-            f"{part}: {said}": count
+            f"{said} ({part})": count
             for part, task in self.tasks.items()
             for said, count in task.remarks([one for one in records if one.part == part]).items()
         }

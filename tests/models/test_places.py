@@ -358,3 +358,13 @@ def test_read_records_is_what_tasks_read(composed, make_clips):
     task = build_task(composed())
     file = make_clips("a", 2)
     assert task.read(file).records == read_records(file, task.record_format()).records
+
+
+def test_both_ways_of_writing_write_the_same(judge, options, monkeypatch):
+    """Keeping keys and values, in smaller groups, and repeating the whole pass."""
+    records, sheets = options
+    kept = score(judge, records, sheets)
+    monkeypatch.setattr("dramaeval.models.writing.ROWS", 1)
+    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]
+    monkeypatch.setattr("dramaeval.evaluation.scoring.can_keep", lambda model: False)
+    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]
