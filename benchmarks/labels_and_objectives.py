@@ -5,7 +5,8 @@
 
 Every cell is trained for the same steps from the same weights with the same seeds, and judged on the test
 split. The published recipe, one random rater's score with plain cross-entropy (`sample`, `answer_ce`), is the
-base line. `--out FILE` and, for the sweep, `--steps N`, `--seeds 0,1,2` and further overrides after `--`.
+base line. The sweep is two commands of launch.py, which stand in the page that is written; `--help` has what can
+be said about them.
 """
 
 from __future__ import annotations
@@ -83,13 +84,20 @@ class Row:
     gain_interval: tuple[float, float] | None
 
 
-def commands(folder: str, steps: int, seeds: str, more: Sequence[str]) -> list[list[str]]:
-    """The two sweeps: all labels × objectives, and the regression head, which takes no distribution."""
+def commands(
+    folder: str,
+    steps: int,
+    seeds: str,
+    more: Sequence[str] = (),
+    labels: Sequence[str] = LABELS,
+    objectives: Sequence[str] = OBJECTIVES,
+) -> list[list[str]]:
+    """The two sweeps: labels × objectives, and the regression head, which takes no distribution."""
     common = [*COMMON, f"trainer.args.max_steps={steps}", f"seed={seeds}", *more]
     return [
         [
-            "launch.py", "-m", *common, f"task.labels={','.join(LABELS)}",
-            f"trainer.objective={','.join(OBJECTIVES)}", f"hydra.sweep.dir={folder}/tokens",
+            "launch.py", "-m", *common, f"task.labels={','.join(labels)}",
+            f"trainer.objective={','.join(objectives)}", f"hydra.sweep.dir={folder}/tokens",
         ],
         [
             "launch.py", "-m", *common, "model.head=regression", "task.labels=sample,mean",
@@ -260,8 +268,18 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--override", action="append", default=[], help="for every run, e.g. peft=none"
     )
+    parser.add_argument("--labels", default=",".join(LABELS))
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES))
     given = parser.parse_args(arguments)
-    folders, sweeps = given.folders, commands(given.into, given.steps, given.seeds, given.override)
+    folders = given.folders
+    sweeps = commands(
+        given.into,
+        given.steps,
+        given.seeds,
+        given.override,
+        given.labels.split(","),
+        given.objectives.split(","),
+    )
     if not folders:
         for words in sweeps:
             subprocess.run([sys.executable, *words], cwd=ROOT, check=True)

@@ -91,7 +91,7 @@ def test_the_sweeps_compose(composed):
     """Each command's own settings; a sweep's commas are taken one by one."""
     from dramaeval.config.check import check
 
-    for words in commands("x", 3, "0,1", []):
+    for words in commands("x", 3, "0,1"):
         assert words[:2] == ["launch.py", "-m"]
         taken = [word for word in words[2:] if not word.startswith("hydra.")]
         for turn in (0, -1):

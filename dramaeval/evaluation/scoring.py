@@ -43,6 +43,7 @@ def score(
     group_by: str = "character",
     progress: Progress | None = None,
     processes: Processes = ALONE,
+    writes_answers: bool = True,
 ) -> list[AnyPrediction]:
     """Score records on every dimension that their task asks for.
 
@@ -60,6 +61,8 @@ def score(
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
         processes: that call this together, with the same arguments; all get all predictions.
+        writes_answers: whether multiple-choice questions are also answered in writing, where the task asks for
+            it; their likelihoods do not depend on it.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
@@ -84,7 +87,7 @@ def score(
                     raise
                 reply.reason = f"unreadable clip: {error.problems[0].problem}"
             replies.append((at, reply))
-        _answer([one for _, one in replies if one.answerable], sheets, passes)
+        _answer([one for _, one in replies if one.answerable], sheets, passes, writes_answers)
         found |= {at: reply.predictions() for at, reply in replies}
         if progress:
             progress(sum(map(len, turn)))
@@ -94,7 +97,9 @@ def score(
     return [prediction for at in range(len(records)) for prediction in found[at]]
 
 
-def _answer(replies: Sequence[Reply], sheets: SheetMaker, passes: Passes) -> None:
+def _answer(
+    replies: Sequence[Reply], sheets: SheetMaker, passes: Passes, writes_answers: bool
+) -> None:
     """Let the judge answer the questions of some records, in as many passes as it takes."""
     let_think(replies, sheets.encoder, passes)
     mine = [one.sheet for one in replies if one.sheet is not None]
@@ -106,7 +111,8 @@ def _answer(replies: Sequence[Reply], sheets: SheetMaker, passes: Passes) -> Non
     if mine:
         for one, values in zip(replies, settled(mine, passes.read, always=always), strict=False):
             one.values = values
-    let_answer(replies, sheets.encoder, passes)
+    if writes_answers:
+        let_answer(replies, sheets.encoder, passes)
 
 
 class Passes:

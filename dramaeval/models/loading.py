@@ -23,7 +23,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
-from dramaeval.models.answering import HEAD, REGRESSION
+from dramaeval.models.answering import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.errors import ModelError
 from dramaeval.models.quantization import (
     keep_as_loaded,
@@ -34,6 +34,7 @@ from dramaeval.models.quantization import (
 log = logging.getLogger(__name__)
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -189,6 +190,8 @@ class Family(ABC):
                 **self._hub_arguments(checkpoint),
             ),
         )
+        if hasattr(model, SCORE_HEAD) and self.head != REGRESSION:
+            raise ModelError(f"The judge in {source} {NEEDS_HEAD}")
         if quantization is not None:
             require_language_model_only(model, self)
             keep_as_loaded(model)
@@ -239,9 +242,7 @@ class Family(ABC):
         if self.head == REGRESSION:
             setattr(configuration, HEAD, REGRESSION)
         elif getattr(configuration, HEAD, None) == REGRESSION:
-            raise ModelError(
-                "This judge scores with a regression head: set model.head=regression to use it."
-            )
+            raise ModelError(f"The judge in {self.path} {NEEDS_HEAD}")
         return configuration
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:

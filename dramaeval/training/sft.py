@@ -245,6 +245,7 @@ class JudgeTrainer(trl.SFTTrainer):
             clips_a_batch=self.batch_settings["eval_clips"],
             shared_prefix=self.batch_settings["shared_prefix"],
             processes=self.processes,
+            writes_answers=False,
         )
 
     def _save(
