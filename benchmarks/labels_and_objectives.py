@@ -5,8 +5,7 @@
 
 Every cell is trained for the same steps from the same weights with the same seeds, and judged on the test
 split. The published recipe, one random rater's score with plain cross-entropy (`sample`, `answer_ce`), is the
-base line. The sweep is two commands of launch.py, which stand in the page that is written; `--help` has what can
-be said about them.
+base line. The sweep is two commands of launch.py, which stand in the page that is written.
 """
 
 from __future__ import annotations
@@ -283,6 +282,7 @@ def main(arguments: Sequence[str]) -> None:
     if not folders:
         for words in sweeps:
             subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        # Relative to where launch.py was started.
         folders = [ROOT / given.into]
     runs = finished(folders)
     if not runs:

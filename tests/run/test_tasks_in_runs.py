@@ -8,9 +8,13 @@ import torch
 
 from dramaeval import Judge
 from dramaeval.config.check import ConfigError, check
+from dramaeval.config.composing import compose
 from dramaeval.config.schema import PACKAGE
+from dramaeval.models.adapters import load_adapter
 from dramaeval.models.batch import collate
 from dramaeval.models.choices import expected_scores
+from dramaeval.models.loading import ModelError
+from dramaeval.run.build import build_family
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 
@@ -156,6 +160,17 @@ def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
         assert float(expected_scores(logits, batch)[0]) == pytest.approx(
             first["expected"], abs=1e-4
         )
+        refused_without_its_head(run, peft)
+
+
+def refused_without_its_head(run, peft):
+    """What was trained with a regression head is not silently used without it."""
+    family = build_family(compose())
+    with pytest.raises(ModelError, match=r"set model\.head=regression"):
+        if peft == "none":
+            family.load(torch.device("cpu"), run.folder.model)
+        else:
+            load_adapter(family.load(torch.device("cpu")), run.folder.model, trainable=False)
 
 
 def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
