@@ -172,7 +172,7 @@ class Run:
         self.splits = read_splits(config, self.task, heard=self.family.hears)
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
-        if self.trains:
+        if self.splits["train"]:
             self.task.learn(self.splits["train"])
         self.splits.remarks(self.task, tell=True)
         self.validates = bool(self.splits["val"])

@@ -166,11 +166,10 @@ def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
 def refused_without_its_head(run, peft):
     """What was trained with a regression head is not silently used without it."""
     family = build_family(compose())
+    device, folder = torch.device("cpu"), run.folder.model
+    base = None if peft == "none" else family.load(device)
     with pytest.raises(ModelError, match=r"set model\.head=regression"):
-        if peft == "none":
-            family.load(torch.device("cpu"), run.folder.model)
-        else:
-            load_adapter(family.load(torch.device("cpu")), run.folder.model, trainable=False)
+        family.load(device, folder) if base is None else load_adapter(base, folder, trainable=False)
 
 
 def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
