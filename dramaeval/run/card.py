@@ -195,11 +195,11 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
         parts.append(f"{heading}\n\n{head}" + "\n".join(lines))
     for split, phases in (metrics.get("choices") or {}).items():
         if "final" in phases:
-            rows = {**phases["final"]["categories"], "all": phases["final"]["overall"]}
+            asked = {**phases["final"]["categories"], "all": phases["final"]["overall"]}
             parts.append(
                 f"`{split}`: accuracy of the likeliest option\n\n| question | accuracy | chance | n |\n"
                 "| --- | --- | --- | --- |\n"
-                + "\n".join(f"| {key} | {_accuracy(row)} |" for key, row in rows.items())
+                + "\n".join(f"| {key} | {_accuracy(row)} |" for key, row in asked.items())
             )
     if len(parts) == 1:
         parts.append("Not measured.")
