@@ -165,7 +165,9 @@ def test_a_regression_head_stays_on_the_scale():
     rated = torch.tensor([1.0, 1.5, 1.5, 2.0])
     torch.testing.assert_close(expected_mse(values, batch), (expected - rated).square())
     assert chosen(values, batch).tolist() == [0, 1, 1, 0]  # halfway goes down
-    assert ranking(values, batch)[0] > LN2  # above both, and ought to be below
+    # The first is below the others by 1/4 and 1/2, as it ought to be.
+    ordered = (math.log(1 + math.exp(-1 / 4)) + math.log(1 + math.exp(-1 / 2))) / 2
+    assert float(ranking(values, batch)[0]) == pytest.approx(ordered)
     for objective in (answer_ce, soft_ce, choice_ce, ordinal):
         with pytest.raises(ValueError, match="regression gives a number"):
             objective(values, batch)
