@@ -16,7 +16,7 @@ from dramaeval.run.build import build_adapter, build_family, build_task
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 #: Part files: composed through the files that name them, and by overrides of their own.
-ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "audio_flamingo3", "causal_lm")
+ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "voxtral", "audio_flamingo3", "causal_lm")
 SINGLE = ("model", "task", "peft", "zero", "trainer", "logger", "experiment")
 
 
