@@ -68,12 +68,11 @@ def mean(
 ) -> np.ndarray | None:
     """The mean rating, put on its two neighbours on the scale so that their mean is exactly it."""
     values, shares = present(ratings, weights)
-    # The rounding of a sum must not carry a value off the end of the scale.
-    return (
-        None
-        if values.size == 0
-        else between(float(np.clip(values @ shares, scale[0], scale[-1])), scale)
-    )
+    if values.size == 0:
+        return None
+    # The rounding of a weighted sum must not carry a value off the end of the scale.
+    found = values.mean() if weights is None else np.clip(values @ shares, scale[0], scale[-1])
+    return between(float(found), scale)
 
 
 def median(
