@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from dramaeval.api.perturb import perturb
-from dramaeval.api.processed import inline_audio, is_processed, read_processed
 from dramaeval.config.composing import compose
 from dramaeval.data.audio import decode
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, read_records
 from dramaeval.run.build import build_task
+from dramaeval.tasks.processed import ProcessedTask, inline_audio, is_processed
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 from dramaeval.training.draws import draw, trainable
@@ -81,7 +82,14 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             raise BadRecordsError([problem]) from None
         first = next((line.fields for line in lines if line.fields), {})
         if is_processed(first):
-            return read_processed(self.data_file, lines, self.sample_rate, root)
+            processed = ProcessedTask()
+            read = processed.read(
+                self.data_file,
+                audio_root=root,
+                max_seconds=MAX_SECONDS,
+                sample_rate=self.sample_rate,
+            )
+            return processed, read.records
         task = task or _task_of(first)
         result = read_records(
             self.data_file, task.record_format(), audio_root=root, max_seconds=MAX_SECONDS
@@ -105,11 +113,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         at = range(len(self.records))[index]
-        dimension, target = self.draw(at, int(self._epoch))
-        score = dimension.scale[int(np.argmax(target))]
+        _, target = self.draw(at, int(self._epoch))
+        question = self.question(at, int(self._epoch))
         return {
-            "prompt": self.task.messages(self.records[at], dimension),
-            "solution": f"<answer>{score}</answer>",
+            "prompt": question.messages,
+            "solution": question.solution((int(np.argmax(target)),)),
             "audio": self.waveform(at, int(self._epoch)),
         }
 
@@ -121,7 +129,13 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """
         key = (self.seed, epoch, at)
         dimensions, targets = draw(self.task, self.records[at], key, questions_per_clip=1)
-        return dimensions[0], targets[0]
+        return dimensions[0], targets[dimensions[0].key].distribution
+
+    def question(self, at: int, epoch: int) -> Question:
+        """The question about a record in an epoch, worded as the task words it in training."""
+        dimension, _ = self.draw(at, epoch)
+        rng = np.random.default_rng([self.seed, epoch, at, 2])
+        return self.task.questions(self.records[at], [dimension], rng)[0]
 
     def waveform(self, at: int, epoch: int) -> np.ndarray:
         """A record's clip, float32 ``[samples]``, perturbed where that was asked for.

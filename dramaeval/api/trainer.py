@@ -134,7 +134,12 @@ class Batches:
             dimension, target = self.dataset.draw(at, epoch)
             # What is perturbed differs from epoch to epoch; keeping it would only fill the memory.
             clip = self._features(at, epoch) if self.dataset.is_perturb else self._kept(at, 0)
-            made.append(self.sheets.sheet_of(self.dataset.records[at], clip, [dimension], [target]))
+            question = self.dataset.question(at, epoch)
+            made.append(
+                self.sheets.sheet_of(
+                    self.dataset.records[at], clip, [question], {dimension.key: target}
+                )
+            )
         batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
         return {"batch": replace(batch, counts=min(numbers) >= 0)}
 

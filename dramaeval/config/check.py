@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.evidence import check_evidence
+from dramaeval.config.parts import files_of, parts_of, where_of
 from dramaeval.config.placement import placement_problems
-from dramaeval.config.schema import Stage, split_files
+from dramaeval.config.schema import SPLITS, Stage
 from dramaeval.config.together import check_together
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
@@ -45,7 +46,7 @@ RESERVED = {
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
 }
 #: What is taken from a task's settings before its class is called.
-TASK_KEYS = ("labels", "label_policies", "data")
+TASK_KEYS = ("labels", "label_policies", "data", "best_by")
 #: Arguments of TRL's that are worked out where they are null.
 DERIVED = (PER_DEVICE, ACCUMULATION)
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
@@ -100,16 +101,30 @@ def check(config: DictConfig) -> None:
     if config.quantization:
         problems += check_arguments(config.quantization, "quantization")
     problems += check_combinations(config)
-    problems += check_arguments(config.task, "task", also=TASK_KEYS)
+    for part, node in parts_of(config.task).items():
+        problems += check_arguments(node, where_of(config.task, part), also=TASK_KEYS)
+    if config.task.get("tasks"):
+        problems += check_arguments(config.task, "task", also=TASK_KEYS)
     problems += _check_names(config)
     if problems:
         raise ConfigError(problems)
 
 
 def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
-    files, problems = split_files(config.task.data), []
+    files, problems = files_of(config.task), []
+    own = [key for key in (*SPLITS, "sample") if config.task.data[key]]
+    if own and config.task.get("tasks"):
+        first = next(iter(config.task.tasks))
+        problems += [
+            f"task.data.{key} belongs to none of several tasks: give task.tasks.{first}.data.{key}."
+            for key in own
+        ]
     if Stage.train in stages and "train" not in files:
         problems.append("task.data.train is not set, but stages has train: give a JSONL file.")
+    if Stage.prepare in stages and not files:
+        problems.append(
+            "stages has prepare, but there is no file: give task.data.train, val or test."
+        )
     if Stage.evaluate in stages and not {"val", "test"} & set(files):
         problems.append(
             "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
@@ -178,8 +193,10 @@ def _check_names(config: DictConfig) -> list[str]:
     from dramaeval.training.objectives import parse
 
     problems = []
-    if config.task.labels not in config.task.label_policies:
-        problems.append(_not_among("task.labels", config.task.labels, config.task.label_policies))
+    for part, node in parts_of(config.task).items():
+        if "labels" in node and node.labels not in node.label_policies:
+            key = f"{where_of(config.task, part)}.labels"
+            problems.append(_not_among(key, node.labels, node.label_policies))
     try:
         parse(config.trainer.objective, config.trainer.objectives)
     except ValueError as error:

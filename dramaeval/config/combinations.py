@@ -16,6 +16,10 @@ def check_combinations(config: DictConfig) -> list[str]:
     """What cannot run together, each with its reason and its fix."""
     trains = Stage.train in config.stages
     problems = _check_export(config, trains)
+    if config.model.get("head", "vocabulary") not in HEADS:
+        problems.append(
+            f"model.head={config.model.head} is not known; choose one of {', '.join(HEADS)}."
+        )
     if trains:
         problems += _check_quantization(config)
         problems += _check_parts(config)
@@ -37,6 +41,7 @@ def left_open(peft: Mapping[str, Any], key: str) -> bool:
     return peft[key] is None and key in ("total_step", "tinit", "tfinal")
 
 
+HEADS = ("vocabulary", "regression")
 PREFIX, PROMPT = ("PrefixTuningConfig",), ("PromptTuningConfig",)
 
 
@@ -48,6 +53,11 @@ def _check_method(config: DictConfig) -> list[str]:
             problems.append(
                 f"peft._target_={peft['_target_']}: of the methods that learn virtual tokens only prefix and "
                 "prompt tuning are supported: use peft=prefix or peft=prompt."
+            )
+        if config.model.get("head") == "regression":
+            problems.append(
+                "model.head=regression trains a layer beside the adapter, which PEFT does not keep for methods "
+                "that learn virtual tokens: use another method, for example peft=lora."
             )
         if _parts(config.adapt) != ["llm"]:
             problems.append(

@@ -21,6 +21,7 @@ from dramaeval.config.identity import run_id
 class Stage(Enum):
     """What a run does, in this order."""
 
+    prepare = "prepare"
     train = "train"
     evaluate = "evaluate"
     controls = "controls"
@@ -175,8 +176,8 @@ SPLITS = ("train", "val", "test")
 
 def split_files(data: Any) -> dict[str, str]:
     """The JSONL file of each split of a `DataConfig`: those given, or else all of the bundled sample's."""
-    given = {name: data[name] for name in SPLITS if data[name]}
-    if given or not data.sample:
+    given = {name: data[name] for name in SPLITS if data.get(name)}
+    if given or not data.get("sample"):
         return given
     return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
 

@@ -25,12 +25,21 @@ class AnnotationField:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChoiceField:
+    """A multiple-choice question: the keys of its list of options and of the right one's number, from 0."""
+
+    options: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordFormat:
     """The keys a task reads from each record; every other key is kept and ignored.
 
     With `annotated=False` (records to be scored) ratings may be absent; those given are still
     checked. `audio_field` is the key that holds the clip's path. With `heard=False` (judges that only
-    read) clips are not looked up, and need not be there.
+    read) clips are not looked up, and need not be there. Records of a `choice` may have whole numbers as
+    ids.
     """
 
     text_fields: tuple[str, ...]
@@ -38,3 +47,4 @@ class RecordFormat:
     annotated: bool = True
     audio_field: str = "wav_path"
     heard: bool = True
+    choice: ChoiceField | None = None

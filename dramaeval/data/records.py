@@ -13,7 +13,7 @@ from dramaeval.data.formats import AnnotationField, RecordFormat
 from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
 from dramaeval.data.locate import NotLocated, locate_clips
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
-from dramaeval.data.validate import Ratings, check_annotations, check_text
+from dramaeval.data.validate import Ratings, check_annotations, check_choice, check_text
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
 
@@ -30,7 +30,8 @@ class Record:
     `fields` is the whole line as it stands, keys nobody reads included. `ratings` holds, for each
     annotation field of the task, one value a rater in the raters' order; None is missing.
     `seconds` is what the model gets to hear of the clip; 0 where it hears none, `clip` then being
-    the path as it is written.
+    the path as it is written. `part` says which of several tasks it belongs to, where several are
+    trained together.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Record:
     seconds: float
     fields: Mapping[str, Any]
     ratings: Mapping[str, tuple[float | None, ...]]
+    part: str | None = None
 
     def given(self, annotation_field: str) -> tuple[float, ...]:
         """The ratings of a field that are not missing; empty where there is none."""
@@ -152,6 +154,8 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
         fields = draft.line.fields
         if fields is None:
             continue
+        if fmt.choice and type(fields.get("id")) is int:
+            fields["id"] = str(fields["id"])
         for key in ("id", *fmt.text_fields, *([fmt.audio_field] if fmt.heard else [])):
             finding = check_text(fields, key)
             if finding:
@@ -163,7 +167,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
             if first != draft.line.number:
                 fix = "give every record its own id"
                 draft.findings.append(Finding("id", f"already used in line {first}", fix))
-        checked = check_annotations(fields, fmt)
+        checked = check_choice(fields, fmt) if fmt.choice else check_annotations(fields, fmt)
         draft.ratings = checked.ratings
         draft.findings.extend(checked.findings)
         for notice in checked.notices:

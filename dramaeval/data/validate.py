@@ -49,6 +49,44 @@ def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
     return None
 
 
+def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
+    """Read a multiple-choice question's options and its answer, which counts as the one rating."""
+    checked = Checked({}, [], [], {})
+    if fmt.choice is None:
+        return checked
+    options, answer = fields.get(fmt.choice.options), fields.get(fmt.choice.answer)
+    fix = 'write a list of two or more different texts: ["woman", "man"]'
+    texts = isinstance(options, list) and all(isinstance(one, str) for one in options)
+    if not texts or not isinstance(options, list):
+        problem = "missing" if options is None else "not a list of texts"
+        checked.findings.append(Finding(fmt.choice.options, problem, fix))
+        return checked
+    plain = [" ".join(one.split()).casefold() for one in options]
+    if len(options) < 2:
+        checked.findings.append(Finding(fmt.choice.options, "fewer than two options", fix))
+    if not all(plain):
+        checked.findings.append(Finding(fmt.choice.options, "an empty option", fix))
+    twice = sorted({printable(one) for one in plain if plain.count(one) > 1 and one})
+    if twice:
+        checked.findings.append(
+            Finding(fmt.choice.options, f"the same option twice: {', '.join(twice)}", fix)
+        )
+    if checked.findings:
+        return checked
+    last = len(options) - 1
+    if _is_missing(answer) and not fmt.annotated:
+        return checked
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= last:
+        problem = (
+            f"{_short(answer)} is not the number of an option" if answer is not None else "missing"
+        )
+        fix = f"give the right option's number, from 0 for the first to {last} for the last"
+        checked.findings.append(Finding(fmt.choice.answer, problem, fix))
+    else:
+        checked.ratings[fmt.choice.answer] = (float(answer),)
+    return checked
+
+
 def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> Checked:
     """Read the ratings of all annotation fields; null and "N/A" become None, nothing is guessed."""
     checked = Checked({}, [], [], {})

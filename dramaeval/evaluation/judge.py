@@ -15,12 +15,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.composing import choices, compose
+from dramaeval.config.parts import parts_of
 from dramaeval.config.published import written
 from dramaeval.config.schema import split_files
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import MIN_SECONDS, Record, read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.evaluation.scoring import score
+from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.batch import Sheet
 from dramaeval.models.loading import (
@@ -32,13 +33,16 @@ from dramaeval.models.loading import (
     choose_device,
     find_checkpoint,
 )
-from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.sheets import SheetMaker, Targets
 from dramaeval.run.build import build_quantization, build_task
 from dramaeval.run.starting import base_quantization
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
+#: Tasks that ask for options, or whatever their records say.
+NO_SCORES = {"avqa", "mixed", "processed"}
 #: Left out of the names that `Judge.score` takes for a record's fields: scene stands for local_scene.
 _PREFIXES = ("char_", "local_")
 
@@ -118,11 +122,13 @@ class Judge:
         """
         key = (name, *(dimensions or ()))
         if key not in self._tasks:
-            known = sorted({*choices("task"), self.config.task.name})
+            own_tasks = parts_of(self.config.task)
+            known = sorted({*choices("task"), *own_tasks} - NO_SCORES)
             if name not in known:
                 raise ValueError(f"task={name!r} is not known; choose one of {', '.join(known)}.")
-            own = name == self.config.task.name
-            config = self.config.copy() if own else compose(f"task={name}")
+            config = self.config.copy() if name in own_tasks else compose(f"task={name}")
+            if name in own_tasks:
+                config.task = own_tasks[name]
             if dimensions is not None:
                 OmegaConf.update(config, "task.dimensions", list(dimensions))
             self._tasks[key] = build_task(config)
@@ -189,6 +195,10 @@ class Judge:
         if not clips:
             return []
         asked = self.task(task, dimensions)
+        if not asked.rated:
+            raise ValueError(
+                f"task={task!r} asks for an option and not for a score: there is none to give."
+            )
         texts = _texts(asked, context, len(clips))
         sheets = _Heard(
             asked,
@@ -253,14 +263,14 @@ class _Heard(SheetMaker):
     def sheet(
         self,
         record: Record,
-        dimensions: Sequence[Dimension],
-        targets: Sequence[np.ndarray] | None = None,
+        asked: Sequence[Dimension | Question],
+        targets: Targets | None = None,
     ) -> Sheet:
         """See `SheetMaker.sheet`."""
         waveform = self.given.get(record.line)
         if waveform is None or not self.family.hears:
-            return super().sheet(record, dimensions, targets)
-        return self.sheet_of(record, self.logmel(waveform), dimensions, targets)
+            return super().sheet(record, asked, targets)
+        return self.sheet_of(record, self.logmel(waveform), asked, targets)
 
 
 def _find(path: str) -> tuple[DictConfig, Checkpoint | None]:
@@ -384,7 +394,9 @@ def _check_length(what: str, seconds: float, data: DictConfig) -> None:
         )
 
 
-def _score(prediction: Prediction) -> Score:
+def _score(prediction: AnyPrediction) -> Score:
+    if not isinstance(prediction, Prediction):
+        raise ValueError(f"audio[{prediction.id}]: an option and not a score")
     if prediction.state != SCORED or prediction.distribution is None or prediction.expected is None:
         raise ValueError(f"audio[{prediction.id}] × {prediction.dimension}: {prediction.state}")
     pairs = list(zip(prediction.scale, prediction.distribution, strict=True))

@@ -29,6 +29,8 @@ class Prediction:
     is Σ k·p(k). Both are None when the judge did not score. A judge known only by a number (an
     imported result) has an expected score without a distribution. `ratings` has one place a
     rater, None where that rater gave nothing; the place is the rater's identity within a file.
+    `wordings` has the expected score under each of several wordings of the question, whose mean
+    is `expected`; None where there was one wording.
     `group` is the character or scene the bootstrap keeps together; `system` is what spoke the
     clip.
 
@@ -44,6 +46,7 @@ class Prediction:
     state: str
     group: str | None = None
     system: str | None = None
+    wordings: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.scale) < 2 or list(self.scale) != sorted(set(self.scale)):
@@ -112,6 +115,7 @@ class Prediction:
             "state": self.state,
             "group": self.group,
             "system": self.system,
+            "wordings": None if self.wordings is None else list(self.wordings),
         }
 
     @classmethod
@@ -133,6 +137,7 @@ class Prediction:
             state=_text(values, "state"),
             group=_optional_text(values, "group"),
             system=_optional_text(values, "system"),
+            wordings=_numbers(values, "wordings") if values.get("wordings") else None,
         )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from dramaeval.cluster.processes import ALONE, Processes
-from dramaeval.data.groups import group_of
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.models.batch import NO_SCORE, Batch, Sheet, collate
+from dramaeval.evaluation.replies import AnyPrediction, Reply, let_answer, let_think
+from dramaeval.evaluation.settle import Reading, longest_answer, settled
+from dramaeval.models.batch import Batch, Sheet, collate
+from dramaeval.models.choices import distributions, expected_scores, is_regression
+from dramaeval.models.errors import ModelError
 from dramaeval.models.loading import input_device
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.models.trouble import (
@@ -24,24 +25,11 @@ from dramaeval.models.trouble import (
     size_of,
     told,
 )
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
+
+__all__ = ["AnyPrediction", "distributions", "score"]
 
 Progress = Callable[[int], None]
-
-
-def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Softmax over each question's scale at its score position.
-
-    Args:
-        logits: ``[answers, vocabulary]``, of the batch's answer positions.
-        batch: says which answers are scores and which tokens stand for them.
-
-    Returns:
-        float32 ``[questions, longest scale]``; places past a shorter scale hold 0.
-    """
-    at_scores = logits[batch.score_at].float()
-    chosen = at_scores.gather(1, batch.score_tokens.clamp(min=0))
-    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -torch.inf).softmax(dim=-1)
 
 
 def score(
@@ -55,7 +43,8 @@ def score(
     group_by: str = "character",
     progress: Progress | None = None,
     processes: Processes = ALONE,
-) -> list[Prediction]:
+    writes_answers: bool = True,
+) -> list[AnyPrediction]:
     """Score records on every dimension that their task asks for.
 
     The result does not depend on batch size, order or padding (to rounding), nor on any random state; nor, to
@@ -72,51 +61,117 @@ def score(
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
         processes: that call this together, with the same arguments; all get all predictions.
+        writes_answers: whether multiple-choice questions are also answered in writing, where the task asks for
+            it; their likelihoods do not depend on it.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
     """
-    device = input_device(model)
-    found: dict[int, list[Prediction]] = {}
+    found: dict[int, list[AnyPrediction]] = {}
     # Clips of like length share a batch, so that little of it is padding; the order given is restored below.
     order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)
     training = model.training
     model.eval()
     chunks = list(_chunks(order, clips_a_batch))
-    sharded = is_sharded(model)
+    passes = Passes(model, sheets.pad, shared_prefix, processes)
     for start in range(0, len(chunks), processes.count):
         turn = chunks[start : start + processes.count]
         chunk = turn[processes.rank] if processes.rank < len(turn) else ()
-        ready: list[tuple[int, Sheet, tuple[Dimension, ...]]] = []
+        replies = []
         for at in chunk:
-            asked = sheets.task.asked(records[at])
-            if not asked:
-                found[at] = []
-                continue
+            reply = Reply(records[at], sheets, group_by)
             try:
-                ready.append((at, sheets.sheet(records[at], asked), asked))
+                reply.prepare()
             except BadRecordsError as error:
                 if not skip_unreadable:
                     raise
-                state = f"unreadable clip: {error.problems[0].problem}"
-                found[at] = [_unscored(records[at], one, sheets, state, group_by) for one in asked]
-        mine = [sheet for _, sheet, _ in ready]
-        if sharded and not mine:
-            mine = _stand_in(None, processes)
-        elif sharded:
-            _stand_in(mine[0], processes)
-        if mine:
-            answers = iter(_answer(model, mine, sheets.pad, shared_prefix, device, sharded=sharded))
-            for at, _, asked in ready:
-                found[at] = [
-                    _prediction(records[at], one, next(answers), sheets, group_by) for one in asked
-                ]
+                reply.reason = f"unreadable clip: {error.problems[0].problem}"
+            replies.append((at, reply))
+        _answer([one for _, one in replies if one.answerable], sheets, passes, writes_answers)
+        found |= {at: reply.predictions() for at, reply in replies}
         if progress:
             progress(sum(map(len, turn)))
     model.train(training)
     for others in processes.collect(found):
         found |= others
     return [prediction for at in range(len(records)) for prediction in found[at]]
+
+
+def _answer(
+    replies: Sequence[Reply], sheets: SheetMaker, passes: Passes, writes_answers: bool
+) -> None:
+    """Let the judge answer the questions of some records, in as many passes as it takes."""
+    let_think(replies, sheets.encoder, passes)
+    mine = [one.sheet for one in replies if one.sheet is not None]
+    always = 0
+    if passes.sharded:
+        stand_in = _stand_in(mine[0] if mine else None, passes.processes)
+        mine = mine or stand_in
+        always = max(passes.processes.collect(1 + longest_answer(mine)))
+    if mine:
+        for one, values in zip(replies, settled(mine, passes.read, always=always), strict=False):
+            one.values = values
+    if writes_answers:
+        let_answer(replies, sheets.encoder, passes)
+
+
+class Passes:
+    """Forward passes of one judge in one layout.
+
+    Args:
+        model: the judge.
+        pad: the padding token.
+        shared_prefix: see `dramaeval.models.batch.collate`.
+        processes: that score together.
+    """
+
+    def __init__(self, model: Any, pad: int, shared_prefix: bool, processes: Processes) -> None:
+        self.model = model
+        self.pad = pad
+        self.shared_prefix = shared_prefix
+        self.processes = processes
+        self.device = input_device(model)
+        self.sharded = is_sharded(model)
+
+    def read(self, sheets: Sequence[Sheet]) -> list[Reading]:
+        """For each sheet and question a distribution, or the value of a regression head."""
+        rows = self._run(sheets, _distributions_or_values).double().numpy()
+        left = iter(rows)
+        return [[next(left) for _ in sheet.asked] for sheet in sheets]
+
+    def begin(self, sheets: Sequence[Sheet]) -> Continuation:
+        """Begin to write to each question.
+
+        Raises:
+            ModelError: the weights are split over processes, which cannot write together.
+        """
+        if self.sharded:
+            raise ModelError(
+                "zero=zero3 splits the weights, and a judge that writes takes a number of passes that "
+                "differs from process to process: evaluate in a run of its own with zero=none, or let nothing "
+                "be written (task.thought_in_scoring=skip or given, task.scoring=[likelihood])."
+            )
+        if not can_keep(self.model):
+            return RepeatedWriting(
+                sheets, lambda some: self._run(some, lambda logits, batch: logits[batch.score_at])
+            )
+        with torch.inference_mode():
+            return CachedWriting(self.model, sheets, self.pad, self.device)
+
+    def _run(
+        self, sheets: Sequence[Sheet], take: Callable[[torch.Tensor, Batch], torch.Tensor]
+    ) -> torch.Tensor:
+        batch = collate(sheets, pad=self.pad, shared_prefix=self.shared_prefix)
+        try:
+            # Weights that are gathered in inference mode could not be trained afterwards.
+            with torch.no_grad() if self.sharded else torch.inference_mode():
+                moved = batch.to(self.device)
+                return take(self.model(**moved.inputs).logits, moved).cpu()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            text = _memory_text(self.model, batch, error, self.shared_prefix)
+            raise MemoryExhaustedError(text) from error
 
 
 def is_sharded(model: Any) -> bool:
@@ -129,28 +184,10 @@ def _stand_in(sheet: Sheet | None, processes: Processes) -> list[Sheet]:
     return [one for one in processes.collect(sheet) if one is not None][:1]
 
 
-def _answer(
-    model: Any,
-    sheets: list[Sheet],
-    pad: int,
-    shared_prefix: bool,
-    device: torch.device,
-    *,
-    sharded: bool = False,
-) -> np.ndarray:
-    batch = collate(sheets, pad=pad, shared_prefix=shared_prefix)
-    try:
-        return _distributions_of(model, batch.to(device), sharded)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryExhaustedError(_memory_text(model, batch, error, shared_prefix)) from error
-
-
-def _distributions_of(model: Any, batch: Batch, sharded: bool) -> np.ndarray:
-    # Weights that are gathered in inference mode could not be trained afterwards.
-    with torch.no_grad() if sharded else torch.inference_mode():
-        return distributions(model(**batch.inputs).logits, batch).cpu().double().numpy()
+def _distributions_or_values(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    if is_regression(logits):
+        return expected_scores(logits, batch)[:, None]
+    return distributions(logits, batch)
 
 
 def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: bool) -> str:
@@ -172,40 +209,3 @@ def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-def _prediction(
-    record: Record, dimension: Dimension, row: np.ndarray, sheets: SheetMaker, group_by: str
-) -> Prediction:
-    share = row[: len(dimension.scale)]
-    if not np.isfinite(share).all():
-        return _unscored(
-            record, dimension, sheets, "the judge's distribution is not finite", group_by
-        )
-    return Prediction(
-        id=record.id,
-        dimension=dimension.key,
-        scale=tuple(float(score) for score in dimension.scale),
-        distribution=tuple(float(p) for p in share),
-        expected=float(np.dot(share, dimension.scale)),
-        ratings=sheets.task.ratings(record, dimension),
-        state=SCORED,
-        group=group_of(record, group_by),
-        system=record.system,
-    )
-
-
-def _unscored(
-    record: Record, dimension: Dimension, sheets: SheetMaker, state: str, group_by: str
-) -> Prediction:
-    return Prediction(
-        id=record.id,
-        dimension=dimension.key,
-        scale=tuple(float(score) for score in dimension.scale),
-        distribution=None,
-        expected=None,
-        ratings=sheets.task.ratings(record, dimension),
-        state=state,
-        group=group_of(record, group_by),
-        system=record.system,
-    )

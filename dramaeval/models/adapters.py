@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dramaeval.models.loading import Family, ModelError
+from dramaeval.models.answering import SCORE_HEAD
+from dramaeval.models.loading import NEEDS_HEAD, Family, ModelError
 
 #: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
@@ -136,6 +137,14 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     from peft import PeftConfig, PeftModel
 
     config = PeftConfig.from_pretrained(folder)
+    with_head = SCORE_HEAD in (getattr(config, "modules_to_save", None) or [])
+    if with_head and not hasattr(model, SCORE_HEAD):
+        raise ModelError(f"The adapter in {folder} {NEEDS_HEAD}")
+    if hasattr(model, SCORE_HEAD) and not with_head:
+        raise ModelError(
+            f"model.head=regression, but the adapter in {folder} was trained without such a head: there are no "
+            "weights for it. Set model.head=vocabulary, or train from the base."
+        )
     try:
         if config.is_prompt_learning:
             from dramaeval.models.virtual_tokens import load_virtual_tokens

@@ -33,8 +33,24 @@ class FeatureMismatchError(ValueError):
     """The prompt reserves another number of audio tokens than the clip has features."""
 
 
+#: Says in a model's configuration that it has a regression head.
+HEAD = "judge_head"
+REGRESSION = "regression"
+#: The module of that head.
+SCORE_HEAD = "score_head"
+
+
 class AnsweringModel:
-    """Mixed into a transformers class in front of it; the three hooks say where its parts are."""
+    """Mixed into a transformers class in front of it; the three hooks say where its parts are.
+
+    A model whose configuration says so has a regression head: a linear layer that reads one number off the
+    last hidden state at each answer position, in place of the vocabulary head.
+    """
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        if getattr(config, HEAD, None) == REGRESSION:
+            self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
 
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
@@ -110,10 +126,7 @@ class AnsweringModel:
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
         """
-        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
-        if input_features is not None and feature_frames is not None and clip_order is not None:
-            clips = self.embed_audio(input_features, feature_frames)
-            embeddings = self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+        embeddings = self.embed(input_ids, input_features, feature_frames, clip_order)
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
@@ -143,6 +156,20 @@ class AnsweringModel:
         training = self.training  # type: ignore[attr-defined]
         return Answers(logits=logits, loss=logits.new_zeros(()).float() if training else None)
 
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        input_features: torch.Tensor | None = None,
+        feature_frames: torch.Tensor | None = None,
+        clip_order: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
+        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
+        if input_features is None or feature_frames is None or clip_order is None:
+            return embeddings
+        clips = self.embed_audio(input_features, feature_frames)
+        return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+
     def layout_mask(self, layout: Branches) -> Any:
         """The layout in the form in which the language model hands it on to its attention.
 
@@ -151,10 +178,14 @@ class AnsweringModel:
         return {"full_attention": layout}
 
     def read(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions."""
+        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions.
+
+        With a regression head they are its numbers, ``[answers, 1]``.
+        """
         hidden = self.decoder(**inputs).last_hidden_state
         row, position = answer_index.to(hidden.device).unbind(-1)
-        return self.get_output_embeddings()(hidden[row, position])  # type: ignore[attr-defined]
+        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
+        return head(hidden[row, position])
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]

@@ -8,7 +8,7 @@ every question is a row of its own. Both give the same logits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,37 @@ from dramaeval.data.logmel import ClipFeatures, pad_features
 from dramaeval.models.questions import EncodedQuestion
 
 NO_SCORE = -1
+#: The label of a token that is computed and not trained, PyTorch's own.
+UNTRAINED = -100
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One question of a sheet, and in training what is to be answered.
+    """One question of a sheet, a place where the judge chooses; in training with what it is to choose.
 
     Attributes:
         question: its tokens, audio placeholders expanded.
-        target: distribution over the scale ``[scores]``; None when the judge is only to be scored.
+        target: distribution over the choices ``[choices]``; None when the judge is only to be scored.
         about: the record's id and the dimension's key, for messages to people.
+        written: the choice that is written there; None writes the target's likeliest, in training. In
+            scoring it only matters where the answer goes on, and None writes the middle of the scale.
+        goes_on: whether it is answered in the same answer as the question before it, after that one's choice.
     """
 
     question: EncodedQuestion
     target: np.ndarray | None = None
     about: tuple[str, str] = ("", "")
+    written: int | None = None
+    goes_on: bool = False
+
+    @property
+    def choice(self) -> int:
+        """The choice that is written."""
+        if self.written is not None:
+            return self.written
+        if self.target is not None:
+            return int(np.argmax(self.target))
+        return (len(self.question.answer.choices) - 1) // 2
 
 
 @dataclass(frozen=True)
@@ -43,14 +59,21 @@ class Sheet:
     asked: tuple[Asked, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Row:
-    """Token ids of one question, where its answers are read, and what they should be."""
+    """Token ids of one sequence, where its answers are read, and what they should be.
+
+    ``asked`` has the number of the question that each answer belongs to. ``begins`` has, for each question,
+    the first answer at which a choice of it is read. ``terms`` are ``(answer, token, question, choice)``: the
+    log-probabilities that make up choices of several tokens.
+    """
 
     tokens: list[int]
     positions: list[int]
     labels: list[int]
-    score: int  # which of `positions` holds the score
+    asked: list[int]
+    begins: dict[int, int]
+    terms: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -61,9 +84,10 @@ class Batch:
         inputs: keyword arguments of `AnsweringModel.answer`.
         labels: token id at every answer position, int64 ``[answers]``.
         question_of: the question that each answer position belongs to, int64 ``[answers]``.
-        score_at: which answers are scores, int64 ``[questions]``, in the order of sheets and their questions.
+        score_at: which answers are scores, int64 ``[questions]``, in the order of sheets and their questions;
+            of choices of several tokens the first.
         score_tokens: token ids of each question's scale, int64 ``[questions, longest scale]``, padded with
-            `NO_SCORE`.
+            `NO_SCORE`; nothing else where choices have several tokens.
         scale: the scores that they stand for, float32 of the same shape, padded with 0.
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
         tokens: real tokens that are computed, padding apart.
@@ -71,6 +95,8 @@ class Batch:
         about: record id and dimension key of each question, in the order of ``score_at``.
         longest: tokens of the longest question, with its audio and in training its answer.
         counts: whether it trains anything; false for a stand-in (see `dramaeval.training.spread`).
+        terms: the tokens of choices that have several, int64 ``[terms, 4]`` of answer, token id, question and
+            choice, to be read by `dramaeval.models.choices`; None where all choices are single tokens.
     """
 
     inputs: dict[str, Any]
@@ -85,6 +111,7 @@ class Batch:
     about: tuple[tuple[str, str], ...] = ()
     longest: int = 0
     counts: bool = True
+    terms: torch.Tensor | None = None
 
     @property
     def questions(self) -> int:
@@ -112,20 +139,27 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         pad: the padding token's id.
         shared_prefix: lay a sheet out as one row of prefix and branches; else one row a question.
     """
-    rows = [[_row(asked) for asked in sheet.asked] for sheet in sheets]
+    rows, first = [], 0
+    for sheet in sheets:
+        rows.append(_rows(sheet.asked, first))
+        first += len(sheet.asked)
     inputs = _branched(rows, pad) if shared_prefix else _plain(rows, pad)
     _add_clips(inputs, sheets, rows_a_sheet=None if shared_prefix else [len(row) for row in rows])
     flat = [row for sheet_rows in rows for row in sheet_rows]
-    starts = np.cumsum([0] + [len(row.labels) for row in flat[:-1]])
+    starts = np.cumsum([0] + [len(row.labels) for row in flat[:-1]]).tolist()
     asked = [one for sheet in sheets for one in sheet.asked]
-    longest = max(len(one.question.answer.scores) for one in asked)
+    longest = max(len(one.question.answer.scale) for one in asked)
+    begins: dict[int, int] = {}
+    terms: list[tuple[int, int, int, int]] = []
+    for start, row in zip(starts, flat, strict=True):
+        for question, at in row.begins.items():
+            begins.setdefault(question, start + at)
+        terms += [(start + at, *rest) for at, *rest in row.terms]
     return Batch(
         inputs=inputs,
         labels=torch.tensor([label for row in flat for label in row.labels]),
-        question_of=torch.tensor([at for at, row in enumerate(flat) for _ in row.labels]),
-        score_at=torch.tensor(
-            [int(start) + row.score for start, row in zip(starts, flat, strict=True)]
-        ),
+        question_of=torch.tensor([question for row in flat for question in row.asked]),
+        score_at=torch.tensor([begins[question] for question in range(len(asked))]),
         score_tokens=torch.tensor(
             [_padded(list(one.question.answer.scores), longest, NO_SCORE) for one in asked]
         ),
@@ -137,23 +171,70 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         clips=len(sheets),
         about=tuple(one.about for one in asked),
         longest=max(len(row.tokens) for row in flat),
+        terms=torch.tensor(terms) if terms else None,
     )
 
 
-def _row(asked: Asked) -> _Row:
-    """Lay out one question: the whole answer when it is trained, its beginning when it is scored."""
-    answer = asked.question.answer
-    prompt = list(asked.question.prompt)
-    if asked.target is None:
-        tokens = [*prompt, *answer.lead]
-        return _Row(tokens, [len(tokens) - 1], [NO_SCORE], 0)
-    # The end of the answer follows the likeliest score; the score's own target stays the distribution.
-    written = answer.scores[int(np.argmax(asked.target))]
-    reply = [*answer.lead, written, *answer.tail]
-    tokens = [*prompt, *reply]
-    positions = list(range(len(prompt) - 1, len(tokens) - 1))
+def _rows(asked: Sequence[Asked], first: int) -> list[_Row]:
+    """A sheet's questions as sequences; ``first`` is the number of the first of them in the batch."""
+    rows: list[_Row] = []
+    at = 0
+    while at < len(asked):
+        end = at + 1
+        while end < len(asked) and asked[end].goes_on:
+            end += 1
+        if asked[at].question.answer.options:
+            rows += _option_rows(asked[at], first + at)
+        else:
+            rows.append(_score_row(asked[at:end], first + at))
+        at = end
+    return rows
+
+
+def _score_row(asked: Sequence[Asked], number: int) -> _Row:
+    """Lay out one answer: the whole of it when it is trained, up to its last score when it is scored."""
+    tokens = list(asked[0].question.prompt)
+    row = _Row([], [], [], [], {})
+    for at, one in enumerate(asked):
+        answer = one.question.answer
+        written = answer.scores[one.choice]
+        if one.target is None:
+            tokens += answer.lead
+            reply, label = [written], NO_SCORE
+            row.begins[number + at] = len(row.positions)
+            row.labels.append(label)
+        else:
+            reply = [*answer.lead, written, *answer.tail]
+            row.begins[number + at] = len(row.positions) + len(answer.lead)
+            row.labels += reply
+        row.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
+        row.asked += [number + at] * len(reply)
+        tokens += reply
     # The last token of the reply is never an input: nothing is read after it.
-    return _Row(tokens[:-1], positions, reply, len(answer.lead))
+    row.tokens = tokens[:-1]
+    return row
+
+
+def _option_rows(asked: Asked, number: int) -> list[_Row]:
+    """Lay out each option as a sequence of its own: all are read, the written one alone is trained."""
+    answer, rows = asked.question.answer, []
+    for choice, option in enumerate(answer.options):
+        tokens = [*asked.question.prompt, *answer.lead, *option]
+        trained = asked.target is not None and choice == asked.choice
+        lead = len(answer.lead) if trained else 0
+        begin = len(tokens) - len(option)
+        unlabelled = UNTRAINED if asked.target is not None else NO_SCORE
+        rows.append(
+            _Row(
+                tokens=tokens[:-1],
+                positions=list(range(begin - lead - 1, len(tokens) - 1)),
+                labels=tokens[begin - lead :] if trained else [unlabelled] * len(option),
+                asked=[number] * (lead + len(option)),
+                begins={number: lead},
+                terms=[(lead + at, token, number, choice) for at, token in enumerate(option)],
+            )
+        )
+    return rows
 
 
 def _targets(asked: Sequence[Asked], longest: int) -> torch.Tensor | None:

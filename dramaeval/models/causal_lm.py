@@ -17,7 +17,7 @@ import torch
 from jinja2.exceptions import TemplateError
 from torch import nn
 
-from dramaeval.models.answering import AnsweringModel
+from dramaeval.models.answering import SCORE_HEAD, AnsweringModel
 from dramaeval.models.batch import Asked, Sheet, collate
 from dramaeval.models.branches import Branches, as_mask
 from dramaeval.models.loading import Family, ModelError, input_device
@@ -51,7 +51,8 @@ class ReadingModel(AnsweringModel):
 
         So whatever a class does between the two (scaling, soft caps, a bias) is done here too.
         """
-
+        if hasattr(self, SCORE_HEAD):
+            return super().read(answer_index, **inputs)
         kept = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> Any:

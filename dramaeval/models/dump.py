@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dramaeval.models.batch import Batch
+from dramaeval.models.batch import UNTRAINED, Batch
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
     for row, position in torch.cartesian_prod(*map(torch.arange, ids.shape)).tolist():
         number = answers.get((row, position))
         trained, target = None, None
-        if number is not None and batch.targets is not None:
+        if (
+            number is not None
+            and batch.targets is not None
+            and int(batch.labels[number]) != UNTRAINED
+        ):
             trained = names(int(batch.labels[number]))
             if number in scores:
                 question = scores[number]

@@ -23,6 +23,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
+from dramaeval.models.answering import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.errors import ModelError
 from dramaeval.models.quantization import (
     keep_as_loaded,
@@ -33,6 +34,7 @@ from dramaeval.models.quantization import (
 log = logging.getLogger(__name__)
 
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -51,6 +53,8 @@ class Family(ABC):
         offload_folder: takes the weights that ``device_map`` leaves on disk.
         freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
         train_projector: in full fine-tuning, whether the projector is trained.
+        head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
+            layer on the last hidden state that is trained with the rest.
     """
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
@@ -75,6 +79,7 @@ class Family(ABC):
         offload_folder: str | None = None,
         freeze_audio: bool = False,
         train_projector: bool = True,
+        head: str = "vocabulary",
     ) -> None:
         self.path = path
         self.revision = revision
@@ -86,6 +91,7 @@ class Family(ABC):
         self.offload_folder = offload_folder
         self.freeze_audio = freeze_audio
         self.train_projector = train_projector
+        self.head = head
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -135,6 +141,10 @@ class Family(ABC):
         """Freeze the constants of the architecture, and the parts that are not to be trained."""
         kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
         paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
+        if self.head == REGRESSION:
+            vocabulary = model.get_output_embeddings().weight
+            if vocabulary is not model.get_input_embeddings().weight:
+                vocabulary.requires_grad_(False)  # nothing is read from it
         for name, weight in model.named_parameters():
             if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
@@ -164,6 +174,8 @@ class Family(ABC):
         source = str(checkpoint) if checkpoint else self.path
         dtype = dtype or self.torch_dtype(device)
         extra = self._placement()
+        if self.head == REGRESSION:
+            extra["config"] = self._with_head(self._described(checkpoint))
         if quantization is not None:
             skeleton = self.skeleton(checkpoint)
             extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
@@ -178,6 +190,8 @@ class Family(ABC):
                 **self._hub_arguments(checkpoint),
             ),
         )
+        if hasattr(model, SCORE_HEAD) and self.head != REGRESSION:
+            raise ModelError(f"The judge in {source} {NEEDS_HEAD}")
         if quantization is not None:
             require_language_model_only(model, self)
             keep_as_loaded(model)
@@ -207,13 +221,29 @@ class Family(ABC):
         if self.architecture and checkpoint is None:
             configuration = self.configuration(self.architecture)
         else:
-            source = str(checkpoint) if checkpoint else self.path
-            reader = self.model_class().config_class
-            configuration = self._reading(
-                source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
-            )
+            configuration = self._described(checkpoint)
         with torch.device("meta"):
-            return self.model_class()(configuration)
+            return self.model_class()(self._with_head(configuration))
+
+    def _described(self, checkpoint: Path | None) -> Any:
+        """The configuration that stands beside the weights."""
+        source = str(checkpoint) if checkpoint else self.path
+        reader = self.model_class().config_class
+        return self._reading(
+            source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
+        )
+
+    def _with_head(self, configuration: Any) -> Any:
+        """The configuration with the head that is asked for.
+
+        Raises:
+            ModelError: it is that of a judge with a regression head, and none is asked for.
+        """
+        if self.head == REGRESSION:
+            setattr(configuration, HEAD, REGRESSION)
+        elif getattr(configuration, HEAD, None) == REGRESSION:
+            raise ModelError(f"The judge in {self.path} {NEEDS_HEAD}")
+        return configuration
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype of the weights on a device."""

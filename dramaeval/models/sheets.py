@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,8 +15,15 @@ from dramaeval.data.records import Record
 from dramaeval.models.batch import Asked, Sheet
 from dramaeval.models.loading import Family
 from dramaeval.models.questions import EncodedQuestion, QuestionEncoder
+from dramaeval.tasks.processed import inline_audio
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Task
+from dramaeval.tasks.task import Target, Task
+
+#: One a dimension, in the order in which they are asked, or by the dimension's key.
+Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]
+#: Tokenised questions that stay in memory, a few kB each.
+_PROMPTS_KEPT = 50_000
 
 
 class SheetMaker:
@@ -58,47 +65,47 @@ class SheetMaker:
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(one for one in pads if one is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._listen)
-        self._prompts: dict[tuple[str, int, str], EncodedQuestion] = {}
+        self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
     def sheet(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        targets: Sequence[np.ndarray] | None = None,
+        self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> Sheet:
         """A record's clip and questions, ready for `dramaeval.models.batch.collate`.
 
         Args:
             record: the record.
-            dimensions: what is asked about it.
-            targets: a distribution over the scale for each, in training.
+            asked: what is asked about it: dimensions, in the words of scoring, or questions.
+            targets: in training, for each dimension a distribution over its scale: in the order of the
+                dimensions, or by key.
 
         Raises:
             BadRecordsError: the clip's header was sound, but its samples are not.
         """
         return self.sheet_of(
-            record, self._heard(record) if self.family.hears else None, dimensions, targets
+            record, self._heard(record) if self.family.hears else None, asked, targets
         )
 
     def sheet_of(
         self,
         record: Record,
         clip: ClipFeatures | None,
-        dimensions: Sequence[Dimension],
-        targets: Sequence[np.ndarray] | None = None,
+        asked: Sequence[Dimension | Question],
+        targets: Targets | None = None,
     ) -> Sheet:
         """The same for a clip whose features are at hand already, whatever file the record names.
 
         Args:
             record: the record.
             clip: its features; None for a judge that only reads.
-            dimensions: what is asked about it.
-            targets: a distribution over the scale for each, in training.
+            asked: what is asked about it.
+            targets: as in `sheet`.
 
         Raises:
             BadRecordsError: the clip is too short for the encoder.
         """
-        questions = [self.question(record, dimension) for dimension in dimensions]
+        wanted = _by_key(asked, targets)
+        questions = self.questions(record, asked)
+        places = [self._encoded(record, question) for question in questions]
         clips: tuple[ClipFeatures, ...] = ()
         if clip is not None:
             examples = self.task.examples(record)
@@ -106,28 +113,44 @@ class SheetMaker:
             lengths = [
                 self._length(of, one) for of, one in zip((*examples, record), clips, strict=True)
             ]
-            questions = [one.with_audio(self.audio_token, lengths) for one in questions]
-        asked = tuple(
-            Asked(
-                question=question,
-                target=None if targets is None else targets[at],
-                about=(record.id, dimension.key),
-            )
-            for at, (question, dimension) in enumerate(zip(questions, dimensions, strict=True))
-        )
-        return Sheet(clips=clips, asked=asked)
+            places = [
+                [one.with_audio(self.audio_token, lengths) for one in answer] for answer in places
+            ]
+        made = []
+        for question, encoded in zip(questions, places, strict=True):
+            for number, (place, tokens) in enumerate(zip(question.places, encoded, strict=True)):
+                target = wanted[place.dimension.key] if wanted is not None else None
+                made.append(
+                    Asked(
+                        question=tokens,
+                        target=None if target is None else target.distribution,
+                        about=(record.id, place.dimension.key),
+                        written=None if target is None else target.written,
+                        goes_on=number > 0,
+                    )
+                )
+        return Sheet(clips=clips, asked=tuple(made))
+
+    def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
+        """The questions that a sheet asks, dimensions in the words of scoring."""
+        dimensions = [one for one in asked if isinstance(one, Dimension)]
+        given = [one for one in asked if isinstance(one, Question)]
+        return [*self.task.questions(record, dimensions), *given] if dimensions else given
 
     def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
-        """The tokens of one question, its audio placeholder standing once."""
-        key = (str(record.file), record.line, dimension.key)
-        if key not in self._prompts:
-            messages = self.messages(record, dimension)
-            self._prompts[key] = self.encoder.encode(messages, dimension.scale)
-        return self._prompts[key]
+        """The tokens of the question about one dimension, its audio placeholder standing once."""
+        (question,) = self.questions(record, [dimension])
+        return self._encoded(record, question)[0]
 
-    def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
-        """The question as its task renders it."""
-        return self.task.messages(record, dimension)
+    def _encoded(self, record: Record, question: Question) -> list[EncodedQuestion]:
+        """The tokens of each place of a question's answer."""
+        order = tuple(place.lead for place in question.places)
+        key = (str(record.file), record.line, question.key, order)
+        if key not in self._prompts:
+            if len(self._prompts) >= _PROMPTS_KEPT:
+                self._prompts.clear()
+            self._prompts[key] = self.encoder.encode_question(question)
+        return self._prompts[key]
 
     def _length(self, record: Record, clip: ClipFeatures) -> int:
         """Prompt positions that a clip takes."""
@@ -138,6 +161,9 @@ class SheetMaker:
         return length
 
     def _heard(self, record: Record) -> ClipFeatures:
+        held = inline_audio(record)
+        if held is not None:
+            return self.logmel(held[: int(self.max_seconds * self.logmel.sampling_rate)])
         try:
             return self._features(str(record.clip))
         except UnreadableClipError as error:
@@ -152,3 +178,17 @@ def _problem(record: Record, reason: str, fix: str) -> Problem:
     return Problem(
         file=record.file, line=record.line, id=record.id, key="clip", problem=reason, fix=fix
     )
+
+
+def _by_key(
+    asked: Sequence[Dimension | Question], targets: Targets | None
+) -> dict[str, Target] | None:
+    """Targets by dimension key."""
+    if targets is None:
+        return None
+    if isinstance(targets, Mapping):
+        pairs = dict(targets)
+    else:
+        keys = [one.key for one in asked if isinstance(one, Dimension)]
+        pairs = dict(zip(keys, targets, strict=True))
+    return {key: one if isinstance(one, Target) else Target(one) for key, one in pairs.items()}

@@ -10,15 +10,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
-from dramaeval.config.check import ConfigError
+from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.models.adapters import restrict
+from dramaeval.models.answering import REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import Family
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.reading import Splits
+from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.phrasings import PhrasingsError
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.thought import ThoughtTask
+from dramaeval.tasks.together import TogetherTask
+from dramaeval.training.objectives import parse
 from dramaeval.training.ranks import schedule
 
 
@@ -29,13 +35,11 @@ def build_task(config: DictConfig) -> Task:
         ConfigError: the rubric or a dimension's name is wrong.
     """
     node = cast(dict[str, Any], OmegaConf.to_container(config.task, resolve=True, enum_to_str=True))
-    policies, chosen = node.pop("label_policies"), node.pop("labels")
-    node.pop("data")
     try:
-        return instantiate({**node, "_convert_": "all"}, labels=instantiate(policies[chosen]))
-    except InstantiationException as error:
+        return _task_of(node)
+    except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
-        if isinstance(cause, RubricError | KeyError | ValueError):
+        if isinstance(cause, RubricError | PhrasingsError | KeyError | ValueError):
             raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
         raise
 
@@ -57,6 +61,19 @@ def bring_examples(task: Task, splits: Splits, seed: int) -> None:
         raise ConfigError([str(error)]) from None
 
 
+def _task_of(node: dict[str, Any]) -> Task:
+    """A task from its settings; a mixture's own tasks first."""
+    kept = {key: value for key, value in node.items() if key not in TASK_KEYS}
+    given: dict[str, Any] = {}
+    if node.get("tasks"):
+        # Hydra would make copies of tasks that are handed to it as part of a configuration.
+        tasks = {name: _task_of(one) for name, one in kept.pop("tasks").items()}
+        return instantiate({**kept, "_partial_": True, "_convert_": "all"})(tasks=tasks)
+    if node.get("labels"):
+        given["labels"] = instantiate(node["label_policies"][node["labels"]])
+    return instantiate({**kept, "_convert_": "all"}, **given)
+
+
 def build_family(config: DictConfig) -> Family:
     """The model family; reads nothing yet."""
     return instantiate(config.model, _convert_="all")
@@ -70,6 +87,50 @@ def check_layout(config: DictConfig, family: Family) -> None:
     """
     if config.batch.shared_prefix and (reason := family.layout_problem()):
         raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
+
+
+def check_answers(config: DictConfig, family: Family, task: Task) -> None:
+    """Judges that give numbers, and questions that have options: what neither can be asked or taught.
+
+    Raises:
+        ConfigError: the head or the objective does not fit the task.
+    """
+    problems = []
+    tasks = list(task.parts.values()) or [task]
+    names = {name for name, _ in parse(config.trainer.objective, config.trainer.objectives)}
+    written = sorted(names & {"answer_ce", "soft_ce", "choice_ce", "ordinal"})
+    if family.head == REGRESSION:
+        if Stage.train in config.stages and written:
+            problems.append(
+                f"trainer.objective={config.trainer.objective}: a regression head gives a number and no "
+                f"distribution, which {', '.join(written)} would need: set it to expected_mse or ranking."
+            )
+        for one in tasks:
+            if not one.rated and one.name != "processed":
+                problems.append(
+                    f"model.head=regression has no options to choose from: leave out {one.name}."
+                )
+            if isinstance(one, ThoughtTask) and one.thought_in_scoring == "generate":
+                problems.append(
+                    "model.head=regression writes no thoughts: set task.thought_in_scoring=given or skip."
+                )
+            if isinstance(one, TogetherTask) and one.earlier == "own":
+                problems.append(
+                    "model.head=regression writes no scores that later ones could follow: set "
+                    "task.earlier=left_out and task.order=shuffled."
+                )
+    ordered = sorted(names & {"expected_mse", "ordinal", "ranking"})
+    if (
+        Stage.train in config.stages
+        and ordered
+        and any(isinstance(one, ChoiceTask) for one in tasks)
+    ):
+        problems.append(
+            f"trainer.objective={config.trainer.objective}: options have no order, which {', '.join(ordered)} "
+            "would need: set it to answer_ce, soft_ce, choice_ce or a sum."
+        )
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_adapter(config: DictConfig, family: Family, steps: int | None = None) -> Any | None:
@@ -89,6 +150,8 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     node = cast(dict[str, Any], OmegaConf.to_container(config.peft, resolve=True))
     if is_a(node, ("AdaLoraConfig",)):
         node = _with_schedule(node, steps)
+    if family.head == REGRESSION:
+        node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
     try:
         return restrict(instantiate({**node, "_convert_": "all"}), family, adapt)
     except (InstantiationException, ValueError) as error:

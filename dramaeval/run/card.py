@@ -128,38 +128,55 @@ def _shown(base: str | None) -> str | None:
 
 
 def _what(config: Mapping[str, Any], adapter: Mapping[str, Any], merged: bool) -> str:
-    rubric = (config.get("task") or {}).get("rubric") or {}
     kind = f"An adapter ({adapter.get('peft_type', UNKNOWN)})" if adapter else "A full model"
     if merged:
         kind = "A full model with a trained adapter merged into its weights"
-    asked = [one["key"] for one in rubric.get("dimensions", [])]
-    chosen = (config.get("task") or {}).get("dimensions") or asked
+    told = []
+    for task in _tasks(config):
+        rubric = task.get("rubric") or {}
+        asked = [one["key"] for one in rubric.get("dimensions", [])]
+        chosen = task.get("dimensions") or asked
+        told.append(
+            f"- Rubric: {rubric.get('name', UNKNOWN)}, version {rubric.get('version', UNKNOWN)}\n"
+            f"- Dimensions: {', '.join(chosen) or UNKNOWN}"
+        )
     return (
         f"{kind} that hears a clip and answers a rubric's questions with a distribution over each scale; the "
-        "mean of that is the expected score. Made with dramaeval.\n\n"
-        f"- Rubric: {rubric.get('name', UNKNOWN)}, version {rubric.get('version', UNKNOWN)}\n"
-        f"- Dimensions: {', '.join(chosen) or UNKNOWN}"
+        "mean of that is the expected score. Made with dramaeval.\n\n" + "\n".join(told)
     )
 
 
+def _tasks(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The run's task, or the tasks of its mixture."""
+    task = config.get("task") or {}
+    return list((task.get("tasks") or {}).values()) or [task]
+
+
 def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    data = (config.get("task") or {}).get("data") or {}
     about = metrics.get("about") or {}
     records = about.get("records") or {}
     lines = ["## Data", "", "| split | file | records |", "| --- | --- | --- |"]
-    given = any(data.get(split) for split in SPLITS)
     for split in SPLITS:
-        file = data.get(split)
-        name = Path(file).name if file else ("the bundled sample" if data and not given else None)
-        if name:
-            lines.append(f"| {split} | {name} | {records.get(split, UNKNOWN)} |")
+        names = [_file(task.get("data") or {}, split) for task in _tasks(config)]
+        named = ", ".join(dict.fromkeys(name for name in names if name))
+        if named:
+            lines.append(f"| {split} | {named} | {records.get(split, UNKNOWN)} |")
     if len(lines) == 4:
         return f"## Data\n\n{UNKNOWN.capitalize()}."
-    lines += ["", f"Labels: {(config.get('task') or {}).get('labels', UNKNOWN)}."]
+    labels = dict.fromkeys(str(task.get("labels", UNKNOWN)) for task in _tasks(config))
+    lines += ["", f"Labels: {', '.join(labels)}."]
     lines += [f"Note: {told}." for told in about.get("overlaps") or ()]
     for split, skipped in (about.get("skipped") or {}).items():
         lines.append(f"Skipped in {split}: {skipped['records']} records that could not be used.")
     return "\n".join(lines)
+
+
+def _file(data: Mapping[str, Any], split: str) -> str | None:
+    """The name of a split's file, or that it is the sample's; None where there is none."""
+    if data.get(split):
+        return Path(data[split]).name
+    given = any(data.get(one) for one in SPLITS)
+    return "the bundled sample" if data and not given else None
 
 
 def _agreement(metrics: Mapping[str, Any]) -> str:
@@ -176,9 +193,25 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
                  for key, row in rows]  # fmt: skip
         head = "| dimension | Pearson | MSE | n |\n| --- | --- | --- | --- |\n"
         parts.append(f"{heading}\n\n{head}" + "\n".join(lines))
+    for split, phases in (metrics.get("choices") or {}).items():
+        if "final" in phases:
+            asked = {**phases["final"]["categories"], "all": phases["final"]["overall"]}
+            parts.append(
+                f"`{split}`: accuracy of the likeliest option\n\n| question | accuracy | chance | n |\n"
+                "| --- | --- | --- | --- |\n"
+                + "\n".join(f"| {key} | {_accuracy(row)} |" for key, row in asked.items())
+            )
     if len(parts) == 1:
         parts.append("Not measured.")
     return "\n\n".join(parts)
+
+
+def _accuracy(row: Mapping[str, Any]) -> str:
+    found, chance = row["likelihood"], row.get("chance")
+    shown = {**found, "interval": {"accuracy": found["interval"]} if found["interval"] else {}}
+    return (
+        f"{_cell(shown, 'accuracy')} | {'-' if chance is None else f'{chance:.2f}'} | {found['n']}"
+    )
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

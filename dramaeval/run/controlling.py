@@ -128,7 +128,7 @@ def _setting(run: Run, split: str, name: str) -> Setting:
     progress = run_log.Progress(f"control {name.replace('_', ' ')}", clips, "clips")
 
     def scored(records: list[Record], sheets: SheetMaker) -> list[Prediction]:
-        return score(
+        found = score(
             run.model,
             records,
             sheets,
@@ -139,6 +139,7 @@ def _setting(run: Run, split: str, name: str) -> Setting:
             progress=progress,
             processes=run.processes,
         )
+        return [one for one in found if isinstance(one, Prediction)]
 
     return Setting(
         task=run.task,

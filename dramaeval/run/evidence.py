@@ -36,7 +36,7 @@ def gather(run: Run, said: Said) -> dict[str, Any]:
         ``reason`` where there is none, and ``spread`` between phrasings.
     """
     split, phase = main_split(said), list(said)[-1]
-    keys = [dimension.key for dimension in run.task.dimensions]
+    keys = [dimension.key for dimension in run.task.rated]
     evaluation = run.config.evaluation
     settings: dict[str, Any] = {
         "seed": run.config.seed,

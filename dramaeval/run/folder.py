@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "debug"
 
     @property
+    def prepared(self) -> Path:
+        """The questions and answers that ``stages=[prepare]`` writes, a file a split."""
+        return self.path / "prepared"
+
+    @property
     def checkpoints(self) -> Path:
         """Where training can be taken up again."""
         return self.path / "checkpoints"

@@ -190,7 +190,7 @@ def _lengths(
         frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
         audio = sum(map(family.audio_tokens, frames))
         dimensions = task.asked(record)[: questions_per_clip or None]
-        texts = [_text_of(task.messages(record, dimension)) for dimension in dimensions]
+        texts = [_text_of(one.messages) for one in task.questions(record, dimensions)]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
         longest = max([longest, *own])
         together = sum(own)

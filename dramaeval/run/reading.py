@@ -9,10 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.parts import parts_of
 from dramaeval.config.schema import SPLITS, Stage, split_files
 from dramaeval.data.groups import CLIP
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.data.records import Record, read_records
+from dramaeval.data.records import Record
 from dramaeval.data.splits import APART, overlap
 from dramaeval.tasks.task import Task
 
@@ -46,6 +47,15 @@ class Splits:
             if problems
         }
 
+    def remarks(self, task: Task, *, tell: bool = False) -> dict[str, dict[str, int]]:
+        """What the task has to say about each split's records, with counts; also in the log if ``tell``."""
+        found = {name: task.remarks(records) for name, records in self.records.items()}
+        for name, said in found.items():
+            for text, count in said.items():
+                if tell:
+                    log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
+        return {name: said for name, said in found.items() if said}
+
 
 def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits:
     """Read the JSONL files that the stages need.
@@ -58,20 +68,17 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
     """
-    data, files = config.task.data, split_files(config.task.data)
-    if scores_input(config):
-        files[INPUT] = config.input
+    data = config.task.data
     records: dict[str, list[Record]] = {}
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
-    for name in wanted_splits(config):
-        if name not in files:
-            continue
+    for name, part, file, root in sources(config, wanted_splits(config)):
         try:
-            result = read_records(
-                files[name],
-                replace(task.record_format(annotated=name != INPUT), heard=heard),
-                audio_root=data.audio_root,
+            result = task.parts.get(part, task).read(
+                file,
+                heard=heard,
+                annotated=name != INPUT,
+                audio_root=data.audio_root or root,
                 on_bad=data.on_bad.value,
                 max_seconds=data.max_seconds,
                 on_long=data.on_long.value,
@@ -80,9 +87,11 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
         except BadRecordsError as error:
             failures.append(error)
             continue
-        records[name], skipped[name] = result.records, result.skipped
+        own = [replace(one, part=part) for one in result.records] if part else result.records
+        records.setdefault(name, []).extend(own)
+        skipped.setdefault(name, []).extend(result.skipped)
         for notice in result.notices:
-            log.warning("%s: %s", files[name], notice)
+            log.warning("%s: %s", file, notice)
         _tell_skipped(name, result.skipped, len(result.records))
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
@@ -90,9 +99,25 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
     return Splits(records, skipped, _overlaps(records, APART if heard else READ_APART))
 
 
+def sources(config: DictConfig, wanted: Sequence[str]) -> list[tuple[str, str, str, str | None]]:
+    """The files to read: split, the task where there are several, path, and the clips' folder."""
+    found: list[tuple[str, str, str, str | None]] = []
+    for name in wanted:
+        if name == INPUT:
+            found.append((name, "", config.input, None))
+            continue
+        for part, node in parts_of(config.task).items():
+            files = split_files(node.data)
+            if name in files:
+                several = part if config.task.get("tasks") else ""
+                found.append((name, several, files[name], node.data.get("audio_root")))
+    return found
+
+
 def wanted_splits(config: DictConfig) -> list[str]:
     """The splits that the stages read, as far as there are files for them."""
     wanted = {"train", "val"} if Stage.train in config.stages else set()
+    wanted |= set(SPLITS) if Stage.prepare in config.stages else set()
     wanted |= {"val", "test"} if Stage.evaluate in config.stages else set()
     # Controls learn from the training split, and examples are taken from it.
     wanted |= {"train"} if Stage.controls in config.stages or config.task.get("shots") else set()

@@ -27,9 +27,7 @@ from dramaeval.config.check import ConfigError, check
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
-from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import score
-from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.models.adapters import attach, count_parameters, load_adapter
 from dramaeval.models.loading import (
@@ -49,6 +47,7 @@ from dramaeval.run.build import (
     build_family,
     build_quantization,
     build_task,
+    check_answers,
     check_layout,
 )
 from dramaeval.run.card import write_card
@@ -57,10 +56,18 @@ from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 from dramaeval.run.loggers import Loggers
+from dramaeval.run.measures import (
+    agreement,
+    beside_in_words,
+    measured_beside,
+    objective_of,
+    read_phase,
+)
 from dramaeval.run.plan import make_plan, planned_steps
+from dramaeval.run.prepare import prepare
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.run.reading import INPUT, read_splits, scores_input
-from dramaeval.run.scoring_input import check_systems, score_input
+from dramaeval.run.scoring_input import check_rated, check_systems, score_input
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.sweep.pruning import pruning
 from dramaeval.training.draws import trainable
@@ -192,11 +199,16 @@ class Run:
             find_checkpoint(config.checkpoint) if config.checkpoint else None
         )
         check_layout(config, self.family)
+        check_answers(config, self.family, self.task)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
         bring_examples(self.task, self.splits, config.seed)
         check_systems(config.stages, self.splits[INPUT])
+        check_rated(config.stages, self.task)
         if not self.family.hears:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
+        if self.splits["train"]:
+            self.task.learn(self.splits["train"])
+        self.splits.remarks(self.task, tell=True)
         self.validates = bool(self.splits["val"])
         self.args = build_arguments(config, folder, self.device, validates=self.validates)
         steps = None
@@ -251,6 +263,8 @@ class Run:
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
         first = "zero_shot" if self.trains or not self.checkpoint else "final"
         phases = []
+        if Stage.prepare in self.config.stages:
+            self.processes.by_first(self._prepare)
         if self.evaluates and (not self.trains or self.config.evaluation.zero_shot):
             self._evaluate(first)
             phases.append(first)
@@ -270,6 +284,9 @@ class Run:
                 self.processes.by_first(lambda: write_leaderboard(self, scored))
         self.processes.by_first(self._hand_over)
         return objective
+
+    def _prepare(self) -> None:
+        prepare(self.task, dict(self.splits.records), self.folder.prepared, self.config.seed)
 
     def _hand_over(self) -> None:
         """What one process does when the rest is done: the card with what was measured, and the export."""
@@ -470,34 +487,34 @@ class Run:
 
     def _report(self, phases: list[str]) -> float | None:
         """Measure agreement, write metrics.json, print the table; returns the objective."""
-        keys = [dimension.key for dimension in self.task.dimensions]
+        keys = [dimension.key for dimension in self.task.rated]
         metrics: dict[str, Any] = {}
-        said = {phase: read_phase(self.folder.predictions(phase)) for phase in phases}
+        files = {phase: self.folder.predictions(phase) for phase in phases}
+        said = {phase: read_phase(file) for phase, file in files.items()}
         for phase, by_split in said.items():
             for split, predictions in by_split.items():
-                metrics.setdefault(split, {})[phase] = summarise(
-                    predictions,
-                    keys,
-                    seed=self.config.seed,
-                    draws=self.config.evaluation.draws,
-                    level=self.config.evaluation.level,
-                    metrics=instantiate(self.config.evaluation.metrics, _convert_="all"),
-                )
+                metrics.setdefault(split, {})[phase] = agreement(self.config, predictions, keys)
+        beside = measured_beside(self.config, self.task, files)
         rubric = {"name": self.task.rubric.name, "version": self.task.rubric.version}
         about = {
             "rubric": rubric,
             "records": {name: len(records) for name, records in self.splits.records.items()},
             "skipped": self.splits.skipped_summary(),
             "overlaps": list(self.splits.overlaps),
+            "scoring": self.task.scoring(),
+            "remarks": self.splits.remarks(self.task),
         }
         if self.processes.first:
-            whole = {**metrics, **gather(self, said), "about": about}
+            evidence = gather(self, said) if metrics else {}
+            whole = {**metrics, **beside, **evidence, "about": about}
             write_json(self.folder.metrics, whole)
-            if self.config.evaluation.html:
+            if self.config.evaluation.html and metrics:
                 # Plots and templates are loaded where there is something to show.
                 from dramaeval.run.reporting import write_report
 
                 write_report(self, whole, said)
+            elif self.config.evaluation.html:
+                log.info("No report.html: it shows agreement on ratings, and this task has none.")
         self.loggers.report(metrics)
         titles = {dimension.key: dimension.title for dimension in self.task.dimensions}
         for split in metrics:
@@ -505,9 +522,10 @@ class Run:
             log.info("\n%s", text, extra={"only_in_file": True})
             if self.processes.first:
                 print_agreement(metrics[split], heading=split, titles=titles)
+        for text in beside_in_words(beside, metrics):
+            log.info("%s", text)
         log.info("Everything is in %s", self.folder.path)
-        objective = metrics.get("val") or metrics.get("test")
-        return objective[phases[-1]]["macro"]["pearson"] if objective else None
+        return objective_of(metrics, beside, phases[-1])
 
 
 def save(trainer: Any, folder: Path) -> None:
@@ -525,12 +543,3 @@ def written_by_hydra(folder: Path) -> list[Path]:
     """The files that Hydra has written by the time a run begins."""
     sweep = HydraConfig.get().sweep.dir
     return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]
-
-
-def read_phase(file: Path) -> dict[str, list[Prediction]]:
-    """Read a predictions file back, by split."""
-    found: dict[str, list[Prediction]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        found.setdefault(values["split"], []).append(Prediction.from_json(values))
-    return found

@@ -19,6 +19,7 @@ from dramaeval.run.reading import INPUT
 
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
+    from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,26 @@ def check_systems(stages: Sequence[Stage], records: Sequence[Record]) -> None:
         )
 
 
+def check_rated(stages: Sequence[Stage], task: Task) -> None:
+    """Refuse what is worked out from scores alone, where a task has other answers or is made of several.
+
+    Raises:
+        ConfigError: naming the stage.
+    """
+    if not task.parts and len(task.rated) == len(task.dimensions):
+        return
+    asked = sorted(
+        {Stage.score, Stage.leaderboard, Stage.controls} & set(stages), key=lambda one: one.name
+    )
+    problems = [
+        f"stages has {stage.name}, which needs one task with ratings, and task={task.name} is not one: use "
+        "stages=[evaluate] for it."
+        for stage in asked
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def score_input(run: Run) -> list[Prediction]:
     """Score the records of ``input=…`` that are not scored yet; returns all predictions, at every process."""
     records, path = run.splits[INPUT], run.folder.predictions("final")
@@ -50,7 +71,7 @@ def score_input(run: Run) -> list[Prediction]:
     progress = run_log.Progress("scoring input", len(missing), "clips")
 
     def scored(window: Sequence[Record]) -> list[Prediction]:
-        return score(
+        found = score(
             run.model,
             window,
             run.sheets,
@@ -61,6 +82,7 @@ def score_input(run: Run) -> list[Prediction]:
             progress=progress,
             processes=run.processes,
         )
+        return [one for one in found if isinstance(one, Prediction)]
 
     clips = run.config.batch.eval_clips
     stream(path, missing, scored, clips_a_batch=clips, processes=run.processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,24 @@ class GatedTask(Task):
         if gate.name in known:
             return found
         return replace(found, annotation_fields=(gate, *found.annotation_fields))
+
+    def remarks(self, records: Sequence[Record]) -> dict[str, int]:
+        """See `Task.remarks`: records that were rejected, and those with ratings missing."""
+        rejected = sum(not self.passed(record) for record in records)
+        open_ones = sum(
+            any(
+                one is None
+                for dimension in self.dimensions
+                for one in self.ratings(record, dimension)
+            )
+            for record in records
+            if self.passed(record)
+        )
+        found = {
+            f"were passed by too few raters and are asked for {self.gate.key} alone": rejected,
+            "were passed and lack ratings by some raters, which count as missing": open_ones,
+        }
+        return {text: count for text, count in found.items() if count}
 
     def passed(self, record: Record) -> bool:
         """Whether enough raters passed the record, or none was asked."""

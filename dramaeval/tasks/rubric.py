@@ -6,7 +6,7 @@ everything that is wrong with it at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,14 @@ DEFAULT_QUESTION = (
     "Answer with one score from {low} to {high} as <answer>score</answer>."
 )
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
+DEFAULT_ITEM = "[{label}] {title}: {description}\n{scores}"
+DEFAULT_TOGETHER = (
+    "{items}\nAnswer with one score for each of these, in this order, as <answer>{form}</answer>."
+)
+DEFAULT_ANY_ORDER = (
+    "{items}\nAnswer with one score for each of these, in any order, as <answer>{form}</answer>."
+)
+WORDING = ("question", "score_line", "item", "together", "any_order")
 
 
 class RubricError(ValueError):
@@ -41,12 +49,19 @@ class Dimension:
     description: str
     scores: Mapping[int, str]
 
+    @property
+    def label(self) -> str:
+        """Its name in an answer that has several: the title in one word, as PitchDynamics."""
+        return "".join(word[:1].upper() + word[1:] for word in self.title.split())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rubric:
-    """A versioned, ordered list of dimensions, and how one is put as a question.
+    """A versioned, ordered list of dimensions, and how they are put as a question.
 
-    ``question`` and ``score_line`` are templates in the rubric's own language; a rubric may leave them out.
+    ``question`` asks for one dimension, ``together`` and ``any_order`` for several at once, each as an
+    ``item``; ``score_line`` tells what a score means. They are templates in the rubric's own language; a
+    rubric may leave them out.
     """
 
     name: str
@@ -55,6 +70,9 @@ class Rubric:
     language: str = "en"
     question: str = DEFAULT_QUESTION
     score_line: str = DEFAULT_SCORE_LINE
+    item: str = DEFAULT_ITEM
+    together: str = DEFAULT_TOGETHER
+    any_order: str = DEFAULT_ANY_ORDER
     _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -71,17 +89,29 @@ class Rubric:
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
+        return self.question.format(**self._said_of(dimension))
+
+    def criteria(self, dimensions: Sequence[Dimension], *, any_order: bool = False) -> str:
+        """The part of a prompt that asks for several dimensions at once."""
+        template = self.any_order if any_order else self.together
+        return template.format(
+            items="\n".join(self.item.format(**self._said_of(one)) for one in dimensions),
+            form="".join(f"[{one.label}]score" for one in dimensions),
+        )
+
+    def _said_of(self, dimension: Dimension) -> dict[str, Any]:
         lines = [
             self.score_line.format(score=score, meaning=dimension.scores[score])
             for score in dimension.scale
         ]
-        return self.question.format(
-            title=dimension.title,
-            description=dimension.description,
-            scores="\n".join(lines),
-            low=dimension.scale[0],
-            high=dimension.scale[-1],
-        )
+        return {
+            "title": dimension.title,
+            "label": dimension.label,
+            "description": dimension.description,
+            "scores": "\n".join(lines),
+            "low": dimension.scale[0],
+            "high": dimension.scale[-1],
+        }
 
 
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
@@ -107,14 +137,14 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"name", "version", "language", "dimensions", "question", "score_line"}
+    known = {"name", "version", "language", "dimensions", *WORDING}
     problems += [
         f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
     ]
     if problems:
         name = data.get("name", "without a name")
         raise RubricError(f"The rubric {name} cannot be used:\n  " + "\n  ".join(sorted(problems)))
-    wording = {key: data[key] for key in ("question", "score_line") if data.get(key)}
+    wording = {key: data[key] for key in WORDING if data.get(key)}
     return Rubric(
         name=str(data["name"]),
         version=str(data["version"]),

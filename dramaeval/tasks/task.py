@@ -7,17 +7,31 @@ more than its rubric and a context template is a YAML file; one that needs more 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from string import Formatter
 from typing import Any
 
 import numpy as np
 
-from dramaeval.data.records import AnnotationField, Record, RecordFormat
-from dramaeval.tasks.labels import LabelPolicy
+from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
+from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
+from dramaeval.tasks.question import Place, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
 from dramaeval.tasks.shots import TO_JUDGE, Shots, shown_first, shown_scores
 
 LAYOUTS = ("context_first", "criteria_first")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be answered: a distribution over the choices, and which of them is written.
+
+    ``written`` is None where that is the likeliest.
+    """
+
+    distribution: np.ndarray
+    written: int | None = None
 
 
 class Task:
@@ -25,7 +39,7 @@ class Task:
 
     Args:
         name: the task's name in results.
-        rubric: the mapping of a rubric's YAML file.
+        rubric: the mapping of a rubric's YAML file, or a rubric.
         system: the system prompt.
         context: what is said about the clip, a template over the record's text fields, e.g. ``{local_scene}``.
         labels: the label policy, already instantiated.
@@ -34,25 +48,37 @@ class Task:
         dimensions: keys to ask for, in the rubric's order; None asks for all.
         shots: training examples shown before each question (see `dramaeval.tasks.shots`); they are brought by
             `show_examples` once the training records are read.
+        confidence: annotation field in which raters say how sure they are, on a scale from 1 to 5; it weights
+            their ratings. None counts all raters alike.
     """
+
+    #: Whether each question asks for one dimension, so that examples with their scores can be shown.
+    one_at_a_time = True
 
     def __init__(
         self,
         *,
         name: str,
-        rubric: Mapping[str, Any],
+        rubric: Mapping[str, Any] | Rubric,
         system: str,
         context: str,
         labels: LabelPolicy,
         prompt_layout: str = "context_first",
         dimensions: Sequence[str] | None = None,
         shots: int = 0,
+        confidence: str | None = None,
     ) -> None:
         self.name = name
-        self.rubric: Rubric = read_rubric(rubric)
+        self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
         self.system = system
         self.context = context
         self.labels = labels
+        self.confidence = confidence
+        if confidence and not takes_weights(labels):
+            raise ValueError(
+                f"task.confidence={confidence} weights the raters, but the label policy takes no weights: give "
+                "it an argument `weights`, or set task.confidence=null."
+            )
         if prompt_layout not in LAYOUTS:
             raise ValueError(
                 f"task.prompt_layout={prompt_layout} is not known; choose one of {', '.join(LAYOUTS)}."
@@ -60,6 +86,11 @@ class Task:
         self.prompt_layout = prompt_layout
         if shots < 0:
             raise ValueError(f"task.shots={shots} must be 0 or more.")
+        if shots and not self.one_at_a_time:
+            raise ValueError(
+                f"task.shots={shots}: {name} does not ask for one dimension at a time, so that examples have "
+                "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
+            )
         self.shots = shots
         self._examples: Shots | None = None
         wanted = [one.key for one in self.rubric.dimensions] if dimensions is None else dimensions
@@ -70,27 +101,105 @@ class Task:
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """What a record must hold for this task."""
+        fields = [
+            AnnotationField(name=one.annotation, low=one.scale[0], high=one.scale[-1])
+            for one in self.dimensions
+        ]
+        if self.confidence and self.confidence not in {one.name for one in fields}:
+            fields.append(AnnotationField(name=self.confidence, low=1, high=5, required=False))
         return RecordFormat(
-            text_fields=self.text_fields,
-            annotation_fields=tuple(
-                AnnotationField(name=one.annotation, low=one.scale[0], high=one.scale[-1])
-                for one in self.dimensions
-            ),
-            annotated=annotated,
+            text_fields=self.text_fields, annotation_fields=tuple(fields), annotated=annotated
         )
+
+    def read(
+        self, file: str | Path, *, heard: bool = True, annotated: bool = True, **options: Any
+    ) -> ReadResult:
+        """Read and check a file of this task's records; see `dramaeval.data.records.read_records`."""
+        fmt = replace(self.record_format(annotated=annotated), heard=heard)
+        return read_records(file, fmt, **options)
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Let the label policy see the training records, where it learns from them."""
+        columns = {
+            one.annotation: [self.ratings(record, one) for record in records]
+            for one in self.dimensions
+        }
+        learnt_weights(self.labels, columns)
+
+    def remarks(self, records: Sequence[Record]) -> dict[str, int]:
+        """What is out of the ordinary about records without being wrong, in words, and how many have it."""
+        return {}
+
+    def scoring(self) -> dict[str, Any]:
+        """How scores are read, where the task has several ways; recorded in results."""
+        return {}
+
+    @property
+    def parts(self) -> Mapping[str, Task]:
+        """The tasks that this one is made of, by name; none where it is a single one."""
+        return {}
+
+    @property
+    def rated(self) -> tuple[Dimension, ...]:
+        """The dimensions that have a scale, unlike options to choose from."""
+        return self.dimensions
+
+    def mixture(self, records: Sequence[Record]) -> list[tuple[list[int], float]] | None:
+        """Groups of training records with their shares of an epoch; None takes every record once.
+
+        Each is the numbers of its records, and its weight relative to the others'.
+        """
+        return None
+
+    def writes(self, record: Record) -> int:
+        """The most tokens that a judge may write of its own in scoring a record; 0: it writes nothing."""
+        return 0
+
+    def category(self, record: Record) -> str | None:
+        """What kind of question a record asks, where results are told apart by it."""
+        return None
 
     def asked(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions that a judge is asked for about this record."""
         return self.dimensions
 
+    def questions(
+        self,
+        record: Record,
+        dimensions: Sequence[Dimension],
+        rng: np.random.Generator | None = None,
+    ) -> list[Question]:
+        """The questions that ask for these dimensions.
+
+        Args:
+            record: about what.
+            dimensions: what is asked for, each at a place of its own.
+            rng: draws what differs from time to time in training; None asks as in evaluation, always alike.
+        """
+        return [
+            Question(
+                messages=self.messages(record, one), places=(Place.of_score(one),), key=(one.key,)
+            )
+            for one in dimensions
+        ]
+
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """One question as chat messages, up to where the answer begins."""
-        examples = self.examples(record)
-        parts = [self.told(record), self.rubric.criterion(dimension)]
+        return self.chat(record, self.rubric.criterion(dimension), dimension)
+
+    def chat(
+        self, record: Record, criterion: str, dimension: Dimension | None = None
+    ) -> list[dict[str, Any]]:
+        """The clip, its context and what is asked as chat messages; after the examples, if there are any.
+
+        ``dimension`` is what is asked for, where it is one: it says which scores the examples have.
+        """
+        examples = self.examples(record) if dimension else ()
+        parts = [self.told(record), criterion]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
         content = [*shown_first(self, examples), {"type": "audio", "audio_url": str(record.clip)}]
-        if examples:
+        if examples and dimension:
             parts = [TO_JUDGE, *parts, shown_scores(self, examples, dimension)]
         content.append({"type": "text", "text": "\n".join(parts)})
         return [
@@ -130,4 +239,18 @@ class Task:
         self, record: Record, dimension: Dimension, rng: np.random.Generator
     ) -> np.ndarray | None:
         """The label policy's distribution over the dimension's scale; None where nobody rated."""
-        return self.labels(self.ratings(record, dimension), dimension.scale, rng)
+        ratings = self.ratings(record, dimension)
+        weights = learnt_weights(self.labels).get(dimension.annotation)
+        if self.confidence:
+            sure = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
+            weights = sure if weights is None else sure * weights[: len(ratings)]
+        if weights is None:
+            return self.labels(ratings, dimension.scale, rng)
+        return self.labels(ratings, dimension.scale, rng, weights=weights[: len(ratings)])
+
+    def targets(
+        self, record: Record, dimensions: Sequence[Dimension], rng: np.random.Generator
+    ) -> dict[str, Target]:
+        """The targets by dimension key; one that nobody rated has none."""
+        found = {one.key: self.target(record, one, rng) for one in dimensions}
+        return {key: Target(value) for key, value in found.items() if value is not None}

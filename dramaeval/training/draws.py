@@ -17,7 +17,7 @@ from dramaeval.data.records import Record
 from dramaeval.models.batch import Batch, collate
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Task
+from dramaeval.tasks.task import Target, Task
 from dramaeval.training.spread import row_of
 
 
@@ -25,12 +25,22 @@ class Order(torch.utils.data.Sampler[int]):
     """All records in a new order each epoch.
 
     The epoch lives in shared memory, so that loader workers see it change.
+
+    Args:
+        count: of records.
+        seed: of the order.
+        mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; None
+            takes every record once an epoch.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(
+        self, count: int, seed: int, mixture: Sequence[tuple[list[int], float]] | None = None
+    ) -> None:
         self.count = count
         self.seed = seed
+        self.mixture = mixture
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._walks: dict[tuple[int, int], np.ndarray] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of each epoch."""
@@ -38,10 +48,47 @@ class Order(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, int(self.epoch)])
-        return iter(rng.permutation(self.count).tolist())
+        if self.mixture is None:
+            return iter(rng.permutation(self.count).tolist())
+        return iter(rng.permutation(self.mixed(int(self.epoch))).tolist())
+
+    def mixed(self, epoch: int) -> list[int]:
+        """The records of an epoch of a mixture, group by group.
+
+        Each group is a walk through one shuffle of its records after another, taken up where the epoch before
+        left it, so that all of a group come up equally often.
+        """
+        groups = self.mixture or []
+        shares = shared_out(self.count, [weight for _, weight in groups])
+        found: list[int] = []
+        for number, ((rows, _), share) in enumerate(zip(groups, shares, strict=True)):
+            for place in range(epoch * share, (epoch + 1) * share):
+                turn, at = divmod(place, len(rows))
+                walk = self._walk(number, turn, len(rows))
+                found.append(rows[walk[at]])
+        return found
+
+    def _walk(self, group: int, turn: int, count: int) -> np.ndarray:
+        if (group, turn) not in self._walks:
+            self._walks = {key: walk for key, walk in self._walks.items() if key[0] != group}
+            rng = np.random.default_rng([self.seed, group, turn, 3])
+            self._walks[group, turn] = rng.permutation(count)
+        return self._walks[group, turn]
 
     def __len__(self) -> int:
         return self.count
+
+
+def shared_out(count: int, weights: Sequence[float]) -> list[int]:
+    """``count`` shared out by weights in whole numbers, the largest remainders rounded up (Hamilton's method).
+
+    Every share is at least 1.
+    """
+    exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
+    shares = np.floor(exact).astype(int)
+    for at in np.argsort(shares - exact, kind="stable")[: count - shares.sum()]:
+        shares[at] += 1
+    return [max(1, int(one)) for one in shares]
 
 
 class Draws:
@@ -78,12 +125,15 @@ class Draws:
         for row in rows:
             at = row_of(int(row["record"]))
             dimensions, targets = self.draw(at, epoch)
-            made.append(self.sheets.sheet(self.records[at], dimensions, targets))
+            # A stream of its own: what is asked does not change what is answered.
+            rng = np.random.default_rng([self.order.seed, epoch, at, 2])
+            questions = self.sheets.task.questions(self.records[at], dimensions, rng)
+            made.append(self.sheets.sheet(self.records[at], questions, targets))
         batch = collate(made, pad=self.sheets.pad, shared_prefix=self.shared_prefix)
         counts = all(int(row["record"]) >= 0 for row in rows)
         return {"batch": batch if counts else replace(batch, counts=False)}
 
-    def draw(self, at: int, epoch: int) -> tuple[list[Dimension], list[np.ndarray]]:
+    def draw(self, at: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions asked about a record in an epoch, and their targets."""
         return draw(
             self.sheets.task,
@@ -95,8 +145,8 @@ class Draws:
 
 def draw(
     task: Task, record: Record, key: tuple[int, int, int], *, questions_per_clip: int | None = None
-) -> tuple[list[Dimension], list[np.ndarray]]:
-    """The dimensions asked about a record, and their targets.
+) -> tuple[list[Dimension], dict[str, Target]]:
+    """The dimensions asked about a record, and their targets by key.
 
     Args:
         task: what can be asked.
@@ -113,8 +163,8 @@ def draw(
         taken = walk[(np.arange(count) + epoch * count) % len(rated)]
         rated = [rated[one] for one in sorted(taken)]
     rng = np.random.default_rng([seed, epoch, at])
-    targets = [task.target(record, dimension, rng) for dimension in rated]
-    return rated, [target for target in targets if target is not None]
+    targets = task.targets(record, rated, rng)
+    return [one for one in rated if one.key in targets], targets
 
 
 def trainable(task: Task, record: Record) -> list[Dimension]:

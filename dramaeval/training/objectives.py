@@ -13,7 +13,13 @@ from difflib import get_close_matches
 import torch
 from torch.nn import functional as F
 
-from dramaeval.models.batch import NO_SCORE, Batch
+from dramaeval.models.batch import UNTRAINED, Batch
+from dramaeval.models.choices import (
+    choice_log_p,
+    expected_scores,
+    is_regression,
+    scale_log_p,
+)
 
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 
@@ -21,33 +27,43 @@ Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy of the written answer's tokens, −Σ log p(token), the end of the turn included.
 
-    Where the target is spread over several scores the likeliest is the one written.
+    Where the target is spread over several scores the likeliest is the one written. A thought before the
+    answer counts as part of it.
     """
-    losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
-    return _by_question(losses, batch)
+    return _by_question(_token_losses(logits, batch), batch)
 
 
 def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy with the raters' distribution at the score, −Σ_k q(k) log p(k), over the vocabulary.
 
     The other tokens of the answer keep their plain cross-entropy. After DeQA-Score (You et al. 2025,
-    arXiv 2501.11561), equations 4-5.
+    arXiv 2501.11561), equations 4-5. Where a choice has several tokens, p(k) is that of all of them.
     """
-    losses = F.cross_entropy(logits.float(), batch.labels, reduction="none")
-    log_p = logits[batch.score_at].float().log_softmax(dim=-1)
-    at_scale = log_p.gather(1, batch.score_tokens.clamp(min=0))
-    soft = -(targets_of(batch) * at_scale).sum(dim=-1)
-    return _by_question(losses.index_copy(0, batch.score_at, soft), batch)
+    losses = _token_losses(logits, batch)
+    chosen = (
+        batch.score_at if batch.terms is None else torch.cat([batch.score_at, batch.terms[:, 0]])
+    )
+    soft = -(targets_of(batch) * choice_log_p(logits, batch)).sum(dim=-1)
+    return _by_question(losses.index_fill(0, chosen, 0.0), batch) + soft
+
+
+def choice_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy with the target over the choices alone, −Σ_k q(k) log (p(k) / Σ_j p(j)).
+
+    What scoring reads is exactly what is trained: the options of a multiple-choice question against each
+    other. It says nothing of the answer's form: add ``answer_ce`` where the judge is to write answers.
+    """
+    return -(targets_of(batch) * scale_log_p(logits, batch)).sum(dim=-1)
 
 
 def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p over the scale alone.
 
-    Regression-aware fine-tuning (Lukasik et al. 2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It says
-    nothing of the answer's other tokens: add ``answer_ce`` or ``soft_ce`` where the judge is to write answers.
+    With ``model.head=regression`` the head's value stands in place of Σ_k k p(k). Regression-aware
+    fine-tuning (Lukasik et al. 2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It says nothing of the
+    answer's other tokens: add ``answer_ce`` or ``soft_ce`` where the judge is to write answers.
     """
-    p = score_log_p(logits, batch).exp()
-    return ((p * batch.scale).sum(-1) - (targets_of(batch) * batch.scale).sum(-1)).square()
+    return (expected_scores(logits, batch) - rated_scores(batch)).square()
 
 
 def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -56,10 +72,28 @@ def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     Hou et al. 2016 (arXiv 1611.05916), equation 8, with the gaps of an uneven scale as weights. A score far
     from the raters' costs more than one beside it, which cross-entropy does not know.
     """
-    gap = (score_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
+    gap = (scale_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
     # Padding of a shorter scale has no next score; its cumulative difference is 0 all the same.
     step = batch.scale.diff(dim=-1).clamp(min=0)
     return (step * gap[:, :-1].square()).sum(-1)
+
+
+def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Pairs within a pass: the mean of log(1 + exp(−(e_i − e_j))) over the pairs that i is better or worse in.
+
+    RankNet (Burges et al. 2005, ICML) on expected scores e, for every two clips of the batch that are asked
+    for the same dimension and whose targets' means differ; both questions of a pair bear its loss, so that a
+    step is lowered by ordering clips as the raters do. A question without such a partner has none. Pairs do
+    not reach over accumulated passes or processes: the larger ``batch.per_device``, the more there are.
+    """
+    predicted, rated = expected_scores(logits, batch), rated_scores(batch)
+    keys = [key for _, key in batch.about]
+    number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    kind = torch.tensor([number[key] for key in keys], device=logits.device)
+    difference = rated[:, None] - rated[None]
+    pairs = (kind[:, None] == kind[None]) & (difference.abs() > 1e-6)
+    losses = F.softplus(-difference.sign() * (predicted[:, None] - predicted[None]))
+    return (losses * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
 
 
 def targets_of(batch: Batch) -> torch.Tensor:
@@ -69,11 +103,19 @@ def targets_of(batch: Batch) -> torch.Tensor:
     return batch.targets
 
 
-def score_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Log-probabilities over each question's scale alone, ``[questions, longest scale]``."""
-    chosen = logits[batch.score_at].float().gather(1, batch.score_tokens.clamp(min=0))
-    # A large negative number, not −∞: its gradient is 0, where that of exp(−∞) is undefined.
-    return chosen.masked_fill(batch.score_tokens == NO_SCORE, -1e9).log_softmax(dim=-1)
+def rated_scores(batch: Batch) -> torch.Tensor:
+    """The targets' means, Σ_k k q(k), float32 ``[questions]``."""
+    return (targets_of(batch) * batch.scale).sum(dim=-1)
+
+
+def _token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of every written token, ``[answers]``; 0 where nothing is trained."""
+    if is_regression(logits):
+        raise ValueError(
+            "model.head=regression gives a number and no tokens: set trainer.objective to expected_mse or "
+            "ranking."
+        )
+    return F.cross_entropy(logits.float(), batch.labels, reduction="none", ignore_index=UNTRAINED)
 
 
 def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -24,9 +24,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from dramaeval.cluster.processes import Processes
 from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
-from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.scoring import distributions, score
+from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.batch import Batch
+from dramaeval.models.choices import chosen
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
 from dramaeval.training.draws import Draws, Order
@@ -71,7 +71,7 @@ class JudgeTrainer(trl.SFTTrainer):
         self.val_records = val_records
         self.batch_settings = batch
         self.objective = Composition(objective, objectives)
-        self.order = Order(len(train_records), args.seed)
+        self.order = Order(len(train_records), args.seed, sheets.task.mixture(train_records))
         self.current: Batch | None = None  # what is worked on, for messages
         self._seen: Counter[str] = Counter()
         self._since = time.monotonic()
@@ -182,10 +182,10 @@ class JudgeTrainer(trl.SFTTrainer):
         if len(terms) > 1:
             for name, term in terms.items():
                 self._metrics["train"][f"loss_{name}"].append(float(term.mean()))
-        chosen = distributions(logits, batch).argmax(dim=-1)
+        hits = chosen(logits, batch) == targets_of(batch).argmax(dim=-1)
         wanted = targets_of(batch).argmax(dim=-1)
         scores = batch.scale.gather(1, wanted[:, None])[:, 0]
-        for score_wanted, hit in zip(scores.tolist(), (chosen == wanted).tolist(), strict=True):
+        for score_wanted, hit in zip(scores.tolist(), hits.tolist(), strict=True):
             self._seen[f"score_{score_wanted:g}/count"] += 1
             self._seen[f"score_{score_wanted:g}/right"] += int(hit)
 
@@ -236,7 +236,7 @@ class JudgeTrainer(trl.SFTTrainer):
             return False
         return super()._determine_best_metric(metrics, trial)
 
-    def predict_records(self, records: Sequence[Record]) -> list[Prediction]:
+    def predict_records(self, records: Sequence[Record]) -> list[AnyPrediction]:
         """Score records with the model as it stands."""
         return score(
             self.model,
@@ -245,6 +245,7 @@ class JudgeTrainer(trl.SFTTrainer):
             clips_a_batch=self.batch_settings["eval_clips"],
             shared_prefix=self.batch_settings["shared_prefix"],
             processes=self.processes,
+            writes_answers=False,
         )
 
     def _save(

@@ -10,10 +10,30 @@ import numpy as np
 from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.multiple_choice import summarise_options
+from dramaeval.evaluation.options import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.replies import AnyPrediction
 
 
-def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
+def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
+    """Figures of scored predictions that have ratings, and of multiple-choice questions.
+
+    Where there are both, ``choice_accuracy`` stands beside the figures of the ratings; where there are no
+    ratings, ``accuracy`` and ``loss`` (the mean −log p of the right option) are those of the options.
+    """
+    options = [one for one in predictions if isinstance(one, OptionPrediction)]
+    figures = _of_ratings([one for one in predictions if isinstance(one, Prediction)])
+    if not options:
+        return figures
+    likely = summarise_options(options, seed=0, draws=0)["overall"]["likelihood"]
+    if likely["accuracy"] is None:
+        return figures
+    own = {"accuracy": likely["accuracy"], "loss": -likely["mean_log_p"], "questions": likely["n"]}
+    return own | figures | {"choice_accuracy": likely["accuracy"]}
+
+
+def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Loss, macro correlation and per-score accuracy of scored predictions that have ratings.
 
     ``loss`` is the cross-entropy between the raters' histogram and the judge's distribution over the scale,
@@ -29,12 +49,14 @@ def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, float]:
     if not answers:
         return {}
     figures = {
-        "loss": float(np.mean(np.concatenate([_cross_entropies(one) for one in answers]))),
         "mse": float(
             np.mean(np.concatenate([(one.predicted - one.rated) ** 2 for one in answers]))
         ),
         "questions": float(sum(one.n for one in answers)),
     }
+    losses = np.concatenate([_cross_entropies(one) for one in answers])
+    if np.isfinite(losses).all():  # a regression head gives no distribution
+        figures = {"loss": float(np.mean(losses)), **figures}
     correlations = {}
     for one in answers:
         try:
@@ -60,7 +82,8 @@ def _accuracy(answers: Sequence[Answers]) -> dict[str, float]:
     right: Counter[float] = Counter()
     count: Counter[float] = Counter()
     for one in answers:
-        likeliest = one.distribution.argmax(axis=1)
+        known = np.isfinite(one.distribution).all(axis=1)
+        likeliest = np.where(known, one.distribution.argmax(axis=1), one.predicted_step)
         for wanted, chosen in zip(one.rated_step, likeliest, strict=True):
             count[one.scale[wanted]] += 1
             right[one.scale[wanted]] += int(wanted == chosen)

@@ -125,7 +125,7 @@ def test_processed_lines(tmp_path):
     assert [record.id for record in data.records] == ["processed.jsonl:1", "inline"]
 
     bad = [
-        line("a.wav", "good"),
+        {**line("a.wav", 4), "solution": "good"},
         line("gone.wav", 2),
         {"prompt": "text", "solution": "<answer>1</answer>"},
     ]

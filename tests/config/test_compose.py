@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from places import ROOT
 
 from dramaeval.config.check import ConfigError, check
+from dramaeval.config.parts import parts_of
 from dramaeval.models.loading import Family
 from dramaeval.run.build import build_adapter, build_family, build_task
 
@@ -27,7 +28,8 @@ def test_every_file_belongs_to_a_tested_group():
     tested = {CONFIGS / "launch.yaml", CONFIGS / "hydra/help/dramaeval.yaml"}
     # The last three are tested in tests/cluster and tests/sweep.
     elsewhere = ("hydra/launcher", "hydra/sweeper", "search")
-    for group in (*SINGLE, "task/rubric", "task/label_policies", *elsewhere):
+    own = ("task/rubric", "task/label_policies", "task/phrasings")
+    for group in (*SINGLE, *own, *elsewhere):
         tested |= {CONFIGS / group / f"{name}.yaml" for name in choices(group)}
     assert set(FILES) == tested
     assert len(FILES) > 12
@@ -42,6 +44,7 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
     # Which class it is and what it adapts is read from the checkpoint, or told.
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
+    extra += ["task.data.train=x.jsonl", "task.data.test=x.jsonl"] if name == "processed" else []
     config = composed(override, *extra)
     with monkeypatch.context() as machine:
         if name.endswith("_offload"):  # is refused where there is no GPU
@@ -51,17 +54,21 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     family = build_family(config)
     assert isinstance(family, Family)
     task = build_task(config)
-    assert task.dimensions
+    assert task.dimensions or name == "processed"  # knows its dimensions when it has read its lines
     adapter = build_adapter(config, family, steps=100)
     assert (adapter is None) == (config.peft is None)
     for node in config.trainer.objectives.values():
         assert callable(instantiate(node))
-    for node in config.task.label_policies.values():
-        assert callable(instantiate(node))
+    for part in parts_of(config.task).values():
+        for node in part.get("label_policies", {}).values():
+            assert callable(instantiate(node))
 
 
 def test_every_rubric_can_be_asked(composed):
     for name in choices("task/rubric"):
+        if name == "avqa":  # has options in place of dimensions
+            assert build_task(composed("task=avqa")).rubric.name == name
+            continue
         task = build_task(composed(f"task/rubric={name}"))
         assert task.rubric.name == name
         for dimension in task.dimensions:

@@ -60,7 +60,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 def test_every_line_has_the_same_keys() -> None:
     keys = ["id", "dimension", "scale", "distribution", "expected"]
-    keys += ["ratings", "state", "group", "system"]
+    keys += ["ratings", "state", "group", "system", "wordings"]
     assert list(json.loads(prediction_line(scored()))) == keys
     assert list(json.loads(prediction_line(unscored()))) == keys
 

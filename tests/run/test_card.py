@@ -34,3 +34,28 @@ def test_what_is_not_known_is_said():
     assert "Not measured." in text
     assert "The licence of the base, owner/base, is not known" in text
     assert "\nlicense:" not in text
+
+
+def test_a_mixture_names_every_task_and_its_accuracy():
+    part = {"accuracy": 0.5, "interval": [0.25, 0.75], "n": 8}
+    values = {"likelihood": part, "chance": 0.25}
+    metrics = {
+        "choices": {"test": {"final": {"overall": values, "categories": {"voice": values}}}},
+        "about": {"records": {"train": 9}},
+    }
+    tasks = {
+        "role": {
+            "rubric": {"name": "realism", "version": "1.0"},
+            "data": {"train": "/x/mine.jsonl"},
+        },
+        "avqa": {
+            "rubric": {"name": "avqa", "version": "2.0"},
+            "data": {"sample": "/y"},
+            "labels": "mean",
+        },
+    }
+    text = card({"task": {"tasks": tasks}}, metrics, {}, {})
+    assert "Rubric: realism, version 1.0" in text
+    assert "Rubric: avqa, version 2.0" in text
+    assert "| train | mine.jsonl, the bundled sample | 9 |" in text
+    assert "| voice | 0.500 [0.250, 0.750] | 0.25 | 8 |" in text

@@ -44,6 +44,18 @@ def test_the_gate(records_of, votes, quality, asked, learnt):
     assert len(trainable(task, record)) == learnt
 
 
+def test_rejected_records_and_missing_ratings_are_counted(records_of):
+    task, passed = records_of([True, True, False], [4, 5, None])
+    _, whole = records_of([True, True, True], [4, 5, 3])
+    _, rejected = records_of([False, False, False], [None, None, None])
+    found = list(task.remarks([passed, whole, rejected, rejected]).items())
+    assert found == [
+        ("were passed by too few raters and are asked for content_pass alone", 2),
+        ("were passed and lack ratings by some raters, which count as missing", 1),
+    ]
+    assert task.remarks([whole]) == {}
+
+
 def test_a_stricter_gate(records_of):
     task, record = records_of([True, True, False], [4, 5, None], "task.gate_share=0.7")
     assert [one.key for one in task.asked(record)] == ["content_pass"]

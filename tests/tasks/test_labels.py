@@ -2,8 +2,21 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from dramaeval.tasks.labels import between, distribution, mean, median, sample
+from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import PACKAGE
+from dramaeval.run.build import build_task
+from dramaeval.tasks.labels import (
+    RaterWeighted,
+    agreement,
+    between,
+    distribution,
+    mean,
+    median,
+    sample,
+    takes_weights,
+)
 
 SCALE = (1, 2, 3, 4, 5)
 RNG = np.random.default_rng(0)
@@ -54,3 +67,83 @@ def test_off_the_scale():
 
 def test_between_keeps_the_mean_on_an_uneven_scale():
     assert between(4, (0, 2, 10)) @ np.array([0, 2, 10]) == pytest.approx(4)
+
+
+def test_weights_by_hand():
+    kinds = ((distribution, [0.25, 0, 0, 0, 0.75]), (mean, [0, 0, 0, 1, 0]))
+    for policy, expected in kinds:
+        # 1 with weight 1, 5 with weight 3, and a weight where nobody rated: 1/4 · 1 + 3/4 · 5 = 4
+        found = policy([1, 5, None], SCALE, RNG, weights=[1, 3, 100])
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    # Half of the weight is reached at 5 of 1, 2, 5; and exactly between 2 and 4.
+    np.testing.assert_allclose(median([1, 2, 5], SCALE, RNG, weights=[1, 1, 3]), [0, 0, 0, 0, 1])
+    np.testing.assert_allclose(median([1, 2, 4], SCALE, RNG, weights=[1, 1, 2]), [0, 0, 1, 0, 0])
+    rng = np.random.default_rng(0)
+    drawn = sum(sample([1, 4, None], SCALE, rng, weights=[1, 3, 9]) for _ in range(3000)) / 3000
+    np.testing.assert_allclose(drawn, [0.25, 0, 0, 0.75, 0], atol=0.035)
+
+
+def test_agreement_by_hand_and_by_scipy():
+    nan = float("nan")
+    table = np.array([[1, 1, 3], [2, 2, nan], [3, 3, 1], [5, nan, 2], [nan, 4, 2]])
+    # Rater 1: 1, 2, 3, 5 against the others' means 2, 2, 2, 2: no variation.
+    assert np.isnan(agreement(table, 0))
+    # Rater 2: 1, 2, 3, 4 against 2, 2, 2, 2.
+    assert np.isnan(agreement(table, 1))
+    # Rater 3: 3, 1, 2, 2 against 1, 3, 5, 4.
+    expected = stats.pearsonr([3, 1, 2, 2], [1, 3, 5, 4]).statistic
+    assert agreement(table, 2) == pytest.approx(expected)
+    assert np.isnan(agreement(table[:2], 2))  # one record is too few
+
+
+def test_raters_count_by_their_agreement():
+    rows = [(1, 2, 5, None), (2, 2, 3, None), (4, 5, 2, None), (5, 4, 2, None)]
+    policy = RaterWeighted()
+    policy.learn({"field": rows})
+    found = policy.weights["field"]
+    table = np.array([[np.nan if x is None else x for x in row] for row in rows])
+    for rater in (0, 1, 2):
+        others = np.delete(table[:, :3], rater, axis=1).mean(axis=1)
+        expected = max(0.01, stats.pearsonr(table[:, rater], others).statistic)
+        assert found[rater] == pytest.approx(expected)
+    assert found[2] == 0.01  # at odds with the others
+    assert found[3] == pytest.approx(found[:3].mean())  # never rated: as the others on average
+    policy.learn({"field": [(1, None), (2, None)]})
+    assert policy.weights["field"].tolist() == [1, 1]  # undefined for all
+
+
+def test_the_task_applies_learnt_weights_and_confidence(composed, make_clips):
+    task = build_task(composed("task.labels=rater_weighted", "task.confidence=sure"))
+    records = task.read(make_clips("a", 6)).records
+    one = task.dimensions[0]
+    task.learn(records)
+    assert len(task.labels.weights) == 10
+    task.labels.weights[one.annotation] = np.array([1, 1, 2, 1, 1, 1.0])
+    ratings = {one.annotation: (1, 2, 3, None, 5, 5), "sure": (1, 2, None, 5, 3, None)}
+    record = type(records[0])(**{**vars(records[0]), "ratings": ratings})
+    # Confidence 1, 2, 2.75 (the mean of 1, 2, 5, 3), 5, 3, 2.75, times agreement; the fourth did not rate.
+    weights = np.array([1, 2, 5.5, 0, 3, 2.75])
+    expected = np.array([1, 2, 5.5, 0, 5.75]) / weights.sum()
+    np.testing.assert_allclose(task.target(record, one, RNG), expected)
+    silent = type(record)(**{**vars(record), "ratings": {**ratings, "sure": (None,) * 6}})
+    alike = np.array([1, 1, 2, 0, 2]) / 6
+    np.testing.assert_allclose(task.target(silent, one, RNG), alike)
+    nobody = type(record)(**{**vars(record), "ratings": {one.annotation: (None,) * 6}})
+    assert task.target(nobody, one, RNG) is None
+
+
+def test_confidence_is_read_from_the_sample(composed):
+    task = build_task(composed("task.confidence=annotator_confidence_rating"))
+    record = task.read(PACKAGE / "data" / "sample" / "realism" / "val.jsonl").records[0]
+    said = record.fields["annotations"]["annotator_confidence_rating"]
+    assert record.ratings["annotator_confidence_rating"] == tuple(said)
+
+
+def test_a_policy_without_weights_cannot_take_confidence(composed):
+    assert takes_weights(median)
+    assert not takes_weights(lambda ratings, scale, rng: None)
+    override = (
+        "+task.label_policies.own={_target_: dramaeval.tasks.labels.between, _partial_: true}"
+    )
+    with pytest.raises(ConfigError, match="takes no weights"):
+        build_task(composed(override, "task.labels=own", "task.confidence=sure"))

@@ -1,17 +1,21 @@
 """Objectives against values worked out by hand."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from dramaeval.models.batch import Batch
+from dramaeval.models.choices import chosen, expected_scores
 from dramaeval.training.objectives import (
     Composition,
     answer_ce,
+    choice_ce,
     expected_mse,
     ordinal,
     parse,
+    ranking,
     soft_ce,
 )
 
@@ -119,3 +123,68 @@ def test_composition_adds_with_weights():
 def test_wrong_expressions_are_explained(expression, message):
     with pytest.raises(ValueError, match=message):
         parse(expression, ["answer_ce", "soft_ce"])
+
+
+def three_of_a_kind() -> tuple[torch.Tensor, Batch]:
+    """Three clips asked for one dimension, the first also for another; expected scores 1.5, 4/3, 5/3, 1.5."""
+    odds = [[1, 1], [2, 1], [1, 2], [1, 1]]
+    logits = torch.zeros(4, 4)
+    for row, (low, high) in enumerate(odds):
+        logits[row, 1:3] = torch.log(torch.tensor([float(low), float(high)]))
+    batch = Batch(
+        inputs={}, labels=torch.ones(4, dtype=torch.int64), question_of=torch.arange(4),
+        score_at=torch.arange(4), score_tokens=torch.tensor([[1, 2]] * 4),
+        scale=torch.tensor([[1.0, 2.0]] * 4),
+        targets=torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]), tokens=4, clips=3,
+        about=(("a", "x"), ("b", "x"), ("c", "x"), ("a", "y")),
+    )  # fmt: skip
+    return logits, batch
+
+
+def test_ranking():
+    # Means 1, 1.5, 1.5 and, alone in its dimension, 2. The pair b, c ties and counts for nothing.
+    # a ought to be below b and c: it is 1/6 above b and 1/6 below c.
+    above, below = math.log(1 + math.exp(1 / 6)), math.log(1 + math.exp(-1 / 6))
+    expected = torch.tensor([(above + below) / 2, above, below, 0.0])
+    torch.testing.assert_close(ranking(*three_of_a_kind()), expected)
+
+
+def test_choice_ce():
+    # p over the scale is 1/2, 2/3 : 1/3; the second target is 1/4 : 3/4
+    logits, batch = two_questions()
+    expected = torch.tensor([LN2, -(0.25 * math.log(2 / 3) + 0.75 * math.log(1 / 3))])
+    torch.testing.assert_close(choice_ce(logits, batch), expected)
+
+
+def test_a_regression_head_stays_on_the_scale():
+    _, batch = three_of_a_kind()
+    values = torch.tensor([[0.0], [math.log(3)], [100.0], [-100.0]])
+    # sigmoid 1/2, 3/4, 1, 0 of the way from 1 to 2
+    expected = torch.tensor([1.5, 1.75, 2.0, 1.0])
+    torch.testing.assert_close(expected_scores(values, batch), expected)
+    rated = torch.tensor([1.0, 1.5, 1.5, 2.0])
+    torch.testing.assert_close(expected_mse(values, batch), (expected - rated).square())
+    assert chosen(values, batch).tolist() == [0, 1, 1, 0]  # halfway goes down
+    # The first is below the others by 1/4 and 1/2, as it ought to be.
+    ordered = (math.log(1 + math.exp(-1 / 4)) + math.log(1 + math.exp(-1 / 2))) / 2
+    assert float(ranking(values, batch)[0]) == pytest.approx(ordered)
+    for objective in (answer_ce, soft_ce, choice_ce, ordinal):
+        with pytest.raises(ValueError, match="regression gives a number"):
+            objective(values, batch)
+
+
+@pytest.mark.parametrize("objective", [ranking, choice_ce])
+def test_gradients_of_ranking_and_choices_are_those_of_the_function(objective):
+    logits, batch = three_of_a_kind()
+    logits = (logits + torch.linspace(-0.3, 0.4, 16).view(4, 4)).double()
+
+    def total(values):
+        return objective(values, batch).double().sum()
+
+    free = logits.clone().requires_grad_()
+    total(free).backward()
+    for place in itertools.product(range(4), range(4)):
+        nudge = torch.zeros_like(logits)
+        nudge[place] = 1e-2
+        slope = (total(logits + nudge) - total(logits - nudge)) / 2e-2
+        assert float(free.grad[place]) == pytest.approx(float(slope), abs=2e-3)

@@ -10,7 +10,8 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.batch import Sheet
-from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.sheets import SheetMaker, Targets
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 
 WHAT = "the same judge with silence as long as the clip"
@@ -39,12 +40,9 @@ class _Quiet(SheetMaker):
     """Clips of zeros; examples shown before a question keep their sound."""
 
     def sheet(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        targets: Sequence[np.ndarray] | None = None,
+        self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> Sheet:
         """See `SheetMaker.sheet`."""
         samples = max(1, round(record.seconds * self.logmel.sampling_rate))
         clip = self.logmel(np.zeros(samples, dtype=np.float32))
-        return self.sheet_of(record, clip, dimensions, targets)
+        return self.sheet_of(record, clip, asked, targets)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.batch import Sheet
-from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.sheets import SheetMaker, Targets
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 
 WHAT = "the same judge with the text alone, no audio in its prompt"
@@ -33,23 +33,24 @@ class _Deaf(SheetMaker):
     """Prompts without clips."""
 
     def sheet(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        targets: Sequence[np.ndarray] | None = None,
+        self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> Sheet:
         """See `SheetMaker.sheet`."""
-        return self.sheet_of(record, None, dimensions, targets)
+        return self.sheet_of(record, None, asked, targets)
 
-    def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
-        """See `SheetMaker.messages`."""
-        found = super().messages(record, dimension)
-        for message in found:
-            if isinstance(message["content"], list):
-                message["content"] = [
-                    part for part in message["content"] if part["type"] != "audio"
-                ]
-        return found
+    def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
+        """See `SheetMaker.questions`."""
+        return [
+            replace(one, messages=[_without_audio(message) for message in one.messages])
+            for one in super().questions(record, asked)
+        ]
+
+
+def _without_audio(message: dict[str, Any]) -> dict[str, Any]:
+    content = message["content"]
+    if isinstance(content, str):
+        return message
+    return {**message, "content": [part for part in content if part["type"] != "audio"]}
 
 
 def _deaf(sheets: SheetMaker) -> SheetMaker:

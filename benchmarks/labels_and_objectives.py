@@ -1,0 +1,298 @@
+"""Label policy × objective on the bundled sample: one sweep, one table.
+
+    python -m benchmarks.labels_and_objectives                    # the sweep, then the table
+    python -m benchmarks.labels_and_objectives FOLDER [FOLDER …]  # the table from sweeps that are there
+
+Every cell is trained for the same steps from the same weights with the same seeds, and judged on the test
+split. The published recipe, one random rater's score with plain cross-entropy (`sample`, `answer_ce`), is the
+base line. The sweep is two commands of launch.py, which stand in the page that is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.run.measures import read_phase
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELS = ("sample", "distribution", "mean", "median", "rater_weighted")
+OBJECTIVES = (
+    "answer_ce",
+    "soft_ce",
+    "soft_ce+expected_mse",
+    "soft_ce+ordinal",
+    "soft_ce+ranking",
+    "expected_mse",
+)
+BASE = ("sample", "answer_ce", "vocabulary")
+DRAWS, LEVEL = 2_000, 0.95
+#: What every run of the sweep has in common; nothing of it differs between the cells.
+COMMON = (
+    "task=role",
+    "evaluation.zero_shot=false",
+    "evaluation.draws=20",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+    "logger=none",
+)
+
+Cell = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of the sweep that has finished."""
+
+    cell: Cell
+    seed: int
+    steps: int
+    predictions: list[Prediction]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell of the table over its seeds; intervals are those of the mean over the seeds."""
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    pearson: float
+    pearson_interval: tuple[float, float] | None
+    between_seeds: float
+    mse: float
+    calibration: float | None
+    gain: float
+    gain_interval: tuple[float, float] | None
+
+
+def commands(
+    folder: str,
+    steps: int,
+    seeds: str,
+    more: Sequence[str] = (),
+    labels: Sequence[str] = LABELS,
+    objectives: Sequence[str] = OBJECTIVES,
+) -> list[list[str]]:
+    """The two sweeps: labels × objectives, and the regression head, which takes no distribution."""
+    common = [*COMMON, f"trainer.args.max_steps={steps}", f"seed={seeds}", *more]
+    return [
+        [
+            "launch.py", "-m", *common, f"task.labels={','.join(labels)}",
+            f"trainer.objective={','.join(objectives)}", f"hydra.sweep.dir={folder}/tokens",
+        ],
+        [
+            "launch.py", "-m", *common, "model.head=regression", "task.labels=sample,mean",
+            "trainer.objective=expected_mse,expected_mse+ranking", f"hydra.sweep.dir={folder}/head",
+        ],
+    ]  # fmt: skip
+
+
+def finished(folders: Sequence[Path]) -> list[Finished]:
+    """The finished runs below some folders; those without results are told and left out."""
+    found = []
+    for config in sorted(file for folder in folders for file in folder.rglob("config.yaml")):
+        run = config.parent
+        if run.name == ".hydra":
+            continue
+        if not (run / "metrics.json").is_file():
+            print(f"{run} has no metrics.json: left out", file=sys.stderr)
+            continue
+        values: Any = OmegaConf.load(config)
+        head = values.model.get("head", "vocabulary")
+        cell = (values.task.labels, values.trainer.objective, head)
+        found.append(
+            Finished(
+                cell=cell,
+                seed=values.seed,
+                steps=values.trainer.args.max_steps,
+                predictions=read_phase(run / "predictions.jsonl")["test"],
+                metrics=json.loads((run / "metrics.json").read_text(encoding="utf-8")),
+            )
+        )
+    return found
+
+
+def rows_of(runs: Sequence[Finished]) -> list[Row]:
+    """A row a cell, the best macro Pearson first.
+
+    Intervals are percentiles over bootstrap draws of whole characters, the same draws for every run, so that
+    differences are paired.
+
+    Raises:
+        ValueError: steps or seeds differ between the cells, or the base line is missing.
+    """
+    by_cell: dict[Cell, dict[int, Finished]] = defaultdict(dict)
+    for run in runs:
+        if run.seed in by_cell[run.cell]:
+            raise ValueError(
+                f"{run.cell} was run twice with seed {run.seed}: give one sweep of it."
+            )
+        by_cell[run.cell][run.seed] = run
+    seeds = {tuple(sorted(cell)) for cell in by_cell.values()}
+    steps = {run.steps for run in runs}
+    if len(seeds) != 1 or len(steps) != 1:
+        raise ValueError(f"The cells differ in seeds {sorted(seeds)} or steps {sorted(steps)}.")
+    if BASE not in by_cell:
+        raise ValueError(f"The base line {BASE} is missing.")
+    first = runs[0].predictions
+    clusters = cluster_names(one for one in first if one.mean_rating is not None)
+    draws = bootstrap_draws(len(clusters), DRAWS, 0)
+    values = {
+        cell: [_measured(run.predictions, clusters, draws) for _, run in sorted(of.items())]
+        for cell, of in by_cell.items()
+    }
+    base = values[BASE]
+    rows = [_row(cell, by_cell[cell], values[cell], base) for cell in by_cell]
+    return sorted(rows, key=lambda row: -row.pearson)
+
+
+def _measured(
+    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: Draws
+) -> tuple[float, np.ndarray, float]:
+    """Macro Pearson, its values over the draws, and the macro mean squared error of one run."""
+    keys = dict.fromkeys(one.dimension for one in predictions)
+    answers = [
+        answers_of(key, [one for one in predictions if one.dimension == key], clusters)
+        for key in keys
+    ]
+    over = np.mean([Pearson().over_draws(one, draws) for one in answers], axis=0)
+    pearson = float(np.mean([Pearson()(one) for one in answers]))
+    return pearson, over, float(np.mean([MeanSquaredError()(one) for one in answers]))
+
+
+def _row(
+    cell: Cell,
+    runs: Mapping[int, Finished],
+    values: Sequence[tuple[float, np.ndarray, float]],
+    base: Sequence[tuple[float, np.ndarray, float]],
+) -> Row:
+    pearson = [one[0] for one in values]
+    over = np.mean([one[1] for one in values], axis=0)
+    base_over = np.mean([one[1] for one in base], axis=0)
+    calibration = [run.metrics["test"]["final"]["macro"].get(CALIBRATION) for run in runs.values()]
+    known = [one for one in calibration if one is not None]
+    return Row(
+        cell=cell,
+        seeds=tuple(sorted(runs)),
+        pearson=float(np.mean(pearson)),
+        pearson_interval=interval(over, LEVEL),
+        between_seeds=float(np.std(pearson, ddof=1)) if len(pearson) > 1 else float("nan"),
+        mse=float(np.mean([one[2] for one in values])),
+        calibration=float(np.mean(known)) if len(known) == len(calibration) else None,
+        gain=float(np.mean(pearson) - np.mean([one[0] for one in base])),
+        gain_interval=None if cell == BASE else interval(over - base_over, LEVEL),
+    )
+
+
+CALIBRATION = "ece"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| labels | objective | head | macro PCC [95 %] | SD of seeds | MSE | calibration error | "
+        "gain over the published recipe [95 %] |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        labels, objective, head = row.cell
+        mark = "**" if row.cell == BASE else ""
+        gain = "base line" if row.cell == BASE else f"{row.gain:+.3f}{_limits(row.gain_interval)}"
+        calibration = "-" if row.calibration is None else f"{row.calibration:.3f}"
+        lines.append(
+            f"| {mark}{labels}{mark} | {mark}{objective}{mark} | {head} | "
+            f"{row.pearson:.3f}{_limits(row.pearson_interval)} | {row.between_seeds:.3f} | {row.mse:.3f} | "
+            f"{calibration} | {gain} |"
+        )
+    return "\n".join(lines)
+
+
+def _limits(found: tuple[float, float] | None) -> str:
+    return "" if found is None else f" [{found[0]:.3f}, {found[1]:.3f}]"
+
+
+def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str]) -> str:
+    """The page in docs/: how the table was made, and the table."""
+    best = rows[0]
+    seeds = ", ".join(map(str, best.seeds))
+    parts = [
+        "# Label policy × objective",
+        "",
+        f"{len(runs)} runs on the bundled sample, {runs[0].steps} steps each from the same weights, seeds "
+        f"{seeds}; everything else is the default. Judged on the test split; figures are means over the seeds, "
+        f"intervals {LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole characters, the same for all "
+        "runs. In bold the published recipe.",
+        "",
+        "```bash",
+        *said,
+        "```",
+        "",
+        table(rows),
+        "",
+        f"The best cell is {best.cell[0]} with {best.cell[1]} ({best.cell[2]} head): "
+        f"{best.gain:+.3f}{_limits(best.gain_interval)} macro PCC over the published recipe at equal steps.",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "labels_and_objectives.md")
+    parser.add_argument("--steps", type=int, default=165)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--into", default="multirun_outputs/labels_and_objectives")
+    parser.add_argument(
+        "--override", action="append", default=[], help="for every run, e.g. peft=none"
+    )
+    parser.add_argument("--labels", default=",".join(LABELS))
+    parser.add_argument("--objectives", default=",".join(OBJECTIVES))
+    given = parser.parse_args(arguments)
+    folders = given.folders
+    sweeps = commands(
+        given.into,
+        given.steps,
+        given.seeds,
+        given.override,
+        given.labels.split(","),
+        given.objectives.split(","),
+    )
+    if not folders:
+        for words in sweeps:
+            subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
+        # Relative to where launch.py was started.
+        folders = [ROOT / given.into]
+    runs = finished(folders)
+    if not runs:
+        sys.exit(f"No finished run below {', '.join(map(str, folders))}.")
+    said = [f"python {shlex.join(words)}" for words in sweeps]
+    rows = rows_of(runs)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(document(rows, runs, said), encoding="utf-8")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

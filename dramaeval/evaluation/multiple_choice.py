@@ -1,0 +1,153 @@
+"""Accuracy on multiple-choice questions, overall and by category, with intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.options import NOT_WRITTEN, OptionPrediction
+from dramaeval.evaluation.predictions import SCORED
+
+NO_CATEGORY = "without a category"
+
+
+def summarise_options(
+    predictions: Sequence[OptionPrediction], *, seed: int, draws: int = 2_000, level: float = 0.95
+) -> dict[str, Any]:
+    """Accuracy of answers by likelihood, and where the judge wrote answers by these.
+
+    By likelihood an answer is right if the right option is the likeliest; where n options tie for it, it
+    counts 1/n, and the tie is counted. A written answer that is none of the options is not right, and is
+    counted. Questions without a known right answer, and unscored ones, are left out and counted.
+
+    Args:
+        predictions: of one judge on one split.
+        seed: of the bootstrap.
+        draws: bootstrap draws of whole groups (clips, unless records say otherwise); 0 for no intervals.
+        level: of the percentile intervals.
+
+    Returns:
+        `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
+    """
+    names = sorted({_cluster(one) for one in predictions})
+    number = {name: at for at, name in enumerate(names)}
+    drawn = (
+        bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
+    )
+    parts = {one.category for one in predictions}
+    by_category = {
+        part or NO_CATEGORY: [one for one in predictions if one.category == part]
+        for part in sorted(parts, key=lambda part: part or "")
+    }
+    return {
+        "overall": _figures(predictions, number, drawn, level),
+        "categories": {
+            name: _figures(some, number, drawn, level) for name, some in by_category.items()
+        },
+        "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(names)},
+    }
+
+
+def _cluster(prediction: OptionPrediction) -> str:
+    return prediction.group or prediction.id
+
+
+def _figures(
+    predictions: Sequence[OptionPrediction],
+    number: Mapping[str, int],
+    drawn: Draws | None,
+    level: float,
+) -> dict[str, Any]:
+    scored = [one for one in predictions if one.scored and one.answer is not None]
+    found: dict[str, Any] = {
+        "likelihood": {
+            **_accuracy(scored, [credit(one) for one in scored], number, drawn, level),
+            "ties": sum(len(one.likeliest) > 1 for one in scored),
+            "mean_log_p": _mean([_log_p(one) for one in scored]),
+        },
+        "chance": _mean([1 / len(one.options) for one in predictions]),
+        "records": len(predictions),
+        "unscored": dict(Counter(one.state for one in predictions if not one.scored)),
+        "without_answer": sum(one.answer is None for one in predictions),
+    }
+    wrote = [
+        one for one in predictions if one.written_state != NOT_WRITTEN and one.answer is not None
+    ]
+    if wrote:
+        right = [float(one.chosen == one.answer) for one in wrote]
+        failed = Counter(one.written_state for one in wrote if one.written_state != SCORED)
+        found["written"] = {
+            **_accuracy(wrote, right, number, drawn, level),
+            "no_option": dict(failed),
+        }
+    return found
+
+
+def credit(prediction: OptionPrediction) -> float:
+    """1 for the right option alone at the top, 1/n where n tie with it, 0 where it is not there."""
+    best = prediction.likeliest
+    return 1 / len(best) if prediction.answer in best else 0.0
+
+
+def _log_p(prediction: OptionPrediction) -> float:
+    share = (prediction.distribution or ())[prediction.answer or 0]
+    return float(np.log(max(share, 1e-12)))
+
+
+def _accuracy(
+    predictions: Sequence[OptionPrediction],
+    right: Sequence[float],
+    number: Mapping[str, int],
+    drawn: Draws | None,
+    level: float,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
+    if drawn is None or not right:
+        return found
+    cluster = np.array([number[_cluster(one)] for one in predictions])
+    sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
+    with np.errstate(invalid="ignore"):
+        limits = interval(sums[:, 0] / sums[:, 1], level)
+    found["interval"] = None if limits is None else list(limits)
+    return found
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
+    """The figures of one split as a Markdown table, a row a category and phase."""
+    lines = [
+        heading,
+        "",
+        "| category | judge | by likelihood | as written | chance | n | ties | no option written |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for phase, summary in phases.items():
+        for name, values in {**summary["categories"], "all": summary["overall"]}.items():
+            likely, wrote = values["likelihood"], values.get("written")
+            lines.append(
+                f"| {name} | {phase.replace('_', '-')} | {_said(likely)} | {_said(wrote)} | "
+                f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
+                f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
+            )
+    return "\n".join(lines)
+
+
+def _said(values: Mapping[str, Any] | None) -> str:
+    if values is None or values["accuracy"] is None:
+        return "-"
+    limits = values["interval"]
+    return _number(values["accuracy"]) + (
+        f" [{_number(limits[0])}, {_number(limits[1])}]" if limits else ""
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,208 @@
+"""Letting a judge write: greedy decoding of thoughts and answers, the same for any batch.
+
+Keys and values of what is before are kept, so that a token costs one small step. Where a judge's pass is not
+a plain one (virtual tokens in front, a text model that does more on the way to its head), the pass of scoring
+is repeated for every token instead, which is slower and writes the same. Both write what transformers' own
+greedy generation writes (tests compare them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from transformers import DynamicCache
+
+from dramaeval.models.answering import AnsweringModel
+from dramaeval.models.batch import Asked, Sheet, collate
+from dramaeval.models.questions import AnswerTokens, QuestionEncoder
+
+ROWS = 16
+"""Questions that are written to at a time: each holds the keys and values of its whole prompt."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the text, without what ended it, and whether it was ended."""
+
+    text: str
+    finished: bool
+
+
+class Continuation(Protocol):
+    """Sequences on their way; ``logits`` of the next token, ``[sequences, vocabulary]``."""
+
+    logits: torch.Tensor
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """Add a token to each and go on to the next."""
+
+
+def write(
+    sheets: Sequence[Sheet],
+    encoder: QuestionEncoder,
+    begin: Callable[[Sequence[Sheet]], Continuation],
+    *,
+    opening: str,
+    until: str,
+    most: Sequence[int],
+) -> list[list[Written]]:
+    """Write on from every question of the sheets, the likeliest token each time.
+
+    Args:
+        sheets: their answers are ignored, only prompts and clips count.
+        encoder: of their questions.
+        begin: takes sheets up, one sequence a question (`CachedWriting`, `RepeatedWriting`).
+        opening: the text that is written already.
+        until: ends the writing, and so does the end of the turn; it is looked for in the text.
+        most: tokens that are written at most, for each sheet.
+
+    Returns:
+        for each sheet what was written to each of its questions, after ``opening``.
+    """
+    begun = encoder.opening(opening)
+    found: list[list[Written]] = [[] for _ in sheets]
+    for group in _groups(sheets, begun):
+        owners = [at for at, sheet in group for _ in sheet.asked]
+        limits = [most[at] for at in owners]
+        texts = _write(begin([sheet for _, sheet in group]), encoder, until, limits)
+        for at, text in zip(owners, texts, strict=True):
+            found[at].append(text)
+    return found
+
+
+def _groups(sheets: Sequence[Sheet], begun: tuple[int, ...]) -> Iterator[list[tuple[int, Sheet]]]:
+    """The questions a few at a time, each sheet with its number, cut off where the answer begins."""
+    group: list[tuple[int, Sheet]] = []
+    room = ROWS
+    for at, sheet in enumerate(sheets):
+        # What follows is read from the whole vocabulary; the one choice is there for form.
+        answer = AnswerTokens(scale=(0,), lead=begun, scores=(0,), tail=())
+        asked = [
+            Asked(question=replace(one.question, answer=answer), about=one.about)
+            for one in sheet.asked
+        ]
+        while asked:
+            part, asked = asked[:room], asked[room:]
+            group.append((at, Sheet(clips=sheet.clips, asked=tuple(part))))
+            room -= len(part)
+            if room == 0:
+                yield group
+                group, room = [], ROWS
+    if group:
+        yield group
+
+
+def _write(
+    going: Continuation, encoder: QuestionEncoder, until: str, limits: Sequence[int]
+) -> list[Written]:
+    said: list[list[int]] = [[] for _ in limits]
+    done: dict[int, Written] = {}
+    for length in range(1, max(limits) + 1):
+        tokens = going.logits.argmax(dim=-1).tolist()
+        for at, token in enumerate(tokens):
+            if at in done:
+                continue
+            said[at].append(token)
+            text = encoder.tokenizer.decode(said[at], skip_special_tokens=False)
+            ends = [text.index(end) for end in (until, encoder.end_of_turn) if end in text]
+            if ends:
+                done[at] = Written(text[: min(ends)], finished=until in text)
+            elif length == limits[at]:
+                done[at] = Written(text, finished=False)
+        if len(done) == len(said):
+            break
+        going.feed(tokens)
+    return [done[at] for at in range(len(said))]
+
+
+class RepeatedWriting:
+    """Writes by the pass of scoring, over and over.
+
+    Args:
+        sheets: what is written to.
+        logits: the pass: at the end of each question, ``[questions, vocabulary]``.
+    """
+
+    def __init__(
+        self, sheets: Sequence[Sheet], logits: Callable[[Sequence[Sheet]], torch.Tensor]
+    ) -> None:
+        self.sheets = list(sheets)
+        self.read = logits
+        self.logits = logits(self.sheets)
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """See `Continuation.feed`."""
+        left = iter(tokens)
+        self.sheets = [
+            replace(sheet, asked=tuple(_longer(one, next(left)) for one in sheet.asked))
+            for sheet in self.sheets
+        ]
+        self.logits = self.read(self.sheets)
+
+
+def _longer(asked: Asked, token: int) -> Asked:
+    answer = asked.question.answer
+    answer = replace(answer, lead=(*answer.lead, token))
+    return replace(asked, question=replace(asked.question, answer=answer))
+
+
+class CachedWriting:
+    """Writes with the keys and values of what is before; see `can_keep`.
+
+    Args:
+        model: the judge.
+        sheets: what is written to.
+        pad: the padding token.
+        device: where the model's inputs go.
+    """
+
+    def __init__(self, model: Any, sheets: Sequence[Sheet], pad: int, device: torch.device) -> None:
+        self.model = plain_of(model)
+        batch = collate(sheets, pad=pad, shared_prefix=False).to(device)
+        inputs = batch.inputs
+        ids = inputs["input_ids"]
+        rows, self.last = inputs["answer_index"].unbind(-1)
+        self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
+        clips = {key: inputs.get(key) for key in ("input_features", "feature_frames", "clip_order")}
+        self.cache = DynamicCache()
+        hidden = self._run(self.model.embed(ids, **clips), inputs["position_ids"])
+        self.logits = self._head(hidden[rows, self.last])
+
+    def feed(self, tokens: Sequence[int]) -> None:
+        """See `Continuation.feed`."""
+        with torch.inference_mode():
+            self._feed(tokens)
+
+    def _feed(self, tokens: Sequence[int]) -> None:
+        ids = torch.tensor(tokens, device=self.mask.device)[:, None]
+        self.last = self.last + 1
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+        self.logits = self._head(self._run(self.model.embed(ids), self.last[:, None])[:, 0])
+
+    def _run(self, embeddings: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        found = self.model.decoder(
+            inputs_embeds=embeddings,
+            attention_mask=self.mask.long(),
+            position_ids=position_ids,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return found.last_hidden_state
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.model.get_output_embeddings()(hidden)
+
+
+def plain_of(model: Any) -> Any:
+    """The judge inside of PEFT's wrapper, its adapters still in place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def can_keep(model: Any) -> bool:
+    """Whether a judge's pass is the plain one that `CachedWriting` does step by step."""
+    learns_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
+    plain = type(plain_of(model))
+    return not learns_tokens and plain.read is AnsweringModel.read

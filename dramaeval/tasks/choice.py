@@ -1,0 +1,164 @@
+"""Multiple-choice questions about a clip: answered with the text of an option."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.data.formats import ChoiceField
+from dramaeval.data.records import Record, RecordFormat
+from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.rubric import Dimension, Rubric
+from dramaeval.tasks.task import Task
+
+ANSWER = "answer"
+SCORING = ("likelihood", "generation")
+
+
+class ChoiceTask(Task):
+    """A task whose records bring their own question, options and right answer.
+
+    Args:
+        rubric: ``name``, ``version``, ``language``, ``question`` (a template over ``{question}`` and
+            ``{options}``) and ``option_line`` (over ``{number}`` and ``{option}``).
+        question_field: the record's key of the question.
+        options_field: of the list of options.
+        answer_field: of the number of the right one, from 0.
+        audio_field: of the clip's path.
+        category_field: of what accuracy is told apart by; records may lack it.
+        scoring: ``likelihood`` compares the exact likelihoods of the options as whole answers, ``generation``
+            lets the judge write an answer; either or both.
+        answer_tokens: the longest answer that is written.
+        kwargs: see `Task`.
+    """
+
+    one_at_a_time = False
+
+    def __init__(
+        self,
+        *,
+        rubric: Mapping[str, Any],
+        question_field: str = "question_text",
+        options_field: str = "multi_choice",
+        answer_field: str = "answer",
+        audio_field: str = "audio_path",
+        category_field: str = "question_type",
+        scoring: Sequence[str] = SCORING,
+        answer_tokens: int = 32,
+        **kwargs: Any,
+    ) -> None:
+        known = {"name", "version", "language", "question", "option_line"}
+        problems = [f"task.rubric.{key} is missing" for key in known if not rubric.get(key)]
+        problems += [f"task.rubric.{key} is not known" for key in set(rubric) - known]
+        problems += [
+            f"task.scoring: {one} is not known; choose from {', '.join(SCORING)}"
+            for one in scoring
+            if one not in SCORING
+        ]
+        if "likelihood" not in scoring:
+            problems.append("task.scoring must hold likelihood; add generation to it if you like")
+        if answer_tokens < 1:
+            problems.append(f"task.answer_tokens={answer_tokens} must be 1 or more")
+        if problems:
+            raise ValueError("; ".join(sorted(problems)) + ".")
+        asked = Dimension(
+            key=ANSWER, annotation=answer_field, title="Answer", scale=(0, 1),
+            description="The right option.", scores={},
+        )  # fmt: skip
+        made = Rubric(
+            name=str(rubric["name"]),
+            version=str(rubric["version"]),
+            language=str(rubric["language"]),
+            dimensions=(asked,),
+            question=str(rubric["question"]),
+            score_line=str(rubric["option_line"]),
+        )
+        for key in ("prompt_layout", "dimensions", "confidence", "context"):
+            if kwargs.pop(key, None) is not None:
+                raise ValueError(f"task.{key} means nothing in multiple choice: leave it out.")
+        super().__init__(rubric=made, context="", **kwargs)
+        self.question_field = question_field
+        self.options_field = options_field
+        self.answer_field = answer_field
+        self.audio_field = audio_field
+        self.category_field = category_field
+        self.scored_by = tuple(scoring)
+        self.answer_tokens = answer_tokens
+
+    def record_format(self, *, annotated: bool = True) -> RecordFormat:
+        """See `Task.record_format`."""
+        return RecordFormat(
+            text_fields=(self.question_field,),
+            annotated=annotated,
+            audio_field=self.audio_field,
+            choice=ChoiceField(options=self.options_field, answer=self.answer_field),
+        )
+
+    def scoring(self) -> dict[str, Any]:
+        """See `Task.scoring`."""
+        return {"scoring": list(self.scored_by)}
+
+    def writes(self, record: Record) -> int:
+        """See `Task.writes`."""
+        return self.answer_tokens if "generation" in self.scored_by else 0
+
+    @property
+    def rated(self) -> tuple[Dimension, ...]:
+        """See `Task.rated`: options have no scale."""
+        return ()
+
+    def options(self, record: Record) -> tuple[str, ...]:
+        """The texts to choose from."""
+        return tuple(text.strip() for text in record.fields[self.options_field])
+
+    def category(self, record: Record) -> str | None:
+        """What the question is about, where the record says so."""
+        return record.text(self.category_field)
+
+    def questions(
+        self,
+        record: Record,
+        dimensions: Sequence[Dimension],
+        rng: np.random.Generator | None = None,
+    ) -> list[Question]:
+        """See `Task.questions`."""
+        options = self.options(record)
+        return [
+            Question(
+                messages=self.messages(record, one),
+                places=(
+                    Place(
+                        dimension=one,
+                        choices=options,
+                        scale=tuple(range(len(options))),
+                        options=True,
+                    ),
+                ),
+                key=(one.key,),
+            )
+            for one in dimensions
+        ]
+
+    def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
+        """See `Task.messages`."""
+        lines = [
+            self.rubric.score_line.format(number=at, option=option)
+            for at, option in enumerate(self.options(record), 1)
+        ]
+        text = self.rubric.question.format(
+            question=record.fields[self.question_field], options="\n".join(lines)
+        )
+        content = [{"type": "audio", "audio_url": str(record.clip)}, {"type": "text", "text": text}]
+        return [
+            {"role": "system", "content": self.system},
+            {"role": "user", "content": content},
+        ]
+
+    def target(
+        self, record: Record, dimension: Dimension, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """What the label policy makes of the right option; None where the record does not say which it is."""
+        scale = tuple(range(len(self.options(record))))
+        return self.labels(self.ratings(record, dimension), scale, rng)

@@ -1,0 +1,97 @@
+"""The spread between wordings by hand; and the fixed point of answers that depend on one another."""
+
+import numpy as np
+import pytest
+
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.settle import longest_answer, settled
+from dramaeval.evaluation.summary import summarise
+from dramaeval.evaluation.wordings import with_wordings, wording_text
+from dramaeval.models.batch import Asked, Sheet
+from dramaeval.models.questions import AnswerTokens, EncodedQuestion
+
+
+def prediction(at, wordings, rating):
+    mean = float(np.mean(wordings))
+    return Prediction(
+        id=str(at), dimension="d", scale=(1.0, 2.0, 3.0, 4.0, 5.0), distribution=None, expected=mean,
+        ratings=(rating,), state="scored", wordings=tuple(wordings),
+    )  # fmt: skip
+
+
+def test_spread_by_hand():
+    predictions = [
+        prediction(0, (1.0, 3.0), 1.0),
+        prediction(1, (2.0, 2.0), 2.0),
+        prediction(2, (3.0, 1.0), 3.0),
+    ]
+    summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)
+    found = summary["dimensions"]["d"]["wording"]
+    # Standard deviations 1, 0, 1; the first wording orders the clips rightly, the second the other way.
+    assert found["spread"] == pytest.approx(2 / 3)
+    assert found["pearson"] == pytest.approx([1, -1])
+    assert summary["macro"]["wording"]["pearson_range"] == pytest.approx(2)
+    assert "Between 2 wordings a score varies by 0.667" in wording_text(summary)
+
+
+def test_one_wording_says_nothing():
+    predictions = [Prediction.from_json({**prediction(at, (2.0, 2.0), 2.0).to_json(), "wordings": None})
+                   for at in range(3)]  # fmt: skip
+    summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)
+    assert "wording" not in summary["macro"]
+    assert wording_text(summary) is None
+
+
+def sheet_of(places):
+    answer = AnswerTokens(scale=(1, 2, 3), lead=(9,), scores=(1, 2, 3), tail=())
+    question = EncodedQuestion(prompt=(0,), answer=answer)
+    return Sheet(clips=(), asked=tuple(Asked(question, goes_on=at > 0) for at in range(places)))
+
+
+def judge_of(rules, passes):
+    """A judge whose likeliest choice at each place is a function of the choices written before it."""
+
+    def read(sheets):
+        passes.append(len(sheets))
+        found = []
+        for sheet in sheets:
+            written = [one.choice for one in sheet.asked]
+            found.append([np.eye(3)[rules(written[:at])] for at in range(len(written))])
+        return found
+
+    return read
+
+
+def test_the_fixed_point_is_greedy_decoding():
+    def rules(before):
+        return (2 * sum(before) + len(before) ** 2) % 3 if before else 2
+
+    greedy = []
+    for _ in range(6):
+        greedy.append(rules(greedy))
+    passes = []
+    (values,) = settled([sheet_of(6)], judge_of(rules, passes))
+    assert [int(one.argmax()) for one in values] == greedy
+    assert len(passes) <= 7
+
+
+def test_no_more_passes_than_it_takes():
+    passes = []
+    # Independent of what came before: the first pass reads it, the second confirms it.
+    settled([sheet_of(5), sheet_of(1)], judge_of(lambda before: 0, passes))
+    assert passes == [2, 1]
+    passes.clear()
+    settled([sheet_of(1), sheet_of(1)], judge_of(lambda before: 0, passes))
+    assert passes == [2]
+    passes.clear()
+    # What is written first is the middle of the scale.
+    settled([sheet_of(4)], judge_of(lambda before: 1, passes))
+    assert passes == [1]
+
+
+def test_processes_keep_step():
+    for rules in (lambda before: 0, lambda before: (sum(before) + 1) % 3):
+        passes = []
+        settled([sheet_of(4)], judge_of(rules, passes), always=5)
+        assert len(passes) == 5
+    assert longest_answer([sheet_of(1), sheet_of(4)]) == 4

@@ -1,0 +1,370 @@
+"""Answers of several places, options and thoughts against plain transformers, one sequence at a time."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.data.records import read_records
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.batch import UNTRAINED, collate
+from dramaeval.models.choices import choice_log_p, distributions
+from dramaeval.models.dump import dump
+from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+from dramaeval.tasks.question import THINK
+from dramaeval.tasks.task import Target
+from dramaeval.training.objectives import answer_ce, choice_ce, soft_ce
+
+TINY = PACKAGE / "models" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def family():
+    return Qwen2Audio(path=str(TINY))
+
+
+@pytest.fixture(scope="module")
+def judge(family):
+    return family.load(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return Qwen2AudioProcessor.from_pretrained(TINY)
+
+
+@pytest.fixture
+def prepared(composed, make_clips, family):
+    def build(*overrides, count=2):
+        task = build_task(composed(*overrides))
+        records = task.read(make_clips("clip", count, seconds=(1.0, 2.3))).records
+        return records, SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=8)
+
+    return build
+
+
+@pytest.fixture
+def options(composed, make_clips, family):
+    """Two multiple-choice questions about clips, one of options where one begins another."""
+    file = make_clips("clip", 2, seconds=(1.0, 2.3))
+    clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
+    lines = [
+        {"id": at, "question_text": "What is it?", "multi_choice": texts, "answer": right, "audio_path": clip}
+        for at, (clip, texts, right) in enumerate(
+            zip(clips, (["a dog", "a dog and a cat", "rain"], ["joy", "anger"]), (1, 0), strict=True)
+        )
+    ]  # fmt: skip
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    task = build_task(composed("task=avqa", "task.answer_tokens=6"))
+    records = task.read(file).records
+    return records, SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=8)
+
+
+def plain_logits(plain, processor, question, record, answer):
+    """Logits of one sequence, prompt and answer, by transformers alone; and where the answer begins."""
+    text = processor.apply_chat_template(
+        question.messages, tokenize=False, add_generation_prompt=True
+    )
+    sound = [decode(record.clip, 16_000)]
+    made = processor(text=[text + answer], audio=sound, sampling_rate=16_000, return_tensors="pt")
+    begin = processor(text=[text], audio=sound, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        return made.input_ids[0], plain(**made).logits[0], begin.input_ids.shape[1]
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_all_dimensions_in_one_pass_with_the_judges_own_earlier_scores(
+    plain, processor, judge, prepared, shared_prefix
+):
+    """The reference decodes greedily, place after place, a plain forward pass for each."""
+    records, sheets = prepared("task=role_all", "task.dimensions=null")
+    found = score(judge, records, sheets, shared_prefix=shared_prefix)
+    digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    for at, record in enumerate(records):
+        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        answer = ""
+        for number, place in enumerate(question.places):
+            answer += place.lead
+            _, logits, _ = plain_logits(plain, processor, question, record, answer)
+            share = logits[-1, digits].double().softmax(-1).numpy()
+            prediction = found[at * 10 + number]
+            assert prediction.dimension == place.dimension.key
+            np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+            answer += str(1 + int(share.argmax()))
+        assert answer.startswith("<answer>[PitchDynamics]")
+
+
+def test_the_earlier_scores_matter(judge, prepared):
+    """Else the test above would not show that they are given."""
+    records, sheets = prepared("task=role_all")
+    (question,) = sheets.task.questions(records[0], sheets.task.dimensions)
+    shares = []
+    for written in (0, 4):
+        certain = np.eye(5)[written]
+        targets = {place.dimension.key: Target(certain) for place in question.places}
+        batch = collate([sheets.sheet(records[0], [question], targets)], pad=sheets.pad)
+        with torch.no_grad():
+            shares.append(distributions(judge(**batch.inputs).logits, batch))
+    torch.testing.assert_close(shares[0][0], shares[1][0])
+    assert (shares[0][1:] - shares[1][1:]).abs().amax(dim=1).min() > 1e-5
+
+
+def test_earlier_scores_left_out(plain, processor, judge, prepared):
+    records, sheets = prepared(
+        "task=role_all", "task.order=shuffled", "task.earlier=left_out",
+        "task.dimensions=[emotion_accuracy,pitch_dynamics]",
+    )  # fmt: skip
+    found = score(judge, records[:1], sheets)
+    digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    questions = sheets.task.questions(records[0], sheets.task.dimensions)
+    assert len(questions) == 2
+    for question, prediction, label in zip(
+        questions, found, ("EmotionAccuracy", "PitchDynamics"), strict=True
+    ):
+        _, logits, _ = plain_logits(plain, processor, question, records[0], f"<answer>[{label}]")
+        share = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_training_reads_every_place_of_a_long_answer(
+    plain, processor, judge, prepared, shared_prefix
+):
+    records, sheets = prepared("task=role_all", "task.order=shuffled")
+    dimensions = sheets.task.dimensions[:3]
+    (question,) = sheets.task.questions(records[0], dimensions, np.random.default_rng(3))
+    spread = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
+    targets = {
+        place.dimension.key: Target(spread, written)
+        for place, written in zip(question.places, (4, 0, 2), strict=True)
+    }
+    batch = collate(
+        [sheets.sheet(records[0], [question], targets)], pad=sheets.pad, shared_prefix=shared_prefix
+    )
+    with torch.no_grad():
+        logits = judge(**batch.inputs).logits
+    solution = question.solution((4, 0, 2)) + "<|im_end|>"
+    ids, reference, begin = plain_logits(plain, processor, question, records[0], solution)
+    assert batch.labels.tolist() == ids[begin:].tolist()
+    torch.testing.assert_close(logits, reference[begin - 1 : -1], atol=1e-4, rtol=0)
+    # answer_ce: every token once; the places share them out.
+    log_p = reference[begin - 1 : -1].log_softmax(-1)
+    nll = -log_p.gather(1, ids[begin:, None]).sum()
+    assert answer_ce(logits, batch).sum() == pytest.approx(float(nll), rel=1e-4)
+    names = [key for _, key in batch.about]
+    assert names == [place.dimension.key for place in question.places]
+    assert batch.questions == 3
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_likelihoods_of_options_are_those_of_whole_answers(
+    plain, processor, judge, options, shared_prefix
+):
+    records, sheets = options
+    found = score(judge, records, sheets, shared_prefix=shared_prefix)
+    for record, prediction in zip(records, found, strict=True):
+        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        totals = []
+        for option in prediction.options:
+            answer = f"<answer>{option}</answer><|im_end|>"
+            ids, logits, begin = plain_logits(plain, processor, question, record, answer)
+            log_p = logits[begin - 1 : -1].double().log_softmax(-1)
+            totals.append(float(log_p.gather(1, ids[begin:, None]).sum()))
+        # The lead <answer> is common to all and cancels.
+        share = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
+    assert [one.answer for one in found] == [1, 0]
+    assert found[0].id == "0"
+
+
+def test_written_answers_are_those_of_greedy_generation(plain, processor, judge, options):
+    records, sheets = options
+    found = score(judge, records, sheets)
+    for record, prediction in zip(records, found, strict=True):
+        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        said = generated(plain, processor, question, record, "<answer>", 6)
+        expected = said.split("</answer>")[0].split("<|im_end|>")[0]
+        assert prediction.written == expected
+        assert (prediction.written_state == "scored") == (prediction.chosen is not None)
+
+
+def generated(plain, processor, question, record, opening, tokens):
+    text = processor.apply_chat_template(
+        question.messages, tokenize=False, add_generation_prompt=True
+    )
+    made = processor(
+        text=[text + opening],
+        audio=[decode(record.clip, 16_000)],
+        sampling_rate=16_000,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        ids = plain.generate(**made, max_new_tokens=tokens, do_sample=False)
+    return processor.tokenizer.decode(ids[0, made.input_ids.shape[1] :])
+
+
+def test_training_on_an_option(plain, processor, judge, options):
+    records, sheets = options
+    rng = np.random.default_rng(0)
+    made = [
+        sheets.sheet(
+            record,
+            sheets.task.questions(record, sheets.task.dimensions, rng),
+            sheets.task.targets(record, sheets.task.dimensions, rng),
+        )
+        for record in records
+    ]
+    results = []
+    for shared in (True, False):
+        batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+        with torch.no_grad():
+            logits = judge(**batch.inputs).logits
+        results.append((answer_ce(logits, batch), choice_ce(logits, batch)))
+        # Of one right option both are the cross-entropy of its tokens.
+        torch.testing.assert_close(soft_ce(logits, batch), results[-1][0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(results[0], results[1], atol=1e-3, rtol=1e-4)
+    (question,) = sheets.task.questions(records[0], sheets.task.dimensions)
+    answer = "<answer>a dog and a cat</answer><|im_end|>"
+    ids, logits, begin = plain_logits(plain, processor, question, records[0], answer)
+    nll = -logits[begin - 1 : -1].log_softmax(-1).gather(1, ids[begin:, None]).sum()
+    assert float(results[0][0][0]) == pytest.approx(float(nll), rel=1e-4)
+    trained = [one.trained for one in dump(batch, sheets.encoder.tokenizer) if one.trained]
+    assert len(trained) == int((batch.labels != UNTRAINED).sum())
+    assert processor.tokenizer.convert_tokens_to_string(trained).count("</answer>") == 2
+
+
+def test_choices_of_several_tokens_by_hand():
+    from dramaeval.models.batch import Batch
+
+    # Two answers a token each, uniform over four tokens but for the second.
+    logits = torch.zeros(3, 4)
+    logits[1] = torch.log(torch.tensor([0.125, 0.5, 0.25, 0.125]))
+    batch = Batch(
+        inputs={}, labels=torch.tensor([0, 1, UNTRAINED]), question_of=torch.tensor([0, 0, 0]),
+        score_at=torch.tensor([0]), score_tokens=torch.full((1, 2), -1),
+        scale=torch.tensor([[0.0, 1.0]]), targets=torch.tensor([[1.0, 0.0]]), tokens=3, clips=1,
+        # option 0 is tokens 0, 1 at answers 0, 1: 1/4 · 1/2; option 1 is token 3 at answer 2: 1/4
+        terms=torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [2, 3, 0, 1]]),
+    )  # fmt: skip
+    torch.testing.assert_close(choice_log_p(logits, batch).exp(), torch.tensor([[1 / 8, 1 / 4]]))
+    torch.testing.assert_close(distributions(logits, batch), torch.tensor([[1 / 3, 2 / 3]]))
+    ln2 = float(np.log(2))
+    assert float(choice_ce(logits, batch)[0]) == pytest.approx(np.log(3))
+    assert float(soft_ce(logits, batch)[0]) == pytest.approx(3 * ln2)
+    assert float(answer_ce(logits, batch)[0]) == pytest.approx(3 * ln2)
+
+
+def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared, monkeypatch):
+    """The tiny judge seldom closes a thought; a text that it does write stands for the closing tag here."""
+    records, sheets = prepared(
+        "task=role_caption", "task.thought_tokens=4", "task.dimensions=[pitch_dynamics]"
+    )
+    record = records[0]
+    (question,) = sheets.task.questions(record, sheets.task.dimensions)
+    said = generated(plain, processor, question, record, THINK, 4)
+    (left,) = score(judge, [record], sheets)
+    if "</think>" not in said:
+        assert left.state == "the thought did not end within 4 tokens"
+    pieces = [
+        one.strip()
+        for one in map(processor.tokenizer.decode, processor.tokenizer(said)["input_ids"])
+    ]
+    first = next(one for one in pieces[1:] if one)
+    monkeypatch.setattr("dramaeval.evaluation.replies.THOUGHT", first)
+    (found,) = score(judge, [record], sheets)
+    thought = said[: said.index(first)] if first in said else said
+    _, logits, _ = plain_logits(
+        plain, processor, question, record, f"<think>{thought}</think>\n<answer>"
+    )
+    digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    if found.scored:
+        share = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+    else:
+        pytest.fail(f"{said!r} should have been ended by {first!r}: {found.state}")
+
+
+def test_a_given_thought_and_a_skipped_one(plain, processor, judge, prepared):
+    digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    for how, lead in (("given", "<think>A hum.</think>\n<answer>"), ("skip", "<answer>")):
+        records, sheets = prepared(
+            "task=role_caption",
+            f"task.thought_in_scoring={how}",
+            "task.dimensions=[pitch_dynamics]",
+        )
+        fields = {**records[0].fields, "audio_info": {"audio_caption": " A hum. "}}
+        record = type(records[0])(**{**vars(records[0]), "fields": fields})
+        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        (found,) = score(judge, [record], sheets)
+        _, logits, _ = plain_logits(plain, processor, question, record, lead)
+        share = logits[-1, digits].double().softmax(-1).numpy()
+        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+
+
+def test_scores_are_the_mean_over_wordings(judge, prepared):
+    records, sheets = prepared(
+        "task=role_variation", "task.wordings_in_scoring=3", "task.dimensions=[pitch_dynamics]"
+    )
+    (found,) = score(judge, records[:1], sheets)
+    questions = sheets.task.questions(records[0], sheets.task.dimensions)
+    assert len(questions) == 3
+    each = []
+    for question in questions:
+        batch = collate([sheets.sheet(records[0], [question])], pad=sheets.pad)
+        with torch.no_grad():
+            each.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
+    np.testing.assert_allclose(found.distribution, np.mean(each, axis=0), atol=1e-5)
+    expected = [float(one @ [1, 2, 3, 4, 5]) for one in each]
+    np.testing.assert_allclose(found.wordings, expected, atol=1e-4)
+    assert found.expected == pytest.approx(np.mean(expected), abs=1e-4)
+    assert np.ptp(expected) > 1e-6
+
+
+def test_records_of_several_forms_share_a_batch(judge, prepared, options):
+    """Scores, long answers and options in one batch are each read as by themselves."""
+    asked, sheets = options
+    records, together = prepared("task=role_all")
+    _, single = prepared("task=role", "task.dimensions=[pitch_dynamics]")
+    made = [
+        sheets.sheet(asked[0], sheets.task.dimensions),
+        together.sheet(records[0], together.task.dimensions),
+        single.sheet(records[1], single.task.dimensions),
+    ]
+    for shared in (True, False):
+        with torch.no_grad():
+            whole = collate(made, pad=sheets.pad, shared_prefix=shared)
+            rows = distributions(judge(**whole.inputs).logits, whole)
+            alone = []
+            for sheet in made:
+                one = collate([sheet], pad=sheets.pad, shared_prefix=shared)
+                alone.append(distributions(judge(**one.inputs).logits, one))
+        for row, other in zip(rows, [row for rows in alone for row in rows], strict=True):
+            torch.testing.assert_close(row[: len(other)], other, atol=1e-4, rtol=0)
+            assert float(row[len(other) :].sum()) == 0
+
+
+def test_read_records_is_what_tasks_read(composed, make_clips):
+    task = build_task(composed())
+    file = make_clips("a", 2)
+    assert task.read(file).records == read_records(file, task.record_format()).records
+
+
+def test_both_ways_of_writing_write_the_same(judge, options, monkeypatch):
+    """Keeping keys and values, in smaller groups, and repeating the whole pass."""
+    records, sheets = options
+    kept = score(judge, records, sheets)
+    monkeypatch.setattr("dramaeval.models.writing.ROWS", 1)
+    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]
+    monkeypatch.setattr("dramaeval.evaluation.scoring.can_keep", lambda model: False)
+    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]

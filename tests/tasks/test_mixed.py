@@ -1,0 +1,107 @@
+"""Mixtures: whose records they are, how often each comes up, and that each task stays itself."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from dramaeval.config.check import ConfigError, check
+from dramaeval.run.build import build_task
+from dramaeval.run.reading import read_splits
+from dramaeval.training.draws import Order, draw, shared_out
+
+
+@pytest.fixture
+def mixture(composed):
+    config = composed("task=mixed", "stages=[train]")
+    check(config)
+    task = build_task(config)
+    return task, read_splits(config, task)
+
+
+def test_each_record_is_asked_by_its_own_task(composed, mixture):
+    task, splits = mixture
+    rng = np.random.default_rng(0)
+    seen = set()
+    for record in splits["train"][::37]:
+        own = build_task(composed(f"task={record.part}"))
+        dimensions = task.asked(record)
+        assert [one.key for one in dimensions] == [
+            f"{record.part}/{one.key}" for one in own.asked(record)
+        ]
+        mine, theirs = task.questions(record, dimensions), own.questions(record, own.asked(record))
+        assert [one.messages for one in mine] == [one.messages for one in theirs]
+        assert [one.places[0].dimension for one in mine] == list(dimensions)
+        for one, other in zip(dimensions, own.asked(record), strict=True):
+            assert task.ratings(record, one) == own.ratings(record, other)
+            expected = own.target(record, other, rng)
+            found = task.targets(record, [one], rng)
+            assert (one.key in found) == (expected is not None)
+            if expected is not None:
+                np.testing.assert_array_equal(found[one.key].distribution, expected)
+        seen.add(record.part)
+    assert seen == {"role", "archetype", "avqa"}
+    assert draw(task, splits["train"][0], (0, 0, 0))[1]
+
+
+def test_the_same_file_may_serve_two_tasks(composed):
+    config = composed(
+        "task=mixed", "+task.tasks.caption=${task.tasks.role}", "+task.weights.caption=1", "stages=[train]"
+    )  # fmt: skip
+    task = build_task(config)
+    parts = Counter(record.part for record in read_splits(config, task)["train"])
+    assert parts["caption"] == parts["role"]
+
+
+def test_weights_are_shares_of_an_epoch(mixture):
+    task, splits = mixture
+    records = splits["train"]
+    order = Order(len(records), 0, task.mixture(records))
+    counts = Counter()
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        rows = list(order)
+        assert len(rows) == len(records) == len(order)
+        by_part = Counter(records[at].part for at in rows)
+        assert max(by_part.values()) - min(by_part.values()) <= 1
+        assert list(order) == rows
+        counts.update(rows)
+    # Within a task all records come up equally often, to one.
+    for part in task.parts:
+        own = [counts[at] for at, record in enumerate(records) if record.part == part]
+        assert max(own) - min(own) <= 1
+
+
+def test_shares_by_hand():
+    # 10 · 1/6, 2/6, 3/6 = 1.67, 3.33, 5: the largest remainder is rounded up
+    assert shared_out(10, [1, 2, 3]) == [2, 3, 5]
+    assert shared_out(7, [1, 1, 1]) == [3, 2, 2]
+    assert shared_out(5, [1, 1000]) == [1, 5]
+
+
+def test_without_weights_every_record_comes_once(composed):
+    task = build_task(composed("task=mixed", "task.weights=null"))
+    assert task.mixture([]) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task.weights.role=0"], "task.weights.role=0 must be above 0"),
+        (["~task.weights.avqa"], "task.weights.avqa is missing"),
+        (["+task.weights.song=1"], "task.weights.song: there is no such task"),
+        (["task.tasks.role.dimensions=[pitch]"], "no dimension 'pitch'"),
+    ],
+)
+def test_wrong_mixtures_are_explained(composed, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(composed("task=mixed", *overrides))
+
+
+def test_configurations_that_mean_nothing_are_refused(composed):
+    with pytest.raises(ConfigError, match=r"give task\.tasks\.role\.data\.train"):
+        check(composed("task=mixed", "task.data.train=x.jsonl"))
+    with pytest.raises(ConfigError, match=r"task\.tasks\.role\.lables is not an argument"):
+        check(composed("task=mixed", "+task.tasks.role.lables=mean"))
+    with pytest.raises(ConfigError, match=r"task\.tasks\.avqa\.labels=x is not known"):
+        check(composed("task=mixed", "task.tasks.avqa.labels=x"))

@@ -1,0 +1,160 @@
+"""Processed records: taken as they are; what `prepare` writes comes back as the same questions."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.run.build import build_task
+from dramaeval.run.prepare import prepare
+from dramaeval.tasks.processed import ProcessedTask
+from dramaeval.training.draws import draw, trainable
+
+
+def line(clip, solution, **more):
+    content = [{"type": "audio", "audio_url": clip}, {"type": "text", "text": "How is it?"}]
+    return {"prompt": [{"role": "user", "content": content}], "solution": solution, **more}
+
+
+@pytest.fixture
+def clip(make_clips):
+    return json.loads(make_clips("clip", 1).read_text())["wav_path"]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def build(*lines):
+        file = tmp_path / "lines.jsonl"
+        file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        task = ProcessedTask()
+        return task, task.read(file).records
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("solution", "keys", "scores"),
+    [
+        ("<answer>4</answer>", ["answer"], ["4"]),
+        ("<answer> 4 </answer>", ["answer"], ["4"]),
+        ("<think>A hum.</think> <answer>2</answer>", ["answer"], ["2"]),
+        ("<answer>[Pitch]4[Pace]3</answer>", ["Pitch", "Pace"], ["4", "3"]),
+        ("<answer>a dog and [a] cat 2</answer>", ["answer"], ["a dog and [a] cat 2"]),
+    ],
+)
+def test_solutions_are_trained_to_the_letter(read, clip, solution, keys, scores):
+    task, (record,) = read(line(clip, solution))
+    dimensions, targets = draw(task, record, (0, 0, 0))
+    assert [one.key for one in dimensions] == keys
+    (question,) = task.questions(record, dimensions, np.random.default_rng(0))
+    written = tuple(int(np.argmax(targets[key].distribution)) for key in keys)
+    assert question.solution(written) == solution
+    assert [p.choices[at] for p, at in zip(question.places, written, strict=True)] == scores
+    assert question.messages == record.fields["prompt"]
+
+
+def test_scales_follow_from_what_is_written(read, clip):
+    task, records = read(line(clip, "<answer>1</answer>"), line(clip, "<answer>0</answer>"))
+    assert task.dimensions[0].scale == (0, 1)
+    assert task.ratings(records[0], task.dimensions[0]) == (1.0,)
+    task, _ = read(line(clip, "<answer>1</answer>"), line(clip, "<answer>2</answer>"))
+    assert task.dimensions[0].scale == (1, 2, 3, 4, 5)
+    places = [{"dimension": "warmth", "scale": [0, 1, 2, 3], "ratings": [1, None, 3]}]
+    task, (record,) = read(line(clip, "<answer>2</answer>", places=places))
+    assert (task.dimensions[0].key, task.dimensions[0].scale) == ("warmth", (0, 1, 2, 3))
+    assert task.ratings(record, task.dimensions[0]) == (1, None, 3)
+    # What is trained is the solution, whatever the ratings.
+    assert task.target(record, task.dimensions[0], np.random.default_rng(0)).argmax() == 2
+
+
+def test_a_text_without_options_is_trained_and_not_scored(read, clip):
+    task, (record,) = read(line(clip, "<answer>a dog</answer>"))
+    assert trainable(task, record)
+    assert task.questions(record, task.asked(record)) == []
+    assert list(task.remarks([record]).values()) == [1]
+    options = [{"options": ["a dog", "rain"]}]
+    task, (record,) = read(line(clip, "<answer>rain</answer>", places=options))
+    (question,) = task.questions(record, task.asked(record))
+    assert question.places[0].choices == ("a dog", "rain")
+    assert task.ratings(record, task.dimensions[0]) == (1.0,)
+    assert task.rated == ()
+
+
+def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
+    _, (record,) = read(line("", "<answer>4</answer>", audio=clip))
+    assert record.clip.name == clip.rpartition("/")[2]
+
+
+def test_everything_wrong_is_told_at_once(read, clip):
+    with pytest.raises(BadRecordsError) as raised:
+        read(
+            line(clip, "4"), line("gone.wav", "<answer>2</answer>"), line(clip, 3),
+            {"solution": "<answer>1</answer>"}, line(clip, "<answer>1</answer>", audio={"a": 1}),
+            line(clip, "<answer>4</answer>", places=[{"scale": [0, 1]}]),
+            line(clip, "<answer>4</answer>", places=[{}, {}]),
+            line(clip, "<answer>4</answer>", places=[{"scale": [1, 4], "ratings": [7]}]),
+        )  # fmt: skip
+    assert [(one.line, one.key) for one in raised.value.problems] == [
+        (1, "solution"), (3, "solution"), (4, "prompt"), (5, "audio"), (6, "places"), (7, "places"),
+        (8, "places"), (2, "prompt"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("task=role",),
+        ("task=role_all", "task.rater=consistent", "task.order=shuffled"),
+        ("task=role_variation",),
+        ("task=role", "task.labels=sample"),
+    ],
+)
+def test_what_is_prepared_asks_and_answers_the_same(composed, make_clips, tmp_path, overrides):
+    task = build_task(composed(*overrides))
+    records = task.read(make_clips("a", 3)).records
+    records[1].ratings["pitch_variation"] = (None,) * 6
+    prepare(task, {"train": records}, tmp_path, 5)
+    lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
+    again = ProcessedTask()
+    prepared = again.read(tmp_path / "train.jsonl").records
+    expected = []
+    for at, record in enumerate(records):
+        dimensions, targets = draw(task, record, (5, 0, at))
+        rng = np.random.default_rng([5, 0, at, 2])
+        for question in task.questions(record, dimensions, rng):
+            written = [
+                one.written if one.written is not None else int(one.distribution.argmax())
+                for one in (targets[place.dimension.key] for place in question.places)
+            ]
+            expected.append((question, question.solution(tuple(written))))
+    assert len(lines) == len(prepared) == len(expected)
+    assert len({one["id"] for one in lines}) == len(lines)
+    for one, record, (question, solution) in zip(lines, prepared, expected, strict=True):
+        assert one["solution"] == solution
+        (asked,) = again.questions(record, again.asked(record), np.random.default_rng(0))
+        assert [p.lead for p in asked.places] == [p.lead for p in question.places]
+        assert [p.scale for p in asked.places] == [p.scale for p in question.places]
+        assert [p.dimension.key for p in asked.places] == [p.dimension.key for p in question.places]
+        assert record.clip.is_file()
+        text = question.messages[1]["content"][1]
+        assert asked.messages[1]["content"][1] == text
+        for place in asked.places:
+            source = next(r for r in records if r.id == one["record"])
+            dimension = task.rubric[place.dimension.key]
+            assert again.ratings(record, place.dimension) == task.ratings(source, dimension)
+
+
+def test_prepared_questions_with_options(composed, tmp_path):
+    task = build_task(composed("task=avqa"))
+    from dramaeval.config.schema import PACKAGE
+
+    records = task.read(PACKAGE / "data" / "sample" / "avqa" / "val.jsonl").records[:4]
+    prepare(task, {"val": records}, tmp_path, 0)
+    again = ProcessedTask()
+    for record, source in zip(again.read(tmp_path / "val.jsonl").records, records, strict=True):
+        (asked,) = again.questions(record, again.asked(record))
+        assert asked.places[0].choices == task.options(source)
+        assert again.ratings(record, again.dimensions[0]) == task.ratings(
+            source, task.dimensions[0]
+        )

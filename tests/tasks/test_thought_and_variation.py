@@ -1,0 +1,125 @@
+"""Thoughts before answers; phrasings: how many, how distinct, drawn how."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from places import ROOT
+
+from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import PACKAGE
+from dramaeval.run.build import build_task
+from dramaeval.tasks.phrasings import PhrasingsError, phrasings, read_parts
+
+SAMPLE = PACKAGE / "data" / "sample" / "realism" / "val.jsonl"
+PARTS = yaml.safe_load((ROOT / "configs/task/phrasings/realism.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("role_caption", "audio_caption"), ("role_emotion", "emotion_caption")]
+)
+def test_training_writes_the_records_thought(composed, name, key):
+    task = build_task(composed(f"task={name}"))
+    records = task.read(SAMPLE).records
+    rng = np.random.default_rng(0)
+    for record in records[:5]:
+        for question in task.questions(record, task.dimensions[:2], rng):
+            text = record.fields["audio_info"][key]
+            assert question.solution((3,)) == f"<think>{text}</think>\n<answer>4</answer>"
+            assert not question.thinks
+    assert task.remarks(records) == {}
+    assert task.scoring()["thought_in_scoring"] == "generate"
+
+
+def test_records_without_a_thought_are_asked_without_and_counted(composed, make_clips):
+    task = build_task(composed("task=role_caption"))
+    records = task.read(make_clips("a", 3)).records
+    (question,) = task.questions(records[0], task.dimensions[:1], np.random.default_rng(0))
+    assert question.solution((0,)) == "<answer>1</answer>"
+    (said,) = task.remarks(records)
+    assert "audio_info.audio_caption" in said
+    assert task.remarks(records)[said] == 3
+
+
+def test_ways_of_scoring(composed):
+    for how, thinks, lead in (
+        ("generate", True, "<answer>"),
+        ("skip", False, "<answer>"),
+        ("given", False, "<think>"),
+    ):
+        task = build_task(composed("task=role_emotion", f"task.thought_in_scoring={how}"))
+        record = task.read(SAMPLE).records[0]
+        (question,) = task.questions(record, task.dimensions[:1])
+        assert question.thinks == thinks
+        assert question.places[0].lead.startswith(lead)
+        assert (task.writes(record) > 0) == thinks
+    with pytest.raises(ConfigError, match="choose one of generate, given, skip"):
+        build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))
+
+
+def test_thirty_and_more_distinct_phrasings_of_each_dimension(composed):
+    task = build_task(composed("task=role_variation"))
+    assert len(task.worded) == 10
+    for one in task.dimensions:
+        texts = task.worded[one.key]
+        assert len(set(texts)) == len(texts) == 40 >= 30
+        assert texts[0] == task.rubric.criterion(one)
+        # However it is put, title, the meaning of each score and the form of the answer are there.
+        for text in texts:
+            assert one.title in text
+            assert all(meaning in text for meaning in one.scores.values())
+            assert "<answer>" in text
+            assert re.search(r"1.{1,5}5", text.splitlines()[-1])
+        assert len({text.splitlines()[0] for text in texts}) >= 8
+
+
+def test_phrasings_are_seeded_and_nested(composed):
+    task = build_task(composed())
+    parts = read_parts(PARTS, task.rubric)
+    one = task.dimensions[0]
+    forty = phrasings(task.rubric, one, parts, 40, seed=1)
+    assert phrasings(task.rubric, one, parts, 40, seed=1) == forty
+    assert phrasings(task.rubric, one, parts, 31, seed=1) == forty[:31]
+    assert phrasings(task.rubric, one, parts, 40, seed=2)[1:] != forty[1:]
+
+
+def test_equal_phrasings_are_dropped(composed):
+    task = build_task(composed())
+    few = {"headers": ["{title}"] * 50, "scales": ["{score}"], "closings": ["?"]}
+    parts = read_parts(few, task.rubric)
+    with pytest.raises(PhrasingsError, match="only 2 distinct phrasings of pitch_dynamics"):
+        phrasings(task.rubric, task.dimensions[0], parts, 30, seed=0)
+
+
+def test_broken_parts_are_told_at_once(composed):
+    bad = {
+        "headers": ["{titel}"], "scales": [], "closings": ["{low"], "extra": 1,
+        "descriptions": {"warmth": ["x"]},
+    }  # fmt: skip
+    with pytest.raises(PhrasingsError) as raised:
+        read_parts(bad, build_task(composed()).rubric)
+    for message in (
+        "headers[0]: 'titel'; it may hold {title}, {description}",
+        "scales is missing",
+        "closings[0]",
+        "extra is not known",
+        "descriptions.warmth: the rubric realism has no such dimension",
+    ):
+        assert message in str(raised.value)
+
+
+def test_training_draws_wordings_and_scoring_takes_the_first(composed, make_clips):
+    task = build_task(composed("task=role_variation", "task.wordings_in_scoring=5"))
+    (record,) = task.read(make_clips("a", 1)).records
+    one = task.dimensions[0]
+    assert [q.wording for q in task.questions(record, [one])] == [0, 1, 2, 3, 4]
+    rng = np.random.default_rng(0)
+    drawn = Counter(task.questions(record, [one], rng)[0].wording for _ in range(2000))
+    assert len(drawn) == 40
+    assert max(drawn.values()) < 50 + 5 * 7  # five standard deviations
+    with pytest.raises(ConfigError, match="must be 30 or more"):
+        build_task(composed("task=role_variation", "task.wordings=29"))
+    with pytest.raises(ConfigError, match=r"between 1 and task\.wordings=40"):
+        build_task(composed("task=role_variation", "task.wordings_in_scoring=41"))

@@ -1,0 +1,133 @@
+"""role_all: what is asked, in which order it is answered, and whose scores are written."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from dramaeval.config.check import ConfigError
+from dramaeval.run.build import build_task
+from dramaeval.training.draws import draw
+
+
+@pytest.fixture
+def asked(composed, make_clips):
+    def build(*overrides):
+        task = build_task(composed("task=role_all", *overrides))
+        (record,) = task.read(make_clips("a", 1)).records
+        return task, record
+
+    return build
+
+
+def rated(record, **rows):
+    return type(record)(**{**vars(record), "ratings": {**record.ratings, **rows}})
+
+
+def test_one_question_asks_all_ten_in_the_rubrics_order(asked):
+    task, record = asked()
+    (question,) = task.questions(record, task.dimensions)
+    assert question.solution((3, 2, 0, 0, 0, 0, 0, 0, 0, 4)) == (
+        "<answer>[PitchDynamics]4[RhythmicNaturalness]3[StressAndEmphasis]1[EmotionAccuracy]1"
+        "[EmotionIntensity]1[EmotionalDynamicRange]1[VoiceIdentity]1[TraitEmbodiment]1[FitToTheScene]1"
+        "[FitToTheWholeStory]5</answer>"
+    )
+    text = question.messages[1]["content"][1]["text"]
+    for one in task.dimensions:
+        assert f"[{one.label}] {one.title}: {one.description}" in text
+        for score, meaning in one.scores.items():
+            assert f"{score}: {meaning}" in text
+    assert "in this order" in text
+
+
+def test_shuffled_orders_differ_and_keep_the_prompt(asked):
+    task, record = asked("task.order=shuffled")
+    rngs = [np.random.default_rng(seed) for seed in range(40)]
+    drawn = [task.questions(record, task.dimensions, rng)[0] for rng in rngs]
+    orders = [tuple(place.dimension.key for place in one.places) for one in drawn]
+    assert len(set(orders)) > 30
+    assert {frozenset(one) for one in orders} == {frozenset(orders[0])}
+    assert all(one.messages == drawn[0].messages for one in drawn)
+    assert "in any order" in drawn[0].messages[1]["content"][1]["text"]
+    (scored,) = task.questions(record, task.dimensions)
+    assert [place.dimension for place in scored.places] == list(task.dimensions)
+
+
+ROWS = {"pitch_variation": (1, 5, None), "rhythmic_naturalness": (2, 4, 4)}
+PAIR = "task.dimensions=[pitch_dynamics,rhythmic_naturalness]"
+
+
+def test_a_consistent_rater_writes_a_whole_row(asked):
+    task, record = asked("task.rater=consistent", PAIR)
+    record = rated(record, **ROWS)
+    rng = np.random.default_rng(0)
+    written = Counter()
+    for _ in range(200):
+        targets = task.targets(record, task.dimensions, rng)
+        written[tuple(1 + one.written for one in targets.values())] += 1
+        # The targets stay the raters' histogram.
+        np.testing.assert_allclose(targets["pitch_dynamics"].distribution, [0.5, 0, 0, 0, 0.5])
+    # The third rater left a dimension out, and two did not.
+    assert set(written) == {(1, 2), (5, 4)}
+    assert min(written.values()) > 60  # 100 ± 4 · 7
+
+
+def test_independent_scores_mix_raters(asked):
+    task, record = asked(PAIR)
+    record = rated(record, **ROWS)
+    rng = np.random.default_rng(0)
+    written = Counter(
+        tuple(1 + one.written for one in task.targets(record, task.dimensions, rng).values())
+        for _ in range(300)
+    )
+    # 1/2 · 1/3 and 1/2 · 2/3 for each pitch
+    assert set(written) == {(1, 2), (1, 4), (5, 2), (5, 4)}
+    assert abs(written[1, 4] - 100) < 40
+
+
+@pytest.mark.parametrize("rater", ["consistent", "independent"])
+def test_with_sampled_labels_the_target_is_what_is_written(asked, rater):
+    task, record = asked("task.labels=sample", f"task.rater={rater}", PAIR)
+    record = rated(record, **ROWS)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        for one in task.targets(record, task.dimensions, rng).values():
+            assert one.distribution[one.written] == 1
+
+
+def test_what_the_rater_left_out_is_not_asked_for(asked):
+    task, record = asked("task.rater=consistent", PAIR)
+    record = rated(record, pitch_variation=(None, None, None), rhythmic_naturalness=(2, None, 3))
+    dimensions, targets = draw(task, record, (0, 0, 0))
+    assert [one.key for one in dimensions] == ["rhythmic_naturalness"] == list(targets)
+    (question,) = task.questions(record, dimensions)
+    assert "PitchDynamics" not in question.messages[1]["content"][1]["text"]
+
+
+def test_a_rubric_in_another_language_words_it_itself(composed, make_clips):
+    task = build_task(
+        composed(
+            "task=role_all",
+            PAIR,
+            "+task.rubric.together='Bewerte:\\n{items}\\nAntworte mit <answer>{form}</answer>.'",
+            "+task.rubric.item='{label} heißt {title}'",
+        )
+    )
+    (record,) = task.read(make_clips("a", 1)).records
+    text = task.questions(record, task.dimensions)[0].messages[1]["content"][1]["text"]
+    assert "PitchDynamics heißt Pitch dynamics" in text
+    assert text.endswith("<answer>[PitchDynamics]score[RhythmicNaturalness]score</answer>.")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.order=random", "task.order=random is not known; choose one of fixed, shuffled"),
+        ("task.rater=me", "task.rater=me is not known"),
+        ("task.earlier=left_out", "set task.order=shuffled"),
+        ("task.rubric.dimensions.0.title='Emotion accuracy'", "EmotionAccuracy stand for several"),
+    ],
+)
+def test_wrong_settings_are_explained(composed, override, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(composed("task=role_all", override))
