@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,9 @@ from dramaeval.config import schema
 def pytest_configure(config: pytest.Config) -> None:
     """One thread a process: two tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _connect = socket.socket.connect
