@@ -258,6 +258,8 @@ class JudgeTrainer(trl.SFTTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if ranks.is_adalora(self.model):
             ranks.load_ranks(self.model, Path(resume_from_checkpoint))
+        elif self._saves_whole_models:
+            self._load_whole(resume_from_checkpoint)
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -265,8 +267,26 @@ class JudgeTrainer(trl.SFTTrainer):
         if ranks.is_adalora(self.model):
             ranks.load_ranks(self.model, Path(self.state.best_model_checkpoint))
             ranks.cut_ranks(self.model)
+        elif self._saves_whole_models:
+            self._load_whole(str(self.state.best_model_checkpoint))
         else:
             super()._load_best_model()
+
+    @property
+    def _saves_whole_models(self) -> bool:
+        """Whether a checkpoint holds the model itself: no adapter, and no engine that splits it."""
+        from peft import PeftModel
+
+        return not isinstance(self.model, PeftModel) and not self.is_deepspeed_enabled
+
+    def _load_whole(self, folder: str) -> None:
+        """Read a full model's weights as `from_pretrained` does.
+
+        transformers (5.23) renames weights when it saves some architectures, Qwen2-Audio among them. Its
+        trainer looks for the modules' own names, finds none, and goes on with the weights that are there.
+        """
+        kept = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+        self.model.load_state_dict(kept.state_dict())
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Wait until every process has written its part.

@@ -161,11 +161,12 @@ def test_what_is_logged(run_of):
     )
 
 
-def test_the_best_step_is_kept(run_of):
+@pytest.mark.parametrize(("peft", "rate"), [("lora", "3e-2"), ("none", "1e-2")])
+def test_the_best_step_is_kept(run_of, peft, rate):
     run = run_of(
+        f"peft={peft}", f"trainer.args.learning_rate={rate}",
         "trainer.args.save_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
         "trainer.args.load_best_model_at_end=true", "trainer.args.max_steps=4",
-        "trainer.args.learning_rate=3e-2",
     )  # fmt: skip
     trainer = run._trainer(None)
     trainer.train()
@@ -179,6 +180,19 @@ def test_the_best_step_is_kept(run_of):
     assert kept == {f"checkpoint-{best}", "checkpoint-4"} | (
         {"checkpoint-3"} if best == 4 else set()
     )
+
+
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_a_resumed_training_goes_on_where_it_was(run_of, peft):
+    settings = (f"peft={peft}", "trainer.args.save_strategy=steps", "trainer.args.save_steps=2",
+                "trainer.args.max_steps=4", "trainer.args.save_total_limit=4")  # fmt: skip
+    run = run_of(*settings)
+    whole, _, _ = trained(run)
+    again = run_of(*settings)
+    checkpoint = run.folder.checkpoints / "checkpoint-2"
+    trainer = again._trainer(checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint))
+    assert losses(trainer)[-1] == losses(whole)[-1]
 
 
 def test_gradient_checkpointing_changes_nothing(run_of):
