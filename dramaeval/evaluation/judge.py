@@ -53,15 +53,15 @@ class Score:
 
     Attributes:
         scale: the scores that can be given, rising.
-        distribution: the probability of each; they sum to 1.
-        expected: Σ k·p(k), the expected score.
-        spread: √Σ p(k)·(k − expected)², how far the distribution reaches around it.
+        distribution: the probability of each; they sum to 1. None from a regression head, which has none.
+        expected: Σ k·p(k), the expected score; from a regression head the number itself.
+        spread: √Σ p(k)·(k − expected)², how far the distribution reaches around it; None without one.
     """
 
     scale: tuple[float, ...]
-    distribution: tuple[float, ...]
+    distribution: tuple[float, ...] | None
     expected: float
-    spread: float
+    spread: float | None
 
 
 class Judge:
@@ -397,13 +397,13 @@ def _check_length(what: str, seconds: float, data: DictConfig) -> None:
 def _score(prediction: AnyPrediction) -> Score:
     if not isinstance(prediction, Prediction):
         raise ValueError(f"audio[{prediction.id}]: an option and not a score")
-    if prediction.state != SCORED or prediction.distribution is None or prediction.expected is None:
+    expected, distribution = prediction.expected, prediction.distribution
+    if prediction.state != SCORED or expected is None:
         raise ValueError(f"audio[{prediction.id}] × {prediction.dimension}: {prediction.state}")
-    pairs = list(zip(prediction.scale, prediction.distribution, strict=True))
-    variance = sum(share * (score - prediction.expected) ** 2 for score, share in pairs)
+    spread = None
+    if distribution is not None:
+        pairs = zip(prediction.scale, distribution, strict=True)
+        spread = sum(share * (score - expected) ** 2 for score, share in pairs) ** 0.5
     return Score(
-        scale=prediction.scale,
-        distribution=prediction.distribution,
-        expected=prediction.expected,
-        spread=variance**0.5,
+        scale=prediction.scale, distribution=distribution, expected=expected, spread=spread
     )

@@ -33,9 +33,7 @@ from dramaeval.models.quantization import (
 
 log = logging.getLogger(__name__)
 
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class Family(ABC):

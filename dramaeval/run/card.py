@@ -140,9 +140,12 @@ def _what(config: Mapping[str, Any], adapter: Mapping[str, Any], merged: bool) -
             f"- Rubric: {rubric.get('name', UNKNOWN)}, version {rubric.get('version', UNKNOWN)}\n"
             f"- Dimensions: {', '.join(chosen) or UNKNOWN}"
         )
+    answers = "a distribution over each scale; the mean of that is the expected score"
+    if (config.get("model") or {}).get("head") == "regression":
+        answers = "one number each, off its last hidden state (a regression head)"
     return (
-        f"{kind} that hears a clip and answers a rubric's questions with a distribution over each scale; the "
-        "mean of that is the expected score. Made with dramaeval.\n\n" + "\n".join(told)
+        f"{kind} that hears a clip and answers a rubric's questions with {answers}. Made with dramaeval.\n\n"
+        + "\n".join(told)
     )
 
 

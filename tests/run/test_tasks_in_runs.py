@@ -160,6 +160,11 @@ def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
         assert float(expected_scores(logits, batch)[0]) == pytest.approx(
             first["expected"], abs=1e-4
         )
+        texts = {name: record.fields[name] for name in run.task.text_fields}
+        (said,) = again.score(str(record.clip), dimensions=["pitch_dynamics"], **texts).values()
+        assert (said.distribution, said.spread) == (None, None)
+        assert said.expected == pytest.approx(first["expected"], abs=1e-4)
+        assert "regression head" in (run.folder.model / "README.md").read_text(encoding="utf-8")
         refused_without_its_head(run, peft)
 
 
