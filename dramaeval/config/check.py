@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.evidence import check_evidence
+from dramaeval.config.grpo import RESERVED as RESERVED_GRPO
+from dramaeval.config.grpo import check_grpo, trains_by_reward
 from dramaeval.config.parts import files_of, parts_of, where_of
 from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import SPLITS, Stage
@@ -33,22 +35,25 @@ RESERVED = {
     "fp16": "model.dtype=float16",
     "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
     "deepspeed": "zero=…",
-    "dataset_kwargs": "nothing: the project prepares its data itself",
-    "max_length": "nothing: prompts are never cut",
-    "packing": "batch.shared_prefix=true",
     "remove_unused_columns": "nothing: the project makes its own batches",
     "do_train": "stages=[train,…]",
     "do_eval": "trainer.args.eval_strategy=…",
-    "loss_type": "trainer.objective=…",
     "label_smoothing_factor": "trainer.objective=… or task.labels=…",
     "per_device_eval_batch_size": "batch.eval_clips=NUMBER",
     "train_sampling_strategy": "nothing: the order of the clips follows from seed",
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
 }
+#: The same of its supervised trainer alone.
+RESERVED_SFT = {
+    "dataset_kwargs": "nothing: the project prepares its data itself",
+    "max_length": "nothing: prompts are never cut",
+    "packing": "batch.shared_prefix=true",
+    "loss_type": "trainer.objective=…",
+}
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data", "best_by")
 #: Arguments of TRL's that are worked out where they are null.
-DERIVED = (PER_DEVICE, ACCUMULATION)
+DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOGGERS = ("tensorboard", "wandb")
@@ -92,7 +97,10 @@ def check(config: DictConfig) -> None:
             for key, value in config.trainer.args.items()
             if value is not None or key not in DERIVED
         }
-        problems += check_arguments(args, "trainer.args", reserved=RESERVED)
+        by_reward = trains_by_reward(config)
+        own = RESERVED_GRPO if by_reward else RESERVED_SFT
+        problems += check_arguments(args, "trainer.args", reserved=RESERVED | own)
+        problems += check_grpo(config) if by_reward else []
         if config.peft is not None:
             given = {
                 key: config.peft[key] for key in config.peft if not left_open(config.peft, key)
@@ -198,7 +206,8 @@ def _check_names(config: DictConfig) -> list[str]:
             key = f"{where_of(config.task, part)}.labels"
             problems.append(_not_among(key, node.labels, node.label_policies))
     try:
-        parse(config.trainer.objective, config.trainer.objectives)
+        if "objective" in config.trainer:
+            parse(config.trainer.objective, config.trainer.objectives)
     except ValueError as error:
         problems.append(str(error))
     return problems

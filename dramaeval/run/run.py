@@ -24,6 +24,7 @@ from dramaeval.cluster.signals import REQUESTS
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.batch import step_size
 from dramaeval.config.check import ConfigError, check
+from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
@@ -51,6 +52,7 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.completions import check_completions, in_completions
 from dramaeval.run.controlling import make_controls
 from dramaeval.run.evidence import gather
 from dramaeval.run.export import LEFT_OUT, export
@@ -229,6 +231,9 @@ class Run:
         with whole_weights():
             skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
         self.family.freeze_fixed(skeleton)
+        if self.trains and trains_by_reward(self.config):
+            most = skeleton.config.get_text_config().max_position_embeddings
+            check_completions(self.args, self.sheets, self._trainable(), most)
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
         return make_plan(
@@ -367,7 +372,7 @@ class Run:
 
     def _train(self) -> None:
         """Train, from the last checkpoint if there is one, and save the result."""
-        from dramaeval.training.sft import last_checkpoint
+        from dramaeval.training.judging import last_checkpoint
 
         if self.processes.agree(self.folder.model.is_dir()):
             log.info("Training was finished before; taking the judge from %s.", self.folder.model)
@@ -453,7 +458,7 @@ class Run:
             batch=self.config.batch,
             callbacks=self._callbacks(resume),
         )
-        step = step_size(self.config, self.processes.count)
+        step = in_completions(self.config, step_size(self.config, self.processes.count))
         trainer.add_callback(EngineCheck(trainer, self.config.zero, step))
         return trainer
 
