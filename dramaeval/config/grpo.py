@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from dramaeval.config.combinations import is_a
+from dramaeval.config.keys import check_arguments, found, not_among
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
 #: Completions of a question where the configuration does not say.
@@ -59,9 +59,7 @@ def check_grpo(config: DictConfig) -> list[str]:
     problems: list[str] = []
     estimator = config.trainer.get("estimator")
     if estimator not in (SAMPLED, ENUMERATED):
-        problems.append(
-            f"trainer.estimator={estimator} is not known; choose one of {SAMPLED}, {ENUMERATED}."
-        )
+        problems.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
     problems += _check_rewards(config.trainer.get("rewards") or {})
     if config.model.get("head", "vocabulary") == "regression":
         problems.append(
@@ -85,8 +83,6 @@ def check_grpo(config: DictConfig) -> list[str]:
 
 
 def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
-    from dramaeval.config.check import check_arguments
-
     problems, total = [], 0
     for name, node in rewards.items():
         where = f"trainer.rewards.{name}"
@@ -141,7 +137,7 @@ def _check_vllm(config: DictConfig) -> list[str]:
     if not config.trainer.args.get("use_vllm"):
         return []
     problems = []
-    if getattr(get_object(config.model["_target_"]), "hears", True):
+    if getattr(found(config.model["_target_"]), "hears", True):
         problems.append(
             "trainer.args.use_vllm=true: TRL hands vLLM images and no clips, so that completions would be "
             "drawn "
@@ -191,11 +187,7 @@ def _check_enumerated(config: DictConfig) -> list[str]:
             "trainer.estimator=enumerated has not: set it to group or none."
         )
     for name, node in (config.trainer.get("rewards") or {}).items():
-        needs = (
-            getattr(get_object(node["_target_"]), "needs_batch", False)
-            if "_target_" in node
-            else False
-        )
+        needs = getattr(found(node.get("_target_", "")), "needs_batch", False)
         if needs and node.get("weight", 1.0) != 0:
             problems.append(
                 f"trainer.rewards.{name} compares the sampled answers of a batch, and "

@@ -153,6 +153,10 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
                 self.args.world_size,
             ),
             collate_fn=list,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
         )
         return prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=False
