@@ -133,6 +133,7 @@ def build_metrics(config: DictConfig) -> list[Metric]:
             problems.append(
                 f"evaluation.metrics: {error} (see dramaeval.evaluation.metrics.metric)."
             )
+            continue
         if not callable(metric):
             problems.append(f"evaluation.metrics: {node._target_} cannot be called with answers.")
         made.append(metric)

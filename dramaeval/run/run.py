@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.prepare import prepare
 from dramaeval.run.reading import INPUT, read_splits, scores_input
 from dramaeval.run.scoring_input import check_rated, check_systems, score_input
-from dramaeval.run.starting import base_quantization, check_start
+from dramaeval.run.starting import base_folder, base_quantization, check_start
 from dramaeval.run.training import train
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import whole_weights
@@ -121,6 +120,7 @@ class Run:
             steps = planned_steps(learnt, self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_start(config, self.family, self.adapter, self.checkpoint)
+        self.base = base_folder(self.checkpoint, self.family)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
         self.quantization = base_quantization(build_quantization(config), start)
         self._model: Any = None
@@ -131,7 +131,7 @@ class Run:
     def plan(self) -> Any:
         """The plan, from files and architecture alone."""
         with whole_weights():
-            skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
+            skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
         if self.trains and trains_by_reward(self.config):
             most = skeleton.config.get_text_config().max_position_embeddings
@@ -204,11 +204,6 @@ class Run:
             write_card(self.folder.model, self.folder.path)
         if Stage.export in self.config.stages and not self.folder.export.is_dir():
             self._export()
-
-    @property
-    def base(self) -> Path | None:
-        """The folder of the full model that the judge is built on; None for the family's own path."""
-        return self.checkpoint.full if self.checkpoint else None
 
     @property
     def model(self) -> Any:
