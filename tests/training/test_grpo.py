@@ -7,19 +7,17 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clips
-from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
-from places import ROOT
+from taught import teach
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from dramaeval.config import schema
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer, save
+from dramaeval.run.training import make_trainer
 from dramaeval.training.groups import completions_batch
 from dramaeval.training.sampling import sample
 
@@ -55,18 +53,7 @@ def config_of(composed, files):
 
 @pytest.fixture(scope="module")
 def taught(files, tmp_path_factory):
-    """An adapter that knows the form of an answer, as GRPO begins with it; the bundled judge alone does not."""
-    folder = tmp_path_factory.mktemp("taught")
-    schema.register()
-    own = [one for one in QUICK if one[:12] != "trainer=grpo" and "_generations" not in one]
-    own = [one for one in own if "completion" not in one and "max_steps" not in one]
-    learns = ["trainer.args.max_steps=15", "trainer.args.learning_rate=5e-3", "task.labels=sample"]
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = compose("launch", overrides=[*own, *files, *learns])
-    trainer = make_trainer(Run(config, RunFolder(folder / "run")))
-    trainer.train()
-    save(trainer, folder / "adapter")
-    return f"checkpoint={folder / 'adapter'}"
+    return f"checkpoint={teach(tmp_path_factory.mktemp('taught'), files)}"
 
 
 @pytest.fixture
