@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from dramaeval.training.groups import (
     to_write,
     too_long,
 )
+from dramaeval.training.heard import Heard
 from dramaeval.training.judging import Judging, adapter_weights
 from dramaeval.training.kept_generation import load_generation, save_generation
 from dramaeval.training.reference import Reference
@@ -68,7 +70,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         val_records: what is validated on, or none.
         estimator: ``sampled`` draws completions; ``enumerated`` takes every answer of the scale with its exact
             probability (see `dramaeval.training.enumerated`).
-        rewards: by name a ``_target_`` with its arguments and a weight.
+        rewards: see `dramaeval.training.rewards.composition.Composition`.
         batch: the settings of ``batch.*`` in the configuration.
         callbacks: further transformers callbacks.
     """
@@ -82,7 +84,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         train_records: Sequence[Record],
         val_records: Sequence[Record] = (),
         estimator: str = SAMPLED,
-        rewards: Mapping[str, Mapping[str, Any]],
+        rewards: Mapping[str, Any],
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
     ) -> None:
@@ -94,6 +96,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         self.order = Order(len(train_records), args.seed, sheets.task.mixture(train_records))
         self.groups = Groups(train_records, sheets, args.seed)
         self.reference = Reference(model) if args.beta else None
+        self.heard = Heard(self)
         self.by_dimension = ByDimension()
         self.current: Batch | None = None  # what is worked on, for messages
         self._since = time.monotonic()
@@ -260,9 +263,15 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             sheets = to_write(groups, copies)
             return RepeatedWriting(sheets if shared else apart(sheets), self._next_logits(model))
         sheets = to_write(groups, 1) if shared else apart(to_write(groups, copies))
+        clips = self.heard.of(groups)
         with torch.inference_mode():
             return CachedWriting(
-                model, sheets, self.sheets.pad, self.accelerator.device, copies if shared else 1
+                model,
+                sheets,
+                self.sheets.pad,
+                self.accelerator.device,
+                copies if shared else 1,
+                clips,
             )
 
     def _next_logits(self, model: Any) -> Any:
@@ -472,6 +481,11 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             together[-1][1].append(tokens)
         shared = self.batch_settings["shared_prefix"]
         batch = completions_batch(together, pad=self.sheets.pad, shared_prefix=shared)
+        clips = self.heard.of([group for group, _ in together])
+        if clips is not None:
+            dropped = ("input_features", "feature_frames")
+            inputs = {key: value for key, value in batch.inputs.items() if key not in dropped}
+            batch = replace(batch, inputs={**inputs, "clips": clips})
         batch = self.current = batch.to(self.accelerator.device)
         with self.accelerator.autocast():
             if isinstance(model, Reference):

@@ -173,6 +173,23 @@ def test_another_clip_moves_the_numbers(plain, trainer_of):
     assert (logits[0] - logits[1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize(("overrides", "times"), [((), 1), (("batch.shared_prefix=false",), 3 * 3)])
+def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times):
+    trainer = trainer_of("trainer.args.max_steps=1", *overrides)
+    judge, encoded = trainer.model.get_base_model(), []
+    embed = judge.embed_audio
+
+    def counted(features, frames):
+        encoded.append(len(features))
+        return embed(features, frames)
+
+    monkeypatch.setattr(judge, "embed_audio", counted)
+    trainer.train()
+    # Two clips with three completions each. Without shared prefixes each completion has a clip of its own, in
+    # writing, for the reference and for the policy.
+    assert sum(encoded) == 2 * times
+
+
 def test_branches_and_rows_have_the_same_gradient(trainer_of):
     gradients, losses = [], []
     for shared in (True, False):

@@ -19,14 +19,19 @@ class RewardError(RuntimeError):
     """A reward that raises, or gives no finite number; the message names record and dimension."""
 
 
-def in_use(rewards: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def in_use(rewards: Mapping[str, Any]) -> dict[str, float]:
     """The rewards whose weight is not 0, with their weights; a weight that is left out is 1."""
-    weights = {name: float(node.get(WEIGHT, 1.0)) for name, node in rewards.items()}
+    weights = {
+        name: 1.0 if callable(node) else float(node.get(WEIGHT, 1.0))
+        for name, node in rewards.items()
+    }
     return {name: weight for name, weight in weights.items() if weight != 0}
 
 
-def made(node: Mapping[str, Any]) -> Reward:
+def made(node: Mapping[str, Any] | Reward) -> Reward:
     """The reward that a YAML node describes: an instance of a class, or a function with its arguments."""
+    if callable(node):
+        return node
     target = get_object(node["_target_"])
     arguments = {key: value for key, value in node.items() if key != WEIGHT and key[:1] != "_"}
     if isinstance(target, type):
@@ -38,10 +43,10 @@ class Composition:
     """The rewards in use.
 
     Args:
-        rewards: by name a ``_target_`` with its arguments, and a weight.
+        rewards: by name a ``_target_`` with its arguments, and a weight; or the reward itself, at weight 1.
     """
 
-    def __init__(self, rewards: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, rewards: Mapping[str, Any]) -> None:
         self.weights = in_use(rewards)
         self.rewards: dict[str, Reward] = {name: made(rewards[name]) for name in self.weights}
 
