@@ -8,7 +8,6 @@ transformers files weight mappings and the saved architecture under that name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +100,6 @@ class AnsweringModel:
         input_features: torch.Tensor | None = None,
         feature_frames: torch.Tensor | None = None,
         clip_order: torch.Tensor | None = None,
-        clips: Sequence[torch.Tensor] | None = None,
         prefix_mask: torch.Tensor | None = None,
         branch_count: int = 0,
         attention_mask: torch.Tensor | None = None,
@@ -117,7 +115,6 @@ class AnsweringModel:
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
             feature_frames: ``[clips]``, valid frames of each.
             clip_order: ``[occurrences]``, the clip that each run of audio tokens stands for, row by row.
-            clips: what `embed_audio` gave for the clips, in place of ``input_features``.
             prefix_mask: bool ``[rows, prefix width]`` in the branched layout, None where every row is one
                 plain sequence.
             branch_count: branches a row in the branched layout.
@@ -129,7 +126,7 @@ class AnsweringModel:
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
         """
-        embeddings = self.embed(input_ids, input_features, feature_frames, clip_order, clips)
+        embeddings = self.embed(input_ids, input_features, feature_frames, clip_order)
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
@@ -165,16 +162,12 @@ class AnsweringModel:
         input_features: torch.Tensor | None = None,
         feature_frames: torch.Tensor | None = None,
         clip_order: torch.Tensor | None = None,
-        clips: Sequence[torch.Tensor] | None = None,
     ) -> torch.Tensor:
         """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
         embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
-        if clip_order is None:
+        if input_features is None or feature_frames is None or clip_order is None:
             return embeddings
-        if clips is None:
-            if input_features is None or feature_frames is None:
-                return embeddings
-            clips = self.embed_audio(input_features, feature_frames)
+        clips = self.embed_audio(input_features, feature_frames)
         return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
 
     def layout_mask(self, layout: Branches) -> Any:

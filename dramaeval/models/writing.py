@@ -158,7 +158,6 @@ class CachedWriting:
         pad: the padding token.
         device: where the model's inputs go.
         copies: sequences that go on from each question; what is before is computed once for all of them.
-        clips: what `AnsweringModel.embed_audio` gave for the sheets' clips, where it is known already.
     """
 
     def __init__(
@@ -168,18 +167,16 @@ class CachedWriting:
         pad: int,
         device: torch.device,
         copies: int = 1,
-        clips: Sequence[torch.Tensor] | None = None,
     ) -> None:
         self.model = plain_of(model)
         batch = collate(sheets, pad=pad, shared_prefix=False).to(device)
-        inputs = {**batch.inputs, "clips": clips}
+        inputs = batch.inputs
         ids = inputs["input_ids"]
         rows, self.last = inputs["answer_index"].unbind(-1)
         self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
-        names = ("input_features", "feature_frames", "clip_order", "clips")
-        heard = {key: inputs.get(key) for key in names}
+        clips = {key: inputs.get(key) for key in ("input_features", "feature_frames", "clip_order")}
         self.cache = DynamicCache()
-        hidden = self._run(self.model.embed(ids, **heard), inputs["position_ids"])
+        hidden = self._run(self.model.embed(ids, **clips), inputs["position_ids"])
         self.logits = self._head(hidden[rows, self.last])
         if copies > 1:
             self.cache.batch_repeat_interleave(copies)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -263,15 +262,9 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             sheets = to_write(groups, copies)
             return RepeatedWriting(sheets if shared else apart(sheets), self._next_logits(model))
         sheets = to_write(groups, 1) if shared else apart(to_write(groups, copies))
-        clips = self.heard.of(groups)
-        with torch.inference_mode():
+        with self.heard.recalled(groups), torch.inference_mode():
             return CachedWriting(
-                model,
-                sheets,
-                self.sheets.pad,
-                self.accelerator.device,
-                copies if shared else 1,
-                clips,
+                model, sheets, self.sheets.pad, self.accelerator.device, copies if shared else 1
             )
 
     def _next_logits(self, model: Any) -> Any:
@@ -481,13 +474,9 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             together[-1][1].append(tokens)
         shared = self.batch_settings["shared_prefix"]
         batch = completions_batch(together, pad=self.sheets.pad, shared_prefix=shared)
-        clips = self.heard.of([group for group, _ in together])
-        if clips is not None:
-            dropped = ("input_features", "feature_frames")
-            inputs = {key: value for key, value in batch.inputs.items() if key not in dropped}
-            batch = replace(batch, inputs={**inputs, "clips": clips})
         batch = self.current = batch.to(self.accelerator.device)
-        with self.accelerator.autocast():
+        asked = [group for group, _ in together]
+        with self.accelerator.autocast(), self.heard.recalled(asked):
             if isinstance(model, Reference):
                 with model.in_place(self.accelerator.unwrap_model(self.model)):
                     logits = self.model(**batch.inputs).logits

@@ -7,7 +7,8 @@ neither audio tower nor projector are trained, all three hear the same.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,19 +37,32 @@ class Heard:
         self._keeps: bool | None = None
         self._kept: OrderedDict[int, tuple[ClipFeatures, torch.Tensor]] = OrderedDict()
 
-    def of(self, groups: Sequence[Group]) -> list[torch.Tensor] | None:
-        """Each clip of the groups, in their order; None where nothing is kept."""
+    @contextmanager
+    def recalled(self, groups: Sequence[Group]) -> Iterator[None]:
+        """Let the judge recall the groups' clips in here, in their order, where anything is kept."""
         if not self.keeps:
-            return None
-        clips = [clip for group in groups for clip in group.sheet.clips]
+            yield
+            return
+        judge = plain_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
+        heard = self._hear(judge, [clip for group in groups for clip in group.sheet.clips])
+        before = vars(judge).get("embed_audio")
+        judge.embed_audio = lambda *_: heard
+        try:
+            yield
+        finally:
+            del judge.embed_audio
+            if before is not None:
+                judge.embed_audio = before
+
+    def _hear(self, judge: Any, clips: Sequence[ClipFeatures]) -> list[torch.Tensor]:
+        """Each clip as embeddings, ``[audio tokens, hidden]``."""
         new = {id(clip): clip for clip in clips if id(clip) not in self._kept}
         if new:
             values, frames = pad_features(list(new.values()))
             device = self.trainer.accelerator.device
-            plain: Any = plain_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
             # Not in inference mode: the gradient of what follows needs the values.
             with torch.no_grad(), torch.inference_mode(False), self.trainer.accelerator.autocast():
-                found = plain.embed_audio(values.to(device), frames.to(device))
+                found = judge.embed_audio(values.to(device), frames.to(device))
             for key, embedded in zip(new, found, strict=True):
                 # The clip itself is kept too, so that its id stays its own.
                 self._kept[key] = (new[key], embedded.clone())

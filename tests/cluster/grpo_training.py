@@ -26,8 +26,8 @@ GRPO = (
     "batch.global=4",
     "batch.per_device=1",
 )
-#: What is compared between one process and several.
-FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "entropy", "completions/mean_length")
+#: What is compared between one process and several. (TRL's entropy is a mean of the means of passes.)
+FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_length")
 
 
 def train(case, folder, data, checkpoint, processes):
