@@ -74,6 +74,10 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         callbacks: further transformers callbacks.
     """
 
+    eos_token_ids: list[int]
+    _step: int  # passes that were made
+    _buffered_inputs: Any  # the passes over what is generated; None where nothing is
+
     def __init__(
         self,
         *,
@@ -103,7 +107,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         self._computed = 0
         self._weights = sum(weight.numel() for weight in model.parameters())
         self._places: tuple[list[int], list[int]] = ([], [])  # row and epoch of what is read
-        self._read_already: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._read_already: tuple[torch.Tensor, torch.Tensor | None] | None = None
         precise = adapter_weights(model)
         beta, args.beta = args.beta, 0.0  # TRL would load a second model, or copy the adapter
         super().__init__(
