@@ -168,14 +168,12 @@ def make_plan(
         # No layer's activations are kept; the sheets of one batch pass through one layer at a time.
         memory = estimate(**{**shape, "layers": 1}, trainable=0, tokens=sheet * eval_clips)
     else:
-        clips = StepSize(
-            args.per_device_train_batch_size, args.gradient_accumulation_steps, processes
-        )
+        clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
         memory = estimate(
             **shape,
             trainable=trained,
-            tokens=sheet * args.per_device_train_batch_size,
+            tokens=sheet * clips.per_device,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
             stage=stage_of(zero),
@@ -206,9 +204,20 @@ def planned_steps(records: int, args: Any, processes: int = 1) -> int:
     """Optimizer steps of a run; the last of an epoch may be short."""
     if args.max_steps > 0:
         return int(args.max_steps)
+    if hasattr(args, "num_generations"):
+        # As many clips as are generated at once, or none; see `dramaeval.training.groups.Generations`.
+        generated = records // (clips_a_pass(args) * args.steps_per_generation * processes)
+        passes = generated * args.steps_per_generation * args.num_iterations
+        per_epoch = max(math.ceil(passes / args.gradient_accumulation_steps), 1)
+        return math.ceil(per_epoch * args.num_train_epochs)
     clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
     per_epoch = max(math.ceil(records / clips), 1)
     return math.ceil(per_epoch * args.num_train_epochs)
+
+
+def clips_a_pass(args: Any) -> int:
+    """Clips of a forward pass and process; with GRPO TRL counts the completions of all of them."""
+    return int(args.per_device_train_batch_size // getattr(args, "num_generations", 1))
 
 
 def _hours(records: Sequence[Record]) -> float:

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.records import Record
@@ -41,6 +42,7 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.completions import check_completions
 from dramaeval.run.controlling import make_controls
 from dramaeval.run.evaluating import evaluate, report
 from dramaeval.run.evidence import check_keys
@@ -131,6 +133,10 @@ class Run:
         with whole_weights():
             skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
+        if self.trains and trains_by_reward(self.config):
+            most = skeleton.config.get_text_config().max_position_embeddings
+            learnt = [one for one in self.splits["train"] if trainable(self.task, one)]
+            check_completions(self.args, self.sheets, learnt, most)
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
         return make_plan(
