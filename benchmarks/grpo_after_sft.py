@@ -1,10 +1,10 @@
-"""Supervised training stopped early, then GRPO with the `distance` reward, sampled and enumerated: docs/grpo.md.
+"""Supervised training stopped early, then GRPO with `distance`, sampled and enumerated: docs/grpo.md.
 
     python -m benchmarks.grpo_after_sft            # the runs that are missing in --into, then the page
     python -m benchmarks.grpo_after_sft --table    # the page from what is there
 
-For every seed a judge is trained on the bundled sample by `trainer=sft` and stopped early; both estimators go on
-from it for the same number of steps. All are judged on the test split.
+For every seed a judge is trained on the bundled sample by `trainer=sft` and stopped early; both estimators go
+on from it for the same number of steps. All are judged on the test split.
 """
 
 from __future__ import annotations
@@ -159,10 +159,13 @@ def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) ->
             "The bundled judge on the bundled sample, seeds "
             + ", ".join(map(str, seeds))
             + ". Supervised training "
-            "is stopped after 40 of its 330 steps (it ends at about 0.61 when it is not, see the README); GRPO with "
-            "the `distance` reward goes on from there, with the same steps and questions for both estimators. Means "
+            "is stopped after 40 of its 330 steps (it ends at about 0.61 when it is not, see the README); "
+            "GRPO with "
+            "the `distance` reward goes on from there, with the same steps and questions for both "
+            "estimators. Means "
             f"over the seeds; intervals are {LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole "
-            "characters, paired. Reward on test: the expected `distance` of an answer drawn from the judge. Seconds "
+            "characters, paired. Reward on test: the expected `distance` of an answer drawn from the judge. "
+            "Seconds "
             f"are of training alone, {cores}.",
             "",
             *lines,

@@ -482,7 +482,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         asked = [group for group, _ in together]
         with self.accelerator.autocast(), self.heard.recalled(asked):
             if isinstance(model, Reference):
-                with model.in_place(self.accelerator.unwrap_model(self.model)):
+                with model.in_place(self.accelerator.unwrap_model(self.model), self.model_wrapped):
                     logits = self.model(**batch.inputs).logits
             else:
                 logits = model(**batch.inputs).logits

@@ -468,7 +468,6 @@ def test_a_prompt_too_long_names_its_record(config_of, tmp_path):
          "whatever its probability"),
         (["trainer.estimator=enumerated", "trainer.args.num_generations=null",
           "trainer.rewards.correlation.weight=1"], "takes no samples"),
-        (["zero=zero3", "peft=none"], "set trainer.args.beta=0, or zero=zero2"),
         (["trainer.objective=soft_ce"], "objective"),
     ],
 )  # fmt: skip
