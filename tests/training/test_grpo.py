@@ -324,7 +324,7 @@ def test_enumerated_is_what_sampled_is_in_expectation(trainer_of, taught):
     advantages, drawn = {}, 0
     for seed in range(turns):
         with torch.no_grad():
-            going = sampled._begin(sampled.model, [group], at_once)
+            going = sampled.begin(sampled.model, [group], at_once)
             (tokens,) = sample(going, [group.prompt], [seed], sampled.sampling())
         # What is no answer of the scale counts for nothing in the enumerated estimator.
         tokens = [one for one in tokens if tuple(one) in group.answers]
