@@ -30,8 +30,8 @@ def main(config: DictConfig) -> float | None:
         of_sweep(config)
         return None
     # Imported here, so that --help and --cfg job answer without loading torch.
+    from dramaeval.run.entry import carry_out
     from dramaeval.run.errors import in_words
-    from dramaeval.run.run import carry_out
 
     with in_words():
         return carry_out(config)

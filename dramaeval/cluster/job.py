@@ -97,8 +97,8 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.cluster.workers import run_together
     from dramaeval.config.schema import Stage
     from dramaeval.run import secrets
+    from dramaeval.run.entry import work
     from dramaeval.run.errors import in_words
-    from dramaeval.run.run import work
 
     with in_words():
         secrets.refuse(config)

@@ -40,7 +40,7 @@ def follows(words: Sequence[str]) -> bool:
 
 def follow() -> None:
     """Do the work that process 0 hands out."""
-    from dramaeval.run.run import work
+    from dramaeval.run.entry import work
 
     with joined() as processes:
         work(None, None, processes)
@@ -49,8 +49,8 @@ def follow() -> None:
 def main(handed: str, result: str) -> None:
     """Carry out what was handed over; process 0 leaves what came out."""
     from dramaeval.config import schema
+    from dramaeval.run.entry import work
     from dramaeval.run.errors import in_words
-    from dramaeval.run.run import work
 
     end_with_parent()
     schema.register()

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.evidence import check_evidence
+from dramaeval.config.keys import check_arguments, check_own, missing_targets, not_among
 from dramaeval.config.parts import files_of, parts_of, where_of
 from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import SPLITS, Stage
 from dramaeval.config.together import check_together
+from dramaeval.config.values import check_values, objective_weights
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
 RESERVED = {
@@ -44,6 +41,15 @@ RESERVED = {
     "per_device_eval_batch_size": "batch.eval_clips=NUMBER",
     "train_sampling_strategy": "nothing: the order of the clips follows from seed",
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
+}
+#: What the run itself brings to the trainer.
+BROUGHT = {
+    "model": "model=… and checkpoint=…",
+    "sheets": "task=…",
+    "train_records": "task.data.train=FILE",
+    "val_records": "task.data.val=FILE",
+    "batch": "batch.*",
+    "callbacks": "logger=…",
 }
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data", "best_by")
@@ -82,7 +88,9 @@ def check(config: DictConfig) -> None:
         )
     problems += _check_data(config, stages)
     problems += _check_model(config)
-    problems += _check_numbers(config)
+    problems += check_own(config)
+    problems += missing_targets(config)
+    problems += check_values(config)
     problems += _check_loggers(config)
     problems += check_together(config)
     problems += check_evidence(config)
@@ -93,6 +101,7 @@ def check(config: DictConfig) -> None:
             if value is not None or key not in DERIVED
         }
         problems += check_arguments(args, "trainer.args", reserved=RESERVED)
+        problems += check_arguments(config.trainer, "trainer", reserved=BROUGHT, also=("args",))
         if config.peft is not None:
             given = {
                 key: config.peft[key] for key in config.peft if not left_open(config.peft, key)
@@ -100,6 +109,7 @@ def check(config: DictConfig) -> None:
             problems += check_arguments(given, "peft")
     if config.quantization:
         problems += check_arguments(config.quantization, "quantization")
+    problems += check_arguments(config.model, "model")
     problems += check_combinations(config)
     for part, node in parts_of(config.task).items():
         problems += check_arguments(node, where_of(config.task, part), also=TASK_KEYS)
@@ -119,6 +129,12 @@ def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
             f"task.data.{key} belongs to none of several tasks: give task.tasks.{first}.data.{key}."
             for key in own
         ]
+    problems += [
+        f"task.data.{split}: {file} does not exist."
+        for split, given in files.items()
+        for file in given
+        if not Path(file).expanduser().is_file()
+    ]
     if Stage.train in stages and "train" not in files:
         problems.append("task.data.train is not set, but stages has train: give a JSONL file.")
     if Stage.prepare in stages and not files:
@@ -138,15 +154,19 @@ def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
 
 def _check_model(config: DictConfig) -> list[str]:
     model, problems = config.model, []
+    if "path" in model and not OmegaConf.is_missing(model, "path") and not model.path:
+        problems.append(
+            f"model.path={model.path} names no model: give a folder or a name on the hub."
+        )
     if model.attention not in ATTENTIONS:
-        problems.append(_not_among("model.attention", model.attention, ATTENTIONS))
+        problems.append(not_among("model.attention", model.attention, ATTENTIONS))
     elif model.attention != "sdpa" and config.batch.shared_prefix:
         problems.append(
             f"model.attention={model.attention} cannot share a prefix between questions: set "
             "batch.shared_prefix=false, or model.attention=sdpa."
         )
     if model.dtype not in DTYPES:
-        problems.append(_not_among("model.dtype", model.dtype, DTYPES))
+        problems.append(not_among("model.dtype", model.dtype, DTYPES))
     return problems + placement_problems(config)
 
 
@@ -155,37 +175,13 @@ def _check_loggers(config: DictConfig) -> list[str]:
     chosen = config.logger or {}
     for name in chosen:
         if name not in LOGGERS:
-            problems.append(_not_among("logger", name, LOGGERS))
+            problems.append(not_among("logger", name, LOGGERS))
     wandb = chosen.get("wandb") or {}
     for key in wandb:
         if key not in WANDB:
-            problems.append(_not_among("logger.wandb", key, WANDB))
+            problems.append(not_among("logger.wandb", key, WANDB))
     if wandb and wandb.get("mode") not in WANDB_MODES:
-        problems.append(_not_among("logger.wandb.mode", wandb.get("mode"), WANDB_MODES))
-    return problems
-
-
-def _check_numbers(config: DictConfig) -> list[str]:
-    batch, evaluation, problems = config.batch, config.evaluation, []
-    least = {
-        "batch.questions_per_clip": batch.questions_per_clip,
-        "batch.eval_clips": batch.eval_clips,
-        "batch.cache_clips": batch.cache_clips,
-        "evaluation.draws": evaluation.draws,
-        "task.data.workers": config.task.data.workers,
-    }
-    for key, value in least.items():
-        if value is not None and value < 1:
-            problems.append(f"{key}={value} must be 1 or more.")
-    if not 0 < evaluation.level < 1:
-        problems.append(
-            f"evaluation.level={evaluation.level} must lie between 0 and 1, for example 0.95."
-        )
-    if not 0 < config.task.data.max_seconds <= 30:
-        problems.append(
-            f"task.data.max_seconds={config.task.data.max_seconds:g} must lie above 0 and at most at 30: "
-            "the audio encoder hears no longer."
-        )
+        problems.append(not_among("logger.wandb.mode", wandb.get("mode"), WANDB_MODES))
     return problems
 
 
@@ -196,73 +192,9 @@ def _check_names(config: DictConfig) -> list[str]:
     for part, node in parts_of(config.task).items():
         if "labels" in node and node.labels not in node.label_policies:
             key = f"{where_of(config.task, part)}.labels"
-            problems.append(_not_among(key, node.labels, node.label_policies))
+            problems.append(not_among(key, node.labels, node.label_policies))
     try:
-        parse(config.trainer.objective, config.trainer.objectives)
+        terms = parse(config.trainer.objective, config.trainer.objectives)
     except ValueError as error:
-        problems.append(str(error))
-    return problems
-
-
-def check_arguments(
-    node: Mapping[str, Any],
-    where: str,
-    reserved: Mapping[str, str] | None = None,
-    also: Sequence[str] = (),
-) -> list[str]:
-    """Compare a node's keys with the arguments of its ``_target_``'s constructor.
-
-    Args:
-        node: a config node with a ``_target_``.
-        where: its key, for the messages.
-        reserved: arguments that are not the user's to set, and what to set instead.
-        also: keys that are consumed before the constructor is called.
-    """
-    if "_target_" not in node:
-        return [f"{where} has no _target_: choose one of the group's files."]
-    target = get_object(node["_target_"])
-    known = [*argument_names(target), *also]
-    problems = []
-    for key in node:
-        if key.startswith("_"):
-            continue
-        if reserved and key in reserved:
-            problems.append(f"{where}.{key} is set by the run: use {reserved[key]}.")
-        elif key not in known:
-            near = get_close_matches(key, known, 3, cutoff=0.5)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
-        elif wanted := _wrong_type(target, key, node[key]):
-            problems.append(f"{where}.{key}={node[key]} must be {wanted}.")
-    return problems
-
-
-def _wrong_type(target: Any, key: str, value: Any) -> str | None:
-    """What a plain argument of a dataclass should be, if the value is not; None where it is or may be."""
-    if not is_dataclass(target):
-        return None
-    hint = get_type_hints(target).get(key)
-    choices = set(get_args(hint)) or {hint}
-    if not choices <= {int, float, bool, str, type(None)}:
-        return None
-    accepted = choices | ({int} if float in choices else set())
-    if type(value) in accepted:
-        return None
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return " or ".join(names[one] for one in (int, float, bool, str) if one in choices) or "null"
-
-
-def argument_names(target: Callable[..., Any]) -> list[str]:
-    """The keyword arguments that a callable takes."""
-    names: dict[str, None] = {}
-    # A subclass hands on what it does not name itself as **kwargs.
-    for one in target.__mro__ if inspect.isclass(target) else (target,):
-        if one is not object:
-            names |= dict.fromkeys(inspect.signature(one).parameters)
-    return [name for name in names if name not in ("self", "args", "kwargs")]
-
-
-def _not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
-    near = get_close_matches(str(value), list(choices), 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{hint}"
+        return [*problems, str(error)]
+    return problems + objective_weights(terms, config.trainer.objective)

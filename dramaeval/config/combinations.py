@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from hydra.utils import get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.keys import found
 from dramaeval.config.schema import Stage
 
 
@@ -32,7 +32,7 @@ def is_a(node: Mapping[str, Any] | None, names: tuple[str, ...]) -> bool:
     """Whether a PEFT node's class is, or extends, one of PEFT's classes of these names."""
     if not node or "_target_" not in node:
         return False
-    classes = getattr(get_object(node["_target_"]), "__mro__", ())
+    classes = getattr(found(node["_target_"]), "__mro__", ())
     return any(one.__name__ in names for one in classes)
 
 
@@ -182,8 +182,9 @@ def _splits_weights(config: DictConfig) -> bool:
 
 
 def _parts(adapt: Any) -> list[str]:
-    return [adapt] if isinstance(adapt, str) else list(adapt)
+    return list(adapt) if OmegaConf.is_list(adapt) or isinstance(adapt, list) else [adapt]
 
 
 def _said(adapt: Any) -> str:
-    return adapt if isinstance(adapt, str) else f"[{','.join(map(str, adapt))}]"
+    names = _parts(adapt)
+    return str(names[0]) if len(names) == 1 else f"[{','.join(map(str, names))}]"

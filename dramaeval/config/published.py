@@ -20,8 +20,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dramaeval.config.check import RESERVED, ConfigError, argument_names
+from dramaeval.config.check import RESERVED, ConfigError
 from dramaeval.config.composing import choices
+from dramaeval.config.keys import argument_names
 
 #: The published recipe beside its numbers: one question a record and step, about a random rater's value, the
 #: criteria before the context, trained as plain text. With one question a clip, a batch counts alike.

@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch import BatchError, step_size
+from dramaeval.config.keys import near
 from dramaeval.config.schema import Device, Stage
+
+#: DeepSpeed's settings that the run fills in, and the setting of ours that decides.
+FILLED = {
+    "train_batch_size": "batch.global",
+    "train_micro_batch_size_per_gpu": "batch.per_device",
+    "gradient_accumulation_steps": "trainer.args.gradient_accumulation_steps or batch.global",
+    "gradient_clipping": "trainer.args.max_grad_norm",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+    "optimizer": "trainer.args.optim",
+    "scheduler": "trainer.args.lr_scheduler_type",
+    "steps_per_print": "trainer.args.logging_steps",
+    "zero_allow_untested_optimizer": "trainer.args.optim",
+    "tensorboard": "logger=tensorboard",
+    "wandb": "logger=wandb",
+}
+#: DeepSpeed's settings that are the user's; it ignores what it does not know, and has no list of its own.
+AT_TOP = (
+    "zero_optimization",
+    "zero_force_ds_cpu_optimizer",
+    "communication_data_type",
+    "seq_parallel_communication_data_type",
+    "prescale_gradients",
+    "gradient_predivide_factor",
+    "data_types",
+    "disable_allgather",
+    "disable_python_gc",
+    "activation_checkpointing",
+    "checkpoint",
+    "aio",
+    "flops_profiler",
+    "comms_logger",
+    "wall_clock_breakdown",
+    "memory_breakdown",
+    "dump_state",
+    "log_level",
+)
 
 
 def check_together(config: DictConfig) -> list[str]:
@@ -45,6 +82,7 @@ def _check_zero(config: DictConfig) -> list[str]:
     problems = [
         f"zero.{key}=auto: give a value; nothing is left to chance." for key in _autos(config.zero)
     ]
+    problems += _unknown_at_top(config.zero)
     problems += _unknown(settings)
     gpu = torch.cuda.is_available()
     if config.device is Device.cpu and gpu:
@@ -52,7 +90,7 @@ def _check_zero(config: DictConfig) -> list[str]:
             "zero=… takes the GPU that it finds: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
             "device=auto."
         )
-    if not gpu:
+    if not gpu and not config.plan:
         problems += _check_on_cpu(config, settings)
     return problems
 
@@ -100,7 +138,20 @@ def _unknown(settings: Any) -> list[str]:
     problems = []
     for name in settings:
         if name not in known:
-            near = get_close_matches(str(name), known, 3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = near(str(name), known)
             problems.append(f"zero.zero_optimization.{name} is not a setting of DeepSpeed's.{hint}")
+    return problems
+
+
+def _unknown_at_top(zero: Any) -> list[str]:
+    """Keys beside ``zero_optimization`` that DeepSpeed would ignore, or the run would overwrite."""
+    problems = []
+    for key in zero:
+        if key in FILLED:
+            problems.append(f"zero.{key} is set by the run: use {FILLED[key]}.")
+        elif key not in AT_TOP:
+            hint = near(str(key), AT_TOP)
+            problems.append(
+                f"zero.{key} is not a setting of DeepSpeed's, or not one for here.{hint}"
+            )
     return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -13,19 +14,46 @@ from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
 from dramaeval.config.schema import Stage
-from dramaeval.models.adapters import restrict
+from dramaeval.evaluation.metrics.metric import Metric, metric_name
+from dramaeval.models.adapters import adapted_parts, restrict
 from dramaeval.models.answering import REGRESSION, SCORE_HEAD
-from dramaeval.models.loading import Family
+from dramaeval.models.loading import Family, ModelError
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.reading import Splits
 from dramaeval.tasks.choice import ChoiceTask
-from dramaeval.tasks.phrasings import PhrasingsError
-from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.tasks.together import TogetherTask
 from dramaeval.training.objectives import parse
 from dramaeval.training.ranks import schedule
+
+
+class ToldTogether:
+    """Gathers what several makers find wrong, so that all of it is told at once, on leaving the block.
+
+    Raises:
+        ConfigError: on leaving, with the problems of all.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __enter__(self) -> ToldTogether:
+        return self
+
+    def of(self, make: Callable[..., Any], *given: Any) -> Any:
+        """What a maker gives; None where it finds something wrong."""
+        try:
+            return make(*given)
+        except ConfigError as error:
+            self.problems += error.problems
+        except ModelError as error:
+            self.problems.append(str(error))
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None and self.problems:
+            raise ConfigError(self.problems)
 
 
 def build_task(config: DictConfig) -> Task:
@@ -39,9 +67,7 @@ def build_task(config: DictConfig) -> Task:
         return _task_of(node)
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
-        if isinstance(cause, RubricError | PhrasingsError | KeyError | ValueError):
-            raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
-        raise
+        raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
 
 
 def bring_examples(task: Task, splits: Splits, seed: int) -> None:
@@ -75,8 +101,60 @@ def _task_of(node: dict[str, Any]) -> Task:
 
 
 def build_family(config: DictConfig) -> Family:
-    """The model family; reads nothing yet."""
-    return instantiate(config.model, _convert_="all")
+    """The model family; reads nothing yet.
+
+    Raises:
+        ConfigError: its class refuses a value.
+    """
+    try:
+        return instantiate(config.model, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError([f"model: {error.__cause__ or error}"]) from None
+
+
+def build_metrics(config: DictConfig) -> list[Metric]:
+    """The user's own metrics, beside the standard ones.
+
+    Raises:
+        ConfigError: one cannot be made, or cannot be called.
+    """
+    made, problems = [], []
+    for node in config.evaluation.metrics:
+        try:
+            metric = instantiate(node, _convert_="all")
+        except InstantiationException as error:
+            problems.append(f"evaluation.metrics: {node._target_}: {error.__cause__ or error}")
+            continue
+        try:
+            metric_name(metric)
+        except ValueError as error:
+            problems.append(
+                f"evaluation.metrics: {error} (see dramaeval.evaluation.metrics.metric)."
+            )
+        if not callable(metric):
+            problems.append(f"evaluation.metrics: {node._target_} cannot be called with answers.")
+        made.append(metric)
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def check_adapted(config: DictConfig, family: Family) -> None:
+    """The parts that ``adapt`` names are the model's.
+
+    Raises:
+        ConfigError: with those that there are.
+    """
+    if config.peft is None or Stage.train not in config.stages:
+        return
+    try:
+        adapted_parts(_adapt(config), family)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+
+
+def _adapt(config: DictConfig) -> str | list[str]:
+    return config.adapt if isinstance(config.adapt, str) else list(config.adapt)
 
 
 def check_layout(config: DictConfig, family: Family) -> None:
@@ -146,14 +224,13 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     """
     if config.peft is None or Stage.train not in config.stages:
         return None
-    adapt = config.adapt if isinstance(config.adapt, str) else list(config.adapt)
     node = cast(dict[str, Any], OmegaConf.to_container(config.peft, resolve=True))
     if is_a(node, ("AdaLoraConfig",)):
         node = _with_schedule(node, steps)
     if family.head == REGRESSION:
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
     try:
-        return restrict(instantiate({**node, "_convert_": "all"}), family, adapt)
+        return restrict(instantiate({**node, "_convert_": "all"}), family, _adapt(config))
     except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
 

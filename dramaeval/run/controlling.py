@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dramaeval.config.schema import OnBad
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls import (
     phrasing,
@@ -21,7 +20,6 @@ from dramaeval.evaluation.controls import (
 )
 from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
-from dramaeval.evaluation.scoring import score
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import log as run_log
 from dramaeval.run.folder import write_json, write_whole
@@ -128,17 +126,7 @@ def _setting(run: Run, split: str, name: str) -> Setting:
     progress = run_log.Progress(f"control {name.replace('_', ' ')}", clips, "clips")
 
     def scored(records: list[Record], sheets: SheetMaker) -> list[Prediction]:
-        found = score(
-            run.model,
-            records,
-            sheets,
-            clips_a_batch=config.batch.eval_clips,
-            shared_prefix=config.batch.shared_prefix,
-            skip_unreadable=config.task.data.on_bad is OnBad.skip,
-            group_by=config.evaluation.group_by,
-            progress=progress,
-            processes=run.processes,
-        )
+        found = run.score(records, progress, sheets)
         return [one for one in found if isinstance(one, Prediction)]
 
     return Setting(

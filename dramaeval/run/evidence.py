@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dramaeval.config.schema import Stage
+from omegaconf import DictConfig
+
+from dramaeval.config.check import ConfigError
+from dramaeval.config.keys import near
+from dramaeval.config.schema import EvaluationConfig, Stage
+from dramaeval.data.groups import group_of
+from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.slices import slices
+from dramaeval.evaluation.slices import DIVISIONS, slices
 from dramaeval.run.controlling import CONTROLS, read_control
 
 if TYPE_CHECKING:
@@ -19,6 +26,34 @@ if TYPE_CHECKING:
 GAINS = (Pearson(), MeanSquaredError())
 #: Predictions by phase and split.
 Said = dict[str, dict[str, list[Prediction]]]
+
+
+def check_keys(config: DictConfig, records: Sequence[Record]) -> None:
+    """Refuse to divide or group by a key that no held-out record has.
+
+    What is there by default does not count: not every data set says a language or a character.
+
+    Raises:
+        ConfigError: with the keys that the records have.
+    """
+    usual, evaluation = EvaluationConfig(), config.evaluation
+    asked = {
+        "evaluation.slices": [
+            name for name in evaluation.slices if name not in (*usual.slices, *DIVISIONS)
+        ],
+        "evaluation.group_by": [evaluation.group_by]
+        if evaluation.group_by != usual.group_by
+        else [],
+    }
+    there = sorted({name for record in records for name in record.fields})
+    problems = [
+        f"{key}: no held-out record has the key {name}; there are {', '.join(there)}.{near(name, there)}"
+        for key, names in asked.items()
+        for name in names
+        if records and not any(group_of(record, name) for record in records)
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def main_split(said: Said) -> str:

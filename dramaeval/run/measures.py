@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from dramaeval.evaluation.metrics.metric import Metric
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
 from dramaeval.evaluation.options import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
@@ -48,7 +48,10 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 def agreement(
-    config: DictConfig, predictions: Sequence[Prediction], keys: Sequence[str]
+    config: DictConfig,
+    predictions: Sequence[Prediction],
+    keys: Sequence[str],
+    metrics: Sequence[Metric],
 ) -> dict[str, Any]:
     """`summarise` with the run's settings, and the spread between wordings where there were several."""
     summary = summarise(
@@ -57,18 +60,21 @@ def agreement(
         seed=config.seed,
         draws=config.evaluation.draws,
         level=config.evaluation.level,
-        metrics=instantiate(config.evaluation.metrics, _convert_="all"),
+        metrics=metrics,
     )
     return with_wordings(summary, predictions)
 
 
-def measured_beside(config: DictConfig, task: Task, files: Mapping[str, Path]) -> dict[str, Any]:
+def measured_beside(
+    config: DictConfig, task: Task, files: Mapping[str, Path], metrics: Sequence[Metric]
+) -> dict[str, Any]:
     """What stands beside the agreement over all ratings in ``metrics.json``.
 
     Args:
         config: the run's.
         task: what was asked.
         files: the predictions file of each phase.
+        metrics: the user's own.
 
     Returns:
         ``choices.<split>.<phase>`` where there are multiple-choice questions (see `summarise_options`); and for
@@ -98,7 +104,7 @@ def measured_beside(config: DictConfig, task: Task, files: Mapping[str, Path]) -
                 own = [one for one in predictions if one.dimension in keys]
                 if own:
                     values = by_task.setdefault(name, {}).setdefault(split, {})
-                    values.setdefault(phase, {}).update(agreement(config, own, keys))
+                    values.setdefault(phase, {}).update(agreement(config, own, keys, metrics))
     if choices:
         found["choices"] = choices
     if by_task:

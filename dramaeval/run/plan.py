@@ -39,8 +39,10 @@ class Plan:
     trainable: int
     by_part: Mapping[str, tuple[int, int]]
     longest_question: int
-    memory: MemoryEstimate | None
+    memory: MemoryEstimate
     packed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
 
     @property
     def step(self) -> str:
@@ -71,10 +73,15 @@ class Plan:
                 f"  {name:<10} {count:,} records, {self.questions[name]:,} questions, "
                 f"{self.hours[name]:.2f} hours of audio"
             )
-        told.append(f"  {'model':<10} {self.parameters:,} parameters, {self.trainable:,} trainable")
+        trains = self.clips is not None
+        share = f", {self.trainable:,} trainable" if trains else ""
+        told.append(
+            f"  {'model':<10} {self.parameters:,} parameters{share}, {self.device} in {self.dtype}"
+        )
         for part, (trained, total) in self.by_part.items():
             if total:
-                told.append(f"    {part:<10} {total:,} parameters, {trained:,} trainable")
+                share = f", {trained:,} trainable" if trains else ""
+                told.append(f"    {part:<10} {total:,} parameters{share}")
         if self.packed:
             told.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
@@ -82,13 +89,29 @@ class Plan:
         told.append(
             f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question"
         )
-        if self.memory:
+        told.append(f"  {'memory':<10} about {readable(self.memory.total)} a process{self.shared}:")
+        for name in ("weights", "gradients", "optimizer", "activations"):
+            where = " in host memory" if name in self.memory.in_host else ""
+            if size := getattr(self.memory, name):
+                told.append(f"    {name:<10} {readable(size)}{where}")
+        if self.memory.host:
+            told.append(f"    {'host':<10} {readable(self.memory.host)} beside it")
+        return told
+
+    def problems(self) -> list[str]:
+        """Why a training would not train."""
+        if self.clips is None:
+            return []
+        told = []
+        if self.steps < 1:
             told.append(
-                f"  {'memory':<10} about {readable(self.memory.total)} a process{self.shared}:"
+                "The training would take no step: set trainer.args.max_steps or num_train_epochs higher."
             )
-            for name in ("weights", "gradients", "optimizer", "activations"):
-                where = " in host memory" if name in self.memory.in_host else ""
-                told.append(f"    {name:<10} {readable(getattr(self.memory, name))}{where}")
+        if not self.trainable:
+            told.append(
+                "Nothing of the model would be trained: give other parts to adapt, or let model.freeze_audio "
+                "and model.train_projector leave something."
+            )
         return told
 
 
@@ -102,6 +125,8 @@ def make_plan(
     questions_per_clip: int | None,
     shared_prefix: bool,
     dtype: torch.dtype,
+    device: torch.device,
+    eval_clips: int,
     processes: int = 1,
     quantization: Any | None = None,
     zero: Mapping[str, Any] | None = None,
@@ -117,6 +142,8 @@ def make_plan(
         questions_per_clip: as in ``batch.questions_per_clip``.
         shared_prefix: as in ``batch.shared_prefix``.
         dtype: of the weights.
+        device: where they are.
+        eval_clips: as in ``batch.eval_clips``.
         processes: how many processes train.
         quantization: of the language model, if any.
         zero: the ``zero`` group's settings.
@@ -129,27 +156,33 @@ def make_plan(
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values())
     longest, sheet = _lengths(splits, task, family, questions_per_clip, shared_prefix)
-    memory, steps, clips = None, 0, None
-    if args is not None:
+    steps, clips = 0, None
+    text = skeleton.config.get_text_config()
+    shape: dict[str, Any] = {
+        "total": total,
+        "bytes_a_weight": dtype.itemsize,
+        "hidden": text.hidden_size,
+        "layers": text.num_hidden_layers,
+    }
+    if args is None:
+        # No layer's activations are kept; the sheets of one batch pass through one layer at a time.
+        memory = estimate(**{**shape, "layers": 1}, trainable=0, tokens=sheet * eval_clips)
+    else:
         clips = StepSize(
             args.per_device_train_batch_size, args.gradient_accumulation_steps, processes
         )
         steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
-        text = skeleton.config.get_text_config()
         memory = estimate(
-            total=total,
+            **shape,
             trainable=trained,
-            bytes_a_weight=dtype.itemsize,
             tokens=sheet * args.per_device_train_batch_size,
-            hidden=text.hidden_size,
-            layers=text.num_hidden_layers,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
             stage=stage_of(zero),
             offload=offloads(zero),
         )
     packed, each = packed_bytes(quantization, skeleton, family) if quantization else (0, 0.0)
-    if memory and packed:
+    if packed:
         memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(
         records={name: len(records) for name, records in splits.records.items()},
@@ -164,6 +197,8 @@ def make_plan(
         longest_question=longest,
         memory=memory,
         packed=packed,
+        device=device.type,
+        dtype=str(dtype).removeprefix("torch."),
     )
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dramaeval.config.check import ConfigError
-from dramaeval.config.schema import OnBad, Stage
+from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction, read_predictions
-from dramaeval.evaluation.scoring import score
 from dramaeval.evaluation.streaming import stream, take_up
 from dramaeval.run import log as run_log
 from dramaeval.run.reading import INPUT
@@ -71,17 +70,7 @@ def score_input(run: Run) -> list[Prediction]:
     progress = run_log.Progress("scoring input", len(missing), "clips")
 
     def scored(window: Sequence[Record]) -> list[Prediction]:
-        found = score(
-            run.model,
-            window,
-            run.sheets,
-            clips_a_batch=run.config.batch.eval_clips,
-            shared_prefix=run.config.batch.shared_prefix,
-            skip_unreadable=run.config.task.data.on_bad is OnBad.skip,
-            group_by=run.config.evaluation.group_by,
-            progress=progress,
-            processes=run.processes,
-        )
+        found = run.score(window, progress)
         return [one for one in found if isinstance(one, Prediction)]
 
     clips = run.config.batch.eval_clips

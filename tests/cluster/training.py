@@ -24,7 +24,8 @@ from dramaeval.config.batch import StepSize
 from dramaeval.config.check import check
 from dramaeval.evaluation.scoring import score
 from dramaeval.run.folder import RunFolder, fill_whole
-from dramaeval.run.run import Run, save
+from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer, save
 from dramaeval.training.zero import engine_differences
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -78,7 +79,7 @@ def train(case, folder, data, textual, processes):
     from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
     (source,) = [where for key, where in from_step.items() if key in more] or [None]
     resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
-    trainer = run._trainer(resume)
+    trainer = make_trainer(run, resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = trainer.state.log_history
     losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}

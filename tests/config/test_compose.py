@@ -10,6 +10,7 @@ from places import ROOT
 
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.parts import parts_of
+from dramaeval.config.schema import PACKAGE
 from dramaeval.models.loading import Family
 from dramaeval.run.build import build_adapter, build_family, build_task
 
@@ -44,7 +45,8 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
     # Which class it is and what it adapts is read from the checkpoint, or told.
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
-    extra += ["task.data.train=x.jsonl", "task.data.test=x.jsonl"] if name == "processed" else []
+    own = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
+    extra += [f"task.data.train={own}", f"task.data.test={own}"] if name == "processed" else []
     config = composed(override, *extra)
     with monkeypatch.context() as machine:
         if name.endswith("_offload"):  # is refused where there is no GPU
@@ -110,7 +112,43 @@ def test_defaults_are_those_promised(composed):
         (["trainer.args.learning_rat=1"], ["trainer.args.learning_rat is not an argument of trl.SFTConfig",
                                            "Did you mean learning_rate"]),
         (["peft.lora_alfa=1"], ["peft.lora_alfa is not an argument of peft.LoraConfig", "lora_alpha"]),
-        (["+peft.rank=8"], ["peft.rank is not an argument"]),
+        (["+peft.rank=8"], ["peft.rank is not an argument", "Did you mean r?"]),
+        (["+peft.dropout=0.1"], ["Did you mean lora_dropout?"]),
+        (["+stges=[train]"], ["stges is not a setting", "Did you mean stages?"]),
+        (["+batch.globl=64"], ["batch.globl is not a setting", "Did you mean global?"]),
+        (["+evaluation.drawz=5"], ["evaluation.drawz is not a setting", "Did you mean draws?"]),
+        (["+export.x=1"], ["export.x is not a setting; there are merge"]),
+        (["+task.data.foo=1"], ["task.data.foo is not a setting"]),
+        (["task=mixed", "+task.tasks.role.data.foo=1"], ["task.tasks.role.data.foo is not a setting"]),
+        (["+trainer.foo=1"], ["trainer.foo is not an argument of dramaeval.training.sft.JudgeTrainer"]),
+        (["+trainer.sheets=1"], ["trainer.sheets is set by the run: use task=…"]),
+        (["+model.foo=1"], ["model.foo is not an argument of dramaeval.models.qwen2_audio.Qwen2Audio"]),
+        (["zero=zero2", "+zero.zero_optimisation.stage=3"],
+         ["zero.zero_optimisation is not a setting of DeepSpeed's", "Did you mean zero_optimization"]),
+        (["zero=zero2", "+zero.fp16.enabled=true"], ["zero.fp16 is set by the run: use model.dtype"]),
+        (["peft._target_=nope.X"], ["peft._target_=nope.X cannot be imported: No module named 'nope'"]),
+        (["task._target_=dramaeval.nope"], ["task._target_=dramaeval.nope cannot be imported"]),
+        (["model._target_=nope.X"], ["model._target_=nope.X cannot be imported"]),
+        (["model.path=null"], ["model.path=None names no model"]),
+        (["seed=-5"], ["seed=-5 must be 0 or more"]),
+        (["seed=5000000000"], ["at most 4,294,967,295"]),
+        (["adapt=5"], ["adapt=5 must be a name or a list of names"]),
+        (["peft.bias=foo"], ["peft.bias=foo is not known; choose one of none"]),
+        (["peft.r=0"], ["peft.r=0 must be 1 or more"]),
+        (["peft=prompt", "peft.num_virtual_tokens=0"], ["peft.num_virtual_tokens=0 must be 1 or more"]),
+        (["peft=prompt", "peft.prompt_tuning_init=FOO"], ["prompt_tuning_init=FOO is not known", "RANDOM"]),
+        (["peft=adalora", "peft.deltaT=0"], ["peft.deltaT=0 must be 1 or more"]),
+        (["peft=qlora", "quantization.bnb_4bit_quant_type=nf5"], ["one of nf4, fp4", "Did you mean nf4"]),
+        (["trainer.args.num_train_epochs=-1"], ["trainer.args.num_train_epochs=-1 must be above 0"]),
+        (["trainer.args.learning_rate=-1"], ["trainer.args.learning_rate=-1 must be above 0"]),
+        (["trainer.args.metric_for_best_model=foo"], ["choose one of pearson, loss", "pearson/KEY"]),
+        (["trainer.objective=-1*soft_ce"], ["the weight -1 of soft_ce must be above 0"]),
+        (["task.dimensions=[]"], ["task.dimensions=[] asks for nothing: null asks for all"]),
+        (["task.dimensions=pitch_dynamics"], ["must be a list: task.dimensions=[pitch_dynamics]"]),
+        (["evaluation.metrics=[foo]"], ["evaluation.metrics: foo is no metric"]),
+        (["task.data.train=no.jsonl", "task.data.test=no2.jsonl", "checkpoint=/not/there"],
+         ["task.data.train: no.jsonl does not exist", "task.data.test: no2.jsonl does not exist",
+          "checkpoint=/not/there does not exist"]),
         (["trainer.args.learning_rate=fast"], ["trainer.args.learning_rate=fast must be a number"]),
         (["trainer.args.max_steps=1.5"], ["trainer.args.max_steps=1.5 must be a whole number"]),
         (["trainer.args.output_dir=x"], ["is set by the run: use hydra.run.dir=FOLDER"]),
@@ -124,9 +162,9 @@ def test_defaults_are_those_promised(composed):
         (["model.attention=eager"], ["batch.shared_prefix=false"]),
         (["task.lables=mean"], ["task.lables is not an argument", "Did you mean labels"]),
         (["task=archetype", "task.gat=x"], ["task.gat is not an argument", "gate"]),
-        (["task.data.max_seconds=31"], ["at most at 30"]),
+        (["task.data.max_seconds=31"], ["at most 30"]),
         (["batch.eval_clips=0"], ["batch.eval_clips=0 must be 1 or more"]),
-        (["evaluation.level=95"], ["between 0 and 1"]),
+        (["evaluation.level=95"], ["above 0 and below 1"]),
         (["model=qwen2_audio"], ["model.path has no value"]),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_task
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer, save_judge
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
@@ -217,12 +218,12 @@ def test_every_method_learns_and_answers_as_plain_peft(
     )  # fmt: skip
     check(config)
     run = Run(config, RunFolder(tmp_path / "run"))
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert max(losses[-2:]) < losses[0] - 1e-3, losses
     (tmp_path / "adapter").mkdir()
-    run._save(trainer, tmp_path / "adapter")
+    save_judge(run, trainer, tmp_path / "adapter")
     (first, *_) = score(trainer.model, run.splits["val"], run.sheets)
     plain = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(

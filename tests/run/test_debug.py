@@ -9,6 +9,7 @@ import torch
 from dramaeval.config.check import ConfigError, check
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer, train
 
 QUICK = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
@@ -30,19 +31,23 @@ def run_of(composed, make_clips, tmp_path):
     return build
 
 
-def test_debugging(run_of):
+def test_debugging(run_of, monkeypatch):
     plain = run_of(name="plain")
-    trainer = plain._trainer(None)
+    trainer = make_trainer(plain)
     trainer.train()
     expected = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
     run = run_of("debug=true", "trainer.args.dataloader_num_workers=2", name="debugged")
     anomalies = []
     assert run.args.dataloader_num_workers == 0
-    made = run._trainer
-    run._trainer = lambda resume: anomalies.append(made(resume)) or anomalies[-1]
+
+    def made(run, resume):
+        anomalies.append(make_trainer(run, resume))
+        return anomalies[-1]
+
+    monkeypatch.setattr("dramaeval.run.training.make_trainer", made)
     with run.loggers:
-        run._train()
+        train(run)
     (trainer,) = anomalies
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert found == expected
@@ -73,7 +78,7 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     )  # fmt: skip
     run = run_of(*settings)
     with caplog.at_level("WARNING"):
-        run._train()
+        train(run)
     assert "cannot be resumed" in caplog.text
     kept = [one.name for one in run.folder.checkpoints.iterdir()]
     assert kept == ["checkpoint-2"]
@@ -83,6 +88,6 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     (again.folder.model / "adapter_config.json").rename(again.folder.path / "aside")
     again.folder.model.rename(again.folder.path / "model.aside")
     with pytest.raises(ConfigError) as raised:
-        again._train()
+        train(again)
     assert "checkpoint-2 was saved with trainer.args.save_only_model=true" in str(raised.value)
     assert "hydra.run.dir=" in str(raised.value)

@@ -9,6 +9,7 @@ from dramaeval.config.check import check
 from dramaeval.models.memory import estimate, readable
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_planned_steps_are_those_that_are_taken(plan_of):
             *overrides,
         )
         planned = run.plan().steps
-        trainer = run._trainer(None)
+        trainer = make_trainer(run)
         trainer.train()
         assert trainer.state.global_step == planned
 

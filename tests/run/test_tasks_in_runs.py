@@ -17,6 +17,7 @@ from dramaeval.models.loading import ModelError
 from dramaeval.run.build import build_family
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 
 SAMPLE = PACKAGE / "data" / "sample"
 QUICK = (
@@ -187,7 +188,7 @@ def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
     )  # fmt: skip
     check(config)
     run = Run(config, RunFolder(tmp_path / "run"))
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     before = {name: one.clone() for name, one in trainer.model.named_parameters()}
     trainer.train()
     changed = {

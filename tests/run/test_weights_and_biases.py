@@ -11,6 +11,7 @@ from dramaeval.config.check import ConfigError, check
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 from dramaeval.run.secrets import HIDDEN, masked, refuse
+from dramaeval.run.training import train
 from dramaeval.run.weights_and_biases import key_is_known
 
 KEY = "a0b1c2d3e4" * 4
@@ -96,7 +97,7 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
         first = Run(config, folder)
         folder.open(config)
         with pytest.raises(KilledError), first.loggers:
-            first._train()
+            train(first)
     second = Run(config, folder)
     folder.open(config)
     with second.loggers:

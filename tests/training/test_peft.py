@@ -15,8 +15,11 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
+from dramaeval.run.evaluating import evaluate
 from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run, read_phase
+from dramaeval.run.measures import read_phase
+from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer, save_judge
 from dramaeval.training import ranks
 
 TINY = PACKAGE / "models" / "tiny"
@@ -110,7 +113,7 @@ for name in methods.split(","):
     check(config)
     run = Run(config, RunFolder(Path(root) / f"{name} again"))
     run.folder.path.mkdir()
-    run._evaluate("final")
+    evaluate(run, "final")
 """
 
 
@@ -124,15 +127,15 @@ def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
             "trainer.args.per_device_train_batch_size=4", name=name,
         )  # fmt: skip
         run.folder.path.mkdir()
-        trainer = run._trainer(None)
+        trainer = make_trainer(run)
         trainer.train()
         found = losses(trainer)
         assert len(found) == 12
         assert max(found[-3:]) < found[0] - 1e-3, (name, found)
         run.folder.model.mkdir()
-        run._save(trainer, run.folder.model)
-        run._model = trainer.model
-        run._evaluate("final")
+        save_judge(run, trainer, run.folder.model)
+        run.model = trainer.model
+        evaluate(run, "final")
         learnt[name] = load_file(run.folder.model / "adapter_model.safetensors")
         left = {file.name for file in run.folder.model.iterdir()}
         assert not left & {"training_args.bin", ranks.FILE}, name
@@ -171,7 +174,7 @@ def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
             "trainer.args.learning_rate=1e-3", name=f"{name} further",
         )  # fmt: skip
         run.args.max_steps = 1
-        trainer = run._trainer(None)
+        trainer = make_trainer(run)
         adapter = trainer.model
         start = adapter_state(adapter)
         for key, weight in learnt[name].items():
@@ -218,7 +221,7 @@ def test_adalora_follows_its_schedule_and_keeps_the_ranks(run_of, tmp_path):
     steps = ["trainer.args.max_steps=10", "trainer.args.learning_rate=1e-2"]
     run = run_of("peft=adalora", "peft.init_r=4", "peft.target_r=2", *steps)
     assert (run.adapter.total_step, run.adapter.tinit, run.adapter.tfinal) == (10, 1, 3)
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     allocator = trainer.model.base_model.rankallocator
     called = []
     plain = allocator.update_and_allocate
@@ -234,7 +237,7 @@ def test_adalora_follows_its_schedule_and_keeps_the_ranks(run_of, tmp_path):
     assert sum(map(sum, pattern.values())) == 2 * layers
     assert len({sum(kept) for kept in pattern.values()}) > 1  # ranks went where they matter
     run.folder.model.mkdir(parents=True)
-    run._save(trainer, run.folder.model)
+    save_judge(run, trainer, run.folder.model)
     saved = json.loads((run.folder.model / "adapter_config.json").read_text())["rank_pattern"]
     assert sum(map(sum, saved.values())) == 2 * layers
     weights = load_file(run.folder.model / "adapter_model.safetensors")
@@ -250,7 +253,7 @@ def test_adalora_adds_its_orthogonality_once_a_step(run_of):
             f"trainer.args.per_device_train_batch_size={size}",
             f"trainer.args.gradient_accumulation_steps={accumulate}",
         )  # fmt: skip
-        trainer = run._trainer(None)
+        trainer = make_trainer(run)
         norms = []
         for name, one in trainer.model.named_parameters():
             if "lora_A" in name or "lora_B" in name:
@@ -270,11 +273,11 @@ def test_an_interrupted_training_ends_the_same(run_of, method):
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=3",
     ]  # fmt: skip
     whole = run_of(*words, name="whole")
-    trainer = whole._trainer(None)
+    trainer = make_trainer(whole)
     trainer.train()
     expected = adapter_state(trainer.model)
     resumed = run_of(*words, name="resumed")
-    trainer = resumed._trainer(None)
+    trainer = make_trainer(resumed)
     trainer.train(resume_from_checkpoint=str(whole.folder.checkpoints / "checkpoint-3"))
     found = adapter_state(trainer.model)
     assert found.keys() == expected.keys()
@@ -298,7 +301,7 @@ def test_the_best_step_comes_back(run_of, method):
         "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
         "trainer.args.greater_is_better=false",
     )  # fmt: skip
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     trainer.train()
     seen = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
     best = trainer.state.best_global_step

@@ -11,6 +11,7 @@ from dramaeval.config.check import check
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 
 QUICK = (
     "device=cpu",
@@ -43,7 +44,7 @@ def run_of(composed, make_clips, tmp_path):
 
 def trained(run):
     """Train and return the trainer and copies of the weights before and after."""
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     before = {name: copy.deepcopy(weight.data) for name, weight in trainer.model.named_parameters()}
     trainer.train()
     after = {name: weight.data for name, weight in trainer.model.named_parameters()}
@@ -125,7 +126,7 @@ def test_the_layouts_train_alike(run_of):
 def test_the_loss_is_the_mean_over_questions(run_of):
     """Against a sum by hand over single questions."""
     run = run_of("trainer.args.max_steps=1", "trainer.args.per_device_train_batch_size=4")
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     rows = [{"record": at} for at in list(trainer.order)[:4]]
     each = []
     for row in rows:
@@ -168,7 +169,7 @@ def test_the_best_step_is_kept(run_of, peft, rate):
         "trainer.args.save_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
         "trainer.args.load_best_model_at_end=true", "trainer.args.max_steps=4",
     )  # fmt: skip
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     trainer.train()
     scores = {
         e["step"]: e["eval_pearson"] for e in trainer.state.log_history if "eval_pearson" in e
@@ -190,7 +191,7 @@ def test_a_resumed_training_goes_on_where_it_was(run_of, peft):
     whole, _, _ = trained(run)
     again = run_of(*settings)
     checkpoint = run.folder.checkpoints / "checkpoint-2"
-    trainer = again._trainer(checkpoint)
+    trainer = make_trainer(again, checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint))
     assert losses(trainer)[-1] == losses(whole)[-1]
 
@@ -205,7 +206,7 @@ def test_gradient_checkpointing_changes_nothing(run_of):
 
 def test_dimensions_are_seen_equally_often(run_of):
     run = run_of("task.dimensions=null", "batch.questions_per_clip=3")
-    draws = run._trainer(None).data_collator
+    draws = make_trainer(run).data_collator
     seen = {}
     for epoch in range(10):
         for dimension in draws.draw(5, epoch)[0]:
@@ -215,7 +216,7 @@ def test_dimensions_are_seen_equally_often(run_of):
 
 def test_settings_reach_trl(run_of):
     run = run_of("trainer.args.weight_decay=0.123", "trainer.args.max_grad_norm=0.5")
-    args = run._trainer(None).args
+    args = make_trainer(run).args
     assert (args.weight_decay, args.max_grad_norm, args.seed) == (0.123, 0.5, 0)
     assert OmegaConf.to_container(run.config.trainer)["args"]["weight_decay"] == 0.123
 
@@ -224,7 +225,7 @@ def test_a_record_without_a_rating_trains_nothing(run_of, caplog):
     run = run_of("trainer.args.max_steps=1")
     for field in list(run.splits["train"][0].ratings):
         run.splits["train"][0].ratings[field] = (None, None)
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     assert len(trainer.order) == 7
     assert "1 of 8 training records have no rating" in caplog.text
 
@@ -235,7 +236,7 @@ def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
         "trainer.args.load_best_model_at_end=true", "trainer.args.max_steps=2",
     )  # fmt: skip
     del run.splits["val"][2:]  # two records: no correlation
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     trainer.train()
     assert trainer.state.best_global_step is None
     assert "eval_pearson is undefined" in caplog.text
@@ -246,6 +247,6 @@ def test_a_clip_that_breaks_off_is_named_with_its_record(run_of):
     record = run.splits["train"][0]
     # Sound when its header was read, gone when it is decoded.
     record.clip.write_bytes(record.clip.read_bytes()[:200])
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     with pytest.raises(BadRecordsError, match="train-0"):
         trainer.data_collator([{"record": 0}])

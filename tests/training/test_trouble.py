@@ -9,6 +9,7 @@ from dramaeval.evaluation.scoring import score
 from dramaeval.models.trouble import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 from dramaeval.training import objectives
 
 QUICK = (
@@ -42,7 +43,7 @@ def positions(text, words):
 
 
 def test_out_of_memory_in_training(run_of):
-    trainer = run_of("trainer.args.gradient_accumulation_steps=3", "peft=none")._trainer(None)
+    trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=3", "peft=none"))
     trainer.objective = objectives.Composition("greedy", {"greedy": greedy})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
@@ -64,10 +65,11 @@ def test_out_of_memory_in_training(run_of):
 
 
 def test_what_is_on_already_is_not_advised(run_of):
-    trainer = run_of(
+    run = run_of(
         "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
         "trainer.args.per_device_train_batch_size=1", "batch.questions_per_clip=1",
-    )._trainer(None)  # fmt: skip
+    )  # fmt: skip
+    trainer = make_trainer(run)
     trainer.objective = objectives.Composition("greedy", {"greedy": greedy})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
@@ -100,7 +102,7 @@ def test_signs_of_exhausted_memory():
 
 
 def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
-    trainer = run_of()._trainer(None)
+    trainer = make_trainer(run_of())
     broken = next(
         name for name, _ in trainer.model.named_parameters() if name.endswith("norm.weight")
     )
@@ -118,7 +120,7 @@ def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
 
 
 def test_only_the_questions_with_a_broken_loss_are_named(run_of):
-    trainer = run_of()._trainer(None)
+    trainer = make_trainer(run_of())
     first, second = list(trainer.order)[:2]
     sheets, records = trainer.sheets, trainer.data_collator.records
     # The features of one clip are damaged where they are kept.
@@ -147,7 +149,7 @@ def rooted(logits, batch):
 
 def test_anomaly_detection_is_told_in_words(run_of):
     run = run_of("debug=true")
-    trainer = run._trainer(None)
+    trainer = make_trainer(run)
     trainer.objective = objectives.Composition("rooted", {"rooted": rooted})
     with run.loggers, pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
@@ -160,7 +162,7 @@ def test_other_errors_stay_what_they_are(run_of):
     def wrong(logits, batch):
         raise RuntimeError("something else")
 
-    trainer = run_of()._trainer(None)
+    trainer = make_trainer(run_of())
     trainer.objective = objectives.Composition("wrong", {"wrong": wrong})
     with pytest.raises(RuntimeError, match="something else") as raised:
         trainer.train()

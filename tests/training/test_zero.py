@@ -7,6 +7,7 @@ from dramaeval.config.check import check
 from dramaeval.models.errors import ModelError
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 from dramaeval.training.reshard import parts
 from dramaeval.training.zero import EngineCheck, filled
 
@@ -32,7 +33,7 @@ def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make
         "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
     check(config)
-    trainer = Run(config, RunFolder(tmp_path / "run"))._trainer(None)
+    trainer = make_trainer(Run(config, RunFolder(tmp_path / "run")))
     trainer.add_callback(EngineCheck(trainer, composed("zero=zero2").zero, StepSize(4, 1, 2)))
     with pytest.raises(ModelError) as raised:
         trainer.train()

@@ -1,0 +1,120 @@
+"""How a run begins: in this process or in several, and what has to be true before its work starts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from dramaeval.cluster.processes import Processes, joined, started_together
+from dramaeval.cluster.workers import log_of, run_together
+from dramaeval.config.check import ConfigError, check
+from dramaeval.config.identity import run_id
+from dramaeval.config.schema import Stage
+from dramaeval.run import log as run_log
+from dramaeval.run import secrets
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def carry_out(config: DictConfig) -> float | None:
+    """Carry out a composed run inside Hydra's output folder.
+
+    Returns:
+        the sweep objective: macro Pearson on val if there is a val split, else on test; None without
+        evaluation.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
+    """
+    path = Path(HydraConfig.get().runtime.output_dir)
+    path.mkdir(parents=True, exist_ok=True)
+    secrets.refuse(config, written_by_hydra(path))
+    together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
+    if together and not config.plan and not started_together():
+        check(config)
+        return run_together(config, path, config.processes)
+    if started_together() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            [
+                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
+            ]
+        )
+    with joined() as processes:
+        return work(config, path, processes)
+
+
+def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
+    """Carry a run out as one of its processes.
+
+    Args:
+        config: composed; that of process 0 counts, the others may pass None.
+        path: the run folder; likewise.
+        processes: all that take part.
+
+    Returns:
+        the objective, at every process.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: as `carry_out`.
+    """
+    shared, path = processes.agree((config, path))
+    if shared is None or path is None:
+        raise ValueError("The first process must bring a configuration and a folder.")
+    folder = RunFolder(path)
+    run_log.set_up(
+        folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first
+    )
+    identity = run_id(shared)  # as it was composed, whoever started the processes
+    log.info("Run %s in %s", identity, path)
+    shared.processes = _counted(shared, processes)
+    check(shared)
+    if Stage.report in shared.stages:
+        processes.by_first(lambda: _compare(shared, folder))
+        return None
+    run = Run(shared, folder, processes, identity)
+    plan = run.plan()
+    for line in plan.lines():
+        log.info("%s", line)
+    if problems := plan.problems():
+        raise ConfigError(problems)
+    if shared.plan:
+        return None
+    processes.by_first(lambda: folder.open(shared))
+    with run.loggers:
+        return run.carry_out()
+
+
+def _compare(config: DictConfig, folder: RunFolder) -> None:
+    """Compare finished runs: no data is read, no model is loaded."""
+    log.info("Comparing %s", ", ".join(config.runs))
+    if not config.plan:
+        from dramaeval.run.comparing import compare_runs
+
+        folder.open(config)
+        compare_runs(config, folder)
+
+
+def _counted(config: DictConfig, processes: Processes) -> int:
+    """The number of processes: torchrun's where it started them, else what the configuration says."""
+    if not started_together():
+        return config.processes
+    if config.processes not in (1, processes.count):
+        raise ConfigError(
+            [
+                f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
+                "torchrun the same number."
+            ]
+        )
+    return processes.count
+
+
+def written_by_hydra(folder: Path) -> list[Path]:
+    """The files that Hydra has written by the time a run begins."""
+    sweep = HydraConfig.get().sweep.dir
+    return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]

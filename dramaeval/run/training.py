@@ -1,0 +1,144 @@
+"""The stage ``train``: the trainer is made, resumes where it was, and its judge is saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+
+from dramaeval.cluster.preemption import StopsOnRequest
+from dramaeval.cluster.signals import REQUESTS
+from dramaeval.config.batch import step_size
+from dramaeval.config.check import ConfigError
+from dramaeval.data.records import Record
+from dramaeval.models.adapters import attach, count_parameters
+from dramaeval.models.quantization import write_quantization
+from dramaeval.run import debug, environment
+from dramaeval.run.card import write_card
+from dramaeval.run.export import LEFT_OUT
+from dramaeval.run.folder import fill_whole
+from dramaeval.run.progress import TrainingProgress
+from dramaeval.sweep.pruning import pruning
+from dramaeval.training.draws import trainable
+from dramaeval.training.zero import EngineCheck
+
+if TYPE_CHECKING:
+    from dramaeval.run.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def train(run: Run) -> None:
+    """Train, from the last checkpoint if there is one, and save the result."""
+    from dramaeval.training.sft import last_checkpoint
+
+    if run.processes.agree(run.folder.model.is_dir()):
+        log.info("Training was finished before; taking the judge from %s.", run.folder.model)
+        run.model = None
+        return
+    if not run.validates:
+        log.info("There is no val split: training is not validated and the last step is kept.")
+    resume = run.processes.agree(last_checkpoint(run.folder.checkpoints))
+    if run.args is not None and run.args.save_only_model:
+        _warn_of_no_resuming(resume)
+    trainer = make_trainer(run, resume)
+    if run.config.debug and run.processes.first:
+        debug.dump_first_batch(trainer, run.folder.debug)
+    if resume:
+        log.info("Resuming from %s.", resume.name)
+    with REQUESTS.noted_only():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    fill_whole(run.folder.model, lambda folder: save_judge(run, trainer, folder), run.processes)
+    run.model = trainer.accelerator.unwrap_model(trainer.model)
+
+
+def _warn_of_no_resuming(left: Path | None) -> None:
+    if left is not None:
+        raise ConfigError(
+            [
+                f"{left} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
+                "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
+                f"from its weights if you like: checkpoint={left}."
+            ]
+        )
+    log.warning(
+        "trainer.args.save_only_model=true: if this run is interrupted it cannot be resumed, only started "
+        "anew or from a checkpoint's weights (checkpoint=FOLDER)."
+    )
+
+
+def save_judge(run: Run, trainer: Any, folder: Path) -> None:
+    """Save what was trained, with its card; all processes take part, since ZeRO-3 gathers from each."""
+    save(trainer, folder)
+    if not run.processes.first:
+        return
+    if run.quantization is not None:
+        write_quantization(run.quantization, folder)
+    write_card(folder, run.folder.path)
+
+
+def make_trainer(run: Run, resume: Path | None = None) -> Any:
+    """The trainer that `trainer=…` names, over the run's judge and records.
+
+    Args:
+        run: with an adapter to attach, unless its checkpoint brings one.
+        resume: the checkpoint that training will go on from.
+    """
+    model = run.model
+    run.family.freeze_fixed(model)
+    environment.seed_everything(run.config.seed)
+    if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
+        model = attach(model, run.adapter)
+    trained = sum(count for count, _ in count_parameters(model, run.family).values())
+    log.info("Training %s parameters.", f"{trained:,}")
+    # Hydra would copy records and models into its own containers, so it only makes the constructor.
+    settings = {key: value for key, value in run.config.trainer.items() if key != "args"}
+    trainer = instantiate(settings, _convert_="all")(
+        model=model,
+        args=run.args,
+        sheets=run.sheets,
+        train_records=_trainable(run),
+        val_records=run.splits["val"],
+        batch=run.config.batch,
+        callbacks=_callbacks(run, resume),
+    )
+    step = step_size(run.config, run.processes.count)
+    trainer.add_callback(EngineCheck(trainer, run.config.zero, step))
+    return trainer
+
+
+def _trainable(run: Run) -> list[Record]:
+    """The training records with at least one rating of what is asked."""
+    records = run.splits["train"]
+    kept = [record for record in records if trainable(run.task, record)]
+    if len(kept) < len(records):
+        log.warning(
+            "%d of %d training records have no rating of what is asked; they train nothing.",
+            len(records) - len(kept),
+            len(records),
+        )
+    return kept
+
+
+def _callbacks(run: Run, resume: Path | None) -> Iterable[Any]:
+    step = int(resume.name.rpartition("-")[2]) if resume else None
+    return [
+        TrainingProgress(),
+        StopsOnRequest(REQUESTS, run.processes),
+        *pruning(run.folder.path, run.processes, run.args),
+        *run.loggers.callbacks(step),
+    ]
+
+
+def save(trainer: Any, folder: Path) -> None:
+    """Save the model and its processor in the libraries' own formats."""
+    trainer.save_model(str(folder))
+    # Such as a pickle of the trainer's arguments: the run's configuration says the same, and readably.
+    if not trainer.args.should_save:
+        return
+    for pattern in LEFT_OUT:
+        for file in folder.glob(pattern):
+            file.unlink()
