@@ -1,4 +1,7 @@
-"""Peak memory of a full step, each contender in a process of its own: `python -m benchmarks.memory NAME FOLDER`."""
+"""Peak memory of a full step, each contender in a process of its own.
+
+`python -m benchmarks.memory NAME FOLDER` is such a process.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,9 @@ def _processor() -> str:
 
 def write(page: Path, kept: Mapping[str, Any]) -> None:
     """Write the page from all sections' last figures."""
-    text = HEAD + "| work | dramaeval | others | ratio | wanted |\n| --- | --- | --- | --- | --- |\n"
+    text = (
+        HEAD + "| work | dramaeval | others | ratio | wanted |\n| --- | --- | --- | --- | --- |\n"
+    )
     for section in kept.values():
         for values in section["rows"]:
             text += _table_line(Row(**values))
@@ -84,9 +86,7 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
 
 
 def _table_line(row: Row) -> str:
-    others = "<br>".join(
-        f"{name} {row.median(name):.4g}" for name in row.rounds if name != OURS
-    )
+    others = "<br>".join(f"{name} {row.median(name):.4g}" for name in row.rounds if name != OURS)
     ratio = ""
     if row.ratio is not None:
         ratio = f"**{row.ratio:.2f}** ({min(row.ratios):.2f}-{max(row.ratios):.2f})"

@@ -107,7 +107,13 @@ class Plain:
             )
 
     def trainer(
-        self, folder: Path, *callbacks: Any, steps: int, rows: int, accumulate: int, trl: bool = False
+        self,
+        folder: Path,
+        *callbacks: Any,
+        steps: int,
+        rows: int,
+        accumulate: int,
+        trl: bool = False,
     ) -> Any:
         """transformers' Trainer, or TRL's SFTTrainer with the same collator."""
         given: dict[str, Any] = {

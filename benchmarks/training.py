@@ -90,9 +90,7 @@ def _compare(
 ) -> Row:
     """Time steps of as many questions; ``peer`` are the rows of its passes and their number."""
     steps = bench.steps + 1  # the first has the start-up in it
-    product = bench.product(
-        *TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}"
-    )
+    product = bench.product(*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
     plain = bench.plain(product, lora=lora)
     again = bench.plain(product, lora=lora)
     turns: dict[str, Callable[[], float]] = {

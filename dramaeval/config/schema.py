@@ -82,6 +82,15 @@ class BatchConfig:
 
 
 @dataclass(kw_only=True)
+class CacheConfig:
+    """What clips were made into, kept on disk for second epochs and further runs."""
+
+    enabled: bool = True  # false: every process works out every clip
+    folder: str = "~/.cache/dramaeval/features"  # shared by all runs; safe for any number of them
+    max_gb: float = 20.0  # its bound, in 10^9 bytes; what was not used for longest goes first
+
+
+@dataclass(kw_only=True)
 class EvaluationConfig:
     """How agreement with people is measured."""
 
@@ -160,6 +169,7 @@ class Root:
     trainer: Any = MISSING
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

@@ -53,6 +53,7 @@ ALWAYS: Mapping[str, Bound] = {
     "batch.questions_per_clip": COUNT,
     "batch.eval_clips": COUNT,
     "batch.cache_clips": COUNT,
+    "cache.max_gb": POSITIVE,
     "evaluation.draws": COUNT,
     "evaluation.level": Bound(0, 1, strict=True, below=True),
     "task.data.workers": COUNT,

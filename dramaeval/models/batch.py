@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dramaeval.data.logmel import ClipFeatures, pad_features
+from dramaeval.data.logmel import ClipFeatures, EncodedClip, pad_features
 from dramaeval.models.questions import EncodedQuestion
 
 NO_SCORE = -1
 #: The label of a token that is computed and not trained, PyTorch's own.
 UNTRAINED = -100
+#: What a pass is told of the clips, where there are any.
+CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Asked:
 class Sheet:
     """One record's clips (in the order in which its prompts name them) and questions."""
 
-    clips: tuple[ClipFeatures, ...]
+    clips: tuple[ClipFeatures | EncodedClip, ...]
     asked: tuple[Asked, ...]
 
 
@@ -124,6 +126,8 @@ class Batch:
         def move(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 return value.to(device, non_blocking=non_blocking)
+            if isinstance(value, list):
+                return [move(one) for one in value]
             return value
 
         moved = {one.name: move(getattr(self, one.name)) for one in fields(self)}
@@ -320,11 +324,20 @@ def _add_clips(
     clips = [clip for sheet in sheets for clip in sheet.clips]
     if not clips:
         return
+    heard = [clip for clip in clips if isinstance(clip, ClipFeatures)]
+    encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
+    # Clips that are encoded already are numbered after the others.
+    after, before = iter(range(len(heard), len(clips))), iter(range(len(heard)))
+    numbers = [next(after if isinstance(clip, EncodedClip) else before) for clip in clips]
     order: list[int] = []
     first = 0
     for at, sheet in enumerate(sheets):
-        own = list(range(first, first + len(sheet.clips)))
+        own = numbers[first : first + len(sheet.clips)]
         order += own * (1 if rows_a_sheet is None else rows_a_sheet[at])
         first += len(sheet.clips)
-    inputs["input_features"], inputs["feature_frames"] = pad_features(clips)
+    if heard:
+        inputs["input_features"], inputs["feature_frames"] = pad_features(heard)
+        inputs["clip_keys"] = [clip.key for clip in heard]
+    if encoded:
+        inputs["encoded_clips"] = [clip.values for clip in encoded]
     inputs["clip_order"] = torch.tensor(order)

@@ -17,9 +17,11 @@ from omegaconf import DictConfig
 from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.hearing import Hearing, hear, tower_name
 from dramaeval.models.loading import (
     Checkpoint,
     check_adapter_fits,
@@ -56,7 +58,7 @@ from dramaeval.run.scoring_input import check_rated, check_systems, score_input
 from dramaeval.run.starting import base_quantization, check_start
 from dramaeval.run.training import train
 from dramaeval.training.draws import trainable
-from dramaeval.training.zero import whole_weights
+from dramaeval.training.zero import stage_of, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -227,8 +229,25 @@ class Run:
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
+                cache=self._cache(),
             )
         return self._sheets
+
+    def _cache(self) -> FeatureCache | None:
+        """Where features of clips are kept; None where they are not."""
+        settings = self.config.cache
+        if not settings.enabled or not self.family.hears:
+            return None
+        return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+
+    def keep_hearing(self, model: Any) -> None:
+        """Let what the audio tower makes of clips be kept, as long as the tower stays as it is now."""
+        kept = None
+        # With ZeRO-3 a pass through the tower is one of all processes, whoever has clips for it.
+        if self.sheets.cache is not None and stage_of(self.config.zero) < 3:
+            name = tower_name(model, self.family)
+            kept = Hearing(self.sheets.cache, name, self.family.parts["audio"]) if name else None
+        hear(model, self.sheets, kept)
 
     def _load(self) -> Any:
         start = self.checkpoint
@@ -241,7 +260,9 @@ class Run:
         if start and start.adapter:
             check_adapter_fits(model)
             model = load_adapter(model, start.folder, trainable=self.trains)
-        return model.eval()
+        model.eval()
+        self.keep_hearing(model)
+        return model
 
     def score(
         self, records: Sequence[Record], progress: Progress, sheets: SheetMaker | None = None

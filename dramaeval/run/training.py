@@ -15,6 +15,7 @@ from dramaeval.config.batch import step_size
 from dramaeval.config.check import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import attach, count_parameters
+from dramaeval.models.hearing import hear, is_trained
 from dramaeval.models.quantization import write_quantization
 from dramaeval.run import debug, environment
 from dramaeval.run.card import write_card
@@ -92,6 +93,8 @@ def make_trainer(run: Run, resume: Path | None = None) -> Any:
     environment.seed_everything(run.config.seed)
     if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
         model = attach(model, run.adapter)
+    if run.family.hears and is_trained(model, run.family.parts["audio"]):
+        hear(model, run.sheets, None)
     trained = sum(count for count, _ in count_parameters(model, run.family).values())
     log.info("Training %s parameters.", f"{trained:,}")
     # Hydra would copy records and models into its own containers, so it only makes the constructor.
