@@ -76,6 +76,7 @@ class BatchConfig:
 
     questions_per_clip: int | None = None  # drawn per clip and step in training; null takes all
     shared_prefix: bool = True  # compute what a clip's questions share once; false: one row each
+    max_tokens: int | None = None  # tokens a training pass, in place of per_device and global
     per_device: int | None = None  # clips a training pass and process; null: trainer.args, or 4
     eval_clips: int = 8  # clips a forward pass in evaluation
     cache_clips: int = 2048  # clips whose log-mel features stay in memory

@@ -147,6 +147,8 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
     for sheet in sheets:
         rows.append(_rows(sheet.asked, first))
         first += len(sheet.asked)
+    # A single row has nobody to share its beginning with, and is quicker without a mask.
+    shared_prefix = shared_prefix and any(len(sheet_rows) > 1 for sheet_rows in rows)
     inputs = _branched(rows, pad) if shared_prefix else _plain(rows, pad)
     _add_clips(inputs, sheets, rows_a_sheet=None if shared_prefix else [len(row) for row in rows])
     flat = [row for sheet_rows in rows for row in sheet_rows]
@@ -177,6 +179,12 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         longest=max(len(row.tokens) for row in flat),
         terms=torch.tensor(terms) if terms else None,
     )
+
+
+def laid_out(asked: Sequence[Asked]) -> tuple[int, int, int]:
+    """How a sheet's questions are laid out: its rows, the tokens that they share, those of the longest."""
+    rows = _rows(asked, 0)
+    return len(rows), shared_length(rows), max(len(row.tokens) for row in rows)
 
 
 def _rows(asked: Sequence[Asked], first: int) -> list[_Row]:

@@ -223,9 +223,12 @@ class SheetMaker:
         clip = replace(self.logmel(waveform), key=key)
         # Where the tower's output is kept, nobody asks for what went into it.
         if self.cache is not None and key and self.hearing is None:
-            values, frames = torch.from_numpy(clip.values), torch.tensor(clip.frames)
-            floor = torch.tensor(clip.floor, dtype=torch.float64)
-            self.cache.put(f"log-mel {key}", {"values": values, "frames": frames, "floor": floor})
+            whole = {
+                "values": torch.from_numpy(clip.values),
+                "frames": torch.tensor(clip.frames),
+                "floor": torch.tensor(clip.floor, dtype=torch.float64),
+            }
+            self.cache.put(f"log-mel {key}", whole)
         return clip
 
 

@@ -118,7 +118,8 @@ class Run:
         steps = None
         if self.args:
             learnt = sum(bool(trainable(self.task, one)) for one in self.splits["train"])
-            steps = planned_steps(learnt, self.args, config.processes)
+            if config.batch.max_tokens is None or self.args.max_steps > 0:
+                steps = planned_steps(learnt, self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_start(config, self.family, self.adapter, self.checkpoint)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
@@ -146,6 +147,7 @@ class Run:
             dtype=self.dtype,
             device=self.device,
             eval_clips=self.config.batch.eval_clips,
+            max_tokens=self.config.batch.max_tokens,
             quantization=self.quantization,
             processes=self.config.processes,
             zero=self.config.zero,
