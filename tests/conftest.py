@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,8 @@ from dramaeval.config import schema
 def pytest_configure(config: pytest.Config) -> None:
     """One thread a process: two tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Kept features are those of this session; runs that a test starts find them too.
+    os.environ.setdefault("DRAMAEVAL_CACHE", tempfile.mkdtemp(prefix="dramaeval-cache-"))
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -42,6 +42,8 @@ class StepSize:
 def step_size(config: DictConfig, processes: int) -> StepSize:
     """Work out the factors of a step for so many processes.
 
+    With ``batch.max_tokens`` the clips of a pass are as many as fit, and the factor for them is a mere 1.
+
     Raises:
         BatchError: see there.
     """
@@ -61,6 +63,9 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
         raise BatchError(
             f"batch.per_device={per_device} contradicts trainer.args.{PER_DEVICE}={told}: give one of them."
         )
+    if batch.max_tokens is not None:
+        _refuse_beside_budget(config)
+        return StepSize(1, accumulation or 1, processes)
     asked = per_device or told
     if whole is None:
         return StepSize(asked or DEFAULT_PER_DEVICE, accumulation or 1, processes)
@@ -72,6 +77,42 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
             "it at null, or leave batch.global at null."
         )
     return size
+
+
+def _refuse_beside_budget(config: DictConfig) -> None:
+    """A budget of tokens says by itself how many clips a pass takes."""
+    told = {
+        "batch.global": config.batch["global"],
+        "batch.per_device": config.batch.per_device,
+        f"trainer.args.{PER_DEVICE}": config.trainer.args.get(PER_DEVICE),
+    }
+    for key, value in told.items():
+        if value is not None:
+            raise BatchError(
+                f"{key}={value} says how many clips a batch has, and batch.max_tokens lets their lengths say "
+                f"it: give one of them. trainer.args.{ACCUMULATION}=N makes steps of N "
+                "such batches a process."
+            )
+    reasons = {
+        "zero": config.zero is not None
+        and "DeepSpeed is told a number of clips that never changes",
+        "task.tasks": bool(config.task.get("tasks"))
+        and "an epoch of a mixture holds other records each time, which fill another number of batches",
+        "trainer": not str(config.trainer.get("_target_")).endswith(".JudgeTrainer")
+        and "only trainer=sft makes batches by length",
+    }
+    for key, reason in reasons.items():
+        if reason:
+            raise BatchError(
+                f"batch.max_tokens does not go with this {key}: {reason}. Leave it out."
+            )
+    adalora = str((config.peft or {}).get("_target_")).endswith("AdaLoraConfig")
+    steps = (config.trainer.args.get("max_steps") or 0) > 0 or (config.peft or {}).get("total_step")
+    if adalora and not steps:
+        raise BatchError(
+            "batch.max_tokens makes as many steps as the clips' lengths ask for, and peft=adalora has to know "
+            "their number beforehand: set trainer.args.max_steps."
+        )
 
 
 def _divided(whole: int, per_device: int | None, processes: int) -> StepSize:

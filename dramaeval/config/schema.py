@@ -76,9 +76,19 @@ class BatchConfig:
 
     questions_per_clip: int | None = None  # drawn per clip and step in training; null takes all
     shared_prefix: bool = True  # compute what a clip's questions share once; false: one row each
+    max_tokens: int | None = None  # tokens a training pass, in place of per_device and global
     per_device: int | None = None  # clips a training pass and process; null: trainer.args, or 4
     eval_clips: int = 8  # clips a forward pass in evaluation
     cache_clips: int = 2048  # clips whose log-mel features stay in memory
+
+
+@dataclass(kw_only=True)
+class CacheConfig:
+    """What clips were made into, kept on disk for second epochs and further runs."""
+
+    enabled: bool = True  # false: every process works out every clip
+    folder: str = "~/.cache/dramaeval/features"  # shared by all runs; safe for any number of them
+    max_gb: float = 20.0  # its bound, in 10^9 bytes; what was not used for longest goes first
 
 
 @dataclass(kw_only=True)
@@ -160,6 +170,7 @@ class Root:
     trainer: Any = MISSING
     logger: Any = None
     batch: BatchConfig = field(default_factory=BatchConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

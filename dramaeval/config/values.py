@@ -51,8 +51,10 @@ NOT_NEGATIVE = Bound(0)
 ALWAYS: Mapping[str, Bound] = {
     "seed": Bound(0, 2**32 - 1),  # what numpy takes
     "batch.questions_per_clip": COUNT,
+    "batch.max_tokens": COUNT,
     "batch.eval_clips": COUNT,
     "batch.cache_clips": COUNT,
+    "cache.max_gb": POSITIVE,
     "evaluation.draws": COUNT,
     "evaluation.level": Bound(0, 1, strict=True, below=True),
     "task.data.workers": COUNT,

@@ -7,6 +7,7 @@ alone, provided that the edges are treated as the padded version treats them. Th
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # The encoder's two convolutions look this many frames past the last one that belongs to the clip.
 _LOOKAHEAD = 2
+#: Part of every key under which features are kept on disk; raised whenever the same clip gives other values,
+#: for a change in this module or in `dramaeval.data.audio.decode`.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,22 @@ class ClipFeatures:
             padded transform has there (the tail of the last window, then silence).
         frames: how many columns belong to the clip (10 ms each).
         floor: the feature value of silence beside this clip, with which it is padded in a batch.
+        key: what the values were made of, under which they and what follows from them can be kept; empty where
+            they are not those of a file as it is (perturbed, silenced, given as samples).
     """
 
     values: np.ndarray
     frames: int
     floor: float
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """What a frozen audio tower made of a clip before: a tensor ``[steps, width]``, and its frames."""
+
+    values: Any
+    frames: int
 
 
 class LogMel:
@@ -59,6 +74,9 @@ class LogMel:
         self._window = torch.hann_window(self.n_fft)
         filters = np.asarray(feature_extractor.mel_filters, dtype=np.float32)
         self._filters = torch.from_numpy(np.ascontiguousarray(filters.T))
+        own = (VERSION, self.sampling_rate, self.hop, self.n_fft, self.max_samples, self.mel_bins)
+        #: Names the transform: the same name, the same values.
+        self.name: str = f"{own}-{hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()}"
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
         """Transform one clip.

@@ -8,6 +8,7 @@ transformers files weight mappings and the saved architecture under that name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 from transformers.modeling_outputs import ModelOutput
 
 from dramaeval.models.branches import Branches
+from dramaeval.models.hearing import Hearing
 
 
 @dataclass
@@ -52,11 +54,24 @@ class AnsweringModel:
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
 
+    #: Keeps what a frozen audio tower makes of clips; None works it out each time.
+    hearing: Hearing | None = None
+
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
         """Each clip as language-model embeddings, a list of ``[audio tokens, hidden]``."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it embeds audio.")
+        return self.project_audio(self.encode_audio(input_features, feature_frames))
+
+    def encode_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """What the audio tower makes of each clip, a list of ``[steps, width]`` without padding."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes audio.")
+
+    def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Encoded clips as language-model embeddings, a list of ``[audio tokens, hidden]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it projects audio.")
 
     @property
     def audio_token(self) -> int:
@@ -100,6 +115,8 @@ class AnsweringModel:
         input_features: torch.Tensor | None = None,
         feature_frames: torch.Tensor | None = None,
         clip_order: torch.Tensor | None = None,
+        clip_keys: Sequence[str] = (),
+        encoded_clips: Sequence[torch.Tensor] = (),
         prefix_mask: torch.Tensor | None = None,
         branch_count: int = 0,
         attention_mask: torch.Tensor | None = None,
@@ -114,7 +131,10 @@ class AnsweringModel:
             answer_index: ``[answers, 2]``, the row and the position whose next token is asked for.
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
             feature_frames: ``[clips]``, valid frames of each.
-            clip_order: ``[occurrences]``, the clip that each run of audio tokens stands for, row by row.
+            clip_order: ``[occurrences]``, the clip that each run of audio tokens stands for, row by row; clips
+                that are encoded already are numbered after the others.
+            clip_keys: for each clip of ``input_features`` the key under which its encoding is kept.
+            encoded_clips: ``[steps, width]`` each, clips that the tower need not hear again.
             prefix_mask: bool ``[rows, prefix width]`` in the branched layout, None where every row is one
                 plain sequence.
             branch_count: branches a row in the branched layout.
@@ -126,7 +146,9 @@ class AnsweringModel:
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
         """
-        embeddings = self.embed(input_ids, input_features, feature_frames, clip_order)
+        embeddings = self.embed(
+            input_ids, input_features, feature_frames, clip_order, clip_keys, encoded_clips
+        )
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
@@ -162,13 +184,36 @@ class AnsweringModel:
         input_features: torch.Tensor | None = None,
         feature_frames: torch.Tensor | None = None,
         clip_order: torch.Tensor | None = None,
+        clip_keys: Sequence[str] = (),
+        encoded_clips: Sequence[torch.Tensor] = (),
     ) -> torch.Tensor:
         """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
         embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
-        if input_features is None or feature_frames is None or clip_order is None:
+        if clip_order is None:
             return embeddings
-        clips = self.embed_audio(input_features, feature_frames)
+        clips = self.hear_clips(input_features, feature_frames, clip_keys, encoded_clips)
         return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+
+    def hear_clips(
+        self,
+        input_features: torch.Tensor | None = None,
+        feature_frames: torch.Tensor | None = None,
+        clip_keys: Sequence[str] = (),
+        encoded_clips: Sequence[torch.Tensor] = (),
+    ) -> list[torch.Tensor]:
+        """Clips as embeddings, ``[audio tokens, hidden]`` each: those to hear, then the encoded ones."""
+        clips: list[torch.Tensor] = []
+        if input_features is not None and feature_frames is not None:
+            if self.hearing is None:
+                clips = self.embed_audio(input_features, feature_frames)
+            else:
+                heard = self.hearing.encode(self, input_features, feature_frames, clip_keys)
+                clips = self.project_audio(heard)
+        if encoded_clips:
+            if self.hearing is not None:
+                self.hearing.require_frozen(self)
+            clips += self.project_audio(list(encoded_clips))
+        return clips
 
     def layout_mask(self, layout: Branches) -> Any:
         """The layout in the form in which the language model hands it on to its attention.

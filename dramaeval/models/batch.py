@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dramaeval.data.logmel import ClipFeatures, pad_features
+from dramaeval.data.logmel import ClipFeatures, EncodedClip, pad_features
 from dramaeval.models.questions import EncodedQuestion
 
 NO_SCORE = -1
 #: The label of a token that is computed and not trained, PyTorch's own.
 UNTRAINED = -100
+#: What a pass is told of the clips, where there are any.
+CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Asked:
 class Sheet:
     """One record's clips (in the order in which its prompts name them) and questions."""
 
-    clips: tuple[ClipFeatures, ...]
+    clips: tuple[ClipFeatures | EncodedClip, ...]
     asked: tuple[Asked, ...]
 
 
@@ -124,6 +126,8 @@ class Batch:
         def move(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 return value.to(device, non_blocking=non_blocking)
+            if isinstance(value, list):
+                return [move(one) for one in value]
             return value
 
         moved = {one.name: move(getattr(self, one.name)) for one in fields(self)}
@@ -143,6 +147,8 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
     for sheet in sheets:
         rows.append(_rows(sheet.asked, first))
         first += len(sheet.asked)
+    # A single row has nobody to share its beginning with, and is quicker without a mask.
+    shared_prefix = shared_prefix and any(len(sheet_rows) > 1 for sheet_rows in rows)
     inputs = _branched(rows, pad) if shared_prefix else _plain(rows, pad)
     _add_clips(inputs, sheets, rows_a_sheet=None if shared_prefix else [len(row) for row in rows])
     flat = [row for sheet_rows in rows for row in sheet_rows]
@@ -173,6 +179,12 @@ def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) ->
         longest=max(len(row.tokens) for row in flat),
         terms=torch.tensor(terms) if terms else None,
     )
+
+
+def laid_out(asked: Sequence[Asked]) -> tuple[int, int, int]:
+    """How a sheet's questions are laid out: its rows, the tokens that they share, those of the longest."""
+    rows = _rows(asked, 0)
+    return len(rows), shared_length(rows), max(len(row.tokens) for row in rows)
 
 
 def _rows(asked: Sequence[Asked], first: int) -> list[_Row]:
@@ -313,6 +325,26 @@ def shared_length(rows: Sequence[_Row]) -> int:
     return limit
 
 
+def clip_inputs(clips: Sequence[ClipFeatures | EncodedClip]) -> tuple[dict[str, Any], list[int]]:
+    """What a judge is told of clips (see `AnsweringModel.hear_clips`), and the number that it gives each."""
+    heard = [clip for clip in clips if isinstance(clip, ClipFeatures)]
+    encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
+    inputs: dict[str, Any] = {}
+    if heard:
+        inputs["input_features"], inputs["feature_frames"] = pad_features(heard)
+        inputs["clip_keys"] = [clip.key for clip in heard]
+    if encoded:
+        inputs["encoded_clips"] = [clip.values for clip in encoded]
+    return inputs, clip_numbers(clips)
+
+
+def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
+    """The number that a judge gives each clip: those that are encoded already come after the others."""
+    first_encoded = sum(isinstance(clip, ClipFeatures) for clip in clips)
+    after, before = iter(range(first_encoded, len(clips))), iter(range(first_encoded))
+    return [next(after if isinstance(clip, EncodedClip) else before) for clip in clips]
+
+
 def _add_clips(
     inputs: dict[str, Any], sheets: Sequence[Sheet], rows_a_sheet: list[int] | None
 ) -> None:
@@ -320,11 +352,12 @@ def _add_clips(
     clips = [clip for sheet in sheets for clip in sheet.clips]
     if not clips:
         return
+    own_inputs, numbers = clip_inputs(clips)
+    inputs |= own_inputs
     order: list[int] = []
     first = 0
     for at, sheet in enumerate(sheets):
-        own = list(range(first, first + len(sheet.clips)))
+        own = numbers[first : first + len(sheet.clips)]
         order += own * (1 if rows_a_sheet is None else rows_a_sheet[at])
         first += len(sheet.clips)
-    inputs["input_features"], inputs["feature_frames"] = pad_features(clips)
     inputs["clip_order"] = torch.tensor(order)

@@ -24,10 +24,10 @@ from dramaeval.models.qwen2_audio import audio_tokens
 class Qwen2_5OmniThinkerForConditionalGeneration(AnsweringModel, PlainThinker):  # noqa: N801
     """transformers' thinker with the judge's forward pass; same weights, same names, same files."""
 
-    def embed_audio(
+    def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """See `AnsweringModel.embed_audio`; ``feature_frames`` are mel frames of 10 ms."""
+        """See `AnsweringModel.encode_audio`; ``feature_frames`` are mel frames of 10 ms."""
         tower = self.model.audio_tower
         counts = feature_frames.tolist()
         # The tower takes the frames of all clips in one row, without padding.
@@ -40,6 +40,10 @@ class Qwen2_5OmniThinkerForConditionalGeneration(AnsweringModel, PlainThinker): 
                 torch.cat(heard, dim=1).to(place), feature_lens=feature_frames.to(place)
             ).last_hidden_state
         return list(encoded.split([audio_tokens(count) for count in counts]))
+
+    def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
+        """See `AnsweringModel.project_audio`: the tower's last layer has done it."""
+        return encoded
 
     @property
     def audio_token(self) -> int:

@@ -66,19 +66,23 @@ class PoolingModel(AnsweringModel):
     model: Any
     config: Any
 
-    def embed_audio(
+    def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """See `AnsweringModel.embed_audio`; ``feature_frames`` are mel frames of 10 ms."""
+        """See `AnsweringModel.encode_audio`; ``feature_frames`` are mel frames of 10 ms."""
         tower = self.model.audio_tower
         trained = any(weight.requires_grad for weight in tower.parameters())
         # A frozen tower needs no graph; in eval mode it has no dropout either way.
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             encoded = encode(tower, input_features, feature_frames)
-        embedded = self.model.multi_modal_projector(encoded)
         return [
-            embedded[row, : audio_tokens(int(frames))] for row, frames in enumerate(feature_frames)
+            encoded[row, : audio_tokens(int(frames))] for row, frames in enumerate(feature_frames)
         ]
+
+    def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
+        """See `AnsweringModel.project_audio`."""
+        projected = self.model.multi_modal_projector(torch.cat(encoded))
+        return list(projected.split([len(one) for one in encoded]))
 
     @property
     def audio_token(self) -> int:

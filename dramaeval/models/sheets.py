@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from dramaeval.data.audio import UnreadableClipError, decode
-from dramaeval.data.logmel import ClipFeatures, LogMel
+from dramaeval.data.feature_cache import FeatureCache, content_key
+from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.batch import Asked, Sheet
+from dramaeval.models.hearing import Hearing
 from dramaeval.models.loading import Family
 from dramaeval.models.questions import EncodedQuestion, QuestionEncoder
 from dramaeval.tasks.processed import inline_audio
@@ -35,7 +39,15 @@ class SheetMaker:
         family: knows how many tokens a clip takes.
         max_seconds: longer clips are cut there; they have been refused before unless trimming was asked for.
         cache_clips: how many clips' features stay in memory (about 50 kB a second of sound).
+        cache: keeps log-mels on disk; None works them out anew in every process.
+
+    Attributes:
+        hearing: recalls what the judge's audio tower made of clips before, where the tower is frozen: such
+            clips are neither decoded nor encoded again. Set by who loads the judge.
+        decoded: how many clips were decoded.
     """
+
+    hearing: Hearing | None = None
 
     def __init__(
         self,
@@ -45,12 +57,15 @@ class SheetMaker:
         *,
         max_seconds: float,
         cache_clips: int,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.task = task
         self.family = family
         self.processor = processor
         self.max_seconds = max_seconds
         self.cache_clips = cache_clips
+        self.cache = cache
+        self.decoded = 0
         self.encoder = QuestionEncoder(
             processor,
             family.end_of_turn(processor),
@@ -65,6 +80,7 @@ class SheetMaker:
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(one for one in pads if one is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._listen)
+        self._encodings: dict[str, EncodedClip] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
     def sheet(
@@ -88,7 +104,7 @@ class SheetMaker:
     def sheet_of(
         self,
         record: Record,
-        clip: ClipFeatures | None,
+        clip: ClipFeatures | EncodedClip | None,
         asked: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> Sheet:
@@ -106,7 +122,7 @@ class SheetMaker:
         wanted = _by_key(asked, targets)
         questions = self.questions(record, asked)
         places = [self._encoded(record, question) for question in questions]
-        clips: tuple[ClipFeatures, ...] = ()
+        clips: tuple[ClipFeatures | EncodedClip, ...] = ()
         if clip is not None:
             examples = self.task.examples(record)
             clips = (*(self._heard(example) for example in examples), clip)
@@ -152,7 +168,7 @@ class SheetMaker:
             self._prompts[key] = self.encoder.encode_question(question)
         return self._prompts[key]
 
-    def _length(self, record: Record, clip: ClipFeatures) -> int:
+    def _length(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
         """Prompt positions that a clip takes."""
         length = self.family.audio_tokens(clip.frames)
         if length == 0:
@@ -160,18 +176,60 @@ class SheetMaker:
             raise BadRecordsError([_problem(record, reason, "leave it out")])
         return length
 
-    def _heard(self, record: Record) -> ClipFeatures:
+    def _heard(self, record: Record) -> ClipFeatures | EncodedClip:
         held = inline_audio(record)
         if held is not None:
             return self.logmel(held[: int(self.max_seconds * self.logmel.sampling_rate)])
+        path = str(record.clip)
         try:
-            return self._features(str(record.clip))
+            return self._recalled(path) or self._features(path)
         except UnreadableClipError as error:
             raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
 
-    def _listen(self, clip: str) -> ClipFeatures:
-        waveform = decode(clip, self.logmel.sampling_rate, max_seconds=self.max_seconds)
-        return self.logmel(waveform)
+    def _recalled(self, path: str) -> EncodedClip | None:
+        """What the judge's frozen tower made of a clip before."""
+        if self.hearing is None:
+            return None
+        if path not in self._encodings:
+            found = self.hearing.recall(self._key(path))
+            if found is None:
+                return None
+            if len(self._encodings) >= self.cache_clips:
+                self._encodings.pop(next(iter(self._encodings)))
+            self._encodings[path] = found
+        return self._encodings[path]
+
+    def forget_encodings(self) -> None:
+        """Hear every clip again: the tower is not what it was."""
+        self.hearing = None
+        self._encodings.clear()
+
+    def _key(self, path: str) -> str:
+        """Under what a clip's features are kept; empty where they are not."""
+        if self.cache is None:
+            return ""
+        try:
+            return f"{self.logmel.name} {self.max_seconds:g} {content_key(path)}"
+        except OSError:
+            return ""  # decoding says what is wrong with it
+
+    def _listen(self, path: str) -> ClipFeatures:
+        key = self._key(path)
+        if self.cache is not None and key and (kept := self.cache.get(f"log-mel {key}")):
+            values = kept["values"].numpy()
+            return ClipFeatures(values, int(kept["frames"]), float(kept["floor"]), key)
+        waveform = decode(path, self.logmel.sampling_rate, max_seconds=self.max_seconds)
+        self.decoded += 1
+        clip = replace(self.logmel(waveform), key=key)
+        # Where the tower's output is kept, nobody asks for what went into it.
+        if self.cache is not None and key and self.hearing is None:
+            whole = {
+                "values": torch.from_numpy(clip.values),
+                "frames": torch.tensor(clip.frames),
+                "floor": torch.tensor(clip.floor, dtype=torch.float64),
+            }
+            self.cache.put(f"log-mel {key}", whole)
+        return clip
 
 
 def _problem(record: Record, reason: str, fix: str) -> Problem:

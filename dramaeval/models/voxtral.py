@@ -35,10 +35,10 @@ _DEPTH, _SILENCE = 2.0, -1.5
 class VoxtralForConditionalGeneration(AnsweringModel, PlainVoxtral):
     """transformers' Voxtral with the judge's forward pass; same weights, same names, same files."""
 
-    def embed_audio(
+    def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """See `AnsweringModel.embed_audio`; the rest of the window is filled with each clip's own silence."""
+        """See `AnsweringModel.encode_audio`; the rest of the window is filled with each clip's own silence."""
         tower = self.model.audio_tower
         floor = (input_features.amax(dim=(1, 2)) - _DEPTH).clamp(min=_SILENCE)
         missing = WINDOW - input_features.shape[2]
@@ -46,9 +46,13 @@ class VoxtralForConditionalGeneration(AnsweringModel, PlainVoxtral):
         window = torch.cat([input_features, rest], dim=2)
         trained = any(weight.requires_grad for weight in tower.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-            encoded = tower(window).last_hidden_state
+            return list(tower(window).last_hidden_state)
+
+    def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
+        """See `AnsweringModel.project_audio`."""
         # As `VoxtralModel.get_audio_features` groups them.
-        grouped = encoded.reshape(len(window), -1, self.config.audio_config.intermediate_size)
+        size = self.config.audio_config.intermediate_size
+        grouped = torch.stack(encoded).reshape(len(encoded), -1, size)
         return list(self.model.multi_modal_projector(grouped))
 
     @property

@@ -16,7 +16,7 @@ import torch
 from transformers import DynamicCache
 
 from dramaeval.models.answering import AnsweringModel
-from dramaeval.models.batch import Asked, Sheet, collate
+from dramaeval.models.batch import CLIP_INPUTS, Asked, Sheet, collate
 from dramaeval.models.questions import AnswerTokens, QuestionEncoder
 
 ROWS = 16
@@ -174,7 +174,7 @@ class CachedWriting:
         ids = inputs["input_ids"]
         rows, self.last = inputs["answer_index"].unbind(-1)
         self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
-        clips = {key: inputs.get(key) for key in ("input_features", "feature_frames", "clip_order")}
+        clips = {key: inputs[key] for key in CLIP_INPUTS if key in inputs}
         self.cache = DynamicCache()
         hidden = self._run(self.model.embed(ids, **clips), inputs["position_ids"])
         self.logits = self._head(hidden[rows, self.last])

@@ -41,6 +41,7 @@ class Plan:
     longest_question: int
     memory: MemoryEstimate
     packed: int = 0
+    max_tokens: int | None = None
     device: str = "cpu"
     dtype: str = "float32"
 
@@ -50,6 +51,9 @@ class Plan:
         clips = self.clips
         if clips is None:
             return "nothing"
+        if self.max_tokens is not None:
+            passes = clips.accumulation * clips.processes
+            return f"{passes} × at most {self.max_tokens:,} tokens, by an estimate of the lengths"
         if clips.processes == clips.accumulation == 1:
             return f"{clips.clips} clips"
         return (
@@ -127,6 +131,7 @@ def make_plan(
     dtype: torch.dtype,
     device: torch.device,
     eval_clips: int,
+    max_tokens: int | None = None,
     processes: int = 1,
     quantization: Any | None = None,
     zero: Mapping[str, Any] | None = None,
@@ -144,6 +149,7 @@ def make_plan(
         dtype: of the weights.
         device: where they are.
         eval_clips: as in ``batch.eval_clips``.
+        max_tokens: as in ``batch.max_tokens``; the number of steps is then an estimate.
         processes: how many processes train.
         quantization: of the language model, if any.
         zero: the ``zero`` group's settings.
@@ -155,7 +161,7 @@ def make_plan(
     parts = count_parameters(skeleton, family)
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values())
-    longest, sheet = _lengths(splits, task, family, questions_per_clip, shared_prefix)
+    longest, sheet, learnt = _lengths(splits, task, family, questions_per_clip, shared_prefix)
     steps, clips = 0, None
     text = skeleton.config.get_text_config()
     shape: dict[str, Any] = {
@@ -170,10 +176,15 @@ def make_plan(
     else:
         clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
+        tokens = sheet * clips.per_device
+        if max_tokens is not None:
+            tokens = max_tokens
+            if args.max_steps <= 0:
+                steps = planned_steps(math.ceil(learnt / max_tokens), args, processes)
         memory = estimate(
             **shape,
             trainable=trained,
-            tokens=sheet * clips.per_device,
+            tokens=tokens,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
             stage=stage_of(zero),
@@ -195,6 +206,7 @@ def make_plan(
         longest_question=longest,
         memory=memory,
         packed=packed,
+        max_tokens=max_tokens,
         device=device.type,
         dtype=str(dtype).removeprefix("torch."),
     )
@@ -226,10 +238,10 @@ def _hours(records: Sequence[Record]) -> float:
 
 def _lengths(
     splits: Splits, task: Task, family: Family, questions_per_clip: int | None, shared_prefix: bool
-) -> tuple[int, int]:
-    """Estimated tokens of the longest question, and of the largest sheet, over all splits."""
-    longest = sheet = 0
-    for record in (one for records in splits.records.values() for one in records):
+) -> tuple[int, int, int]:
+    """Estimated tokens: of the longest question and the largest sheet of all splits, of training's sheets."""
+    longest = sheet = learnt = 0
+    for name, record in ((name, one) for name, own in splits.records.items() for one in own):
         heard = (record, *task.examples(record))
         frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
         audio = sum(map(family.audio_tokens, frames))
@@ -242,7 +254,8 @@ def _lengths(
             common = audio + len(_common(texts)) // _CHARACTERS_A_TOKEN
             together -= common * (len(texts) - 1)
         sheet = max(sheet, together)
-    return longest, sheet
+        learnt += together if name == "train" else 0
+    return longest, sheet, learnt
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.hearing import Hearing, hear, tower_name
 from dramaeval.models.loading import (
     Checkpoint,
     check_adapter_fits,
@@ -57,7 +60,7 @@ from dramaeval.run.scoring_input import check_rated, check_systems, score_input
 from dramaeval.run.starting import base_folder, base_quantization, check_start
 from dramaeval.run.training import train
 from dramaeval.training.draws import trainable
-from dramaeval.training.zero import whole_weights
+from dramaeval.training.zero import stage_of, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,8 @@ class Run:
         steps = None
         if self.args:
             learnt = sum(bool(trainable(self.task, one)) for one in self.splits["train"])
-            steps = planned_steps(learnt, self.args, config.processes)
+            if config.batch.max_tokens is None or self.args.max_steps > 0:
+                steps = planned_steps(learnt, self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_start(config, self.family, self.adapter, self.checkpoint)
         self.base = base_folder(self.checkpoint, self.family)
@@ -150,6 +154,7 @@ class Run:
             dtype=self.dtype,
             device=self.device,
             eval_clips=self.config.batch.eval_clips,
+            max_tokens=self.config.batch.max_tokens,
             quantization=self.quantization,
             processes=self.config.processes,
             zero=self.config.zero,
@@ -228,8 +233,25 @@ class Run:
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
+                cache=self._cache(),
             )
         return self._sheets
+
+    def _cache(self) -> FeatureCache | None:
+        """Where features of clips are kept; None where they are not."""
+        settings = self.config.cache
+        if not settings.enabled or not self.family.hears:
+            return None
+        return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+
+    def keep_hearing(self, model: Any) -> None:
+        """Let what the audio tower makes of clips be kept, as long as the tower stays as it is now."""
+        kept = None
+        # With ZeRO-3 a pass through the tower is one of all processes, whoever has clips for it.
+        if self.sheets.cache is not None and stage_of(self.config.zero) < 3:
+            name = tower_name(model, self.family)
+            kept = Hearing(self.sheets.cache, name, self.family.parts["audio"]) if name else None
+        hear(model, self.sheets, kept)
 
     def _load(self) -> Any:
         start = self.checkpoint
@@ -242,7 +264,9 @@ class Run:
         if start and start.adapter:
             check_adapter_fits(model)
             model = load_adapter(model, start.folder, trainable=self.trains)
-        return model.eval()
+        model.eval()
+        self.keep_hearing(model)
+        return model
 
     def score(
         self, records: Sequence[Record], progress: Progress, sheets: SheetMaker | None = None

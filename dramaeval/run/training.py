@@ -11,10 +11,11 @@ from hydra.utils import instantiate
 
 from dramaeval.cluster.preemption import StopsOnRequest
 from dramaeval.cluster.signals import REQUESTS
-from dramaeval.config.batch import step_size
+from dramaeval.config.batch import BatchError, step_size
 from dramaeval.config.check import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import attach, count_parameters
+from dramaeval.models.hearing import hear, is_trained
 from dramaeval.models.quantization import write_quantization
 from dramaeval.run import debug, environment
 from dramaeval.run.card import write_card
@@ -93,19 +94,24 @@ def make_trainer(run: Run, resume: Path | None = None) -> Any:
     environment.seed_everything(run.config.seed)
     if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
         model = attach(model, run.adapter)
+    if run.family.hears and is_trained(model, run.family.parts["audio"]):
+        hear(model, run.sheets, None)
     trained = sum(count for count, _ in count_parameters(model, run.family).values())
     log.info("Training %s parameters.", f"{trained:,}")
     # Hydra would copy records and models into its own containers, so it only makes the constructor.
     settings = {key: value for key, value in run.config.trainer.items() if key != "args"}
-    trainer = instantiate(settings, _convert_="all")(
-        model=model,
-        args=run.args,
-        sheets=run.sheets,
-        train_records=_trainable(run),
-        val_records=run.splits["val"],
-        batch=run.config.batch,
-        callbacks=_callbacks(run, resume),
-    )
+    try:
+        trainer = instantiate(settings, _convert_="all")(
+            model=model,
+            args=run.args,
+            sheets=run.sheets,
+            train_records=_trainable(run),
+            val_records=run.splits["val"],
+            batch=run.config.batch,
+            callbacks=_callbacks(run, resume),
+        )
+    except BatchError as error:
+        raise ConfigError([str(error)]) from None
     step = in_completions(run.config, step_size(run.config, run.processes.count))
     trainer.add_callback(EngineCheck(trainer, run.config.zero, step))
     return trainer

@@ -7,9 +7,11 @@ validation by agreement with raters.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import datasets
@@ -24,11 +26,14 @@ from dramaeval.models.batch import Batch
 from dramaeval.models.choices import chosen
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
-from dramaeval.training.draws import Draws, Order
+from dramaeval.training.budget import Budgeted, Packs, size_of
+from dramaeval.training.draws import Draws, Order, draw
 from dramaeval.training.judging import Judging, adapter_weights
 from dramaeval.training.objectives import Composition, Objective, targets_of
 from dramaeval.training.spread import Spread
 from dramaeval.training.trouble import require_finite
+
+log = logging.getLogger(__name__)
 
 
 class JudgeTrainer(Judging, trl.SFTTrainer):
@@ -68,6 +73,7 @@ class JudgeTrainer(Judging, trl.SFTTrainer):
         self._seen: Counter[str] = Counter()
         self._since = time.monotonic()
         # Counted here: ZeRO-3 leaves no process a whole weight.
+        self._packs = self._packed(train_records, args.seed) if batch.get("max_tokens") else None
         self._weights = sum(weight.numel() for weight in model.parameters())
         # The records themselves stay in memory; the loader only passes their numbers around.
         rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
@@ -109,9 +115,15 @@ class JudgeTrainer(Judging, trl.SFTTrainer):
             self.args.gradient_accumulation_steps,
             self.args.world_size,
         )
+        rank, processes = self.args.process_index, self.args.world_size
+        dealt = (
+            Spread(self.order, step, rank)
+            if self._packs is None
+            else Budgeted(self._packs, self.order, rank, processes)
+        )
         loader = torch.utils.data.DataLoader(
             Numbers(self.order.count),
-            batch_sampler=Spread(self.order, step, self.args.process_index),
+            batch_sampler=dealt,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -122,6 +134,28 @@ class JudgeTrainer(Judging, trl.SFTTrainer):
         return prepare_data_loader(
             loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
         )
+
+    def _packed(self, records: Sequence[Record], seed: int) -> Packs:
+        """Batches of like length within ``batch.max_tokens``; every process works out the same."""
+        task, settings = self.sheets.task, self.batch_settings
+        sizes = [
+            size_of(
+                record,
+                self.sheets,
+                partial(draw, task, key=(seed, 0, at)),
+                questions_per_clip=settings["questions_per_clip"],
+                shared_prefix=settings["shared_prefix"],
+            )
+            for at, record in enumerate(records)
+        ]
+        packs = Packs(sizes, settings["max_tokens"], seed)
+        log.info(
+            "%d batches an epoch, of %.1f clips each, within %d tokens.",
+            len(packs),
+            len(records) / len(packs),
+            settings["max_tokens"],
+        )
+        return packs
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """Questions in an optimizer step, over all processes: what the loss is averaged over."""
@@ -161,6 +195,7 @@ class JudgeTrainer(Judging, trl.SFTTrainer):
     def _note(self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
         """Count what the logged figures are made of."""
         self._seen.update(tokens=batch.tokens, clips=batch.clips, questions=batch.questions)
+        self._seen["padded"] += batch.inputs["input_ids"].numel()
         if len(terms) > 1:
             for name, term in terms.items():
                 self._metrics["train"][f"loss_{name}"].append(float(term.mean()))
@@ -181,6 +216,7 @@ class JudgeTrainer(Judging, trl.SFTTrainer):
             elapsed = max(now - self._since, 1e-9)
             for name in ("tokens", "clips", "questions"):
                 logs[f"{name}_per_second"] = round(self._seen[name] / elapsed, 3)
+            logs["padding_share"] = round(1 - self._seen["tokens"] / self._seen["padded"], 4)
             for name in [name for name in self._seen if name.endswith("/count")]:
                 right = self._seen[name.replace("/count", "/right")]
                 logs[name] = self._seen[name]

@@ -175,7 +175,7 @@ def test_another_clip_moves_the_numbers(plain, trainer_of):
 
 @pytest.mark.parametrize(("overrides", "times"), [((), 1), (("batch.shared_prefix=false",), 3 * 3)])
 def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times):
-    trainer = trainer_of("trainer.args.max_steps=1", *overrides)
+    trainer = trainer_of("trainer.args.max_steps=1", "cache.enabled=false", *overrides)
     judge, encoded = trainer.model.get_base_model(), []
     embed = judge.embed_audio
 

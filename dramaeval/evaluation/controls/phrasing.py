@@ -37,8 +37,14 @@ def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
 def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
     own = setting.sheets
     sheets = SheetMaker(
-        task, own.processor, own.family, max_seconds=own.max_seconds, cache_clips=own.cache_clips
+        task,
+        own.processor,
+        own.family,
+        max_seconds=own.max_seconds,
+        cache_clips=own.cache_clips,
+        cache=own.cache,
     )
+    sheets.hearing = own.hearing
     return setting.score(setting.records, sheets)
 
 

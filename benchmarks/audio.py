@@ -1,0 +1,54 @@
+"""A clip on its way to the model: decoding, resampling, log-mel; and what a second epoch does of it."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+from benchmarks.bench import Bench
+from benchmarks.plain import load_audio
+from benchmarks.timing import OURS, Row, alternate, seconds
+from dramaeval.data.audio import decode
+from dramaeval.data.logmel import LogMel
+
+PADDED = "WhisperFeatureExtractor, padded to 30 s"
+
+
+def log_mel(bench: Bench) -> list[Row]:
+    """Log-mel alone, and from file to features, on one core each."""
+    product = bench.product("stages=[evaluate]")
+    extractor = product.processor.feature_extractor
+    transform = LogMel(extractor)
+    rate = extractor.sampling_rate
+    waves = [decode(one.clip, rate) for one in product.records]
+    files = [str(one.clip) for one in product.records]
+    count = 5 if bench.quick else len(waves)
+
+    def padded(wave: object) -> object:
+        return extractor(wave, sampling_rate=rate, return_tensors="np")
+
+    def turn(work: object, things: list[object]) -> object:
+        supply = cycle(things)
+        return lambda: seconds(lambda: [work(next(supply)) for _ in range(count)]) / count * 1e3  # type: ignore[operator]
+
+    rounds = 2 * bench.rounds
+    alone = {OURS: turn(transform, waves), PADDED: turn(padded, waves)}  # type: ignore[arg-type]
+    whole = {
+        OURS: turn(lambda file: transform(decode(file, rate)), files),  # type: ignore[arg-type]
+        PADDED: turn(lambda file: padded(load_audio(file, rate)), files),  # type: ignore[arg-type]
+    }
+    return [
+        Row(
+            section="audio",
+            work="log-mel of a clip",
+            unit="ms a clip",
+            rounds=alternate(alone, rounds),  # type: ignore[arg-type]
+            target=10.0,
+        ),
+        Row(
+            section="audio",
+            work="decoding, resampling and log-mel of a clip",
+            unit="ms a clip",
+            rounds=alternate(whole, rounds),  # type: ignore[arg-type]
+            note="the other decodes with librosa",
+        ),
+    ]

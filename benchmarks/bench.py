@@ -1,0 +1,57 @@
+"""What the sections share: where they work, how often they repeat, and which model and data they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import material, midsize
+from benchmarks.plain import Plain
+from benchmarks.product import Product
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A session of measurements.
+
+    Attributes:
+        folder: for weights, clips and what trainers leave behind.
+        quick: two rounds over little data: whether it runs, not how fast.
+    """
+
+    folder: Path
+    quick: bool = False
+
+    @property
+    def rounds(self) -> int:
+        """How often each contender's turn counts."""
+        return 2 if self.quick else 5
+
+    @property
+    def steps(self) -> int:
+        """Timed optimizer steps of a turn."""
+        return 1 if self.quick else 3
+
+    @property
+    def model(self) -> Path:
+        """The mid-size model's folder."""
+        return midsize.write(self.folder / "midsize")
+
+    @property
+    def file(self) -> Path:
+        """The records."""
+        return material.write(self.folder / "records", 40)
+
+    def product(self, *overrides: str) -> Product:
+        """dramaeval with this session's model and data."""
+        return Product(self.model, self.file, self.folder / "product", *overrides)
+
+    def plain(self, product: Product, *, lora: bool = False) -> Plain:
+        """Plain transformers with the same weights, records and prompts."""
+        return Plain(self.model, product.task, product.records, lora=lora)
+
+
+def peft_of(lora: bool) -> Sequence[str]:
+    """The override that trains an adapter or everything."""
+    return ("peft=lora",) if lora else ("peft=none",)

@@ -1,0 +1,63 @@
+"""Peak memory of a full step, each contender in a process of its own.
+
+`python -m benchmarks.memory NAME FOLDER` is such a process.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.product import ROOT, TIMED
+from benchmarks.timing import OURS, Row
+from benchmarks.training import PLAIN, TRL
+
+#: Two questions a step, one a sequence, every weight trained.
+OVERRIDES = (
+    *TIMED,
+    "peft=none",
+    "task.prompt_layout=criteria_first",
+    "batch.questions_per_clip=1",
+    "batch.per_device=2",
+    "trainer.args.max_steps=3",
+)
+
+
+def full_step(bench: Bench) -> list[Row]:
+    """Peak resident memory of a process that takes three full steps of two questions."""
+    bench.file, bench.model  # noqa: B018 - written before the processes look for them
+    found: dict[str, list[float]] = {name: [] for name in (OURS, PLAIN, TRL)}
+    for _ in range(1 if bench.quick else 3):
+        for name, peaks in found.items():
+            command = [sys.executable, "-m", "benchmarks.memory", name, str(bench.folder)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            peaks.append(float(done.stdout.strip().splitlines()[-1]))
+    return [
+        Row(
+            section="memory",
+            work="peak memory of a full step of two questions, one a sequence",
+            unit="MiB",
+            rounds=found,
+            target=1.0,
+            note="peak resident memory of the whole process",
+        )
+    ]
+
+
+def _steps(name: str, folder: Path) -> None:
+    bench = Bench(folder)
+    product = bench.product(*OVERRIDES)
+    if name == OURS:
+        product.trainer().train()
+    else:
+        product.model = None
+        plain = bench.plain(product)
+        plain.trainer(folder / "peer", steps=3, rows=2, accumulate=1, trl=name == TRL).train()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    _steps(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,95 @@
+"""The page of results, made from the figures alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import OURS, Row
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "librosa", "numpy")
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.run`; [how](../benchmarks/README.md). Contenders took turns (A B A B), with the
+same weights, records, prompts and number of threads, float32. A figure is the median over the rounds, the ratio
+the median of the rounds' ratios against the fastest of the others, with its least and greatest. Above 1 means
+that dramaeval is faster, or needs less.
+
+"""
+
+
+def line(row: Row) -> str:
+    """A row for the terminal."""
+    figures = ", ".join(f"{name} {row.median(name):.4g}" for name in row.rounds)
+    against = "" if row.ratio is None else f": {row.ratio:.2f} times"
+    wanted = "" if row.target is None else f" (wanted {row.target:g})"
+    facts = "".join(f"; {key} {value}" for key, value in row.facts.items())
+    return f"{row.work}, {row.unit}: {figures}{against}{wanted}{facts}"
+
+
+def surroundings() -> dict[str, Any]:
+    """Versions, machine and threads."""
+    import torch
+
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    for text in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if text.startswith("model name"):
+            return text.partition(":")[2].strip()
+    return platform.processor()
+
+
+def write(page: Path, kept: Mapping[str, Any]) -> None:
+    """Write the page from all sections' last figures."""
+    text = (
+        HEAD + "| work | dramaeval | others | ratio | wanted |\n| --- | --- | --- | --- | --- |\n"
+    )
+    for section in kept.values():
+        for values in section["rows"]:
+            text += _table_line(Row(**values))
+    text += "\n## Notes\n\n"
+    for section in kept.values():
+        for values in section["rows"]:
+            row = Row(**values)
+            facts = "; ".join(f"{key} {value}" for key, value in row.facts.items())
+            said = "; ".join(one for one in (row.note, facts) if one)
+            if said:
+                text += f"- {row.work}: {said}.\n"
+    text += "\n## How it was run\n\n| section | command | when | threads | load | versions |\n"
+    text += "| --- | --- | --- | --- | --- | --- |\n"
+    for name, section in kept.items():
+        around = section["surroundings"]
+        versions = ", ".join(f"{key} {value}" for key, value in around["versions"].items())
+        text += (
+            f"| {name} | `{section['command']}` | {section['date']} | {around['threads']} of "
+            f"{around['cores']} cores | {section['load'][0]:g} | {versions} |\n"
+        )
+    processor = {section["surroundings"]["processor"] for section in kept.values()}
+    text += f"\nProcessor: {', '.join(sorted(processor))}.\n"
+    own = page.with_name("benchmarks_remarks.md")
+    if own.is_file():
+        text += "\n" + own.read_text("utf-8")
+    page.write_text(text, encoding="utf-8")
+
+
+def _table_line(row: Row) -> str:
+    others = "<br>".join(f"{name} {row.median(name):.4g}" for name in row.rounds if name != OURS)
+    ratio = ""
+    if row.ratio is not None:
+        ratio = f"**{row.ratio:.2f}** ({min(row.ratios):.2f}-{max(row.ratios):.2f})"
+    target = "" if row.target is None else f"{row.target:g}"
+    own = f"{statistics.median(row.rounds[OURS]):.4g} {row.unit}"
+    return f"| {row.work} | {own} | {others} | {ratio} | {target} |\n"

@@ -1,0 +1,99 @@
+"""dramaeval as a contender: composed, checked and built as a run does it, from overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from dramaeval.config import schema
+from dramaeval.config.check import check
+from dramaeval.data.records import Record, read_records
+from dramaeval.models.adapters import attach
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
+from dramaeval.run.folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What every timed training has in common: no validation, no checkpoints, the published recipe's loss.
+TIMED = (
+    "task.labels=sample",
+    "trainer.objective=answer_ce",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+    "trainer.args.lr_scheduler_type=constant",
+    "trainer.args.warmup_steps=0",
+    "trainer.args.learning_rate=1e-4",
+    "logger=none",
+)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that launch.py would compose, checked."""
+    schema.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("launch", overrides=list(overrides))
+    check(config)
+    return config
+
+
+class Product:
+    """A judge with its data, ready to train or to score.
+
+    Args:
+        model: the folder of its weights.
+        file: the records.
+        folder: for what a trainer leaves behind.
+        overrides: further settings.
+    """
+
+    def __init__(self, model: Path, file: Path, folder: Path, *overrides: str) -> None:
+        self.config = composed(
+            "model=qwen2_audio",
+            f"model.path={model}",
+            f"task.data.train={file}",
+            f"task.data.test={file}",
+            "device=cpu",
+            *overrides,
+        )
+        self.folder = folder
+        self.task = build_task(self.config)
+        self.family = build_family(self.config)
+        self.records: Sequence[Record] = read_records(file, self.task.record_format()).records
+        self.processor = self.family.processor()
+        self.model: Any = self.family.load(torch.device("cpu"), None, torch.float32)
+
+    def sheets(self) -> SheetMaker:
+        """A maker that has kept nothing yet: every clip is decoded again."""
+        return SheetMaker(
+            self.task,
+            self.processor,
+            self.family,
+            max_seconds=self.config.task.data.max_seconds,
+            cache_clips=self.config.batch.cache_clips,
+        )
+
+    def trainer(self, *callbacks: Any) -> Any:
+        """A new trainer over the records, around the same weights."""
+        self.family.freeze_fixed(self.model)
+        args = build_arguments(
+            self.config, RunFolder(self.folder), torch.device("cpu"), validates=False
+        )
+        adapter = build_adapter(self.config, self.family, args.max_steps)
+        if adapter is not None and not hasattr(self.model, "peft_config"):
+            self.model = attach(self.model, adapter)
+        settings = {key: value for key, value in self.config.trainer.items() if key != "args"}
+        return instantiate(settings, _convert_="all")(
+            model=self.model,
+            args=args,
+            sheets=self.sheets(),
+            train_records=self.records,
+            batch=self.config.batch,
+            callbacks=list(callbacks),
+        )

@@ -1,0 +1,74 @@
+"""Measure dramaeval beside what one would otherwise run, and write docs/benchmarks.md.
+
+    python -m benchmarks.run                       # everything
+    python -m benchmarks.run --only scoring memory # these sections; the others keep their last figures
+    python -m benchmarks.run --quick               # two short rounds, printed and not written down
+
+See benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: What each section measures, by the functions that do; imported when they are asked for.
+SECTIONS = {
+    "audio": ("benchmarks.audio:log_mel",),
+    "scoring": ("benchmarks.scoring:context_first", "benchmarks.scoring:published_order"),
+    "training": ("benchmarks.training:context_first", "benchmarks.training:one_question"),
+    "second_epoch": ("benchmarks.second_epoch:frozen_tower",),
+    "memory": ("benchmarks.memory:full_step",),
+    "start": ("benchmarks.start:first_step", "benchmarks.start:reading"),
+    "machine": ("benchmarks.machine:share",),
+}
+
+
+def main() -> None:
+    """Run the sections that are asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="does it run, not how fast")
+    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "benchmarks")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    given = parser.parse_args()
+    from benchmarks.bench import Bench
+    from benchmarks.page import line, surroundings, write
+
+    logging.getLogger("dramaeval").setLevel(logging.WARNING)
+    bench = Bench(given.folder.absolute(), given.quick)
+    for section in given.only:
+        rows, began = [], time.time()
+        for name in SECTIONS[section]:
+            module, function = name.split(":")
+            for row in getattr(import_module(module), function)(bench):
+                print(line(row), flush=True)
+                rows.append(row)
+        if given.quick:
+            continue
+        results = given.page.with_suffix(".json")
+        kept = json.loads(results.read_text("utf-8")) if results.is_file() else {}
+        kept[section] = {
+            "rows": [row.to_json() for row in rows],
+            "surroundings": surroundings(),
+            "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
+            "date": time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
+            "load": [round(one, 2) for one in os.getloadavg()],
+        }
+        results.parent.mkdir(exist_ok=True)
+        results.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        write(given.page, kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Scoring a clip on ten dimensions: one pass, against writing eight tokens to each of ten questions."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import numpy as np
+
+from benchmarks.bench import Bench
+from benchmarks.timing import OURS, Row, alternate, seconds
+from dramaeval.evaluation.scoring import score
+
+PLAIN = "transformers generate, 8 tokens"
+
+
+def context_first(bench: Bench) -> list[Row]:
+    """What the questions share is at the front."""
+    return [_compare(bench, "context_first", "context first", 6.0)]
+
+
+def published_order(bench: Bench) -> list[Row]:
+    """The rubric of the dimension is at the front: only clip and system prompt are shared."""
+    return [_compare(bench, "criteria_first", "published order", 2.5)]
+
+
+def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
+    product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
+    plain = bench.plain(product)
+    ours, theirs = cycle(product.records), cycle(product.records)
+    clips = 1 if bench.quick else 2
+
+    def own_turn() -> float:
+        sheets = product.sheets()
+        records = [next(ours) for _ in range(clips)]
+        return seconds(lambda: [score(product.model, [one], sheets) for one in records]) / clips
+
+    def peer_turn() -> float:
+        records = [next(theirs) for _ in range(clips)]
+        return seconds(lambda: [plain.score(one) for one in records]) / clips
+
+    first = product.records[0]
+    found = [one.expected for one in score(product.model, [first], product.sheets())]
+    apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
+    return Row(
+        section="scoring",
+        work=f"scoring a clip on ten dimensions, {name}",
+        unit="s a clip",
+        rounds=alternate({OURS: own_turn, PLAIN: peer_turn}, bench.rounds),
+        target=target,
+        note=f"expected scores from plain logits at the same place: within {apart:.1e}",
+    )

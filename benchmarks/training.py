@@ -1,0 +1,132 @@
+"""Steps of training: several questions of a record at once, and one question a sequence."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from benchmarks.bench import Bench, peft_of
+from benchmarks.product import TIMED
+from benchmarks.timing import OURS, Row, alternate
+
+PLAIN, TRL = "transformers Trainer", "TRL SFTTrainer"
+
+
+class StepTimes(TrainerCallback):
+    """Notes when each optimizer step ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """See transformers."""
+        self.ends.append(time.perf_counter())
+
+    @property
+    def each(self) -> float:
+        """Median seconds from the end of a step to the end of the next, its data included."""
+        pairs = zip(self.ends, self.ends[1:], strict=False)
+        return statistics.median(later - sooner for sooner, later in pairs)
+
+
+def context_first(bench: Bench) -> list[Row]:
+    """Ten questions a record in one pass, against ten rows; as many questions an optimizer step."""
+    rows = []
+    for lora, target in ((True, 4.0), (False, 4.0)):
+        rows.append(
+            _compare(
+                bench,
+                "training, ten questions of a record at once, context first, " + _name(lora),
+                ("task.prompt_layout=context_first", "batch.per_device=1"),
+                lora=lora,
+                questions=10,
+                peer=(2, 5),
+                target=target,
+            )
+        )
+    return rows
+
+
+def one_question(bench: Bench) -> list[Row]:
+    """One question a sequence in the published order, batches of 2."""
+    return [
+        _compare(
+            bench,
+            "training, one question a sequence, published order, " + _name(lora),
+            (
+                "task.prompt_layout=criteria_first",
+                "batch.questions_per_clip=1",
+                "batch.per_device=2",
+            ),
+            lora=lora,
+            questions=2,
+            peer=(2, 1),
+            target=target,
+        )
+        for lora, target in ((True, 1.2), (False, 1.4))
+    ]
+
+
+def _name(lora: bool) -> str:
+    return "LoRA" if lora else "full"
+
+
+def _compare(
+    bench: Bench,
+    work: str,
+    overrides: tuple[str, ...],
+    *,
+    lora: bool,
+    questions: int,
+    peer: tuple[int, int],
+    target: float,
+) -> Row:
+    """Time steps of as many questions; ``peer`` are the rows of its passes and their number."""
+    steps = bench.steps + 1  # the first has the start-up in it
+    product = bench.product(*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
+    plain = bench.plain(product, lora=lora)
+    again = bench.plain(product, lora=lora)
+    turns: dict[str, Callable[[], float]] = {
+        OURS: lambda: _turn(product.trainer, questions),
+        PLAIN: lambda: _turn(
+            lambda *given: plain.trainer(
+                _scratch(bench), *given, steps=steps, rows=peer[0], accumulate=peer[1]
+            ),
+            questions,
+        ),
+        TRL: lambda: _turn(
+            lambda *given: again.trainer(
+                _scratch(bench), *given, steps=steps, rows=peer[0], accumulate=peer[1], trl=True
+            ),
+            questions,
+        ),
+    }
+    return Row(
+        section="training",
+        work=work,
+        unit="s a question",
+        rounds=alternate(turns, bench.rounds),
+        target=target,
+        note=f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows",
+    )
+
+
+def _turn(make: Callable[..., Any], questions: int) -> float:
+    times = StepTimes()
+    trainer = make(times)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    trainer.train()
+    del trainer
+    gc.collect()
+    return times.each / questions
+
+
+def _scratch(bench: Bench) -> Path:
+    return bench.folder / "peer"

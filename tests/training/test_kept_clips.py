@@ -1,0 +1,222 @@
+"""What a frozen tower made of clips is taken from disk: the same values and gradients, and no audio work."""
+
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dramaeval.config.check import check
+from dramaeval.data import audio
+from dramaeval.data.logmel import LogMel
+from dramaeval.evaluation.scoring import score
+from dramaeval.models import sheets as sheets_module
+from dramaeval.models.batch import collate
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
+
+SETTINGS = (
+    "device=cpu",
+    "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "batch.per_device=3",
+    "trainer.args.num_train_epochs=2",
+    "trainer.args.logging_steps=1",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+)
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    """Runs over six clips of different lengths, each with the cache of this test."""
+    train = make_clips("train", 6, seconds=(0.5, 1.3, 0.9))
+
+    def build(*overrides, name="run"):
+        config = composed(
+            *SETTINGS, f"task.data.train={train}", "stages=[train]",
+            f"cache.folder={tmp_path / 'cache'}", *overrides,
+        )  # fmt: skip
+        check(config)
+        return Run(config, RunFolder(tmp_path / name))
+
+    return build
+
+
+class Work:
+    """Counts decoded clips, log-mels and passes of an audio tower."""
+
+    def __init__(self, monkeypatch, run):
+        self.decoded = self.transformed = self.heard = 0
+        decode, transform = audio.decode, LogMel.__call__
+
+        def counted_decode(*args, **kwargs):
+            self.decoded += 1
+            return decode(*args, **kwargs)
+
+        def counted_transform(*args, **kwargs):
+            self.transformed += 1
+            return transform(*args, **kwargs)
+
+        def hears(*_):
+            self.heard += 1
+
+        monkeypatch.setattr(sheets_module, "decode", counted_decode)
+        monkeypatch.setattr(LogMel, "__call__", counted_transform)
+        run.model.model.audio_tower.conv1.register_forward_hook(hears)
+
+    @property
+    def all(self):
+        return (self.decoded, self.transformed, self.heard)
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_a_second_epoch_and_a_second_run_do_no_audio_work(run_of, monkeypatch):
+    run = run_of()
+    work = Work(monkeypatch, run)
+    make_trainer(run).train()
+    assert work.all == (6, 6, 6)  # two epochs
+    again = run_of(name="again")
+    work = Work(monkeypatch, again)
+    trainer = make_trainer(again)
+    trainer.train()
+    assert work.all == (0, 0, 0)
+    assert again.sheets.cache.counts["read"] == 6
+
+
+def test_what_is_kept_changes_no_bit_of_a_training(run_of):
+    trainers = []
+    for name in ("fills", "finds"):
+        trainers.append(make_trainer(run_of(name=name)))
+        trainers[-1].train()
+    assert losses(trainers[0]) == losses(trainers[1])
+    for one, other in zip(*(t.model.parameters() for t in trainers), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefix):
+    runs = {
+        name: run_of(f"cache.enabled={name == 'kept'}", "adapt=[llm,projector]", name=name)
+        for name in ("plain", "kept")
+    }
+    found = {}
+    for name, run in runs.items():
+        trainer = make_trainer(run)
+        if name == "kept":  # fills the cache; what is compared comes from it
+            score(run.model, run.splits["train"], run.sheets)
+        rows = run.splits["train"]
+        made = [run.sheets.sheet(one, run.task.dimensions) for one in rows]
+        batch = collate(made, pad=run.sheets.pad, shared_prefix=shared_prefix)
+        assert ("input_features" in batch.inputs) == (name == "plain")
+        torch.manual_seed(0)
+        for weight_name, weight in trainer.model.named_parameters():
+            if "lora_B" in weight_name:  # zeros at first, which would hide the gradients of A
+                torch.nn.init.normal_(weight, std=0.02)
+        logits = trainer.model(**batch.inputs).logits
+        logits.square().mean().backward()
+        found[name] = (
+            logits.detach(),
+            {
+                key: weight.grad
+                for key, weight in trainer.model.named_parameters()
+                if weight.requires_grad
+            },
+        )
+    torch.testing.assert_close(found["plain"][0], found["kept"][0], atol=1e-4, rtol=0)
+    assert any("multi_modal_projector" in key for key in found["kept"][1])
+    for key, gradient in found["plain"][1].items():
+        other = found["kept"][1][key]
+        assert (gradient - other).norm() <= 1e-3 * gradient.norm(), key
+
+
+@pytest.mark.parametrize("overrides", [("adapt=audio",), ("peft=none",)])
+def test_a_trained_tower_hears_every_time_but_log_mels_are_kept(run_of, monkeypatch, overrides):
+    make_trainer(run_of(*overrides)).train()
+    again = run_of(*overrides, name="again")
+    work = Work(monkeypatch, again)
+    trainer = make_trainer(again)
+    before = [w.clone() for w in again.model.model.audio_tower.parameters()]
+    trainer.train()
+    assert work.all == (0, 0, 4)  # two batches an epoch
+    after = list(again.model.model.audio_tower.parameters())
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_frozen_tower_of_a_full_training_is_kept(run_of, monkeypatch):
+    run = run_of("peft=none", "model.freeze_audio=true")
+    work = Work(monkeypatch, run)
+    make_trainer(run).train()
+    assert work.all == (6, 6, 6)
+
+
+def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
+    run = run_of("cache.enabled=false")
+    work = Work(monkeypatch, run)
+    make_trainer(run).train()
+    assert work.all == (6, 6, 4)  # decoded once a process, heard in every batch
+    assert not (tmp_path / "cache").exists()
+
+
+def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
+    run = run_of()
+    first = {
+        one.clip: run.sheets.sheet(one, run.task.dimensions).clips[0] for one in run.splits["train"]
+    }
+    name = run.model.hearing.tower
+    make_trainer(run).train()
+    other = run_of(name="other")
+    with torch.no_grad():
+        other.model.model.audio_tower.conv1.bias += 0.1
+    other.keep_hearing(other.model)
+    assert other.model.hearing.tower != name
+    clip = next(iter(first))
+    samples, rate = soundfile.read(clip, dtype="float32")
+    soundfile.write(clip, samples[::-1], rate)  # as long, under the same name
+    again = run_of(name="again")
+    assert again.model.hearing.tower == name
+    record = next(one for one in again.splits["train"] if one.clip == clip)
+    heard = again.sheets.sheet(record, again.task.dimensions).clips[0]
+    assert heard.values.shape == first[clip].values.shape
+    assert not np.allclose(heard.values, first[clip].values)
+
+
+def test_a_damaged_entry_is_worked_out_again(run_of, monkeypatch, tmp_path):
+    make_trainer(run_of()).train()
+    path = sorted((tmp_path / "cache").glob("??/*.clip"))[0]
+    path.write_bytes(path.read_bytes()[:100])
+    again = run_of(name="again")
+    work = Work(monkeypatch, again)
+    make_trainer(again).train()
+    assert work.all == (1, 1, 1)
+    assert again.sheets.cache.counts["damaged"] == 1
+
+
+def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
+    run = run_of()
+    record = run.splits["train"][0]
+    quiet = run.sheets.logmel(np.zeros(8000, dtype=np.float32))
+    sheet = run.sheets.sheet_of(record, quiet, run.task.dimensions)
+    with torch.inference_mode():
+        run.model(**collate([sheet], pad=run.sheets.pad).inputs)
+    assert run.model.hearing.encoded == 1
+    assert not list((tmp_path / "cache").glob("??/*"))
+
+
+def test_a_trained_tower_that_is_passed_by_is_an_error(run_of):
+    run = run_of()
+    sheet = run.sheets.sheet(run.splits["train"][0], run.task.dimensions)
+    with pytest.raises(RuntimeError, match="tower is trained"):
+        run.model(**collate([sheet], pad=run.sheets.pad).inputs)
+
+
+def test_the_folder_may_be_removed_between_runs(run_of, tmp_path):
+    make_trainer(run_of()).train()
+    shutil.rmtree(tmp_path / "cache")
+    make_trainer(run_of(name="again")).train()
+    assert len(list((tmp_path / "cache").glob("??/*.clip"))) == 6
