@@ -72,6 +72,12 @@ def check_grpo(config: DictConfig) -> list[str]:
             "that "
             "completions are those of one prompt. Leave it out; batch.per_device takes more clips."
         )
+    if config.batch.max_tokens is not None:
+        problems.append(
+            f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every "
+            "pass, so that "
+            "processes generate as many answers. Leave it out; batch.per_device says how many clips."
+        )
     if config.debug:
         problems.append(
             "debug=true shows the batches of supervised training: set debug=false, and look at completions "

@@ -461,6 +461,7 @@ def test_a_prompt_too_long_names_its_record(config_of, tmp_path):
         (["+trainer.rewards.distance.square=true"], "trainer.rewards.distance.square is not an argument"),
         (["trainer.args.num_generations=1"], "num_generations=1 must be 2 or more"),
         (["batch.questions_per_clip=3"], "GRPO asks one question a clip"),
+        (["batch.max_tokens=9000", "trainer.args.per_device_train_batch_size=null"], "same number of clips"),
         (["model.head=regression"], "writes no answers"),
         (["trainer.args.use_vllm=true"], "without hearing"),
         (["trainer.estimator=enumerated"], "num_generations=3 is about samples"),
