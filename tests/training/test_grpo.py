@@ -364,6 +364,7 @@ def test_enumerated_answers_have_exact_probabilities(plain, trainer_of):
     trainer = trainer_of(
         "trainer.estimator=enumerated", "trainer.args.num_generations=null",
         "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",
+        "trainer.args.scale_rewards=group",
     )  # fmt: skip
     trainer.current_gradient_accumulation_steps = 2
     passes = trainer._enumerate(rows_of(trainer, 0, 1, 2, 3))
