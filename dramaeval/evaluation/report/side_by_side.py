@@ -133,6 +133,8 @@ def _pairs(
 
 #: Settings that say where a run is, not what it is.
 _PLACES = ("hydra.", "logger.", "task.rubric.")
+#: What tells one rubric from another, without its wording.
+_RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
@@ -143,6 +145,6 @@ def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
     return {
         key: [run.config.get(key, absent) if run.config else "?" for run in runs]
         for key in keys
-        if not key.startswith(_PLACES)
+        if (key in _RUBRIC or not key.startswith(_PLACES))
         and len({repr(run.config.get(key, absent)) for run in known}) > 1
     }
