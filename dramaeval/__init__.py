@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dramaeval.api.dataset import AudioDataset
+    from dramaeval.api.grpo import GRPOTrainer
     from dramaeval.api.peft_config import create_peft_config
     from dramaeval.api.trainer import SFTTrainer
     from dramaeval.evaluation.judge import Judge
 
-__all__ = ["AudioDataset", "Judge", "SFTTrainer", "create_peft_config"]
+__all__ = ["AudioDataset", "GRPOTrainer", "Judge", "SFTTrainer", "create_peft_config"]
 
 _HOMES = {
     "AudioDataset": "dramaeval.api.dataset",
+    "GRPOTrainer": "dramaeval.api.grpo",
     "Judge": "dramaeval.evaluation.judge",
     "SFTTrainer": "dramaeval.api.trainer",
     "create_peft_config": "dramaeval.api.peft_config",

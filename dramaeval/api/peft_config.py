@@ -38,6 +38,8 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     Raises:
         ConfigError: with every unknown or wrong key, and near matches.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError([f"peft must be a mapping with enabled and method, not {config!r}."])
     section = config["peft"] if "peft" in config and "method" not in config else config
     if not isinstance(section, Mapping):
         raise ConfigError([f"peft must be a mapping with enabled and method, not {section!r}."])
@@ -74,7 +76,7 @@ def _problems(section: Mapping[str, Any]) -> list[str]:
     method = section.get("method")
     if method is None and enabled:
         problems.append(f"peft.method is missing: choose one of {', '.join(METHODS)}.")
-    elif method is not None and method not in METHODS:
+    elif method is not None and not (isinstance(method, str) and method in METHODS):
         problems.append(f"peft.method={method} is not known; {_near(str(method), list(METHODS))}")
     for name in METHODS:
         arguments = section.get(name)

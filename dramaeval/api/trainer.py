@@ -63,47 +63,20 @@ class SFTTrainer(JudgeTrainer):
         *,
         objective: str = "answer_ce",
     ) -> None:
-        if not isinstance(train_dataset, AudioDataset):
-            raise ValueError(
-                f"train_dataset must be a dramaeval.AudioDataset, not {type(train_dataset).__name__}: "
-                'AudioDataset("train.jsonl") makes one.'
-            )
+        dataset = checked(train_dataset)
         args = prepared(args)
-        judge = _judge(model, args)
-        sheets = SheetMaker(
-            train_dataset.task,
-            judge.processor,
-            judge.family,
-            max_seconds=MAX_SECONDS,
-            cache_clips=1,
-        )
-        if not judge.family.hears:
-            raise ModelError(
-                f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
-            )
-        if train_dataset.sample_rate != sheets.logmel.sampling_rate:
-            raise ValueError(
-                f"AudioDataset(sample_rate={train_dataset.sample_rate}), but this model hears "
-                f"{sheets.logmel.sampling_rate} Hz: give sample_rate={sheets.logmel.sampling_rate}."
-            )
-        judge.family.freeze_fixed(judge.model)
-        trained = judge.model
-        if peft_config is not None:
-            if not getattr(peft_config, "target_modules", "none"):
-                peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
-            trained = attach(trained, peft_config)
-        shared = judge.shared_prefix
+        trained, sheets, shared = ready(model, args, dataset, peft_config)
         super().__init__(
             model=trained,
             args=args,
             sheets=sheets,
-            train_records=train_dataset.records,
+            train_records=dataset.records,
             objective=objective,
             objectives=OBJECTIVES,
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=_curves(args) if enable_tensorboard else (),
+            callbacks=curves(args) if enable_tensorboard else (),
         )
-        self.data_collator = Batches(train_dataset, sheets, self.order, shared_prefix=shared)
+        self.data_collator = Batches(dataset, sheets, self.order, shared_prefix=shared)
 
 
 class Batches:
@@ -162,7 +135,56 @@ def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
     return args
 
 
-def _judge(model: Any, args: trl.SFTConfig) -> Judge:
+def ready(
+    model: Any, args: Any, dataset: AudioDataset, peft_config: Any | None
+) -> tuple[Any, SheetMaker, bool]:
+    """What a trainer needs of a model and a dataset.
+
+    Args:
+        model: as the trainers take it.
+        args: the trainer's.
+        dataset: what is learnt from.
+        peft_config: of an adapter; None for none.
+
+    Returns:
+        the model, with the adapter attached; the maker of its sheets; whether it can share prefixes.
+
+    Raises:
+        ModelError, ValueError: as the trainers.
+    """
+    judge = _judge(model, args)
+    sheets = SheetMaker(
+        dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
+    )
+    if not judge.family.hears:
+        raise ModelError(
+            f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
+        )
+    if dataset.sample_rate != sheets.logmel.sampling_rate:
+        raise ValueError(
+            f"AudioDataset(sample_rate={dataset.sample_rate}), but this model hears "
+            f"{sheets.logmel.sampling_rate} Hz: give sample_rate={sheets.logmel.sampling_rate}."
+        )
+    judge.family.freeze_fixed(judge.model)
+    trained = judge.model
+    if peft_config is not None:
+        if not getattr(peft_config, "target_modules", "none"):
+            peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
+        trained = attach(trained, peft_config)
+    return trained, sheets, judge.shared_prefix
+
+
+def checked(given: Any) -> AudioDataset:
+    """The dataset; raises ValueError where it is none."""
+    if not isinstance(given, AudioDataset):
+        raise ValueError(
+            f"train_dataset must be a dramaeval.AudioDataset, not {type(given).__name__}: "
+            'AudioDataset("train.jsonl") makes one.'
+        )
+    return given
+
+
+def _judge(model: Any, args: Any) -> Judge:
     if isinstance(model, Judge):
         return model
     if isinstance(model, str | os.PathLike):
@@ -192,7 +214,8 @@ def _taken_over(model: Any) -> Judge:
     return Judge(model, family, family.processor(), config)
 
 
-def _curves(args: trl.SFTConfig) -> list[Any]:
+def curves(args: Any) -> list[Any]:
+    """The callback that writes curves beside the trainer's output."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 

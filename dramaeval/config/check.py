@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.evidence import check_evidence
+from dramaeval.config.grpo import RESERVED as RESERVED_GRPO
+from dramaeval.config.grpo import check_grpo, trains_by_reward
 from dramaeval.config.keys import check_arguments, check_own, missing_targets, not_among
 from dramaeval.config.parts import files_of, parts_of, where_of
 from dramaeval.config.placement import placement_problems
@@ -30,17 +32,20 @@ RESERVED = {
     "fp16": "model.dtype=float16",
     "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
     "deepspeed": "zero=…",
-    "dataset_kwargs": "nothing: the project prepares its data itself",
-    "max_length": "nothing: prompts are never cut",
-    "packing": "batch.shared_prefix=true",
     "remove_unused_columns": "nothing: the project makes its own batches",
     "do_train": "stages=[train,…]",
     "do_eval": "trainer.args.eval_strategy=…",
-    "loss_type": "trainer.objective=…",
     "label_smoothing_factor": "trainer.objective=… or task.labels=…",
     "per_device_eval_batch_size": "batch.eval_clips=NUMBER",
     "train_sampling_strategy": "nothing: the order of the clips follows from seed",
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
+}
+#: The same of its supervised trainer alone.
+RESERVED_SFT = {
+    "dataset_kwargs": "nothing: the project prepares its data itself",
+    "max_length": "nothing: prompts are never cut",
+    "packing": "batch.shared_prefix=true",
+    "loss_type": "trainer.objective=…",
 }
 #: What the run itself brings to the trainer.
 BROUGHT = {
@@ -54,7 +59,7 @@ BROUGHT = {
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data", "best_by")
 #: Arguments of TRL's that are worked out where they are null.
-DERIVED = (PER_DEVICE, ACCUMULATION)
+DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOGGERS = ("tensorboard", "wandb")
@@ -100,7 +105,10 @@ def check(config: DictConfig) -> None:
             for key, value in config.trainer.args.items()
             if value is not None or key not in DERIVED
         }
-        problems += check_arguments(args, "trainer.args", reserved=RESERVED)
+        by_reward = trains_by_reward(config)
+        own = RESERVED_GRPO if by_reward else RESERVED_SFT
+        problems += check_arguments(args, "trainer.args", reserved=RESERVED | own)
+        problems += check_grpo(config) if by_reward else []
         problems += check_arguments(config.trainer, "trainer", reserved=BROUGHT, also=("args",))
         if config.peft is not None:
             given = {
@@ -193,6 +201,8 @@ def _check_names(config: DictConfig) -> list[str]:
         if "labels" in node and node.labels not in node.label_policies:
             key = f"{where_of(config.task, part)}.labels"
             problems.append(not_among(key, node.labels, node.label_policies))
+    if "objective" not in config.trainer:
+        return problems
     try:
         terms = parse(config.trainer.objective, config.trainer.objectives)
     except ValueError as error:

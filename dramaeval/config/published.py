@@ -1,8 +1,8 @@
 """From the published module's YAML files to this project's overrides.
 
 ``python -m dramaeval.config.published sft_lora.yaml`` prints the equivalent overrides, one a line, so that
-``python launch.py $(python -m dramaeval.config.published sft_lora.yaml)`` trains the same; what cannot be
-carried over is named on stderr.
+``python -m dramaeval.config.published sft_lora.yaml | xargs -d '\\n' python launch.py`` trains the same; what
+cannot be carried over is named on stderr.
 """
 
 from __future__ import annotations
@@ -46,6 +46,17 @@ _PLAIN = {
     "attn_implementation": "model.attention",
     "seed": "seed",
 }
+#: What the published scripts leave to transformers where the file does not say it, and this project sets.
+_LEFT_TO_TRANSFORMERS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+)
 _LOGGERS = ("tensorboard", "wandb", "none")
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -132,6 +143,8 @@ def _training(section: Mapping[str, Any], carried: Carried) -> None:
             _loggers(value, carried)
         elif key == "deepspeed" and value:
             _zero(str(value), carried)
+        elif key == "warmup_ratio":
+            carried.set("trainer.args.warmup_steps", value)  # below 1 a share of all steps
         elif key in RESERVED:
             carried.lost.append(f"{where}={value}: set by the run; use {RESERVED[key]}")
         elif key in known:
@@ -140,8 +153,24 @@ def _training(section: Mapping[str, Any], carried: Carried) -> None:
             near = get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             carried.lost.append(f"{where}={value}: not an argument of trl.SFTConfig{hint}")
+    _left_out(section, carried)
     if "max_steps" not in section and "num_train_epochs" in section:
         carried.notes.append("an epoch asks one question about each record, as published")
+
+
+def _left_out(section: Mapping[str, Any], carried: Carried) -> None:
+    """What the file leaves to transformers' own defaults, which are not this project's."""
+    from dataclasses import fields
+
+    from transformers import TrainingArguments
+
+    usual = {one.name: one.default for one in fields(TrainingArguments)}
+    for key in _LEFT_TO_TRANSFORMERS:
+        if key in section or (key == "warmup_steps" and "warmup_ratio" in section):
+            continue
+        value = getattr(usual[key], "value", usual[key])
+        carried.set(f"trainer.args.{key}", value)
+        carried.notes.append(f"training.{key} is left out: {value}, as in transformers")
 
 
 def _model(name: str, carried: Carried) -> None:

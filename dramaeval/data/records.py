@@ -77,11 +77,6 @@ class ReadResult:
     skipped: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
-    @property
-    def skipped_lines(self) -> list[int]:
-        """Lines of the skipped records; a line with several problems counts once."""
-        return sorted({problem.line for problem in self.skipped if problem.line is not None})
-
 
 @dataclass
 class _Draft:

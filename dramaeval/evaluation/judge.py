@@ -297,7 +297,7 @@ def _find(path: str) -> tuple[DictConfig, Checkpoint | None]:
 
 def _full(start: Checkpoint) -> Path | None:
     """The folder of the full model: the checkpoint itself, or the base that its adapter was trained on."""
-    base = start.full or Path(base_of(start.folder) or "")
+    base = Path(base_of(start.folder) or "") if start.adapter else start.folder
     return base if (base / "config.json").is_file() else None
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 SCORED = "scored"
@@ -144,16 +142,6 @@ class Prediction:
 def prediction_line(prediction: Prediction) -> str:
     """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
     return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
-
-
-def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
-    """Write one line a prediction, under a temporary name first so that no half file is left."""
-    target = Path(path)
-    unfinished = target.with_name(target.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        for prediction in predictions:
-            file.write(prediction_line(prediction) + "\n")
-    os.replace(unfinished, target)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:

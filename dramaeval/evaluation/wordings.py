@@ -17,8 +17,8 @@ from dramaeval.evaluation.predictions import Prediction
 def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Add the spread due to wording to a summary (`summarise`), where several wordings were asked.
 
-    Each dimension gets ``wording``: how many there were, ``spread`` (the mean over records of the standard
-    deviation of the expected score between wordings, in scores) and ``pearson`` under each wording alone (None
+    Each dimension gets ``wording``: how many there were, ``spread`` (the `deviation` of the
+    expected score between wordings, in scores) and ``pearson`` under each wording alone (None
     where it is undefined). The macro gets the means of the dimensions' ``spread``, and of the highest minus
     the lowest ``pearson`` as ``pearson_range``.
     """
@@ -41,6 +41,14 @@ def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
     return summary
 
 
+def deviation(table: np.ndarray) -> float:
+    """How far values under several wordings lie apart: the root of the mean variance, ``[records, wordings]``.
+
+    Each variance has the divisor one less than the wordings, since they are a sample of all that one could say.
+    """
+    return float(np.sqrt(table.var(axis=1, ddof=1).mean()))
+
+
 def wording_of(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """The spread between wordings of one dimension; see `with_wordings`."""
     table = np.array([one.wordings for one in predictions], dtype=np.float64)
@@ -55,7 +63,7 @@ def wording_of(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
             correlations.append(None)
     return {
         "wordings": table.shape[1],
-        "spread": float(table.std(axis=1).mean()),
+        "spread": deviation(table),
         "pearson": correlations,
     }
 

@@ -298,11 +298,6 @@ class Checkpoint:
     folder: Path
     adapter: bool
 
-    @property
-    def full(self) -> Path | None:
-        """The folder of a full model, or None for an adapter."""
-        return None if self.adapter else self.folder
-
 
 def find_checkpoint(path: str) -> Checkpoint:
     """Find the model in a run folder, a model folder or an adapter folder.

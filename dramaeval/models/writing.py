@@ -157,9 +157,17 @@ class CachedWriting:
         sheets: what is written to.
         pad: the padding token.
         device: where the model's inputs go.
+        copies: sequences that go on from each question; what is before is computed once for all of them.
     """
 
-    def __init__(self, model: Any, sheets: Sequence[Sheet], pad: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Any,
+        sheets: Sequence[Sheet],
+        pad: int,
+        device: torch.device,
+        copies: int = 1,
+    ) -> None:
         self.model = plain_of(model)
         batch = collate(sheets, pad=pad, shared_prefix=False).to(device)
         inputs = batch.inputs
@@ -170,6 +178,11 @@ class CachedWriting:
         self.cache = DynamicCache()
         hidden = self._run(self.model.embed(ids, **clips), inputs["position_ids"])
         self.logits = self._head(hidden[rows, self.last])
+        if copies > 1:
+            self.cache.batch_repeat_interleave(copies)
+            self.mask = self.mask.repeat_interleave(copies, dim=0)
+            self.last = self.last.repeat_interleave(copies)
+            self.logits = self.logits.repeat_interleave(copies, dim=0)
 
     def feed(self, tokens: Sequence[int]) -> None:
         """See `Continuation.feed`."""

@@ -13,11 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
+from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.schema import Stage
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.adapters import adapted_parts, restrict
 from dramaeval.models.answering import REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import Family, ModelError
+from dramaeval.run.completions import completion_arguments, in_completions, reward_problems
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.reading import Splits
 from dramaeval.tasks.choice import ChoiceTask
@@ -131,6 +133,7 @@ def build_metrics(config: DictConfig) -> list[Metric]:
             problems.append(
                 f"evaluation.metrics: {error} (see dramaeval.evaluation.metrics.metric)."
             )
+            continue
         if not callable(metric):
             problems.append(f"evaluation.metrics: {node._target_} cannot be called with answers.")
         made.append(metric)
@@ -175,7 +178,11 @@ def check_answers(config: DictConfig, family: Family, task: Task) -> None:
     """
     problems = []
     tasks = list(task.parts.values()) or [task]
-    names = {name for name, _ in parse(config.trainer.objective, config.trainer.objectives)}
+    if Stage.train in config.stages and trains_by_reward(config):
+        problems += reward_problems(config, tasks)
+    names = set()
+    if "objective" in config.trainer:
+        names = {name for name, _ in parse(config.trainer.objective, config.trainer.objectives)}
     written = sorted(names & {"answer_ce", "soft_ce", "choice_ce", "ordinal"})
     if family.head == REGRESSION:
         if Stage.train in config.stages and written:
@@ -296,11 +303,14 @@ def build_arguments(
         "report_to": "none",  # the run attaches its loggers itself, with their folders
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "max_length": None,
         "remove_unused_columns": False,
         "disable_tqdm": True,
     }
+    if trains_by_reward(config):
+        own |= completion_arguments(config, step)
+        step = in_completions(config, step)
+    else:
+        own |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
     if config.debug:
         # An error while loading then has a traceback of its own instead of a worker's.
         own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}

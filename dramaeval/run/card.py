@@ -225,11 +225,20 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
     return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")
 
 
+def learnt_by(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """What training lowered, or the rewards that it raised, as far as they were in use."""
+    if "rewards" not in trainer:
+        return {"objective": trainer.get("objective")}
+    rewards = {name: node.get("weight", 1.0) for name, node in trainer["rewards"].items()}
+    told = {f"reward {name}": f"weight {weight}" for name, weight in rewards.items() if weight}
+    return {"estimator": trainer.get("estimator"), **told}
+
+
 def _training(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     if not config:
         return f"## Training\n\n{UNKNOWN.capitalize()}."
     trainer = config.get("trainer") or {}
-    told: dict[str, Any] = {"objective": trainer.get("objective"), "seed": config.get("seed")}
+    told: dict[str, Any] = {**learnt_by(trainer), "seed": config.get("seed")}
     if config.get("peft"):
         told["peft"] = config["peft"].get("_target_")
         told |= {f"peft.{key}": value for key, value in config["peft"].items() if key[0] != "_"}

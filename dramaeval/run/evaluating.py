@@ -65,13 +65,11 @@ def report(run: Run, phases: list[str]) -> float | None:
         evidence = gather(run, said) if metrics else {}
         whole = {**metrics, **beside, **evidence, "about": about}
         write_json(run.folder.metrics, whole)
-        if run.config.evaluation.html and metrics:
+        if run.config.evaluation.html and (metrics or beside):
             # Plots and templates are loaded where there is something to show.
-            from dramaeval.run.reporting import write_report
+            from dramaeval.run.reporting import write_reports
 
-            write_report(run, whole, said)
-        elif run.config.evaluation.html:
-            log.info("No report.html: it shows agreement on ratings, and this task has none.")
+            write_reports(run, whole, said)
     run.loggers.report(metrics)
     titles = {dimension.key: dimension.title for dimension in run.task.dimensions}
     for split in metrics:

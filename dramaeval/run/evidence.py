@@ -21,6 +21,7 @@ from dramaeval.run.controlling import CONTROLS, read_control
 
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
+    from dramaeval.tasks.task import Task
 
 #: What a judge may gain over a control.
 GAINS = (Pearson(), MeanSquaredError())
@@ -62,8 +63,18 @@ def main_split(said: Said) -> str:
     return "test" if "test" in splits else next(iter(splits))
 
 
-def gather(run: Run, said: Said) -> dict[str, Any]:
+def records_of(run: Run, split: str, part: str | None = None) -> list[Record]:
+    """The records of a split; of a mixture, those of one task."""
+    return [one for one in run.splits[split] if part is None or one.part == part]
+
+
+def gather(run: Run, said: Said, part: Task | None = None) -> dict[str, Any]:
     """The evidence on the main split, about the last phase's judge.
+
+    Args:
+        run: what was done.
+        said: its predictions.
+        part: of a mixture, the task that they are about.
 
     Returns:
         ``gain.<split>`` (see `compare`: final − zero-shot), ``slices.<split>`` (see `slices`), and with the
@@ -71,7 +82,9 @@ def gather(run: Run, said: Said) -> dict[str, Any]:
         ``reason`` where there is none, and ``spread`` between phrasings.
     """
     split, phase = main_split(said), list(said)[-1]
-    keys = [dimension.key for dimension in run.task.rated]
+    name = next((key for key, one in run.task.parts.items() if one is part), None)
+    rated = run.task.rated if part is None else part.rated
+    keys = [f"{name}/{one.key}" if name else one.key for one in rated]
     evaluation = run.config.evaluation
     settings: dict[str, Any] = {
         "seed": run.config.seed,
@@ -84,7 +97,11 @@ def gather(run: Run, said: Said) -> dict[str, Any]:
         found["gain"] = {split: compare(judge, said["zero_shot"][split], keys, **settings)}
     found["slices"] = {
         split: slices(
-            judge, run.splits[split], run.splits["train"], list(evaluation.slices), **settings
+            judge,
+            records_of(run, split, name),
+            records_of(run, "train", name),
+            list(evaluation.slices),
+            **settings,
         )
     }
     if Stage.controls in run.config.stages:

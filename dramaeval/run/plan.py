@@ -183,9 +183,7 @@ def make_plan(
         # No layer's activations are kept; the sheets of one batch pass through one layer at a time.
         memory = estimate(**{**shape, "layers": 1}, trainable=0, tokens=largest.tokens * eval_clips)
     else:
-        clips = StepSize(
-            args.per_device_train_batch_size, args.gradient_accumulation_steps, processes
-        )
+        clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
         pass_clips: float = clips.per_device
         if max_tokens is not None:
@@ -241,9 +239,20 @@ def planned_steps(records: int, args: Any, processes: int = 1) -> int:
     """Optimizer steps of a run; the last of an epoch may be short."""
     if args.max_steps > 0:
         return int(args.max_steps)
+    if hasattr(args, "num_generations"):
+        # As many clips as are generated at once, or none; see `dramaeval.training.groups.Generations`.
+        generated = records // (clips_a_pass(args) * args.steps_per_generation * processes)
+        passes = generated * args.steps_per_generation * args.num_iterations
+        per_epoch = max(math.ceil(passes / args.gradient_accumulation_steps), 1)
+        return math.ceil(per_epoch * args.num_train_epochs)
     clips = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
     per_epoch = max(math.ceil(records / clips), 1)
     return math.ceil(per_epoch * args.num_train_epochs)
+
+
+def clips_a_pass(args: Any) -> int:
+    """Clips of a forward pass and process; with GRPO TRL counts the completions of all of them."""
+    return int(args.per_device_train_batch_size // getattr(args, "num_generations", 1))
 
 
 def _hours(records: Sequence[Record]) -> float:

@@ -8,37 +8,116 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
 from dramaeval.evaluation.report.page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
-from dramaeval.run.evidence import Said, main_split
+from dramaeval.run.evidence import Said, gather, main_split, records_of
 from dramaeval.run.folder import as_yaml, write_whole
+from dramaeval.run.measures import read_options
 
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
+    from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
-def write_report(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
-    """Write ``report.html``."""
+def write_reports(run: Run, metrics: Mapping[str, Any], said: Said) -> None:
+    """Write ``report.html``; for a mixture ``report.<task>.html`` for each task, whose scales do not mix."""
+    if not run.task.parts:
+        page = (
+            _rated(run, run.task, metrics, said) if metrics_of(metrics) else _choices(run, metrics)
+        )
+        _write(run.folder.report, page)
+        return
+    for name, part in run.task.parts.items():
+        figures = metrics["tasks"].get(name)
+        if not figures:
+            continue
+        own = {"about": metrics["about"]}
+        if part.rated:
+            mine = _of_part(said, name)
+            own |= {split: dict(phases) for split, phases in figures.items()} | gather(
+                run, mine, part
+            )
+            page = _rated(run, part, own, mine, name)
+        else:
+            own["choices"] = {
+                split: {phase: one["choices"] for phase, one in phases.items()}
+                for split, phases in figures.items()
+            }
+            page = _choices(run, own, name)
+        _write(run.folder.report.with_suffix(f".{name}.html"), page)
+
+
+def metrics_of(metrics: Mapping[str, Any]) -> list[str]:
+    """The splits that agreement on ratings was measured on."""
+    return [split for split in ("val", "test") if split in metrics]
+
+
+def _write(file: Path, page: str) -> None:
+    write_whole(file, page)
+    log.info("Report: %s", file)
+
+
+def _of_part(said: Said, name: str) -> Said:
+    return {
+        phase: {
+            split: own
+            for split, every in by_split.items()
+            if (own := [one for one in every if one.dimension.startswith(f"{name}/")])
+        }
+        for phase, by_split in said.items()
+    }
+
+
+def _rated(
+    run: Run, task: Task, metrics: Mapping[str, Any], said: Said, part: str | None = None
+) -> str:
     split, phase = main_split(said), list(said)[-1]
-    environment = json.loads(run.folder.environment.read_text(encoding="utf-8"))
-    findings = Findings(
-        name=run.folder.path.name,
-        metrics=metrics,
-        split=split,
-        predictions=said[phase][split],
-        records=run.splits[split],
-        titles={dimension.key: dimension.title for dimension in run.task.dimensions},
-        text_fields=run.task.text_fields,
-        config=as_yaml(run.config),
-        environment=environment,
-        tensorboard=_curves_of(run),
-        max_seconds=run.config.task.data.max_seconds,
-        facts=facts_of(run),
+    before = f"{part}/" if part else ""
+    return render(
+        Findings(
+            **_common(run, part),
+            metrics=metrics,
+            split=split,
+            predictions=said[phase][split],
+            records=records_of(run, split, part),
+            titles={f"{before}{one.key}": one.title for one in task.dimensions},
+            text_fields=task.text_fields,
+        )
     )
-    write_whole(run.folder.report, render(findings))
-    log.info("Report: %s", run.folder.report)
+
+
+def _choices(run: Run, metrics: Mapping[str, Any], part: str | None = None) -> str:
+    choices = metrics["choices"]
+    split = "test" if "test" in choices else next(iter(choices))
+    phase = list(choices[split])[-1]
+    predictions = read_options(run.folder.predictions(phase))[split]
+    if part:
+        predictions = [one for one in predictions if one.dimension.startswith(f"{part}/")]
+    return render_choices(
+        ChoiceFindings(
+            **_common(run, part),
+            metrics=metrics,
+            split=split,
+            predictions=predictions,
+            records=records_of(run, split, part),
+        )
+    )
+
+
+def _common(run: Run, part: str | None) -> dict[str, Any]:
+    """What every page of a run is told."""
+    name = run.folder.path.name
+    return {
+        "name": f"{name}, {part}" if part else name,
+        "config": as_yaml(run.config),
+        "environment": json.loads(run.folder.environment.read_text(encoding="utf-8")),
+        "tensorboard": _curves_of(run),
+        "max_seconds": run.config.task.data.max_seconds,
+        "facts": facts_of(run),
+    }
 
 
 def _curves_of(run: Run) -> Path:

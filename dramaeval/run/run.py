@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.feature_cache import FeatureCache
@@ -44,6 +45,7 @@ from dramaeval.run.build import (
     check_layout,
 )
 from dramaeval.run.card import write_card
+from dramaeval.run.completions import check_completions
 from dramaeval.run.controlling import make_controls
 from dramaeval.run.evaluating import evaluate, report
 from dramaeval.run.evidence import check_keys
@@ -55,7 +57,7 @@ from dramaeval.run.plan import make_plan, planned_steps
 from dramaeval.run.prepare import prepare
 from dramaeval.run.reading import INPUT, read_splits, scores_input
 from dramaeval.run.scoring_input import check_rated, check_systems, score_input
-from dramaeval.run.starting import base_quantization, check_start
+from dramaeval.run.starting import base_folder, base_quantization, check_start
 from dramaeval.run.training import train
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import stage_of, whole_weights
@@ -122,6 +124,7 @@ class Run:
                 steps = planned_steps(learnt, self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_start(config, self.family, self.adapter, self.checkpoint)
+        self.base = base_folder(self.checkpoint, self.family)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
         self.quantization = base_quantization(build_quantization(config), start)
         self._model: Any = None
@@ -132,8 +135,12 @@ class Run:
     def plan(self) -> Any:
         """The plan, from files and architecture alone."""
         with whole_weights():
-            skeleton = self.family.skeleton(self.checkpoint.full if self.checkpoint else None)
+            skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
+        if self.trains and trains_by_reward(self.config):
+            most = skeleton.config.get_text_config().max_position_embeddings
+            learnt = [one for one in self.splits["train"] if trainable(self.task, one)]
+            check_completions(self.args, self.sheets, learnt, most)
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
         return make_plan(
@@ -202,11 +209,6 @@ class Run:
             write_card(self.folder.model, self.folder.path)
         if Stage.export in self.config.stages and not self.folder.export.is_dir():
             self._export()
-
-    @property
-    def base(self) -> Path | None:
-        """The folder of the full model that the judge is built on; None for the family's own path."""
-        return self.checkpoint.full if self.checkpoint else None
 
     @property
     def model(self) -> Any:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.check import ConfigError
 from dramaeval.config.combinations import unmergeable
-from dramaeval.config.schema import Stage
+from dramaeval.config.schema import PACKAGE, Stage
 from dramaeval.models.loading import Checkpoint, Family, base_of
 from dramaeval.models.quantization import read_quantization
 
@@ -61,6 +61,29 @@ def check_start(
         raise ConfigError(problems)
 
 
+def base_folder(start: Checkpoint | None, family: Family) -> Path | None:
+    """The folder of the full model that a run is built on; None for the family's own path.
+
+    A full model in ``checkpoint`` is itself that folder. An adapter names its base: where that is a folder and
+    ``model=tiny`` stands by default, the default gives way.
+    """
+    if start is None or not start.adapter:
+        return start.folder if start else None
+    named = Path(base_of(start.folder) or "")
+    if not (named / "config.json").is_file() or not _is_default(family) or _same(named, family):
+        return None
+    log.info("The adapter was trained on %s: it is put on that.", named)
+    return named
+
+
+def _is_default(family: Family) -> bool:
+    return Path(family.path) == PACKAGE / "models" / "tiny"
+
+
+def _same(folder: Path, family: Family) -> bool:
+    return Path(family.path).is_dir() and folder.samefile(family.path)
+
+
 def _check_base(folder: Path, family: Family) -> list[str]:
     trained_on = base_of(folder)
     if not trained_on or trained_on == family.path:
@@ -68,7 +91,7 @@ def _check_base(folder: Path, family: Family) -> list[str]:
     if not (Path(trained_on) / "config.json").is_file():
         log.warning("The adapter was trained on %s; it is put on %s.", trained_on, family.path)
         return []
-    if Path(family.path).is_dir() and Path(trained_on).samefile(family.path):
+    if _same(Path(trained_on), family) or _is_default(family):
         return []
     return [
         f"checkpoint: the adapter was trained on {trained_on}, but model.path={family.path}: set "

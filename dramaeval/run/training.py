@@ -19,6 +19,7 @@ from dramaeval.models.hearing import hear, is_trained
 from dramaeval.models.quantization import write_quantization
 from dramaeval.run import debug, environment
 from dramaeval.run.card import write_card
+from dramaeval.run.completions import in_completions
 from dramaeval.run.export import LEFT_OUT
 from dramaeval.run.folder import fill_whole
 from dramaeval.run.progress import TrainingProgress
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def train(run: Run) -> None:
     """Train, from the last checkpoint if there is one, and save the result."""
-    from dramaeval.training.sft import last_checkpoint
+    from dramaeval.training.judging import last_checkpoint
 
     if run.processes.agree(run.folder.model.is_dir()):
         log.info("Training was finished before; taking the judge from %s.", run.folder.model)
@@ -111,7 +112,7 @@ def make_trainer(run: Run, resume: Path | None = None) -> Any:
         )
     except BatchError as error:
         raise ConfigError([str(error)]) from None
-    step = step_size(run.config, run.processes.count)
+    step = in_completions(run.config, step_size(run.config, run.processes.count))
     trainer.add_callback(EngineCheck(trainer, run.config.zero, step))
     return trainer
 

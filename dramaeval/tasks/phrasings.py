@@ -50,7 +50,7 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         PhrasingsError: naming everything that is missing, unknown or not made for this rubric.
     """
     problems = [f"phrasings.{key} is missing" for key in PARTS if not data.get(key)]
-    known = {*PARTS, "descriptions"}
+    known = {*PARTS, "descriptions", "language", "rubric"}
     problems += [
         f"phrasings.{key} is not known ({', '.join(sorted(known))})"
         for key in data
@@ -58,11 +58,18 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
     ]
     descriptions = data.get("descriptions") or {}
     keys = {one.key for one in rubric.dimensions}
+    # Of parts that were made for another rubric the descriptions are left alone; the rest serves.
+    mine = data.get("rubric", rubric.name) == rubric.name
     problems += [
         f"phrasings.descriptions.{key}: the rubric {rubric.name} has no such dimension"
         for key in descriptions
-        if key not in keys
+        if mine and key not in keys
     ]
+    if data.get("language", rubric.language) != rubric.language:
+        problems.append(
+            f"phrasings.language={data['language']}, but the rubric {rubric.name} is written in "
+            f"{rubric.language}: choose another task/phrasings, or null"
+        )
     allowed: dict[str, dict[str, Any]] = {
         "headers": {"title": "", "description": ""},
         "scales": {"score": 1, "meaning": ""},
@@ -83,6 +90,19 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         closings=tuple(data["closings"]),
         descriptions={key: tuple(texts) for key, texts in descriptions.items()},
     )
+
+
+def wordings(
+    rubric: Rubric,
+    dimensions: Sequence[Dimension],
+    parts: Mapping[str, Any],
+    *,
+    count: int,
+    seed: int,
+) -> dict[str, list[str]]:
+    """The wordings of each dimension by its key; see `phrasings`."""
+    read = read_parts(parts, rubric)
+    return {one.key: phrasings(rubric, one, read, count, seed) for one in dimensions}
 
 
 def phrasings(
@@ -111,8 +131,8 @@ def phrasings(
         found.setdefault(_worded(dimension, *every[at]))
     if len(found) < count:
         raise PhrasingsError(
-            f"task.wordings={count}, but the parts make only {len(found)} distinct phrasings of "
-            f"{dimension.key}: lower it, or give more parts in task/phrasings."
+            f"{count} wordings are asked for, but the parts make only {len(found)} distinct phrasings of "
+            f"{dimension.key}: ask for fewer, or give more parts in task/phrasings."
         )
     return list(found)
 

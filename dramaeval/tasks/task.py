@@ -7,15 +7,17 @@ more than its rubric and a context template is a YAML file; one that needs more 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
+from dramaeval.tasks.phrasings import PhrasingsError, wordings
 from dramaeval.tasks.question import Place, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
 from dramaeval.tasks.shots import TO_JUDGE, Shots, shown_first, shown_scores
@@ -50,6 +52,8 @@ class Task:
             `show_examples` once the training records are read.
         confidence: annotation field in which raters say how sure they are, on a scale from 1 to 5; it weights
             their ratings. None counts all raters alike.
+        phrasings: what other wordings of the questions are made of, see `dramaeval.tasks.phrasings`; None has
+            no other wordings.
     """
 
     #: Whether each question asks for one dimension, so that examples with their scores can be shown.
@@ -67,6 +71,7 @@ class Task:
         dimensions: Sequence[str] | None = None,
         shots: int = 0,
         confidence: str | None = None,
+        phrasings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
@@ -91,6 +96,8 @@ class Task:
                 f"task.shots={shots}: {name} does not ask for one dimension at a time, so that examples have "
                 "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
             )
+        self.phrasings = phrasings
+        self._criteria: Mapping[str, str] = {}  # by dimension, where they are not the rubric's own
         self.shots = shots
         self._examples: Shots | None = None
         wanted = [one.key for one in self.rubric.dimensions] if dimensions is None else dimensions
@@ -185,7 +192,30 @@ class Task:
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """One question as chat messages, up to where the answer begins."""
-        return self.chat(record, self.rubric.criterion(dimension), dimension)
+        return self.chat(record, self.criterion(dimension), dimension)
+
+    def criterion(self, dimension: Dimension) -> str:
+        """What is asked about a dimension: in the rubric's words, or in those of `phrased`."""
+        return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
+
+    def phrased(self, count: int, seed: int) -> list[Self]:
+        """This task in so many wordings, the first its own; every dimension is asked in other words in each.
+
+        Raises:
+            PhrasingsError: there are no parts to make them of, or none that go with the rubric.
+        """
+        if self.phrasings is None:
+            raise PhrasingsError("this task asks every question in one wording")
+        worded = wordings(self.rubric, self.dimensions, self.phrasings, count=count, seed=seed)
+        return [
+            self._asking({key: texts[number] for key, texts in worded.items()})
+            for number in range(count)
+        ]
+
+    def _asking(self, criteria: Mapping[str, str]) -> Self:
+        other = copy(self)
+        other._criteria = criteria
+        return other
 
     def chat(
         self, record: Record, criterion: str, dimension: Dimension | None = None

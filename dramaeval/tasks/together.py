@@ -14,12 +14,13 @@ forward pass that reads every dimension's distribution at its own position:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
+from dramaeval.tasks.phrasings import PhrasingsError
 from dramaeval.tasks.question import LEAD, TAIL, Place, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target, Task
@@ -83,6 +84,14 @@ class TogetherTask(Task):
     def scoring(self) -> dict[str, Any]:
         """See `Task.scoring`."""
         return {"earlier": self.earlier}
+
+    def phrased(self, count: int, seed: int) -> list[Self]:
+        """See `Task.phrased`: the one question lists all dimensions, in the rubric's words.
+
+        Raises:
+            PhrasingsError: always.
+        """
+        raise PhrasingsError("this task asks for all dimensions in one question, in one wording")
 
     def questions(
         self,

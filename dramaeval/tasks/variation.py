@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.tasks.phrasings import LEAST, phrasings, read_parts
+from dramaeval.tasks.phrasings import LEAST
+from dramaeval.tasks.phrasings import wordings as in_words
 from dramaeval.tasks.question import Place, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
@@ -35,7 +36,7 @@ class VariationTask(Task):
         wordings_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(phrasings=phrasings, **kwargs)
         if wordings < LEAST:
             raise ValueError(f"task.wordings={wordings} must be {LEAST} or more.")
         if not 1 <= wordings_in_scoring <= wordings:
@@ -44,7 +45,8 @@ class VariationTask(Task):
                 f"task.wordings={wordings}."
             )
         self.wordings_in_scoring = wordings_in_scoring
-        self.worded = worded(
+        self.wordings_seed = wordings_seed
+        self.worded = in_words(
             self.rubric, self.dimensions, phrasings, count=wordings, seed=wordings_seed
         )
 
@@ -70,15 +72,14 @@ class VariationTask(Task):
             for number in self._numbers(one, rng)
         ]
 
+    def _asking(self, criteria: Mapping[str, str]) -> Self:
+        """See `Task.phrased`: one wording, in place of the mean over several."""
+        other = super()._asking(criteria)
+        other.worded = {key: [text] for key, text in criteria.items()}
+        other.wordings_in_scoring = 1
+        return other
+
     def _numbers(self, dimension: Dimension, rng: np.random.Generator | None) -> Sequence[int]:
         if rng is None:
             return range(self.wordings_in_scoring)
         return [int(rng.integers(len(self.worded[dimension.key])))]
-
-
-def worded(
-    rubric: Any, dimensions: Sequence[Dimension], parts: Mapping[str, Any], *, count: int, seed: int
-) -> dict[str, list[str]]:
-    """The wordings of each dimension by key; see `dramaeval.tasks.phrasings.phrasings`."""
-    read = read_parts(parts, rubric)
-    return {one.key: phrasings(rubric, one, read, count, seed) for one in dimensions}

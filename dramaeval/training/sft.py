@@ -7,13 +7,11 @@ validation by agreement with raters.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -22,26 +20,23 @@ import trl
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from dramaeval.cluster.processes import Processes
 from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
-from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.batch import Batch
 from dramaeval.models.choices import chosen
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
 from dramaeval.training.budget import Budgeted, Packs, size_of
 from dramaeval.training.draws import Draws, Order, draw
+from dramaeval.training.judging import Judging, adapter_weights
 from dramaeval.training.objectives import Composition, Objective, targets_of
-from dramaeval.training.reshard import any_number_of_processes
 from dramaeval.training.spread import Spread
-from dramaeval.training.trouble import in_words, require_finite
-from dramaeval.training.validation import validation_metrics
+from dramaeval.training.trouble import require_finite
 
 log = logging.getLogger(__name__)
 
 
-class JudgeTrainer(trl.SFTTrainer):
+class JudgeTrainer(Judging, trl.SFTTrainer):
     """TRL's trainer for judges.
 
     Args:
@@ -113,11 +108,6 @@ class JudgeTrainer(trl.SFTTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
-    @property
-    def processes(self) -> Processes:
-        """The processes that train together."""
-        return Processes(self.args.process_index, self.args.world_size)
-
     def get_train_dataloader(self) -> Any:
         """Batches of this process, dealt out by us: every step has the same clips for any number."""
         step = StepSize(
@@ -174,11 +164,6 @@ class JudgeTrainer(trl.SFTTrainer):
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
-        with in_words(self), any_number_of_processes(self.processes):
-            return super().train(*args, **kwargs)
 
     def compute_loss(
         self,
@@ -240,110 +225,9 @@ class JudgeTrainer(trl.SFTTrainer):
             self._since = now
         super().log(logs, start_time)
 
-    def evaluate(
-        self,
-        eval_dataset: Any = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """Score the validation records and log their agreement with the raters."""
-        began = time.monotonic()
-        metrics = validation_metrics(self.predict_records(self.val_records))
-        logged = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        logged[f"{metric_key_prefix}_runtime"] = time.monotonic() - began
-        training = self.model.training
-        self.model.eval()  # TRL files its own figures under the mode of the model
-        self.log(logged)
-        self.model.train(training)
-        self.control: Any = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, logged
-        )
-        self._since += time.monotonic() - began
-        return logged
-
-    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """Whether this validation is the best so far; one without the figure that decides is not."""
-        wanted = f"eval_{(self.args.metric_for_best_model or 'loss').removeprefix('eval_')}"
-        if wanted not in metrics:
-            log.warning("val: %s is undefined here, so this step cannot be the best.", wanted)
-            return False
-        return super()._determine_best_metric(metrics, trial)
-
-    def predict_records(self, records: Sequence[Record]) -> list[AnyPrediction]:
-        """Score records with the model as it stands."""
-        return score(
-            self.model,
-            records,
-            self.sheets,
-            clips_a_batch=self.batch_settings["eval_clips"],
-            shared_prefix=self.batch_settings["shared_prefix"],
-            processes=self.processes,
-            writes_answers=False,
-        )
-
-    def _save(
-        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
-    ) -> None:
-        super()._save(output_dir, state_dict)
-        if ranks.is_adalora(self.model) and self.args.should_save:
-            ranks.save_ranks(self.model, Path(output_dir or self.args.output_dir))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if ranks.is_adalora(self.model):
-            ranks.load_ranks(self.model, Path(resume_from_checkpoint))
-        elif self._saves_whole_models:
-            self._load_whole(resume_from_checkpoint)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_best_model(self) -> None:
-        if ranks.is_adalora(self.model):
-            ranks.load_ranks(self.model, Path(self.state.best_model_checkpoint))
-            ranks.cut_ranks(self.model)
-        elif self._saves_whole_models:
-            self._load_whole(str(self.state.best_model_checkpoint))
-        else:
-            super()._load_best_model()
-
-    @property
-    def _saves_whole_models(self) -> bool:
-        """Whether a checkpoint holds the model itself: no adapter, and no engine that splits it."""
-        from peft import PeftModel
-
-        return not isinstance(self.model, PeftModel) and not self.is_deepspeed_enabled
-
-    def _load_whole(self, folder: str) -> None:
-        """Read a full model's weights as `from_pretrained` does.
-
-        transformers (5.23) renames weights when it saves some architectures, Qwen2-Audio among them. Its
-        trainer looks for the modules' own names, finds none, and goes on with the weights that are there.
-        """
-        kept = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
-        self.model.load_state_dict(kept.state_dict())
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        """Wait until every process has written its part.
-
-        The state, by which a checkpoint counts as complete, is written right after this.
-        """
-        super()._save_rng_state(output_dir)
-        self.processes.wait()
-
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
         return 6 * self._weights * inputs["batch"].tokens
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Checkpoints carry none: TRL's would describe a language model, not a judge."""
-
-
-def adapter_weights(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
-    """The trained weights of a quantised model and copies of their values; nothing for other models."""
-    if not getattr(model, "is_loaded_in_4bit", False) and not getattr(
-        model, "is_loaded_in_8bit", False
-    ):
-        return []
-    return [(one, one.data.clone()) for one in model.parameters() if one.requires_grad]
 
 
 class Numbers(torch.utils.data.Dataset[dict[str, int]]):
@@ -357,28 +241,3 @@ class Numbers(torch.utils.data.Dataset[dict[str, int]]):
 
     def __getitem__(self, number: int) -> dict[str, int]:
         return {"record": number}
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None.
-
-    A checkpoint's state is the last of its files; one that was cut off by a kill lacks it or has half of it.
-    """
-    found = sorted(
-        (
-            one
-            for one in folder.glob("checkpoint-*")
-            if one.name.removeprefix("checkpoint-").isdigit()
-        ),
-        key=lambda one: int(one.name.removeprefix("checkpoint-")),
-        reverse=True,
-    )
-    return next((one for one in found if _complete(one)), None)
-
-
-def _complete(checkpoint: Path) -> bool:
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return "global_step" in state

@@ -63,3 +63,16 @@ def test_all_mistakes_at_once():
     with pytest.raises(ConfigError) as raised:
         create_peft_config({"enable": 1, "method": "lora", "lora": {"rank": 1, "alpha": 2}})
     assert len(raised.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (None, "must be a mapping"),
+        ({"method": ["lora"]}, "is not known; choose one of"),
+        ([], "must be a mapping"),
+    ],
+)
+def test_what_is_no_section_is_said(config, told):
+    with pytest.raises(ConfigError, match=told):
+        create_peft_config(config)

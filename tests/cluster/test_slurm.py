@@ -35,7 +35,7 @@ def log_of(sweep, number=0):
 
 
 def test_a_run_that_fails_costs_itself_alone(sweep):
-    """A grid of two by two with a fifth and a sixth run whose settings PEFT refuses."""
+    """A grid of two by two with a fifth and a sixth run whose settings are refused."""
     done = sweep.run("trainer.args.max_steps=2", "peft.r=4,8,-1", "seed=range(0,2)")
     assert done.returncode == 1, done.stdout
     rows = sweep.rows
@@ -44,7 +44,7 @@ def test_a_run_that_fails_costs_itself_alone(sweep):
         metrics = json.loads((sweep.folder / row["folder"] / "metrics.json").read_text())
         assert row["objective"] == row["val_pearson"] == metrics["val"]["final"]["macro"]["pearson"]
     for row in rows[4:]:
-        assert "`r` should be a positive integer" in row["reason"]
+        assert "peft.r=-1 must be 1 or more" in row["reason"]
         assert row["folder"] in done.stdout.split("2 of 6 runs did not finish:")[1]
     groups = json.loads((sweep.folder / "sweep.json").read_text())["seeds"]
     assert [group["runs"] for group in groups] == [[0, 1], [2, 3]]

@@ -59,7 +59,7 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     assert task.dimensions or name == "processed"  # knows its dimensions when it has read its lines
     adapter = build_adapter(config, family, steps=100)
     assert (adapter is None) == (config.peft is None)
-    for node in config.trainer.objectives.values():
+    for node in config.trainer.get("objectives", {}).values():
         assert callable(instantiate(node))
     for part in parts_of(config.task).values():
         for node in part.get("label_policies", {}).values():

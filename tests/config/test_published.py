@@ -136,6 +136,21 @@ def test_the_command(tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_what_a_file_leaves_out_stays_with_transformers(composed, tmp_path):
+    from transformers import TrainingArguments
+
+    found = carried("training: {warmup_ratio: 0.03, output_dir: 'my runs'}")
+    args = composed(*found.overrides).trainer.args
+    usual = TrainingArguments(output_dir=str(tmp_path), report_to="none")
+    for key in ("learning_rate", "weight_decay", "max_grad_norm", "num_train_epochs"):
+        assert args[key] == getattr(usual, key)
+    assert args.per_device_train_batch_size == usual.per_device_train_batch_size
+    assert (args.lr_scheduler_type, args.warmup_steps) == (usual.lr_scheduler_type.value, 0.03)
+    assert not found.lost
+    assert "training.weight_decay is left out: 0.0, as in transformers" in found.notes
+    assert "hydra.run.dir='my runs'" in found.overrides  # a line of its own, for xargs -d '\n'
+
+
 @pytest.mark.parametrize("task", ["realism", "archetype"])
 @pytest.mark.parametrize(
     ("kind", "wanted"),

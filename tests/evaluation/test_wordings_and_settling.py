@@ -27,11 +27,11 @@ def test_spread_by_hand():
     ]
     summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)
     found = summary["dimensions"]["d"]["wording"]
-    # Standard deviations 1, 0, 1; the first wording orders the clips rightly, the second the other way.
-    assert found["spread"] == pytest.approx(2 / 3)
+    # Variances 2, 0, 2; the first wording orders the clips rightly, the second the other way.
+    assert found["spread"] == pytest.approx((4 / 3) ** 0.5)
     assert found["pearson"] == pytest.approx([1, -1])
     assert summary["macro"]["wording"]["pearson_range"] == pytest.approx(2)
-    assert "Between 2 wordings a score varies by 0.667" in wording_text(summary)
+    assert "Between 2 wordings a score varies by 1.155" in wording_text(summary)
 
 
 def test_one_wording_says_nothing():

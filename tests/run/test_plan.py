@@ -1,11 +1,12 @@
 """The plan against counts by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from dramaeval.config.check import check
+from dramaeval.config.check import ConfigError, check
 from dramaeval.models.memory import estimate, readable
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
@@ -113,3 +114,50 @@ def test_overlap_with_training_is_reported(composed, make_clips, tmp_path, caplo
     assert any("same character" in one for one in run.splits.overlaps)
     assert any("same clip" in one for one in run.splits.overlaps)
     assert "Scores on test may flatter" in caplog.text
+
+
+def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
+    config = composed(
+        "task.dimensions=[nonsense]", "adapt=head", f"checkpoint={tmp_path}",
+        "evaluation.metrics=[{_target_: builtins.dict}]",
+    )  # fmt: skip
+    check(config)
+    with pytest.raises(ConfigError) as raised:
+        Run(config, RunFolder(tmp_path / "run"))
+    told = str(raised.value)
+    assert len(raised.value.problems) == 4
+    for part in (
+        "nonsense",
+        "head is not a part of this model",
+        "holds neither a run",
+        "evaluation.metrics",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    "key", ["evaluation.slices=[language,acctor]", "evaluation.group_by=acctor"]
+)
+def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, key):
+    with pytest.raises(ConfigError, match="no held-out record has the key acctor; there are"):
+        Run(composed(key), RunFolder(tmp_path / "run"))
+
+
+def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
+    config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
+    check(config)
+    plan = Run(config, RunFolder(tmp_path / "run")).plan()
+    assert not plan.problems()
+    assert "would take no step" in replace(plan, steps=0).problems()[0]
+    assert "Nothing of the model would be trained" in replace(plan, trainable=0).problems()[0]
+
+
+def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):
+    config = composed("stages=[evaluate]", "batch.eval_clips=2")
+    plan = Run(config, RunFolder(tmp_path / "run")).plan()
+    text = "\n".join(plan.lines())
+    assert "trainable" not in text
+    assert plan.memory.weights == 4 * plan.parameters
+    assert (plan.memory.gradients, plan.memory.optimizer) == (0, 0)
+    assert plan.memory.activations > 0
+    assert "parameters, cpu in float32" in text

@@ -88,6 +88,13 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert len(options) == 6
     assert all(abs(sum(one["distribution"]) - 1) < 1e-4 for one in options)
     assert all(one["written"] is not None for one in options)
+    # A page a task: their scales do not mix.
+    pages = {file.name: file.read_text("utf-8") for file in run.folder.path.glob("report*.html")}
+    assert set(pages) == {"report.role.html", "report.archetype.html", "report.avqa.html"}
+    assert '<th scope="row">Human likeness' in pages["report.archetype.html"]
+    assert '<th scope="row">Human likeness' not in pages["report.role.html"]
+    assert '<th scope="row">Pitch dynamics' in pages["report.role.html"]
+    assert "Surest mistakes" in pages["report.avqa.html"]
 
 
 def test_wording_and_how_scores_are_read_are_in_the_results(carried_out, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from places import ROOT
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.config.check import ConfigError, check
@@ -19,7 +20,7 @@ from dramaeval.run.evaluating import evaluate
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.measures import read_phase
 from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer, save_judge
+from dramaeval.run.training import make_trainer, save_judge, train
 from dramaeval.training import ranks
 
 TINY = PACKAGE / "models" / "tiny"
@@ -103,6 +104,7 @@ from hydra import compose, initialize_config_dir
 from dramaeval.config import schema
 from dramaeval.config.check import check
 from dramaeval.run.folder import RunFolder
+from dramaeval.run.evaluating import evaluate
 from dramaeval.run.run import Run
 from pathlib import Path
 root, configs, methods, *words = sys.argv[1:]
@@ -333,3 +335,19 @@ def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides,
     with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
         run_of(*words, f"checkpoint={tmp_path / 'adapter'}", name="next")
     run_of("peft.r=8", f"checkpoint={tmp_path / 'adapter'}", f"model.path={tmp_path / 'other'}")
+
+
+def test_an_adapter_brings_its_base_where_none_is_named(run_of, tmp_path):
+    """As of a run that went on from another run's full model: model=tiny is only the default then."""
+    full = tmp_path / "full"
+    shutil.copytree(TINY, full)
+    weights = load_file(full / "model.safetensors")
+    name = "language_model.model.layers.0.mlp.up_proj.weight"
+    weights[name] = weights[name] * 1.5
+    save_file(weights, full / "model.safetensors", metadata={"format": "pt"})
+    first = run_of(f"model.path={full}", name="first")
+    train(first)
+    again = run_of("stages=[evaluate]", f"checkpoint={first.folder.path}", name="again")
+    assert again.base == full
+    layer = again.model.base_model.model.model.language_model.layers[0].mlp.up_proj
+    assert torch.equal(layer.base_layer.weight, weights[name])

@@ -13,7 +13,7 @@ import pytest
 from places import REAL, ROOT
 from safetensors.torch import load_file
 
-from dramaeval.training.sft import last_checkpoint
+from dramaeval.training.judging import last_checkpoint
 
 QUICK = (
     "trainer.args.max_steps=6",

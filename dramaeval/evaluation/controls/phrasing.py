@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
 from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.wordings import deviation
 from dramaeval.models.sheets import SheetMaker
+from dramaeval.tasks.phrasings import PhrasingsError
 from dramaeval.tasks.task import Task
 
 WHAT = "the same judge, its scores averaged over several wordings of each question"
@@ -19,25 +21,17 @@ WHAT = "the same judge, its scores averaged over several wordings of each questi
 def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings: the averaged judge, and the spread between wordings.
 
-    A task has wordings in one of two ways. It offers ``phrased(count, seed) -> list[Task]``: the same
-    questions, each in the words of one phrasing. Or it asks ``wordings_in_scoring`` of them itself, and its
-    predictions hold the expected score of each under ``wordings``.
+    The wordings are those of `Task.phrased`, ``evaluation.phrasings`` of them, the task's own the first.
 
     Raises:
         NotPossibleError: the task has one wording only.
     """
-    phrased: Callable[[int, int], Sequence[Task]] | None = getattr(setting.task, "phrased", None)
-    if phrased is not None:
-        said = [_asked_in(setting, task) for task in phrased(setting.phrasings, setting.seed)]
-        if len(said) < 2:
-            raise NotPossibleError(
-                f"evaluation.phrasings={setting.phrasings} gives no two wordings"
-            )
-        return averaged(said), spread(said)
-    if getattr(setting.task, "wordings_in_scoring", 1) < 2:
-        raise NotPossibleError("this task asks every question in one wording")
-    found = setting.score(setting.records, setting.sheets)
-    return found, spread(apart(found))
+    try:
+        tasks = setting.task.phrased(setting.phrasings, setting.seed)
+    except PhrasingsError as error:
+        raise NotPossibleError(str(error)) from None
+    said = [_asked_in(setting, task) for task in tasks]
+    return averaged(said), spread(said)
 
 
 def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
@@ -52,19 +46,6 @@ def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
     )
     sheets.hearing = own.hearing
     return setting.score(setting.records, sheets)
-
-
-def apart(predictions: Sequence[Prediction]) -> list[list[Prediction]]:
-    """Predictions that are means over wordings, taken apart: a list for each wording."""
-    each = [getattr(one, "wordings", None) for one in predictions]
-    count = max((len(values) for values in each if values), default=0)
-    return [
-        [
-            replace(one, expected=values[number], distribution=None) if values else one
-            for one, values in zip(predictions, each, strict=True)
-        ]
-        for number in range(count)
-    ]
 
 
 def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
@@ -89,9 +70,8 @@ def _with(first: Prediction, distribution: tuple[float, ...] | None, state: str)
 def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
     """How far the expected scores of one question lie apart over the wordings, by dimension.
 
-    ``mean_deviation`` is √(mean variance over the wordings) in score units, each variance with its divisor one
-    less than the wordings; ``largest_range`` is the widest gap of any one record. ``n`` counts the records
-    that every wording scored.
+    ``mean_deviation`` is `deviation`, in score units; ``largest_range`` is the widest gap of any one record.
+    ``n`` counts the records that every wording scored.
     """
     values: dict[str, list[list[float]]] = {}
     for same in zip(*said, strict=True):
@@ -110,7 +90,7 @@ def _spread_of(rows: Sequence[Sequence[float]]) -> dict[str, Any]:
         return {"mean_deviation": None, "largest_range": None, "n": 0}
     table = np.array(rows)
     return {
-        "mean_deviation": float(np.sqrt(table.var(axis=1, ddof=1).mean())),
+        "mean_deviation": deviation(table),
         "largest_range": float(np.ptp(table, axis=1).max()),
         "n": len(table),
     }

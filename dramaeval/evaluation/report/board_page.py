@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots
-from dramaeval.evaluation.report.page import environment
+from dramaeval.evaluation.report.about import templates
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -45,7 +45,7 @@ def render_board(
         "pairs": pairs(board),
         "config": config,
     }
-    return environment().get_template("board.html.j2").render(context)
+    return templates().get_template("board.html.j2").render(context)
 
 
 def sentences(board: Mapping[str, Any]) -> list[str]:

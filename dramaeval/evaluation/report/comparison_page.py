@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots, sections
-from dramaeval.evaluation.report.page import environment
+from dramaeval.evaluation.report.about import templates
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -51,7 +51,7 @@ def render_comparison(found: Comparison, name: str, facts: Sequence[str], config
         "settings": tables.get("settings"),
         "config": config,
     }
-    return environment().get_template("comparison.html.j2").render(context)
+    return templates().get_template("comparison.html.j2").render(context)
 
 
 def tables_of(found: Comparison) -> dict[str, Table]:

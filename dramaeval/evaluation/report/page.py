@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections, words
-from dramaeval.evaluation.report.curves import read_curves
+from dramaeval.evaluation.report.about import curves, skipped, surroundings, templates, warnings
 from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
 from dramaeval.evaluation.report.worst import Disagreement, sounds, worst
 
@@ -22,8 +21,6 @@ LIMIT = 2_950_000
 """Bytes that a page may have: under 3 MB with a little room."""
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
-#: Versions worth a line; environment.json has all of them.
-VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +56,9 @@ class Findings:
     facts: Sequence[str]
 
 
-def environment() -> Environment:
-    """Jinja with this package's templates: everything is escaped, and a name that is not given is an error."""
-    return Environment(
-        loader=PackageLoader("dramaeval.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render(findings: Findings) -> str:
     """The page, in no more than `LIMIT` bytes: clips are compressed to what room the rest leaves."""
-    template = environment().get_template("run.html.j2")
+    template = templates().get_template("run.html.j2")
     context = _context(findings)
     found = worst(findings.predictions, findings.records)
     context["worst"] = [_disagreement(one, findings, None) for one in found]
@@ -93,7 +79,7 @@ def _context(findings: Findings) -> dict[str, Any]:
     gain = (metrics.get("gain") or {}).get(split)
     controls = (metrics.get("controls") or {}).get(split)
     sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
-    curves = _curves(findings.tensorboard)
+    trained = curves(findings.tensorboard)
     context: dict[str, Any] = {
         "title": f"{findings.name}: judge of acted speech",
         "kind": "dramaeval report",
@@ -123,9 +109,9 @@ def _context(findings: Findings) -> dict[str, Any]:
         "calibration": sections.calibration(judge, titles),
         "slices": sliced,
         "no_slices": missing,
-        "curves": curves,
-        "surroundings": _surroundings(findings.environment),
-        "skipped": _skipped(metrics),
+        "curves": trained,
+        "surroundings": surroundings(findings.environment),
+        "skipped": skipped(metrics),
         "config": findings.config,
     }
     context["contents"] = _contents(context, bool(findings.predictions))
@@ -136,14 +122,6 @@ def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
     """The summaries of a split by phase, in the order of the phases."""
     found = metrics.get(split) or {}
     return {phase: found[phase] for phase in PHASES if phase in found}
-
-
-def warnings(metrics: Mapping[str, Any]) -> list[str]:
-    """What makes the figures less sure than they look."""
-    told = [f"Scores may flatter: {one}." for one in metrics["about"].get("overlaps") or ()]
-    for split, skipped in (metrics["about"].get("skipped") or {}).items():
-        told.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
-    return told
 
 
 def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
@@ -245,25 +223,6 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
     return made
 
 
-def _curves(folder: Path) -> list[dict[str, Any]]:
-    found = read_curves(folder)
-    wanted = (
-        ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
-        ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
-        ("Learning rate", {"training": "train/learning_rate"}, "rate"),
-        ("Gradient norm", {"training": "train/grad_norm"}, "norm"),
-    )
-    made = []
-    for title, tags, ylabel in wanted:
-        series = {label: found[tag] for label, tag in tags.items() if found.get(tag)}
-        if series:
-            name = f"curve-{title.lower().replace(' ', '-')}"
-            made.append(
-                {"title": title, "picture": Markup(plots.curve(name, title, series, ylabel))}
-            )
-    return made
-
-
 def _disagreement(
     one: Disagreement, findings: Findings, clips: Mapping[str, str] | None
 ) -> dict[str, Any]:
@@ -299,27 +258,3 @@ def _disagreement(
             for score, share in zip(said.scale, shares, strict=True)
         ],
     }
-
-
-def _surroundings(about: Mapping[str, Any]) -> Table:
-    rows = [
-        [Cell(name), Cell(str(about[name]))]
-        for name in ("device", "gpu", "dtype", "processes", "seed", "commit", "python", "platform")
-        if about.get(name) is not None
-    ]
-    versions = about.get("versions") or {}
-    rows += [[Cell(name), Cell(str(versions[name]))] for name in VERSIONS if versions.get(name)]
-    columns = [Column("What", numeric=False), Column("Value", numeric=False)]
-    return Table("Ran on", columns, rows)
-
-
-def _skipped(metrics: Mapping[str, Any]) -> list[str]:
-    told = []
-    for split, skipped in (metrics["about"].get("skipped") or {}).items():
-        told += [
-            f"{split}, line {one['line']}, id {one['id']}, {one['key']}: {one['problem']}"
-            for one in skipped["problems"][:20]
-        ]
-        if (rest := len(skipped["problems"]) - 20) > 0:
-            told.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
-    return told

@@ -1,13 +1,13 @@
 """Phrasing: the average over wordings and how far they lie apart."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dramaeval.evaluation.controls.phrasing import averaged, phrasing, spread
 from dramaeval.evaluation.controls.setting import NotPossibleError
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_task
 
 
@@ -38,45 +38,83 @@ def test_the_average_is_of_distributions(make_prediction):
     assert (one.expected, one.state) == (None, "unreadable clip: torn")
 
 
-def test_a_task_with_wordings_is_asked_in_each(setting, composed):
+TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
+
+
+def test_role_is_asked_in_its_own_words_and_in_others(setting):
     own = setting()
-    with pytest.raises(NotPossibleError, match="one wording"):
-        phrasing(own)
-    systems = ["You judge acted speech.", "Listen and rate.", "Be strict."]
+    said = []
 
-    def phrased(count, seed):
-        only = "task.dimensions=[pitch_dynamics,trait_embodiment]"
-        return [build_task(composed(only, f"task.system={words}")) for words in systems[:count]]
+    def score(records, sheets):
+        said.append([sheets.task.criterion(one) for one in sheets.task.dimensions])
+        return own.score(records, sheets)
 
-    own.task.phrased = phrased
-    found, extra = phrasing(replace(own, phrasings=3))
+    found, extra = phrasing(replace(own, phrasings=3, score=score))
     assert extra["phrasings"] == 3
+    assert said[0] == [own.task.rubric.criterion(one) for one in own.task.dimensions]
+    assert len({text for texts in said for text in texts}) == 3 * len(own.task.dimensions)
     judge = own.score(own.records, own.sheets)  # the first wording is the task's own
-    assert [one.id for one in found] == [one.id for one in judge]
+    assert [(one.id, one.dimension) for one in found] == [(one.id, one.dimension) for one in judge]
     assert extra["dimensions"]["pitch_dynamics"]["mean_deviation"] > 0
     gaps = [abs(a.expected - b.expected) for a, b in zip(found, judge, strict=True)]
     assert 0 < max(gaps) <= max(one["largest_range"] for one in extra["dimensions"].values())
     assert np.isfinite(gaps).all()
 
 
-def test_a_task_that_averages_by_itself_is_taken_apart(setting, make_prediction):
-    @dataclass(frozen=True, kw_only=True)
-    class Averaged(Prediction):
-        wordings: tuple[float, ...] | None = None
-
-    def made(name, wordings):
-        expected = None if wordings is None else float(np.mean(wordings))
-        return Averaged(
-            id=name, dimension="pitch_dynamics", scale=(1.0, 2.0, 3.0, 4.0, 5.0), distribution=None,
-            expected=expected, ratings=(3,), state="scored" if wordings else "torn", wordings=wordings,
-        )  # fmt: skip
-
-    said = [made("a", (2.0, 3.0, 4.0)), made("b", None)]
+def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(setting, composed):
+    """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
     own = setting()
-    own.task.wordings_in_scoring = 3
-    found, extra = phrasing(replace(own, score=lambda records, sheets: said))
-    assert found == said
-    assert extra == {
-        "phrasings": 3,
-        "dimensions": {"pitch_dynamics": {"mean_deviation": 1.0, "largest_range": 2.0, "n": 1}},
-    }
+    task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
+    sheets = replace_task(own.sheets, task)
+    _, extra = phrasing(replace(own, task=task, sheets=sheets, phrasings=3))
+    assert extra["phrasings"] == 3
+    first, second = (
+        own.score(own.records, replace_task(own.sheets, one)) for one in task.phrased(2, own.seed)
+    )
+    assert all(one.wordings is None or len(one.wordings) == 1 for one in first)
+    # The judge's own score is the mean over its two wordings, which are the first that the generator gives.
+    for one, low, high in zip(own.score(own.records, sheets), first, second, strict=True):
+        assert one.expected == pytest.approx((low.expected + high.expected) / 2, abs=1e-5)
+
+
+def replace_task(sheets, task):
+    return SheetMaker(
+        task, sheets.processor, sheets.family, max_seconds=sheets.max_seconds, cache_clips=8
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (["task=role_all"], "in one question, in one wording"),
+        (["task=role", "task.phrasings=null"], "every question in one wording"),
+        (["task=role", "task.phrasings.language=zh"], "the rubric realism is written in en"),
+    ],
+)
+def test_where_there_are_no_other_wordings(setting, composed, overrides, why):
+    task = build_task(composed(*overrides))
+    with pytest.raises(NotPossibleError, match=why):
+        phrasing(replace(setting(), task=task))
+
+
+@pytest.mark.parametrize("name", ["role", "role_caption", "archetype", "role_variation"])
+def test_every_task_of_single_questions_has_wordings(composed, name):
+    task = build_task(composed(f"task={name}"))
+    tasks = task.phrased(30, 0)
+    for one in task.dimensions:
+        texts = [other.criterion(one) for other in tasks]
+        assert len(set(texts)) == 30
+        assert texts[0] == task.criterion(one)
+        assert all(one.title in text and one.scores[one.scale[-1]] in text for text in texts)
+
+
+def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
+    words = [
+        "task.rubric.name=own",
+        "task.rubric.dimensions=[{key: charm, annotation: charm, title: Charm,",
+    ]
+    words[1] += (
+        " scale: [0, 1], description: Whether it charms., scores: {0: it does not, 1: it does}}]"
+    )
+    task = build_task(composed("task=role", *words))
+    assert len({other.criterion(task.dimensions[0]) for other in task.phrased(30, 0)}) == 30

@@ -1,0 +1,82 @@
+"""What every page of a run has: its templates, what to mind, training curves, what it ran on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.curves import read_curves
+from dramaeval.evaluation.report.tables import Cell, Column, Table
+
+#: Versions worth a line; environment.json has all of them.
+VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
+
+
+def templates() -> Environment:
+    """Jinja with this package's templates: everything is escaped, and a name that is not given is an error."""
+    return Environment(
+        loader=PackageLoader("dramaeval.evaluation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """What makes the figures less sure than they look."""
+    told = [f"Scores may flatter: {one}." for one in metrics["about"].get("overlaps") or ()]
+    for split, skipped in (metrics["about"].get("skipped") or {}).items():
+        told.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
+    return told
+
+
+def curves(folder: Path) -> list[dict[str, Any]]:
+    """The curves of a TensorBoard folder as pictures with titles; none where there are none."""
+    found = read_curves(folder)
+    wanted = (
+        ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
+        ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
+        ("Learning rate", {"training": "train/learning_rate"}, "rate"),
+        ("Gradient norm", {"training": "train/grad_norm"}, "norm"),
+    )
+    made = []
+    for title, tags, ylabel in wanted:
+        series = {label: found[tag] for label, tag in tags.items() if found.get(tag)}
+        if series:
+            name = f"curve-{title.lower().replace(' ', '-')}"
+            made.append(
+                {"title": title, "picture": Markup(plots.curve(name, title, series, ylabel))}
+            )
+    return made
+
+
+def surroundings(about: Mapping[str, Any]) -> Table:
+    """``environment.json`` as a table."""
+    rows = [
+        [Cell(name), Cell(str(about[name]))]
+        for name in ("device", "gpu", "dtype", "processes", "seed", "commit", "python", "platform")
+        if about.get(name) is not None
+    ]
+    versions = about.get("versions") or {}
+    rows += [[Cell(name), Cell(str(versions[name]))] for name in VERSIONS if versions.get(name)]
+    columns = [Column("What", numeric=False), Column("Value", numeric=False)]
+    return Table("Ran on", columns, rows)
+
+
+def skipped(metrics: Mapping[str, Any]) -> list[str]:
+    """The records that could not be used, a line each."""
+    told = []
+    for split, left in (metrics["about"].get("skipped") or {}).items():
+        told += [
+            f"{split}, line {one['line']}, id {one['id']}, {one['key']}: {one['problem']}"
+            for one in left["problems"][:20]
+        ]
+        if (rest := len(left["problems"]) - 20) > 0:
+            told.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
+    return told

@@ -1,0 +1,192 @@
+"""The report of a run that asked multiple-choice questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.multiple_choice import credit
+from dramaeval.evaluation.options import OptionPrediction
+from dramaeval.evaluation.report.about import curves, skipped, surroundings, templates, warnings
+from dramaeval.evaluation.report.page import LIMIT, PHASES
+from dramaeval.evaluation.report.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    number,
+    shown,
+    with_interval,
+)
+from dramaeval.evaluation.report.worst import sounds
+
+MOST = 10
+"""Wrong answers that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceFindings:
+    """All that the page is made of.
+
+    Attributes:
+        name: of the run, for the title.
+        metrics: the whole of metrics.json; its ``choices`` are shown.
+        split: the one that is told in full.
+        predictions: of the last phase on that split.
+        records: that split's, for the clips and questions of the wrong answers.
+        config: the resolved configuration, as YAML.
+        environment: the whole of environment.json.
+        tensorboard: folder of the curves.
+        max_seconds: of a clip that is heard.
+        facts: about the run, for its head.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    split: str
+    predictions: Sequence[OptionPrediction]
+    records: Sequence[Record]
+    config: str
+    environment: Mapping[str, Any]
+    tensorboard: Path
+    max_seconds: float
+    facts: Sequence[str]
+
+
+def render_choices(findings: ChoiceFindings) -> str:
+    """The page, self-contained and no larger than `LIMIT` bytes."""
+    template = templates().get_template("choices.html.j2")
+    context = _context(findings)
+    found = surest_mistakes(findings.predictions, findings.records)
+    context["wrong"] = [_mistake(one, record, {}) for one, record in found]
+    room = LIMIT - len(template.render(context).encode())
+    heard = [record for _, record in found if record.seconds > 0]
+    clips = sounds(heard, room, findings.max_seconds)
+    context["wrong"] = [_mistake(one, record, clips) for one, record in found]
+    return template.render(context)
+
+
+def surest_mistakes(
+    predictions: Sequence[OptionPrediction], records: Sequence[Record]
+) -> list[tuple[OptionPrediction, Record]]:
+    """The wrong answers of the highest probability, with their records, the surest first."""
+    by_id = {record.id: record for record in records}
+    wrong = [
+        one
+        for one in predictions
+        if one.distribution and one.answer is not None and not credit(one) and one.id in by_id
+    ]
+    wrong.sort(key=lambda one: (-max(one.distribution or ()), one.id))
+    return [(one, by_id[one.id]) for one in wrong[:MOST]]
+
+
+def _context(findings: ChoiceFindings) -> dict[str, Any]:
+    choices, split = findings.metrics["choices"], findings.split
+    trained = curves(findings.tensorboard)
+    there = {
+        "summary": ("Summary", True),
+        "accuracy": ("Accuracy", True),
+        "training": ("Training", bool(trained)),
+        "wrong": ("Surest mistakes", True),
+        "run": ("Run", True),
+    }
+    return {
+        "title": f"{findings.name}: judge of acted speech",
+        "kind": "dramaeval report",
+        "heading": findings.name,
+        "facts": findings.facts,
+        "contents": [(key, name) for key, (name, shows) in there.items() if shows],
+        "summary": sentences(split, choices[split]),
+        "warnings": warnings(findings.metrics),
+        "tables": [accuracy(name, phases) for name, phases in choices.items()],
+        "curves": trained,
+        "surroundings": surroundings(findings.environment),
+        "skipped": skipped(findings.metrics),
+        "config": findings.config,
+    }
+
+
+def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
+    """What the accuracy says."""
+    told = []
+    for phase, summary in phases.items():
+        overall = summary["overall"]
+        likely, chance = overall["likelihood"], overall["chance"]
+        if likely["accuracy"] is None:
+            told.append(f"On {split}, {PHASES[phase]}: no question was scored.")
+            continue
+        limits = likely["interval"]
+        against = "chance"
+        if limits and chance is not None:
+            above = limits[0] > chance
+            against = "chance, and better than it" if above else "chance, and not surely better"
+        told.append(
+            f"On {split}, {PHASES[phase]}: {likely['accuracy']:.0%} of {likely['n']:,} questions right by the "
+            f"likelihood of the options, against {chance or 0:.0%} by {against}."
+        )
+        lost = sum(overall["unscored"].values())
+        if lost:
+            told.append(f"{lost:,} of {overall['records']:,} questions could not be scored.")
+    return told
+
+
+def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
+    """Accuracy overall and by category, before and after."""
+    columns = [
+        Column("Category", numeric=False),
+        Column("Judge", numeric=False),
+        Column(
+            "By likelihood",
+            help="questions whose right option is the likeliest; ties count in part",
+        ),
+        Column("As written", help="questions on which the judge wrote the right option"),
+        Column("Chance"),
+        Column("n"),
+        Column("Ties"),
+    ]
+    rows, foot = [], []
+    for phase, summary in phases.items():
+        for name, values in summary["categories"].items():
+            rows.append(_row(name, phase, values))
+        foot.append(_row("all", phase, summary["overall"]))
+    first = next(iter(phases.values()))["bootstrap"]
+    note = "No intervals: too few clips."
+    if first["draws"]:
+        note = f"In brackets: {first['level']:.0%} intervals of {first['draws']:,} bootstrap draws."
+    return Table(f"{split}: accuracy", columns, rows, foot=foot, notes=[note])
+
+
+def _row(name: str, phase: str, values: Mapping[str, Any]) -> list[Cell]:
+    likely, wrote = values["likelihood"], values.get("written") or {}
+    return [
+        Cell(name),
+        Cell(PHASES[phase]),
+        with_interval(likely["accuracy"], likely["interval"], missing="no question was scored"),
+        with_interval(wrote.get("accuracy"), wrote.get("interval"), missing="nothing was written"),
+        number(values["chance"]),
+        count(likely["n"]),
+        count(likely["ties"]),
+    ]
+
+
+def _mistake(one: OptionPrediction, record: Record, clips: Mapping[str, str]) -> dict[str, Any]:
+    sound = clips.get(record.id)
+    shares = one.distribution or ()
+    return {
+        "id": record.id,
+        "category": one.category,
+        "question": record.text("question_text") or record.id,
+        "sound": Markup(sound) if sound else None,
+        "no_sound": "The clip is left out: not heard, not decoded, or no room under 3 MB.",
+        "written": one.written,
+        "options": [
+            {"text": text, "share": share, "right": at == one.answer}
+            for at, (text, share) in enumerate(zip(one.options, shares, strict=True))
+        ],
+        "sure": shown(max(shares)),
+    }

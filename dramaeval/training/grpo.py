@@ -1,0 +1,625 @@
+"""GRPO (Shao et al. 2024, arXiv 2402.03300): TRL's GRPOTrainer for judges that hear.
+
+TRL supplies loss, clipping, KL, scaling of rewards, logging and the loop. What is replaced is what it has no
+notion of: each completion sees the clip of its own question, a prompt and its clip are computed once for all
+completions, rewards know what raters said, and the answers of a scale can be enumerated instead of sampled.
+
+A batch is counted in clips, as everywhere in the project; each is asked one question, and each question has
+``num_generations`` completions. TRL counts completions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import trl
+from accelerate.data_loader import prepare_data_loader
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import pad
+
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.records import Record
+from dramaeval.models.batch import Batch
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
+from dramaeval.training import ranks
+from dramaeval.training.dimensions import NO_SPREAD, ByDimension
+from dramaeval.training.draws import Order
+from dramaeval.training.enumerated import weigh
+from dramaeval.training.groups import (
+    Generations,
+    Group,
+    Groups,
+    apart,
+    completions_batch,
+    to_write,
+    too_long,
+)
+from dramaeval.training.heard import Heard
+from dramaeval.training.judging import Judging, adapter_weights
+from dramaeval.training.kept_generation import load_generation, save_generation
+from dramaeval.training.reference import Reference
+from dramaeval.training.rewards.completion import Completion, completion_of
+from dramaeval.training.rewards.composition import Composition
+from dramaeval.training.sampling import Sampling, sample
+from dramaeval.training.trouble import require_finite
+
+log = logging.getLogger(__name__)
+
+SAMPLED, ENUMERATED = "sampled", "enumerated"
+
+
+class JudgeGRPO(Judging, trl.GRPOTrainer):
+    """TRL's GRPOTrainer for judges.
+
+    Args:
+        model: the judge, or PEFT's wrapper around it.
+        args: ``trl.GRPOConfig``; ``per_device_train_batch_size`` is a multiple of ``num_generations``, so that
+            the completions of a question stay together.
+        sheets: prepares records for the model.
+        train_records: what is asked about; each has at least one rating.
+        val_records: what is validated on, or none.
+        estimator: ``sampled`` draws completions; ``enumerated`` takes every answer of the scale with its exact
+            probability (see `dramaeval.training.enumerated`).
+        rewards: see `dramaeval.training.rewards.composition.Composition`.
+        batch: the settings of ``batch.*`` in the configuration.
+        callbacks: further transformers callbacks.
+    """
+
+    eos_token_ids: list[int]
+    _step: int  # passes that were made
+    _buffered_inputs: Any  # the passes over what is generated; None where nothing is
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: trl.GRPOConfig,
+        sheets: SheetMaker,
+        train_records: Sequence[Record],
+        val_records: Sequence[Record] = (),
+        estimator: str = SAMPLED,
+        rewards: Mapping[str, Any],
+        batch: Mapping[str, Any],
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.sheets = sheets
+        self.val_records = val_records
+        self.batch_settings = batch
+        self.estimator = estimator
+        self.rewards = Composition(rewards)
+        self.order = Order(len(train_records), args.seed, sheets.task.mixture(train_records))
+        self.groups = Groups(train_records, sheets, args.seed)
+        self.reference = Reference(model) if args.beta else None
+        self.heard = Heard(self)
+        self.by_dimension = ByDimension()
+        self.current: Batch | None = None  # what is worked on, for messages
+        self._since = time.monotonic()
+        self._seen = {"tokens": 0, "questions": 0, "completions": 0}
+        self._computed = 0
+        self._weights = sum(weight.numel() for weight in model.parameters())
+        self._places: tuple[list[int], list[int]] = ([], [])  # row and epoch of what is read
+        self._read_already: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        precise = adapter_weights(model)
+        beta, args.beta = args.beta, 0.0  # TRL would load a second model, or copy the adapter
+        super().__init__(
+            model=model,
+            reward_funcs=[_named(name) for name in self.rewards.weights],
+            args=args,
+            train_dataset=datasets.Dataset.from_dict({"prompt": [""] * len(train_records)}),
+            # Only tells the trainer that there is validation; `Judging.evaluate` does it.
+            eval_dataset=datasets.Dataset.from_dict({"prompt": [""] * len(val_records)})
+            if val_records
+            else None,
+            # With a processor TRL would look for images.
+            processing_class=sheets.encoder.tokenizer,
+            callbacks=list(callbacks),
+        )
+        self.processing_class = sheets.processor
+        args.beta = self.beta = beta
+        # Not a model: tells `_get_per_token_logps_and_entropies` whose turn it is.
+        self.ref_model = self.reference
+        self.reward_weights = torch.tensor(list(self.rewards.weights.values()))
+        end = sheets.encoder.tokenise(sheets.encoder.end_of_turn)[-1]
+        self.eos_token_ids = sorted({end, *self.eos_token_ids})
+        self.aux_loss_enabled = False  # the pass of a judge has none
+        for weight, value in precise:
+            weight.data = value
+        if ranks.moves_ranks(model):
+            self.add_callback(ranks.RankSchedule())
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        log.info("Reward: %s; %s answers.", self.rewards.in_words(), self.estimator)
+
+    # What a step sees
+
+    @property
+    def clips_a_pass(self) -> int:
+        """Questions of a forward pass and process."""
+        return int(self.args.per_device_train_batch_size // self.num_generations)
+
+    def get_train_dataloader(self) -> Any:
+        """Rows of this process; completions are made of them in `_prepare_inputs`."""
+        steps = self.args.steps_per_generation
+        loader = torch.utils.data.DataLoader(
+            _Rows(self.order),
+            batch_sampler=Generations(
+                self.order,
+                self.clips_a_pass * steps,
+                steps * self.num_iterations,
+                self.args.process_index,
+                self.args.world_size,
+            ),
+            collate_fn=list,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return prepare_data_loader(
+            loader, self.args.device, num_processes=1, process_index=0, put_on_device=False
+        )
+
+    def _prepare_inputs(self, generation_batch: list[dict[str, int]]) -> dict[str, Any]:
+        """The next pass over what is generated; groups stay whole, unlike in TRL's shuffle."""
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            make = self._enumerate if self.estimator == ENUMERATED else self._sample
+            self._buffered_inputs = make(generation_batch)
+        return self._buffered_inputs[self._step % steps]
+
+    def _groups_of(self, rows: Sequence[Mapping[str, int]]) -> list[Group]:
+        groups = [self.groups(one["row"], one["epoch"]) for one in rows]
+        most = self.model.config.get_text_config().max_position_embeddings
+        for group in groups:
+            long = len(group.prompt) + self.max_completion_length
+            if long > most:
+                written = self.max_completion_length
+                raise BadRecordsError([too_long(group.record, len(group.prompt), written, most)])
+        return groups
+
+    # Sampled
+
+    def _sample(self, rows: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
+        """Draw completions, score them, and deal them out to passes."""
+        self._drawn = self._groups_of(rows)
+        repeated = [row for row in rows for _ in range(self.num_generations)]
+        self._places = ([one["row"] for one in repeated], [one["epoch"] for one in repeated])
+        names = [
+            " × ".join(group.about) for group in self._drawn for _ in range(self.num_generations)
+        ]
+        whole = self._generate_and_score_completions([{"prompt": name} for name in names])
+        places = {
+            name: torch.tensor(values)
+            for name, values in zip(("row", "epoch"), self._places, strict=True)
+        }
+        whole |= places
+        size = self.args.per_device_train_batch_size
+        return [_part(whole, at, size) for at in range(0, len(repeated), size)]
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        repeated = [
+            list(group.prompt) for group in self._drawn for _ in range(self.num_generations)
+        ]
+        return repeated, None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, *args: Any, **kw: Any
+    ) -> tuple[list[list[int]], Any]:
+        """Draw the completions of all groups, as many groups at a time as a pass has."""
+        if self.use_vllm:  # for judges that read: see config/check
+            return super()._generate_single_turn(
+                prompt_ids, images, fields, num_generations, *args, **kw
+            )
+        how = self.sampling()
+        found: list[list[int]] = []
+        training = self.model.training
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
+            model.eval()
+            for at in range(0, len(self._drawn), self.clips_a_pass):
+                groups = self._drawn[at : at + self.clips_a_pass]
+                drawn = sample(
+                    self._begin(model, groups, num_generations),
+                    [group.prompt for group in groups],
+                    [group.seed for group in groups],
+                    how,
+                )
+                found += [tokens for completions in drawn for tokens in completions]
+        self.model.train(training)
+        return found, None
+
+    def sampling(self) -> Sampling:
+        """How completions are drawn."""
+        never = (self.sheets.audio_token,) if self.sheets.family.hears else ()
+        return Sampling(
+            most=self.max_completion_length,
+            ends=tuple(self.eos_token_ids),
+            never=never,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+        )
+
+    def _begin(self, model: Any, groups: Sequence[Group], copies: int) -> Continuation:
+        """Sequences that go on from the groups' prompts, ``copies`` each."""
+        shared = self.batch_settings["shared_prefix"]
+        if not can_keep(model):
+            sheets = to_write(groups, copies)
+            return RepeatedWriting(sheets if shared else apart(sheets), self._next_logits(model))
+        sheets = to_write(groups, 1) if shared else apart(to_write(groups, copies))
+        with self.heard.recalled(groups), torch.inference_mode():
+            return CachedWriting(
+                model, sheets, self.sheets.pad, self.accelerator.device, copies if shared else 1
+            )
+
+    def _next_logits(self, model: Any) -> Any:
+        from dramaeval.models.batch import collate
+
+        def read(sheets: Any) -> torch.Tensor:
+            batch = collate(
+                sheets, pad=self.sheets.pad, shared_prefix=self.batch_settings["shared_prefix"]
+            ).to(self.accelerator.device)
+            return model(**batch.inputs).logits[batch.score_at]
+
+        return read
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> torch.Tensor:
+        """Each reward of each completion, ``[completions of all processes, rewards]``."""
+        read = [
+            self._completion(at // self.num_generations, self._drawn, tokens)
+            for at, tokens in enumerate(completion_ids_list)
+        ]
+        values = self._values(read)
+        total = (values @ self.reward_weights.to(values.device)).tolist()
+        for at in range(0, len(read), self.num_generations):
+            group = slice(at, at + self.num_generations)
+            self.by_dimension.add_group(read[group], total[group], [1.0] * self.num_generations)
+        self._seen["questions"] += len(self._drawn)
+        self._seen["completions"] += len(read)
+        return self.accelerator.gather(values)
+
+    def _completion(
+        self, number: int, groups: Sequence[Group], tokens: Sequence[int]
+    ) -> Completion:
+        """A completion as rewards see it."""
+        finished = tokens[-1] in self.eos_token_ids
+        encoder = self.sheets.encoder
+        text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        if finished:
+            kept = text.removesuffix(encoder.end_of_turn)
+            if kept == text:
+                kept = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
+            text = kept
+        group = groups[number]
+        return completion_of(
+            self.sheets.task,
+            group.record,
+            group.question,
+            group.targets,
+            group=number,
+            text=text,
+            tokens=len(tokens),
+            finished=finished,
+        )
+
+    def _values(self, completions: Sequence[Completion]) -> torch.Tensor:
+        columns = list(self.rewards(completions).values())
+        return torch.tensor(columns, dtype=torch.float32, device=self.accelerator.device).T
+
+    # Enumerated
+
+    def _enumerate(self, rows: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
+        """Every answer of each question with its rewards, dealt out to passes."""
+        groups = self._groups_of(rows)
+        answers = [group.answers for group in groups]
+        read = [
+            self._completion(number, groups, tokens)
+            for number, some in enumerate(answers)
+            for tokens in some
+        ]
+        self._seen["questions"] += len(groups)
+        self._seen["completions"] += len(read)
+        device = self.accelerator.device
+        owner = [number for number, some in enumerate(answers) for _ in some]
+        flat = [torch.tensor(tokens) for some in answers for tokens in some]
+        whole: dict[str, Any] = {
+            "row": torch.tensor([rows[one]["row"] for one in owner]),
+            "epoch": torch.tensor([rows[one]["epoch"] for one in owner]),
+            "prompt_ids": torch.zeros(len(flat), 0, dtype=torch.long, device=device),
+            "prompt_mask": torch.zeros(len(flat), 0, dtype=torch.long, device=device),
+            "completion_ids": pad(flat, padding_value=self.sheets.pad, padding_side="right").to(
+                device
+            ),
+            "completion_mask": pad(
+                [torch.ones_like(one) for one in flat], padding_value=0, padding_side="right"
+            ).to(device),
+            "rewards": self._values(read),
+        }
+        if self.args.gradient_accumulation_steps % (
+            self.args.steps_per_generation * self.num_iterations
+        ):
+            whole["old_per_token_logps"] = self._read_whole(whole, self.model)
+        if self.reference is not None:
+            whole["ref_per_token_logps"] = self._read_whole(whole, self.reference)
+        tokens = whole["completion_mask"].sum()
+        whole["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
+        bounds = [0]
+        for at in range(0, len(groups), self.clips_a_pass):
+            bounds.append(bounds[-1] + sum(map(len, answers[at : at + self.clips_a_pass])))
+        return [_part(whole, start, end - start) for start, end in pairwise(bounds)]
+
+    def _read_whole(self, whole: Mapping[str, Any], model: Any) -> torch.Tensor:
+        """Log-probabilities of all completions under a policy, as many groups at a time as a pass has."""
+        self._places = (whole["row"].tolist(), whole["epoch"].tolist())
+        ids, mask = whole["completion_ids"], whole["completion_mask"]
+        with torch.no_grad():
+            log_p, _, _ = self._get_per_token_logps_and_entropies(
+                model, ids, mask, ids.shape[1], batch_size=self.args.per_device_train_batch_size
+            )
+        return log_p
+
+    def _weighed(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The answers of a pass with their weights and advantages, by the probabilities of this very pass."""
+        ids, mask = inputs["completion_ids"], inputs["completion_mask"]
+        log_p, entropies, _ = self._get_per_token_logps_and_entropies(
+            model, ids, mask, ids.shape[1], compute_entropy=True
+        )
+        self._read_already = (log_p, entropies)
+        old = inputs.get("old_per_token_logps", log_p.detach())
+        question = _numbered(inputs)
+        rewards = inputs["rewards"] @ self.reward_weights.to(ids.device)
+        weighed = weigh(
+            (old * mask).sum(-1), rewards, question, scaled=self.scale_rewards == "group"
+        )
+        self._note_enumerated(inputs, weighed, question, rewards)
+        return {
+            **inputs,
+            "advantages": weighed.advantages,
+            # What TRL multiplies the mask with: tokens count by the probability of their answer.
+            "tool_mask": weighed.weights[:, None].to(log_p.dtype),
+        }
+
+    def _note_enumerated(
+        self, inputs: Mapping[str, Any], weighed: Any, question: torch.Tensor, rewards: torch.Tensor
+    ) -> None:
+        """Log under TRL's names what it logs of samples, as exact expectations."""
+        answers = torch.bincount(question)
+        share = weighed.weights / answers[question]
+        lengths = inputs["completion_mask"].sum(-1).float()
+        count = len(answers)
+        figures = {
+            "reward": weighed.means.mean(),
+            "reward_std": weighed.spreads.mean(),
+            "frac_reward_zero_std": (weighed.spreads < NO_SPREAD).float().mean(),
+            "outside": weighed.outside.mean(),
+            "completions/mean_length": (share * lengths).sum() / count,
+        }
+        for at, name in enumerate(self.rewards.weights):
+            column = inputs["rewards"][:, at]
+            figures[f"rewards/{name}/mean"] = (share * column).sum() / count
+        values = self.accelerator.reduce(torch.stack(list(figures.values())), reduction="mean")
+        for name, value in zip(figures, values.tolist(), strict=True):
+            self._metrics["train"][name].append(value)
+        lengths = lengths.int().tolist()
+        tokens = [
+            row[:length]
+            for row, length in zip(inputs["completion_ids"].tolist(), lengths, strict=True)
+        ]
+        start = 0
+        for group, size in zip(self._pass_groups(inputs), answers.tolist(), strict=True):
+            part = slice(start, start + size)
+            read = [self._completion(0, [group], one) for one in tokens[part]]
+            self.by_dimension.add_group(read, rewards[part].tolist(), share[part].tolist())
+            start += size
+
+    # The policy
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        compute_aux_loss: bool = False,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """Log-probabilities and entropies of the completions' tokens, ``[completions, logits_to_keep]``.
+
+        The prompts are not taken from ``input_ids`` but from the questions themselves, with their clips, so
+        that padding cannot part them. See `_places` for which questions they are.
+        """
+        if self._read_already is not None:
+            ready, self._read_already = self._read_already, None
+            return *ready, None
+        ids = input_ids[:, -logits_to_keep:]
+        lengths = attention_mask[:, -logits_to_keep:].gt(0).sum(-1).clamp(min=1).tolist()
+        completions = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
+        groups = [self.groups(row, epoch) for row, epoch in zip(*self._places, strict=True)]
+        parts = []
+        for start, end in _whole_groups(self._places, batch_size or len(groups)):
+            parts.append(
+                self._read(model, groups[start:end], completions[start:end], logits_to_keep)
+            )
+        log_p, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
+        self._just_read = (log_p.detach(), entropy.detach())
+        return log_p, entropy if compute_entropy else None, None
+
+    def _read(
+        self, model: Any, groups: list[Group], completions: list[list[int]], width: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One forward pass over completions, the ones of a group next to each other."""
+        together: list[tuple[Group, list[list[int]]]] = []
+        for group, tokens in zip(groups, completions, strict=True):
+            if not together or together[-1][0] is not group:
+                together.append((group, []))
+            together[-1][1].append(tokens)
+        shared = self.batch_settings["shared_prefix"]
+        batch = completions_batch(together, pad=self.sheets.pad, shared_prefix=shared)
+        batch = self.current = batch.to(self.accelerator.device)
+        asked = [group for group, _ in together]
+        with self.accelerator.autocast(), self.heard.recalled(asked):
+            if isinstance(model, Reference):
+                with model.in_place(self.accelerator.unwrap_model(self.model)):
+                    logits = self.model(**batch.inputs).logits
+            else:
+                logits = model(**batch.inputs).logits
+        self._seen["tokens"] += batch.tokens
+        self._computed += batch.tokens
+        log_p = (logits.float() / self.temperature).log_softmax(dim=-1)
+        entropy = -(log_p.exp() * log_p).sum(dim=-1)
+        taken = log_p.gather(1, batch.labels[:, None])[:, 0]
+        sums = taken.new_zeros(batch.questions).index_add(0, batch.question_of, taken)
+        require_finite(sums, self, batch)
+        first = batch.score_at - torch.tensor(
+            [len(one) - 1 for one in completions], device=batch.score_at.device
+        )
+        place = batch.question_of * width
+        place = place + torch.arange(len(taken), device=place.device) - first[batch.question_of]
+        shape = (batch.questions, width)
+        return tuple(
+            values.new_zeros(shape).view(-1).index_copy(0, place, values).view(shape)
+            for values in (taken, entropy)
+        )
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        self._places = (inputs["row"].tolist(), inputs["epoch"].tolist())
+        if self.estimator == ENUMERATED:
+            inputs = self._weighed(model, inputs)
+        loss = super()._compute_loss(model, inputs)
+        self._note_tokens(inputs)
+        return loss
+
+    def _note_tokens(self, inputs: Mapping[str, Any]) -> None:
+        """Count KL, entropy and clipping by dimension."""
+        log_p, entropy = self._just_read
+        mask = inputs["completion_mask"]
+        ratio = (log_p - inputs.get("old_per_token_logps", log_p)).exp()
+        better = inputs["advantages"][:, None] > 0
+        worse = inputs["advantages"][:, None] < 0
+        clipped = (better & (ratio > 1 + self.epsilon_high)) | (
+            worse & (ratio < 1 - self.epsilon_low)
+        )
+        kl = torch.zeros_like(log_p)
+        if "ref_per_token_logps" in inputs:
+            difference = inputs["ref_per_token_logps"] - log_p
+            kl = difference.exp() - difference - 1
+        lengths = mask.sum(-1).clamp(min=1)
+        columns = [(one * mask).sum(-1) / lengths for one in (kl, entropy, clipped.to(kl.dtype))]
+        weights = (mask * inputs.get("tool_mask", torch.ones_like(mask))).sum(-1)
+        figures = torch.stack([*columns, weights.to(kl.dtype)], dim=1).tolist()
+        for row, epoch, values in zip(*self._places, figures, strict=True):
+            places = self.groups(row, epoch).question.places
+            self.by_dimension.add_tokens((place.dimension.key for place in places), *values)
+
+    def _pass_groups(self, inputs: Mapping[str, Any]) -> list[Group]:
+        """The groups of a pass, each once."""
+        rows = zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True)
+        return [self.groups(*one) for one in dict.fromkeys(rows)]
+
+    # Around it
+
+    def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """See `Judging.train`; a training goes on in the midst of a generation if it was stopped there."""
+        if resume_from_checkpoint:
+            self._step, self._buffered_inputs = load_generation(
+                Path(resume_from_checkpoint), self.processes, self.accelerator.device
+            )
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        left = self._step % (self.args.steps_per_generation * self.num_iterations)
+        kept = self._buffered_inputs if left else None
+        save_generation(Path(output_dir), self.processes, self._step, kept)
+        super()._save_rng_state(output_dir)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add figures by dimension and throughput to what TRL logs during training."""
+        if "loss" in logs:
+            together = self.by_dimension.merged(self.processes.collect(self.by_dimension))
+            self.by_dimension = ByDimension()
+            logs |= {f"dimensions/{name}": value for name, value in together.summary().items()}
+            now = time.monotonic()
+            elapsed = max(now - self._since, 1e-9)
+            seen = self.processes.collect(self._seen)
+            for name in self._seen:
+                logs[f"{name}_per_second"] = round(sum(one[name] for one in seen) / elapsed, 3)
+            self._seen = dict.fromkeys(self._seen, 0)
+            self._since = now
+        super().log(logs, start_time)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Forward and backward of what was read: 6 operations a weight and token (Kaplan et al. 2020)."""
+        tokens, self._computed = self._computed, 0
+        return 6 * self._weights * tokens
+
+
+class _Rows(torch.utils.data.Dataset[dict[str, int]]):
+    """The numbers of training records, with the epoch that they are drawn in."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"row": number, "epoch": int(self.order.epoch)}
+
+
+def _named(name: str) -> Any:
+    """Stands for a reward in TRL's lists, which go by name; `JudgeGRPO._calculate_rewards` computes all."""
+
+    def reward(*_: Any, **__: Any) -> list[float]:
+        raise NotImplementedError
+
+    reward.__name__ = name
+    return reward
+
+
+def _part(whole: Mapping[str, Any], start: int, size: int) -> dict[str, Any]:
+    """Some rows of what is generated; what belongs to all stays."""
+    return {
+        key: value[start : start + size] if value.ndim else value for key, value in whole.items()
+    }
+
+
+def _whole_groups(places: tuple[list[int], list[int]], size: int) -> list[tuple[int, int]]:
+    """Spans of about so many completions that part no group."""
+    pairs = list(zip(*places, strict=True))
+    spans, start = [], 0
+    for at in range(1, len(pairs) + 1):
+        ends = at == len(pairs) or pairs[at] != pairs[at - 1]
+        if ends and (at - start >= size or at == len(pairs)):
+            spans.append((start, at))
+            start = at
+    return spans
+
+
+def _numbered(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The number of each row's question in its pass, int64 ``[rows]``."""
+    pairs = list(zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True))
+    numbers = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
+    return torch.tensor([numbers[pair] for pair in pairs], device=inputs["completion_ids"].device)

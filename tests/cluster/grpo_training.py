@@ -1,0 +1,72 @@
+"""GRPO for the tests of several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
+
+Every process of a group runs this; the first leaves ``CASE.json``. A case is ``zero-peft-estimator``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+from training import build
+
+from dramaeval.cluster.processes import joined
+from dramaeval.config import schema
+from dramaeval.run.folder import fill_whole
+from dramaeval.run.training import make_trainer, save
+
+GRPO = (
+    "trainer=grpo",
+    "stages=[train]",
+    "trainer.args.max_steps=3",
+    "trainer.args.max_completion_length=10",
+    "trainer.args.learning_rate=2e-3",
+    "batch.global=4",
+    "batch.per_device=1",
+)
+#: What is compared between one process and several. (TRL's entropy is a mean of the means of passes.)
+FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_length")
+
+
+def train(case, folder, data, checkpoint, processes):
+    """One training; its figures by step."""
+    zero, peft, estimator = case.split("-")
+    count = "null" if estimator == "enumerated" else "4"
+    words = [
+        *GRPO, *data, f"zero={zero}", f"peft={peft}", f"trainer.estimator={estimator}",
+        f"trainer.args.num_generations={count}",
+    ]  # fmt: skip
+    if zero == "zero3" or peft == "none":
+        # ZeRO-3 cannot put kept weights in place, and full training begins with the judge as it is. fresh
+        # adapter's reference is the base with the adapter off. Untaught answers differ in length at least.
+        words += ["trainer.rewards.length.weight=1", "trainer.rewards.length.free=2"]
+    else:
+        words.append(f"checkpoint={checkpoint}")
+    if peft == "none":
+        # Adam makes steps of one size of gradients near 0, whose sign is rounding's.
+        words.append("trainer.args.learning_rate=1e-4")
+    run = build(words, folder / case, processes)
+    trainer = make_trainer(run)
+    trainer.train()
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    fill_whole(folder / case / "model", lambda into: save(trainer, into), processes)
+    print(case, flush=True)
+    return [{name: entry[name] for name in FIGURES} for entry in history]
+
+
+def main(folder, train_file, val_file, checkpoint, *cases):
+    """All cases, one after the other."""
+    schema.register()
+    data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
+    with joined() as processes:
+        for case in cases:
+            told = train(case, Path(folder), data, checkpoint, processes)
+            if processes.first:
+                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,91 @@
+"""The page of multiple-choice questions: what it says, which mistakes it shows, in a real Chromium."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from dramaeval.evaluation.multiple_choice import summarise_options
+from dramaeval.evaluation.options import OptionPrediction
+from dramaeval.evaluation.report.choices_page import (
+    ChoiceFindings,
+    render_choices,
+    sentences,
+    surest_mistakes,
+)
+
+OPTIONS = ("happy", "sad & <i>low</i>", "calm")
+
+
+def answers(records, sure):
+    """One a record: right where ``sure`` is positive; the likeliest option has its size as probability."""
+    made = []
+    for record, share in zip(records, sure, strict=True):
+        rest = (1 - abs(share)) / 2
+        made.append(
+            OptionPrediction(
+                id=record.id, dimension="answer", options=OPTIONS, answer=0 if share > 0 else 1,
+                distribution=(abs(share), rest, rest), state="scored", category="emotion",
+            )
+        )  # fmt: skip
+    return made
+
+
+@pytest.fixture
+def choices(findings):
+    records = [
+        replace(one, fields={**one.fields, "question_text": f"How is {at}? <b>"})
+        for at, one in enumerate(findings.records)
+    ]
+    predictions = answers(records, [0.9, -0.5, -0.8, *[0.7] * (len(records) - 3)])
+    summary = summarise_options(predictions, seed=0, draws=100)
+    own = {field.name for field in fields(ChoiceFindings)}
+    given = {key: value for key, value in vars(findings).items() if key in own}
+    metrics = {"choices": {"test": {"final": summary}}, "about": findings.metrics["about"]}
+    given |= {"metrics": metrics, "predictions": predictions, "records": records}
+    return ChoiceFindings(**given)
+
+
+def test_the_surest_mistakes_come_first(choices):
+    found = surest_mistakes(choices.predictions, choices.records)
+    assert [one.id for one, _ in found] == [choices.records[2].id, choices.records[1].id]
+    assert all(record.id == one.id for one, record in found)
+
+
+def test_what_it_says_by_hand(choices):
+    (said,) = sentences("test", choices.metrics["choices"]["test"])
+    # 12 of 14 are right, three options each.
+    assert said.startswith("On test, final: 86% of 14 questions right")
+    assert "against 33% by chance, and better than it" in said
+    half = answers(choices.records, [0.9, -0.9] * 7)
+    summary = summarise_options(half[:6], seed=0, draws=100)
+    summary["overall"]["likelihood"]["interval"] = [0.2, 0.8]
+    (said,) = sentences("test", {"zero_shot": summary})
+    assert "50% of 6 questions" in said
+    assert said.endswith("by chance, and not surely better.")
+    nothing = [replace(half[0], distribution=None, state="torn")]
+    (said,) = sentences("test", {"final": summarise_options(nothing, seed=0, draws=0)})
+    assert said == "On test, final: no question was scored."
+
+
+def test_in_a_browser(choices, chromium, tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text(render_choices(choices), encoding="utf-8")
+    assert file.stat().st_size < 3_000_000
+    chromium.get_log("browser")
+    chromium.get(file.as_uri())
+    assert chromium.get_log("browser") == []
+    assert len(chromium.find_elements("css selector", "audio")) == 2
+    first = chromium.find_element("css selector", "article").text
+    assert "How is 2? <b>" in first
+    assert "sad & <i>low</i> (right)" in first
+    played = chromium.execute_async_script(
+        """
+        const done = arguments[arguments.length - 1];
+        const clip = document.querySelector("audio");
+        clip.muted = true;
+        clip.addEventListener("ended", () => done("ended"));
+        clip.play().catch((error) => done(String(error)));
+        """
+    )
+    assert played == "ended"
+    assert "0.86" in chromium.find_element("css selector", "tfoot").text
