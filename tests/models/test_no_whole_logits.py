@@ -1,4 +1,4 @@
-"""Logits exist at answer positions alone: peak memory of a pass stays far below what whole logits would take."""
+"""Logits exist at answer positions alone: a pass peaks far below what whole logits would take."""
 
 import re
 from pathlib import Path
