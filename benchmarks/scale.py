@@ -8,6 +8,7 @@ really do on a CPU. Speeds are the maker's figures times a utilisation that is a
 from __future__ import annotations
 
 import argparse
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -187,28 +188,26 @@ def _head(judge: Judge7B, machine: Machine, work: Work) -> str:
     once = forward(judge.shape, [work]).total / 1e12
     lora = training_step(judge.shape, [work], rank=RANK).total / 1e12
     full = training_step(judge.shape, [work]).total / 1e12
-    lines = [
-        "# Scale, on paper",
-        "",
-        "Written by `python -m benchmarks.scale`. **Nothing on this page was run on a GPU**: it is arithmetic from",
-        "`dramaeval/models/flops.py` and `dramaeval/models/memory.py`, which `plan=true` uses too.",
-        "",
-        f"Assumed: H100 SXM5, {machine.rate / 1e12:.0f} TFLOP/s in bfloat16, of which {machine.utilisation:.0%} are",
-        f"reached; {machine.memory / 1e9:.0f} GB, {machine.bandwidth / 1e12:.2f} TB/s; NVLink "
-        f"{machine.inside / 1e9:.0f} GB/s a direction within a node of 8,",
-        f"{machine.between / 1e9:.0f} GB/s a GPU between nodes, {machine.reached:.0%} of either reached; computing "
-        "and communication do not",
-        f"overlap. A record: {work.frames / 100:.1f} s of sound, {work.branches} questions, {work.prefix} tokens "
-        f"that they share and {work.width} of each, so {work.tokens:,} in one",
-        f"pass where ten rows would have {10 * (work.prefix + work.width):,}.",
-        "",
-        f"The 7B has {judge.total:,} parameters, {judge.language:,} of them in the layers of the language model;",
-        f"LoRA trains {judge.adapter:,}. A pass over one record takes {once:.1f} TFLOP, a step of LoRA {lora:.1f}, "
-        f"a full step {full:.1f}.",
-        "",
-        "",
+    told = [
+        "Written by `python -m benchmarks.scale`. **Nothing on this page was run on a GPU**: it is arithmetic "
+        "from `dramaeval/models/flops.py` and `dramaeval/models/memory.py`, which `plan=true` uses too.",
+        f"Assumed: H100 SXM5, {machine.rate / 1e12:.0f} TFLOP/s in bfloat16, of which "
+        f"{machine.utilisation:.0%} are reached; {machine.memory / 1e9:.0f} GB, "
+        f"{machine.bandwidth / 1e12:.2f} TB/s; NVLink {machine.inside / 1e9:.0f} GB/s a direction within a "
+        f"node of 8, {machine.between / 1e9:.0f} GB/s a GPU between nodes, {machine.reached:.0%} of either "
+        "reached; computing and communication do not overlap. "
+        f"A record: {work.frames / 100:.1f} s of sound, {work.branches} questions, {work.prefix} tokens that "
+        f"they share and {work.width} of each, so {work.tokens:,} in one pass where ten rows would have "
+        f"{10 * (work.prefix + work.width):,}.",
+        f"The 7B has {judge.total:,} parameters, {judge.language:,} of them in the layers of the language "
+        f"model; LoRA trains {judge.adapter:,}. A pass over one record takes {once:.1f} TFLOP, a step of LoRA "
+        f"{lora:.1f}, a full step {full:.1f}.",
     ]
-    return "\n".join(lines)
+    return "# Scale, on paper\n\n" + "".join(map(_paragraph, told))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 110, break_long_words=False, break_on_hyphens=False) + "\n\n"
 
 
 def _memory_table(judge: Judge7B, machine: Machine, work: Work) -> str:
@@ -231,9 +230,9 @@ def _memory_table(judge: Judge7B, machine: Machine, work: Work) -> str:
     scoring = evaluation_memory(judge, work, 8)
     text += f"| scoring, 8 records a pass | any | {readable(scoring.weights)} | | | "
     text += f"{readable(scoring.activations)} | {readable(scoring.total)} | yes |\n\n"
-    return text + (
-        "8 % of the memory are left for the allocator and the framework. Gathered layers of stage 3 and DeepSpeed's "
-        "buffers are not counted.\n\n"
+    return text + _paragraph(
+        "8 % of the memory are left for the allocator and the framework. Gathered layers of stage 3 and "
+        "DeepSpeed's buffers are not counted."
     )
 
 
@@ -248,7 +247,8 @@ def _fits(judge: Judge7B, method: Method, work: Work, gpus: int, machine: Machin
 
 
 def _time_table(judge: Judge7B, machine: Machine, work: Work) -> str:
-    text = "## A step\n\nAs many records a pass and GPU as fit, up to 16 and to 256 in a step of all GPUs; seconds.\n\n"
+    text = "## A step\n\nAs many records a pass and GPU as fit, up to 16 and to 256 in a step of all GPUs; "
+    text += "seconds.\n\n"
     text += "| method | GPUs | records a GPU | compute | optimizer | communication | questions a second |\n"
     text += "| --- | --- | --- | --- | --- | --- | --- |\n"
     for method in METHODS[:1] + METHODS[2:]:
@@ -261,9 +261,13 @@ def _time_table(judge: Judge7B, machine: Machine, work: Work) -> str:
             rate = clips * work.branches * gpus / sum(took.values())
             cells = " | ".join(f"{value:.3f}" for value in took.values())
             text += f"| {method.name} | {gpus} | {clips} | {cells} | {rate:,.0f} |\n"
-    return text + (
-        "\nLoRA's steps take the audio tower's outputs from the cache. QLoRA's products are LoRA's plus "
-        "unpacking, for which there is no figure here.\n\n"
+    return (
+        text
+        + "\n"
+        + _paragraph(
+            "LoRA's steps take the audio tower's outputs from the cache. QLoRA's products are LoRA's plus "
+            "unpacking, for which there is no figure here."
+        )
     )
 
 
@@ -295,9 +299,13 @@ def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) ->
                 f"| {method.name} | {gpus} | {training / 60:,.1f} min | {scoring / 60:,.1f} min | "
                 f"{(training + scoring) * gpus / 3600:,.2f} | {apart / 3600:,.2f} |\n"
             )
-    return text + (
-        "\nLoading, validation on the way, checkpoints and the start are not in it. The last column is the "
-        "same work with every question as a row of its own (true-length audio, no cache).\n\n"
+    return (
+        text
+        + "\n"
+        + _paragraph(
+            "Loading, validation on the way, checkpoints and the start are not in it. The last column is the "
+            "same work with every question as a row of its own (true-length audio, no cache)."
+        )
     )
 
 

@@ -57,27 +57,6 @@ class AnsweringModel:
     #: Keeps what a frozen audio tower makes of clips; None works it out each time.
     hearing: Hearing | None = None
 
-    def embed_clips(
-        self,
-        input_features: torch.Tensor | None = None,
-        feature_frames: torch.Tensor | None = None,
-        clip_keys: Sequence[str] = (),
-        encoded_clips: Sequence[torch.Tensor] = (),
-    ) -> list[torch.Tensor]:
-        """All clips of a pass as embeddings, those that are encoded already last; see `answer`."""
-        clips: list[torch.Tensor] = []
-        if input_features is not None and feature_frames is not None:
-            if self.hearing is None:
-                clips = self.embed_audio(input_features, feature_frames)
-            else:
-                heard = self.hearing.encode(self, input_features, feature_frames, clip_keys)
-                clips = self.project_audio(heard)
-        if encoded_clips:
-            if self.hearing is not None:
-                self.hearing.require_frozen(self)
-            clips = clips + self.project_audio(list(encoded_clips))
-        return clips
-
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
@@ -212,8 +191,29 @@ class AnsweringModel:
         embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
         if clip_order is None:
             return embeddings
-        clips = self.embed_clips(input_features, feature_frames, clip_keys, encoded_clips)
+        clips = self.hear_clips(input_features, feature_frames, clip_keys, encoded_clips)
         return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+
+    def hear_clips(
+        self,
+        input_features: torch.Tensor | None = None,
+        feature_frames: torch.Tensor | None = None,
+        clip_keys: Sequence[str] = (),
+        encoded_clips: Sequence[torch.Tensor] = (),
+    ) -> list[torch.Tensor]:
+        """Clips as embeddings, ``[audio tokens, hidden]`` each: those to hear, then the encoded ones."""
+        clips: list[torch.Tensor] = []
+        if input_features is not None and feature_frames is not None:
+            if self.hearing is None:
+                clips = self.embed_audio(input_features, feature_frames)
+            else:
+                heard = self.hearing.encode(self, input_features, feature_frames, clip_keys)
+                clips = self.project_audio(heard)
+        if encoded_clips:
+            if self.hearing is not None:
+                self.hearing.require_frozen(self)
+            clips += self.project_audio(list(encoded_clips))
+        return clips
 
     def layout_mask(self, layout: Branches) -> Any:
         """The layout in the form in which the language model hands it on to its attention.

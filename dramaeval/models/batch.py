@@ -124,20 +124,15 @@ class Batch:
         """The same batch with its tensors on a device."""
 
         def move(value: Any) -> Any:
-            return moved_to(value, device, non_blocking)
+            if isinstance(value, torch.Tensor):
+                return value.to(device, non_blocking=non_blocking)
+            if isinstance(value, list):
+                return [move(one) for one in value]
+            return value
 
         moved = {one.name: move(getattr(self, one.name)) for one in fields(self)}
         moved["inputs"] = {name: move(value) for name, value in self.inputs.items()}
         return Batch(**moved)
-
-
-def moved_to(value: Any, device: torch.device | str, non_blocking: bool = False) -> Any:
-    """A tensor, or a list of such, on a device; anything else as it is."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=non_blocking)
-    if isinstance(value, list):
-        return [moved_to(one, device, non_blocking) for one in value]
-    return value
 
 
 def collate(sheets: Sequence[Sheet], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -330,6 +325,26 @@ def shared_length(rows: Sequence[_Row]) -> int:
     return limit
 
 
+def clip_inputs(clips: Sequence[ClipFeatures | EncodedClip]) -> tuple[dict[str, Any], list[int]]:
+    """What a judge is told of clips (see `AnsweringModel.hear_clips`), and the number that it gives each."""
+    heard = [clip for clip in clips if isinstance(clip, ClipFeatures)]
+    encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
+    inputs: dict[str, Any] = {}
+    if heard:
+        inputs["input_features"], inputs["feature_frames"] = pad_features(heard)
+        inputs["clip_keys"] = [clip.key for clip in heard]
+    if encoded:
+        inputs["encoded_clips"] = [clip.values for clip in encoded]
+    return inputs, clip_numbers(clips)
+
+
+def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
+    """The number that a judge gives each clip: those that are encoded already come after the others."""
+    first_encoded = sum(isinstance(clip, ClipFeatures) for clip in clips)
+    after, before = iter(range(first_encoded, len(clips))), iter(range(first_encoded))
+    return [next(after if isinstance(clip, EncodedClip) else before) for clip in clips]
+
+
 def _add_clips(
     inputs: dict[str, Any], sheets: Sequence[Sheet], rows_a_sheet: list[int] | None
 ) -> None:
@@ -337,8 +352,8 @@ def _add_clips(
     clips = [clip for sheet in sheets for clip in sheet.clips]
     if not clips:
         return
-    made, numbers = clip_inputs(clips)
-    inputs |= made
+    own_inputs, numbers = clip_inputs(clips)
+    inputs |= own_inputs
     order: list[int] = []
     first = 0
     for at, sheet in enumerate(sheets):
@@ -346,18 +361,3 @@ def _add_clips(
         order += own * (1 if rows_a_sheet is None else rows_a_sheet[at])
         first += len(sheet.clips)
     inputs["clip_order"] = torch.tensor(order)
-
-
-def clip_inputs(clips: Sequence[ClipFeatures | EncodedClip]) -> tuple[dict[str, Any], list[int]]:
-    """Arguments of `AnsweringModel.embed_clips`, and the number that each clip gets there."""
-    heard = [clip for clip in clips if isinstance(clip, ClipFeatures)]
-    encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
-    before, after = iter(range(len(heard))), iter(range(len(heard), len(clips)))
-    numbers = [next(after if isinstance(clip, EncodedClip) else before) for clip in clips]
-    inputs: dict[str, Any] = {}
-    if heard:
-        inputs["input_features"], inputs["feature_frames"] = pad_features(heard)
-        inputs["clip_keys"] = [clip.key for clip in heard]
-    if encoded:
-        inputs["encoded_clips"] = [clip.values for clip in encoded]
-    return inputs, numbers

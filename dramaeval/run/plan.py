@@ -92,10 +92,11 @@ class Plan:
             told.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
             told.append(f"  {'steps':<10} {self.steps:,} of {self.step}")
-            told.append(
-                f"  {'compute':<10} about {self.operations / 1e12:,.3g} TFLOP a step, "
-                f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
-            )
+            if self.operations:
+                told.append(
+                    f"  {'compute':<10} about {self.operations / 1e12:,.3g} TFLOP a step, "
+                    f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
+                )
         told.append(
             f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question"
         )
@@ -200,7 +201,9 @@ def make_plan(
             checkpointing=args.gradient_checkpointing,
         )
         passes = pass_clips * clips.accumulation * clips.processes
-        operations = once.total / max(len(lengths.learnt), 1) * passes
+        # GRPO writes and passes several times, which is not in the formula.
+        if not hasattr(args, "num_generations"):
+            operations = once.total / max(len(lengths.learnt), 1) * passes
         memory = estimate(
             **shape,
             trainable=trained,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.evaluation.scoring import is_sharded
-from dramaeval.models.batch import clip_inputs, moved_to
+from dramaeval.models.batch import clip_inputs, clip_numbers
 from dramaeval.models.writing import plain_of
 from dramaeval.training.groups import Group
 
@@ -26,7 +27,7 @@ _KEPT = 256
 
 
 class Heard:
-    """What `AnsweringModel.embed_clips` gave for the clips that were asked about last.
+    """What `AnsweringModel.hear_clips` gave for the clips that were asked about last.
 
     Args:
         trainer: whose model hears. Nothing is kept where it trains what hears, where prefixes are not shared
@@ -48,27 +49,32 @@ class Heard:
             return
         judge = plain_of(self.trainer.accelerator.unwrap_model(self.trainer.model))
         clips = [clip for group in groups for clip in group.sheet.clips]
-        _, numbers = clip_inputs(clips)
-        numbered = dict(zip(numbers, self._hear(judge, clips), strict=True))
-        before = vars(judge).get("embed_clips")
-        judge.embed_clips = lambda *_: [numbered[at] for at in range(len(clips))]
+        embedded = self._hear(judge, clips)
+        # In the order in which the judge numbers them.
+        heard = [
+            one
+            for _, one in sorted(zip(clip_numbers(clips), embedded, strict=True), key=itemgetter(0))
+        ]
+        before = vars(judge).get("hear_clips")
+        judge.hear_clips = lambda *_, **__: heard
         try:
             yield
         finally:
-            del judge.embed_clips
+            del judge.hear_clips
             if before is not None:
-                judge.embed_clips = before
+                judge.hear_clips = before
 
     def _hear(self, judge: Any, clips: Sequence[ClipFeatures | EncodedClip]) -> list[torch.Tensor]:
         """Each clip as embeddings, ``[audio tokens, hidden]``."""
         new = {id(clip): clip for clip in clips if id(clip) not in self._kept}
         if new:
-            made, numbers = clip_inputs(list(new.values()))
+            inputs, numbers = clip_inputs(list(new.values()))
             device = self.trainer.accelerator.device
-            inputs = {name: moved_to(value, device) for name, value in made.items()}
             # Not in inference mode: the gradient of what follows needs the values.
             with torch.no_grad(), torch.inference_mode(False), self.trainer.accelerator.autocast():
-                found = judge.embed_clips(**inputs)
+                found = judge.hear_clips(
+                    **{key: _moved(one, device) for key, one in inputs.items()}
+                )
             for key, number in zip(new, numbers, strict=True):
                 # The clip itself is kept too, so that its id stays its own.
                 self._kept[key] = (new[key], found[number].clone())
@@ -94,3 +100,9 @@ class Heard:
                 and not any(place in name for name in trained for place in hearing)
             )
         return self._keeps
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    return [_moved(one, device) for one in value] if isinstance(value, list) else value
