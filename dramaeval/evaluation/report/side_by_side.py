@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.predictions import Prediction
@@ -125,7 +125,7 @@ def _pairs(
         )
     tested = [pair for pair in found if pair["p"] is not None]
     if tested:
-        adjusted = stats.false_discovery_control([pair["p"] for pair in tested], method="by")
+        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
         for pair, p in zip(tested, adjusted, strict=True):
             pair["p_adjusted"] = float(p)
     return found
