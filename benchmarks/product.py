@@ -13,8 +13,10 @@ from omegaconf import DictConfig
 
 from dramaeval.config import schema
 from dramaeval.config.check import check
+from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
+from dramaeval.models.hearing import Hearing, hear, is_trained, tower_name
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
 from dramaeval.run.folder import RunFolder
@@ -31,6 +33,8 @@ TIMED = (
     "trainer.args.warmup_steps=0",
     "trainer.args.learning_rate=1e-4",
     "logger=none",
+    # Nothing is taken from an earlier run: what is timed is a first epoch.
+    "cache.enabled=false",
 )
 
 
@@ -69,7 +73,7 @@ class Product:
         self.processor = self.family.processor()
         self.model: Any = self.family.load(torch.device("cpu"), None, torch.float32)
 
-    def sheets(self) -> SheetMaker:
+    def sheets(self, cache: FeatureCache | None = None) -> SheetMaker:
         """A maker that has kept nothing yet: every clip is decoded again."""
         return SheetMaker(
             self.task,
@@ -77,7 +81,21 @@ class Product:
             self.family,
             max_seconds=self.config.task.data.max_seconds,
             cache_clips=self.config.batch.cache_clips,
+            cache=cache,
         )
+
+    def listening(self) -> SheetMaker:
+        """A maker that keeps what a frozen tower hears where the settings say, as a run has it."""
+        settings = self.config.cache
+        if not settings.enabled:
+            hear(self.model, sheets := self.sheets(), None)
+            return sheets
+        cache = FeatureCache(Path(settings.folder), int(settings.max_gb * 1e9))
+        sheets = self.sheets(cache)
+        name, path = tower_name(self.model, self.family), self.family.parts["audio"]
+        frozen = name and not is_trained(self.model, path)
+        hear(self.model, sheets, Hearing(cache, str(name), path) if frozen else None)
+        return sheets
 
     def trainer(self, *callbacks: Any) -> Any:
         """A new trainer over the records, around the same weights."""
@@ -92,7 +110,7 @@ class Product:
         return instantiate(settings, _convert_="all")(
             model=self.model,
             args=args,
-            sheets=self.sheets(),
+            sheets=self.listening(),
             train_records=self.records,
             batch=self.config.batch,
             callbacks=list(callbacks),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
 from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
@@ -201,9 +201,9 @@ def _subtracted(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None
 def _in_form(answers: Answers, form: Exchange) -> Answers:
     """The judge's scores as ranks or standardised, where the metric takes no notice of it."""
     if form is Exchange.RANKED:
-        return replace(answers, predicted=stats.rankdata(answers.predicted))
+        return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
     if form is Exchange.STANDARDISED:
-        return replace(answers, predicted=stats.zscore(answers.predicted))
+        return replace(answers, predicted=scipy.stats.zscore(answers.predicted))
     return answers
 
 
@@ -252,7 +252,9 @@ def _plain(
     }
     for name in {name for differences in plain.values() for name in differences}:
         tested = [d[name] for d in plain.values() if name in d and d[name]["p"] is not None]
-        adjusted = stats.false_discovery_control([entry["p"] for entry in tested], method="by")
+        adjusted = scipy.stats.false_discovery_control(
+            [entry["p"] for entry in tested], method="by"
+        )
         for entry, p in zip(tested, adjusted, strict=True):
             entry["p_adjusted"] = float(p)
     return {

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension import LEAST_CLUSTERS
@@ -170,7 +170,7 @@ def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
 
 def _ranks(resampled: np.ndarray) -> np.ndarray:
     """Rank of each system in each draw, 1 for the best; a system without a prompt in it comes last."""
-    return stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
+    return scipy.stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
 
 
 def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
@@ -210,7 +210,7 @@ def _pairs(
         found.append(pair)
     tested = [pair for pair in found if pair["p"] is not None]
     if tested:
-        adjusted = stats.false_discovery_control([pair["p"] for pair in tested], method="by")
+        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
         for pair, p in zip(tested, adjusted, strict=True):
             pair["p_adjusted"] = float(p)
             pair["real"] = bool(p <= 1 - level)
@@ -234,5 +234,5 @@ def _agreement(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
     rated = [one["people"] for one in systems.values()]
     if any(value is None for value in rated) or len(rated) < 3:
         return None
-    tau = stats.kendalltau([one["score"] for one in systems.values()], rated).statistic
+    tau = scipy.stats.kendalltau([one["score"] for one in systems.values()], rated).statistic
     return None if np.isnan(tau) else {"kendall": float(tau), "systems": len(rated)}

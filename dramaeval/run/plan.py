@@ -12,6 +12,7 @@ import torch
 from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import count_parameters
+from dramaeval.models.flops import Shape, Work, training_step
 from dramaeval.models.loading import Family
 from dramaeval.models.memory import MemoryEstimate, estimate, readable
 from dramaeval.models.quantization import packed_bytes
@@ -42,6 +43,7 @@ class Plan:
     memory: MemoryEstimate
     packed: int = 0
     max_tokens: int | None = None
+    operations: float = 0.0
     device: str = "cpu"
     dtype: str = "float32"
 
@@ -90,6 +92,11 @@ class Plan:
             told.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
             told.append(f"  {'steps':<10} {self.steps:,} of {self.step}")
+            if self.operations:
+                told.append(
+                    f"  {'compute':<10} about {self.operations / 1e12:,.3g} TFLOP a step, "
+                    f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
+                )
         told.append(
             f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question"
         )
@@ -161,30 +168,48 @@ def make_plan(
     parts = count_parameters(skeleton, family)
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values())
-    longest, sheet, learnt = _lengths(splits, task, family, questions_per_clip, shared_prefix)
-    steps, clips = 0, None
+    lengths = _lengths(splits, task, family, questions_per_clip, shared_prefix)
+    longest, largest = lengths.longest, lengths.largest
+    steps, clips, operations = 0, None, 0.0
     text = skeleton.config.get_text_config()
+    form = Shape.of(skeleton.config)
     shape: dict[str, Any] = {
         "total": total,
         "bytes_a_weight": dtype.itemsize,
         "hidden": text.hidden_size,
         "layers": text.num_hidden_layers,
+        "inner": form.inner,
     }
     if args is None:
         # No layer's activations are kept; the sheets of one batch pass through one layer at a time.
-        memory = estimate(**{**shape, "layers": 1}, trainable=0, tokens=sheet * eval_clips)
+        memory = estimate(**{**shape, "layers": 1}, trainable=0, tokens=largest.tokens * eval_clips)
     else:
         clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, asked.get("train", []))), args, processes)
-        tokens = sheet * clips.per_device
+        pass_clips: float = clips.per_device
         if max_tokens is not None:
-            tokens = max_tokens
+            learnt = sum(one.tokens for one in lengths.learnt)
+            pass_clips = max_tokens * len(lengths.learnt) / max(learnt, 1)
             if args.max_steps <= 0:
                 steps = planned_steps(math.ceil(learnt / max_tokens), args, processes)
+        hearing = bool(parts.get("audio", (0, 0))[0])
+        once = training_step(
+            form,
+            lengths.learnt,
+            rank=0 if trained * 2 > total else max(1, round(trained / form.adapter_weights(1))),
+            trains_audio=hearing,
+            checkpointing=args.gradient_checkpointing,
+        )
+        passes = pass_clips * clips.accumulation * clips.processes
+        # GRPO writes and passes several times, which is not in the formula.
+        if not hasattr(args, "num_generations"):
+            operations = once.total / max(len(lengths.learnt), 1) * passes
         memory = estimate(
             **shape,
             trainable=trained,
-            tokens=tokens,
+            tokens=max_tokens or largest.tokens * clips.per_device,
+            copied=round(pass_clips * largest.copied),
+            audio=form.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * hearing,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
             stage=stage_of(zero),
@@ -207,6 +232,7 @@ def make_plan(
         memory=memory,
         packed=packed,
         max_tokens=max_tokens,
+        operations=operations,
         device=device.type,
         dtype=str(dtype).removeprefix("torch."),
     )
@@ -236,11 +262,20 @@ def _hours(records: Sequence[Record]) -> float:
     return sum(record.seconds for record in records) / 3600
 
 
+@dataclass(frozen=True)
+class _Lengths:
+    """Tokens of the longest question, the largest sheet, and training's sheets."""
+
+    longest: int
+    largest: Work
+    learnt: Sequence[Work]
+
+
 def _lengths(
     splits: Splits, task: Task, family: Family, questions_per_clip: int | None, shared_prefix: bool
-) -> tuple[int, int, int]:
-    """Estimated tokens: of the longest question and the largest sheet of all splits, of training's sheets."""
-    longest = sheet = learnt = 0
+) -> _Lengths:
+    """Estimated tokens of questions and sheets, over all splits."""
+    longest, largest, learnt = 0, Work(prefix=0, branches=1, width=0), []
     for name, record in ((name, one) for name, own in splits.records.items() for one in own):
         heard = (record, *task.examples(record))
         frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
@@ -249,13 +284,17 @@ def _lengths(
         texts = [_text_of(one.messages) for one in task.questions(record, dimensions)]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
         longest = max([longest, *own])
-        together = sum(own)
+        if not own:
+            continue
+        common = 0
         if shared_prefix and len(texts) > 1:
             common = audio + len(_common(texts)) // _CHARACTERS_A_TOKEN
-            together -= common * (len(texts) - 1)
-        sheet = max(sheet, together)
-        learnt += together if name == "train" else 0
-    return longest, sheet, learnt
+        width = round(sum(own) / len(own)) - common
+        work = Work(prefix=common, branches=len(own), width=width, frames=sum(frames))
+        largest = max(largest, work, key=lambda one: one.tokens)
+        if name == "train":
+            learnt.append(work)
+    return _Lengths(longest, largest, learnt)
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:

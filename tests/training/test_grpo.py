@@ -190,6 +190,17 @@ def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times
     assert sum(encoded) == 2 * times
 
 
+def test_clips_that_were_kept_train_the_same(trainer_of, tmp_path):
+    settings = ("trainer.args.max_steps=2", f"cache.folder={tmp_path / 'cache'}")
+    trainers = [trainer_of(*settings) for _ in range(2)]
+    for trainer in trainers:
+        trainer.train()
+    hearings = [one.model.get_base_model().hearing for one in trainers]
+    assert [one.encoded > 0 for one in hearings] == [True, False]
+    for one, other in zip(*(t.model.parameters() for t in trainers), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_branches_and_rows_have_the_same_gradient(trainer_of):
     gradients, losses = [], []
     for shared in (True, False):

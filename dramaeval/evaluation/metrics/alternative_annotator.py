@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
@@ -62,7 +62,7 @@ def alternative_annotator_test(
     if not tested:
         raise UndefinedError(f"no rater shares {LEAST_RECORDS} records with another rater")
     raw = [_p_value(outcomes[rater][1] - outcomes[rater][0], epsilon) for rater in tested]
-    adjusted = dict(zip(tested, stats.false_discovery_control(raw, method="by"), strict=True))
+    adjusted = dict(zip(tested, scipy.stats.false_discovery_control(raw, method="by"), strict=True))
     beaten = sum(bool(p <= FALSE_DISCOVERY_RATE) for p in adjusted.values())
     return AlternativeAnnotatorTest(
         winning_rate=beaten / len(tested),
@@ -93,4 +93,4 @@ def _p_value(differences: np.ndarray, epsilon: float) -> float:
     """One-sided t-test of H₀: mean ≥ ε; where all are equal there is no doubt left, p is 0 or 1."""
     if np.ptp(differences) == 0:
         return 0.0 if differences[0] < epsilon else 1.0
-    return float(stats.ttest_1samp(differences, epsilon, alternative="less").pvalue)
+    return float(scipy.stats.ttest_1samp(differences, epsilon, alternative="less").pvalue)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -26,6 +25,8 @@ class Auroc:
         require_pass_fail(answers)
         clear = ~np.isnan(answers.majority)
         require_both(answers.majority[clear])
+        from sklearn.metrics import roc_auc_score  # takes a second to import
+
         return float(roc_auc_score(answers.majority[clear], answers.predicted[clear]))
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:

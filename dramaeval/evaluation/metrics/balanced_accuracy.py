@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -26,6 +25,8 @@ class BalancedAccuracy:
         require_pass_fail(answers)
         truth, judge = verdicts(answers)
         require_both(truth)
+        from sklearn.metrics import balanced_accuracy_score  # takes a second to import
+
         return float(balanced_accuracy_score(truth, judge))
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:

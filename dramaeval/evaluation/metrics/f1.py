@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -28,6 +27,8 @@ class F1:
             raise UndefinedError("no record has a clear majority of raters")
         if not truth.any() and not judge.any():
             raise UndefinedError("neither the raters nor the judge pass any record")
+        from sklearn.metrics import f1_score  # takes a second to import
+
         return float(f1_score(truth, judge))
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -24,7 +24,9 @@ class Kendall:
     def __call__(self, answers: Answers) -> float:
         """Undefined under 3 records or where one side is constant."""
         require_variation(answers)
-        return float(stats.kendalltau(answers.predicted, answers.rated, variant="b").statistic)
+        return float(
+            scipy.stats.kendalltau(answers.predicted, answers.rated, variant="b").statistic
+        )
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray | None:
         """The same in every draw; None on data too large to draw (see the limits above)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.bootstrap import Draws
 from dramaeval.evaluation.metrics.metric import constant
@@ -53,8 +53,12 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     stand above this value. It marks a judge as good as one more person, not as good as can be.
     """
     each = each_rater(ratings)
-    pearson = [float(stats.pearsonr(r.own, r.others)[0]) if r.comparable else None for r in each]
-    spearman = [float(stats.spearmanr(r.own, r.others)[0]) if r.comparable else None for r in each]
+    pearson = [
+        float(scipy.stats.pearsonr(r.own, r.others)[0]) if r.comparable else None for r in each
+    ]
+    spearman = [
+        float(scipy.stats.spearmanr(r.own, r.others)[0]) if r.comparable else None for r in each
+    ]
     return Ceiling(
         pearson=_mean(pearson),
         spearman=_mean(spearman),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -26,6 +25,8 @@ class QuadraticWeightedKappa:
         if len(np.unique(np.concatenate([judge, raters]))) == 1:
             raise UndefinedError("judge and raters all round to one and the same score")
         labels = list(range(len(answers.scale)))
+        from sklearn.metrics import cohen_kappa_score  # takes a second to import
+
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:

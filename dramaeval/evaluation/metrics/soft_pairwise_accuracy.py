@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 PERMUTATIONS = 1_000
 
@@ -79,4 +79,4 @@ def welch_p_value(a: np.ndarray, b: np.ndarray) -> float:
     """One-sided Welch t-test that a's mean is above b's; without any spread 0, ½ or 1."""
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return float(0.5 - 0.5 * np.sign(a[0] - b[0]))
-    return float(stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)
+    return float(scipy.stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)

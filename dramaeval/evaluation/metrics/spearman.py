@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -20,7 +20,7 @@ class Spearman:
     def __call__(self, answers: Answers) -> float:
         """Undefined under 3 records or where one side is constant."""
         require_variation(answers)
-        return float(stats.spearmanr(answers.predicted, answers.rated).statistic)
+        return float(scipy.stats.spearmanr(answers.predicted, answers.rated).statistic)
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
         """The same in every draw, exact under ties (see `ranks.py`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
@@ -32,7 +32,7 @@ class SpreadCorrelation:
             raise UndefinedError("the judge is equally sure of every record")
         if constant(rated):
             raise UndefinedError("the raters differ equally on every record")
-        return float(stats.pearsonr(predicted, rated).statistic)
+        return float(scipy.stats.pearsonr(predicted, rated).statistic)
 
     def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
         """The same in every draw, from weighted moments."""

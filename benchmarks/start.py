@@ -1,0 +1,93 @@
+"""From the command to the first step, and how long a thousand records take to be read and checked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.bench import Bench
+from benchmarks.midsize import TINY
+from benchmarks.product import ROOT, composed
+from benchmarks.timing import OURS, Row, alternate, seconds
+
+IMPORTS = "import torch, transformers, trl"
+#: trl and transformers load nothing until a name is asked for; these are the names that a training needs.
+NAMES = (
+    "from trl import SFTConfig, SFTTrainer; "
+    "from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration as Model"
+)
+READ = f"AutoProcessor.from_pretrained({str(TINY)!r}); Model.from_pretrained({str(TINY)!r})"
+LAZY = (
+    "from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration as Model; " + READ
+)
+
+
+def first_step(bench: Bench) -> list[Row]:
+    """The tiny judge on the bundled sample, from the command to its first training step."""
+
+    def launch() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            run = ["stages=[train]", f"hydra.run.dir={folder}", f"cache.folder={folder}/cache"]
+            return _python("-m", "benchmarks.first_step", *run)
+
+    rows = []
+    for what, code in (
+        (f"`{IMPORTS}`, the trainer's class and the weights", f"{IMPORTS}; {NAMES}; {READ}"),
+        (f"`{IMPORTS}` (which load little by themselves) and the weights", f"{IMPORTS}; {LAZY}"),
+    ):
+        turns = {OURS: launch, what: lambda code=code: _python("-c", code)}
+        rows.append(
+            Row(
+                section="start",
+                work=f"from the command to the first step, tiny judge, against {what}",
+                unit="s",
+                rounds=alternate(turns, bench.rounds),  # type: ignore[arg-type]
+                target=1 / 1.5,
+                note="composing, checks, 520 records with their headers, model and trainer are in it",
+            )
+        )
+    return rows
+
+
+def _python(*arguments: str) -> float:
+    command = [sys.executable, *arguments]
+    return seconds(lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True))
+
+
+def reading(bench: Bench) -> list[Row]:
+    """A thousand records: JSON, ratings, texts, and the header of every clip."""
+    from dramaeval.data.records import read_records
+    from dramaeval.run.build import build_task
+
+    file = _thousand(bench.folder / "thousand")
+    form = build_task(composed()).record_format()
+    found: dict[str, list[float]] = {}
+    for _ in range(bench.rounds):
+        for workers in (8, 1):
+            name = OURS if workers == 8 else "one thread"
+            taken = seconds(lambda n=workers: read_records(file, form, workers=n))
+            found.setdefault(name, []).append(taken)
+    return [Row(section="start", work="reading and checking 1,000 records", unit="s", rounds=found)]
+
+
+def _thousand(folder: Path) -> Path:
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    sample = ROOT / "dramaeval" / "data" / "sample" / "realism" / "train.jsonl"
+    texts = [json.loads(line) for line in sample.read_text("utf-8").splitlines()]
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(1000):
+        name = f"{number:04}.wav"
+        if not (folder / name).is_file():
+            soundfile.write(folder / name, rng.uniform(-0.1, 0.1, 16_000), 16_000)
+        lines.append(texts[number % len(texts)] | {"id": f"r{number}", "wav_path": name})
+    file = folder / "records.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return file

@@ -1,0 +1,207 @@
+"""Floating-point operations of a judge's pass and of a training step, from the architecture alone.
+
+A matrix product of [a, b] and [b, c] counts 2abc, everything else nothing; attention counts every pair of
+positions that is computed, masked or not, as `torch.utils.flop_counter` does (a test compares the two). A
+backward pass costs once more what leads to the inputs, and once more what leads to the weights where they are
+trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What of an architecture matters here: a decoder, and an encoder with two convolutions in front.
+
+    Attributes:
+        hidden: width of the language model.
+        layers: its layers.
+        queries: width of all query heads.
+        keys: width of all key heads.
+        inner: width of its feed-forward layers.
+        vocabulary: rows of its head.
+        audio: width of the audio tower; 0 for a judge that only reads.
+        audio_layers: its layers.
+        audio_inner: width of its feed-forward layers.
+        mel_bins: its input.
+    """
+
+    hidden: int
+    layers: int
+    queries: int
+    keys: int
+    inner: int
+    vocabulary: int
+    audio: int = 0
+    audio_layers: int = 0
+    audio_inner: int = 0
+    mel_bins: int = 0
+
+    @classmethod
+    def of(cls, configuration: Any) -> Shape:
+        """The shape of a transformers configuration with Whisper's encoder, or without any."""
+        text = configuration.get_text_config()
+        heads = text.num_attention_heads
+        size = getattr(text, "head_dim", None) or text.hidden_size // heads
+        own = {
+            "hidden": text.hidden_size,
+            "layers": text.num_hidden_layers,
+            "queries": heads * size,
+            "keys": (getattr(text, "num_key_value_heads", None) or heads) * size,
+            "inner": getattr(text, "intermediate_size", 4 * text.hidden_size),
+            "vocabulary": text.vocab_size,
+        }
+        audio = getattr(configuration, "audio_config", None)
+        if audio is None:
+            return cls(**own)
+        return cls(
+            **own,
+            audio=getattr(audio, "d_model", None) or audio.hidden_size,
+            audio_layers=getattr(audio, "encoder_layers", None) or audio.num_hidden_layers,
+            audio_inner=getattr(audio, "encoder_ffn_dim", None) or audio.intermediate_size,
+            mel_bins=audio.num_mel_bins,
+        )
+
+    @property
+    def layer_weights(self) -> int:
+        """Weights of a layer's matrices."""
+        attention = self.hidden * (2 * self.queries + 2 * self.keys)
+        return attention + 3 * self.hidden * self.inner
+
+    def tower_bytes(self, frames: int, bytes_a_weight: int) -> float:
+        """What the encoder keeps for its backward pass over so many mel frames.
+
+        A layer keeps 8 tensors of its width and 2 of its inner width, the two convolutions together 6 of the
+        width, at each step of two frames.
+        """
+        each = self.audio_layers * (8 * self.audio + 2 * self.audio_inner) + 6 * self.audio
+        return frames / 2 * each * bytes_a_weight
+
+    def adapter_weights(self, rank: int) -> int:
+        """Weights that LoRA of a rank adds to the language model's seven projections."""
+        pairs = (
+            2 * (self.hidden + self.queries)
+            + 2 * (self.hidden + self.keys)
+            + 3 * (self.hidden + self.inner)
+        )
+        return self.layers * rank * pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one clip brings to a pass.
+
+    Attributes:
+        prefix: tokens that its questions share.
+        branches: questions, each with tokens of its own; 1 where nothing is shared.
+        width: tokens of a branch.
+        frames: mel frames of its clip.
+        answers: positions that are read in each branch.
+    """
+
+    prefix: int
+    branches: int
+    width: int
+    frames: int = 0
+    answers: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Positions that pass through the language model."""
+        return self.prefix + self.branches * self.width
+
+    @property
+    def copied(self) -> int:
+        """Positions whose keys and values are copied, so that every branch has its own."""
+        shared = self.branches > 1 and self.prefix > 0
+        return self.branches * (self.prefix + self.width) if shared else 0
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of positions that attention computes."""
+        return self.prefix**2 + self.branches * self.width * (self.prefix + self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operations:
+    """Floating-point operations by part."""
+
+    audio: float
+    decoder: float
+    attention: float
+    head: float
+    adapter: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.audio + self.decoder + self.attention + self.head + self.adapter
+
+
+def forward(shape: Shape, work: Sequence[Work], *, rank: int = 0, hears: bool = True) -> Operations:
+    """A pass over some clips' questions.
+
+    Args:
+        shape: of the judge.
+        work: a clip each.
+        rank: of LoRA adapters on the language model's projections; 0 for none.
+        hears: false where the audio tower's outputs are there already.
+    """
+    tokens = sum(one.tokens for one in work)
+    pairs = sum(one.pairs for one in work)
+    answers = sum(one.branches * one.answers for one in work)
+    return Operations(
+        audio=sum(_audio(shape, one.frames) for one in work) if hears else 0.0,
+        decoder=2.0 * tokens * shape.layers * shape.layer_weights,
+        attention=4.0 * pairs * shape.queries * shape.layers,
+        head=2.0 * answers * shape.hidden * shape.vocabulary,
+        adapter=2.0 * tokens * shape.adapter_weights(rank),
+    )
+
+
+def training_step(
+    shape: Shape,
+    work: Sequence[Work],
+    *,
+    rank: int = 0,
+    hears: bool = True,
+    trains_audio: bool | None = None,
+    checkpointing: bool = False,
+) -> Operations:
+    """A pass forward and backward.
+
+    Args:
+        shape: of the judge.
+        work: a clip each.
+        rank: of LoRA adapters; 0 trains every weight.
+        hears: false where the audio tower's outputs are there already.
+        trains_audio: whether the tower is trained; None: with the rest.
+        checkpointing: whether the layers are computed a second time in the backward pass.
+    """
+    once = forward(shape, work, rank=rank, hears=hears)
+    full = rank == 0
+    audio = full if trains_audio is None else trains_audio
+    weights = 3.0 if full else 2.0  # frozen matrices only hand gradients on
+    again = 1.0 if checkpointing else 0.0
+    return Operations(
+        audio=once.audio * (3.0 if audio else 1.0),
+        decoder=once.decoder * (weights + again),
+        attention=once.attention * (3.0 + again),
+        head=once.head * weights,
+        adapter=once.adapter * (3.0 + again),
+    )
+
+
+def _audio(shape: Shape, frames: int) -> float:
+    """Encoder and projector over a clip's true length."""
+    if not shape.audio or not frames:
+        return 0.0
+    wide, half = shape.audio, (frames - 1) // 2 + 1
+    convolutions = 2.0 * 3 * wide * (frames * shape.mel_bins + half * wide)
+    layer = 2.0 * half * (4 * wide**2 + 2 * wide * shape.audio_inner) + 4.0 * half**2 * wide
+    projector = 2.0 * (half // 2) * wide * shape.hidden
+    return convolutions + shape.audio_layers * layer + projector

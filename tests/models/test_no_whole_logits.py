@@ -1,0 +1,112 @@
+"""Logits exist at answer positions alone: a pass peaks far below what whole logits would take."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen2AudioConfig
+from transformers import Qwen2AudioForConditionalGeneration as Plain
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.records import read_records
+from dramaeval.models import branches
+from dramaeval.models.batch import collate
+from dramaeval.models.qwen2_audio import Qwen2Audio, Qwen2AudioForConditionalGeneration
+from dramaeval.models.sheets import SheetMaker
+from dramaeval.run.build import build_task
+from dramaeval.tasks.task import Target
+
+TINY = PACKAGE / "models" / "tiny"
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+#: So many rows that logits outweigh everything else of so small a model.
+VOCABULARY = 100_000
+
+
+def resident(name):
+    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    return int(found.group(1)) * 1024
+
+
+def peak_of(work):
+    """How far a piece of work raises the memory that the process holds."""
+    work()  # what is made once is made now
+    try:
+        CLEAR.write_text("5")  # resets the peak
+    except OSError:
+        pytest.skip("this system does not let a process reset its peak memory")
+    before = resident("VmRSS")
+    work()
+    return resident("VmHWM") - before
+
+
+@pytest.fixture(scope="module")
+def models():
+    """The judge and plain transformers, the same weights, a large vocabulary that is not trained."""
+    config = Qwen2AudioConfig.from_pretrained(TINY)
+    config.text_config.vocab_size = VOCABULARY
+    config.text_config.hidden_size, config.text_config.intermediate_size = 40, 80
+    torch.manual_seed(0)
+    judge = Qwen2AudioForConditionalGeneration(config).eval()
+    branches.register()
+    judge.model.language_model.set_attn_implementation(branches.NAME)
+    plain = Plain(config).eval()
+    plain.load_state_dict(judge.state_dict())
+    for model in (judge, plain):
+        model.get_input_embeddings().weight.requires_grad_(False)
+        model.get_output_embeddings().weight.requires_grad_(False)
+    return judge, plain
+
+
+@pytest.fixture
+def batch_of(composed, make_clips):
+    def build(shared_prefix, trains):
+        task = build_task(composed())
+        family = Qwen2Audio(path=str(TINY))
+        records = read_records(make_clips("clip", 1, seconds=(8.0,)), task.record_format()).records
+        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=1)
+        asked = task.dimensions[:4]
+        targets = {one.key: Target(torch.full((5,), 0.2).numpy()) for one in asked}
+        made = [sheets.sheet(one, asked, targets if trains else None) for one in records]
+        return collate(made, pad=sheets.pad, shared_prefix=shared_prefix)
+
+    return build
+
+
+def whole(batch):
+    """Bytes of logits at every position of the batch."""
+    return batch.inputs["input_ids"].numel() * VOCABULARY * 4
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_a_training_step(models, batch_of, shared_prefix):
+    judge, _ = models
+    batch = batch_of(shared_prefix, trains=True)
+
+    def step():
+        logits = judge(**batch.inputs).logits
+        torch.nn.functional.cross_entropy(logits, batch.labels).backward()
+        judge.zero_grad()
+
+    answers = len(batch.labels) * VOCABULARY * 4
+    assert whole(batch) > 10 * answers
+    assert peak_of(step) < min(0.4 * whole(batch), 6 * answers + 150e6)
+
+
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_scoring(models, batch_of, shared_prefix):
+    judge, _ = models
+    batch = batch_of(shared_prefix, trains=False)
+    with torch.inference_mode():
+        assert peak_of(lambda: judge(**batch.inputs)) < 0.2 * whole(batch)
+
+
+def test_the_measure_sees_whole_logits_where_they_are(models, batch_of):
+    """Plain transformers on one of the rows: otherwise the bounds above would hold for any pass."""
+    _, plain = models
+    batch = batch_of(False, trains=False)
+    row = batch.inputs["input_ids"][:1]
+    text = torch.where(row == plain.config.audio_token_id, 5, row)
+    with torch.inference_mode():
+        peak = peak_of(lambda: plain(input_ids=text))
+    assert peak > 0.9 * row.numel() * VOCABULARY * 4
