@@ -112,8 +112,8 @@ def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
     if args.per_device_train_batch_size % args.num_generations:
         raise ValueError(
             f"per_device_train_batch_size={args.per_device_train_batch_size} counts completions and is no "
-            "multiple of "
-            f"num_generations={args.num_generations}: the answers to a question are computed together."
+            f"multiple of num_generations={args.num_generations}: the answers to a question are computed "
+            "together."
         )
     args.report_to = []
     # The policy would differ from itself from pass to pass.

@@ -69,20 +69,17 @@ def check_grpo(config: DictConfig) -> list[str]:
     if config.batch.questions_per_clip not in (None, 1):
         problems.append(
             f"batch.questions_per_clip={config.batch.questions_per_clip}: GRPO asks one question a clip, so "
-            "that "
-            "completions are those of one prompt. Leave it out; batch.per_device takes more clips."
+            "that completions are those of one prompt. Leave it out; batch.per_device takes more clips."
         )
     if config.batch.max_tokens is not None:
         problems.append(
-            f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every "
-            "pass, so that "
-            "processes generate as many answers. Leave it out; batch.per_device says how many clips."
+            f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every pass, "
+            "so that processes generate as many answers. Leave it out; batch.per_device says how many clips."
         )
     if config.debug:
         problems.append(
             "debug=true shows the batches of supervised training: set debug=false, and look at completions "
-            "with "
-            "trainer.args.log_completions=true."
+            "with trainer.args.log_completions=true."
         )
     problems += _check_sampling(config)
     return problems + (_check_enumerated(config) if estimator == ENUMERATED else [])
@@ -131,8 +128,7 @@ def _check_vllm(config: DictConfig) -> list[str]:
     if getattr(found(config.model["_target_"]), "hears", True):
         problems.append(
             "trainer.args.use_vllm=true: TRL hands vLLM images and no clips, so that completions would be "
-            "drawn "
-            "without hearing. Set it to false; it is for model=causal_lm."
+            "drawn without hearing. Set it to false; it is for model=causal_lm."
         )
     if find_spec("vllm") is None:
         problems.append(
@@ -151,14 +147,12 @@ def _check_enumerated(config: DictConfig) -> list[str]:
         if args.get(key, neutral) not in (neutral, None):
             problems.append(
                 f"trainer.args.{key}={args[key]} is about samples, and trainer.estimator=enumerated takes "
-                "none: "
-                "leave it out."
+                "none: leave it out."
             )
     if args.get("loss_type", "dapo") not in BY_TOKEN:
         problems.append(
             f"trainer.args.loss_type={args.loss_type} counts every answer alike, whatever its probability, "
-            "which "
-            f"trainer.estimator=enumerated needs otherwise: set it to one of {', '.join(BY_TOKEN)}."
+            f"which trainer.estimator=enumerated needs otherwise: set it to one of {', '.join(BY_TOKEN)}."
         )
     fixed = {
         "importance_sampling_level": "token",

@@ -69,8 +69,8 @@ def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
         elif not one.one_at_a_time and not isinstance(one, ChoiceTask) and one.name != "processed":
             problems.append(
                 f"trainer.estimator=enumerated: {one.name} asks for all dimensions in one answer, which has "
-                "too many "
-                "values to enumerate. Set trainer.estimator=sampled, or ask for one at a time (task=role)."
+                "too many values to enumerate. Set trainer.estimator=sampled, or ask for one at a time "
+                "(task=role)."
             )
     return problems
 
@@ -95,8 +95,7 @@ def check_completions(
         raise ConfigError(
             [
                 f"A generation takes {generated} clips, and there are {len(records)} to train on: lower "
-                "batch.global, "
-                "batch.per_device or trainer.args.steps_per_generation."
+                "batch.global, batch.per_device or trainer.args.steps_per_generation."
             ]
         )
     most = args.max_completion_length
@@ -124,8 +123,7 @@ def check_completions(
         raise ConfigError(
             [
                 f"trainer.args.max_completion_length={most} is shorter than an answer, which takes {needed} "
-                "tokens: "
-                f"set trainer.args.max_completion_length={2 * needed}."
+                f"tokens: set trainer.args.max_completion_length={2 * needed}."
             ]
         )
 
