@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from dramaeval.config.parts import parts_of, where_of
 from dramaeval.config.schema import Stage, split_files
 
 CONTROLS = (
@@ -97,9 +98,22 @@ def _check_controls(config: DictConfig, stages: set[Stage]) -> list[str]:
 
 
 def _check_shots(config: DictConfig) -> list[str]:
+    inside = [
+        f"{where_of(config.task, part)}.shots={node.shots}: a mixture shows no examples: "
+        "set it to 0."
+        for part, node in parts_of(config.task).items()
+        if config.task.get("tasks") and node.get("shots")
+    ]
+    if inside:
+        return inside
     shots = config.task.get("shots") or 0
     if not isinstance(shots, int) or shots < 0:
         return [f"task.shots={shots} must be a whole number from 0 on."]
+    if shots and Stage.prepare in config.stages:
+        return [
+            f"task.shots={shots} with stages=[prepare]: a prepared line holds one clip, and examples have "
+            "their own. Set task.shots=0."
+        ]
     if shots and "train" not in split_files(config.task.data):
         return [f"task.shots={shots} takes its examples from task.data.train: give a JSONL file."]
     return []

@@ -72,13 +72,19 @@ def check_grpo(config: DictConfig) -> list[str]:
             "that "
             "completions are those of one prompt. Leave it out; batch.per_device takes more clips."
         )
+    if config.batch.max_tokens is not None:
+        problems.append(
+            f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every "
+            "pass, so that "
+            "processes generate as many answers. Leave it out; batch.per_device says how many clips."
+        )
     if config.debug:
         problems.append(
             "debug=true shows the batches of supervised training: set debug=false, and look at completions "
             "with "
             "trainer.args.log_completions=true."
         )
-    problems += _check_reference(config) + _check_sampling(config)
+    problems += _check_sampling(config)
     return problems + (_check_enumerated(config) if estimator == ENUMERATED else [])
 
 
@@ -100,21 +106,6 @@ def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
             "trainer.rewards.distance.weight=1."
         )
     return problems
-
-
-def _check_reference(config: DictConfig) -> list[str]:
-    args = config.trainer.args
-    splits = bool(config.zero) and (config.zero.get("zero_optimization") or {}).get("stage") == 3
-    if not splits or not args.get("beta"):
-        return []
-    if config.checkpoint is None and config.peft:
-        return []
-    return [
-        f"trainer.args.beta={args.beta} measures the distance from the policy at the start, whose weights "
-        "zero=zero3 "
-        "would have to split too: set trainer.args.beta=0, or zero=zero2, or train a new adapter (peft=lora "
-        "without checkpoint=)."
-    ]
 
 
 def _check_sampling(config: DictConfig) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from dramaeval.config.parts import parts_of
 from dramaeval.config.published import written
 from dramaeval.config.schema import split_files
 from dramaeval.data.audio import read_header
-from dramaeval.data.records import MIN_SECONDS, Record, read_records
+from dramaeval.data.records import Record, read_records
+from dramaeval.evaluation.clip_input import check_length, texts_of, waveform_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -43,8 +43,6 @@ from dramaeval.tasks.task import Task
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
 #: Tasks that ask for options, or whatever their records say.
 NO_SCORES = {"avqa", "mixed", "processed"}
-#: Left out of the names that `Judge.score` takes for a record's fields: scene stands for local_scene.
-_PREFIXES = ("char_", "local_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +52,17 @@ class Score:
     Attributes:
         scale: the scores that can be given, rising.
         distribution: the probability of each; they sum to 1. None from a regression head, which has none.
-        expected: Σ k·p(k), the expected score; from a regression head the number itself.
+        expected: Σ k·p(k), the expected score; from a regression head the number itself. None where there is no
+            score.
         spread: √Σ p(k)·(k − expected)², how far the distribution reaches around it; None without one.
+        state: ``scored``, or why there is no score, such as a thought that did not end.
     """
 
     scale: tuple[float, ...]
     distribution: tuple[float, ...] | None
-    expected: float
+    expected: float | None
     spread: float | None
+    state: str = SCORED
 
 
 class Judge:
@@ -181,7 +182,7 @@ class Judge:
             clips_a_batch: clips a forward pass; changes memory and speed, not scores.
             context: the texts that go with a clip, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; a text for all clips, or a list with one for each. The names of the record's
-                fields (``local_scene``) do as well.
+                fields (``local_scene``) do as well. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
             a dictionary dimension key → `Score`; for a list of clips a list of them, in order.
@@ -199,7 +200,7 @@ class Judge:
             raise ValueError(
                 f"task={task!r} asks for an option and not for a score: there is none to give."
             )
-        texts = _texts(asked, context, len(clips))
+        texts = texts_of(asked, context, len(clips))
         sheets = _Heard(
             asked,
             self.processor,
@@ -232,12 +233,12 @@ class Judge:
         if isinstance(clip, str | os.PathLike):
             path = Path(clip).expanduser()
             seconds = read_header(path).seconds
-            _check_length(f"{path}", seconds, data)
+            check_length(f"{path}", seconds, data)
         else:
             path = Path(f"audio[{number}]")
-            waveform = _waveform(clip, number, rate, sheets.rate)
+            waveform = waveform_of(clip, number, rate, sheets.rate)
             seconds = len(waveform) / sheets.rate
-            _check_length(f"audio[{number}]", seconds, data)
+            check_length(f"audio[{number}]", seconds, data)
             most = int(data.max_seconds * sheets.rate + 1e-6)
             sheets.given[number] = waveform[:most]
         return Record(
@@ -319,91 +320,18 @@ def _run_config(folder: Path) -> DictConfig | None:
     return config
 
 
-def _texts(
-    task: Task, context: Mapping[str, str | Sequence[str]], count: int
-) -> list[dict[str, str]]:
-    """The record fields of each clip, from what `Judge.score` was given.
-
-    Raises:
-        ValueError: with every text that is missing, unknown or of the wrong number.
-    """
-    names = {field: _short(field) for field in task.text_fields}
-    fields = {name: field for field, short in names.items() for name in (field, short)}
-    problems = []
-    texts: list[dict[str, str]] = [{} for _ in range(count)]
-    for name, value in context.items():
-        if name not in fields:
-            near = get_close_matches(name, fields, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            problems.append(
-                f"{name} is not a text of the task {task.name}: it takes "
-                f"{', '.join(names.values()) or 'none'}.{hint}"
-            )
-            continue
-        values = [value] * count if isinstance(value, str) else list(value)
-        if len(values) != count or not all(isinstance(one, str) and one.strip() for one in values):
-            problems.append(f"{name} must be a text, or {count} of them, and none of them empty.")
-            continue
-        for at, one in enumerate(values):
-            texts[at][fields[name]] = one
-    given = {fields[name] for name in context if name in fields}
-    missing = [short for field, short in names.items() if field not in given]
-    if missing:
-        problems.append(f"missing: {', '.join(f'{name}=…' for name in missing)}.")
-    if problems:
-        raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
-    return texts
-
-
-def _short(field: str) -> str:
-    prefix = next((one for one in _PREFIXES if field.startswith(one)), "")
-    return field.removeprefix(prefix)
-
-
-def _waveform(clip: Any, number: int, rate: int, wanted: int) -> np.ndarray:
-    """A clip given as an array, float32 ``[samples]`` at the wanted rate.
-
-    Raises:
-        ValueError: it is no mono float array, is empty, or holds NaN or infinity.
-    """
-    values = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
-    where = f"audio[{number}]"
-    if values.ndim != 1 or values.dtype.kind != "f":
-        raise ValueError(
-            f"{where} must be a file path or a float array [samples] from -1 to 1, not "
-            f"{values.dtype} {list(values.shape)}: average channels, divide whole numbers by their largest."
-        )
-    if not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"{where} is empty or holds NaN or infinity.")
-    values = values.astype(np.float32)
-    if rate == wanted:
-        return values
-    import soxr
-
-    return soxr.resample(values, rate, wanted, quality="HQ")
-
-
-def _check_length(what: str, seconds: float, data: DictConfig) -> None:
-    if seconds < MIN_SECONDS:
-        raise ValueError(f"{what} lasts {seconds:.3g} s, too short to be heard.")
-    trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
-    if seconds > data.max_seconds and not trims:
-        raise ValueError(
-            f"{what} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or let the run that made "
-            "the judge hear only the beginning (task.data.on_long=trim)."
-        )
-
-
 def _score(prediction: AnyPrediction) -> Score:
     if not isinstance(prediction, Prediction):
         raise ValueError(f"audio[{prediction.id}]: an option and not a score")
     expected, distribution = prediction.expected, prediction.distribution
-    if prediction.state != SCORED or expected is None:
-        raise ValueError(f"audio[{prediction.id}] × {prediction.dimension}: {prediction.state}")
     spread = None
-    if distribution is not None:
+    if distribution is not None and expected is not None:
         pairs = zip(prediction.scale, distribution, strict=True)
         spread = sum(share * (score - expected) ** 2 for score, share in pairs) ** 0.5
     return Score(
-        scale=prediction.scale, distribution=distribution, expected=expected, spread=spread
+        scale=prediction.scale,
+        distribution=distribution,
+        expected=expected,
+        spread=spread,
+        state=prediction.state,
     )

@@ -83,6 +83,19 @@ class SheetMaker:
         self._encodings: dict[str, EncodedClip] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
+    def of(self, task: Task) -> SheetMaker:
+        """One that prepares the same clips for another task."""
+        other = SheetMaker(
+            task,
+            self.processor,
+            self.family,
+            max_seconds=self.max_seconds,
+            cache_clips=self.cache_clips,
+            cache=self.cache,
+        )
+        other.hearing = self.hearing
+        return other
+
     def sheet(
         self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> Sheet:

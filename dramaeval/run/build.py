@@ -204,6 +204,11 @@ def check_answers(config: DictConfig, family: Family, task: Task) -> None:
                     "model.head=regression writes no scores that later ones could follow: set "
                     "task.earlier=left_out and task.order=shuffled."
                 )
+    if Stage.train in config.stages and "ranking" in names and pairs_of(config) < 2:
+        problems.append(
+            f"trainer.objective={config.trainer.objective}: ranking orders the clips of a pass, and a pass has "
+            "one: set batch.per_device=2 or more, or leave ranking out."
+        )
     ordered = sorted(names & {"expected_mse", "ordinal", "ranking"})
     if (
         Stage.train in config.stages
@@ -216,6 +221,13 @@ def check_answers(config: DictConfig, family: Family, task: Task) -> None:
         )
     if problems:
         raise ConfigError(problems)
+
+
+def pairs_of(config: DictConfig) -> float:
+    """Clips of a training pass, as far as it is known before the records are."""
+    if config.batch.get("max_tokens"):
+        return float("inf")
+    return step_size(config, config.processes).per_device
 
 
 def build_adapter(config: DictConfig, family: Family, steps: int | None = None) -> Any | None:

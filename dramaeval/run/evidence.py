@@ -29,8 +29,10 @@ GAINS = (Pearson(), MeanSquaredError())
 Said = dict[str, dict[str, list[Prediction]]]
 
 
-def check_keys(config: DictConfig, records: Sequence[Record]) -> None:
-    """Refuse to divide or group by a key that no held-out record has.
+def check_keys(
+    config: DictConfig, records: Sequence[Record], tasks: Sequence[Task], train: Sequence[Record]
+) -> None:
+    """Refuse to divide or group by a key that no held-out record has, or to weight by one that no other has.
 
     What is there by default does not count: not every data set says a language or a character.
 
@@ -52,6 +54,11 @@ def check_keys(config: DictConfig, records: Sequence[Record]) -> None:
         for key, names in asked.items()
         for name in names
         if records and not any(group_of(record, name) for record in records)
+    ]
+    problems += [
+        f"task.confidence={task.confidence}: no training record says how sure its raters are under that key."
+        for task in tasks
+        if task.confidence and train and not any(one.given(task.confidence) for one in train)
     ]
     if problems:
         raise ConfigError(problems)

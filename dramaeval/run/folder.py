@@ -15,12 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import EvaluationConfig
 from dramaeval.run.secrets import masked
 
 #: Settings that may differ when a run is resumed: they do not change what is computed.
 HARMLESS = (
     "plan",
-    "evaluation",
+    *(
+        f"evaluation.{key}"
+        for key in EvaluationConfig.__dataclass_fields__
+        if key != "group_by"  # is kept with every prediction
+    ),
     "report",
     "runs",
     "task.data.workers",

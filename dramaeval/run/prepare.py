@@ -19,7 +19,7 @@ from dramaeval.training.draws import draw
 log = logging.getLogger(__name__)
 
 #: What a prepared line keeps of its record: what groups records, and what made the clip.
-KEPT = ("character", "system", "language", "local_scene")
+KEPT = ("character", "system", "language", "local_scene", "question_type")
 
 
 def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed: int) -> None:

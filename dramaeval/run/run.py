@@ -107,7 +107,9 @@ class Run:
             self.metrics = told.of(build_metrics, config)
         self.splits = read_splits(config, self.task, heard=self.family.hears)
         bring_examples(self.task, self.splits, config.seed)
-        check_keys(config, [one for split in self.evaluated for one in self.splits[split]])
+        held_out = [one for split in self.evaluated for one in self.splits[split]]
+        tasks = list(self.task.parts.values()) or [self.task]
+        check_keys(config, held_out, tasks, self.splits["train"])
         check_systems(config.stages, self.splits[INPUT])
         check_rated(config.stages, self.task)
         if not self.family.hears:

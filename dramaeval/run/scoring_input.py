@@ -64,13 +64,16 @@ def check_rated(stages: Sequence[Stage], task: Task) -> None:
 def score_input(run: Run) -> list[Prediction]:
     """Score the records of ``input=…`` that are not scored yet; returns all predictions, at every process."""
     records, path = run.splits[INPUT], run.folder.predictions("final")
-    missing = take_up(path, records, lambda one: len(run.task.asked(one)), run.processes)
+    # Raters' verdicts, where some clips have them, must not decide what the judge is asked about a clip.
+    task = run.task.without_ratings()
+    sheets = run.sheets.of(task)
+    missing = take_up(path, records, lambda one: len(task.asked(one)), run.processes)
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = run_log.Progress("scoring input", len(missing), "clips")
 
     def scored(window: Sequence[Record]) -> list[Prediction]:
-        found = run.score(window, progress)
+        found = run.score(window, progress, sheets)
         return [one for one in found if isinstance(one, Prediction)]
 
     clips = run.config.batch.eval_clips

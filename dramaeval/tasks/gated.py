@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from dramaeval.data.records import AnnotationField, Record, RecordFormat
 from dramaeval.tasks.rubric import Dimension
@@ -67,6 +68,12 @@ class GatedTask(Task):
         """Whether enough raters passed the record, or none was asked."""
         votes = [value for value in self.ratings(record, self.gate) if value is not None]
         return not votes or sum(votes) / len(votes) >= self.gate_share
+
+    def without_ratings(self) -> Self:
+        """See `Task.without_ratings`: everything is asked, whoever passed the record."""
+        other = copy(self)
+        other.gate_share = 0.0
+        return other
 
     def asked(self, record: Record) -> tuple[Dimension, ...]:
         """See `Task.asked`."""

@@ -164,6 +164,11 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     if len(scale) < 2 or any(not isinstance(score, int) for score in scale):
         problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")
         return None
+    if any(not 0 <= score <= 9 for score in scale):
+        problems.append(
+            f"{where}.scale must be of whole numbers from 0 to 9, each one token of a judge's, got "
+            f"{list(scale)}: bring the ratings to such a scale"
+        )
     if list(scale) != sorted(set(scale)):
         problems.append(f"{where}.scale must ascend without repeats, got {list(scale)}")
     scores = {int(score): str(meaning) for score, meaning in item["scores"].items()}

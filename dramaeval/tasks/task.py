@@ -170,6 +170,10 @@ class Task:
         """The dimensions that a judge is asked for about this record."""
         return self.dimensions
 
+    def without_ratings(self) -> Self:
+        """This task for clips of which only the judge is asked: nothing it asks depends on raters."""
+        return self
+
     def questions(
         self,
         record: Record,
@@ -270,13 +274,13 @@ class Task:
     ) -> np.ndarray | None:
         """The label policy's distribution over the dimension's scale; None where nobody rated."""
         ratings = self.ratings(record, dimension)
-        weights = learnt_weights(self.labels).get(dimension.annotation)
+        weights = _for_all(learnt_weights(self.labels).get(dimension.annotation), len(ratings))
         if self.confidence:
             sure = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
-            weights = sure if weights is None else sure * weights[: len(ratings)]
+            weights = sure if weights is None else sure * weights
         if weights is None:
             return self.labels(ratings, dimension.scale, rng)
-        return self.labels(ratings, dimension.scale, rng, weights=weights[: len(ratings)])
+        return self.labels(ratings, dimension.scale, rng, weights=weights)
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: np.random.Generator
@@ -284,3 +288,11 @@ class Task:
         """The targets by dimension key; one that nobody rated has none."""
         found = {one.key: self.target(record, one, rng) for one in dimensions}
         return {key: Target(value) for key, value in found.items() if value is not None}
+
+
+def _for_all(weights: np.ndarray | None, raters: int) -> np.ndarray | None:
+    """Weights of so many raters; those beyond the ones that were learnt about count as their mean."""
+    if weights is None or len(weights) >= raters:
+        return None if weights is None else weights[:raters]
+    more = np.full(raters - len(weights), weights.mean() if len(weights) else 1.0)
+    return np.concatenate([weights, more])

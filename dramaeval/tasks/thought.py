@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +65,22 @@ class ThoughtTask(Task):
         for key in self.thought.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         return (value.strip() or None) if isinstance(value, str) else None
+
+    @property
+    def takes_thought(self) -> bool:
+        """Whether scoring needs the record's own thought."""
+        return self.thought_in_scoring == "given"
+
+    def with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
+        """A record's fields with a thought where this task looks for it."""
+        found: dict[str, Any] = {**fields}
+        *outer, last = self.thought.split(".")
+        place = found
+        for key in outer:
+            place[key] = {**(place.get(key) or {})}
+            place = place[key]
+        place[last] = text
+        return found
 
     def questions(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,3 +199,29 @@ class Generations(torch.utils.data.Sampler[list[int]]):
 
     def __len__(self) -> int:
         return len(self.order) // (self.size * self.processes) * self.passes
+
+
+def part_of(whole: Mapping[str, Any], start: int, size: int) -> dict[str, Any]:
+    """Some rows of what is generated; what belongs to all stays."""
+    return {
+        key: value[start : start + size] if value.ndim else value for key, value in whole.items()
+    }
+
+
+def whole_groups(places: tuple[list[int], list[int]], size: int) -> list[tuple[int, int]]:
+    """Spans of about so many completions that part no group."""
+    pairs = list(zip(*places, strict=True))
+    spans, start = [], 0
+    for at in range(1, len(pairs) + 1):
+        ends = at == len(pairs) or pairs[at] != pairs[at - 1]
+        if ends and (at - start >= size or at == len(pairs)):
+            spans.append((start, at))
+            start = at
+    return spans
+
+
+def numbered(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The number of each row's question in its pass, int64 ``[rows]``."""
+    pairs = list(zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True))
+    numbers = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
+    return torch.tensor([numbers[pair] for pair in pairs], device=inputs["completion_ids"].device)

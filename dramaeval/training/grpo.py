@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +22,26 @@ import trl
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import pad
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.models.batch import Batch
+from dramaeval.models.batch import Batch, Sheet, collate
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
 from dramaeval.training import ranks
-from dramaeval.training.dimensions import NO_SPREAD, ByDimension
+from dramaeval.training.dimensions import ByDimension
 from dramaeval.training.draws import Order
-from dramaeval.training.enumerated import weigh
+from dramaeval.training.enumerating import Enumerating
 from dramaeval.training.groups import (
     Generations,
     Group,
     Groups,
     apart,
     completions_batch,
+    part_of,
     to_write,
     too_long,
+    whole_groups,
 )
 from dramaeval.training.heard import Heard
 from dramaeval.training.judging import Judging, adapter_weights
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 SAMPLED, ENUMERATED = "sampled", "enumerated"
 
 
-class JudgeGRPO(Judging, trl.GRPOTrainer):
+class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
     """TRL's GRPOTrainer for judges.
 
     Args:
@@ -107,7 +107,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         self._computed = 0
         self._weights = sum(weight.numel() for weight in model.parameters())
         self._places: tuple[list[int], list[int]] = ([], [])  # row and epoch of what is read
-        self._read_already: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self._read_already = None
         precise = adapter_weights(model)
         beta, args.beta = args.beta, 0.0  # TRL would load a second model, or copy the adapter
         super().__init__(
@@ -203,7 +203,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         }
         whole |= places
         size = self.args.per_device_train_batch_size
-        return [_part(whole, at, size) for at in range(0, len(repeated), size)]
+        return [part_of(whole, at, size) for at in range(0, len(repeated), size)]
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         repeated = [
@@ -236,7 +236,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             for at in range(0, len(self._drawn), self.clips_a_pass):
                 groups = self._drawn[at : at + self.clips_a_pass]
                 drawn = sample(
-                    self._begin(model, groups, num_generations),
+                    self.begin(model, groups, num_generations),
                     [group.prompt for group in groups],
                     [group.seed for group in groups],
                     how,
@@ -259,28 +259,24 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
             repetition_penalty=self.repetition_penalty,
         )
 
-    def _begin(self, model: Any, groups: Sequence[Group], copies: int) -> Continuation:
-        """Sequences that go on from the groups' prompts, ``copies`` each."""
+    def begin(self, model: Any, groups: Sequence[Group], copies: int) -> Continuation:
+        """Sequences that go on from the groups' prompts, ``copies`` each, group after group."""
         shared = self.batch_settings["shared_prefix"]
-        if not can_keep(model):
-            sheets = to_write(groups, copies)
-            return RepeatedWriting(sheets if shared else apart(sheets), self._next_logits(model))
-        sheets = to_write(groups, 1) if shared else apart(to_write(groups, copies))
-        with self.heard.recalled(groups), torch.inference_mode():
-            return CachedWriting(
-                model, sheets, self.sheets.pad, self.accelerator.device, copies if shared else 1
-            )
+        device = self.accelerator.device
+        sheets = to_write(groups, 1 if shared and can_keep(model) else copies)
+        if not shared:
+            sheets = apart(sheets)
+        if can_keep(model):
+            with self.heard.recalled(groups), torch.inference_mode():
+                return CachedWriting(
+                    model, sheets, self.sheets.pad, device, copies if shared else 1
+                )
 
-    def _next_logits(self, model: Any) -> Any:
-        from dramaeval.models.batch import collate
-
-        def read(sheets: Any) -> torch.Tensor:
-            batch = collate(
-                sheets, pad=self.sheets.pad, shared_prefix=self.batch_settings["shared_prefix"]
-            ).to(self.accelerator.device)
+        def read(sheets: Sequence[Sheet]) -> torch.Tensor:
+            batch = collate(sheets, pad=self.sheets.pad, shared_prefix=shared).to(device)
             return model(**batch.inputs).logits[batch.score_at]
 
-        return read
+        return RepeatedWriting(sheets, read)
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
@@ -327,112 +323,6 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         columns = list(self.rewards(completions).values())
         return torch.tensor(columns, dtype=torch.float32, device=self.accelerator.device).T
 
-    # Enumerated
-
-    def _enumerate(self, rows: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
-        """Every answer of each question with its rewards, dealt out to passes."""
-        groups = self._groups_of(rows)
-        answers = [group.answers for group in groups]
-        read = [
-            self._completion(number, groups, tokens)
-            for number, some in enumerate(answers)
-            for tokens in some
-        ]
-        self._seen["questions"] += len(groups)
-        self._seen["completions"] += len(read)
-        device = self.accelerator.device
-        owner = [number for number, some in enumerate(answers) for _ in some]
-        flat = [torch.tensor(tokens) for some in answers for tokens in some]
-        whole: dict[str, Any] = {
-            "row": torch.tensor([rows[one]["row"] for one in owner]),
-            "epoch": torch.tensor([rows[one]["epoch"] for one in owner]),
-            "prompt_ids": torch.zeros(len(flat), 0, dtype=torch.long, device=device),
-            "prompt_mask": torch.zeros(len(flat), 0, dtype=torch.long, device=device),
-            "completion_ids": pad(flat, padding_value=self.sheets.pad, padding_side="right").to(
-                device
-            ),
-            "completion_mask": pad(
-                [torch.ones_like(one) for one in flat], padding_value=0, padding_side="right"
-            ).to(device),
-            "rewards": self._values(read),
-        }
-        if self.args.gradient_accumulation_steps % (
-            self.args.steps_per_generation * self.num_iterations
-        ):
-            whole["old_per_token_logps"] = self._read_whole(whole, self.model)
-        if self.reference is not None:
-            whole["ref_per_token_logps"] = self._read_whole(whole, self.reference)
-        tokens = whole["completion_mask"].sum()
-        whole["num_items_in_batch"] = self.accelerator.gather(tokens).sum()
-        bounds = [0]
-        for at in range(0, len(groups), self.clips_a_pass):
-            bounds.append(bounds[-1] + sum(map(len, answers[at : at + self.clips_a_pass])))
-        return [_part(whole, start, end - start) for start, end in pairwise(bounds)]
-
-    def _read_whole(self, whole: Mapping[str, Any], model: Any) -> torch.Tensor:
-        """Log-probabilities of all completions under a policy, as many groups at a time as a pass has."""
-        self._places = (whole["row"].tolist(), whole["epoch"].tolist())
-        ids, mask = whole["completion_ids"], whole["completion_mask"]
-        with torch.no_grad():
-            log_p, _, _ = self._get_per_token_logps_and_entropies(
-                model, ids, mask, ids.shape[1], batch_size=self.args.per_device_train_batch_size
-            )
-        return log_p
-
-    def _weighed(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The answers of a pass with their weights and advantages, by the probabilities of this very pass."""
-        ids, mask = inputs["completion_ids"], inputs["completion_mask"]
-        log_p, entropies, _ = self._get_per_token_logps_and_entropies(
-            model, ids, mask, ids.shape[1], compute_entropy=True
-        )
-        self._read_already = (log_p, entropies)
-        old = inputs.get("old_per_token_logps", log_p.detach())
-        question = _numbered(inputs)
-        rewards = inputs["rewards"] @ self.reward_weights.to(ids.device)
-        weighed = weigh(
-            (old * mask).sum(-1), rewards, question, scaled=self.scale_rewards == "group"
-        )
-        self._note_enumerated(inputs, weighed, question, rewards)
-        return {
-            **inputs,
-            "advantages": weighed.advantages,
-            # What TRL multiplies the mask with: tokens count by the probability of their answer.
-            "tool_mask": weighed.weights[:, None].to(log_p.dtype),
-        }
-
-    def _note_enumerated(
-        self, inputs: Mapping[str, Any], weighed: Any, question: torch.Tensor, rewards: torch.Tensor
-    ) -> None:
-        """Log under TRL's names what it logs of samples, as exact expectations."""
-        answers = torch.bincount(question)
-        share = weighed.weights / answers[question]
-        lengths = inputs["completion_mask"].sum(-1).float()
-        count = len(answers)
-        figures = {
-            "reward": weighed.means.mean(),
-            "reward_std": weighed.spreads.mean(),
-            "frac_reward_zero_std": (weighed.spreads < NO_SPREAD).float().mean(),
-            "outside": weighed.outside.mean(),
-            "completions/mean_length": (share * lengths).sum() / count,
-        }
-        for at, name in enumerate(self.rewards.weights):
-            column = inputs["rewards"][:, at]
-            figures[f"rewards/{name}/mean"] = (share * column).sum() / count
-        values = self.accelerator.reduce(torch.stack(list(figures.values())), reduction="mean")
-        for name, value in zip(figures, values.tolist(), strict=True):
-            self._metrics["train"][name].append(value)
-        lengths = lengths.int().tolist()
-        tokens = [
-            row[:length]
-            for row, length in zip(inputs["completion_ids"].tolist(), lengths, strict=True)
-        ]
-        start = 0
-        for group, size in zip(self._pass_groups(inputs), answers.tolist(), strict=True):
-            part = slice(start, start + size)
-            read = [self._completion(0, [group], one) for one in tokens[part]]
-            self.by_dimension.add_group(read, rewards[part].tolist(), share[part].tolist())
-            start += size
-
     # The policy
 
     def _get_per_token_logps_and_entropies(
@@ -459,7 +349,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         completions = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
         groups = [self.groups(row, epoch) for row, epoch in zip(*self._places, strict=True)]
         parts = []
-        for start, end in _whole_groups(self._places, batch_size or len(groups)):
+        for start, end in whole_groups(self._places, batch_size or len(groups)):
             parts.append(
                 self._read(model, groups[start:end], completions[start:end], logits_to_keep)
             )
@@ -482,7 +372,7 @@ class JudgeGRPO(Judging, trl.GRPOTrainer):
         asked = [group for group, _ in together]
         with self.accelerator.autocast(), self.heard.recalled(asked):
             if isinstance(model, Reference):
-                with model.in_place(self.accelerator.unwrap_model(self.model)):
+                with model.in_place(self.accelerator.unwrap_model(self.model), self.model_wrapped):
                     logits = self.model(**batch.inputs).logits
             else:
                 logits = model(**batch.inputs).logits
@@ -597,29 +487,3 @@ def _named(name: str) -> Any:
 
     reward.__name__ = name
     return reward
-
-
-def _part(whole: Mapping[str, Any], start: int, size: int) -> dict[str, Any]:
-    """Some rows of what is generated; what belongs to all stays."""
-    return {
-        key: value[start : start + size] if value.ndim else value for key, value in whole.items()
-    }
-
-
-def _whole_groups(places: tuple[list[int], list[int]], size: int) -> list[tuple[int, int]]:
-    """Spans of about so many completions that part no group."""
-    pairs = list(zip(*places, strict=True))
-    spans, start = [], 0
-    for at in range(1, len(pairs) + 1):
-        ends = at == len(pairs) or pairs[at] != pairs[at - 1]
-        if ends and (at - start >= size or at == len(pairs)):
-            spans.append((start, at))
-            start = at
-    return spans
-
-
-def _numbered(inputs: Mapping[str, Any]) -> torch.Tensor:
-    """The number of each row's question in its pass, int64 ``[rows]``."""
-    pairs = list(zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True))
-    numbers = {pair: at for at, pair in enumerate(dict.fromkeys(pairs))}
-    return torch.tensor([numbers[pair] for pair in pairs], device=inputs["completion_ids"].device)

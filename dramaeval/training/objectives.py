@@ -148,7 +148,7 @@ class Composition:
 def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
     """The names and weights of an expression like ``soft_ce+0.5*expected_mse``; see `Composition`."""
     names = list(known)
-    terms = []
+    terms: dict[str, float] = {}
     for part in str(expression).replace(" ", "").split("+"):
         weight, star, name = part.rpartition("*")
         try:
@@ -163,5 +163,5 @@ def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
             raise ValueError(
                 f"trainer.objective={expression}: {name!r} is not known; there are {', '.join(names)}.{hint}"
             )
-        terms.append((name, value))
-    return terms
+        terms[name] = terms.get(name, 0.0) + value
+    return list(terms.items())

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from dramaeval.evaluation.scoring import is_sharded
+
 
 class Reference:
     """The model as it was when this was made.
@@ -33,14 +35,19 @@ class Reference:
             }
 
     @contextmanager
-    def in_place(self, model: Any) -> Iterator[None]:
+    def in_place(self, model: Any, engine: Any = None) -> Iterator[None]:
         """Let a model be its reference in here.
 
         Args:
             model: the one it was made of, unwrapped.
+            engine: what wraps it in training; DeepSpeed's, where ZeRO-3 has split the weights.
         """
         if self.off:
             with model.disable_adapter():
+                yield
+            return
+        if is_sharded(model):
+            with self._shards_in_place(model, engine):
                 yield
             return
         weights = [
@@ -54,6 +61,32 @@ class Reference:
         finally:
             for (weight, _), data in zip(weights, trained, strict=True):
                 weight.data = data
+
+    @contextmanager
+    def _shards_in_place(self, model: Any, engine: Any) -> Iterator[None]:
+        """The same where each process holds a shard of every weight, which passes gather and let go again."""
+        weights = [
+            (w, self.kept[name]) for name, w in model.named_parameters() if name in self.kept
+        ]
+        engine.empty_partition_cache()  # what is gathered are the policy's weights
+        trained = [weight.ds_tensor.clone() for weight, _ in weights]
+        try:
+            for weight, kept in weights:
+                weight.ds_tensor.copy_(_shard(kept, weight.ds_tensor, engine))
+            yield
+        finally:
+            engine.empty_partition_cache()
+            for (weight, _), data in zip(weights, trained, strict=True):
+                weight.ds_tensor.copy_(data)
+
+
+def _shard(whole: torch.Tensor, like: torch.Tensor, engine: Any) -> torch.Tensor:
+    """This process's part of a weight, as DeepSpeed splits it: equal parts of it flat, the last padded."""
+    size = like.numel()
+    flat = torch.nn.functional.pad(
+        whole.flatten(), (0, size * engine.dp_world_size - whole.numel())
+    )
+    return flat[engine.global_rank * size :][:size].to(like.device, like.dtype)
 
 
 def does_nothing(model: Any) -> bool:

@@ -1,6 +1,7 @@
 """GRPO for the tests of several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
 
-Every process of a group runs this; the first leaves ``CASE.json``. A case is ``zero-peft-estimator``.
+Every process of a group runs this; the first leaves ``CASE.json``. A case is
+``zero-peft-estimator``, with ``+fresh`` for an adapter that begins anew instead of with CHECKPOINT.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_
 
 def train(case, folder, data, checkpoint, processes):
     """One training; its figures by step."""
-    zero, peft, estimator = case.split("-")
+    zero, peft, estimator = case.removesuffix("+fresh").split("-")
+    fresh = case.endswith("+fresh")
     count = "null" if estimator == "enumerated" else "4"
     words = [
         *GRPO, *data, f"zero={zero}", f"peft={peft}", f"trainer.estimator={estimator}",
         f"trainer.args.num_generations={count}",
     ]  # fmt: skip
-    if zero == "zero3" or peft == "none":
-        # ZeRO-3 cannot put kept weights in place, and full training begins with the judge as it is. fresh
-        # adapter's reference is the base with the adapter off. Untaught answers differ in length at least.
+    if peft == "none" or fresh:
+        # Untaught answers differ in length at least.
         words += ["trainer.rewards.length.weight=1", "trainer.rewards.length.free=2"]
     else:
         words.append(f"checkpoint={checkpoint}")

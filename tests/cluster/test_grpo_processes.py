@@ -24,6 +24,8 @@ CASES = [
     "zero2-lora-sampled",
     "zero2-none-enumerated",
     "zero3-lora-sampled",
+    "zero3-none-sampled",
+    "zero3-lora-sampled+fresh",
 ]
 ALONE = {
     "none-lora-sampled": "none-lora-sampled",
@@ -31,6 +33,9 @@ ALONE = {
     "zero2-lora-sampled": "none-lora-sampled",
     "zero1-none-sampled": "none-none-sampled",
     "zero2-none-enumerated": "none-none-enumerated",
+    # Under ZeRO-3 the reference's weights are split too.
+    "zero3-lora-sampled": "none-lora-sampled",
+    "zero3-none-sampled": "none-none-sampled",
 }
 
 
@@ -71,16 +76,27 @@ def test_two_processes_do_as_one(trained, case):
     assert len(together) == 3
     for by_two, by_one in zip(together, alone, strict=True):
         for name, value in by_one.items():
+            # TRL's KL is a mean of the means of passes, which differ where completions differ in length.
+            if name == "kl" and "-none-sampled" in case:
+                continue
             np.testing.assert_allclose(by_two[name], value, rtol=2e-3, atol=1e-4, err_msg=name)
     assert any(step["grad_norm"] > 1e-3 for step in together)
 
 
+def test_a_reference_that_is_split_measures_the_same(trained):
+    whole, split = trained[2]["zero1-none-sampled"], trained[2]["zero3-none-sampled"]
+    assert abs(split[0]["kl"]) < 1e-6 < split[2]["kl"]
+    np.testing.assert_allclose(
+        [s["kl"] for s in split], [s["kl"] for s in whole], rtol=1e-3, atol=1e-7
+    )
+
+
 def test_kl_begins_at_zero_under_zero3(trained):
-    told = trained[2]["zero3-lora-sampled"]
+    told = trained[2]["zero3-lora-sampled+fresh"]
     assert abs(told[0]["kl"]) < 1e-6
     assert max(step["kl"] for step in told[1:]) > 1e-6
     saved = load_file(
-        trained[2]["folder"] / "zero3-lora-sampled" / "model" / "adapter_model.safetensors"
+        trained[2]["folder"] / "zero3-lora-sampled+fresh" / "model" / "adapter_model.safetensors"
     )
     assert all(weight.numel() for weight in saved.values())
     assert any(bool(weight.any()) for name, weight in saved.items() if "lora_B" in name)

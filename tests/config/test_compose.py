@@ -143,6 +143,8 @@ def test_defaults_are_those_promised(composed):
         (["trainer.args.learning_rate=-1"], ["trainer.args.learning_rate=-1 must be above 0"]),
         (["trainer.args.metric_for_best_model=foo"], ["choose one of pearson, loss", "pearson/KEY"]),
         (["trainer.objective=-1*soft_ce"], ["the weight -1 of soft_ce must be above 0"]),
+        (["task=mixed", "task.tasks.role.shots=1"], ["task.tasks.role.shots=1: a mixture shows no examples"]),
+        (["stages=[prepare]", "task.shots=1"], ["task.shots=1 with stages=[prepare]"]),
         (["task.dimensions=[]"], ["task.dimensions=[] asks for nothing: null asks for all"]),
         (["task.dimensions=pitch_dynamics"], ["must be a list: task.dimensions=[pitch_dynamics]"]),
         (["evaluation.metrics=[foo]"], ["evaluation.metrics: foo is no metric"]),

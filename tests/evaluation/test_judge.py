@@ -10,8 +10,10 @@ import torch
 
 from dramaeval import Judge
 from dramaeval.config.check import check
+from dramaeval.config.composing import compose
 from dramaeval.data.audio import UnreadableClipError
 from dramaeval.models.loading import ModelError
+from dramaeval.run.build import build_task
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 
@@ -162,3 +164,29 @@ def test_files_that_are_no_clips_and_folders_that_are_no_judges(tiny, tmp_path):
         tiny.score(tmp_path / "none.wav", **dict.fromkeys(TEXTS, "text"))
     with pytest.raises(ModelError, match="holds neither a run nor a model nor an adapter"):
         Judge.load(tmp_path, device="cpu")
+
+
+def test_a_thought_is_given_where_scoring_takes_one(tiny, lines):
+    path = lines[0].parent / lines[1][0]["wav_path"]
+    texts = {name: values[0] for name, values in texts_of(lines[1]).items()}
+    judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
+    given = build_task(compose("task=role_caption", "task.thought_in_scoring=given"))
+    judge._tasks[("role_caption", "pitch_dynamics")] = given
+    one = ["pitch_dynamics"]
+    with pytest.raises(ValueError, match=r"missing: thought=…"):
+        judge.score(path, task="role_caption", dimensions=one, **texts)
+    said = judge.score(path, task="role_caption", dimensions=one, thought="A flat voice.", **texts)
+    other = judge.score(path, task="role_caption", dimensions=one, thought="A lively one.", **texts)
+    assert said["pitch_dynamics"].expected != other["pitch_dynamics"].expected
+
+
+def test_a_question_without_a_score_says_why_and_costs_the_others_nothing(tiny, lines):
+    path = lines[0].parent / lines[1][0]["wav_path"]
+    texts = {name: values[0] for name, values in texts_of(lines[1]).items()}
+    words = ["task=role_caption", "task.thought_tokens=1", "task.dimensions=[pitch_dynamics]"]
+    short = build_task(compose(*words))
+    judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
+    judge._tasks[("role_caption",)] = short
+    for one in judge.score([path, path], task="role_caption", **texts):
+        assert one["pitch_dynamics"].expected is None
+        assert "did not end within 1 token" in one["pitch_dynamics"].state

@@ -24,6 +24,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
+from dramaeval.config.check import check
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
@@ -35,6 +36,7 @@ from dramaeval.models.voxtral import Voxtral
 from dramaeval.run.build import build_task
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
+from dramaeval.run.training import make_trainer
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
@@ -289,6 +291,43 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     found = [json.loads(one) for one in again.folder.predictions("final").read_text().splitlines()]
     for one, other in zip(lines, found, strict=True):
         np.testing.assert_allclose(one["distribution"], other["distribution"], atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", ["sampled", "enumerated"])
+def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator):
+    config = composed(
+        f"model={kind.name}", f"model.path={folder}", "trainer=grpo", "stages=[train]", "device=cpu",
+        "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=1", "trainer.args.logging_steps=1",
+        "trainer.args.warmup_steps=0", "trainer.args.per_device_train_batch_size=2", "logger=none",
+        f"trainer.args.num_generations={'null' if estimator == 'enumerated' else 2}",
+        f"trainer.estimator={estimator}", "trainer.args.max_completion_length=12",
+        "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
+        "trainer.args.load_best_model_at_end=false",
+        # Random weights write random tokens to the limit: let what is written differ in its worth.
+        "+trainer.rewards.letters={_target_: test_audio_families.by_letters}",
+        f"task.data.train={make_clips('train', 4)}",
+    )  # fmt: skip
+    check(config)
+    run = Run(config, RunFolder(tmp_path / "run"))
+    run.plan()
+    trainer = make_trainer(run)
+    make = trainer._enumerate if estimator == "enumerated" else trainer._sample
+    (inputs,) = make([{"row": 0, "epoch": 0}, {"row": 3, "epoch": 0}])
+    mask = inputs["completion_mask"].bool()
+    shared = trainer._read_whole(inputs, trainer.model)[mask]
+    trainer.batch_settings = {**trainer.batch_settings, "shared_prefix": False}
+    trainer.heard = type(trainer.heard)(trainer)
+    apart = trainer._read_whole(inputs, trainer.model)[mask]
+    torch.testing.assert_close(shared, apart, atol=1e-4, rtol=0)
+    trainer.train()
+    (entry,) = [one for one in trainer.state.log_history if "loss" in one]
+    assert abs(entry["kl"]) < 1e-6
+    assert entry["grad_norm"] > 0
+
+
+def by_letters(completions):
+    """A reward that hardly two texts share."""
+    return [sum(map(ord, one.text)) % 101 / 101 for one in completions]
 
 
 def test_the_ears_can_be_frozen(kind, folder):

@@ -41,3 +41,13 @@ def test_another_configuration_is_refused_where_there_is_work(tmp_path):
     folder.open(OmegaConf.create({"seed": 2, "plan": True, "task": {"labels": "mean"}}))
     with pytest.raises(ConfigError, match=r"seed: 2 → 3; task.labels: mean → median"):
         folder.open(OmegaConf.create({"seed": 3, "plan": False, "task": {"labels": "median"}}))
+    # What is measured may be measured otherwise, but not what is kept with each prediction.
+    folder = RunFolder(tmp_path / "evaluated")
+    folder.path.mkdir()
+    before = {"seed": 2, "plan": False, "task": {"labels": "mean"}}
+    folder.open(OmegaConf.create({**before, "evaluation": {"draws": 10, "group_by": "character"}}))
+    (folder.path / "predictions.zero_shot.jsonl").write_text("")
+    folder.open(OmegaConf.create({**before, "evaluation": {"draws": 20, "group_by": "character"}}))
+    folder.open(OmegaConf.create({**before, "evaluation": {"draws": 30, "group_by": "character"}}))
+    with pytest.raises(ConfigError, match=r"evaluation.group_by: character → language"):
+        folder.open(OmegaConf.create({**before, "evaluation": {"group_by": "language"}}))

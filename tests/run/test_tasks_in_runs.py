@@ -217,6 +217,8 @@ def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
         (["model.head=regression", "trainer.objective=expected_mse", "task=avqa"], "no options to choose"),
         (["task=avqa", "trainer.objective=soft_ce+ordinal"], "options have no order, which ordinal"),
         (["task=mixed", "trainer.objective=ranking"], "options have no order, which ranking"),
+        (["trainer.objective=soft_ce+ranking", "trainer.args.per_device_train_batch_size=1"],
+         "ranking orders the clips of a pass"),
     ],
 )  # fmt: skip
 def test_heads_and_objectives_that_do_not_fit_are_refused(composed, tmp_path, overrides, message):

@@ -94,3 +94,11 @@ def test_the_real_records(composed):
     task = build_task(composed("task=archetype"))
     found = read_records(REAL / "archetype" / "test.jsonl", task.record_format()).records
     assert [len(task.asked(record)) for record in found] == [1, 4]
+
+
+def test_clips_of_which_only_the_judge_is_asked_are_asked_everything(records_of):
+    """Raters' verdicts would otherwise decide which of a system's scores its rank is made of."""
+    task, record = records_of([False, False], [None, None])
+    assert len(task.asked(record)) == 1
+    assert task.without_ratings().asked(record) == task.dimensions
+    assert len(task.asked(record)) == 1

@@ -1,5 +1,7 @@
 """Label policies by hand; a missing rating takes no part in any."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -147,3 +149,18 @@ def test_a_policy_without_weights_cannot_take_confidence(composed):
     )
     with pytest.raises(ConfigError, match="takes no weights"):
         build_task(composed(override, "task.labels=own", "task.confidence=sure"))
+
+
+def test_more_raters_than_were_learnt_about_count_as_the_mean(composed, make_clips):
+    task = build_task(composed("task.labels=rater_weighted", "task.dimensions=[pitch_dynamics]"))
+    (one,) = task.dimensions
+    records = task.read(make_clips("few", 8)).records
+    few = [replace(r, ratings={k: v[:3] for k, v in r.ratings.items()}) for r in records]
+    task.learn(few)
+    weights = task.labels.weights[one.annotation]
+    assert len(weights) == 3
+    target = task.target(records[0], one, np.random.default_rng(0))
+    shares = np.array([*weights, *[weights.mean()] * 3])
+    ratings = np.array(records[0].ratings[one.annotation])
+    wanted = [shares[ratings == score].sum() / shares.sum() for score in one.scale]
+    np.testing.assert_allclose(target, wanted)

@@ -128,6 +128,26 @@ def test_other_adapters(trainer_of, tmp_path, peft):
     trained(trainer_of(f"task.data.train={file}", f"peft={peft}", *SAMPLED))
 
 
+def test_the_published_settings(composed, tmp_path):
+    config = composed(
+        "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
+        "trainer.args.max_completion_length=8", f"task.data.train={few(tmp_path, 'realism')}",
+        "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
+    )  # fmt: skip
+    assert composed("experiment=grpo").trainer.args.max_steps == 1000
+    check(config)
+    run = Run(config, RunFolder(tmp_path / "run"))
+    assert run.plan().step == "2 clips: 1 a pass, 2 accumulated, 1 process"
+    args = run.args
+    assert (args.num_generations, args.temperature, args.gradient_accumulation_steps) == (8, 1.0, 2)
+    assert args.per_device_train_batch_size == 8  # TRL counts completions
+    assert args.gradient_checkpointing
+    trainer = make_trainer(run)
+    assert trainer.rewards.weights == {"exact": 1.0, "format": 1.0}
+    trainer.train()
+    assert trainer.state.global_step == 2
+
+
 @pytest.fixture(scope="module")
 def textual(tmp_path_factory):
     """A small random language model with the tiny judge's tokenizer."""

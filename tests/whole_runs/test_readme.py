@@ -6,8 +6,13 @@ import shlex
 import subprocess
 import sys
 
+import pytest
 from places import ROOT
 
+SHORT = (
+    "evaluation.zero_shot=false", "task.dimensions=[pitch_dynamics]", "trainer.args.num_generations=2",
+    "batch.per_device=2",
+)  # fmt: skip
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -22,7 +27,8 @@ def test_ci_runs_the_readmes_commands():
     assert f"\n{second}\n" in script
 
 
-def test_the_extension_section_works(surroundings, make_clips, tmp_path):
+@pytest.mark.parametrize("by_reward", [False, True])
+def test_the_extension_section_works(surroundings, make_clips, tmp_path, by_reward):
     named = re.findall(r"<!-- file: (.*?) -->\n```\w+\n(.*?)```", README, re.DOTALL)
     assert len(named) == 3
     for name, text in named:
@@ -33,6 +39,9 @@ def test_the_extension_section_works(surroundings, make_clips, tmp_path):
     assert words[:2] == ["python", "launch.py"]
     words = [str(tmp_path / "mine") if word == "mine" else word for word in words[2:]]
     data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val", "test")]
+    (rewarded,) = blocks("reward")
+    if by_reward:
+        words = [*shlex.split(rewarded)[2:], *SHORT]
     done = subprocess.run(
         [
             sys.executable, "launch.py", *words, *data, f"hydra.run.dir={tmp_path / 'run'}",
@@ -46,6 +55,9 @@ def test_the_extension_section_works(surroundings, make_clips, tmp_path):
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    if by_reward:
+        assert "0.1 × generous" in (tmp_path / "run" / "train.log").read_text()
+        return
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     found = metrics["test"]["final"]["dimensions"]
     assert list(found) == ["warmth"]

@@ -24,6 +24,15 @@ QUICK = (
     "evaluation.draws=100",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
 )
+#: Each generation is passed over twice. The untaught judge's answers differ in length at least.
+REWARDED = (
+    "trainer=grpo",
+    "trainer.args.num_generations=2",
+    "trainer.args.num_iterations=2",
+    "trainer.args.max_completion_length=10",
+    "trainer.rewards.length.weight=1",
+    "trainer.rewards.length.free=2",
+)
 
 
 @pytest.fixture
@@ -176,9 +185,10 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
         assert json.loads(one)["expected"] == pytest.approx(json.loads(other)["expected"], abs=1e-5)
 
 
-def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_path):
+@pytest.mark.parametrize("trainer", [(), REWARDED], ids=["sft", "grpo"])
+def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_path, trainer):
     """SIGKILL at a random moment of training, twice; the same adapter, bit for bit."""
-    settings = [*QUICK, *mine, "trainer.args.max_steps=8"]
+    settings = [*QUICK, *mine, *trainer, "trainer.args.max_steps=8"]
     whole = tmp_path / "whole"
     assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
     killed = tmp_path / "killed"

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
-from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.wordings import deviation
-from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.phrasings import PhrasingsError
 from dramaeval.tasks.task import Task
 
@@ -35,36 +34,24 @@ def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
 
 
 def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
-    own = setting.sheets
-    sheets = SheetMaker(
-        task,
-        own.processor,
-        own.family,
-        max_seconds=own.max_seconds,
-        cache_clips=own.cache_clips,
-        cache=own.cache,
-    )
-    sheets.hearing = own.hearing
-    return setting.score(setting.records, sheets)
+    return setting.score(setting.records, setting.sheets.of(task))
 
 
 def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """The mean distribution over the wordings; unscored where any wording is."""
+    """The mean distribution (or of judges that give none, score) over the wordings; unscored where any is."""
     found = []
     for same in zip(*said, strict=True):
         first = same[0]
         lost = next((one for one in same if not one.scored), None)
         if lost is not None:
-            found.append(_with(first, None, lost.state))
+            found.append(replace(first, distribution=None, expected=None, state=lost.state))
             continue
-        rows = np.array([one.distribution for one in same], dtype=float)
-        found.append(_with(first, tuple(rows.mean(axis=0).tolist()), SCORED))
+        share = None
+        if all(one.distribution is not None for one in same):
+            share = tuple(np.mean([one.distribution for one in same], axis=0).tolist())
+        expected = float(np.mean([one.expected for one in same]))
+        found.append(replace(first, distribution=share, expected=expected))
     return found
-
-
-def _with(first: Prediction, distribution: tuple[float, ...] | None, state: str) -> Prediction:
-    expected = None if distribution is None else float(np.dot(distribution, first.scale))
-    return replace(first, distribution=distribution, expected=expected, state=state)
 
 
 def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:

@@ -46,6 +46,21 @@ class Setting:
     progress: Callable[[int], None]
 
 
+def require_hearing(setting: Setting) -> None:
+    """Controls that take the right sound away.
+
+    Raises:
+        NotPossibleError: the judge hears nothing anyway, or is told in words what the right sound is like.
+    """
+    if not setting.sheets.family.hears:
+        raise NotPossibleError("this judge only reads")
+    if setting.task.scoring().get("thought_in_scoring") == "given":
+        raise NotPossibleError(
+            "the thought that is given before the score tells of the right sound; "
+            "task.thought_in_scoring=skip or generate can be tested"
+        )
+
+
 def prediction_of(
     setting: Setting,
     record: Record,

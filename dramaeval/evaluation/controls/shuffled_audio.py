@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.controls.setting import NotPossibleError, Setting, require_hearing
 from dramaeval.evaluation.predictions import Prediction
 
 WHAT = "the same judge with another record's clip"
@@ -18,10 +18,9 @@ def shuffled_audio(setting: Setting) -> list[Prediction]:
     """Score every record with the clip of another, seeded; no clip stays where it was.
 
     Raises:
-        NotPossibleError: the judge hears nothing anyway, or all records share one clip.
+        NotPossibleError: see `require_hearing`; or all records share one clip.
     """
-    if not setting.sheets.family.hears:
-        raise NotPossibleError("this judge only reads")
+    require_hearing(setting)
     return setting.score(exchanged(setting.records, setting.seed), setting.sheets)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.controls.setting import Setting, require_hearing
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.batch import Sheet
 from dramaeval.models.sheets import SheetMaker, Targets
@@ -21,11 +21,10 @@ def silence(setting: Setting) -> list[Prediction]:
     """Score every record with silence of its clip's length in the clip's place.
 
     Raises:
-        NotPossibleError: the judge hears nothing anyway.
+        NotPossibleError: see `require_hearing`.
     """
+    require_hearing(setting)
     sheets = setting.sheets
-    if not sheets.family.hears:
-        raise NotPossibleError("this judge only reads")
     quiet = _Quiet(
         sheets.task,
         sheets.processor,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.controls.setting import Setting, require_hearing
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.batch import Sheet
 from dramaeval.models.sheets import SheetMaker, Targets
@@ -21,11 +21,10 @@ def transcript_only(setting: Setting) -> list[Prediction]:
     """Score every record with the audio parts left out of the prompt.
 
     Raises:
-        NotPossibleError: the judge hears nothing anyway.
+        NotPossibleError: see `require_hearing`.
     """
+    require_hearing(setting)
     sheets = setting.sheets
-    if not sheets.family.hears:
-        raise NotPossibleError("this judge only reads")
     return setting.score(setting.records, _deaf(sheets))
 
 

@@ -36,6 +36,18 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
     return told
 
 
+def told(metrics: Mapping[str, Any]) -> list[str]:
+    """How scores were read where there are several ways, and what was out of the ordinary about records."""
+    about = metrics["about"]
+    found = [
+        f"Scoring: {key.replace('_', ' ')} = {value}."
+        for key, value in (about.get("scoring") or {}).items()
+    ]
+    for split, remarks in (about.get("remarks") or {}).items():
+        found += [f"{count:,} records of {split} {text}." for text, count in remarks.items()]
+    return found
+
+
 def curves(folder: Path) -> list[dict[str, Any]]:
     """The curves of a TensorBoard folder as pictures with titles; none where there are none."""
     found = read_curves(folder)

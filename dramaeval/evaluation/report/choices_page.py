@@ -12,7 +12,14 @@ from markupsafe import Markup
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.options import OptionPrediction
-from dramaeval.evaluation.report.about import curves, skipped, surroundings, templates, warnings
+from dramaeval.evaluation.report.about import (
+    curves,
+    skipped,
+    surroundings,
+    templates,
+    told,
+    warnings,
+)
 from dramaeval.evaluation.report.page import LIMIT, PHASES
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -106,6 +113,7 @@ def _context(findings: ChoiceFindings) -> dict[str, Any]:
         "tables": [accuracy(name, phases) for name, phases in choices.items()],
         "curves": trained,
         "surroundings": surroundings(findings.environment),
+        "told": told(findings.metrics),
         "skipped": skipped(findings.metrics),
         "config": findings.config,
     }

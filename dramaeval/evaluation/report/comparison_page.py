@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from markupsafe import Markup
@@ -25,7 +26,18 @@ LOOKS = (
     ("#0072B2", "o"), ("#B34700", "s"), ("#00724E", "^"), ("#8C4A78", "D"), ("#1b1f24", "v"),
     ("#7A6000", "P"),
 )  # fmt: skip
-_SHOWN = {"pearson": "Pearson", "mse": "MSE"}
+_SHOWN = {
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "kendall": "Kendall's tau-b",
+    "mse": "MSE",
+    "mae": "MAE",
+    "ccc": "CCC",
+}
+
+
+#: Tables of one run alone.
+_EACH = ("further_", "calibration_")
 
 
 def render_comparison(found: Comparison, name: str, facts: Sequence[str], config: str) -> str:
@@ -40,6 +52,7 @@ def render_comparison(found: Comparison, name: str, facts: Sequence[str], config
             ("summary", "Summary"),
             ("overview", "Overview"),
             ("dimensions", "Dimensions"),
+            ("each", "Each run"),
             ("settings", "Settings"),
         ],
         "summary": sentences(found),
@@ -47,7 +60,8 @@ def render_comparison(found: Comparison, name: str, facts: Sequence[str], config
         "forest": Markup(_forest(found)),
         "many": len(found.names) > len(LOOKS),
         "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
-        "dimensions": [tables[key] for key in ("pearson", "mse")],
+        "dimensions": [tables[key] for key in _SHOWN],
+        "each": [table for key, table in tables.items() if key.startswith(_EACH)],
         "settings": tables.get("settings"),
         "config": config,
     }
@@ -60,6 +74,12 @@ def tables_of(found: Comparison) -> dict[str, Table]:
     if len(found.names) > 2:
         tables["pairs"] = pairs(found)
     tables |= {metric: by_dimension(found, metric) for metric in _SHOWN}
+    for at, (name, summary) in enumerate(found.summaries.items(), 1):
+        for kind, table in (
+            ("further", sections.further(summary, found.dimensions)),
+            ("calibration", sections.calibration(summary, found.dimensions)),
+        ):
+            tables[f"{kind}_{at}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
     if found.differing:
         tables["settings"] = settings(found)
     return tables

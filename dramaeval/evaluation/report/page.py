@@ -13,9 +13,17 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections, words
-from dramaeval.evaluation.report.about import curves, skipped, surroundings, templates, warnings
+from dramaeval.evaluation.report.about import (
+    curves,
+    skipped,
+    surroundings,
+    templates,
+    told,
+    warnings,
+)
 from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
 from dramaeval.evaluation.report.worst import Disagreement, sounds, worst
+from dramaeval.evaluation.wordings import wording_text
 
 LIMIT = 2_950_000
 """Bytes that a page may have: under 3 MB with a little room."""
@@ -85,7 +93,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "kind": "dramaeval report",
         "heading": findings.name,
         "facts": findings.facts,
-        "summary": words.summary(split, phases, gain, titles),
+        "summary": [
+            *words.summary(split, phases, gain, titles),
+            *filter(None, [wording_text(judge)]),
+        ],
         "warnings": warnings(metrics),
         "split": split,
         "has_before": len(phases) > 1,
@@ -111,6 +122,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "no_slices": missing,
         "curves": trained,
         "surroundings": surroundings(findings.environment),
+        "told": told(metrics),
         "skipped": skipped(metrics),
         "config": findings.config,
     }

@@ -108,6 +108,11 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
                     f"{file} holds scores of clips without ratings (stages=[score]): nothing to compare with "
                     "people. Evaluate with task.data.test=… instead."
                 )
+            if "options" in values:
+                raise ResultsError(
+                    f"{file} holds answers to multiple-choice questions, which have no scores to compare: give "
+                    "runs of one task with ratings."
+                )
             found.setdefault(split, []).append(Prediction.from_json(values))
         except ResultsError:
             raise

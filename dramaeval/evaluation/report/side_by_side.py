@@ -10,11 +10,21 @@ from typing import Any
 import scipy
 
 from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.metrics.ccc import Concordance
+from dramaeval.evaluation.metrics.kendall import Kendall
+from dramaeval.evaluation.metrics.mae import MeanAbsoluteError
+from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.spearman import Spearman
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
 Asked = tuple[str, str]
+#: What runs are compared by, dimension by dimension.
+COMPARED = (
+    Pearson(), Spearman(), Kendall(), MeanSquaredError(), MeanAbsoluteError(), Concordance(),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +77,10 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     first, *others = [run.name for run in runs]
     try:
         summaries = {name: summarise(own, keys, **settings) for name, own in kept.items()}
-        against = {name: compare(kept[name], kept[first], keys, **settings) for name in others}
+        against = {
+            name: compare(kept[name], kept[first], keys, metrics=COMPARED, **settings)
+            for name in others
+        }
         pairs = _pairs(kept, keys, settings, against, first)
     except ValueError as error:
         raise ResultsError(str(error)) from None
@@ -133,6 +146,8 @@ def _pairs(
 
 #: Settings that say where a run is, not what it is.
 _PLACES = ("hydra.", "logger.", "task.rubric.")
+#: What tells one rubric from another, without its wording.
+_RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
@@ -143,6 +158,6 @@ def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
     return {
         key: [run.config.get(key, absent) if run.config else "?" for run in runs]
         for key in keys
-        if not key.startswith(_PLACES)
+        if (key in _RUBRIC or not key.startswith(_PLACES))
         and len({repr(run.config.get(key, absent)) for run in known}) > 1
     }

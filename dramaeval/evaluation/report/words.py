@@ -85,6 +85,8 @@ def _best_and_worst(
     if len(known) < 2:
         return []
     best, least = max(known, key=lambda key: known[key]), min(known, key=lambda key: known[key])
+    if known[best] <= 0:
+        return ["It agrees with people on no dimension: no correlation is above 0."]
     return [
         f"It agrees best on {titles.get(best, best)} ({shown(known[best])}) and least on "
         f"{titles.get(least, least)} ({shown(known[least])})."
@@ -133,7 +135,8 @@ def hearing(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
             )
         elif len(lost) == len(verdicts):
             told.append(
-                "It is not shown that the judge hears: without the right sound it agrees with people as well."
+                "It is not shown that the judge hears: that it agrees with people less without the right sound "
+                "cannot be told from chance."
             )
         else:
             without = _listed([name.replace("_", " ") for name in lost])

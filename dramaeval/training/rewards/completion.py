@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dramaeval.data.records import Record
@@ -96,11 +96,7 @@ class Form:
         first, *rest = question.places
         thinks = question.thinks or first.lead.startswith(THINK)
         if first.lead.startswith(THINK):
-            bare = first.lead.rpartition(THOUGHT)[2]
-            first = Place(
-                dimension=first.dimension, choices=first.choices, scale=first.scale,
-                lead=bare, tail=first.tail, options=first.options,
-            )  # fmt: skip
+            first = replace(first, lead=first.lead.rpartition(THOUGHT)[2])
         return cls((first, *rest), thinks)
 
     def read(self, text: str) -> tuple[tuple[int | None, ...], bool]:

@@ -10,6 +10,7 @@ from dramaeval.evaluation.controls.setting import NotPossibleError
 from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
 from dramaeval.evaluation.controls.silence import silence
 from dramaeval.evaluation.controls.transcript_only import transcript_only
+from dramaeval.run.build import build_task
 
 
 def values(predictions):
@@ -84,3 +85,10 @@ def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
     for control in (shuffled_audio, silence, transcript_only):
         with pytest.raises(NotPossibleError, match="only reads"):
             control(own)
+
+
+@pytest.mark.parametrize("control", [silence, shuffled_audio, transcript_only])
+def test_a_thought_that_is_given_tells_of_the_right_sound(setting, composed, control):
+    task = build_task(composed("task=role_caption", "task.thought_in_scoring=given"))
+    with pytest.raises(NotPossibleError, match="tells of the right sound"):
+        control(setting(task=task))

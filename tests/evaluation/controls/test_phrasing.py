@@ -118,3 +118,11 @@ def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
     )
     task = build_task(composed("task=role", *words))
     assert len({other.criterion(task.dimensions[0]) for other in task.phrased(30, 0)}) == 30
+
+
+def test_scores_without_distributions_are_averaged_themselves(make_prediction):
+    """A regression head gives none."""
+    said = [[make_prediction("a", 2.0, (3,))], [make_prediction("a", 3.5, (3,))]]
+    said = [[replace(one, distribution=None) for one in same] for same in said]
+    (one,) = averaged(said)
+    assert (one.expected, one.distribution, one.state) == (2.75, None, "scored")

@@ -190,3 +190,10 @@ def test_scores_without_ratings_are_no_results(tmp_path, make_prediction):
     (tmp_path / "predictions.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(ResultsError, match="scores of clips without ratings"):
         read_run(tmp_path, "a", "test", None)
+
+
+def test_answers_to_multiple_choice_are_no_results(tmp_path):
+    (tmp_path / "predictions.jsonl").write_text('{"split": "test", "options": ["a"]}\n')
+    (tmp_path / "config.yaml").write_text("task: {name: avqa}\n")
+    with pytest.raises(ResultsError, match="multiple-choice questions, which have no scores"):
+        read_run(tmp_path, "avqa", "test", None)

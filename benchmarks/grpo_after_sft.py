@@ -1,0 +1,212 @@
+"""Supervised training stopped early, then GRPO with `distance`, sampled and enumerated: docs/grpo.md.
+
+    python -m benchmarks.grpo_after_sft            # the runs that are missing in --into, then the page
+    python -m benchmarks.grpo_after_sft --table    # the page from what is there
+
+For every seed a judge is trained on the bundled sample by `trainer=sft` and stopped early; both estimators go
+on from it for the same number of steps. All are judged on the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.run.measures import read_phase
+
+ROOT = Path(__file__).resolve().parents[1]
+START, SAMPLED, ENUMERATED = "sft", "sampled", "enumerated"
+DRAWS, LEVEL = 2_000, 0.95
+COMMON = (
+    "task=role", "peft=lora", "evaluation.draws=20", "evaluation.zero_shot=false", "evaluation.html=false",
+    "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+)  # fmt: skip
+TRAINED = {
+    START: ("trainer=sft", "trainer.args.max_steps=40"),
+    SAMPLED: ("trainer=grpo", "trainer.estimator=sampled"),
+    ENUMERATED: ("trainer=grpo", "trainer.estimator=enumerated"),
+}
+#: The same for both estimators.
+GRPO = (
+    "batch.per_device=8",
+    "trainer.args.max_steps=150",
+    "trainer.args.learning_rate=1e-3",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run came to on the test split.
+
+    Attributes:
+        predictions: of the trained judge.
+        seconds: that training took.
+        logged: the training reward in the first and the last tenth of the steps; None for supervised training.
+    """
+
+    predictions: list[Prediction]
+    seconds: float
+    logged: tuple[float, float] | None
+
+    @property
+    def reward(self) -> float:
+        """The expected `distance` of an answer drawn from the judge, over all questions."""
+        values = []
+        for one in self.predictions:
+            given = [value for value in one.ratings if value is not None]
+            if one.distribution is not None and given:
+                scale = np.array(one.scale)
+                near = 1 - np.abs(scale - np.mean(given)) / (scale[-1] - scale[0])
+                values.append(float(np.array(one.distribution) @ near))
+        return float(np.mean(values))
+
+
+def command(kind: str, seed: int, into: str) -> list[str]:
+    """The command of one run."""
+    words = ["launch.py", *TRAINED[kind], *COMMON, f"seed={seed}"]
+    if kind != START:
+        words += [*GRPO, f"checkpoint={into}/{START}{seed}"]
+    return [*words, f"hydra.run.dir={into}/{kind}{seed}"]
+
+
+def finished(folder: Path) -> Finished:
+    """Read a run's results."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
+    events.Reload()
+    names = events.Tags()["scalars"]
+    (seconds,) = [one.value for one in events.Scalars("train/train_runtime")]
+    logged = None
+    if "train/reward" in names:
+        values = [one.value for one in events.Scalars("train/reward")]
+        tenth = max(1, len(values) // 10)
+        logged = (float(np.mean(values[:tenth])), float(np.mean(values[-tenth:])))
+    predictions = read_phase(folder / "predictions.jsonl")["test"]
+    return Finished(predictions, seconds, logged)
+
+
+def pearsons(runs: Sequence[Finished]) -> tuple[list[float], np.ndarray]:
+    """Macro Pearson of each run, and its mean over the runs for every bootstrap draw of whole characters."""
+    clusters = cluster_names(one for one in runs[0].predictions if one.mean_rating is not None)
+    draws = bootstrap_draws(len(clusters), DRAWS, 0)
+    values, over = [], []
+    for run in runs:
+        keys = dict.fromkeys(one.dimension for one in run.predictions)
+        answers = [
+            answers_of(key, [one for one in run.predictions if one.dimension == key], clusters)
+            for key in keys
+        ]
+        values.append(float(np.mean([Pearson()(one) for one in answers])))
+        over.append(np.mean([Pearson().over_draws(one, draws) for one in answers], axis=0))
+    return values, np.mean(over, axis=0)
+
+
+def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) -> str:
+    """docs/grpo.md."""
+    runs = {kind: [finished(folder / f"{kind}{seed}") for seed in seeds] for kind in TRAINED}
+    found = {kind: pearsons(some) for kind, some in runs.items()}
+    lines = [
+        "| training | macro PCC, test | by seed | gain [95 %] | reward, test | reward in training | seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    names = {
+        START: "supervised, stopped early",
+        SAMPLED: "then GRPO, sampled",
+        ENUMERATED: "then GRPO, enumerated",
+    }
+    told = {}
+    for kind, some in runs.items():
+        values, over = found[kind]
+        gain = "-"
+        if kind != START:
+            difference = np.mean(values) - np.mean(found[START][0])
+            bounds = interval(over - found[START][1], LEVEL) or (float("nan"),) * 2
+            gain = f"{difference:+.3f} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
+            seconds = float(np.mean([one.seconds for one in some]))
+            better = np.mean([one.reward for one in some]) - np.mean(
+                [one.reward for one in runs[START]]
+            )
+            told[kind] = (difference / seconds * 60, better / seconds * 60, seconds)
+        logged = [one.logged for one in some if one.logged]
+        ends = " → ".join(f"{np.mean(one):.3f}" for one in zip(*logged, strict=True)) or "-"
+        by_seed = ", ".join(f"{one:.3f}" for one in values)
+        reward = np.mean([one.reward for one in some])
+        lines.append(
+            f"| {names[kind]} | {np.mean(values):.3f} | {by_seed} | {gain} | {reward:.3f} | {ends} | "
+            f"{np.mean([one.seconds for one in some]):.0f} |"
+        )
+    rates = " ".join(
+        f"{kind.capitalize()}: {pcc:+.3f} macro PCC and {reward:+.4f} reward a minute of training."
+        for kind, (pcc, reward, _) in told.items()
+    )
+    return "\n".join(
+        [
+            "# Supervised training, then GRPO",
+            "",
+            "The bundled judge on the bundled sample, seeds "
+            + ", ".join(map(str, seeds))
+            + ". Supervised training "
+            "is stopped after 40 of its 330 steps (it ends at about 0.61 when it is not, see the README); "
+            "GRPO with "
+            "the `distance` reward goes on from there, with the same steps and questions for both "
+            "estimators. Means "
+            f"over the seeds; intervals are {LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole "
+            "characters, paired. Reward on test: the expected `distance` of an answer drawn from the judge. "
+            "Seconds "
+            f"are of training alone, {cores}.",
+            "",
+            *lines,
+            "",
+            rates,
+            "",
+            "Made by `python -m benchmarks.grpo_after_sft`, which runs, for each seed:",
+            "",
+            "```bash",
+            *said,
+            "```",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--into", default="outputs/grpo_after_sft")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "grpo.md")
+    parser.add_argument("--cores", default="on 2 cores", help="what the page says of the machine")
+    given = parser.parse_args()
+    seeds = [int(one) for one in given.seeds.split(",")]
+    for seed in seeds:
+        for kind in TRAINED:
+            done = (ROOT / given.into / f"{kind}{seed}" / "metrics.json").is_file()
+            if not done and not given.table:
+                subprocess.run(
+                    [sys.executable, *command(kind, seed, given.into)], cwd=ROOT, check=True
+                )
+    said = [f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED]
+    text = page(ROOT / given.into, seeds, said, given.cores)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
