@@ -17,21 +17,15 @@ class Bench:
 
     Attributes:
         folder: for weights, clips and what trainers leave behind.
-        quick: two rounds over little data: whether it runs, not how fast.
+        quick: little data: whether it runs, not how fast.
+        rounds: how often each contender's turn counts.
+        steps: timed optimizer steps of a turn.
     """
 
     folder: Path
     quick: bool = False
-
-    @property
-    def rounds(self) -> int:
-        """How often each contender's turn counts."""
-        return 2 if self.quick else 5
-
-    @property
-    def steps(self) -> int:
-        """Timed optimizer steps of a turn."""
-        return 1 if self.quick else 3
+    rounds: int = 5
+    steps: int = 3
 
     @property
     def model(self) -> Path:

@@ -57,7 +57,7 @@ def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> R
         section="machine",
         work=f"a training step as a share of the machine's matrix products, {name}",
         unit="s a TFLOP",
-        rounds=alternate({OURS: step, PRODUCT: multiply}, 2 * bench.rounds),
+        rounds=alternate({OURS: step, PRODUCT: multiply}, bench.rounds),
         target=0.6,
         note="operations by the formula that a test compares with PyTorch's counter; optimizer included",
         facts={"TFLOP a step": round(terms.total / 1e12, 3)},

@@ -30,7 +30,7 @@ def full_step(bench: Bench) -> list[Row]:
     """Peak resident memory of a process that takes three full steps of two questions."""
     bench.file, bench.model  # noqa: B018 - written before the processes look for them
     found: dict[str, list[float]] = {name: [] for name in (OURS, PLAIN, TRL)}
-    for _ in range(1 if bench.quick else 3):
+    for _ in range(1 if bench.quick else min(bench.rounds, 3)):
         for name, peaks in found.items():
             command = [sys.executable, "-m", "benchmarks.memory", name, str(bench.folder)]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -42,6 +42,9 @@ def surroundings() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "processor": _processor(),
+        "scheduling": {0: "normal", 1: "first in, first out", 2: "round robin, real time"}.get(
+            os.sched_getscheduler(0), "other"
+        ),
     }
 
 
@@ -75,7 +78,7 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
         versions = ", ".join(f"{key} {value}" for key, value in around["versions"].items())
         text += (
             f"| {name} | `{section['command']}` | {section['date']} | {around['threads']} of "
-            f"{around['cores']} cores | {section['load'][0]:g} | {versions} |\n"
+            f"{around['cores']} cores, {around['scheduling']} | {section['load'][0]:g} | {versions} |\n"
         )
     processor = {section["surroundings"]["processor"] for section in kept.values()}
     text += f"\nProcessor: {', '.join(sorted(processor))}.\n"

@@ -41,12 +41,18 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="does it run, not how fast")
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "benchmarks")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender that count")
+    parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps of a turn")
     given = parser.parse_args()
     from benchmarks.bench import Bench
     from benchmarks.page import line, surroundings, write
 
     logging.getLogger("dramaeval").setLevel(logging.WARNING)
-    bench = Bench(given.folder.absolute(), given.quick)
+    bench = (
+        Bench(given.folder.absolute(), quick=True, rounds=2, steps=1)
+        if given.quick
+        else Bench(given.folder.absolute(), rounds=given.rounds, steps=given.steps)
+    )
     for section in given.only:
         rows, began = [], time.time()
         for name in SECTIONS[section]:

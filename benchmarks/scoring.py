@@ -27,7 +27,7 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
     plain = bench.plain(product)
     ours, theirs = cycle(product.records), cycle(product.records)
-    clips = 1 if bench.quick else 2
+    clips = min(bench.steps, 2)
 
     def own_turn() -> float:
         sheets = product.sheets()

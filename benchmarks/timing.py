@@ -67,10 +67,12 @@ class Row:
         return asdict(self)
 
 
-def alternate(turns: Mapping[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Let contenders take turns; a first round that nobody counts warms all of them up."""
+def alternate(
+    turns: Mapping[str, Turn], rounds: int, *, warm: bool = True
+) -> dict[str, list[float]]:
+    """Let contenders take turns; with ``warm`` a first round that nobody counts comes before."""
     found: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds + 1):
+    for number in range(0 if warm else 1, rounds + 1):
         for name, turn in turns.items():
             taken = turn()
             if number:

@@ -112,7 +112,8 @@ def _compare(
         section="training",
         work=work,
         unit="s a question",
-        rounds=alternate(turns, bench.rounds),
+        # Every turn warms up by its own first step.
+        rounds=alternate(turns, bench.rounds, warm=False),
         target=target,
         note=f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows",
     )
