@@ -21,7 +21,7 @@ ESTIMATORS = ("sampled", "enumerated")
 SETTINGS = (
     "trainer=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=1000",
     "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
-    "trainer.args.load_best_model_at_end=false", "batch.per_device=2",
+    "trainer.args.load_best_model_at_end=false",
 )  # fmt: skip
 
 
@@ -31,36 +31,39 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="*", default=["tiny", "midsize"])
+    parser.add_argument("--estimators", default=",".join(ESTIMATORS))
+    parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(
-        f"2 clips, 8 completions each, {arguments.threads} threads, median of {arguments.repeats} steps\n"
-    )
+    much = f"{arguments.clips} clips, 8 completions each, {arguments.threads} threads"
+    print(f"{much}, median of {arguments.repeats} steps\n")
     print("| model | estimator | repeated, s | shared, s | times as fast |")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.models:
-            for estimator in ESTIMATORS:
-                row = compare(name, estimator, Path(folder), arguments.repeats)
+            for estimator in arguments.estimators.split(","):
+                row = compare(name, estimator, Path(folder), arguments.repeats, arguments.clips)
                 print(f"| {name} | {estimator} | " + " | ".join(row) + " |", flush=True)
 
 
-def compare(name: str, estimator: str, folder: Path, repeats: int) -> list[str]:
+def compare(name: str, estimator: str, folder: Path, repeats: int, clips: int) -> list[str]:
     """A row of the table."""
-    trainers = {shared: trainer_of(name, estimator, shared, folder) for shared in (False, True)}
+    trainers = {
+        shared: trainer_of(name, estimator, shared, folder, clips) for shared in (False, True)
+    }
     taken: dict[bool, list[float]] = {False: [], True: []}
     for turn in range(repeats + 1):
         for shared, trainer in trainers.items():
-            seconds = step(trainer, turn)
+            seconds = step(trainer, range(turn * clips, (turn + 1) * clips))
             if turn:  # the first one warms up
                 taken[shared].append(seconds)
     plain, fast = (median(taken[shared]) for shared in (False, True))
     return [f"{plain:.2f}", f"{fast:.2f}", f"{plain / fast:.1f}"]
 
 
-def trainer_of(name: str, estimator: str, shared: bool, folder: Path) -> Any:
+def trainer_of(name: str, estimator: str, shared: bool, folder: Path, clips: int) -> Any:
     """The trainer of one path."""
     from dramaeval.config.check import check
     from dramaeval.config.composing import compose
@@ -69,6 +72,7 @@ def trainer_of(name: str, estimator: str, shared: bool, folder: Path) -> Any:
     from dramaeval.run.training import make_trainer
 
     words = [*SETTINGS, f"trainer.estimator={estimator}", f"batch.shared_prefix={shared}"]
+    words.append(f"batch.per_device={clips}")
     if name == "midsize":
         from benchmarks import midsize
 
@@ -84,9 +88,9 @@ def trainer_of(name: str, estimator: str, shared: bool, folder: Path) -> Any:
     return trainer
 
 
-def step(trainer: Any, turn: int) -> float:
+def step(trainer: Any, numbers: range) -> float:
     """Seconds of a step: completions, rewards, reference, loss, gradient, optimizer."""
-    rows = [{"row": 2 * turn + at, "epoch": 0} for at in (0, 1)]
+    rows = [{"row": number, "epoch": 0} for number in numbers]
     for row in rows:
         trainer.groups(row["row"], row["epoch"])  # decoding is not what is compared
     began = time.perf_counter()

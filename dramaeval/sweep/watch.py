@@ -25,8 +25,11 @@ from dramaeval.sweep.table import for_terminal, write_tables
 
 #: Names, in the sweep's folder, the process that sees to its runs.
 WATCHER = ".watcher.json"
-#: The share of a core that watching may take from the runs; the table of a hundred runs takes 0.2 s to write.
+#: The share of a core that the table may take from the runs, where nothing is told anew: that of a hundred runs
+#: takes 0.2 s to write.
 MOST_OF_A_CORE = 0.02
+#: It is never older than this.
+MOST_SECONDS = 10.0
 
 
 class Crew(ABC):
@@ -117,15 +120,20 @@ def watch(
                     f"{len(runs)} runs are on their way. See how they are: "
                     f"{command(sweep, 'stages=[report]')}"
                 )
+            shown: Mapping[int, str] | None = None
+            due = 0.0
             while True:
                 try:
-                    began = time.monotonic()
                     outlook = crew.look()
-                    screen.show(write_tables(sweep.path, outlook, running=not crew.over))
+                    began = time.monotonic()
+                    if outlook != shown or crew.over or began >= due:
+                        screen.show(write_tables(sweep.path, outlook, running=not crew.over))
+                        shown = dict(outlook)
+                        took = time.monotonic() - began
+                        due = time.monotonic() + min(took / MOST_OF_A_CORE, MOST_SECONDS)
                     if crew.over:
                         return
-                    took = time.monotonic() - began
-                    time.sleep(max(crew.poll_seconds, took / MOST_OF_A_CORE))
+                    time.sleep(crew.poll_seconds)
                 except KeyboardInterrupt:
                     _asked(crew, sweep, screen)
         except SystemExit:
