@@ -25,10 +25,13 @@ _SENTENCES = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
 
 
 def write(folder: Path, count: int, seed: int = 0) -> Path:
-    """Write ``clips.jsonl`` of so many records beside its clips; returns the file."""
+    """Write ``clips.jsonl`` of so many records beside its clips, unless it is there; returns the file."""
     import soundfile
     from transformers import AutoTokenizer
 
+    file = folder / "clips.jsonl"
+    if file.is_file():
+        return file
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(TINY)
     rng = np.random.default_rng(seed)
@@ -39,7 +42,6 @@ def write(folder: Path, count: int, seed: int = 0) -> Path:
         wave = _wave(rng, rng.uniform(*SECONDS), rate)
         soundfile.write(folder / f"{number:04}.wav", wave, rate)
         lines.append(_record(rng, number, sample, tokenizer) | {"wav_path": f"{number:04}.wav"})
-    file = folder / "clips.jsonl"
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     file.write_text(text, encoding="utf-8")
     return file
