@@ -97,7 +97,8 @@ def check_values(config: DictConfig) -> list[str]:
     """Numbers out of range, and words that are none of the choices."""
     trains = Stage.train in config.stages
     bounds = {**ALWAYS, **(TRAINING if trains else {})}
-    if trains and not (OmegaConf.select(config, "trainer.args.max_steps") or 0) > 0:
+    steps = OmegaConf.select(config, "trainer.args.max_steps")
+    if trains and not (isinstance(steps, int | float) and steps > 0):
         bounds |= EPOCHS
     problems = []
     for key, bound in bounds.items():

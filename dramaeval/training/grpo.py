@@ -301,11 +301,11 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
         """A completion as rewards see it."""
         finished = tokens[-1] in self.eos_token_ids
         encoder = self.sheets.encoder
-        text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        text = text_of(encoder.tokenizer, tokens)
         if finished:
             kept = text.removesuffix(encoder.end_of_turn)
             if kept == text:
-                kept = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
+                kept = text_of(encoder.tokenizer, tokens[:-1])
             text = kept
         group = groups[number]
         return completion_of(
@@ -487,3 +487,14 @@ def _named(name: str) -> Any:
 
     reward.__name__ = name
     return reward
+
+
+def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """What was written; one character for all of it where it holds ids that stand for no text.
+
+    Mistral's own tokenizer refuses those, which a model can draw all the same.
+    """
+    try:
+        return str(tokenizer.decode(list(tokens), skip_special_tokens=False))
+    except KeyError:
+        return "\N{REPLACEMENT CHARACTER}"

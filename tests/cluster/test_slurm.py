@@ -220,11 +220,11 @@ def test_hostile_names_arrive_unharmed_and_run_nothing(sweep, tmp_path):
     quoted = str(sweep.folder).replace("\\", "\\\\").replace("'", "\\'")
     words = [word for word in sweep.words("stages=[evaluate]") if "hydra.sweep.dir" not in word]
     setting = name.replace("'", "\\'")
-    done = sweep.go([*words, f"hydra.sweep.dir='{quoted}'", f"evaluation.group_by='{setting}'"])
+    done = sweep.go([*words, f"hydra.sweep.dir='{quoted}'", f"task.system='{setting}'"])
     assert done.returncode == 0, done.stdout
     (row,) = sweep.rows
     assert row["state"] == "done"
-    assert sweep_config(sweep)["evaluation"]["group_by"] == name
+    assert sweep_config(sweep)["task"]["system"] == name
     assert not list(tmp_path.rglob("hurt"))
     assert not (ROOT / "hurt").exists()
 

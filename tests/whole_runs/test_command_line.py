@@ -78,7 +78,7 @@ def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path, monkeypatch
     ("words", "message"),
     [
         (["model.path=/not/there"], "model.path=/not/there is not a folder"),
-        (["peft.r=-1"], "the adapter cannot be attached"),
+        (["peft.r=-1"], "peft.r=-1 must be 1 or more"),
         (["trainer.args.lerning_rate=1"], "Did you mean learning_rate"),
         (["task.data.train=/no.jsonl", "task.data.test=/none.jsonl"], "/none.jsonl"),
         (["device=cuda"], "PyTorch sees no GPU"),
