@@ -247,11 +247,14 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
 
     def sampling(self) -> Sampling:
         """How completions are drawn."""
-        never = (self.sheets.audio_token,) if self.sheets.family.hears else ()
+        # Rows of the vocabulary that stand for no text, and the place of a clip, cannot be written.
+        rows = self.model.config.get_text_config().vocab_size
+        never = [*range(len(self.sheets.encoder.tokenizer), rows)]
+        never += [self.sheets.audio_token] if self.sheets.family.hears else []
         return Sampling(
             most=self.max_completion_length,
             ends=tuple(self.eos_token_ids),
-            never=never,
+            never=tuple(never),
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -301,11 +304,11 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
         """A completion as rewards see it."""
         finished = tokens[-1] in self.eos_token_ids
         encoder = self.sheets.encoder
-        text = text_of(encoder.tokenizer, tokens)
+        text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
         if finished:
             kept = text.removesuffix(encoder.end_of_turn)
             if kept == text:
-                kept = text_of(encoder.tokenizer, tokens[:-1])
+                kept = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
             text = kept
         group = groups[number]
         return completion_of(
@@ -487,14 +490,3 @@ def _named(name: str) -> Any:
 
     reward.__name__ = name
     return reward
-
-
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """What was written; one character for all of it where it holds ids that stand for no text.
-
-    Mistral's own tokenizer refuses those, which a model can draw all the same.
-    """
-    try:
-        return str(tokenizer.decode(list(tokens), skip_special_tokens=False))
-    except KeyError:
-        return "\N{REPLACEMENT CHARACTER}"
