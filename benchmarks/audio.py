@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import cycle
+from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.plain import load_audio
-from benchmarks.timing import OURS, Row, alternate, seconds
+from benchmarks.timing import OURS, Row, Turn, alternate, seconds
 from dramaeval.data.audio import decode
 from dramaeval.data.logmel import LogMel
 
@@ -26,29 +28,29 @@ def log_mel(bench: Bench) -> list[Row]:
     def padded(wave: object) -> object:
         return extractor(wave, sampling_rate=rate, return_tensors="np")
 
-    def turn(work: object, things: list[object]) -> object:
+    def turn(work: Callable[[Any], object], things: Sequence[Any]) -> Turn:
         supply = cycle(things)
-        return lambda: seconds(lambda: [work(next(supply)) for _ in range(count)]) / count * 1e3  # type: ignore[operator]
+        return lambda: seconds(lambda: [work(next(supply)) for _ in range(count)]) / count * 1e3
 
     rounds = 2 * bench.rounds
-    alone = {OURS: turn(transform, waves), PADDED: turn(padded, waves)}  # type: ignore[arg-type]
+    alone = {OURS: turn(transform, waves), PADDED: turn(padded, waves)}
     whole = {
-        OURS: turn(lambda file: transform(decode(file, rate)), files),  # type: ignore[arg-type]
-        PADDED: turn(lambda file: padded(load_audio(file, rate)), files),  # type: ignore[arg-type]
+        OURS: turn(lambda file: transform(decode(file, rate)), files),
+        PADDED: turn(lambda file: padded(load_audio(file, rate)), files),
     }
     return [
         Row(
             section="audio",
             work="log-mel of a clip",
             unit="ms a clip",
-            rounds=alternate(alone, rounds),  # type: ignore[arg-type]
+            rounds=alternate(alone, rounds),
             target=10.0,
         ),
         Row(
             section="audio",
             work="decoding, resampling and log-mel of a clip",
             unit="ms a clip",
-            rounds=alternate(whole, rounds),  # type: ignore[arg-type]
+            rounds=alternate(whole, rounds),
             note="the other decodes with librosa",
         ),
     ]

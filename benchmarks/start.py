@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.bench import Bench
 from benchmarks.midsize import TINY
 from benchmarks.product import ROOT, composed
-from benchmarks.timing import OURS, Row, alternate, seconds
+from benchmarks.timing import OURS, Row, Turn, alternate, seconds
 
 IMPORTS = "import torch, transformers, trl"
 #: trl and transformers load nothing until a name is asked for; these are the names that a training needs.
@@ -41,13 +41,13 @@ def first_step(bench: Bench) -> list[Row]:
         (f"`{IMPORTS}`, the trainer's class and the weights", f"{IMPORTS}; {NAMES}; {READ}"),
         (f"`{IMPORTS}` (which load little by themselves) and the weights", f"{IMPORTS}; {LAZY}"),
     ):
-        turns = {OURS: launch, what: lambda code=code: _python("-c", code)}
+        turns: dict[str, Turn] = {OURS: launch, what: lambda code=code: _python("-c", code)}
         rows.append(
             Row(
                 section="start",
                 work=f"from the command to the first step, tiny judge, against {what}",
                 unit="processor s",
-                rounds=alternate(turns, bench.rounds),  # type: ignore[arg-type]
+                rounds=alternate(turns, bench.rounds),
                 target=1 / 1.5,
                 note="composing, checks, 520 records with their headers, model and trainer are in it",
             )

@@ -111,6 +111,7 @@ def attach(model: Any, config: Any) -> Any:
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
         return _with_constants(get_peft_model(model, config))
+    # PEFT raises whatever a wrong value runs into.
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from error
 

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dramaeval.data.records import Record
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.curves import read_curves
 from dramaeval.evaluation.report.tables import Cell, Column, Table
 
 #: Versions worth a line; environment.json has all of them.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What every page of a run is made of.
+
+    Attributes:
+        name: of the run, for the title.
+        metrics: the whole of metrics.json.
+        split: the one that is told in full.
+        records: that split's, for clips and texts.
+        config: the resolved configuration, as YAML.
+        environment: the whole of environment.json.
+        tensorboard: folder of the curves.
+        max_seconds: of a clip that is heard.
+        facts: about the run, for its head.
+    """
+
+    name: str
+    metrics: Mapping[str, Any]
+    split: str
+    records: Sequence[Record]
+    config: str
+    environment: Mapping[str, Any]
+    tensorboard: Path
+    max_seconds: float
+    facts: Sequence[str]
 
 
 def templates() -> Environment:

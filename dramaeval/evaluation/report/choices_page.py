@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -13,6 +12,7 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.options import OptionPrediction
 from dramaeval.evaluation.report.about import (
+    Shown,
     curves,
     skipped,
     surroundings,
@@ -37,32 +37,14 @@ MOST = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoiceFindings:
-    """All that the page is made of.
+class ChoiceFindings(Shown):
+    """All that a report of multiple-choice questions is made of: ``metrics.choices``, and these.
 
     Attributes:
-        name: of the run, for the title.
-        metrics: the whole of metrics.json; its ``choices`` are shown.
-        split: the one that is told in full.
         predictions: of the last phase on that split.
-        records: that split's, for the clips and questions of the wrong answers.
-        config: the resolved configuration, as YAML.
-        environment: the whole of environment.json.
-        tensorboard: folder of the curves.
-        max_seconds: of a clip that is heard.
-        facts: about the run, for its head.
     """
 
-    name: str
-    metrics: Mapping[str, Any]
-    split: str
     predictions: Sequence[OptionPrediction]
-    records: Sequence[Record]
-    config: str
-    environment: Mapping[str, Any]
-    tensorboard: Path
-    max_seconds: float
-    facts: Sequence[str]
 
 
 def render_choices(findings: ChoiceFindings) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from dramaeval.data.records import Record
 from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections, words
 from dramaeval.evaluation.report.about import (
+    Shown,
     curves,
     skipped,
     surroundings,
@@ -32,36 +31,18 @@ PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """All that a report is made of.
+class Findings(Shown):
+    """All that a report of ratings is made of.
 
     Attributes:
-        name: of the run, for the title.
-        metrics: the whole of metrics.json.
-        split: the one that is told in full.
         predictions: of the last phase on that split.
-        records: that split's, for the clips and texts of the worst.
         titles: of the dimensions, by key.
         text_fields: keys of the records' texts that the judge was told.
-        config: the resolved configuration, as YAML.
-        environment: the whole of environment.json.
-        tensorboard: folder of the curves.
-        max_seconds: of a clip that is heard.
-        facts: about the run, for its head.
     """
 
-    name: str
-    metrics: Mapping[str, Any]
-    split: str
     predictions: Sequence[Prediction]
-    records: Sequence[Record]
     titles: Mapping[str, str]
     text_fields: Sequence[str]
-    config: str
-    environment: Mapping[str, Any]
-    tensorboard: Path
-    max_seconds: float
-    facts: Sequence[str]
 
 
 def render(findings: Findings) -> str:
