@@ -1,87 +1,89 @@
 """A step of GRPO with eight completions a question: prompt and clip shared by them, against repeated for each.
 
-    python -m benchmarks.grpo_step [tiny] [midsize] [--repeats N]
-
-Both paths are one option apart (``batch.shared_prefix``), draw the same completions and take turns, so that a
-slow spell of the machine meets both. Prints the median seconds of a step and their ratio, as Markdown.
-Enumerated answers are the five of the scale. Midsize is the random model of the 7B's proportions of
-`benchmarks.midsize`; the clips are the bundled sample's.
+Both paths are one option apart (``batch.shared_prefix``) and draw the same completions. Enumerated answers are
+the five of the scale. Decoding is not in it: the groups of a step are prepared before its time is taken.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-ESTIMATORS = ("sampled", "enumerated")
+from benchmarks.bench import Bench
+from benchmarks.timing import OURS, Row, alternate
+
+REPEATED = "the prompt repeated"
 SETTINGS = (
     "trainer=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=1000",
     "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
-    "trainer.args.load_best_model_at_end=false",
+    "trainer.args.load_best_model_at_end=false", "cache.enabled=false",
 )  # fmt: skip
 
 
-def main() -> None:
-    """Measure and print."""
-    import torch
-
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="*", default=["tiny", "midsize"])
-    parser.add_argument("--estimators", default=",".join(ESTIMATORS))
-    parser.add_argument("--clips", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    much = f"{arguments.clips} clips, 8 completions each, {arguments.threads} threads"
-    print(f"{much}, median of {arguments.repeats} steps\n")
-    print("| model | estimator | repeated, s | shared, s | times as fast |")
-    print("| --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.models:
-            for estimator in arguments.estimators.split(","):
-                row = compare(name, estimator, Path(folder), arguments.repeats, arguments.clips)
-                print(f"| {name} | {estimator} | " + " | ".join(row) + " |", flush=True)
+def midsize(bench: Bench) -> list[Row]:
+    """The random model of the 7B's proportions, one clip a step."""
+    given = (
+        "model=qwen2_audio",
+        f"model.path={bench.model}",
+        f"task.data.train={bench.file}",
+        # Random weights seldom end a completion: as many tokens as an answer takes.
+        "trainer.args.max_completion_length=7",
+    )
+    return [_compare(bench, "mid-size", one, given, clips=1) for one in ("sampled", "enumerated")]
 
 
-def compare(name: str, estimator: str, folder: Path, repeats: int, clips: int) -> list[str]:
-    """A row of the table."""
-    trainers = {
-        shared: trainer_of(name, estimator, shared, folder, clips) for shared in (False, True)
-    }
-    taken: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(repeats + 1):
-        for shared, trainer in trainers.items():
-            seconds = step(trainer, range(turn * clips, (turn + 1) * clips))
-            if turn:  # the first one warms up
-                taken[shared].append(seconds)
-    plain, fast = (median(taken[shared]) for shared in (False, True))
-    return [f"{plain:.2f}", f"{fast:.2f}", f"{plain / fast:.1f}"]
+def tiny(bench: Bench) -> list[Row]:
+    """The bundled judge on the bundled sample, two clips a step."""
+    return [_compare(bench, "tiny judge", one, (), clips=2) for one in ("sampled", "enumerated")]
 
 
-def trainer_of(name: str, estimator: str, shared: bool, folder: Path, clips: int) -> Any:
-    """The trainer of one path."""
+def _compare(
+    bench: Bench, model: str, estimator: str, given: tuple[str, ...], *, clips: int
+) -> Row:
+    words = [*SETTINGS, *given, f"trainer.estimator={estimator}", f"batch.per_device={clips}"]
+    rows = {}
+    for name, shared in ((OURS, True), (REPEATED, False)):
+        folder = bench.folder / "grpo" / f"{model}-{estimator}-{shared}"
+        trainer = trainer_of(folder, *words, f"batch.shared_prefix={shared}")
+        rows[name] = _turn(trainer, clips, bench.steps)
+    completions = "8 completions" if estimator == "sampled" else "the 5 answers of the scale"
+    return Row(
+        section="grpo",
+        work=f"a step of GRPO, {estimator}, {model}",
+        unit="s a step",
+        rounds=alternate(rows, bench.rounds),
+        target=4.0 if estimator == "sampled" else None,
+        note=f"{clips} clips a step, {completions} each",
+    )
+
+
+def _turn(trainer: Any, clips: int, steps: int) -> Callable[[], float]:
+    numbers = count()
+
+    def turn() -> float:
+        taken = 0.0
+        for _ in range(steps):
+            at = next(numbers) * clips % len(trainer.groups.records)
+            taken += step(trainer, range(at, at + clips))
+        return taken / steps
+
+    return turn
+
+
+def trainer_of(folder: Path, *words: str) -> Any:
+    """The trainer of one path, ready for its first step."""
     from dramaeval.config.check import check
     from dramaeval.config.composing import compose
     from dramaeval.run.folder import RunFolder
     from dramaeval.run.run import Run
     from dramaeval.run.training import make_trainer
 
-    words = [*SETTINGS, f"trainer.estimator={estimator}", f"batch.shared_prefix={shared}"]
-    words.append(f"batch.per_device={clips}")
-    if name == "midsize":
-        from benchmarks import midsize
-
-        path = midsize.write(folder / "midsize")
-        # Random weights seldom end a completion: as many tokens as an answer takes.
-        words += ["model=qwen2_audio", f"model.path={path}", "trainer.args.max_completion_length=7"]
     config = compose(*words)
     check(config)
-    trainer = make_trainer(Run(config, RunFolder(folder / f"{name}-{estimator}-{shared}")))
+    trainer = make_trainer(Run(config, RunFolder(folder)))
     trainer.create_optimizer_and_scheduler(1000)
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1
@@ -92,7 +94,7 @@ def step(trainer: Any, numbers: range) -> float:
     """Seconds of a step: completions, rewards, reference, loss, gradient, optimizer."""
     rows = [{"row": number, "epoch": 0} for number in numbers]
     for row in rows:
-        trainer.groups(row["row"], row["epoch"])  # decoding is not what is compared
+        trainer.groups(row["row"], row["epoch"])
     began = time.perf_counter()
     trainer._buffered_inputs = None
     inputs = trainer._prepare_inputs(rows)
@@ -100,7 +102,3 @@ def step(trainer: Any, numbers: range) -> float:
     trainer.optimizer.step()
     trainer.optimizer.zero_grad()
     return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    main()

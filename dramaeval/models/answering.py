@@ -54,6 +54,8 @@ class AnsweringModel:
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
 
+    #: What is done as transformers does it, see `Family`: ``head`` here, ``encoder`` in models that hear.
+    plain: frozenset[str] = frozenset()
     #: Keeps what a frozen audio tower makes of clips; None works it out each time.
     hearing: Hearing | None = None
 
@@ -230,6 +232,8 @@ class AnsweringModel:
         hidden = self.decoder(**inputs).last_hidden_state
         row, position = answer_index.to(hidden.device).unbind(-1)
         head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
+        if "head" in self.plain:
+            return head(hidden)[row, position]
         return head(hidden[row, position])
 
     def _place(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from transformers import AudioFlamingo3Config
 from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFlamingo3
 
@@ -17,6 +18,13 @@ from dramaeval.models.qwen2_audio import PoolingModel, Qwen2Audio
 
 class AudioFlamingo3ForConditionalGeneration(PoolingModel, PlainAudioFlamingo3):
     """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
+
+    def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """See `PoolingModel.encode_window`."""
+        tower = self.model.audio_tower
+        valid = torch.arange(window.shape[2], device=window.device)[None] < frames[:, None]
+        heard = window.to(tower.conv1.weight.dtype)
+        return tower(heard, input_features_mask=valid).last_hidden_state
 
 
 class AudioFlamingo3(Qwen2Audio):

@@ -53,6 +53,8 @@ class ReadingModel(AnsweringModel):
         """
         if hasattr(self, SCORE_HEAD):
             return super().read(answer_index, **inputs)
+        if "head" in self.plain:
+            return _at(super().forward(**inputs).logits, answer_index)
         kept = []
 
         def keep(module: nn.Module, args: Any, output: Any) -> Any:
@@ -87,6 +89,7 @@ class CausalLM(Family):
     """
 
     hears = False
+    quick = ("head",)
 
     @cached_property
     def settings(self) -> Any:

@@ -104,7 +104,8 @@ def tower_name(model: Any, family: Family) -> str | None:
         raw = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(raw.numpy()))
     attention = tower.config._attn_implementation
-    code = f"{type(plain(model)).__name__} {attention} transformers {transformers.__version__}"
+    way = "30 s " if "encoder" in plain(model).plain else ""
+    code = f"{type(plain(model)).__name__} {way}{attention} transformers {transformers.__version__}"
     return f"{code} torch {torch.__version__} {digest.hexdigest()}"
 
 

@@ -53,7 +53,15 @@ class Family(ABC):
         train_projector: in full fine-tuning, whether the projector is trained.
         head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
             layer on the last hidden state that is trained with the rest.
+        plain: what is done as transformers does it, slower and with the same result, to compare with:
+            ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``head`` at every position.
+
+    Raises:
+        ValueError: ``plain`` names what this architecture has no quicker way for.
     """
+
+    #: What `plain` may name: where the judge has a quicker way than transformers.
+    quick: Sequence[str] = ("log_mel", "encoder", "head")
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
     hears: bool = True
@@ -78,7 +86,13 @@ class Family(ABC):
         freeze_audio: bool = False,
         train_projector: bool = True,
         head: str = "vocabulary",
+        plain: Sequence[str] = (),
     ) -> None:
+        if unknown := [one for one in plain if one not in self.quick]:
+            raise ValueError(
+                f"model.plain={list(plain)}: {', '.join(map(repr, unknown))} is nothing that this model does "
+                f"otherwise than transformers; it can name {', '.join(self.quick)}."
+            )
         self.path = path
         self.revision = revision
         self.dtype = dtype
@@ -90,6 +104,7 @@ class Family(ABC):
         self.freeze_audio = freeze_audio
         self.train_projector = train_projector
         self.head = head
+        self.plain = frozenset(plain)
 
     @abstractmethod
     def model_class(self) -> Any:
@@ -193,6 +208,7 @@ class Family(ABC):
         if quantization is not None:
             require_language_model_only(model, self)
             keep_as_loaded(model)
+        model.plain = self.plain
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
         # With a device map the weights are where they belong already.

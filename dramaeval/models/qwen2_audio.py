@@ -13,9 +13,13 @@ import torch
 from torch import nn
 from transformers import Qwen2AudioConfig, Qwen2AudioEncoder
 from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
+from transformers.masking_utils import create_bidirectional_mask
 
 from dramaeval.models.answering import AnsweringModel
 from dramaeval.models.loading import Family
+
+#: Mel frames of 30 s, which transformers' encoder insists on.
+WINDOW = 3000
 
 
 def audio_tokens(frames: int) -> int:
@@ -74,10 +78,20 @@ class PoolingModel(AnsweringModel):
         trained = any(weight.requires_grad for weight in tower.parameters())
         # A frozen tower needs no graph; in eval mode it has no dropout either way.
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
-            encoded = encode(tower, input_features, feature_frames)
+            if "encoder" in self.plain:
+                missing = WINDOW - input_features.shape[2]
+                # Whatever stands past a clip's end is masked.
+                window = nn.functional.pad(input_features, (0, missing))
+                encoded = self.encode_window(window, feature_frames)
+            else:
+                encoded = encode(tower, input_features, feature_frames)
         return [
             encoded[row, : audio_tokens(int(frames))] for row, frames in enumerate(feature_frames)
         ]
+
+    def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """transformers' own pass, ``[clips, mel bins, WINDOW]`` to ``[clips, WINDOW // 4, width]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes 30 s.")
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
         """See `AnsweringModel.project_audio`."""
@@ -97,6 +111,18 @@ class PoolingModel(AnsweringModel):
 
 class Qwen2AudioForConditionalGeneration(PoolingModel, PlainQwen2Audio):
     """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
+
+    def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """See `PoolingModel.encode_window`; the mask is made as `Qwen2AudioModel.forward` makes it."""
+        tower = self.model.audio_tower
+        steps = torch.arange(window.shape[2] // 2, device=window.device)
+        valid = steps[None] < ((frames.to(window.device) - 1) // 2 + 1)[:, None]
+        mask = create_bidirectional_mask(
+            config=tower.config,
+            inputs_embeds=window.new_zeros(*valid.shape, 1, dtype=tower.conv1.weight.dtype),
+            attention_mask=valid,
+        )
+        return tower(window, attention_mask=mask).last_hidden_state
 
 
 class Qwen2Audio(Family):

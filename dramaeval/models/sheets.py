@@ -12,7 +12,7 @@ import torch
 
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.feature_cache import FeatureCache, content_key
-from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel
+from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel, PaddedLogMel
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.batch import Asked, Sheet
@@ -74,7 +74,8 @@ class SheetMaker:
         )
         tokenizer = self.encoder.tokenizer
         if family.hears:
-            self.logmel = LogMel(processor.feature_extractor)
+            transform = PaddedLogMel if "log_mel" in family.plain else LogMel
+            self.logmel = transform(processor.feature_extractor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
         # Padding is never looked at, so that any token will do where there is none for it.
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)

@@ -74,6 +74,7 @@ class Voxtral(Family):
     """Any Voxtral checkpoint in transformers' format; see `Family` for the arguments."""
 
     turn_end = "</s>"
+    quick = ("log_mel", "head")
     parts: Mapping[str, str] = Qwen2Audio.parts
     projections: Mapping[str, Sequence[str]] = {
         **Qwen2Audio.projections,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -28,6 +29,9 @@ from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.tasks.together import TogetherTask
 from dramaeval.training.objectives import parse
 from dramaeval.training.ranks import schedule
+
+#: Loading processes beside a training on a GPU; log-mels of four fill the largest batch in less than a step.
+LOADERS = 4
 
 
 class ToldTogether:
@@ -292,6 +296,19 @@ def build_quantization(config: DictConfig) -> Any | None:
         raise ConfigError([f"quantization: {error.__cause__ or error}"]) from None
 
 
+def _loaders(config: DictConfig, device: torch.device) -> dict[str, Any]:
+    """Processes that prepare clips while the judge is trained, where the settings leave their number open.
+
+    On a CPU the training has all cores: others would only take them away. They stay from epoch to epoch, and
+    with them the clips that they keep in memory.
+    """
+    if config.trainer.args.dataloader_num_workers is not None:
+        return {}
+    cores = len(os.sched_getaffinity(0)) // config.processes - 1  # one for the training itself
+    workers = max(0, min(LOADERS, cores)) if device.type == "cuda" else 0
+    return {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
+
+
 def build_arguments(
     config: DictConfig, folder: RunFolder, device: torch.device, *, validates: bool
 ) -> Any | None:
@@ -323,6 +340,7 @@ def build_arguments(
         step = in_completions(config, step)
     else:
         own |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
+        own |= _loaders(config, device)
     if config.debug:
         # An error while loading then has a traceback of its own instead of a worker's.
         own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}

@@ -246,6 +246,20 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     assert moved[2:4].min() > 1e-3 > moved[[0, 1, 4, 5, 6, 7]].max()
 
 
+def test_the_ways_back_to_transformers_give_the_same(kind, folder, composed, make_clips):
+    task = build_task(composed())
+    file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
+    records = read_records(file, task.record_format()).records
+    found = []
+    for plain in ((), kind.family.quick):
+        family = kind.family(path=str(folder), plain=plain)
+        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=4)
+        made = [sheets.sheet(record, task.dimensions[::5]) for record in records]
+        with torch.no_grad():
+            found.append(family.load(CPU)(**collate(made, pad=sheets.pad).inputs).logits)
+    torch.testing.assert_close(*found, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize(("peft", "adapt"), [("lora", "all"), ("none", "llm")])
 def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_path, peft, adapt):
     config = composed(

@@ -122,6 +122,9 @@ def test_logits_equal_the_plain_forward(folder_of, soundless, composed, kind, sh
     assert "input_features" not in batch.inputs
     with torch.no_grad():
         found = judge(**batch.inputs).logits
+        # The way back to logits at every position.
+        whole = CausalLM(path=str(folder), plain=["head"]).load(CPU)(**batch.inputs).logits
+    torch.testing.assert_close(whole, found, atol=1e-5, rtol=0)
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
         expected = plain_logits(plain, tokenizer, task, record, dimension)
         torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)

@@ -1,6 +1,7 @@
 """The trainer: what is learnt, how it is averaged, what is logged."""
 
 import copy
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 
 from dramaeval.config.check import check
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.run import build
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 from dramaeval.run.training import make_trainer
@@ -250,3 +252,41 @@ def test_a_clip_that_breaks_off_is_named_with_its_record(run_of):
     trainer = make_trainer(run)
     with pytest.raises(BadRecordsError, match="train-0"):
         trainer.data_collator([{"record": 0}])
+
+
+def test_clips_prepared_beside_the_training_are_the_same(run_of):
+    """Over epochs: loading processes see which one it is, and draw for it."""
+    found = []
+    for workers in (0, 2):
+        trainer, _, _ = trained(
+            run_of(
+                "task.labels=sample",
+                "trainer.args.max_steps=9",  # of 4 an epoch
+                "batch.questions_per_clip=1",
+                "cache.enabled=false",
+                f"trainer.args.dataloader_num_workers={workers}",
+                f"trainer.args.dataloader_persistent_workers={bool(workers)}",
+                name=f"workers{workers}",
+            )
+        )
+        # The six of validation are prepared here, the eight of training by who loads.
+        assert trainer.sheets.decoded == (6 if workers else 14)
+        found.append(losses(trainer))
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 9
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes", "workers"),
+    [("cpu", 8, 1, 0), ("cuda", 2, 1, 1), ("cuda", 16, 1, 4), ("cuda", 16, 8, 1), ("cuda", 8, 8, 0)],
+)  # fmt: skip
+def test_how_many_prepare_clips_beside_the_training(
+    composed, monkeypatch, tmp_path, device, cores, processes, workers
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    config = composed(f"processes={processes}", "zero=none")
+    made = build._loaders(config, torch.device(device))
+    assert made["dataloader_num_workers"] == workers
+    assert made["dataloader_persistent_workers"] == (workers > 0)
+    given = composed("trainer.args.dataloader_num_workers=3")
+    assert build._loaders(given, torch.device(device)) == {}
