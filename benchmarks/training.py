@@ -18,6 +18,12 @@ from benchmarks.timing import OURS, Row, alternate
 
 PLAIN, TRL = "transformers Trainer", "TRL SFTTrainer"
 
+ONE_QUESTION = (
+    "task.prompt_layout=criteria_first",
+    "batch.questions_per_clip=1",
+    "batch.per_device=2",
+)
+
 
 class StepTimes(TrainerCallback):
     """Notes when each optimizer step ends."""
@@ -60,11 +66,7 @@ def one_question(bench: Bench) -> list[Row]:
         _compare(
             bench,
             "training, one question a sequence, published order, " + _name(lora),
-            (
-                "task.prompt_layout=criteria_first",
-                "batch.questions_per_clip=1",
-                "batch.per_device=2",
-            ),
+            ONE_QUESTION,
             lora=lora,
             questions=2,
             peer=(2, 1),
@@ -72,6 +74,29 @@ def one_question(bench: Bench) -> list[Row]:
         )
         for lora, target in ((True, 1.2), (False, 1.4))
     ]
+
+
+def ways_back(bench: Bench) -> list[Row]:
+    """What each quicker way gains: the product with it, and with transformers' own in its place."""
+    rows = []
+    for lora in (True, False):
+        steps = bench.steps + 1
+        overrides = (*TIMED, *peft_of(lora), *ONE_QUESTION, f"trainer.args.max_steps={steps}")
+        turns: dict[str, Callable[[], float]] = {}
+        for plain in ("", "log_mel", "head", "encoder", "log_mel,encoder,head"):
+            product = bench.product(*overrides, f"model.plain=[{plain}]")
+            name = f"model.plain=[{plain}]" if plain else OURS
+            turns[name] = lambda product=product: _turn(product.trainer, 2)
+        rows.append(
+            Row(
+                section="ways_back",
+                work=f"training with transformers' own ways, one question a sequence, {_name(lora)}",
+                unit="s a question",
+                rounds=alternate(turns, bench.rounds, warm=False),
+                note="the ratio is against the fastest of them",
+            )
+        )
+    return rows
 
 
 def _name(lora: bool) -> str:

@@ -59,7 +59,7 @@ BROUGHT = {
 #: What is taken from a task's settings before its class is called.
 TASK_KEYS = ("labels", "label_policies", "data", "best_by")
 #: Arguments of TRL's that are worked out where they are null.
-DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations")
+DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations", "dataloader_num_workers")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOGGERS = ("tensorboard", "wandb")

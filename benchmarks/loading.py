@@ -1,0 +1,51 @@
+"""How long a step waits for its clips where processes prepare them beside the training, and where none does.
+
+The training is a pause here, as it is for a processor whose GPU computes: what is left of a step is the wait
+for the next batch. Every clip is new to the process that prepares it, as in a first epoch.
+"""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.bench import Bench
+from benchmarks.product import TIMED, Product
+from benchmarks.timing import OURS, Row, alternate
+
+#: Seconds of computing a step elsewhere: eight clips with the 7B on one H100 take longer.
+PAUSE = 0.1
+IN_LINE = "dataloader_num_workers=0"
+BESIDE = (
+    "trainer.args.dataloader_num_workers=1",
+    "trainer.args.dataloader_persistent_workers=true",
+)
+CLIPS = 8
+
+
+def beside(bench: Bench) -> list[Row]:
+    """Batches of eight clips with all their questions."""
+    shared = (*TIMED, "peft=lora", f"batch.per_device={CLIPS}")
+    products = {OURS: bench.product(*shared, *BESIDE), IN_LINE: bench.product(*shared)}
+    turns = {name: lambda one=one: waited(one) * 1e3 for name, one in products.items()}
+    return [
+        Row(
+            section="loading",
+            work=f"waiting for the next {CLIPS} clips of a first epoch",
+            unit="ms a step",
+            rounds=alternate(turns, bench.rounds),
+            note=f"one loading process; a step computes for {PAUSE * 1e3:g} ms elsewhere",
+        )
+    ]
+
+
+def waited(product: Product) -> float:
+    """Seconds that a step waits for its batch, the first one's apart, in which the process starts."""
+    batches = iter(product.trainer().get_train_dataloader())
+    next(batches)
+    taken = []
+    for _ in range(1, len(product.records) // CLIPS):
+        time.sleep(PAUSE)
+        began = time.perf_counter()
+        next(batches)
+        taken.append(time.perf_counter() - began)
+    return sum(taken) / len(taken)
