@@ -1,6 +1,7 @@
 """Peak memory of a full step, each contender in a process of its own.
 
-`python -m benchmarks.memory NAME FOLDER` is such a process.
+`python -m benchmarks.memory NAME FOLDER` is such a process; after NAME, `grown` leaves out what it held before
+its first step.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from benchmarks.bench import Bench
 from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
 from benchmarks.training import PLAIN, TRL
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
 
 #: Two questions a step, one a sequence, every weight trained.
 OVERRIDES = (
@@ -32,9 +37,7 @@ def full_step(bench: Bench) -> list[Row]:
     found: dict[str, list[float]] = {name: [] for name in (OURS, PLAIN, TRL)}
     for _ in range(1 if bench.quick else min(bench.rounds, 3)):
         for name, peaks in found.items():
-            command = [sys.executable, "-m", "benchmarks.memory", name, str(bench.folder)]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-            peaks.append(float(done.stdout.strip().splitlines()[-1]))
+            peaks.append(_measured(name, bench))
     return [
         Row(
             section="memory",
@@ -43,20 +46,44 @@ def full_step(bench: Bench) -> list[Row]:
             rounds=found,
             target=1.0,
             note="peak resident memory of the whole process",
+            facts=_beside_the_plan(bench),
         )
     ]
+
+
+def _beside_the_plan(bench: Bench) -> dict[str, str]:
+    """What the steps added to the loaded judge, and what the plan says of it."""
+    run = Run(bench.product(*OVERRIDES).config, RunFolder(bench.folder / "plan"))
+    planned = run.plan().memory
+    grown = _measured(f"{OURS} grown", bench)
+    return {
+        "what the steps add to the loaded judge": f"{grown:.0f} MiB",
+        "the plan's gradients, optimizer and activations": (
+            f"{(planned.total - planned.weights) / 2**20:.0f} MiB"
+        ),
+    }
+
+
+def _measured(name: str, bench: Bench) -> float:
+    command = [sys.executable, "-m", "benchmarks.memory", name, str(bench.folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1])
 
 
 def _steps(name: str, folder: Path) -> None:
     bench = Bench(folder)
     product = bench.product(*OVERRIDES)
-    if name == OURS:
-        product.trainer().train()
+    loaded = 0.0
+    if name.startswith(OURS):
+        trainer = product.trainer()
+        if name != OURS:
+            loaded = psutil.Process().memory_info().rss / 2**20
+        trainer.train()
     else:
         product.model = None
         plain = bench.plain(product)
         plain.trainer(folder / "peer", steps=3, rows=2, accumulate=1, trl=name == TRL).train()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - loaded)
 
 
 if __name__ == "__main__":
