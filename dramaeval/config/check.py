@@ -57,7 +57,7 @@ BROUGHT = {
     "callbacks": "logger=…",
 }
 #: What is taken from a task's settings before its class is called.
-TASK_KEYS = ("labels", "label_policies", "data", "best_by")
+TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
 #: Arguments of TRL's that are worked out where they are null.
 DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations", "dataloader_num_workers")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")

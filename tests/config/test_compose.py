@@ -217,3 +217,22 @@ def test_groups_combine(composed):
         ("tiny", "qwen2_audio_7b"), ("lora", "none"), ("sample", "mean")
     ):
         check(composed(f"model={model}", f"peft={peft}", f"task.labels={labels}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "objective"),
+    [
+        ([], "soft_ce+expected_mse"),
+        (["task=role_all"], "soft_ce+expected_mse"),
+        (["task=archetype"], "soft_ce+expected_mse"),
+        (["task=avqa"], "soft_ce"),  # options have no order
+        (["task=mixed"], "soft_ce"),
+        (["task=avqa", "task.objective=choice_ce"], "choice_ce"),
+        (["trainer.objective=answer_ce"], "answer_ce"),
+        (["experiment=realism_lora"], "answer_ce"),  # as published
+    ],
+)
+def test_the_task_says_what_is_lowered(composed, overrides, objective):
+    config = composed(*overrides)
+    check(config)
+    assert config.trainer.objective == objective
