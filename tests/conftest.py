@@ -42,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread a process: three tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
     # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
-    # imported. That loads the compiler, a fifth of the time in which a run starts.
+    # imported. That loads the compiler, about a second of every start.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # Kept features are those of this session; runs that a test starts find them too.
     os.environ.setdefault("DRAMAEVAL_CACHE", tempfile.mkdtemp(prefix="dramaeval-cache-"))
