@@ -19,15 +19,47 @@ from places import ROOT
 
 from dramaeval.config import schema
 
+#: What takes longest, by file or by file::test; first what mostly waits. Whoever is free takes tests from the
+#: end of the others' queues, so that the short ones are left for the end of a session.
+LONG = (
+    "cluster/test_slurm.py",
+    "cluster/test_two_processes.py",
+    "cluster/test_grpo_processes.py",
+    "whole_runs/test_processes.py",
+    "sweep/test_local_sweep.py",
+    "sweep/test_search.py::test_a_search_from_its_first_run_to_its_last",
+    "whole_runs/test_run.py",
+    "whole_runs/test_evidence.py",
+    "training/test_peft.py",
+    "models/test_pretraining.py",
+    "run/test_debug.py",
+    "sweep/test_search.py",
+    "whole_runs/",
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: two tests run at a time, and runs start processes of their own."""
+    """One thread a process: three tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
+    # imported. That loads the compiler, about a second of every start.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # Kept features are those of this session; runs that a test starts find them too.
     os.environ.setdefault("DRAMAEVAL_CACHE", tempfile.mkdtemp(prefix="dramaeval-cache-"))
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first, as `LONG` has them; all others as they were."""
+    root = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(root).as_posix() + "::" + item.name
+        return next((at for at, long in enumerate(LONG) if name.startswith(long)), len(LONG))
+
+    items.sort(key=place)
 
 
 _connect = socket.socket.connect

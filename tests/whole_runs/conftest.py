@@ -25,16 +25,15 @@ socket.socket.connect = _only_here
 """
 
 
-@pytest.fixture
-def surroundings(tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a run without a network."""
-    shut = tmp_path / "shut"
-    shut.mkdir()
+    shut = tmp_path_factory.mktemp("shut")
     (shut / "sitecustomize.py").write_text(SHUT, encoding="utf-8")
     return {**os.environ, "PYTHONPATH": str(shut)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def launch(surroundings: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run launch.py to its end and return what it said."""
 

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from clips import write_clips
 from places import REAL, ROOT
 from safetensors.torch import load_file
 
@@ -35,21 +36,32 @@ REWARDED = (
 )
 
 
-@pytest.fixture
-def mine(make_clips):
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
     """Overrides that point at small splits of one's own."""
+    folder = tmp_path_factory.mktemp("mine")
     return [
-        f"task.data.{split}={make_clips(split, count, seed=seed)}"
+        f"task.data.{split}={write_clips(folder, split, count, seed=seed)}"
         for seed, (split, count) in enumerate({"train": 10, "val": 6, "test": 5}.items())
     ]
 
 
-def test_a_run_leaves_everything_behind(launch, mine, tmp_path, read_metrics):
-    folder = tmp_path / "a run, with 'quotes'"
-    done = launch(
-        *QUICK, *mine, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"
-    )
+def quoted(folder):
+    """A path as a value for Hydra."""
+    return "'{}'".format(str(folder).replace("'", "\\'"))
+
+
+@pytest.fixture(scope="module")
+def finished(launch, mine, tmp_path_factory):
+    """The folder of a finished run, which tests do not change, and what the run said."""
+    folder = tmp_path_factory.mktemp("finished") / "a run, with 'quotes'"
+    done = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}")
     assert done.returncode == 0, done.stderr + done.stdout
+    return folder, done
+
+
+def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
+    folder, done = finished
     for name in (
         "config.yaml", ".hydra/config.yaml", ".hydra/overrides.yaml", "environment.json", "train.log",
         "tensorboard", "checkpoints", "model/adapter_model.safetensors", "model/adapter_config.json",
@@ -99,31 +111,22 @@ def test_a_run_leaves_everything_behind(launch, mine, tmp_path, read_metrics):
 
     # The same folder again: nothing is done twice, the same is said.
     before = (folder / "predictions.jsonl").stat().st_mtime_ns
-    again = launch(
-        *QUICK, *mine, f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'"
-    )
+    again = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}")
     assert again.returncode == 0, again.stderr
     assert "Training was finished before" in again.stdout
     assert (folder / "predictions.jsonl").stat().st_mtime_ns == before
 
     # Other settings in the same folder are refused.
-    other = launch(
-        *QUICK,
-        *mine,
-        f"hydra.run.dir='{str(folder).replace(chr(39), chr(92) + chr(39))}'",
-        "seed=1",
-    )
+    other = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}", "seed=1")
     assert other.returncode == 1
     assert "holds a run of another configuration (seed: 0 → 1)" in other.stderr
 
 
-def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, tmp_path):
-    folder = tmp_path / "run"
-    done = launch(*QUICK, *mine, f"hydra.run.dir={folder}")
-    assert done.returncode == 0, done.stderr
+def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, finished, tmp_path):
+    folder, _ = finished
     again = tmp_path / "again"
     evaluated = launch(
-        *QUICK, *mine, "stages=[evaluate]", f"checkpoint={folder}", f"hydra.run.dir={again}"
+        *QUICK, *mine, "stages=[evaluate]", f"checkpoint={quoted(folder)}", f"hydra.run.dir={again}"
     )
     assert evaluated.returncode == 0, evaluated.stderr
     for one, other in zip(
@@ -150,7 +153,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, t
 
     # Training goes on from it.
     further = launch(
-        *QUICK, *mine, f"checkpoint={folder}", f"hydra.run.dir={tmp_path / 'further'}",
+        *QUICK, *mine, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
         "trainer.args.max_steps=2",
     )  # fmt: skip
     assert further.returncode == 0, further.stderr
