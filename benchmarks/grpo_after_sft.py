@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -34,7 +35,7 @@ COMMON = (
     "trainer.args.load_best_model_at_end=false",
 )  # fmt: skip
 TRAINED = {
-    START: ("trainer=sft", "trainer.args.max_steps=10"),
+    START: ("trainer=sft", "trainer.objective=soft_ce", "trainer.args.max_steps=10"),
     SAMPLED: ("trainer=grpo", "trainer.estimator=sampled"),
     ENUMERATED: ("trainer=grpo", "trainer.estimator=enumerated"),
 }
@@ -197,8 +198,7 @@ def main() -> None:
                 )
     said = [f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED]
     text = page(ROOT / given.into, seeds, said, given.cores)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
+    write_with_remarks(given.out, text)
     print(text)
 
 

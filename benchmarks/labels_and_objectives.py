@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
 from dramaeval.evaluation.metrics.mse import MeanSquaredError
@@ -288,8 +289,7 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"No finished run below {', '.join(map(str, folders))}.")
     said = [f"python {shlex.join(words)}" for words in sweeps]
     rows = rows_of(runs)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(document(rows, runs, said), encoding="utf-8")
+    write_with_remarks(given.out, document(rows, runs, said))
     print(table(rows))
 
 

@@ -82,9 +82,15 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
         )
     processor = {section["surroundings"]["processor"] for section in kept.values()}
     text += f"\nProcessor: {', '.join(sorted(processor))}.\n"
-    own = page.with_name("benchmarks_remarks.md")
+    write_with_remarks(page, text)
+
+
+def write_with_remarks(page: Path, text: str) -> None:
+    """Write a page; what people have to say about it stands in ``NAME_remarks.md`` beside it, and follows."""
+    own = page.with_name(f"{page.stem}_remarks.md")
     if own.is_file():
-        text += "\n" + own.read_text("utf-8")
+        text = f"{text.rstrip()}\n\n{own.read_text('utf-8')}"
+    page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
 
 
