@@ -30,6 +30,9 @@ def main(config: DictConfig) -> float | None:
         of_sweep(config)
         return None
     # Imported here, so that --help and --cfg job answer without loading torch.
+    from dramaeval.run.imports import import_quantization
+
+    import_quantization(config)
     from dramaeval.run.entry import carry_out
     from dramaeval.run.errors import in_words
 
