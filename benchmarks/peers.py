@@ -149,10 +149,6 @@ class Peer(ABC):
         constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
         pip = str(self.environment / "bin" / "pip")
         subprocess.run([pip, "install", "-c", str(constraints), *pins], check=True)
-        self._mend(pip)
-
-    def _mend(self, pip: str) -> None:
-        """What the environment needs beyond its packages; nothing unless a peer says so."""
 
     def train(
         self, rows: Sequence[dict[str, Any]], *, lora: bool, steps: int, batch: int, accumulate: int
@@ -342,14 +338,16 @@ class Factory(Peer):
         }
         (work / "dataset_info.json").write_text(json.dumps({"bench": about}), encoding="utf-8")
 
-    def _mend(self, pip: str) -> None:
-        """Let it start where torch is a CPU build.
+    def install(self) -> None:
+        """Make the environment, and let it start where torch is a CPU build.
 
         The index's torchvision and torchaudio are built against CUDA and fail on import beside such a torch.
         transformers does without the first. The second is imported to read clips: 2.8 is the last that reads
         with soundfile (later ones want torchcodec and FFmpeg), and without its compiled files it resamples
         in Python, as it does anyway.
         """
+        super().install()
+        pip = str(self.environment / "bin" / "pip")
         subprocess.run([pip, "uninstall", "-y", "torchvision"], check=True)
         subprocess.run([pip, "install", "--no-deps", "torchaudio==2.8.0"], check=True)
         for file in self.environment.glob("lib/python*/site-packages/torchaudio/lib/*.so"):
@@ -404,6 +402,20 @@ class Factory(Peer):
     def bar(self, clips: int, questions: int) -> int:
         """It counts batches, of which a clip is one."""
         return clips
+
+
+def in_order(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The first rows in the order in which transformers' Trainer takes them with its own seed."""
+    import torch
+
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(42))
+    return [rows[at] for at in order[:count].tolist()]
+
+
+def missing(folder: Path) -> str:
+    """What a row has to say of peers that are not there; empty where all are."""
+    names = [kind.name for kind in KINDS if not kind(folder, Path()).installed]
+    return f"{' and '.join(names)} not installed" if names else ""
 
 
 KINDS: tuple[type[Peer], ...] = (Swift, Factory)
