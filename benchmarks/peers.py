@@ -395,7 +395,8 @@ class Factory(Peer):
 
     @staticmethod
     def _settings(work: Path, given: dict[str, Any]) -> list[str]:
-        file = work / "settings.json"
+        # JSON is YAML too; 0.9.5 ends with an AttributeError over a file that is called .json.
+        file = work / "settings.yaml"
         file.write_text(json.dumps(given, indent=1), encoding="utf-8")
         return ["train", str(file)]
 
