@@ -11,7 +11,8 @@ A turn writes the rows in the peer's own format and starts its own command. The 
 the command's output arrives: both print a line with the loss at the end of every optimizer step, and a step's
 time is that from one such line to the next, its data included. Start-up and the first step are left out and
 the median is taken, as `training.StepTimes` does. Scoring is timed in the same way, from one update of the
-progress bar to the next, a batch being the ten questions of one clip.
+progress bar to the next, a batch being the ten questions of one clip; neither has a setting for the least
+number of tokens, so an answer may end sooner than after eight.
 
 The rows are those of the plain Trainer, in its order. What the peers do differently is their own, for example
 that both leave the audio tower's sinusoids trainable in a full fine-tuning.
@@ -196,7 +197,6 @@ class Peer(ABC):
     def _run(self, work: Path, arguments: Sequence[str]) -> Output:
         around = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
         around |= _SURROUNDINGS
-        # ms-swift starts "swift" by name, both start Python by sys.executable.
         around["PATH"] = f"{self.environment / 'bin'}{os.pathsep}{around.get('PATH', '')}"
         command = [str(self.environment / "bin" / self.command), *arguments]
         lines: list[tuple[float, str]] = []
@@ -322,6 +322,10 @@ class Factory(Peer):
         "datasets": "4.0.0",
         "librosa": "0.11.0",
         "soundfile": "0.14.0",
+        # It asks for these three when it writes answers.
+        "jieba": "0.42.1",
+        "nltk": "3.10.4",
+        "rouge-chinese": "1.0.3",
     }
 
     def _write(self, work: Path, rows: Sequence[dict[str, Any]]) -> None:
