@@ -1,7 +1,7 @@
 """Peak memory of a full step, each contender in a process of its own.
 
 `python -m benchmarks.memory NAME FOLDER` is such a process; after NAME, `grown` leaves out what it held before
-its first step.
+its first step. ms-swift and LLaMA-Factory have their own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import peers
 from benchmarks.bench import Bench
+from benchmarks.plain import Questions
 from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
 from benchmarks.training import PLAIN, TRL
@@ -35,17 +37,21 @@ def full_step(bench: Bench) -> list[Row]:
     """Peak resident memory of a process that takes three full steps of two questions."""
     bench.file, bench.model  # noqa: B018 - written before the processes look for them
     found: dict[str, list[float]] = {name: [] for name in (OURS, PLAIN, TRL)}
+    others: dict[str, list[float]] = {}
     for _ in range(1 if bench.quick else min(bench.rounds, 3)):
         for name, peaks in found.items():
             peaks.append(_measured(name, bench))
+        for name, peak in _others(bench).items():
+            others.setdefault(name, []).append(peak)
+    said = ("peak resident memory of the whole process", peers.missing(bench.folder))
     return [
         Row(
             section="memory",
             work="peak memory of a full step of two questions, one a sequence",
             unit="MiB",
-            rounds=found,
+            rounds={**found, **others},
             target=1.0,
-            note="peak resident memory of the whole process",
+            note="; ".join(one for one in said if one),
             facts=_beside_the_plan(bench),
         )
     ]
@@ -68,6 +74,18 @@ def _measured(name: str, bench: Bench) -> float:
     command = [sys.executable, "-m", "benchmarks.memory", name, str(bench.folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return float(done.stdout.strip().splitlines()[-1])
+
+
+def _others(bench: Bench) -> dict[str, float]:
+    """The peak of each peer that is installed, by its own command over the same rows."""
+    there = peers.installed(bench.folder, bench.model)
+    if not there:
+        return {}
+    product = bench.product(*OVERRIDES)
+    rows = peers.in_order(Questions(product.task, product.records).rows, 6)
+    return {
+        one.name: one.train(rows, lora=False, steps=3, batch=2, accumulate=1).peak for one in there
+    }
 
 
 def _steps(name: str, folder: Path) -> None:

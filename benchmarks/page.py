@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers import Peer
 from benchmarks.timing import OURS, Row
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "librosa", "numpy")
@@ -32,12 +33,13 @@ def line(row: Row) -> str:
     return f"{row.work}, {row.unit}: {figures}{against}{wanted}{facts}"
 
 
-def surroundings() -> dict[str, Any]:
-    """Versions, machine and threads."""
+def surroundings(there: Sequence[Peer] = ()) -> dict[str, Any]:
+    """Versions, machine and threads; the versions of the peers that took part."""
     import torch
 
     return {
         "versions": {name: version(name) for name in PACKAGES},
+        "peers": {peer.name: peer.found for peer in there},
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
@@ -81,6 +83,8 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
             f"{around['cores']} cores, {around['scheduling']} | {section['load'][0]:g} | {versions} |\n"
         )
     processor = {section["surroundings"]["processor"] for section in kept.values()}
+    for peer, versions in _peers(kept).items():
+        text += f"\n{peer}'s environment: {versions}.\n"
     text += f"\nProcessor: {', '.join(sorted(processor))}.\n"
     write_with_remarks(page, text)
 
@@ -92,6 +96,15 @@ def write_with_remarks(page: Path, text: str) -> None:
         text = f"{text.rstrip()}\n\n{own.read_text('utf-8')}"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
+
+
+def _peers(kept: Mapping[str, Any]) -> dict[str, str]:
+    """The versions in the environment of each peer that took part in a section."""
+    return {
+        peer: ", ".join(f"{key} {value}" for key, value in versions.items())
+        for section in kept.values()
+        for peer, versions in section["surroundings"].get("peers", {}).items()
+    }
 
 
 def _table_line(row: Row) -> str:

@@ -49,6 +49,7 @@ def main() -> None:
     given = parser.parse_args()
     from benchmarks.bench import Bench
     from benchmarks.page import line, surroundings, write
+    from benchmarks.peers import installed
 
     logging.getLogger("dramaeval").setLevel(logging.WARNING)
     bench = (
@@ -65,11 +66,16 @@ def main() -> None:
                 rows.append(row)
         if given.quick:
             continue
+        took_part = [
+            peer
+            for peer in installed(bench.folder, bench.folder / "midsize")
+            if any(peer.name in row.rounds for row in rows)
+        ]
         results = given.page.with_suffix(".json")
         kept = json.loads(results.read_text("utf-8")) if results.is_file() else {}
         kept[section] = {
             "rows": [row.to_json() for row in rows],
-            "surroundings": surroundings(),
+            "surroundings": surroundings(took_part),
             "command": shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]]),
             "date": time.strftime("%Y-%m-%d %H:%M", time.localtime(began)),
             "load": [round(one, 2) for one in os.getloadavg()],

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import cycle
 
 import numpy as np
 
+from benchmarks import peers
 from benchmarks.bench import Bench
+from benchmarks.plain import Questions
+from benchmarks.product import Product
 from benchmarks.timing import OURS, Row, alternate, seconds
+from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import score
 
 PLAIN = "transformers generate, 8 tokens"
@@ -38,14 +43,31 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
         records = [next(theirs) for _ in range(clips)]
         return seconds(lambda: [plain.score(one) for one in records]) / clips
 
+    turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
+    for peer in peers.installed(bench.folder, bench.model):
+        turns[peer.name] = _other_turn(peer, product, product.records[: clips + 1])
     first = product.records[0]
     found = [one.expected for one in score(product.model, [first], product.sheets())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
+    said = f"expected scores from plain logits at the same place: within {apart:.1e}"
     return Row(
         section="scoring",
         work=f"scoring a clip on ten dimensions, {name}",
         unit="s a clip",
-        rounds=alternate({OURS: own_turn, PLAIN: peer_turn}, bench.rounds),
+        rounds=alternate(turns, bench.rounds),
         target=target,
-        note=f"expected scores from plain logits at the same place: within {apart:.1e}",
+        note="; ".join(one for one in (said, peers.missing(bench.folder)) if one),
     )
+
+
+def _other_turn(
+    peer: peers.Peer, product: Product, records: Sequence[Record]
+) -> Callable[[], float]:
+    """A peer's own command over some clips, of which the first is not timed."""
+    questions = len(product.task.dimensions)
+    rows = Questions(product.task, records).rows
+
+    def turn() -> float:
+        return peer.answer(rows, questions).batch(peer.bar(len(records), questions))
+
+    return turn

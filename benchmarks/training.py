@@ -12,7 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from benchmarks import peers
 from benchmarks.bench import Bench, peft_of
+from benchmarks.plain import Questions
 from benchmarks.product import TIMED
 from benchmarks.timing import OURS, Row, alternate
 
@@ -133,15 +135,39 @@ def _compare(
             questions,
         ),
     }
+    losses: dict[str, float] = {}
+    rows = peers.in_order(Questions(product.task, product.records).rows, steps * questions)
+    for other in peers.installed(bench.folder, bench.model):
+        turns[other.name] = _peer_turn(other, rows, losses, lora=lora, steps=steps, passes=peer)
+    found = alternate(turns, bench.rounds, warm=False)  # every turn warms up by its own first step
+    said = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
+    absent = peers.missing(bench.folder)
     return Row(
         section="training",
         work=work,
         unit="s a question",
-        # Every turn warms up by its own first step.
-        rounds=alternate(turns, bench.rounds, warm=False),
+        rounds=found,
         target=target,
-        note=f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows",
+        note="; ".join(one for one in (said, absent) if one),
+        facts={f"first loss of {name}": round(loss, 3) for name, loss in losses.items()},
     )
+
+
+def _peer_turn(
+    peer: peers.Peer,
+    rows: list[dict[str, Any]],
+    losses: dict[str, float],
+    *,
+    lora: bool,
+    steps: int,
+    passes: tuple[int, int],
+) -> Callable[[], float]:
+    def turn() -> float:
+        done = peer.train(rows, lora=lora, steps=steps, batch=passes[0], accumulate=passes[1])
+        losses[peer.name] = done.losses[0]
+        return done.step * steps / len(rows)
+
+    return turn
 
 
 def _turn(make: Callable[..., Any], questions: int) -> float:
