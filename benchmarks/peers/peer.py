@@ -1,0 +1,218 @@
+"""A program with an environment of its own: how it is installed, started and timed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: A loss in the line that a step ends with; ``train_loss`` closes a training and is none.
+_LOSS = re.compile(r"'loss': '?([\d.]+)")
+#: A progress bar without a name: those of reading data and weights have one.
+_BAR = re.compile(r"^\s*\d+%\|.*?\| (\d+)/(\d+) \[")
+#: Nothing is asked of a hub, and nothing of this process's own modules is found.
+_LEFT_OUT = ("PYTHONPATH", "VIRTUAL_ENV")
+_SURROUNDINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONUNBUFFERED": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+#: What both are given in the same words.
+_TRAINING: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "constant",
+    "weight_decay": 0.01,
+    "warmup_ratio": 0,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "report_to": "none",
+    "dataloader_num_workers": 0,
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0,
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command printed and took.
+
+    Attributes:
+        lines: text with the second (of a monotonic clock) at which it arrived.
+        peak: greatest resident memory of one of its processes, MiB.
+    """
+
+    lines: Sequence[tuple[float, str]]
+    peak: float
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every optimizer step."""
+        return [float(one.group(1)) for _, text in self.lines if (one := _LOSS.search(text))]
+
+    @property
+    def step(self) -> float:
+        """Median seconds of an optimizer step; the first is left out."""
+        return _between([when for when, text in self.lines if _LOSS.search(text)])
+
+    def batch(self, total: int) -> float:
+        """Median seconds between updates of the nameless bar that ends at ``total``."""
+        ends: dict[int, float] = {}
+        for when, text in self.lines:
+            found = _BAR.match(text)
+            if found and int(found.group(2)) == total and int(found.group(1)):
+                ends.setdefault(int(found.group(1)), when)
+        return _between(list(ends.values()))
+
+
+def _between(ends: Sequence[float]) -> float:
+    if len(ends) < 2:
+        raise RuntimeError(f"two ends of a step are needed, the command printed {len(ends)}")
+    return statistics.median(later - sooner for sooner, later in pairwise(ends))
+
+
+@dataclass(frozen=True)
+class Peer(ABC):
+    """A program with an environment of its own.
+
+    Args:
+        folder: the benchmark's; the environment is in its ``environments``, what it writes in ``peer``.
+        model: the folder of the weights.
+    """
+
+    folder: Path
+    model: Path
+    name: ClassVar[str]
+    directory: ClassVar[str]
+    command: ClassVar[str]
+    versions: ClassVar[dict[str, str]]
+
+    @property
+    def environment(self) -> Path:
+        """The virtual environment."""
+        return self.folder / "environments" / self.directory
+
+    @property
+    def installed(self) -> bool:
+        """Whether the environment has the versions that are asked for."""
+        return self.found == self.versions
+
+    @property
+    def found(self) -> dict[str, str]:
+        """The versions that are there, of the packages that are pinned."""
+        places = [str(one) for one in self.environment.glob("lib/python*/site-packages")]
+        there = {
+            one.metadata["Name"].lower().replace("_", "-"): one.version.partition("+")[0]
+            for one in (distributions(path=places) if places else ())
+        }
+        return {name: there[name] for name in self.versions if name in there}
+
+    def install(self) -> None:
+        """Make the environment, anew where there is one."""
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.environment)], check=True)
+        pins = [f"{name}=={version}" for name, version in self.versions.items()]
+        # Constraints too: a dependency of a dependency could ask for a torch with gigabytes of CUDA.
+        constraints = self.environment / "constraints.txt"
+        constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
+        pip = str(self.environment / "bin" / "pip")
+        subprocess.run([pip, "install", "-c", str(constraints), *pins], check=True)
+
+    def train(
+        self, rows: Sequence[dict[str, Any]], *, lora: bool, steps: int, batch: int, accumulate: int
+    ) -> Output:
+        """Take so many optimizer steps over the rows of `plain.Questions`, in their order."""
+        work = self._work()
+        self._write(work, rows)
+        given = {
+            **_TRAINING,
+            "max_steps": steps,
+            "per_device_train_batch_size": batch,
+            "gradient_accumulation_steps": accumulate,
+            "output_dir": str(work / "out"),
+        }
+        return self._run(work, self._training(work, given, lora=lora))
+
+    def answer(self, rows: Sequence[dict[str, Any]], batch: int, tokens: int = 8) -> Output:
+        """Write so many tokens to each question, ``batch`` at a time."""
+        work = self._work()
+        self._write(work, rows)
+        return self._run(work, self._answering(work, batch, tokens))
+
+    @abstractmethod
+    def _write(self, work: Path, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the rows in the peer's format."""
+
+    @abstractmethod
+    def _training(self, work: Path, given: dict[str, Any], *, lora: bool) -> list[str]:
+        """The arguments of a training."""
+
+    @abstractmethod
+    def _answering(self, work: Path, batch: int, tokens: int) -> list[str]:
+        """The arguments of answering."""
+
+    @abstractmethod
+    def bar(self, clips: int, questions: int) -> int:
+        """Where the progress bar of answering so many clips ends."""
+
+    def _work(self) -> Path:
+        work = self.folder / "peer" / self.directory
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        return work
+
+    def _run(self, work: Path, arguments: Sequence[str]) -> Output:
+        around = {key: value for key, value in os.environ.items() if key not in _LEFT_OUT}
+        around |= _SURROUNDINGS
+        around["PATH"] = f"{self.environment / 'bin'}{os.pathsep}{around.get('PATH', '')}"
+        command = [str(self.environment / "bin" / self.command), *arguments]
+        lines: list[tuple[float, str]] = []
+        with subprocess.Popen(
+            command, cwd=work, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            rest = b""
+            while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
+                now = time.perf_counter()
+                # A progress bar ends its text with a carriage return that comes before the next one.
+                *done, rest = re.split(rb"[\r\n]", rest + chunk)
+                if _BAR.match(rest.decode("utf-8", "replace")):
+                    done, rest = [*done, rest], b""
+                lines += [(now, one.decode("utf-8", "replace")) for one in done if one.strip()]
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        text = "\n".join(one for _, one in lines)
+        (work / "output.log").write_text(text + "\n", encoding="utf-8")
+        if process.returncode:
+            raise RuntimeError(
+                f"{self.name} ended with {process.returncode}: {' '.join(command)}\n{text[-4000:]}"
+            )
+        return Output(lines, usage.ru_maxrss / 1024)
+
+
+def as_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
+    """A row with its messages as text, the clip being a tag in them."""
+    messages = []
+    for message in row["messages"]:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = "".join(tag if part["type"] == "audio" else part["text"] for part in content)
+        messages.append({"role": message["role"], "content": content})
+    # The end of the turn is in the peers' templates.
+    answer = row["answer"].removesuffix("<|im_end|>")
+    return {
+        "messages": [*messages, {"role": "assistant", "content": answer}],
+        "audios": [row["clip"]],
+    }
