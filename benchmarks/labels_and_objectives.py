@@ -2,6 +2,7 @@
 
     python -m benchmarks.labels_and_objectives                    # the sweep, then the table
     python -m benchmarks.labels_and_objectives FOLDER [FOLDER …]  # the table from sweeps that are there
+    python -m benchmarks.labels_and_objectives --whole            # a few, at full length
 
 Every cell is trained for the same steps from the same weights with the same seeds, and judged on the test
 split. The published recipe, one random rater's score with plain cross-entropy (`sample`, `answer_ce`), is the
@@ -38,6 +39,8 @@ OBJECTIVES = ("answer_ce", "soft_ce", "soft_ce+expected_mse", "soft_ce+ordinal")
 #: With the raters' whole distribution only, so that the sweep fits into an afternoon.
 MORE_OBJECTIVES = ("soft_ce+ranking", "expected_mse")
 BASE = ("sample", "answer_ce", "vocabulary")
+#: From which the default was chosen: each as long as the default training, its best checkpoint kept.
+FINALISTS = ("soft_ce", "soft_ce+expected_mse", "expected_mse+0.2*soft_ce", "expected_mse")
 DRAWS, LEVEL = 2_000, 0.95
 #: What every run of the sweep has in common; nothing of it differs between the cells.
 COMMON = (
@@ -103,6 +106,32 @@ def commands(
             "trainer.objective=expected_mse,expected_mse+ranking", f"hydra.sweep.dir={folder}/head",
         ],
     ]  # fmt: skip
+
+
+def whole(folder: str, seeds: str, more: Sequence[str] = ()) -> list[list[str]]:
+    """The sweeps at full length: the finalists, and the published recipe."""
+    common = [
+        "launch.py",
+        "-m",
+        "task=role",
+        "evaluation.zero_shot=false",
+        "evaluation.draws=20",
+        "logger=none",
+    ]
+    common += [f"seed={seeds}", *more]
+    return [
+        [
+            *common,
+            f"trainer.objective={','.join(FINALISTS)}",
+            f"hydra.sweep.dir={folder}/finalists",
+        ],
+        [
+            *common,
+            "task.labels=sample",
+            "trainer.objective=answer_ce",
+            f"hydra.sweep.dir={folder}/published",
+        ],
+    ]
 
 
 def finished(folders: Sequence[Path]) -> list[Finished]:
@@ -233,10 +262,13 @@ def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str])
     """The page in docs/: how the table was made, and the table."""
     best = rows[0]
     seeds = ", ".join(map(str, best.seeds))
+    length = (
+        f"{runs[0].steps} steps each" if runs[0].steps > 0 else "three epochs each, the default,"
+    )
     parts = [
-        "# Label policy × objective",
+        "# Label policy × objective" + ("" if runs[0].steps > 0 else ", at full length"),
         "",
-        f"{len(runs)} runs on the bundled sample, {runs[0].steps} steps each from the same weights, seeds "
+        f"{len(runs)} runs on the bundled sample, {length} from the same weights, seeds "
         f"{seeds}; everything else is the default. Judged on the test split; figures are means over the seeds, "
         f"intervals {LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole characters, the same for all "
         "runs. In bold the published recipe.",
@@ -260,10 +292,11 @@ def main(arguments: Sequence[str]) -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folders", nargs="*", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "labels_and_objectives.md")
+    parser.add_argument("--whole", action="store_true", help="finalists at full length")
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--steps", type=int, default=110)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--into", default="multirun_outputs/labels_and_objectives")
+    parser.add_argument("--into")
     parser.add_argument(
         "--override", action="append", default=[], help="for every run, e.g. peft=none"
     )
@@ -271,25 +304,32 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--objectives", default=",".join(OBJECTIVES))
     given = parser.parse_args(arguments)
     folders = given.folders
-    sweeps = commands(
-        given.into,
-        given.steps,
-        given.seeds,
-        given.override,
-        given.labels.split(","),
-        given.objectives.split(","),
+    name = "objectives_at_full_length" if given.whole else "labels_and_objectives"
+    out = given.out or ROOT / "docs" / f"{name}.md"
+    into = given.into or f"multirun_outputs/{name}"
+    sweeps = (
+        whole(into, given.seeds, given.override)
+        if given.whole
+        else commands(
+            into,
+            given.steps,
+            given.seeds,
+            given.override,
+            given.labels.split(","),
+            given.objectives.split(","),
+        )
     )
     if not folders:
         for words in sweeps:
             subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
         # Relative to where launch.py was started.
-        folders = [ROOT / given.into]
+        folders = [ROOT / into]
     runs = finished(folders)
     if not runs:
         sys.exit(f"No finished run below {', '.join(map(str, folders))}.")
     said = [f"python {shlex.join(words)}" for words in sweeps]
     rows = rows_of(runs)
-    write_with_remarks(given.out, document(rows, runs, said))
+    write_with_remarks(out, document(rows, runs, said))
     print(table(rows))
 
 
