@@ -222,9 +222,9 @@ def test_groups_combine(composed):
 @pytest.mark.parametrize(
     ("overrides", "objective"),
     [
-        ([], "soft_ce+expected_mse"),
-        (["task=role_all"], "soft_ce+expected_mse"),
-        (["task=archetype"], "soft_ce+expected_mse"),
+        ([], "expected_mse+0.2*soft_ce"),
+        (["task=role_all"], "expected_mse+0.2*soft_ce"),
+        (["task=archetype"], "expected_mse+0.2*soft_ce"),
         (["task=avqa"], "soft_ce"),  # options have no order
         (["task=mixed"], "soft_ce"),
         (["task=avqa", "task.objective=choice_ce"], "choice_ce"),
