@@ -1,5 +1,6 @@
 """bitsandbytes comes without torch's compiler, unless something of it may be computed with."""
 
+import os
 import subprocess
 import sys
 
@@ -25,6 +26,8 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, setting, co
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
+        # The session's other tests do without the compiler (tests/conftest.py).
+        env={key: value for key, value in os.environ.items() if key != "TORCHDYNAMO_DISABLE"},
         capture_output=True,
         text=True,
         timeout=120,

@@ -127,7 +127,11 @@ def test_the_layouts_train_alike(run_of):
 
 def test_the_loss_is_the_mean_over_questions(run_of):
     """Against a sum by hand over single questions."""
-    run = run_of("trainer.args.max_steps=1", "trainer.args.per_device_train_batch_size=4")
+    run = run_of(
+        "trainer.args.max_steps=1",
+        "trainer.args.per_device_train_batch_size=4",
+        "trainer.objective=soft_ce",
+    )
     trainer = make_trainer(run)
     rows = [{"record": at} for at in list(trainer.order)[:4]]
     each = []
