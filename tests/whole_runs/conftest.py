@@ -1,18 +1,28 @@
-"""Whole runs: launch.py in a process of its own, with the network shut."""
+"""Whole runs: launch.py in processes of their own, with the network shut."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import multiprocessing.context
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import born
 import pytest
-from places import ROOT
 
+#: Imported once, with all that they import in turn.
+LIBRARIES = [
+    "dramaeval.run.entry",
+    "dramaeval.run.training",
+    "dramaeval.run.evaluating",
+    "dramaeval.training.sft",
+    "dramaeval.training.grpo",
+    "transformers.models.qwen2_audio.modeling_qwen2_audio",
+]
 # Imported by every Python that finds it on its path: nothing but this machine can be reached.
 SHUT = """
 import socket
@@ -34,19 +44,38 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def launch(surroundings: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def nursery(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerContext:
+    """Starts processes that have the libraries already: importing them is most of the time of a short run.
+
+    Runs whose start itself matters (killed ones, torchrun, --help, the README's commands) start Python anew.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in surroundings.items():
+            patched.setenv(name, value)
+        first = context.Process(target=int)  # the server is started by its first process
+        first.start()
+        first.join()
+    return context
+
+
+@pytest.fixture(scope="session")
+def launch(
+    nursery: multiprocessing.context.ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run launch.py to its end and return what it said."""
+    said = tmp_path_factory.mktemp("said")
 
     def start(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "launch.py", *words],
-            cwd=ROOT,
-            env=surroundings,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        process = nursery.Process(target=born.launch, args=(words, str(said)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(list(words), timeout)
+        out, err = ((said / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 
     return start
 
