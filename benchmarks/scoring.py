@@ -45,7 +45,7 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
 
     turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
     for peer in peers.installed(bench.folder, bench.model):
-        turns[peer.name] = _other_turn(peer, product, product.records[: clips + 1])
+        turns[peer.name] = _other_turn(peer, product, product.records[:3])
     first = product.records[0]
     found = [one.expected for one in score(product.model, [first], product.sheets())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
@@ -63,7 +63,7 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
 def _other_turn(
     peer: peers.Peer, product: Product, records: Sequence[Record]
 ) -> Callable[[], float]:
-    """A peer's own command over some clips, of which the first is not timed."""
+    """A peer's own command over some clips, of which the first is not timed; two ends make one time."""
     questions = len(product.task.dimensions)
     rows = Questions(product.task, records).rows
 
