@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramaeval.cluster.job import console_of
+from dramaeval.cluster.workers import cores
 from dramaeval.sweep.folder import SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
 from dramaeval.sweep.state import change_state, read_state
@@ -128,13 +129,8 @@ class LocalCrew(Crew):
             )
 
     def _environment(self, place: int) -> dict[str, str]:
-        cores = (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
         path = [*import_path(), os.environ.get("PYTHONPATH", "")]
-        given: dict[str, Any] = {"OMP_NUM_THREADS": str(max(1, cores // self.parallel))}
+        given: dict[str, Any] = {"OMP_NUM_THREADS": str(max(1, cores() // self.parallel))}
         own = {"PYTHONPATH": os.pathsep.join(one for one in path if one)}
         if self.gpus_per_run:
             first = place * self.gpus_per_run

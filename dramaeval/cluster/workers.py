@@ -65,18 +65,21 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
         return pickle.loads(result.read_bytes()) if result.is_file() else None
 
 
+def cores() -> int:
+    """The processor cores that this process may use."""
+    # Linux alone knows which; elsewhere they are all that there are.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment(count: int) -> dict[str, str]:
     """The variables that all workers share; PyTorch's rendezvous and an even share of the cores."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # Modules beside launch.py can be imported in a worker too.
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
-        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        "OMP_NUM_THREADS": str(max(1, cores() // count)),
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),

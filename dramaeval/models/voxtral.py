@@ -23,10 +23,9 @@ from transformers import VoxtralForConditionalGeneration as PlainVoxtral
 from dramaeval.models.answering import AnsweringModel
 from dramaeval.models.branches import Branches, as_mask
 from dramaeval.models.loading import Family, ModelError
-from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.qwen2_audio import WINDOW, Qwen2Audio
 
-#: Mel frames of the window, of 10 ms each, and the positions that they take: four encoder steps share one.
-WINDOW = 3000
+#: The positions that a window takes: four encoder steps share one.
 POSITIONS = WINDOW // 8
 #: Whisper's features lie at most this far below the loudest of a clip, and never below silence.
 _DEPTH, _SILENCE = 2.0, -1.5

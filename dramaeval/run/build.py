@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.cluster.workers import cores
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
@@ -30,7 +30,7 @@ from dramaeval.tasks.together import TogetherTask
 from dramaeval.training.objectives import parse
 from dramaeval.training.ranks import schedule
 
-#: Loading processes beside a training on a GPU; log-mels of four fill the largest batch in less than a step.
+#: Most loading processes beside a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
 LOADERS = 4
 
 
@@ -304,8 +304,10 @@ def _loaders(config: DictConfig, device: torch.device) -> dict[str, Any]:
     """
     if config.trainer.args.dataloader_num_workers is not None:
         return {}
-    cores = len(os.sched_getaffinity(0)) // config.processes - 1  # one for the training itself
-    workers = max(0, min(LOADERS, cores)) if device.type == "cuda" else 0
+    workers = 0
+    if device.type == "cuda":
+        # One core for the training itself.
+        workers = max(0, min(LOADERS, cores() // config.processes - 1))
     return {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
 
 
