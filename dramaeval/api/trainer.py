@@ -21,6 +21,7 @@ from dramaeval.evaluation.judge import Judge
 from dramaeval.models import branches
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.batch import Batch, collate
+from dramaeval.models.last_layer import read_last
 from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Order
@@ -208,6 +209,7 @@ def _taken_over(model: Any) -> Judge:
     family: Family = instantiate(config.model, _convert_="all")
     # The judge's class only adds a forward pass to transformers': the weights stay where they are.
     model.__class__ = Ours
+    read_last(family.decoder_of(model))
     if family.attention == "sdpa":
         branches.register()
         family.decoder_of(model).set_attn_implementation(branches.NAME)

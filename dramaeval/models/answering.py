@@ -18,6 +18,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from dramaeval.models.branches import Branches
 from dramaeval.models.hearing import Hearing
+from dramaeval.models.last_layer import is_read, read_last
 
 
 @dataclass
@@ -53,8 +54,10 @@ class AnsweringModel:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
+        read_last(self.decoder)
 
-    #: What is done as transformers does it, see `Family`: ``head`` here, ``encoder`` in models that hear.
+    #: What is done as transformers does it, see `Family`: ``head`` and ``last_layer`` here, ``encoder`` in
+    #: models that hear.
     plain: frozenset[str] = frozenset()
     #: Keeps what a frozen audio tower makes of clips; None works it out each time.
     hearing: Hearing | None = None
@@ -229,12 +232,19 @@ class AnsweringModel:
 
         With a regression head they are its numbers, ``[answers, 1]``.
         """
+        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
+        if self.reads_last:
+            return head(self.decoder(**inputs, read_at=answer_index).last_hidden_state[0])
         hidden = self.decoder(**inputs).last_hidden_state
         row, position = answer_index.to(hidden.device).unbind(-1)
-        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
         if "head" in self.plain:
             return head(hidden)[row, position]
         return head(hidden[row, position])
+
+    @property
+    def reads_last(self) -> bool:
+        """Whether the last layer is computed at the answers alone; a head at every position needs all of it."""
+        return not self.plain & {"head", "last_layer"} and is_read(self.decoder)
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]

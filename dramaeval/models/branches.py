@@ -49,6 +49,21 @@ class Branches:
         own = own.expand(rows, 1, self.width, self.width)
         return torch.cat([before, own], dim=-1).repeat_interleave(self.count, dim=0)
 
+    def within(self, position: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Whether other positions of a row are in its prefix or in the same branch, before or after.
+
+        Args:
+            position: int64 ``[rows, places, 1]``.
+            other: int64 ``[tokens]``, every position of a row.
+
+        Returns:
+            bool ``[rows, places, tokens]``; a position is always with itself.
+        """
+        prefix_width = self.prefix.shape[1]
+        shared = nn.functional.pad(self.prefix, (0, len(other) - prefix_width)).to(position.device)
+        branch, others = ((at - prefix_width) // self.width for at in (position, other))
+        return shared[:, None] | (branch == others)
+
 
 def shared_prefix_attention(
     module: nn.Module,
@@ -67,7 +82,7 @@ def shared_prefix_attention(
     Returns:
         ``[rows, tokens, heads, head size]`` and no attention weights, as transformers expects it.
     """
-    layout = _layout(attention_mask, query.shape[2])
+    layout = layout_of(attention_mask, query.shape[2])
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     if kwargs.get("sliding_window") or kwargs.get("position_bias") is not None:
@@ -112,7 +127,7 @@ def as_mask(layout: Branches) -> torch.Tensor:
     return layout.prefix.to(torch.uint8)[:, None, None].expand(rows, 1, layout.count, width)
 
 
-def _layout(mask: Any, tokens: int) -> Branches | None:
+def layout_of(mask: Any, tokens: int) -> Branches | None:
     """The layout that a mask stands for; None for an ordinary mask. ``tokens`` is the width of a row."""
     if isinstance(mask, Branches):
         return mask

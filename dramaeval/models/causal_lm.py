@@ -53,6 +53,8 @@ class ReadingModel(AnsweringModel):
         """
         if hasattr(self, SCORE_HEAD):
             return super().read(answer_index, **inputs)
+        if self.reads_last:
+            return super().forward(**inputs, read_at=answer_index).logits[0]
         if "head" in self.plain:
             return _at(super().forward(**inputs).logits, answer_index)
         kept = []
@@ -89,7 +91,7 @@ class CausalLM(Family):
     """
 
     hears = False
-    quick = ("head",)
+    quick = ("head", "last_layer")
 
     @cached_property
     def settings(self) -> Any:

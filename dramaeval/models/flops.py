@@ -24,6 +24,7 @@ class Shape:
         keys: width of all key heads.
         inner: width of its feed-forward layers.
         vocabulary: rows of its head.
+        reads_last: whether its last layer is computed where it is read alone (`dramaeval.models.last_layer`).
         audio: width of the audio tower; 0 for a judge that only reads.
         audio_layers: its layers.
         audio_inner: width of its feed-forward layers.
@@ -36,13 +37,14 @@ class Shape:
     keys: int
     inner: int
     vocabulary: int
+    reads_last: bool = True
     audio: int = 0
     audio_layers: int = 0
     audio_inner: int = 0
     mel_bins: int = 0
 
     @classmethod
-    def of(cls, configuration: Any) -> Shape:
+    def of(cls, configuration: Any, *, reads_last: bool = True) -> Shape:
         """The shape of a transformers configuration with Whisper's encoder, or without any."""
         text = configuration.get_text_config()
         heads = text.num_attention_heads
@@ -54,6 +56,7 @@ class Shape:
             "keys": (getattr(text, "num_key_value_heads", None) or heads) * size,
             "inner": getattr(text, "intermediate_size", 4 * text.hidden_size),
             "vocabulary": text.vocab_size,
+            "reads_last": reads_last,
         }
         audio = getattr(configuration, "audio_config", None)
         if audio is None:
@@ -72,6 +75,11 @@ class Shape:
         attention = self.hidden * (2 * self.queries + 2 * self.keys)
         return attention + 3 * self.hidden * self.inner
 
+    @property
+    def key_weights(self) -> int:
+        """Those of them that make keys and values."""
+        return 2 * self.hidden * self.keys
+
     def tower_bytes(self, frames: int, bytes_a_weight: int) -> float:
         """What the encoder keeps for its backward pass over so many mel frames.
 
@@ -83,12 +91,12 @@ class Shape:
 
     def adapter_weights(self, rank: int) -> int:
         """Weights that LoRA of a rank adds to the language model's seven projections."""
-        pairs = (
-            2 * (self.hidden + self.queries)
-            + 2 * (self.hidden + self.keys)
-            + 3 * (self.hidden + self.inner)
-        )
-        return self.layers * rank * pairs
+        others = 2 * (self.hidden + self.queries) + 3 * (self.hidden + self.inner)
+        return self.layers * (rank * others + self.key_adapter_weights(rank))
+
+    def key_adapter_weights(self, rank: int) -> int:
+        """Those of them that one layer's keys and values have."""
+        return 2 * rank * (self.hidden + self.keys)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +123,29 @@ class Work:
         return self.prefix + self.branches * self.width
 
     @property
+    def shared(self) -> bool:
+        """Whether all is one row of a prefix and branches."""
+        return self.branches > 1 and self.prefix > 0
+
+    @property
     def copied(self) -> int:
         """Positions whose keys and values are copied, so that every branch has its own."""
-        shared = self.branches > 1 and self.prefix > 0
-        return self.branches * (self.prefix + self.width) if shared else 0
+        return self.branches * (self.prefix + self.width) if self.shared else 0
 
     @property
     def pairs(self) -> int:
         """Pairs of positions that attention computes."""
         return self.prefix**2 + self.branches * self.width * (self.prefix + self.width)
+
+    @property
+    def read(self) -> int:
+        """Positions that are read."""
+        return self.branches * self.answers
+
+    @property
+    def read_pairs(self) -> int:
+        """Pairs that attention computes where these alone look at what is in their row."""
+        return self.read * (self.tokens if self.shared else self.prefix + self.width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,14 +174,22 @@ def forward(shape: Shape, work: Sequence[Work], *, rank: int = 0, hears: bool = 
         hears: false where the audio tower's outputs are there already.
     """
     tokens = sum(one.tokens for one in work)
-    pairs = sum(one.pairs for one in work)
-    answers = sum(one.branches * one.answers for one in work)
+    pairs = shape.layers * sum(one.pairs for one in work)
+    read = sum(one.read for one in work)
+    decoder = tokens * shape.layers * shape.layer_weights
+    adapter = tokens * shape.adapter_weights(rank)
+    if shape.reads_last:
+        left_out = tokens - read
+        pairs += sum(one.read_pairs - one.pairs for one in work)
+        decoder -= left_out * (shape.layer_weights - shape.key_weights)
+        a_layer = shape.adapter_weights(rank) // shape.layers
+        adapter -= left_out * (a_layer - shape.key_adapter_weights(rank))
     return Operations(
         audio=sum(_audio(shape, one.frames) for one in work) if hears else 0.0,
-        decoder=2.0 * tokens * shape.layers * shape.layer_weights,
-        attention=4.0 * pairs * shape.queries * shape.layers,
-        head=2.0 * answers * shape.hidden * shape.vocabulary,
-        adapter=2.0 * tokens * shape.adapter_weights(rank),
+        decoder=2.0 * decoder,
+        attention=4.0 * pairs * shape.queries,
+        head=2.0 * read * shape.hidden * shape.vocabulary,
+        adapter=2.0 * adapter,
     )
 
 
@@ -187,9 +217,14 @@ def training_step(
     audio = full if trains_audio is None else trains_audio
     weights = 3.0 if full else 2.0  # frozen matrices only hand gradients on
     again = 1.0 if checkpointing else 0.0
+    unasked = 0.0
+    if not full and not audio and not checkpointing:
+        # Nothing before the first layer learns: its queries, keys and values hand no gradient on.
+        inputs = 3.0 * rank + shape.queries + 2 * shape.keys
+        unasked = 2.0 * sum(one.tokens for one in work) * shape.hidden * inputs
     return Operations(
         audio=once.audio * (3.0 if audio else 1.0),
-        decoder=once.decoder * (weights + again),
+        decoder=once.decoder * (weights + again) - unasked,
         attention=once.attention * (3.0 + again),
         head=once.head * weights,
         adapter=once.adapter * (3.0 + again),

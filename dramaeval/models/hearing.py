@@ -94,7 +94,7 @@ def tower_name(model: Any, family: Family) -> str | None:
     path = family.parts.get("audio")
     if path is None:
         return None
-    tower = plain(model).get_submodule(path)
+    tower = plain_of(model).get_submodule(path)
     digest = hashlib.blake2b(digest_size=20)
     weights = dict([*tower.named_parameters(), *tower.named_buffers()])
     for name, weight in sorted(weights.items(), key=lambda one: one[0]):
@@ -104,23 +104,25 @@ def tower_name(model: Any, family: Family) -> str | None:
         raw = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(raw.numpy()))
     attention = tower.config._attn_implementation
-    way = "30 s " if "encoder" in plain(model).plain else ""
-    code = f"{type(plain(model)).__name__} {way}{attention} transformers {transformers.__version__}"
+    way = "30 s " if "encoder" in plain_of(model).plain else ""
+    code = (
+        f"{type(plain_of(model)).__name__} {way}{attention} transformers {transformers.__version__}"
+    )
     return f"{code} torch {torch.__version__} {digest.hexdigest()}"
 
 
 def is_trained(model: Any, path: str) -> bool:
     """Whether any weight of the module at a path is trainable."""
-    return any(weight.requires_grad for weight in plain(model).get_submodule(path).parameters())
+    return any(weight.requires_grad for weight in plain_of(model).get_submodule(path).parameters())
 
 
 def hear(model: Any, sheets: SheetMaker, hearing: Hearing | None) -> None:
     """Let a judge and what prepares its clips keep the tower's encodings; None stops it."""
-    plain(model).hearing = hearing
+    plain_of(model).hearing = hearing
     sheets.forget_encodings()
     sheets.hearing = hearing
 
 
-def plain(model: Any) -> Any:
-    """The judge inside of PEFT's wrapper."""
+def plain_of(model: Any) -> Any:
+    """The judge inside of PEFT's wrapper, its adapters still in place."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

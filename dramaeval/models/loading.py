@@ -25,6 +25,8 @@ from transformers.utils.logging import disable_progress_bar
 from dramaeval.models import branches
 from dramaeval.models.answering import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.errors import ModelError
+from dramaeval.models.hearing import plain_of
+from dramaeval.models.last_layer import has_read_layer
 from dramaeval.models.quantization import (
     keep_as_loaded,
     only_language_model,
@@ -54,14 +56,15 @@ class Family(ABC):
         head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
             layer on the last hidden state that is trained with the rest.
         plain: what is done as transformers does it, slower and with the same result, to compare with:
-            ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``head`` at every position.
+            ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``last_layer`` at every position,
+            ``head`` (and with it the last layer) at every position.
 
     Raises:
         ValueError: ``plain`` names what this architecture has no quicker way for.
     """
 
     #: What `plain` may name: where the judge has a quicker way than transformers.
-    quick: Sequence[str] = ("log_mel", "encoder", "head")
+    quick: Sequence[str] = ("log_mel", "encoder", "head", "last_layer")
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
     hears: bool = True
@@ -142,6 +145,11 @@ class Family(ABC):
     def shares_prefix(self) -> bool:
         """Whether questions about a clip can share their beginning."""
         return self.attention == "sdpa" and self.layout_problem() is None
+
+    def reads_last(self, model: Any) -> bool:
+        """Whether the last layer is computed at the answers alone, see `dramaeval.models.last_layer`."""
+        whole = self.attention != "sdpa" or self.plain & {"head", "last_layer"}
+        return not whole and has_read_layer(self.decoder_of(plain_of(model)))
 
     def prove_layout(self, model: Any) -> None:
         """Where the architecture is not known beforehand, prove on the loaded model that they can."""

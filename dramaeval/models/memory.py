@@ -51,6 +51,7 @@ def estimate(
     layers: int,
     inner: int | None = None,
     copied: int = 0,
+    read: int | None = None,
     audio: float = 0.0,
     checkpointing: bool = False,
     stage: int = 0,
@@ -68,6 +69,7 @@ def estimate(
         layers: its layers.
         inner: width of its gated feed-forward layers; None estimates by the hidden width alone.
         copied: positions whose keys and values are copied for questions that share them.
+        read: positions at which alone the last layer is computed, keys and values apart; None: at all.
         audio: bytes that a trained audio tower keeps, see `Shape.tower_bytes`.
         checkpointing: whether activations are recomputed in the backward pass.
         stage: ZeRO stage; 0 for none.
@@ -85,6 +87,10 @@ def estimate(
     # With checkpointing each layer keeps its input, and one layer at a time is recomputed in full.
     inputs = layers * tokens * hidden * bytes_a_weight
     activations = inputs + per_layer if checkpointing else layers * per_layer
+    if read is not None and not checkpointing:
+        # Its norm's input and output, keys and values are there for all positions.
+        last = tokens * 4 * hidden * bytes_a_weight + read * per_layer / max(tokens, 1)
+        activations += last - per_layer
     return MemoryEstimate(
         weights=total * bytes_a_weight * share[0],
         gradients=trainable * bytes_a_weight * share[1],

@@ -62,7 +62,7 @@ class Qwen25Omni(Family):
     The last layer of the encoder is its projector, and counts to ``audio``.
     """
 
-    quick = ("log_mel", "head")
+    quick = ("log_mel", "head", "last_layer")
     parts: Mapping[str, str] = {"llm": "model.language_model", "audio": "model.audio_tower"}
     projections: Mapping[str, Sequence[str]] = {
         "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),

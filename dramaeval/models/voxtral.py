@@ -73,7 +73,7 @@ class Voxtral(Family):
     """Any Voxtral checkpoint in transformers' format; see `Family` for the arguments."""
 
     turn_end = "</s>"
-    quick = ("log_mel", "head")
+    quick = ("log_mel", "head", "last_layer")
     parts: Mapping[str, str] = Qwen2Audio.parts
     projections: Mapping[str, Sequence[str]] = {
         **Qwen2Audio.projections,

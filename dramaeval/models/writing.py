@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from dramaeval.models.answering import AnsweringModel
 from dramaeval.models.batch import CLIP_INPUTS, Asked, Sheet, collate
+from dramaeval.models.hearing import plain_of
 from dramaeval.models.questions import AnswerTokens, QuestionEncoder
 
 ROWS = 16
@@ -207,11 +208,6 @@ class CachedWriting:
 
     def _head(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.model.get_output_embeddings()(hidden)
-
-
-def plain_of(model: Any) -> Any:
-    """The judge inside of PEFT's wrapper, its adapters still in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def can_keep(model: Any) -> bool:

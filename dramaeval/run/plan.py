@@ -172,7 +172,7 @@ def make_plan(
     longest, largest = lengths.longest, lengths.largest
     steps, clips, operations = 0, None, 0.0
     text = skeleton.config.get_text_config()
-    form = Shape.of(skeleton.config)
+    form = Shape.of(skeleton.config, reads_last=family.reads_last(skeleton))
     shape: dict[str, Any] = {
         "total": total,
         "bytes_a_weight": dtype.itemsize,
@@ -209,6 +209,7 @@ def make_plan(
             trainable=trained,
             tokens=max_tokens or largest.tokens * clips.per_device,
             copied=round(pass_clips * largest.copied),
+            read=round(pass_clips * largest.read) if form.reads_last else None,
             audio=form.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * hearing,
             checkpointing=args.gradient_checkpointing,
             processes=processes,

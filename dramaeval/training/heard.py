@@ -17,7 +17,7 @@ import torch
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.evaluation.scoring import is_sharded
 from dramaeval.models.batch import clip_inputs, clip_numbers
-from dramaeval.models.writing import plain_of
+from dramaeval.models.hearing import plain_of
 from dramaeval.training.groups import Group
 
 if TYPE_CHECKING:

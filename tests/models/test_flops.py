@@ -73,9 +73,9 @@ def test_operations_of_a_step_equal_those_that_pytorch_counts(step_of, overrides
         loss = loss_of(trainer, batch)
         once = counter.get_total_flops()
         loss.backward()
-    assert forward(shape, [work], rank=rank).total == pytest.approx(once, rel=0.02)
+    assert forward(shape, [work], rank=rank).total == pytest.approx(once, rel=0.005)
     whole = training_step(shape, [work], rank=rank).total
-    assert whole == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert whole == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 @CASES
@@ -96,7 +96,7 @@ def test_activations_are_what_a_step_keeps(step_of, overrides, rank):
     shape, work = Shape.of(trainer.model.config), work_of(batch)
     expected = estimate(
         total=0, trainable=0, bytes_a_weight=4, tokens=work.tokens, hidden=shape.hidden,
-        layers=shape.layers, inner=shape.inner, copied=work.copied,
+        layers=shape.layers, inner=shape.inner, copied=work.copied, read=work.read,
         audio=0 if rank else shape.tower_bytes(work.frames, 4),
     )  # fmt: skip
     assert expected.activations == pytest.approx(measured, rel=0.2)
@@ -108,8 +108,16 @@ def test_the_7b_by_hand(composed):
     # FACTS: 39,976,960 weights of LoRA r=16 on the language model's seven projections.
     assert shape.adapter_weights(16) == 39_976_960
     assert shape.layer_weights == 4 * 4096**2 + 3 * 4096 * 11008
-    text = forward(shape, [Work(prefix=0, branches=1, width=1000)])
-    assert text.decoder == 2 * 1000 * 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    text = forward(shape, [Work(prefix=0, branches=1, width=1000, answers=6)])
+    layer, keys = 4 * 4096**2 + 3 * 4096 * 11008, 2 * 4096**2
+    assert text.decoder == 2 * (1000 * (31 * layer + keys) + 6 * (layer - keys))
+    assert text.attention == 4 * 4096 * (31 * 1000**2 + 6 * 1000)
+    adapted = forward(shape, [Work(prefix=0, branches=1, width=1000, answers=6)], rank=16)
+    others, own = 2 * 2 * 4096 + 3 * (4096 + 11008), 2 * 2 * 4096
+    assert adapted.adapter == 2 * 16 * (1000 * (31 * (others + own) + own) + 6 * others)
+    whole = Shape.of(family.configuration(family.architecture), reads_last=False)
+    text = forward(whole, [Work(prefix=0, branches=1, width=1000)])
+    assert text.decoder == 2 * 1000 * 32 * layer
     assert text.attention == 4 * 1000**2 * 4096 * 32
     assert text.head == 2 * 4096 * 156032
     assert text.audio == 0

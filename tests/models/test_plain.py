@@ -17,7 +17,8 @@ from dramaeval.tasks.task import Target
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
 SECONDS = (0.1, 3.21, 7.77)
-WAYS = [("log_mel",), ("encoder",), ("head",), ("log_mel", "encoder", "head")]
+ALL = ("log_mel", "encoder", "head", "last_layer")
+WAYS = [*((one,) for one in ALL), ALL]
 
 
 @pytest.fixture
@@ -61,22 +62,33 @@ def test_values_and_gradients_are_the_same(pass_of, plain):
 
 
 def test_the_plain_way_is_taken(pass_of):
-    """What passes through tower and head is seen: else the test above could compare a way with itself."""
+    """What passes through the parts is seen: else the test above could compare a way with itself."""
     widths = {}
-    for plain in ((), ("log_mel", "encoder", "head")):
+    for plain in ((), ("last_layer",), ALL):
         model, sheets, *_, batch = pass_of(*plain)
-        assert type(sheets.logmel) is (PaddedLogMel if plain else LogMel)
+        assert type(sheets.logmel) is (PaddedLogMel if "log_mel" in plain else LogMel)
         seen = widths[plain] = {}
-        parts = {"tower": model.model.audio_tower.conv1, "head": model.get_output_embeddings()}
+        last = model.model.language_model.layers[-1]
+        parts = {
+            "tower": model.model.audio_tower.conv1,
+            "keys": last.self_attn.k_proj,
+            "queries": last.self_attn.q_proj,
+            "last": last.mlp.down_proj,
+            "head": model.get_output_embeddings(),
+        }
         for name, module in parts.items():
             module.register_forward_hook(
                 lambda _, given, __, name=name, seen=seen: seen.update({name: given[0].shape})
             )
         with torch.no_grad():
             model(**batch.inputs)
-    plain, quick = widths[("log_mel", "encoder", "head")], widths[()]
+    plain, whole_layer, quick = widths[ALL], widths[("last_layer",)], widths[()]
     assert plain["tower"][-1] == 3000 > quick["tower"][-1]
     assert plain["head"].numel() > 10 * quick["head"].numel()
+    assert whole_layer["head"].numel() == quick["head"].numel()
+    for part in ("queries", "last"):
+        assert whole_layer[part].numel() == plain[part].numel() > 10 * quick[part].numel()
+    assert quick["keys"] == plain["keys"]
 
 
 def test_what_is_kept_is_kept_apart(pass_of):
@@ -93,9 +105,9 @@ def test_what_is_kept_is_kept_apart(pass_of):
 @pytest.mark.parametrize(
     ("model", "plain", "valid"),
     [
-        ("tiny", "hed", "log_mel, encoder, head"),
-        ("voxtral", "encoder", "log_mel, head"),
-        ("causal_lm", "log_mel", "head"),
+        ("tiny", "hed", "log_mel, encoder, head, last_layer"),
+        ("voxtral", "encoder", "log_mel, head, last_layer"),
+        ("causal_lm", "log_mel", "head, last_layer"),
     ],
 )
 def test_what_has_no_quicker_way_is_refused(composed, model, plain, valid):
