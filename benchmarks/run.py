@@ -32,6 +32,7 @@ SECTIONS = {
     "memory": ("benchmarks.memory:full_step",),
     "start": ("benchmarks.start:first_step", "benchmarks.start:reading"),
     "machine": ("benchmarks.machine:share",),
+    "operations": ("benchmarks.operations:counted",),
 }
 
 

@@ -1,0 +1,104 @@
+"""What a ratio can be at most: operations by formula, of dramaeval's passes and of plain transformers'.
+
+Nothing is timed. Plain transformers hears 30 s whatever a clip's length, takes each question by itself through
+every layer, and in training has logits at every position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.bench import Bench, peft_of
+from benchmarks.machine import LAYOUTS, works
+from benchmarks.product import TIMED, Product
+from benchmarks.timing import OURS, Row
+from dramaeval.models.batch import Sheet, collate
+from dramaeval.models.flops import Shape, Work, forward, training_step
+from dramaeval.models.qwen2_audio import WINDOW
+
+PLAIN = "plain transformers"
+#: As many tokens as the peers write to a question.
+WRITTEN = 8
+_RANK = 16
+
+
+def counted(bench: Bench) -> list[Row]:
+    """TFLOP of scoring a clip and of training a question, in both layouts."""
+    rows = []
+    for name, overrides in LAYOUTS.items():
+        product = bench.product(*TIMED, *overrides)
+        shape = Shape.of(product.model.config)
+        whole = Shape.of(product.model.config, reads_last=False)
+        layout = name.rpartition(", ")[2]
+        sheet = product.sheets().sheet(product.records[0], product.task.dimensions)
+        own = works(collate([sheet], pad=product.sheets().pad))
+        rows.append(
+            _row(
+                f"scoring a clip on ten dimensions, {layout}",
+                "TFLOP a clip",
+                forward(shape, own).total,
+                sum(_written(whole, one) for one in _apart(sheet, 0, answers=1)),
+            )
+        )
+        for lora in (True, False):
+            rows.append(_training(bench, name, (*TIMED, *overrides), lora=lora))
+    return rows
+
+
+def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) -> Row:
+    product = bench.product(*overrides, *peft_of(lora), "trainer.args.max_steps=1")
+    batch, sheets = _first_batch(product)
+    questions = sum(len(sheet.asked) for sheet in sheets)
+    rank = _RANK if lora else 0
+    shape = Shape.of(product.model.config)
+    whole = Shape.of(product.model.config, reads_last=False)
+    reply = len(batch.labels) // batch.questions
+    apart = [one for sheet in sheets for one in _apart(sheet, reply)]
+    return _row(
+        f"training, {name}, {'LoRA' if lora else 'full'}",
+        "TFLOP a question",
+        training_step(shape, works(batch), rank=rank).total / questions,
+        training_step(whole, apart, rank=rank).total / questions,
+    )
+
+
+def _first_batch(product: Product) -> tuple[Any, list[Sheet]]:
+    trainer = product.trainer()
+    entries = [{"record": at} for at in range(product.config.batch.per_device)]
+    batch = trainer.data_collator(entries)["batch"]
+    asked = {record: [] for record, _ in batch.about}
+    for record, dimension in batch.about:
+        asked[record].append(dimension)
+    task, records = product.task, {record.id: record for record in product.records}
+    dimensions = {dimension.key: dimension for dimension in task.dimensions}
+    sheets = [
+        trainer.sheets.sheet(records[record], [dimensions[key] for key in keys])
+        for record, keys in asked.items()
+    ]
+    return batch, sheets
+
+
+def _apart(sheet: Sheet, reply: int, answers: int | None = None) -> list[Work]:
+    """A row for each question, all of 30 s; logits at every position where ``answers`` does not say."""
+    lengths = [len(one.question.prompt) + reply for one in sheet.asked]
+    return [
+        Work(prefix=0, branches=1, width=length, frames=WINDOW, answers=answers or length)
+        for length in lengths
+    ]
+
+
+def _written(shape: Shape, work: Work) -> float:
+    """A prompt, and tokens that are written one by one with kept keys and values."""
+    rest = Work(prefix=0, branches=1, width=WRITTEN - 1, answers=WRITTEN - 1)
+    return forward(shape, [work]).total + forward(shape, [rest]).total
+
+
+def _row(work: str, unit: str, own: float, plain: float) -> Row:
+    rounds = {OURS: [own / 1e12], PLAIN: [plain / 1e12]}
+    return Row(
+        section="operations",
+        work=f"operations by formula, {work}",
+        unit=unit,
+        rounds=rounds,
+    )
