@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +31,11 @@ READ = f"AutoProcessor.from_pretrained({str(TINY)!r}); Model.from_pretrained({st
 LAZY = (
     "from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration as Model; " + READ
 )
+
+
+#: Seconds that an access to network storage may take.
+WAIT = 2e-3
+SLOW = f"where a look at a file waits {WAIT * 1000:g} ms (imitated)"
 
 
 def first_step(bench: Bench) -> list[Row]:
@@ -64,19 +74,39 @@ def _python(*arguments: str) -> float:
 
 
 def reading(bench: Bench) -> list[Row]:
-    """A thousand records: JSON, ratings, texts, and the header of every clip."""
+    """A thousand records: JSON, ratings, texts, and the header of every clip; one thread against many."""
     from dramaeval.data.records import read_records
     from dramaeval.run.build import build_task
 
     file = _thousand(bench.folder / "thousand")
     form = build_task(composed()).record_format()
-    found: dict[str, list[float]] = {}
-    for _ in range(bench.rounds):
-        for workers in (8, 1):
-            name = OURS if workers == 8 else "one thread"
-            taken = seconds(lambda n=workers: read_records(file, form, workers=n))
-            found.setdefault(name, []).append(taken)
-    return [Row(section="start", work="reading and checking 1,000 records", unit="s", rounds=found)]
+    turns: dict[str, Turn] = {
+        OURS: lambda: seconds(lambda: read_records(file, form)),
+        "one thread": lambda: seconds(lambda: read_records(file, form, workers=1)),
+    }
+    rows = []
+    for where, waiting in (("on a local disk", nullcontext()), (SLOW, _slow_storage())):
+        with waiting:
+            rounds = alternate(turns, bench.rounds)
+        work = f"reading and checking 1,000 records {where}"
+        rows.append(Row(section="start", work=work, unit="s", rounds=rounds))
+    return rows
+
+
+@contextmanager
+def _slow_storage() -> Iterator[None]:
+    """Every look at a file waits, as on a network file system."""
+    at_once = os.stat
+
+    def stat(*args: Any, **kwargs: Any) -> os.stat_result:
+        time.sleep(WAIT)
+        return at_once(*args, **kwargs)
+
+    os.stat = stat  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.stat = at_once
 
 
 def _thousand(folder: Path) -> Path:

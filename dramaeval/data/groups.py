@@ -9,10 +9,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dramaeval.data.records import Record
+from dramaeval.data.storage import ask_each
 
 CLIP = "clip"
 """The group key of records whose clips have the same bytes."""
@@ -56,8 +56,7 @@ def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
     sizes = {clip: clip.stat().st_size for clip in distinct}
     often = Counter(sizes.values())
     twins = [clip for clip in distinct if often[sizes[clip]] > 1]
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        digests = dict(zip(twins, pool.map(content_digest, twins), strict=True))
+    digests = ask_each(content_digest, twins, workers)
     first: dict[str, Path] = {}
     return {
         clip: first.setdefault(digests[clip], clip) if clip in digests else clip

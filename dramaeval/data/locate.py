@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from dramaeval.data.problems import printable, shown_path
+from dramaeval.data.storage import ask_each
 
 _AMBIGUOUS_FIX = (
     "set task.data.audio_root to the folder where the path in the record begins, or write the path "
@@ -39,11 +39,8 @@ def locate_clips(
     wanted = list(dict.fromkeys(paths))
     folder = jsonl.absolute().parent
     bases = [Path.cwd(), folder] + ([audio_root.absolute()] if audio_root else [])
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        direct = list(pool.map(lambda path: _as_written(path, bases), wanted))
-    found: dict[str, Path | NotLocated] = {
-        path: file for path, file in zip(wanted, direct, strict=True) if file
-    }
+    direct = ask_each(lambda path: _as_written(path, bases), wanted, workers)
+    found: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
     rest = [path for path in wanted if path not in found]
     if rest:
         search_root = audio_root.absolute() if audio_root else folder

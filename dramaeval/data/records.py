@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from dramaeval.data.formats import AnnotationField, RecordFormat
 from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
 from dramaeval.data.locate import NotLocated, locate_clips
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
+from dramaeval.data.storage import ask_each
 from dramaeval.data.validate import Ratings, check_annotations, check_choice, check_text
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
@@ -183,8 +183,7 @@ def _check_clips(
     written = {id(draft): str((draft.line.fields or {})[key]) for draft in with_path}
     located = locate_clips(written.values(), jsonl=file, audio_root=root, workers=workers)
     clips = {place for place in located.values() if isinstance(place, Path)}
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        headers = dict(zip(clips, pool.map(_header_or_error, clips), strict=True))
+    headers = ask_each(_header_or_error, clips, workers)
     for draft in with_path:
         place = located[written[id(draft)]]
         if isinstance(place, NotLocated):
