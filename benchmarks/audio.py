@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 from typing import Any
 
+import torch
+
 from benchmarks.bench import Bench
 from benchmarks.plain import load_audio
 from benchmarks.timing import OURS, Row, Turn, alternate, seconds
@@ -16,7 +18,7 @@ PADDED = "WhisperFeatureExtractor, padded to 30 s"
 
 
 def log_mel(bench: Bench) -> list[Row]:
-    """Log-mel alone, and from file to features, on one core each."""
+    """Log-mel alone, and from file to features: on one core, as processes that load do it, and on all."""
     product = bench.product("stages=[evaluate]")
     extractor = product.processor.feature_extractor
     transform = LogMel(extractor)
@@ -32,25 +34,25 @@ def log_mel(bench: Bench) -> list[Row]:
         supply = cycle(things)
         return lambda: seconds(lambda: [work(next(supply)) for _ in range(count)]) / count * 1e3
 
-    rounds = 2 * bench.rounds
     alone = {OURS: turn(transform, waves), PADDED: turn(padded, waves)}
     whole = {
         OURS: turn(lambda file: transform(decode(file, rate)), files),
         PADDED: turn(lambda file: padded(load_audio(file, rate)), files),
     }
-    return [
-        Row(
-            section="audio",
-            work="log-mel of a clip",
-            unit="ms a clip",
-            rounds=alternate(alone, rounds),
-            target=10.0,
-        ),
-        Row(
-            section="audio",
-            work="decoding, resampling and log-mel of a clip",
-            unit="ms a clip",
-            rounds=alternate(whole, rounds),
-            note="the other decodes with librosa",
-        ),
-    ]
+    rows = []
+    threads = torch.get_num_threads()
+    for used, where, target in ((1, "on one core", 10.0), (threads, "on all cores", None)):
+        torch.set_num_threads(used)
+        for work, turns in (("", alone), ("decoding, resampling and ", whole)):
+            rows.append(
+                Row(
+                    section="audio",
+                    work=f"{work}log-mel of a clip, {where}",
+                    unit="ms a clip",
+                    rounds=alternate(turns, 2 * bench.rounds),
+                    target=None if work else target,
+                    note="the other decodes with librosa" if work else "",
+                )
+            )
+    torch.set_num_threads(threads)
+    return rows
