@@ -6,7 +6,6 @@ its first step. ms-swift and LLaMA-Factory have their own.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 
 from benchmarks import peers
 from benchmarks.bench import Bench
+from benchmarks.peak import peak_of
 from benchmarks.plain import Questions
 from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
@@ -101,7 +101,7 @@ def _steps(name: str, folder: Path) -> None:
         product.model = None
         plain = bench.plain(product)
         plain.trainer(folder / "peer", steps=3, rows=2, accumulate=1, trl=name == TRL).train()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - loaded)
+    print(peak_of() - loaded)
 
 
 if __name__ == "__main__":

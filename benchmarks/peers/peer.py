@@ -17,6 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+from benchmarks.peak import peak_of
+
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 #: A loss in the line that a step ends with; ``train_loss`` closes a training and is none.
 _LOSS = re.compile(r"'loss': '?([\d.]+)")
@@ -183,23 +185,23 @@ class Peer(ABC):
         with subprocess.Popen(
             command, cwd=work, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
-            rest = b""
+            rest, peak = b"", 0.0
             while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
                 now = time.perf_counter()
+                # What a run says of its end comes after its peak.
+                peak = max(peak, peak_of(process.pid))
                 # A progress bar ends its text with a carriage return that comes before the next one.
                 *done, rest = re.split(rb"[\r\n]", rest + chunk)
                 if _BAR.match(rest.decode("utf-8", "replace")):
                     done, rest = [*done, rest], b""
                 lines += [(now, one.decode("utf-8", "replace")) for one in done if one.strip()]
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
         text = "\n".join(one for _, one in lines)
         (work / "output.log").write_text(text + "\n", encoding="utf-8")
         if process.returncode:
             raise RuntimeError(
                 f"{self.name} ended with {process.returncode}: {' '.join(command)}\n{text[-4000:]}"
             )
-        return Output(lines, usage.ru_maxrss / 1024)
+        return Output(lines, peak)
 
 
 def as_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
