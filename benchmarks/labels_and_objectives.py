@@ -61,6 +61,7 @@ class Finished:
     """A run of the sweep that has finished."""
 
     cell: Cell
+    layout: str
     seed: int
     steps: int
     predictions: list[Prediction]
@@ -150,6 +151,7 @@ def finished(folders: Sequence[Path]) -> list[Finished]:
         found.append(
             Finished(
                 cell=cell,
+                layout=values.task.prompt_layout,
                 seed=values.seed,
                 steps=values.trainer.args.max_steps,
                 predictions=read_phase(run / "predictions.jsonl")["test"],
@@ -185,7 +187,7 @@ def rows_of(runs: Sequence[Finished]) -> list[Row]:
     clusters = cluster_names(one for one in first if one.mean_rating is not None)
     draws = bootstrap_draws(len(clusters), DRAWS, 0)
     values = {
-        cell: [_measured(run.predictions, clusters, draws) for _, run in sorted(of.items())]
+        cell: [measured(run.predictions, clusters, draws) for _, run in sorted(of.items())]
         for cell, of in by_cell.items()
     }
     base = values[BASE]
@@ -193,7 +195,7 @@ def rows_of(runs: Sequence[Finished]) -> list[Row]:
     return sorted(rows, key=lambda row: -row.pearson)
 
 
-def _measured(
+def measured(
     predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: Draws
 ) -> tuple[float, np.ndarray, float]:
     """Macro Pearson, its values over the draws, and the macro mean squared error of one run."""
@@ -244,17 +246,18 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         labels, objective, head = row.cell
         mark = "**" if row.cell == BASE else ""
-        gain = "base line" if row.cell == BASE else f"{row.gain:+.3f}{_limits(row.gain_interval)}"
+        gain = "base line" if row.cell == BASE else f"{row.gain:+.3f}{limits(row.gain_interval)}"
         calibration = "-" if row.calibration is None else f"{row.calibration:.3f}"
         lines.append(
             f"| {mark}{labels}{mark} | {mark}{objective}{mark} | {head} | "
-            f"{row.pearson:.3f}{_limits(row.pearson_interval)} | {row.between_seeds:.3f} | {row.mse:.3f} | "
+            f"{row.pearson:.3f}{limits(row.pearson_interval)} | {row.between_seeds:.3f} | {row.mse:.3f} | "
             f"{calibration} | {gain} |"
         )
     return "\n".join(lines)
 
 
-def _limits(found: tuple[float, float] | None) -> str:
+def limits(found: tuple[float, float] | None) -> str:
+    """An interval as it stands behind its estimate; nothing where there is none."""
     return "" if found is None else f" [{found[0]:.3f}, {found[1]:.3f}]"
 
 
@@ -280,7 +283,7 @@ def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str])
         table(rows),
         "",
         f"The best cell is {best.cell[0]} with {best.cell[1]} ({best.cell[2]} head): "
-        f"{best.gain:+.3f}{_limits(best.gain_interval)} macro PCC over the published recipe at equal steps.",
+        f"{best.gain:+.3f}{limits(best.gain_interval)} macro PCC over the published recipe at equal steps.",
         "",
     ]
     return "\n".join(parts)

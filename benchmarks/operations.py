@@ -15,6 +15,7 @@ from benchmarks.product import TIMED, Product
 from benchmarks.timing import OURS, Row
 from dramaeval.models.batch import Sheet, collate
 from dramaeval.models.flops import Shape, Work, forward, training_step
+from dramaeval.models.hearing import plain_of
 from dramaeval.models.qwen2_audio import WINDOW
 
 PLAIN = "plain transformers"
@@ -28,7 +29,7 @@ def counted(bench: Bench) -> list[Row]:
     rows = []
     for name, overrides in LAYOUTS.items():
         product = bench.product(*TIMED, *overrides)
-        shape = Shape.of(product.model.config)
+        shape = Shape.of(product.model.config, reads_last=product.model.reads_last)
         whole = Shape.of(product.model.config, reads_last=False)
         layout = name.rpartition(", ")[2]
         sheet = product.sheets().sheet(product.records[0], product.task.dimensions)
@@ -51,7 +52,7 @@ def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) 
     batch, sheets = _first_batch(product)
     questions = sum(len(sheet.asked) for sheet in sheets)
     rank = _RANK if lora else 0
-    shape = Shape.of(product.model.config)
+    shape = Shape.of(product.model.config, reads_last=plain_of(product.model).reads_last)
     whole = Shape.of(product.model.config, reads_last=False)
     reply = len(batch.labels) // batch.questions
     apart = [one for sheet in sheets for one in _apart(sheet, reply)]
@@ -90,8 +91,11 @@ def _apart(sheet: Sheet, reply: int, answers: int | None = None) -> list[Work]:
 
 def _written(shape: Shape, work: Work) -> float:
     """A prompt, and tokens that are written one by one with kept keys and values."""
-    rest = Work(prefix=0, branches=1, width=WRITTEN - 1, answers=WRITTEN - 1)
-    return forward(shape, [work]).total + forward(shape, [rest]).total
+    steps = WRITTEN - 1
+    rest = Work(prefix=0, branches=1, width=steps, answers=steps)
+    # Each looks at the prompt besides: queries times keys, and what they weigh.
+    looks = 4.0 * shape.layers * shape.queries * steps * work.tokens
+    return forward(shape, [work]).total + forward(shape, [rest]).total + looks
 
 
 def _row(work: str, unit: str, own: float, plain: float) -> Row:

@@ -35,7 +35,7 @@ LAZY = (
 
 #: Seconds that an access to network storage may take.
 WAIT = 2e-3
-SLOW = f"where a look at a file waits {WAIT * 1000:g} ms (imitated)"
+SLOW = f"where each stat of a file waits {WAIT * 1000:g} ms (imitated)"
 
 
 def first_step(bench: Bench) -> list[Row]:
@@ -95,7 +95,7 @@ def reading(bench: Bench) -> list[Row]:
 
 @contextmanager
 def _slow_storage() -> Iterator[None]:
-    """Every look at a file waits, as on a network file system."""
+    """Every stat waits, as on a network file system; what follows it, opening and reading, does not."""
     at_once = os.stat
 
     def stat(*args: Any, **kwargs: Any) -> os.stat_result:

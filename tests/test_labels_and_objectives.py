@@ -14,10 +14,11 @@ from benchmarks.labels_and_objectives import (
     rows_of,
     table,
 )
+from benchmarks.layouts import by_layout, page
 from dramaeval.evaluation.predictions import Prediction
 
 
-def run(cell, seed, noise):
+def run(cell, seed, noise, layout="context_first"):
     """A run whose scores are the ratings plus noise, for 12 characters of 2 clips in 2 dimensions."""
     rng = np.random.default_rng([seed, int(noise * 100)])
     predictions = [
@@ -30,7 +31,9 @@ def run(cell, seed, noise):
         for key in ("a", "b")
     ]  # fmt: skip
     metrics = {"test": {"final": {"macro": {"ece": 0.1 * noise}}}}
-    return Finished(cell=cell, seed=seed, steps=7, predictions=predictions, metrics=metrics)
+    return Finished(
+        cell=cell, layout=layout, seed=seed, steps=7, predictions=predictions, metrics=metrics
+    )
 
 
 BETTER = ("distribution", "soft_ce", "vocabulary")
@@ -82,9 +85,27 @@ def test_runs_are_found_and_unfinished_ones_are_told(tmp_path, composed, capsys)
             out.write(json.dumps({"split": "test", "phase": "final", **one.to_json()}) + "\n")
     (tmp_path / "0" / "metrics.json").write_text(json.dumps(RUNS[0].metrics))
     (found,) = finished([tmp_path])
-    assert (found.cell, found.seed) == (BASE, 3)
+    assert (found.cell, found.seed, found.layout) == (BASE, 3, "context_first")
     assert found.predictions == RUNS[0].predictions
     assert "1 has no metrics.json" in capsys.readouterr().err
+
+
+def test_layouts_are_compared_seed_by_seed():
+    runs = [
+        run(BETTER, seed, noise, layout)
+        for layout, noise in (("context_first", 0.3), ("criteria_first", 2.0))
+        for seed in (0, 1)
+    ]
+    found = page(by_layout(runs))
+    better, worse = rows_of([*RUNS])
+    gain = better.pearson - worse.pearson
+    low, high = better.gain_interval
+    assert f"context_first over criteria_first: {gain:+.3f} [{low:.3f}, {high:.3f}]." in found
+    assert f"| {better.pearson:.3f} [" in found
+    with pytest.raises(ValueError, match="seeds differ"):
+        by_layout(runs[:3])
+    with pytest.raises(ValueError, match="more than seed and layout"):
+        by_layout([*runs[:3], run(BASE, 1, 2.0, "criteria_first")])
 
 
 def test_the_sweeps_compose(composed):

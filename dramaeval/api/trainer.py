@@ -21,7 +21,7 @@ from dramaeval.evaluation.judge import Judge
 from dramaeval.models import branches
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.batch import Batch, collate
-from dramaeval.models.last_layer import read_last
+from dramaeval.models.last_layer import prepare
 from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training.draws import Order
@@ -203,13 +203,18 @@ def _taken_over(model: Any) -> Judge:
             f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
             f"or a {Ours.__name__} made by from_pretrained."
         )
+    if any(hasattr(part, "_hf_hook") for part in model.modules()):
+        raise ModelError(
+            "A model that accelerate has spread over devices cannot be taken over: give the folder of its "
+            "weights in its place."
+        )
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
     config = compose("model=qwen2_audio", f"model.path={written(source)}")
     config.model.attention = "sdpa" if attention == branches.NAME else attention
     family: Family = instantiate(config.model, _convert_="all")
     # The judge's class only adds a forward pass to transformers': the weights stay where they are.
     model.__class__ = Ours
-    read_last(family.decoder_of(model))
+    prepare(family.decoder_of(model))
     if family.attention == "sdpa":
         branches.register()
         family.decoder_of(model).set_attn_implementation(branches.NAME)

@@ -53,7 +53,7 @@ def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
     Only files of equal size are read. A re-encoded copy counts as another clip.
     """
     distinct = list(dict.fromkeys(clips))
-    sizes = {clip: clip.stat().st_size for clip in distinct}
+    sizes = ask_each(lambda clip: clip.stat().st_size, distinct, workers)
     often = Counter(sizes.values())
     twins = [clip for clip in distinct if often[sizes[clip]] > 1]
     digests = ask_each(content_digest, twins, workers)

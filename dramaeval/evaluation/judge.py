@@ -24,15 +24,9 @@ from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.batch import Sheet
-from dramaeval.models.loading import (
-    Checkpoint,
-    Family,
-    ModelError,
-    base_of,
-    check_adapter_fits,
-    choose_device,
-    find_checkpoint,
-)
+from dramaeval.models.checkpoint import Checkpoint, base_of, find_checkpoint
+from dramaeval.models.devices import check_adapter_fits, choose_device
+from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.sheets import SheetMaker, Targets
 from dramaeval.run.build import build_quantization, build_task
 from dramaeval.run.starting import base_quantization

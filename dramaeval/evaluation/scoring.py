@@ -14,8 +14,8 @@ from dramaeval.evaluation.replies import AnyPrediction, Reply, let_answer, let_t
 from dramaeval.evaluation.settle import Reading, longest_answer, settled
 from dramaeval.models.batch import Batch, Sheet, collate
 from dramaeval.models.choices import distributions, expected_scores, is_regression
+from dramaeval.models.devices import input_device
 from dramaeval.models.errors import ModelError
-from dramaeval.models.loading import input_device
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.models.trouble import (
     MemoryExhaustedError,

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import ModelOutput
 
-from dramaeval.models.branches import Branches
+from dramaeval.models.branches import Branches, layout_of
 from dramaeval.models.hearing import Hearing
-from dramaeval.models.last_layer import is_read, read_last
+from dramaeval.models.last_layer import prepare, takes_places
+from dramaeval.models.places import Places
 
 
 @dataclass
@@ -54,7 +55,7 @@ class AnsweringModel:
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
-        read_last(self.decoder)
+        prepare(self.decoder)
 
     #: What is done as transformers does it, see `Family`: ``head`` and ``last_layer`` here, ``encoder`` in
     #: models that hear.
@@ -234,7 +235,8 @@ class AnsweringModel:
         """
         head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
         if self.reads_last:
-            return head(self.decoder(**inputs, read_at=answer_index).last_hidden_state[0])
+            places = self.places(answer_index, **inputs)
+            return head(self.decoder(**inputs, read_at=places).last_hidden_state[0])
         hidden = self.decoder(**inputs).last_hidden_state
         row, position = answer_index.to(hidden.device).unbind(-1)
         if "head" in self.plain:
@@ -244,7 +246,22 @@ class AnsweringModel:
     @property
     def reads_last(self) -> bool:
         """Whether the last layer is computed at the answers alone; a head at every position needs all of it."""
-        return not self.plain & {"head", "last_layer"} and is_read(self.decoder)
+        return not self.plain & {"head", "last_layer"} and takes_places(self.decoder)
+
+    @staticmethod
+    def places(
+        answer_index: torch.Tensor,
+        *,
+        inputs_embeds: torch.Tensor,
+        attention_mask: Any = None,
+        **_: Any,
+    ) -> Places:
+        """The answers of a pass as its last layer takes them; see `read` for the arguments."""
+        mask = (
+            attention_mask["full_attention"] if isinstance(attention_mask, dict) else attention_mask
+        )
+        rows, tokens = inputs_embeds.shape[:2]
+        return Places.of(answer_index.to(inputs_embeds.device), rows, layout_of(mask, tokens))
 
     def _place(
         self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]

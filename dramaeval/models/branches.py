@@ -105,10 +105,8 @@ def shared_prefix_attention(
     branches, _ = sdpa_attention_forward(
         module,
         _fold(query[:, :, split - before :], layout),
-        torch.cat([_repeat(key[:, :, :split], layout), _fold(key[:, :, split:], layout)], dim=2),
-        torch.cat(
-            [_repeat(value[:, :, :split], layout), _fold(value[:, :, split:], layout)], dim=2
-        ),
+        of_each(key, layout),
+        of_each(value, layout),
         nn.functional.pad(visible, (before, 0), value=True) if before else visible,
         **kwargs,
     )
@@ -151,9 +149,13 @@ def _fold(states: torch.Tensor, layout: Branches) -> torch.Tensor:
     return states.transpose(1, 2).reshape(rows * layout.count, heads, layout.width, size)
 
 
-def _repeat(states: torch.Tensor, layout: Branches) -> torch.Tensor:
-    """``[rows, …]`` to ``[rows × count, …]``: every branch gets its row's prefix."""
-    return states.repeat_interleave(layout.count, dim=0)
+def of_each(states: torch.Tensor, layout: Branches) -> torch.Tensor:
+    """Keys or values ``[rows, heads, keys, size]`` as each branch sees them, its row's beginning and its own:
+    ``[rows × count, heads, keys before the branches + width, size]``.
+    """
+    own = layout.count * layout.width
+    shared = states[:, :, :-own].repeat_interleave(layout.count, dim=0)
+    return torch.cat([shared, _fold(states[:, :, -own:], layout)], dim=2)
 
 
 def register() -> None:

@@ -20,7 +20,9 @@ from torch import nn
 from dramaeval.models.answering import SCORE_HEAD, AnsweringModel
 from dramaeval.models.batch import Asked, Sheet, collate
 from dramaeval.models.branches import Branches, as_mask
-from dramaeval.models.loading import Family, ModelError, input_device
+from dramaeval.models.devices import input_device
+from dramaeval.models.hearing import plain_of
+from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.questions import AnswerTokens, EncodedQuestion
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class ReadingModel(AnsweringModel):
         if hasattr(self, SCORE_HEAD):
             return super().read(answer_index, **inputs)
         if self.reads_last:
-            return super().forward(**inputs, read_at=answer_index).logits[0]
+            return super().forward(**inputs, read_at=self.places(answer_index, **inputs)).logits[0]
         if "head" in self.plain:
             return _at(super().forward(**inputs).logits, answer_index)
         kept = []
@@ -249,10 +251,14 @@ class CausalLM(Family):
             return
         sheet = _probe(self.settings.vocab_size)
         answers = []
+        judge = plain_of(model)
         with torch.inference_mode():
-            for shared in (True, False):
+            # The second pass is transformers' own, but for the logits that it leaves out.
+            for shared, plain in ((True, self.plain), (False, self.plain | {"last_layer"})):
+                judge.plain = plain
                 batch = collate([sheet], pad=0, shared_prefix=shared).to(input_device(model))
                 answers.append(model(**batch.inputs).logits.float())
+        judge.plain = self.plain
         difference = float((answers[0] - answers[1]).abs().max() / answers[1].std())
         allowed = 1e-3 if model.dtype == torch.float32 else 0.05
         if not difference <= allowed:

@@ -37,14 +37,14 @@ class Shape:
     keys: int
     inner: int
     vocabulary: int
-    reads_last: bool = True
+    reads_last: bool
     audio: int = 0
     audio_layers: int = 0
     audio_inner: int = 0
     mel_bins: int = 0
 
     @classmethod
-    def of(cls, configuration: Any, *, reads_last: bool = True) -> Shape:
+    def of(cls, configuration: Any, *, reads_last: bool) -> Shape:
         """The shape of a transformers configuration with Whisper's encoder, or without any."""
         text = configuration.get_text_config()
         heads = text.num_attention_heads
@@ -200,6 +200,7 @@ def training_step(
     rank: int = 0,
     hears: bool = True,
     trains_audio: bool | None = None,
+    trains_inputs: bool | None = None,
     checkpointing: bool = False,
 ) -> Operations:
     """A pass forward and backward.
@@ -209,21 +210,25 @@ def training_step(
         work: a clip each.
         rank: of LoRA adapters; 0 trains every weight.
         hears: false where the audio tower's outputs are there already.
-        trains_audio: whether the tower is trained; None: with the rest.
+        trains_audio: whether the tower is trained, as the rest is; None: where every weight is.
+        trains_inputs: whether anything is trained that comes before the language model's first layer (tower,
+            projector, embeddings, tokens in front); None: where the tower is.
         checkpointing: whether the layers are computed a second time in the backward pass.
     """
     once = forward(shape, work, rank=rank, hears=hears)
     full = rank == 0
     audio = full if trains_audio is None else trains_audio
+    inputs_learn = audio if trains_inputs is None else trains_inputs
     weights = 3.0 if full else 2.0  # frozen matrices only hand gradients on
     again = 1.0 if checkpointing else 0.0
     unasked = 0.0
-    if not full and not audio and not checkpointing:
-        # Nothing before the first layer learns: its queries, keys and values hand no gradient on.
+    if not full and not inputs_learn and not checkpointing:
+        # The first layer's queries, keys and values hand no gradient on. (With layers that are computed again
+        # they do: those are told that their inputs need one.)
         inputs = 3.0 * rank + shape.queries + 2 * shape.keys
         unasked = 2.0 * sum(one.tokens for one in work) * shape.hidden * inputs
     return Operations(
-        audio=once.audio * (3.0 if audio else 1.0),
+        audio=once.audio * (weights if audio else 1.0),
         decoder=once.decoder * (weights + again) - unasked,
         attention=once.attention * (3.0 + again),
         head=once.head * weights,

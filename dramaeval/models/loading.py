@@ -1,4 +1,4 @@
-"""Where a judge's weights come from: a family, a base, a checkpoint; and how it gets to a device.
+"""Where a judge's weights come from, and what is known of its architecture.
 
 A *family* knows one architecture: its transformers classes, where its parts are, how many tokens a clip
 takes. It is what a ``configs/model/*.yaml`` instantiates. Families are cheap to make; nothing is read before
@@ -7,26 +7,24 @@ takes. It is what a ``configs/model/*.yaml`` instantiates. Families are cheap to
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import torch
+import transformers
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
 from dramaeval.models.answering import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.errors import ModelError
-from dramaeval.models.hearing import plain_of
-from dramaeval.models.last_layer import has_read_layer
+from dramaeval.models.last_layer import proved
 from dramaeval.models.quantization import (
     keep_as_loaded,
     only_language_model,
@@ -55,9 +53,10 @@ class Family(ABC):
         train_projector: in full fine-tuning, whether the projector is trained.
         head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
             layer on the last hidden state that is trained with the rest.
-        plain: what is done as transformers does it, slower and with the same result, to compare with:
-            ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``last_layer`` at every position,
-            ``head`` (and with it the last layer) at every position.
+        plain: what is done as transformers does it, slower and the same but for dropout's draws, to compare
+            with: ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``last_layer`` at every
+            position, ``head`` (and with it the last layer) at every position. Naming ``last_layer`` where it is
+            computed whole anyway (see `dramaeval.models.last_layer`) changes nothing.
 
     Raises:
         ValueError: ``plain`` names what this architecture has no quicker way for.
@@ -121,6 +120,10 @@ class Family(ABC):
     def audio_tokens(self, frames: int) -> int:
         """How many prompt positions a clip of so many mel frames takes."""
 
+    def encoded_frames(self, frames: int) -> int:
+        """How many mel frames the audio tower goes through for a clip of so many."""
+        return frames
+
     @abstractmethod
     def decoder_of(self, model: Any) -> Any:
         """The language model inside a loaded model, for its attention implementation."""
@@ -145,11 +148,6 @@ class Family(ABC):
     def shares_prefix(self) -> bool:
         """Whether questions about a clip can share their beginning."""
         return self.attention == "sdpa" and self.layout_problem() is None
-
-    def reads_last(self, model: Any) -> bool:
-        """Whether the last layer is computed at the answers alone, see `dramaeval.models.last_layer`."""
-        whole = self.attention != "sdpa" or self.plain & {"head", "last_layer"}
-        return not whole and has_read_layer(self.decoder_of(plain_of(model)))
 
     def prove_layout(self, model: Any) -> None:
         """Where the architecture is not known beforehand, prove on the loaded model that they can."""
@@ -216,11 +214,24 @@ class Family(ABC):
         if quantization is not None:
             require_language_model_only(model, self)
             keep_as_loaded(model)
+        # With a device map the weights are where they belong already.
+        model = (model if "device_map" in extra else model.to(device)).eval()
+        self._set_up(model)
+        if model.reads_last and not proved(self.decoder_of(model)):
+            log.warning(
+                "The last layer of %s cannot be computed at the answers alone with transformers %s, and is "
+                "computed whole, as with model.plain=[last_layer].",
+                source,
+                transformers.__version__,
+            )
+            model.plain = self.plain | {"last_layer"}
+        return model
+
+    def _set_up(self, model: Any) -> None:
+        """What of the settings a model has to know."""
         model.plain = self.plain
         if self.attention == "sdpa":
             self.decoder_of(model).set_attn_implementation(branches.NAME)
-        # With a device map the weights are where they belong already.
-        return (model if "device_map" in extra else model.to(device)).eval()
 
     def _placement(self) -> dict[str, Any]:
         if self.device_map is None:
@@ -244,8 +255,11 @@ class Family(ABC):
             configuration = self.configuration(self.architecture)
         else:
             configuration = self._described(checkpoint)
+        branches.register()
         with torch.device("meta"):
-            return self.model_class()(self._with_head(configuration))
+            model = self.model_class()(self._with_head(configuration))
+        self._set_up(model)
+        return model
 
     def _described(self, checkpoint: Path | None) -> Any:
         """The configuration that stands beside the weights."""
@@ -310,47 +324,6 @@ class Family(ABC):
             ) from error
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What ``checkpoint=PATH`` points to.
-
-    Attributes:
-        folder: the folder with the weights.
-        adapter: whether these are a PEFT adapter rather than a full model.
-    """
-
-    folder: Path
-    adapter: bool
-
-
-def find_checkpoint(path: str) -> Checkpoint:
-    """Find the model in a run folder, a model folder or an adapter folder.
-
-    Raises:
-        ModelError: there is none; the message says what was looked for.
-    """
-    given = Path(path).expanduser()
-    for folder in (given, given / "model", given / "export"):
-        if (folder / "adapter_config.json").is_file():
-            return Checkpoint(folder, adapter=True)
-        if (folder / "config.json").is_file():
-            return Checkpoint(folder, adapter=False)
-    what = (
-        "does not exist" if not given.exists() else "holds neither a run nor a model nor an adapter"
-    )
-    raise ModelError(
-        f"checkpoint={path} {what}. Give a run folder (with model/ in it), a model folder (with config.json) "
-        "or an adapter folder (with adapter_config.json). A run that was interrupted before its end is resumed "
-        "by hydra.run.dir, not by checkpoint."
-    )
-
-
-def base_of(adapter: Path) -> str | None:
-    """The base that an adapter was trained on, as its configuration names it."""
-    values = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    return values.get("base_model_name_or_path")
-
-
 @lru_cache(maxsize=1)
 def _hub_reachable() -> bool:
     """Whether the hub answers at all; asked once a process."""
@@ -368,42 +341,3 @@ def _hub_reachable() -> bool:
     except OSError:
         return False
     return True
-
-
-def input_device(model: Any) -> torch.device:
-    """Where a batch goes: the first device that holds weights (offloaded ones have none)."""
-    devices = (weight.device for weight in model.parameters())
-    return next((one for one in devices if one.type != "meta"), torch.device("cpu"))
-
-
-def check_adapter_fits(model: Any) -> None:
-    """Adapters go onto models whose weights are all on devices; PEFT cannot follow weights that come and go.
-
-    Raises:
-        ModelError: the device map leaves some in memory or on disk.
-    """
-    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
-    if len(places) > 1 and places & {"cpu", "disk"}:
-        raise ModelError(
-            "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an "
-            "adapter. Merge the adapter into its model first, use more or larger GPUs, or device=cpu without "
-            "a device map."
-        )
-
-
-def choose_device(asked: str) -> torch.device:
-    """The device to run on; auto takes the GPU of this process if there is one.
-
-    Raises:
-        ModelError: a GPU is asked for and there is none.
-    """
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "device=cuda, but PyTorch sees no GPU here (CUDA_VISIBLE_DEVICES="
-            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
-        )
-    if asked == "cpu" or not torch.cuda.is_available():
-        # DeepSpeed, which accelerate imports, would otherwise search for a GPU and warn of finding none.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -154,6 +154,10 @@ class Qwen2Audio(Family):
         """See `Family.audio_tokens`."""
         return audio_tokens(frames)
 
+    def encoded_frames(self, frames: int) -> int:
+        """See `Family.encoded_frames`."""
+        return WINDOW if "encoder" in self.plain else frames
+
     def decoder_of(self, model: Any) -> Any:
         """See `Family.decoder_of`."""
         return model.model.language_model

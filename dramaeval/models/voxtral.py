@@ -93,6 +93,10 @@ class Voxtral(Family):
         """See `Family.audio_tokens`; the same for every clip."""
         return POSITIONS
 
+    def encoded_frames(self, frames: int) -> int:
+        """See `Family.encoded_frames`; a window for every clip."""
+        return WINDOW
+
     def decoder_of(self, model: Any) -> Any:
         """See `Family.decoder_of`."""
         return model.model.language_model

@@ -177,8 +177,13 @@ class CachedWriting:
         self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
         clips = {key: inputs[key] for key in CLIP_INPUTS if key in inputs}
         self.cache = DynamicCache()
-        hidden = self._run(self.model.embed(ids, **clips), inputs["position_ids"])
-        self.logits = self._head(hidden[rows, self.last])
+        embeddings, positions = self.model.embed(ids, **clips), inputs["position_ids"]
+        if self.model.reads_last:
+            places = self.model.places(inputs["answer_index"], inputs_embeds=embeddings)
+            last = self._run(embeddings, positions, read_at=places)[0]
+        else:
+            last = self._run(embeddings, positions)[rows, self.last]
+        self.logits = self._head(last)
         if copies > 1:
             self.cache.batch_repeat_interleave(copies)
             self.mask = self.mask.repeat_interleave(copies, dim=0)
@@ -196,13 +201,16 @@ class CachedWriting:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
         self.logits = self._head(self._run(self.model.embed(ids), self.last[:, None])[:, 0])
 
-    def _run(self, embeddings: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+    def _run(
+        self, embeddings: torch.Tensor, position_ids: torch.Tensor, **more: Any
+    ) -> torch.Tensor:
         found = self.model.decoder(
             inputs_embeds=embeddings,
             attention_mask=self.mask.long(),
             position_ids=position_ids,
             past_key_values=self.cache,
             use_cache=True,
+            **more,
         )
         return found.last_hidden_state
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from dramaeval.models.adapters import load_adapter
-from dramaeval.models.loading import Checkpoint, Family
+from dramaeval.models.checkpoint import Checkpoint
+from dramaeval.models.loading import Family
 from dramaeval.models.quantization import dequantise
 from dramaeval.run.card import NAME as CARD
 from dramaeval.run.card import is_ours, write_card

@@ -13,10 +13,12 @@ from dramaeval.config.batch import StepSize
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import count_parameters
 from dramaeval.models.flops import Shape, Work, training_step
+from dramaeval.models.hearing import plain_of
 from dramaeval.models.loading import Family
 from dramaeval.models.memory import MemoryEstimate, estimate, readable
 from dramaeval.models.quantization import packed_bytes
 from dramaeval.run.reading import Splits
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import offloads, stage_of
@@ -172,7 +174,7 @@ def make_plan(
     longest, largest = lengths.longest, lengths.largest
     steps, clips, operations = 0, None, 0.0
     text = skeleton.config.get_text_config()
-    form = Shape.of(skeleton.config, reads_last=family.reads_last(skeleton))
+    form = Shape.of(skeleton.config, reads_last=plain_of(skeleton).reads_last)
     shape: dict[str, Any] = {
         "total": total,
         "bytes_a_weight": dtype.itemsize,
@@ -198,6 +200,7 @@ def make_plan(
             lengths.learnt,
             rank=0 if trained * 2 > total else max(1, round(trained / form.adapter_weights(1))),
             trains_audio=hearing,
+            trains_inputs=any(count for part, (count, _) in parts.items() if part != "llm"),
             checkpointing=args.gradient_checkpointing,
         )
         passes = pass_clips * clips.accumulation * clips.processes
@@ -281,8 +284,10 @@ def _lengths(
         heard = (record, *task.examples(record))
         frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
         audio = sum(map(family.audio_tokens, frames))
+        encoded = sum(map(family.encoded_frames, frames))
         dimensions = task.asked(record)[: questions_per_clip or None]
-        texts = [_text_of(one.messages) for one in task.questions(record, dimensions)]
+        asked = task.questions(record, dimensions)
+        texts = [_text_of(one.messages) for one in asked]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
         longest = max([longest, *own])
         if not own:
@@ -291,11 +296,23 @@ def _lengths(
         if shared_prefix and len(texts) > 1:
             common = audio + len(_common(texts)) // _CHARACTERS_A_TOKEN
         width = round(sum(own) / len(own)) - common
-        work = Work(prefix=common, branches=len(own), width=width, frames=sum(frames))
+        work = Work(
+            prefix=common,
+            branches=len(own),
+            width=width,
+            frames=encoded,
+            answers=max(map(_reply_tokens, asked)),
+        )
         largest = max(largest, work, key=lambda one: one.tokens)
         if name == "train":
             learnt.append(work)
     return _Lengths(longest, largest, learnt)
+
+
+def _reply_tokens(question: Question) -> int:
+    """Tokens of an answer, with the one that ends the turn."""
+    text = question.solution((0,) * len(question.places))
+    return len(text) // _CHARACTERS_A_TOKEN + 2
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -22,13 +22,9 @@ from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.checkpoint import Checkpoint, find_checkpoint
+from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.hearing import Hearing, hear, tower_name
-from dramaeval.models.loading import (
-    Checkpoint,
-    check_adapter_fits,
-    choose_device,
-    find_checkpoint,
-)
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import debug, environment
 from dramaeval.run.build import (

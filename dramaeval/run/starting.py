@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 from dramaeval.config.check import ConfigError
 from dramaeval.config.combinations import unmergeable
 from dramaeval.config.schema import PACKAGE, Stage
-from dramaeval.models.loading import Checkpoint, Family, base_of
+from dramaeval.models.checkpoint import Checkpoint, base_of
+from dramaeval.models.loading import Family
 from dramaeval.models.quantization import read_quantization
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The half of the trainer that takes every answer of a scale with its exact probability.
 
-See `dramaeval.training.enumerated` for what is computed, and `dramaeval.training.grpo` for the other half.
+See `dramaeval.training.enumerated` for what is computed, and `dramaeval.training.drawing` for the other half.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ else:
 class Enumerating(GRPOTrainer):
     """Mixed into `dramaeval.training.grpo.JudgeGRPO`."""
 
-    #: What the pass that weighs the answers has read, for the loss to take up.
+    #: See `dramaeval.training.policy.Policy`.
     _read_already: tuple[torch.Tensor, torch.Tensor | None] | None
 
     def _enumerate(self, rows: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:

@@ -21,43 +21,35 @@ import torch
 import trl
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from trl.models.utils import unwrap_model_for_generation
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.models.batch import Batch, Sheet, collate
 from dramaeval.models.sheets import SheetMaker
-from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
 from dramaeval.training import ranks
 from dramaeval.training.dimensions import ByDimension
+from dramaeval.training.drawing import Drawing
 from dramaeval.training.draws import Order
 from dramaeval.training.enumerating import Enumerating
 from dramaeval.training.groups import (
     Generations,
     Group,
     Groups,
-    apart,
-    completions_batch,
-    part_of,
-    to_write,
     too_long,
-    whole_groups,
 )
 from dramaeval.training.heard import Heard
 from dramaeval.training.judging import Judging, adapter_weights
 from dramaeval.training.kept_generation import load_generation, save_generation
+from dramaeval.training.policy import Policy
 from dramaeval.training.reference import Reference
 from dramaeval.training.rewards.completion import Completion, completion_of
 from dramaeval.training.rewards.composition import Composition
-from dramaeval.training.sampling import Sampling, sample
-from dramaeval.training.trouble import require_finite
 
 log = logging.getLogger(__name__)
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
 
 
-class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
+class JudgeGRPO(Enumerating, Drawing, Policy, Judging, trl.GRPOTrainer):
     """TRL's GRPOTrainer for judges.
 
     Args:
@@ -101,12 +93,12 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
         self.reference = Reference(model) if args.beta else None
         self.heard = Heard(self)
         self.by_dimension = ByDimension()
-        self.current: Batch | None = None  # what is worked on, for messages
+        self.current = None
         self._since = time.monotonic()
         self._seen = {"tokens": 0, "questions": 0, "completions": 0}
         self._computed = 0
         self._weights = sum(weight.numel() for weight in model.parameters())
-        self._places: tuple[list[int], list[int]] = ([], [])  # row and epoch of what is read
+        self._places = ([], [])
         self._read_already = None
         precise = adapter_weights(model)
         beta, args.beta = args.beta, 0.0  # TRL would load a second model, or copy the adapter
@@ -186,117 +178,7 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
                 raise BadRecordsError([too_long(group.record, len(group.prompt), written, most)])
         return groups
 
-    # Sampled
-
-    def _sample(self, rows: Sequence[Mapping[str, int]]) -> list[dict[str, Any]]:
-        """Draw completions, score them, and deal them out to passes."""
-        self._drawn = self._groups_of(rows)
-        repeated = [row for row in rows for _ in range(self.num_generations)]
-        self._places = ([one["row"] for one in repeated], [one["epoch"] for one in repeated])
-        names = [
-            " × ".join(group.about) for group in self._drawn for _ in range(self.num_generations)
-        ]
-        whole = self._generate_and_score_completions([{"prompt": name} for name in names])
-        places = {
-            name: torch.tensor(values)
-            for name, values in zip(("row", "epoch"), self._places, strict=True)
-        }
-        whole |= places
-        size = self.args.per_device_train_batch_size
-        return [part_of(whole, at, size) for at in range(0, len(repeated), size)]
-
-    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        repeated = [
-            list(group.prompt) for group in self._drawn for _ in range(self.num_generations)
-        ]
-        return repeated, None, {}
-
-    def _generate_single_turn(
-        self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, *args: Any, **kw: Any
-    ) -> tuple[list[list[int]], Any]:
-        """Draw the completions of all groups, as many groups at a time as a pass has."""
-        if self.use_vllm:  # for judges that read: see config/check
-            return super()._generate_single_turn(
-                prompt_ids, images, fields, num_generations, *args, **kw
-            )
-        how = self.sampling()
-        found: list[list[int]] = []
-        training = self.model.training
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ) as model,
-            torch.no_grad(),
-            self.accelerator.autocast(),
-        ):
-            model.eval()
-            for at in range(0, len(self._drawn), self.clips_a_pass):
-                groups = self._drawn[at : at + self.clips_a_pass]
-                drawn = sample(
-                    self.begin(model, groups, num_generations),
-                    [group.prompt for group in groups],
-                    [group.seed for group in groups],
-                    how,
-                )
-                found += [tokens for completions in drawn for tokens in completions]
-        self.model.train(training)
-        return found, None
-
-    def sampling(self) -> Sampling:
-        """How completions are drawn."""
-        # Rows of the vocabulary that stand for no text, and the place of a clip, cannot be written.
-        rows = self.model.config.get_text_config().vocab_size
-        never = [*range(len(self.sheets.encoder.tokenizer), rows)]
-        never += [self.sheets.audio_token] if self.sheets.family.hears else []
-        return Sampling(
-            most=self.max_completion_length,
-            ends=tuple(self.eos_token_ids),
-            never=tuple(never),
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )
-
-    def begin(self, model: Any, groups: Sequence[Group], copies: int) -> Continuation:
-        """Sequences that go on from the groups' prompts, ``copies`` each, group after group."""
-        shared = self.batch_settings["shared_prefix"]
-        device = self.accelerator.device
-        sheets = to_write(groups, 1 if shared and can_keep(model) else copies)
-        if not shared:
-            sheets = apart(sheets)
-        if can_keep(model):
-            with self.heard.recalled(groups), torch.inference_mode():
-                return CachedWriting(
-                    model, sheets, self.sheets.pad, device, copies if shared else 1
-                )
-
-        def read(sheets: Sequence[Sheet]) -> torch.Tensor:
-            batch = collate(sheets, pad=self.sheets.pad, shared_prefix=shared).to(device)
-            return model(**batch.inputs).logits[batch.score_at]
-
-        return RepeatedWriting(sheets, read)
-
-    def _calculate_rewards(
-        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
-    ) -> torch.Tensor:
-        """Each reward of each completion, ``[completions of all processes, rewards]``."""
-        read = [
-            self._completion(at // self.num_generations, self._drawn, tokens)
-            for at, tokens in enumerate(completion_ids_list)
-        ]
-        values = self._values(read)
-        total = (values @ self.reward_weights.to(values.device)).tolist()
-        for at in range(0, len(read), self.num_generations):
-            group = slice(at, at + self.num_generations)
-            self.by_dimension.add_group(read[group], total[group], [1.0] * self.num_generations)
-        self._seen["questions"] += len(self._drawn)
-        self._seen["completions"] += len(read)
-        return self.accelerator.gather(values)
+    # What both estimators need
 
     def _completion(
         self, number: int, groups: Sequence[Group], tokens: Sequence[int]
@@ -326,77 +208,6 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
         columns = list(self.rewards(completions).values())
         return torch.tensor(columns, dtype=torch.float32, device=self.accelerator.device).T
 
-    # The policy
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        compute_aux_loss: bool = False,
-        **_: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, None]:
-        """Log-probabilities and entropies of the completions' tokens, ``[completions, logits_to_keep]``.
-
-        The prompts are not taken from ``input_ids`` but from the questions themselves, with their clips, so
-        that padding cannot part them. See `_places` for which questions they are.
-        """
-        if self._read_already is not None:
-            ready, self._read_already = self._read_already, None
-            return *ready, None
-        ids = input_ids[:, -logits_to_keep:]
-        lengths = attention_mask[:, -logits_to_keep:].gt(0).sum(-1).clamp(min=1).tolist()
-        completions = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
-        groups = [self.groups(row, epoch) for row, epoch in zip(*self._places, strict=True)]
-        parts = []
-        for start, end in whole_groups(self._places, batch_size or len(groups)):
-            parts.append(
-                self._read(model, groups[start:end], completions[start:end], logits_to_keep)
-            )
-        log_p, entropy = (torch.cat(part) for part in zip(*parts, strict=True))
-        self._just_read = (log_p.detach(), entropy.detach())
-        return log_p, entropy if compute_entropy else None, None
-
-    def _read(
-        self, model: Any, groups: list[Group], completions: list[list[int]], width: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One forward pass over completions, the ones of a group next to each other."""
-        together: list[tuple[Group, list[list[int]]]] = []
-        for group, tokens in zip(groups, completions, strict=True):
-            if not together or together[-1][0] is not group:
-                together.append((group, []))
-            together[-1][1].append(tokens)
-        shared = self.batch_settings["shared_prefix"]
-        batch = completions_batch(together, pad=self.sheets.pad, shared_prefix=shared)
-        batch = self.current = batch.to(self.accelerator.device)
-        asked = [group for group, _ in together]
-        with self.accelerator.autocast(), self.heard.recalled(asked):
-            if isinstance(model, Reference):
-                with model.in_place(self.accelerator.unwrap_model(self.model), self.model_wrapped):
-                    logits = self.model(**batch.inputs).logits
-            else:
-                logits = model(**batch.inputs).logits
-        self._seen["tokens"] += batch.tokens
-        self._computed += batch.tokens
-        log_p = (logits.float() / self.temperature).log_softmax(dim=-1)
-        entropy = -(log_p.exp() * log_p).sum(dim=-1)
-        taken = log_p.gather(1, batch.labels[:, None])[:, 0]
-        sums = taken.new_zeros(batch.questions).index_add(0, batch.question_of, taken)
-        require_finite(sums, self, batch)
-        first = batch.score_at - torch.tensor(
-            [len(one) - 1 for one in completions], device=batch.score_at.device
-        )
-        place = batch.question_of * width
-        place = place + torch.arange(len(taken), device=place.device) - first[batch.question_of]
-        shape = (batch.questions, width)
-        return tuple(
-            values.new_zeros(shape).view(-1).index_copy(0, place, values).view(shape)
-            for values in (taken, entropy)
-        )
-
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self._places = (inputs["row"].tolist(), inputs["epoch"].tolist())
         if self.estimator == ENUMERATED:
@@ -404,28 +215,6 @@ class JudgeGRPO(Enumerating, Judging, trl.GRPOTrainer):
         loss = super()._compute_loss(model, inputs)
         self._note_tokens(inputs)
         return loss
-
-    def _note_tokens(self, inputs: Mapping[str, Any]) -> None:
-        """Count KL, entropy and clipping by dimension."""
-        log_p, entropy = self._just_read
-        mask = inputs["completion_mask"]
-        ratio = (log_p - inputs.get("old_per_token_logps", log_p)).exp()
-        better = inputs["advantages"][:, None] > 0
-        worse = inputs["advantages"][:, None] < 0
-        clipped = (better & (ratio > 1 + self.epsilon_high)) | (
-            worse & (ratio < 1 - self.epsilon_low)
-        )
-        kl = torch.zeros_like(log_p)
-        if "ref_per_token_logps" in inputs:
-            difference = inputs["ref_per_token_logps"] - log_p
-            kl = difference.exp() - difference - 1
-        lengths = mask.sum(-1).clamp(min=1)
-        columns = [(one * mask).sum(-1) / lengths for one in (kl, entropy, clipped.to(kl.dtype))]
-        weights = (mask * inputs.get("tool_mask", torch.ones_like(mask))).sum(-1)
-        figures = torch.stack([*columns, weights.to(kl.dtype)], dim=1).tolist()
-        for row, epoch, values in zip(*self._places, figures, strict=True):
-            places = self.groups(row, epoch).question.places
-            self.by_dimension.add_tokens((place.dimension.key for place in places), *values)
 
     def _pass_groups(self, inputs: Mapping[str, Any]) -> list[Group]:
         """The groups of a pass, each once."""

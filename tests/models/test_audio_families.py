@@ -37,6 +37,7 @@ from dramaeval.run.build import build_task
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 from dramaeval.run.training import make_trainer
+from dramaeval.tasks.task import Target
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
@@ -250,15 +251,26 @@ def test_the_ways_back_to_transformers_give_the_same(kind, folder, composed, mak
     task = build_task(composed())
     file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
     records = read_records(file, task.record_format()).records
-    found = []
+    asked = task.dimensions[::5]
+    targets = {one.key: Target(np.full(5, 0.2)) for one in asked}
+    found, gradients = [], []
     for plain in ((), ("last_layer",), kind.family.quick):
         family = kind.family(path=str(folder), plain=plain)
         sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=4)
-        made = [sheets.sheet(record, task.dimensions[::5]) for record in records]
-        with torch.no_grad():
-            found.append(family.load(CPU)(**collate(made, pad=sheets.pad).inputs).logits)
-    for other in found[1:]:
+        made = [sheets.sheet(record, asked, targets) for record in records]
+        judge = family.load(CPU)
+        assert judge.reads_last == (plain == ())
+        logits = judge(**collate(made, pad=sheets.pad).inputs).logits
+        logits.log_softmax(-1)[:, ::7].mean().backward()
+        found.append(logits.detach())
+        gradients.append(
+            {n: one.grad for n, one in judge.named_parameters() if one.grad is not None}
+        )
+    for other, gradient in zip(found[1:], gradients[1:], strict=True):
         torch.testing.assert_close(other, found[0], atol=1e-4, rtol=0)
+        assert gradient.keys() == gradients[0].keys()
+        for name, expected in gradients[0].items():
+            assert (gradient[name] - expected).norm() <= 1e-3 * expected.norm() + 1e-6, name
 
 
 @pytest.mark.parametrize(("peft", "adapt"), [("lora", "all"), ("none", "llm")])

@@ -6,7 +6,8 @@ import torch
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.loading import ModelError, check_adapter_fits, input_device
+from dramaeval.models.devices import check_adapter_fits, input_device
+from dramaeval.models.loading import ModelError
 from dramaeval.models.qwen2_audio import Qwen2Audio
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_task

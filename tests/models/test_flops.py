@@ -1,5 +1,6 @@
 """Operations and memory by formula, against PyTorch's own counter and against what a step really keeps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dramaeval.config.check import check
 from dramaeval.models.flops import Shape, Work, forward, training_step
+from dramaeval.models.hearing import plain_of
 from dramaeval.models.loading import Family
 from dramaeval.models.memory import estimate
 from dramaeval.run.build import build_family
@@ -48,6 +50,10 @@ def work_of(batch):
     )
 
 
+def shape_of(trainer):
+    return Shape.of(trainer.model.config, reads_last=plain_of(trainer.model).reads_last)
+
+
 CASES = pytest.mark.parametrize(
     ("overrides", "rank"),
     [
@@ -55,6 +61,8 @@ CASES = pytest.mark.parametrize(
         (("peft=lora", "batch.questions_per_clip=1"), 16),
         (("peft=none",), 0),
         (("peft=none", "batch.shared_prefix=false", "batch.questions_per_clip=3"), 0),
+        (("peft=lora", "model.plain=[last_layer]"), 16),
+        (("peft=none", "model.plain=[last_layer]"), 0),
     ],
 )
 
@@ -67,7 +75,7 @@ def loss_of(trainer, batch):
 @CASES
 def test_operations_of_a_step_equal_those_that_pytorch_counts(step_of, overrides, rank):
     trainer, batch = step_of(*overrides)
-    shape, work = Shape.of(trainer.model.config), work_of(batch)
+    shape, work = shape_of(trainer), work_of(batch)
     # Fused attention on the CPU is not among the operations that the counter knows.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss = loss_of(trainer, batch)
@@ -93,10 +101,11 @@ def test_activations_are_what_a_step_keeps(step_of, overrides, rank):
         loss = loss_of(trainer, batch)
     measured = sum(size for place, size in kept.items() if place not in weights)
     assert loss.requires_grad
-    shape, work = Shape.of(trainer.model.config), work_of(batch)
+    shape, work = shape_of(trainer), work_of(batch)
     expected = estimate(
         total=0, trainable=0, bytes_a_weight=4, tokens=work.tokens, hidden=shape.hidden,
-        layers=shape.layers, inner=shape.inner, copied=work.copied, read=work.read,
+        layers=shape.layers, inner=shape.inner, copied=work.copied,
+        read=work.read if shape.reads_last else None,
         audio=0 if rank else shape.tower_bytes(work.frames, 4),
     )  # fmt: skip
     assert expected.activations == pytest.approx(measured, rel=0.2)
@@ -104,7 +113,7 @@ def test_activations_are_what_a_step_keeps(step_of, overrides, rank):
 
 def test_the_7b_by_hand(composed):
     family: Family = build_family(composed("model=qwen2_audio_7b"))
-    shape = Shape.of(family.configuration(family.architecture))
+    shape = Shape.of(family.configuration(family.architecture), reads_last=True)
     # FACTS: 39,976,960 weights of LoRA r=16 on the language model's seven projections.
     assert shape.adapter_weights(16) == 39_976_960
     assert shape.layer_weights == 4 * 4096**2 + 3 * 4096 * 11008
@@ -115,7 +124,7 @@ def test_the_7b_by_hand(composed):
     adapted = forward(shape, [Work(prefix=0, branches=1, width=1000, answers=6)], rank=16)
     others, own = 2 * 2 * 4096 + 3 * (4096 + 11008), 2 * 2 * 4096
     assert adapted.adapter == 2 * 16 * (1000 * (31 * (others + own) + own) + 6 * others)
-    whole = Shape.of(family.configuration(family.architecture), reads_last=False)
+    whole = replace(shape, reads_last=False)
     text = forward(whole, [Work(prefix=0, branches=1, width=1000)])
     assert text.decoder == 2 * 1000 * 32 * layer
     assert text.attention == 4 * 1000**2 * 4096 * 32

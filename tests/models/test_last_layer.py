@@ -1,15 +1,21 @@
 """The last layer at the positions that are read: the same values and gradients as at all of them."""
 
+import copy
+import pickle
+
 import pytest
 import torch
-from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dramaeval.config.schema import PACKAGE
 from dramaeval.models import branches
+from dramaeval.models.answering import HEAD, REGRESSION
 from dramaeval.models.batch import Asked, Sheet, collate
 from dramaeval.models.causal_lm import reading_class
-from dramaeval.models.last_layer import KINDS, ReadLayer, is_read
+from dramaeval.models.last_layer import KINDS, ReadAttention, is_prepared, takes_places
 from dramaeval.models.questions import AnswerTokens, EncodedQuestion
+from dramaeval.models.qwen2_audio import Qwen2Audio
 
 VOCABULARY = 97
 SIZES = {
@@ -25,6 +31,14 @@ TEXT_KINDS = {
     "mistral": {"sliding_window": None},
     "granite": {"logits_scaling": 4.0, "residual_multiplier": 0.5, "attention_multiplier": 0.1},
 }
+
+
+#: Lengths of questions in sheets, whose branches are wider than a row is read at places, or not.
+FEW, MANY = ((9, 4, 15), (3, 7)), ((2, 3, 1, 4), (1, 2))
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LAYOUTS = pytest.mark.parametrize(
+    ("shared", "ends"), [(True, FEW), (True, MANY), (False, FEW)], ids=["few", "many", "apart"]
+)
 
 
 @pytest.fixture
@@ -46,7 +60,7 @@ def tokens(count, seed):
     ).tolist()
 
 
-def batch_of(shared, *, ends=((9, 4, 15), (3, 7)), trained=True):
+def batch_of(shared, ends=FEW, *, trained=True):
     """Sheets of questions of unlike number and length; in training seven answer positions each."""
     sheets = []
     for number, lengths in enumerate(ends):
@@ -68,7 +82,7 @@ def result(model, batch, plain, **inputs):
     logits = model(**batch.inputs, **inputs).logits
     # Weighted, so that no symmetry of the loss hides a mistaken place.
     weights = torch.linspace(0.5, 2, logits.numel()).view_as(logits)
-    (logits.log_softmax(-1) * weights).mean().backward()
+    (logits.float().tanh() * weights).mean().backward()
     grads = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
     return logits.detach(), grads
 
@@ -84,10 +98,24 @@ def assert_same(model, batch, **inputs):
         assert apart <= 1e-3 * reference[name].norm() + 1e-6, name
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@LAYOUTS
 @pytest.mark.parametrize("kind", TEXT_KINDS)
-def test_values_and_gradients_of_every_architecture(build, kind, shared):
-    assert_same(build(kind), batch_of(shared))
+def test_values_and_gradients_of_every_architecture(build, kind, shared, ends):
+    assert_same(build(kind), batch_of(shared, ends))
+
+
+@LAYOUTS
+def test_many_places_look_at_their_own_branch(build, shared, ends):
+    """And are not compared with all others in vain."""
+    judge, batch, seen = build(), batch_of(shared, ends), {}
+    attention = judge.decoder.layers[-1].self_attn
+    read, looked = batch.inputs["answer_index"], []
+    attention.o_proj.register_forward_pre_hook(lambda _, given: looked.append(given[0].shape[:2]))
+    judge(**batch.inputs)
+    most = [int((read[:, 0] == row).sum()) for row in range(len(batch.inputs["input_ids"]))]
+    seen["rows"] = (len(most), max(most))
+    seen["branches"] = (len(most) * batch.inputs.get("branch_count", 1), 7)
+    assert looked == [seen["branches" if ends == MANY else "rows"]]
 
 
 def test_the_tested_architectures_are_those_that_are_named():
@@ -111,24 +139,55 @@ def test_activations_that_are_computed_again(build, reentrant):
     assert_same(model, batch_of(True))
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_an_adapter(build, shared):
-    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    config = LoraConfig(target_modules=targets, use_dora=True, init_lora_weights=False)
-    assert_same(get_peft_model(build(), config), batch_of(shared))
+@LAYOUTS
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        LoraConfig(target_modules=TARGETS, use_dora=True, init_lora_weights=False),
+        AdaLoraConfig(target_modules=TARGETS, total_step=10, init_lora_weights=False),
+        IA3Config(
+            target_modules=TARGETS, feedforward_modules=["down_proj"], init_ia3_weights=False
+        ),
+    ],
+    ids=["dora", "adalora", "ia3"],
+)
+def test_adapters(build, adapter, shared, ends):
+    assert_same(get_peft_model(build(), adapter), batch_of(shared, ends))
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_virtual_keys_in_front(build, shared):
+@LAYOUTS
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_virtual_keys_in_front(build, kind, shared, ends):
     config = PrefixTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
-    model = get_peft_model(build(), config)
+    model = get_peft_model(build(kind), config)
     torch.nn.init.normal_(model.prompt_encoder["default"].embedding.weight)
-    assert_same(model, batch_of(shared))
+    assert_same(model, batch_of(shared, ends))
 
 
-def test_rows_that_are_padded_on_the_left(build):
+@LAYOUTS
+def test_virtual_tokens_in_front(build, shared, ends):
+    batch = batch_of(shared, ends)
+    first = torch.randn(len(batch.inputs["input_ids"]), 3, 48)
+    assert_same(build(), batch, virtual_embeddings=first)
+
+
+@LAYOUTS
+def test_a_regression_head(build, shared, ends):
+    judge = build(**{HEAD: REGRESSION})
+    batch = batch_of(shared, ends)
+    expected, reference = result(judge, batch, ("last_layer",))
+    found, gradients = result(judge, batch, ())
+    assert found.shape == (len(batch.labels), 1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert gradients.keys() == reference.keys()
+
+
+@pytest.mark.parametrize("unequal", [True, False])
+def test_rows_that_are_padded_on_the_left(build, unequal):
     """Their mask is one of every pair of positions by the time that it gets to the layer."""
     batch = batch_of(False)
+    if unequal:
+        batch.inputs["answer_index"] = batch.inputs["answer_index"][[0, 7, 8, 13, *range(14, 35)]]
     width = batch.inputs["input_ids"].shape[1]
     lengths = [
         int(batch.inputs["answer_index"][batch.inputs["answer_index"][:, 0] == row, 1].max()) + 1
@@ -159,12 +218,28 @@ def test_an_order_of_answers_that_is_not_the_rows(build):
     torch.testing.assert_close(result(judge, batch, ())[0], expected[order], atol=1e-5, rtol=0)
 
 
-def test_half_precision(build):
-    judge, batch = build().bfloat16(), batch_of(True)
-    expected, _ = result(judge, batch, ("last_layer",))
-    found, _ = result(judge, batch, ())
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, expected, atol=0.1 * float(expected.float().std()), rtol=0)
+@LAYOUTS
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision(build, autocast, shared, ends):
+    """No further from single precision than the whole layer is."""
+    judge, batch = build(), batch_of(shared, ends)
+    exact, exact_gradients = result(judge, batch, ("last_layer",))
+    if not autocast:
+        judge = judge.bfloat16()
+    apart = []
+    for plain in (("last_layer",), ()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found, gradients = result(judge, batch, plain)
+        assert found.dtype == torch.bfloat16
+        errors = [float((found.float() - exact).norm() / exact.norm())]
+        for name, gradient in exact_gradients.items():
+            if not name.endswith("k_proj.bias"):  # nothing but rounding
+                error = gradients[name].float() - gradient
+                errors.append(float(error.norm() / gradient.norm()))
+        apart.append(torch.tensor(errors))
+    whole, read = apart
+    assert 0 < read[0] < 1.2 * whole[0] < 0.1
+    assert read.mean() < 1.2 * whole.mean() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -177,8 +252,9 @@ def test_half_precision(build):
 )
 def test_others_keep_their_last_layer(build, kind, settings):
     judge = build(kind, **settings)
-    assert not is_read(judge.decoder)
-    assert not isinstance(judge.decoder.layers[-1], ReadLayer)
+    assert not is_prepared(judge.decoder)
+    assert not takes_places(judge.decoder)
+    assert not judge.reads_last
 
 
 def test_another_attention_takes_the_whole_layer(build):
@@ -197,3 +273,35 @@ def test_the_classes_keep_their_names(build):
     kinds = {type(layer).__name__ for layer in judge.decoder.layers}
     assert kinds == {"Qwen2DecoderLayer"}
     assert set(judge._no_split_modules) == kinds
+
+
+def test_a_judge_is_copied_and_pickled(build):
+    judge, batch = build(), batch_of(True)
+    expected, _ = result(judge, batch, ())
+    layer = judge.decoder.layers[-1]
+    for made in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(made) is type(layer)
+        assert type(made.self_attn) is type(layer.self_attn)
+        judge.decoder.layers[-1] = made
+        found, _ = result(judge, batch, ())
+        torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("how", ["wrong", "refused"])
+def test_a_class_that_does_more_than_is_known_is_found_out(monkeypatch, caplog, how):
+    """As a later version of transformers may have it."""
+    look = ReadAttention._look
+
+    def changed(self, *args, **kwargs):
+        if how == "refused":
+            kwargs["sinks"] = torch.zeros(1)
+        made = look(self, *args, **kwargs)
+        return made * 1.1
+
+    monkeypatch.setattr(ReadAttention, "_look", changed)
+    family = Qwen2Audio(path=str(PACKAGE / "models" / "tiny"))
+    judge = family.load(torch.device("cpu"))
+    assert not judge.reads_last
+    assert "computed whole" in caplog.text
+    monkeypatch.undo()
+    assert family.load(torch.device("cpu")).reads_last

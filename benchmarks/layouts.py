@@ -1,0 +1,115 @@
+"""What the prompt's layout gains or costs in correlation on the bundled sample, and in time.
+
+    python -m benchmarks.layouts                    # the sweep (six trainings), then the page
+    python -m benchmarks.layouts FOLDER [FOLDER …]  # the page from runs that are there
+
+Both layouts are trained for the default's three epochs with the same seeds. Differences are paired: the same
+bootstrap draws of whole characters for every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.labels_and_objectives import (
+    DRAWS,
+    LEVEL,
+    ROOT,
+    Finished,
+    finished,
+    limits,
+    measured,
+)
+from benchmarks.page import write_with_remarks
+from dramaeval.evaluation.answers import cluster_names
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+
+FIRST, PUBLISHED = "context_first", "criteria_first"
+SWEEP = (
+    "launch.py", "-m", "task=role", "peft=lora", "seed=0,1,2", "trainer.objective=soft_ce",
+    f"task.prompt_layout={FIRST},{PUBLISHED}", "evaluation.zero_shot=false", "logger=none",
+)  # fmt: skip
+
+
+def by_layout(runs: Sequence[Finished]) -> dict[str, dict[int, Finished]]:
+    """The runs of each layout by their seeds.
+
+    Raises:
+        ValueError: the layouts differ in seeds, labels, objective or steps.
+    """
+    found: dict[str, dict[int, Finished]] = {FIRST: {}, PUBLISHED: {}}
+    for run in runs:
+        found[run.layout][run.seed] = run
+    if found[FIRST].keys() != found[PUBLISHED].keys() or not found[FIRST]:
+        raise ValueError(
+            f"The layouts' seeds differ: { {k: sorted(v) for k, v in found.items()} }."
+        )
+    if len({(run.cell, run.steps) for run in runs}) != 1:
+        raise ValueError("The runs differ in more than seed and layout.")
+    return found
+
+
+def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
+    """The page in docs/."""
+    seeds = sorted(found[FIRST])
+    first = found[FIRST][seeds[0]].predictions
+    clusters = cluster_names(one for one in first if one.mean_rating is not None)
+    draws = bootstrap_draws(len(clusters), DRAWS, 0)
+    values = {
+        layout: [measured(runs[seed].predictions, clusters, draws) for seed in seeds]
+        for layout, runs in found.items()
+    }
+    pearson = {layout: [one[0] for one in of] for layout, of in values.items()}
+    over = {layout: np.mean([one[1] for one in of], axis=0) for layout, of in values.items()}
+    gain = np.mean(pearson[FIRST]) - np.mean(pearson[PUBLISHED])
+    objective = found[FIRST][seeds[0]].cell[1]
+    lines = [
+        "# Prompt layout",
+        "",
+        f"Written by `python -m benchmarks.layouts`: `task=role peft=lora trainer.objective={objective}` on "
+        "the bundled tiny judge and sample, three epochs, judged on the test split. Macro PCC; intervals are "
+        f"{LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole characters, the same for all runs.",
+        "",
+        "```bash",
+        f"python {shlex.join(SWEEP)}",
+        "```",
+        "",
+        "| `task.prompt_layout` | " + " | ".join(f"seed {seed}" for seed in seeds) + " | mean |",
+        "| --- |" + " --- |" * (len(seeds) + 1),
+    ]
+    for layout in found:
+        each = " | ".join(f"{one:.3f}" for one in pearson[layout])
+        mean = f"{np.mean(pearson[layout]):.3f}{limits(interval(over[layout], LEVEL))}"
+        lines.append(f"| {layout} | {each} | {mean} |")
+    apart = interval(over[FIRST] - over[PUBLISHED], LEVEL)
+    lines += ["", f"{FIRST} over {PUBLISHED}: {gain:+.3f}{limits(apart)}.", ""]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "prompt_layout.md")
+    given = parser.parse_args(arguments)
+    folders = given.folders
+    if not folders:
+        into = "multirun_outputs/layouts"
+        command = [sys.executable, *SWEEP, f"hydra.sweep.dir={into}"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        folders = [ROOT / into]
+    write_with_remarks(given.out, page(by_layout(finished(folders))))
+    print(given.out.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
