@@ -61,8 +61,9 @@ def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
         assert list(scores) == ["trait_embodiment", "pitch_dynamics"]
         for dimension, score in scores.items():
             one = expected[record["id"], dimension]
-            np.testing.assert_allclose(score.distribution, one["distribution"], atol=1e-6)
-            assert score.expected == pytest.approx(one["expected"], abs=1e-6)
+            # Batches of other sizes round otherwise.
+            np.testing.assert_allclose(score.distribution, one["distribution"], atol=1e-5)
+            assert score.expected == pytest.approx(one["expected"], abs=1e-5)
             pairs = list(zip(one["scale"], one["distribution"], strict=True))
             spread = math.sqrt(sum(p * (k - one["expected"]) ** 2 for k, p in pairs))
             assert score.spread == pytest.approx(spread, abs=1e-5)
