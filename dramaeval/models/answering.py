@@ -146,8 +146,8 @@ class AnsweringModel:
             branch_count: branches a row in the branched layout.
             attention_mask: for plain rows that are not padded on the right; None means causal.
             virtual_embeddings: ``[rows, virtual tokens, hidden]``, put in front of every row.
-            kwargs: for the language model, such as the ``past_key_values`` of prefix tuning, which every
-                token of every branch sees.
+            kwargs: for the language model, such as the ``cache`` of prefix tuning, which every token of every
+                branch sees.
 
         Raises:
             FeatureMismatchError: audio tokens and audio features differ in number.
@@ -173,6 +173,9 @@ class AnsweringModel:
             # Causal attention never looks at padding on the right. Position ids would make transformers
             # look for packed sequences in them; without any it counts from zero, which is what they say.
             position_ids = None  # type: ignore[assignment]
+        if "past_key_values" in kwargs:
+            # PEFT (0.21) gives prefix tuning's cache under the name it had before transformers 5.24.
+            kwargs["cache"] = kwargs.pop("past_key_values")
         logits = self.read(
             answer_index,
             inputs_embeds=embeddings,

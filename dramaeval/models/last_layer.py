@@ -12,13 +12,14 @@ in architectures that are known, and `proved` compares both ways on the loaded w
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from dramaeval.models import branches
@@ -98,7 +99,7 @@ class ReadAttention(_Mixed):
         seen: _Seen,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: Any = None,
-        past_key_values: Any = None,
+        cache: Any = None,
         **others: Any,
     ) -> torch.Tensor:
         unknown = [name for name, value in others.items() if value is not None]
@@ -113,8 +114,8 @@ class ReadAttention(_Mixed):
         query, _ = rotate(query, query[:, :0], *position_embeddings)
         _, key = rotate(key[:, :0], key, *seen.rotations)
         value = self._heads("v", seen.states)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         key, value = seen.places.keys(key), seen.places.keys(value)
         found, _ = sdpa_attention_forward(
             self,
@@ -134,7 +135,7 @@ class ReadAttention(_Mixed):
         return (made if norm is None else norm(made)).transpose(1, 2)
 
 
-@cache
+@functools.cache
 def _mixed(own: Any, theirs: Any) -> Any:
     # Under the name and module of theirs: transformers and accelerate look layers up by them.
     values = {"__module__": theirs.__module__, "mixed": (own, theirs)}
@@ -200,7 +201,10 @@ def proved(decoder: Any) -> bool:
         with torch.no_grad():
             whole = layer(states, attention_mask=None, position_embeddings=rotations)
             places = Places.of(read_at, len(states))
-            found = layer(states, position_embeddings=rotations, read_at=places)[0]
+            # With a cache, as prefix tuning and writing have one: what it is called has changed before.
+            found = layer(
+                states, position_embeddings=rotations, cache=DynamicCache(), read_at=places
+            )[0]
     except (TypeError, ValueError, RuntimeError, AttributeError):
         return False
     row, position = read_at.unbind(-1)

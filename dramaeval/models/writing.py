@@ -208,7 +208,7 @@ class CachedWriting:
             inputs_embeds=embeddings,
             attention_mask=self.mask.long(),
             position_ids=position_ids,
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
             **more,
         )

@@ -68,7 +68,7 @@ def by_hand(plain, sheets, record, dimension, method, learnt):
         cache = DynamicCache()
         for layer in range(LAYERS):
             cache.update(states[layer, 0][None], states[layer, 1][None], layer)
-        hidden = plain.model.language_model(inputs_embeds=words, past_key_values=cache)
+        hidden = plain.model.language_model(inputs_embeds=words, cache=cache)
     return plain.lm_head(hidden.last_hidden_state[0, -1])
 
 
