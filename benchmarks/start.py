@@ -102,7 +102,7 @@ def _slow_storage() -> Iterator[None]:
         time.sleep(WAIT)
         return at_once(*args, **kwargs)
 
-    os.stat = stat  # type: ignore[assignment]
+    os.stat = stat  # type: ignore[assignment]  # put back below
     try:
         yield
     finally:

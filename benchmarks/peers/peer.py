@@ -186,7 +186,7 @@ class Peer(ABC):
             command, cwd=work, env=around, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
             rest, peak = b"", 0.0
-            while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]
+            while chunk := os.read(process.stdout.fileno(), 65536):  # type: ignore[union-attr]  # a pipe
                 now = time.perf_counter()
                 # What a run says of its end comes after its peak.
                 peak = max(peak, peak_of(process.pid))

@@ -149,9 +149,9 @@ class Judge:
             file,
             replace(task.record_format(), heard=self.family.hears),
             audio_root=data.audio_root,
-            on_bad=str(getattr(data.on_bad, "value", data.on_bad)),  # type: ignore[arg-type]
+            on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,
-            on_long=str(getattr(data.on_long, "value", data.on_long)),  # type: ignore[arg-type]
+            on_long=getattr(data.on_long, "value", data.on_long),
             workers=data.workers,
         )
         task.show_examples(found.records, config.seed)

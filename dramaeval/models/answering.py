@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,6 +20,11 @@ from dramaeval.models.branches import Branches, layout_of
 from dramaeval.models.hearing import Hearing
 from dramaeval.models.last_layer import prepare, takes_places
 from dramaeval.models.places import Places
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+else:
+    PreTrainedModel = object
 
 
 @dataclass
@@ -44,7 +49,7 @@ REGRESSION = "regression"
 SCORE_HEAD = "score_head"
 
 
-class AnsweringModel:
+class AnsweringModel(PreTrainedModel):
     """Mixed into a transformers class in front of it; the three hooks say where its parts are.
 
     A model whose configuration says so has a regression head: a linear layer that reads one number off the
@@ -52,7 +57,7 @@ class AnsweringModel:
     """
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
+        super().__init__(config, *args, **kwargs)
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
         prepare(self.decoder)
@@ -106,7 +111,7 @@ class AnsweringModel:
         See `answer` for the arguments of the first case.
         """
         if answer_index is None or input_ids is None:
-            return super().forward(input_ids, *args, **kwargs)  # type: ignore[misc]
+            return super().forward(input_ids, *args, **kwargs)
         # PEFT's wrappers pass every argument that a language model might take, as None.
         given = {name: value for name, value in kwargs.items() if value is not None}
         given.pop("return_dict", None)
@@ -165,6 +170,7 @@ class AnsweringModel:
             if attention_mask is not None:
                 attention_mask = _in_front(torch.ones(count), attention_mask)
         mask: Any = attention_mask
+        positions: torch.Tensor | None = position_ids
         if prefix_mask is not None:
             width = (embeddings.shape[1] - prefix_mask.shape[1]) // branch_count
             layout = Branches(prefix=prefix_mask, count=branch_count, width=width)
@@ -172,7 +178,7 @@ class AnsweringModel:
         elif attention_mask is None:
             # Causal attention never looks at padding on the right. Position ids would make transformers
             # look for packed sequences in them; without any it counts from zero, which is what they say.
-            position_ids = None  # type: ignore[assignment]
+            positions = None
         if "past_key_values" in kwargs:
             # PEFT (0.21) gives prefix tuning's cache under the name it had before transformers 5.24.
             kwargs["cache"] = kwargs.pop("past_key_values")
@@ -180,12 +186,11 @@ class AnsweringModel:
             answer_index,
             inputs_embeds=embeddings,
             attention_mask=mask,
-            position_ids=position_ids,
+            position_ids=positions,
             use_cache=False,
             **kwargs,
         )
-        training = self.training  # type: ignore[attr-defined]
-        return Answers(logits=logits, loss=logits.new_zeros(()).float() if training else None)
+        return Answers(logits=logits, loss=logits.new_zeros(()).float() if self.training else None)
 
     def embed(
         self,
@@ -197,7 +202,7 @@ class AnsweringModel:
         encoded_clips: Sequence[torch.Tensor] = (),
     ) -> torch.Tensor:
         """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
-        embeddings = self.get_input_embeddings()(input_ids)  # type: ignore[attr-defined]
+        embeddings = self.get_input_embeddings()(input_ids)
         if clip_order is None:
             return embeddings
         clips = self.hear_clips(input_features, feature_frames, clip_keys, encoded_clips)
@@ -236,7 +241,7 @@ class AnsweringModel:
 
         With a regression head they are its numbers, ``[answers, 1]``.
         """
-        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()  # type: ignore[attr-defined]
+        head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()
         if self.reads_last:
             places = self.places(answer_index, **inputs)
             return head(self.decoder(**inputs, read_at=places).last_hidden_state[0])

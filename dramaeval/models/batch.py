@@ -250,9 +250,10 @@ def _option_rows(asked: Asked, number: int) -> list[_Row]:
 
 
 def _targets(asked: Sequence[Asked], longest: int) -> torch.Tensor | None:
-    if any(one.target is None for one in asked):
+    targets = [one.target for one in asked if one.target is not None]
+    if len(targets) < len(asked):
         return None
-    padded = [_padded([float(p) for p in one.target], longest, 0.0) for one in asked]  # type: ignore[union-attr]
+    padded = [_padded([float(p) for p in one], longest, 0.0) for one in targets]
     return torch.tensor(padded, dtype=torch.float32)
 
 

@@ -42,7 +42,7 @@ class ReadingModel(AnsweringModel):
     @property
     def decoder(self) -> nn.Module:
         """See `AnsweringModel.decoder`."""
-        return getattr(self, self.base_model_prefix)  # type: ignore[attr-defined]
+        return getattr(self, self.base_model_prefix)
 
     def layout_mask(self, layout: Branches) -> Any:
         """See `AnsweringModel.layout_mask`."""
@@ -135,12 +135,12 @@ class CausalLM(Family):
         return found[0] if isinstance(found, tuple | list) else found
 
     @cached_property
-    def parts(self) -> Mapping[str, str]:  # type: ignore[override]
+    def parts(self) -> Mapping[str, str]:  # type: ignore[override]  # others write it down
         """See `Family.parts`; a language model is all there is."""
         return {"llm": self._plain_class().base_model_prefix}
 
     @cached_property
-    def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]
+    def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # as `parts`
         """See `Family.projections`; every linear layer of the model but its vocabulary head."""
         from transformers.pytorch_utils import Conv1D
 

@@ -21,7 +21,7 @@ from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.qwen2_audio import audio_tokens
 
 
-class Qwen2_5OmniThinkerForConditionalGeneration(AnsweringModel, PlainThinker):  # noqa: N801
+class Qwen2_5OmniThinkerForConditionalGeneration(AnsweringModel, PlainThinker):  # noqa: N801 - its name
     """transformers' thinker with the judge's forward pass; same weights, same names, same files."""
 
     def encode_audio(

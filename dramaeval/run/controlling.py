@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def _setting(run: Run, split: str, name: str) -> Setting:
         clips += min(len(run.splits["train"]), config.evaluation.prosody_clips)
     progress = run_log.Progress(f"control {name.replace('_', ' ')}", clips, "clips")
 
-    def scored(records: list[Record], sheets: SheetMaker) -> list[Prediction]:
+    def scored(records: Sequence[Record], sheets: SheetMaker) -> list[Prediction]:
         found = run.score(records, progress, sheets)
         return [one for one in found if isinstance(one, Prediction)]
 
@@ -134,7 +134,7 @@ def _setting(run: Run, split: str, name: str) -> Setting:
         records=run.splits[split],
         train=run.splits["train"],
         sheets=run.sheets,
-        score=scored,  # type: ignore[arg-type]
+        score=scored,
         group_by=config.evaluation.group_by,
         seed=config.seed,
         phrasings=config.evaluation.phrasings,

@@ -88,7 +88,8 @@ def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str],
     if by_slurm and shutil.which("scontrol"):
         from dramaeval.cluster.slurm import SlurmCrew
 
-        crew = SlurmCrew(sweep, OmegaConf.to_container(master.hydra.launcher))  # type: ignore[arg-type]
+        options: Any = OmegaConf.to_container(master.hydra.launcher)
+        crew = SlurmCrew(sweep, options)
         crew.take_up(by_slurm)
         outlook = crew.look()
         if not crew.over:
@@ -152,7 +153,7 @@ def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
             master.hydra.launcher = mine.launcher
     loader = GlobalHydra.instance().config_loader()
     context = HydraContext(config_loader=loader, callbacks=Callbacks())
-    plugin = Plugins.instance().instantiate_sweeper(
+    plugin: Any = Plugins.instance().instantiate_sweeper(
         hydra_context=context, task_function=lambda _: None, config=master
     )
-    return plugin.does  # type: ignore[attr-defined]
+    return plugin.does

@@ -47,10 +47,10 @@ class OurSweeper:
             problems = self.problems()
             if problems:
                 raise ConfigError(problems)
-        plugin = Plugins.instance().instantiate_launcher(
+        plugin: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launcher: Any = plugin.does  # type: ignore[attr-defined]
+        self.launcher = plugin.does
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
 
     def problems(self) -> list[str]:

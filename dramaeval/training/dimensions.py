@@ -57,7 +57,7 @@ class ByDimension:
                 (whole.tokens, one.tokens),
             ):
                 for key, values in theirs.items():
-                    mine[key].extend(values)  # type: ignore[arg-type]
+                    mine[key].extend(values)  # type: ignore[arg-type]  # of a kind in each pair
         return whole
 
     def summary(self) -> dict[str, float]:

@@ -123,7 +123,7 @@ class Judging(Trainer):
     def _load_whole(self, folder: str) -> None:
         """Read a full model's weights as `from_pretrained` does.
 
-        transformers (5.23) renames weights when it saves some architectures, Qwen2-Audio among them. Its
+        transformers (5.24) renames weights when it saves some architectures, Qwen2-Audio among them. Its
         trainer looks for the modules' own names, finds none, and goes on with the weights that are there.
         """
         kept = type(self.model).from_pretrained(folder, dtype=self.model.dtype)

@@ -36,7 +36,8 @@ def moves_ranks(model: Any) -> bool:
     return settings is not None and settings.rank_pattern is None
 
 
-def _settings(model: Any) -> Any | None:
+def _settings(model: Any) -> Any:
+    """Those of AdaLoRA, or None."""
     found = getattr(model, "peft_config", None) or {}
     settings = found.get(getattr(model, "active_adapter", None))
     return settings if settings is not None and settings.peft_type == "ADALORA" else None
@@ -58,7 +59,7 @@ def save_ranks(model: Any, folder: Path) -> None:
     held = {f"weight/{name}": weight.detach() for name, weight in _weights(model)}
     for kind in _AVERAGES:
         held |= {f"{kind}/{name}": value for name, value in getattr(allocator, kind).items()}
-    pattern = json.dumps(_settings(model).rank_pattern)  # type: ignore[union-attr]
+    pattern = json.dumps(_settings(model).rank_pattern)
     tensors = {name: value.contiguous().clone() for name, value in held.items()}
     save_file(tensors, folder / FILE, metadata={"rank_pattern": pattern})
 
@@ -77,7 +78,7 @@ def load_ranks(model: Any, folder: Path) -> None:
             own = {key.partition("/")[2]: key for key in keys if key.startswith(f"{kind}/")}
             values = {name: held.get_tensor(key).to(device) for name, key in own.items()}
             setattr(allocator, kind, values)
-    settings.rank_pattern = pattern  # type: ignore[union-attr]
+    settings.rank_pattern = pattern
 
 
 def cut_ranks(model: Any) -> None:

@@ -9,6 +9,7 @@ through the model, because processes must move in step, and counts for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,23 +17,34 @@ import torch
 from dramaeval.config.batch import StepSize
 
 
+class Epoch(Protocol):
+    """The order of an epoch's rows; see `dramaeval.training.draws.Order`."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on to another epoch."""
+
+    def __iter__(self) -> Iterator[int]: ...
+
+    def __len__(self) -> int: ...
+
+
 class Spread(torch.utils.data.Sampler[list[int]]):
     """One process's batches of an epoch, as lists of row numbers; see `stand_in` for negative ones.
 
     Args:
-        order: the epoch's rows in their order, a sampler with ``set_epoch``.
+        order: the epoch's rows in their order.
         step: clips of a step.
         rank: of this process.
     """
 
-    def __init__(self, order: torch.utils.data.Sampler[int], step: StepSize, rank: int) -> None:
+    def __init__(self, order: Epoch, step: StepSize, rank: int) -> None:
         self.order = order
         self.step = step
         self.rank = rank
 
     def set_epoch(self, epoch: int) -> None:
         """Passed on to the order."""
-        self.order.set_epoch(epoch)  # type: ignore[attr-defined]
+        self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
         rows = list(self.order)
@@ -41,7 +53,7 @@ class Spread(torch.utils.data.Sampler[list[int]]):
                 yield pieces[self.rank]
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.order), self.step.clips)  # type: ignore[arg-type]
+        whole, rest = divmod(len(self.order), self.step.clips)
         return whole * self.step.accumulation + _turns(rest, self.step)
 
 

@@ -26,7 +26,7 @@ def scored(**changes: object) -> Prediction:
         "ratings": (5.0, None, 4.0),
         "state": "scored",
     }
-    return Prediction(**(values | changes))  # type: ignore[arg-type]
+    return Prediction(**(values | changes))  # type: ignore[arg-type]  # the keys are those above
 
 
 def unscored(**changes: object) -> Prediction:

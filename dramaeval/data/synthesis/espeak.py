@@ -11,6 +11,7 @@ import ctypes.util
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,12 +129,12 @@ def _speak_once(
     chunks: list[np.ndarray] = []
     words: list[tuple[int, int]] = []
 
-    def receive(wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: object) -> int:
+    def receive(wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: Any) -> int:
         if count > 0:
             chunks.append(np.ctypeslib.as_array(wave, (count,)).copy())
         position = 0
-        while events[position].type != 0:  # type: ignore[index]
-            event = events[position]  # type: ignore[index]
+        while events[position].type != 0:
+            event = events[position]
             if event.type == _WORD:
                 words.append((event.text_position - 1, event.sample))
             position += 1

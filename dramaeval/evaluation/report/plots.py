@@ -7,6 +7,7 @@ colour alone: markers or hatches differ as well.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,11 +117,11 @@ def forest(
         for shift, (series, own) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
             known = [at for at, mark in enumerate(own) if mark.value is not None]
-            bounded = [at for at in known if own[at].bounds is not None]
+            bounds = {at: own[at].bounds or (math.nan, math.nan) for at in known}
             axes.hlines(
-                places[bounded] + shift,
-                [own[at].bounds[0] for at in bounded],  # type: ignore[index]
-                [own[at].bounds[1] for at in bounded],  # type: ignore[index]
+                places[known] + shift,
+                [low for low, _ in bounds.values()],
+                [high for _, high in bounds.values()],
                 color=colour,
                 linewidth=1.6,
             )

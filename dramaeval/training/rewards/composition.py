@@ -100,7 +100,7 @@ def _guilty(reward: Reward, completions: Sequence[Completion]) -> str:
     for one in completions:
         try:
             reward([one])
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - a reward is the user's, and may raise anything
             found.append(one)
     names = ", ".join(dict.fromkeys(one.id for one in completions))
     return f"It fails on {_named(found[0])}." if found else f"The batch has the records {names}."

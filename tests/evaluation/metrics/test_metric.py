@@ -50,7 +50,7 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., Answers]) -> None
     def agreeing(answers: Answers, tolerance: float) -> float:
         return within_one(answers, reach=tolerance)
 
-    module.agreeing = agreeing  # type: ignore[attr-defined]
+    module.agreeing = agreeing  # type: ignore[attr-defined]  # a module made for this test
     sys.modules["tests_metric_of_mine"] = module
     try:
         mine, concordance = instantiate(section)
