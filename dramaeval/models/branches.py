@@ -23,6 +23,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "shared_prefix"
+#: Queries of a branch that attend at once. What comes after the last of them is not computed to be masked; with
+#: fewer the products get too small to be quick.
+CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,19 @@ class Branches:
     width: int
 
     @cached_property
-    def visible(self) -> torch.Tensor:
-        """Which keys a branch sees: bool ``[rows × branches, 1, width, prefix width + width]``."""
+    def visible_by_row(self) -> torch.Tensor:
+        """Which keys the branches of a row see: bool ``[rows, 1, width, prefix width + width]``."""
         rows, prefix_width = self.prefix.shape
         device = self.prefix.device
         own = torch.ones(self.width, self.width, dtype=torch.bool, device=device).tril()
         before = self.prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
         own = own.expand(rows, 1, self.width, self.width)
-        return torch.cat([before, own], dim=-1).repeat_interleave(self.count, dim=0)
+        return torch.cat([before, own], dim=-1)
+
+    @cached_property
+    def visible(self) -> torch.Tensor:
+        """Which keys a branch sees: bool ``[rows × branches, 1, width, prefix width + width]``."""
+        return self.visible_by_row.repeat_interleave(self.count, dim=0)
 
     def within(self, position: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Whether other positions of a row are in its prefix or in the same branch, before or after.
@@ -93,6 +101,8 @@ def shared_prefix_attention(
     # Keys that come before every row, as prefix tuning gives them: all tokens see them.
     before = key.shape[2] - query.shape[2]
     split = layout.prefix.shape[1] + before
+    # One mask serves all branches of one row.
+    visible = (layout.visible_by_row if len(query) == 1 else layout.visible).to(query.device)
     prefix, _ = sdpa_attention_forward(
         module,
         query[:, :, : split - before],
@@ -101,8 +111,7 @@ def shared_prefix_attention(
         _causal_after(before, split, query.device) if before else None,
         **kwargs,
     )
-    visible = layout.visible.to(query.device)
-    branches, _ = sdpa_attention_forward(
+    branches = _causal_in_chunks(
         module,
         _fold(query[:, :, split - before :], layout),
         of_each(key, layout),
@@ -113,6 +122,31 @@ def shared_prefix_attention(
     rows, heads, size = query.shape[0], query.shape[1], query.shape[3]
     branches = branches.reshape(rows, layout.count * layout.width, heads, size)
     return torch.cat([prefix, branches], dim=1), None
+
+
+def _causal_in_chunks(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    visible: torch.Tensor,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """sdpa attention by the last keys, a chunk of them at a time; what is ``visible`` is causal among them.
+
+    sdpa computes every pair of a mask, seen or not, and takes no mask beside its own causal one.
+    """
+    width = query.shape[2]
+    front = key.shape[2] - width
+    found = []
+    for start in range(0, width, CHUNK):
+        end = min(start + CHUNK, width)
+        seen = visible[:, :, start:end, : front + end]
+        keys, values = key[:, :, : front + end], value[:, :, : front + end]
+        found.append(
+            sdpa_attention_forward(module, query[:, :, start:end], keys, values, seen, **kwargs)[0]
+        )
+    return torch.cat(found, dim=1)
 
 
 def as_mask(layout: Branches) -> torch.Tensor:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dramaeval.models.branches import CHUNK
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -134,8 +136,13 @@ class Work:
 
     @property
     def pairs(self) -> int:
-        """Pairs of positions that attention computes."""
-        return self.prefix**2 + self.branches * self.width * (self.prefix + self.width)
+        """Pairs of positions that attention computes; branches leave out most of what they may not see."""
+        chunk = CHUNK if self.shared else self.width
+        own = sum(
+            min(chunk, self.width - start) * min(start + chunk, self.width)
+            for start in range(0, self.width, chunk or 1)
+        )
+        return self.prefix**2 + self.branches * (self.width * self.prefix + own)
 
     @property
     def read(self) -> int:
