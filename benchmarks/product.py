@@ -16,6 +16,7 @@ from dramaeval.config.check import check
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
+from dramaeval.models.devices import choose_device
 from dramaeval.models.hearing import Hearing, hear, is_trained, tower_name
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
@@ -71,7 +72,7 @@ class Product:
         self.family = build_family(self.config)
         self.records: Sequence[Record] = read_records(file, self.task.record_format()).records
         self.processor = self.family.processor()
-        self.model: Any = self.family.load(torch.device("cpu"), None, torch.float32)
+        self.model: Any = self.family.load(choose_device("cpu"), None, torch.float32)
 
     def sheets(self, cache: FeatureCache | None = None) -> SheetMaker:
         """A maker that has kept nothing yet: every clip is decoded again."""

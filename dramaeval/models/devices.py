@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dramaeval.models.allocator import keep_freed_memory
 from dramaeval.models.errors import ModelError
 
 
@@ -45,5 +46,6 @@ def choose_device(asked: str) -> torch.device:
     if asked == "cpu" or not torch.cuda.is_available():
         # DeepSpeed, which accelerate imports, would otherwise search for a GPU and warn of finding none.
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        keep_freed_memory()
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
