@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import cycle
 
 import numpy as np
 
@@ -31,22 +30,21 @@ def published_order(bench: Bench) -> list[Row]:
 def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
     plain = bench.plain(product)
-    ours, theirs = cycle(product.records), cycle(product.records)
-    clips = min(bench.steps, 2)
+    # Everyone answers the same clips. A peer's command has one more in front, which is not timed.
+    first, *records = product.records[: 1 + min(bench.steps, 2)]
+
+    clips = len(records)
 
     def own_turn() -> float:
-        sheets = product.sheets()
-        records = [next(ours) for _ in range(clips)]
+        sheets = product.sheets()  # that have heard nothing yet
         return seconds(lambda: [score(product.model, [one], sheets) for one in records]) / clips
 
     def peer_turn() -> float:
-        records = [next(theirs) for _ in range(clips)]
         return seconds(lambda: [plain.score(one) for one in records]) / clips
 
     turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
     for peer in peers.installed(bench.folder, bench.model):
-        turns[peer.name] = _other_turn(peer, product, product.records[:3])
-    first = product.records[0]
+        turns[peer.name] = _other_turn(peer, product, [first, *records])
     found = [one.expected for one in score(product.model, [first], product.sheets())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
     said = f"expected scores from plain logits at the same place: within {apart:.1e}"
