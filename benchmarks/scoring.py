@@ -32,7 +32,6 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     plain = bench.plain(product)
     # Everyone answers the same clips. A peer's command has one more in front, which is not timed.
     first, *records = product.records[: 1 + min(bench.steps, 2)]
-
     clips = len(records)
 
     def own_turn() -> float:

@@ -179,7 +179,7 @@ def _fail(folder: Path, error: BaseException) -> None:
     be_deaf()
     said = isinstance(error, SystemExit)
     reason = first_line(error)
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
+    if said and isinstance(getattr(error, "code", None), int):
         reason = _last_words(folder) or reason  # its processes have said why
     _change(folder, lambda state: state.failed(reason))
     text = str(error) if said else "".join(traceback.format_exception(error))

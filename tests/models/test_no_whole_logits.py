@@ -32,11 +32,8 @@ def resident(name):
 def peak_of(work):
     """How far a piece of work raises the memory that the process holds."""
     work()  # what is made once is made now
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(
-            0
-        )  # what is kept of freed memory (`dramaeval.models.allocator`) would be there already
+    # What is kept of freed memory (`dramaeval.models.allocator`) would be there already.
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     try:
         CLEAR.write_text("5")  # resets the peak
     except OSError:
