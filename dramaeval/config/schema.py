@@ -87,8 +87,8 @@ class CacheConfig:
     """What clips were made into, kept on disk for second epochs and further runs."""
 
     enabled: bool = True  # false: every process works out every clip
-    folder: str = "~/.cache/dramaeval/features"  # shared by all runs; safe for any number of them
-    max_gb: float = 20.0  # its bound, in 10^9 bytes; what was not used for longest goes first
+    folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; for all runs
+    max_gb: float = 20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
 
 
 @dataclass(kw_only=True)
