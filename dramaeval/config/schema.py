@@ -88,7 +88,9 @@ class CacheConfig:
 
     enabled: bool = True  # false: every process works out every clip
     folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; for all runs
-    max_gb: float = 20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
+    max_gb: float = (
+        20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
+    )
 
 
 @dataclass(kw_only=True)
