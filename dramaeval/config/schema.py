@@ -156,6 +156,7 @@ class Root:
     )
     runs: list[str] = field(default_factory=list)  # folders that stages=[report] compares
     plan: bool = False  # check everything, print the plan and stop
+    plan_force: bool = False  # go on although the plan needs more memory than there is
     debug: bool = False  # find out what a training does: anomalies, first batch, profile
     sweep: str | None = None  # a sweep's folder, for stages=[report] or resume=true
     resume: bool = False  # run again what has not finished in the folder that `sweep` names
