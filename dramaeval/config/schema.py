@@ -87,7 +87,7 @@ class CacheConfig:
     """What clips were made into, kept on disk for second epochs and further runs."""
 
     enabled: bool = True  # false: every process works out every clip
-    folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; for all runs
+    folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; "": none
     max_gb: float = (
         20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
     )

@@ -245,7 +245,7 @@ class Run:
     def _cache(self) -> FeatureCache | None:
         """Where features of clips are kept; None where they are not."""
         settings = self.config.cache
-        if not settings.enabled or not self.family.hears:
+        if not settings.enabled or not settings.folder or not self.family.hears:
             return None
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 
