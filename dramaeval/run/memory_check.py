@@ -27,7 +27,8 @@ def shortages(plan: Plan, capacity: Capacity | None) -> list[str]:
 def _remedy(plan: Plan, largest: str) -> str:
     """What makes the largest part of the memory smaller."""
     if largest == "weights":
-        return "choose a smaller model, a quantised one (peft=qlora), or share it with zero=zero3"
+        half = "model.dtype=bfloat16, " if plan.dtype == "float32" else ""
+        return f"choose a smaller model, {half}a quantised one (peft=qlora), or share it with zero=zero3"
     if largest in ("gradients", "optimizer"):
         return "train an adapter (peft=lora), or share them between processes (zero=zero2)"
     longest = f"the longest question, of {plan.longest_record}, has about {plan.longest_question:,} tokens"
