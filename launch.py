@@ -15,6 +15,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
 
@@ -42,6 +43,7 @@ def main(config: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
+    ensure_home()
     if follows(sys.argv[1:]):
         follow()  # torchrun: process 0 composes the run, this one takes part in it
     else:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.signals import REQUESTS, SOON, Interrupted, be_deaf
 from dramaeval.sweep.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
 
@@ -41,6 +42,7 @@ class SlurmRun:
     def __call__(self) -> float | None:
         """Carry the run out; what stands in the way of it is in ``state.json`` and the exit code."""
         sys.path[:0] = [one for one in self.path if one not in sys.path]
+        ensure_home()  # the node's may be another than that of the machine which sent the job
         from dramaeval.cluster.rendezvous import join_by_slurm
 
         submitits = signal.getsignal(SOON)
@@ -73,6 +75,7 @@ def main(folder: str) -> None:
     """Carry the run in a folder out on this machine."""
     from dramaeval.cluster.worker import end_with_parent
 
+    ensure_home()
     end_with_parent()
     REQUESTS.listen()
     with recorded(Path(folder)) as tell:

@@ -77,6 +77,11 @@ def started_together() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def processes_here(count: int) -> int:
+    """How many of a run's ``count`` processes run on this machine; all, unless whoever started them says so."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count)) if started_together() else count
+
+
 @contextmanager
 def joined() -> Iterator[Processes]:
     """The group that this process was started in; `ALONE` where there is none.

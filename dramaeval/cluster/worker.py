@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.processes import joined, started_together
 
 #: Words on the command line with which nothing is run.
@@ -48,6 +49,7 @@ def follow() -> None:
 
 def main(handed: str, result: str) -> None:
     """Carry out what was handed over; process 0 leaves what came out."""
+    ensure_home()
     from dramaeval.config import schema
     from dramaeval.run.entry import work
     from dramaeval.run.errors import in_words

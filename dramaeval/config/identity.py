@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 #: Settings that say how and where a run is carried out, not what it is.
-_NOT_THE_RUN = frozenset({"hydra", "launch", "sweep", "resume", "plan", "cache"})
+_NOT_THE_RUN = frozenset({"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache"})
 #: Settings that are paths, also where they are relative.
 _PATHS = frozenset(
     {

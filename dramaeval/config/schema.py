@@ -87,8 +87,10 @@ class CacheConfig:
     """What clips were made into, kept on disk for second epochs and further runs."""
 
     enabled: bool = True  # false: every process works out every clip
-    folder: str = "~/.cache/dramaeval/features"  # shared by all runs; safe for any number of them
-    max_gb: float = 20.0  # its bound, in 10^9 bytes; what was not used for longest goes first
+    folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; "": none
+    max_gb: float = (
+        20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
+    )
 
 
 @dataclass(kw_only=True)
@@ -154,6 +156,7 @@ class Root:
     )
     runs: list[str] = field(default_factory=list)  # folders that stages=[report] compares
     plan: bool = False  # check everything, print the plan and stop
+    plan_force: bool = False  # go on although the plan needs more memory than there is
     debug: bool = False  # find out what a training does: anomalies, first batch, profile
     sweep: str | None = None  # a sweep's folder, for stages=[report] or resume=true
     resume: bool = False  # run again what has not finished in the folder that `sweep` names

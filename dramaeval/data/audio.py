@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from dramaeval.data.containers import find_damage, missing_samples_allowed
+from dramaeval.data.files import MAX_FILE_BYTES, UnsuitableFileError, open_regular
 from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
 _RESTORE_FIX = "restore the clip from its source, or leave the record out"
+_MAX_RATE = 768_000  # Hz; the highest at which anything is recorded
+_BLOCK_VALUES = 2**22  # numbers that are decoded at a time, over all channels
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 
 
@@ -74,11 +77,10 @@ def decode(
     with _opened(path) as stream:
         sound = _sound(path, stream)
         if sound is None:
-            frames, rate = _foreign_frames(path, max_seconds)
+            samples, rate = _foreign_samples(path, max_seconds)
         else:
             with sound:
-                frames, rate = _read_frames(path, sound, stream, max_seconds), sound.samplerate
-    samples = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
+                samples, rate = _read_samples(path, sound, stream, max_seconds), sound.samplerate
     if not len(samples):
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     if not np.isfinite(samples).all():
@@ -95,16 +97,15 @@ def decode(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The clip as a plain binary file; only regular files, since a pipe would block for ever."""
+def _opened(path: Path) -> Iterator[io.FileIO]:
+    """The clip as a plain binary file; only regular files of a bearable size."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise UnreadableClipError(path, f"is {kind}", "give the path of an audio file")
-        if status.st_size == 0:
+        stream = open_regular(path)
+        if os.fstat(stream.fileno()).st_size == 0:
+            stream.close()
             raise UnreadableClipError(path, "the file is empty (0 bytes)", _RESTORE_FIX)
-        stream = open(path, "rb", buffering=0)  # noqa: SIM115 - closed below; libsndfile shares it
+    except UnsuitableFileError as error:
+        raise UnreadableClipError(path, error.reason, error.fix) from None
     except FileNotFoundError:
         raise UnreadableClipError(path, "no such file", "check the path") from None
     except (OSError, ValueError) as error:
@@ -114,7 +115,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _sound(path: Path, stream: BinaryIO) -> soundfile.SoundFile | None:
+def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
     """Open with libsndfile; None where it does not know the format but ffmpeg may.
 
     The descriptor is handed over, not the name: the format then comes from the content, whatever
@@ -132,7 +133,7 @@ def _sound(path: Path, stream: BinaryIO) -> soundfile.SoundFile | None:
     raise UnreadableClipError(path, "not an audio format that libsndfile reads", fix)
 
 
-def _checked_header(path: Path, sound: soundfile.SoundFile, stream: BinaryIO) -> ClipHeader:
+def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -> ClipHeader:
     """The header, once the container keeps what it promises."""
     frames, rate = int(sound.frames), int(sound.samplerate)
     damage = find_damage(stream, frames)
@@ -142,9 +143,17 @@ def _checked_header(path: Path, sound: soundfile.SoundFile, stream: BinaryIO) ->
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     if frames < 0 or frames >= 2**48:  # libsndfile's way of saying that it does not know
         raise UnreadableClipError(path, "its length is unknown", _CONVERT_FIX)
+    _check_rate(path, rate)
     return ClipHeader(
         seconds=frames / rate, sampling_rate=rate, channels=int(sound.channels), frames=frames
     )
+
+
+def _check_rate(path: Path, rate: int) -> None:
+    """A damaged header may name a rate at which a second of sound takes gigabytes."""
+    if rate > _MAX_RATE:
+        reason = f"its header says {rate:,} samples a second, more than the {_MAX_RATE:,} of any recording"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
 def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader) -> None:
@@ -161,23 +170,42 @@ def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
-def _read_frames(
-    path: Path, sound: soundfile.SoundFile, stream: BinaryIO, max_seconds: float | None
+def _read_samples(
+    path: Path, sound: soundfile.SoundFile, stream: io.FileIO, max_seconds: float | None
 ) -> np.ndarray[Any, Any]:
-    """Frames [frames, channels] as float32: all that the header promises, up to `max_seconds`."""
+    """Samples [samples] as float32, channels averaged: all that the header promises, up to `max_seconds`."""
     header = _checked_header(path, sound, stream)
     wanted = header.frames
     if max_seconds is not None:
         wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
+    _require_bounded(path, wanted * np.dtype(np.float32).itemsize)
     try:
-        frames = sound.read(wanted, dtype="float32", always_2d=True)
+        samples = _read_averaged(sound, wanted)
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
-    if len(frames) < wanted and len(frames) < wanted - missing_samples_allowed(stream):
-        reason = f"damaged or cut off: {len(frames)} of {wanted} samples could be read"
+    if len(samples) < wanted and len(samples) < wanted - missing_samples_allowed(stream):
+        reason = f"damaged or cut off: {len(samples)} of {wanted} samples could be read"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
-    return frames
+    return samples
+
+
+def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, Any]:
+    """Read block by block, so that a thousand channels need no more memory than one."""
+    blocks, left = [], wanted
+    frames_a_block = max(1, _BLOCK_VALUES // sound.channels)
+    while left > 0:
+        block = sound.read(min(left, frames_a_block), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(_averaged(block))
+        left -= len(block)
+    return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
+
+
+def _averaged(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The mean of the channels [frames] of frames [frames, channels]."""
+    return frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
 
 
 def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndarray[Any, Any]:
@@ -198,21 +226,40 @@ def _foreign_header(path: Path) -> ClipHeader:
     """Header of a format that only ffmpeg knows; it is decoded, since ffmpeg rounds the length."""
     with _ffmpeg(path) as source:
         rate, channels = int(source.samplerate), int(source.channels)
-        frames = sum(len(block) for block in source) // (2 * channels)
+        frames = sum(map(len, _blocks(path, source))) // (2 * channels)
     if frames == 0:
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     return ClipHeader(seconds=frames / rate, sampling_rate=rate, channels=channels, frames=frames)
 
 
-def _foreign_frames(path: Path, max_seconds: float | None) -> tuple[np.ndarray[Any, Any], int]:
-    """Frames [frames, channels] as float32 from ffmpeg's 16-bit output, and the rate in Hz."""
+def _foreign_samples(path: Path, max_seconds: float | None) -> tuple[np.ndarray[Any, Any], int]:
+    """Samples [samples] as float32 of ffmpeg's 16-bit output, channels averaged, and the rate in Hz."""
     with _ffmpeg(path) as source:
         rate, channels = int(source.samplerate), int(source.channels)
-        content = b"".join(source)
-    frames = np.frombuffer(content, dtype="<i2", count=len(content) // (2 * channels) * channels)
-    if max_seconds is not None:
-        frames = frames[: math.ceil(max_seconds * rate) * channels]
-    return frames.reshape(-1, channels) / np.float32(32768), rate
+        wanted = math.inf if max_seconds is None else math.ceil(max_seconds * rate) * channels * 2
+        content = bytearray()
+        for block in _blocks(path, source):
+            content += block
+            if len(content) >= wanted:
+                break
+    size = int(min(len(content), wanted))
+    values = np.frombuffer(content, dtype="<i2", count=size // (2 * channels) * channels)
+    return _averaged(values.reshape(-1, channels) / np.float32(32768)), rate
+
+
+def _blocks(path: Path, source: Any) -> Iterator[bytes]:
+    """What ffmpeg decodes, block by block; a small file may decode to any length."""
+    size = 0
+    for block in source:
+        size += len(block)
+        _require_bounded(path, size)
+        yield block
+
+
+def _require_bounded(path: Path, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        reason = f"holds more than {MAX_FILE_BYTES:,} bytes of samples"
+        raise UnreadableClipError(path, reason, "cut it to the part that is judged")
 
 
 @contextmanager
@@ -223,6 +270,7 @@ def _ffmpeg(path: Path) -> Iterator[Any]:
     try:
         with ffdec.FFmpegAudioFile(str(path.absolute())) as source:
             if source.samplerate > 0 and source.channels > 0:
+                _check_rate(path, int(source.samplerate))
                 yield source
                 return
     except (DecodeError, OSError):

@@ -6,11 +6,12 @@ Nothing is decoded for it, so that a damaged clip is reported before any weights
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import struct
 import zlib
-from typing import BinaryIO
+from typing import IO
 
 _UNKNOWN_SIZE = 0x7FFFF000
 """From here on a size in a header is a streaming writer's way of saying that it does not know."""
@@ -26,6 +27,15 @@ _TAG_SLACK = 512
 
 _INDEX = re.compile(b"Xing|Info|VBRI")
 
+_INDEX_BYTES = 16
+"""How much of an index is needed for the size of the audio."""
+
+_WINDOW = 2**18
+"""Bytes of a file that are read at a time."""
+
+_MAX_HEADERS = 1000
+"""WAV chunks or ID3 tags that are passed over; real files have a few."""
+
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 _MP3_KBITS = {  # layer III, by "is MPEG-1"; index 0 is the "free format", not supported
@@ -35,42 +45,48 @@ _MP3_KBITS = {  # layer III, by "is MPEG-1"; index 0 is the "free format", not s
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
-def find_damage(stream: BinaryIO, frames: int) -> str | None:
-    """Say what is wrong with the container, or None; `frames` is what libsndfile says it holds.
+class _Content:
+    """Any stretch of a file by its position, read through a window: never the whole file at once.
 
-    The stream is left where it was, since libsndfile reads from the same descriptor.
+    The descriptor's own position, from which libsndfile reads, stays where it is.
     """
-    position = stream.tell()
-    try:
-        return _damage(stream, frames)
-    finally:
-        stream.seek(position)
+
+    def __init__(self, stream: IO[bytes] | io.FileIO) -> None:
+        self._descriptor = stream.fileno()
+        self._start, self._window = 0, b""
+        self.size = os.fstat(self._descriptor).st_size
+
+    def at(self, position: int, count: int) -> bytes:
+        """The bytes from a position on; fewer where the file ends before."""
+        offset = position - self._start
+        if offset < 0 or offset + count > len(self._window):
+            self._window = os.pread(self._descriptor, max(count, _WINDOW), position)
+            self._start, offset = position, 0
+        return self._window[offset : offset + count]
 
 
-def _damage(stream: BinaryIO, frames: int) -> str | None:
-    stream.seek(0)
-    magic = stream.read(12)
+def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
+    """Say what is wrong with the container, or None; `frames` is what libsndfile says it holds."""
+    content = _Content(stream)
+    magic = content.at(0, 12)
     if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
-        return _cut_wav(stream)
+        return _cut_wav(content)
     if magic[:4] == b"OggS":
-        return _damaged_ogg(stream)
+        return _damaged_ogg(content)
     if magic[:3] == b"ID3" or (magic[0] == 0xFF and magic[1] & 0xE0 == 0xE0):
-        return _damaged_mp3(stream, frames)
+        return _damaged_mp3(content, frames)
     return None
 
 
-def _size(stream: BinaryIO) -> int:
-    return os.fstat(stream.fileno()).st_size
-
-
-def _cut_wav(stream: BinaryIO) -> str | None:
+def _cut_wav(content: _Content) -> str | None:
     """Compare the size in the header of the `data` chunk with the bytes that are there."""
-    total = _size(stream)
     position = 12
-    while position + 8 <= total:
-        stream.seek(position)
-        name, declared = struct.unpack("<4sI", stream.read(8))
-        there = total - position - 8
+    for _ in range(_MAX_HEADERS):
+        header = content.at(position, 8)
+        if len(header) < 8:
+            return None
+        name, declared = struct.unpack("<4sI", header)
+        there = content.size - position - 8
         if name == b"data":
             if declared == 0 and there > 1:
                 return f"its header says 0 bytes of audio, {there} follow (it was never closed)"
@@ -78,20 +94,18 @@ def _cut_wav(stream: BinaryIO) -> str | None:
                 return f"cut off: its header says {declared} bytes of audio, {there} are there"
             return None
         position += 8 + declared + declared % 2
-    return None
+    return f"damaged: no audio in its first {_MAX_HEADERS} chunks"
 
 
-def _damaged_ogg(stream: BinaryIO) -> str | None:
+def _damaged_ogg(content: _Content) -> str | None:
     """Walk over the pages: each must be there in full, with the right checksum.
 
     libsndfile drops damaged pages and reads on, which shortens or silences that stretch.
     """
-    stream.seek(0)
-    data = stream.read()
     position, number, ended = 0, 0, False
-    while position < len(data):
+    while position < content.size:
         number += 1
-        page = _ogg_page(data, position)
+        page = _ogg_page(content, position)
         if page is None:
             # After the mark of the end there may be a tag; before it, sound is missing.
             return None if ended else f"damaged or cut off: Ogg page {number} is incomplete"
@@ -101,13 +115,15 @@ def _damaged_ogg(stream: BinaryIO) -> str | None:
     return None
 
 
-def _ogg_page(data: bytes, position: int) -> bytes | None:
-    """The page that begins at `position`, or None where there is no whole page."""
-    if data[position : position + 4] != b"OggS" or len(data) < position + 27:
+def _ogg_page(content: _Content, position: int) -> bytes | None:
+    """The page that begins at `position` (at most 65,307 bytes), or None where there is no whole page."""
+    header = content.at(position, 27)
+    if len(header) < 27 or header[:4] != b"OggS":
         return None
-    body = position + 27 + data[position + 26]
-    end = body + sum(data[position + 27 : body])
-    return data[position:end] if end <= len(data) and body <= len(data) else None
+    sizes = content.at(position + 27, header[26])
+    length = 27 + len(sizes) + sum(sizes)
+    page = content.at(position, length)
+    return page if len(sizes) == header[26] and len(page) == length else None
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -120,25 +136,23 @@ def _ogg_checksum(page: bytes) -> int:
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(_REVERSED_BITS), "big")
 
 
-def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
+def _damaged_mp3(content: _Content, frames: int) -> str | None:
     """Hold the file against its index; where it has none, count its frames.
 
     Without an index libsndfile guesses the length from the first frame's bit rate, and drops
     whatever lies beyond the guess.
     """
-    stream.seek(0)
-    data = stream.read()
-    position, index = _mp3_start(data)
+    position, index = _mp3_start(content)
     if index is not None:
-        declared = _indexed_bytes(data, index)
-        there = len(data) - position
+        declared = _indexed_bytes(index)
+        there = content.size - position
         if declared > there + _SIZE_SLACK:
             return f"cut off: its index says {declared} bytes of audio, {there} are there"
         return None
     held = 0
-    while frame := _mp3_frame(data, position):
+    while frame := _mp3_frame(content.at(position, 4)):
         position, held = position + frame[0], held + frame[1]
-    all_counted = len(data) - position < _TAG_SLACK
+    all_counted = content.size - position < _TAG_SLACK
     if held > frames or (all_counted and held < frames - _MP3_PADDING):
         return (
             f"an MP3 of variable bit rate without an index: {held} samples are there, but its "
@@ -147,43 +161,42 @@ def _damaged_mp3(stream: BinaryIO, frames: int) -> str | None:
     return None
 
 
-def missing_samples_allowed(stream: BinaryIO) -> int:
+def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
     """By how much fewer samples than libsndfile announces are no damage: 0 but for an MP3 without
     an index, whose length is a guess.
     """
-    position = stream.tell()
-    try:
-        stream.seek(0)
-        data = stream.read()
-        start, index = _mp3_start(data)
-        return _MP3_PADDING if index is None and _mp3_frame(data, start) else 0
-    finally:
-        stream.seek(position)
+    content = _Content(stream)
+    start, index = _mp3_start(content)
+    return _MP3_PADDING if index is None and _mp3_frame(content.at(start, 4)) else 0
 
 
-def _mp3_start(data: bytes) -> tuple[int, int | None]:
-    """Where the first frame begins, behind any ID3v2 tags, and where its index, if it has one."""
+def _mp3_start(content: _Content) -> tuple[int, bytes | None]:
+    """Where the first frame begins, behind any ID3v2 tags, and its index, if it has one."""
     position = 0
-    while data[position : position + 3] == b"ID3" and len(data) >= position + 10:
-        sizes = data[position + 6 : position + 10]
-        position += 10 + (sizes[0] << 21 | sizes[1] << 14 | sizes[2] << 7 | sizes[3])
-    frame = _mp3_frame(data, position)
-    index = frame and _INDEX.search(data, position, position + min(frame[0], 200))
-    return position, index.start() if index else None
+    for _ in range(_MAX_HEADERS):
+        tag = content.at(position, 10)
+        if len(tag) < 10 or tag[:3] != b"ID3":
+            break
+        position += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
+    frame = _mp3_frame(content.at(position, 4))
+    if frame is None:
+        return position, None
+    beginning = content.at(position, min(frame[0], 200) + _INDEX_BYTES)
+    index = _INDEX.search(beginning, 0, min(frame[0], 200))
+    return position, beginning[index.start() :] if index else None
 
 
-def _indexed_bytes(data: bytes, index: int) -> int:
+def _indexed_bytes(index: bytes) -> int:
     """The audio's size in bytes after a Xing/Info or VBRI index; 0 where it does not say."""
-    if data[index : index + 4] == b"VBRI":
-        return int.from_bytes(data[index + 10 : index + 14], "big")
-    flags = int.from_bytes(data[index + 4 : index + 8], "big")
-    size_at = index + 8 + (4 if flags & 1 else 0)
-    return int.from_bytes(data[size_at : size_at + 4], "big") if flags & 2 else 0
+    if index[:4] == b"VBRI":
+        return int.from_bytes(index[10:14], "big")
+    flags = int.from_bytes(index[4:8], "big")
+    size_at = 8 + (4 if flags & 1 else 0)
+    return int.from_bytes(index[size_at : size_at + 4], "big") if flags & 2 else 0
 
 
-def _mp3_frame(data: bytes, position: int) -> tuple[int, int] | None:
-    """(bytes, samples) of the MPEG layer III frame that begins at `position`, or None."""
-    header = data[position : position + 4]
+def _mp3_frame(header: bytes) -> tuple[int, int] | None:
+    """(bytes, samples) of the MPEG layer III frame with these first four bytes, or None."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version = header[1] >> 3 & 3

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dramaeval.data.files import open_regular
 from dramaeval.data.records import Record
 from dramaeval.data.storage import ask_each
 
@@ -66,7 +67,7 @@ def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
 
 def content_digest(clip: Path) -> str:
     """BLAKE2b of the file's bytes, 32 hex digits."""
-    with clip.open("rb") as stream:
+    with open_regular(clip) as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

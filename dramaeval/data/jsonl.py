@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dramaeval.data.files import UnsuitableFileError, open_regular, read_regular
 from dramaeval.data.problems import Finding
 
+#: A line may hold the samples of a clip, a few bytes each.
+_MAX_LINE_BYTES = 2**28
 _ENCODING_FIX = "save the file as UTF-8"
 _OBJECT_FIX = 'write one JSON object a line: {"id": …, …}'
 _SYNTAX_FIX = "mend the JSON syntax of this line (python -m json.tool says more)"
@@ -35,22 +39,24 @@ class UnreadableFileError(Exception):
 def read_lines(file: Path) -> list[Line]:
     """Parse every line that is not blank; a BOM and CRLF line ends are tolerated.
 
-    Raises UnreadableFileError when the file is missing, empty, or no JSON Lines at all.
+    Raises UnreadableFileError when the file is missing, empty, too large, or no JSON Lines at all.
     """
-    content = _content(file)
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UnreadableFileError(Finding(None, "the file is UTF-16, not UTF-8", _ENCODING_FIX))
-    # Split at line feeds alone: str.splitlines would also cut at U+2028, which JSON text may hold.
-    lines = [
-        _parse_line(number, raw.rstrip())
-        for number, raw in enumerate(content.split(b"\n"), 1)
-        if raw.removeprefix(codecs.BOM_UTF8).strip()
-    ]
+    try:
+        with io.BufferedReader(open_regular(file)) as stream:
+            lines = [_parse_line(number, raw.rstrip()) for number, raw in _raw_lines(stream)]
+    except UnsuitableFileError as error:
+        raise UnreadableFileError(Finding(None, f"this {error.reason}", error.fix)) from None
+    except FileNotFoundError:
+        fix = "check the path; it counts from the working directory"
+        raise UnreadableFileError(Finding(None, "no such file", fix)) from None
+    except (OSError, ValueError) as error:
+        problem, fix = f"the file cannot be opened ({error})", "check the path and its permissions"
+        raise UnreadableFileError(Finding(None, problem, fix)) from None
     if not lines:
         raise UnreadableFileError(
             Finding(None, "the file holds no records", "give a JSONL file with one record a line")
         )
-    if lines[0].fields is None and len(lines) > 1 and _is_one_document(content):
+    if lines[0].fields is None and len(lines) > 1 and _is_one_document(file):
         raise UnreadableFileError(
             Finding(
                 None,
@@ -61,22 +67,28 @@ def read_lines(file: Path) -> list[Line]:
     return lines
 
 
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except IsADirectoryError:
-        problem, fix = "this is a folder, not a file", "give the path of a JSONL file"
-    except FileNotFoundError:
-        problem, fix = "no such file", "check the path; it counts from the working directory"
-    except (OSError, ValueError) as error:
-        problem, fix = f"the file cannot be opened ({error})", "check the path and its permissions"
-    raise UnreadableFileError(Finding(None, problem, fix))
+def _raw_lines(stream: io.BufferedReader[io.FileIO]) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number.
+
+    They end at line feeds alone: str.splitlines would also cut at U+2028, which JSON text may hold.
+    """
+    number = 0
+    while raw := stream.readline(_MAX_LINE_BYTES + 1):
+        number += 1
+        if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            problem = "the file is UTF-16, not UTF-8"
+            raise UnreadableFileError(Finding(None, problem, _ENCODING_FIX))
+        if len(raw) > _MAX_LINE_BYTES:
+            problem = f"line {number} is longer than {_MAX_LINE_BYTES:,} bytes"
+            raise UnreadableFileError(Finding(None, problem, _OBJECT_FIX))
+        if raw.removeprefix(codecs.BOM_UTF8).strip():
+            yield number, raw
 
 
-def _is_one_document(content: bytes) -> bool:
+def _is_one_document(file: Path) -> bool:
     try:
-        return isinstance(json.loads(content), (list, dict))
-    except (ValueError, RecursionError):
+        return isinstance(json.loads(read_regular(file, max_bytes=_MAX_LINE_BYTES)), (list, dict))
+    except (OSError, ValueError, RecursionError):
         return False
 
 

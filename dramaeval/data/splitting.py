@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dramaeval.data.files import read_regular
 from dramaeval.data.formats import RecordFormat
 from dramaeval.data.problems import BadRecordsError, counted
 from dramaeval.data.records import read_records
@@ -41,13 +42,13 @@ def split_file(
     fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
     records = read_records(file, fmt, audio_root=audio_root, max_seconds=float("inf")).records
     parts = split_records(records, shares, seed, apart)
-    lines = file.read_bytes().splitlines(keepends=True)
+    lines = read_regular(file).split(b"\n")  # as `read_lines` counts them
     files = {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in parts}
     there = [str(one) for one in files.values() if one.exists()]
     if there:
         raise FileExistsError(f"{', '.join(there)}: there already. Move or delete what is there.")
     for name, part in parts.items():
-        chosen = [lines[record.line - 1].rstrip(b"\r\n") + b"\n" for record in part]
+        chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
         files[name].write_bytes(b"".join(chosen))
     return files
 
@@ -88,7 +89,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"{file}: {error}", file=sys.stderr)
         return 1
     for path in files.values():
-        print(f"{path}: {counted(len(path.read_bytes().splitlines()), 'record')}")
+        count = path.read_bytes().count(b"\n")
+        print(f"{path}: {counted(count, 'record')}")
     return 0
 
 

@@ -17,6 +17,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.run import log as run_log
 from dramaeval.run import secrets
 from dramaeval.run.folder import RunFolder
+from dramaeval.run.memory_check import shortages
 from dramaeval.run.run import Run
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,13 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     plan = run.plan()
     for line in plan.lines():
         log.info("%s", line)
-    if problems := plan.problems():
+    # Machines may differ; the first process decides, so that none waits for one that has stopped.
+    lacking = processes.agree(shortages(plan, run.capacity()))
+    refused = [] if shared.plan or shared.plan_force else lacking
+    if problems := [*plan.problems(), *refused]:
         raise ConfigError(problems)
+    for shortage in lacking:
+        log.warning("%s", shortage)
     if shared.plan:
         return None
     processes.by_first(lambda: folder.open(shared))

@@ -12,6 +12,7 @@ import torch
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.loading import Family
+from dramaeval.models.modes import follow_umask
 from dramaeval.models.quantization import dequantise
 from dramaeval.run.card import NAME as CARD
 from dramaeval.run.card import is_ours, write_card
@@ -47,7 +48,7 @@ def export(
         family: loads the base.
         base: a folder with a full model, or None for the family's own.
         source: the judge; whether its method can be merged has been checked.
-        folder: where it goes.
+        folder: where it goes; new, or holding nothing else.
         merges: whether an adapter is worked into the weights; a full model is copied either way.
         run: the run folder that trained it just now; None to look beside ``source``.
         device: where it is computed.
@@ -69,6 +70,8 @@ def export(
         shutil.copy(source.folder / CARD, folder / CARD)
     else:
         write_card(folder, None, adapter=source.folder, merged=merged)
+    # Copies have the permissions of their source.
+    follow_umask([folder, *folder.rglob("*")])
 
 
 def merge(

@@ -21,6 +21,7 @@ from dramaeval.run.secrets import masked
 #: Settings that may differ when a run is resumed: they do not change what is computed.
 HARMLESS = (
     "plan",
+    "plan_force",
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__

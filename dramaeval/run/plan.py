@@ -48,6 +48,7 @@ class Plan:
     operations: float = 0.0
     device: str = "cpu"
     dtype: str = "float32"
+    longest_record: str = ""
 
     @property
     def step(self) -> str:
@@ -239,6 +240,7 @@ def make_plan(
         operations=operations,
         device=device.type,
         dtype=str(dtype).removeprefix("torch."),
+        longest_record=lengths.longest_record,
     )
 
 
@@ -271,6 +273,7 @@ class _Lengths:
     """Tokens of the longest question, the largest sheet, and training's sheets."""
 
     longest: int
+    longest_record: str
     largest: Work
     learnt: Sequence[Work]
 
@@ -279,7 +282,8 @@ def _lengths(
     splits: Splits, task: Task, family: Family, questions_per_clip: int | None, shared_prefix: bool
 ) -> _Lengths:
     """Estimated tokens of questions and sheets, over all splits."""
-    longest, largest, learnt = 0, Work(prefix=0, branches=1, width=0), []
+    longest, longest_record = 0, ""
+    largest, learnt = Work(prefix=0, branches=1, width=0), []
     for name, record in ((name, one) for name, own in splits.records.items() for one in own):
         heard = (record, *task.examples(record))
         frames = [max(1, round(one.seconds * _FRAMES_A_SECOND)) for one in heard]
@@ -289,7 +293,8 @@ def _lengths(
         asked = task.questions(record, dimensions)
         texts = [_text_of(one.messages) for one in asked]
         own = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
-        longest = max([longest, *own])
+        if max(own, default=0) > longest:
+            longest, longest_record = max(own), f"record {record.id} ({record.file}:{record.line})"
         if not own:
             continue
         common = 0
@@ -306,7 +311,7 @@ def _lengths(
         largest = max(largest, work, key=lambda one: one.tokens)
         if name == "train":
             learnt.append(work)
-    return _Lengths(longest, largest, learnt)
+    return _Lengths(longest, longest_record, largest, learnt)
 
 
 def _reply_tokens(question: Question) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.cluster.processes import ALONE, Processes, processes_here
 from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.identity import run_id
 from dramaeval.config.schema import OnBad, Stage
@@ -25,6 +25,7 @@ from dramaeval.models.adapters import attach, load_adapter
 from dramaeval.models.checkpoint import Checkpoint, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.hearing import Hearing, hear, tower_name
+from dramaeval.models.machine import Capacity
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import debug, environment
 from dramaeval.run.build import (
@@ -158,6 +159,12 @@ class Run:
             zero=self.config.zero,
         )
 
+    def capacity(self) -> Capacity | None:
+        """The memory that there is; None where a device map spreads the model over all that there is."""
+        if self.family.device_map is not None:
+            return None
+        return Capacity.here(self.device, processes_here(self.config.processes))
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights: full fine-tuning keeps them in float32 unless asked otherwise."""
@@ -238,7 +245,7 @@ class Run:
     def _cache(self) -> FeatureCache | None:
         """Where features of clips are kept; None where they are not."""
         settings = self.config.cache
-        if not settings.enabled or not self.family.hears:
+        if not settings.enabled or not settings.folder or not self.family.hears:
             return None
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 

@@ -15,6 +15,7 @@ from dramaeval.cluster.processes import Processes
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.batch import Batch
+from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
 from dramaeval.training.reshard import any_number_of_processes
@@ -92,9 +93,11 @@ class Judging(Trainer):
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
-        super()._save(output_dir, state_dict)
-        if ranks.is_adalora(self.model) and self.args.should_save:
-            ranks.save_ranks(self.model, Path(output_dir or self.args.output_dir))
+        folder = Path(output_dir or self.args.output_dir)
+        with new_weights_follow_umask(folder):
+            super()._save(output_dir, state_dict)
+            if ranks.is_adalora(self.model) and self.args.should_save:
+                ranks.save_ranks(self.model, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         if ranks.is_adalora(self.model):

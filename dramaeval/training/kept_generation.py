@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dramaeval.cluster.processes import Processes
+from dramaeval.models.modes import follow_umask
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def save_generation(
     checkpoint.mkdir(parents=True, exist_ok=True)
     # A file of safetensors holds at least one tensor.
     tensors["step"] = torch.tensor(step)
-    save_file(tensors, _file(checkpoint, processes))
+    file = _file(checkpoint, processes)
+    save_file(tensors, file)
+    follow_umask([file])
 
 
 def load_generation(

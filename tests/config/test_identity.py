@@ -16,7 +16,7 @@ def test_it_is_the_same_anywhere(composed, tmp_path):
         [f"task.data.train={tmp_path / 'train.jsonl'}"],
         ["task.data.train=relative/train.jsonl", "task.data.audio_root=clips"],
         [f"checkpoint={tmp_path}"],
-        ["plan=true", "launch.check=true", "launch.detach=true"],
+        ["plan=true", "plan_force=true", "launch.check=true", "launch.detach=true"],
         [f"model.path={tmp_path}"],  # it is a folder by default too
     ):
         assert run_id(composed(*elsewhere)) == first, elsewhere

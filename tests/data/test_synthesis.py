@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dramaeval.data.synthesis import espeak
+from dramaeval.data.synthesis.__main__ import main
 from dramaeval.data.synthesis.context import archetype, bank, context, draw_moment, names_of
 from dramaeval.data.synthesis.draw import SYSTEMS, draw_delivery
 from dramaeval.data.synthesis.markup import marked_up
@@ -392,3 +393,12 @@ def test_systems_have_habits():
     assert broken["cedar"] > broken["aspen"] + 0.1
     faulty = {name: np.mean([d.artefact != "none" for d in drawn[name]]) for name in drawn}
     assert faulty["rowan"] > faulty["aspen"] + 0.15
+
+
+def test_a_folder_with_other_clips_is_left_alone(tmp_path):
+    clip = tmp_path / "archetype" / "clips" / "recorded_once.mp3"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"recorded once")
+    with pytest.raises(SystemExit, match="holds something other than a sample"):
+        main(["--out", str(tmp_path)])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [clip]

@@ -161,3 +161,10 @@ def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, t
     assert (plan.memory.gradients, plan.memory.optimizer) == (0, 0)
     assert plan.memory.activations > 0
     assert "parameters, cpu in float32" in text
+
+
+@pytest.mark.parametrize("name", ["", "features"])
+def test_a_cache_without_a_name_keeps_nothing(plan_of, monkeypatch, tmp_path, name):
+    monkeypatch.setenv("DRAMAEVAL_CACHE", name and str(tmp_path / name))
+    cache = plan_of().sheets.cache
+    assert (cache and cache.folder) == (tmp_path / name if name else None)

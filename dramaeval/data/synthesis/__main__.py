@@ -19,7 +19,10 @@ def main(arguments: list[str]) -> None:
             out = Path(folder)
         case _:
             sys.exit("usage: python -m dramaeval.data.synthesis [--out FOLDER]")
-    build(out)
+    try:
+        build(out)
+    except FileExistsError as error:
+        sys.exit(str(error))
     write_card(out)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from dramaeval.data.synthesis.plan import PARTS, Take, plan_archetype, plan_realism
 from dramaeval.data.synthesis.speech import OUTPUT_RATE, Delivery, synthesise
 
+_MANIFEST = "manifest.jsonl"
 PLANS: dict[str, Callable[[str], list[Take]]] = {
     "realism": plan_realism,
     "archetype": plan_archetype,
@@ -24,11 +25,17 @@ PLANS: dict[str, Callable[[str], list[Take]]] = {
 
 
 def build(out: Path, say: Callable[[str], None] = print) -> None:
-    """Write the whole sample under `out`; clips that are there already are replaced.
+    """Write the whole sample under `out`; an earlier sample that is there is replaced.
 
     Raises:
         EspeakError: no libespeak-ng.
+        FileExistsError: a folder to be written holds something else.
     """
+    for folder in (out / task for task in PLANS):
+        if folder.exists() and any(folder.iterdir()) and not (folder / _MANIFEST).is_file():
+            raise FileExistsError(
+                f"{folder} holds something other than a sample: choose another folder."
+            )
     for task, plan in PLANS.items():
         folder = out / task
         (folder / "clips").mkdir(parents=True, exist_ok=True)
@@ -44,7 +51,7 @@ def build(out: Path, say: Callable[[str], None] = print) -> None:
                 (folder / take.record["wav_path"]).write_bytes(encoded)
                 manifest.append(_manifest_line(take, samples, encoded))
             say(f"{task}/{part}: {len(takes)} records")
-        _write_lines(folder / "manifest.jsonl", manifest)
+        _write_lines(folder / _MANIFEST, manifest)
 
 
 def rebuild(entry: dict[str, Any]) -> np.ndarray:

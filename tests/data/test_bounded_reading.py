@@ -1,0 +1,222 @@
+"""No more of a file is read than is needed, and nothing of what is no file or larger than any real one."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from wav_by_hand import pcm16, riff, sine
+
+from dramaeval.data import audio, files, jsonl
+from dramaeval.data.audio import UnreadableClipError, decode, read_header
+from dramaeval.data.feature_cache import content_key
+from dramaeval.data.files import MAX_FILE_BYTES, read_regular
+from dramaeval.data.groups import content_digest
+from dramaeval.data.jsonl import UnreadableFileError, read_lines
+
+RATE = 16_000
+GIB = 2**30
+MIB = 2**20
+
+
+def peak_of(work: Callable[[], Any]) -> tuple[Any, int]:
+    """What some work returns, and the most memory that Python and numpy held meanwhile, in bytes."""
+    tracemalloc.start()
+    try:
+        return work(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def sound(folder: Path, kind: str, subtype: str) -> Path:
+    file = folder / "a.audio"
+    soundfile.write(file, np.array(sine(2.0)), RATE, format=kind, subtype=subtype)
+    return file
+
+
+FORMATS = [
+    ("WAV", "PCM_16"), ("RF64", "PCM_16"), ("AIFF", "PCM_16"), ("CAF", "PCM_16"), ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+def test_a_tail_behind_the_sound_takes_no_memory(tmp_path: Path, kind: str, subtype: str) -> None:
+    file = sound(tmp_path, kind, subtype)
+    os.truncate(file, 200 * MIB)
+    samples, peak = peak_of(lambda: (read_header(file), decode(file, RATE, max_seconds=30.0))[1])
+    assert len(samples) == 2 * RATE
+    assert peak < 20 * MIB
+
+
+def test_an_mp3_without_an_index_takes_no_memory_either(tmp_path: Path) -> None:
+    file = sound(tmp_path, "MP3", "MPEG_LAYER_III")
+    content = file.read_bytes()
+    tag = b"ID3\x04\0\0" + bytes([0x30, 0, 0, 0])  # 96 MiB of tag before the sound
+    with file.open("wb") as stream:
+        stream.write(tag)
+        stream.seek(10 + (0x30 << 21))
+        stream.write(content[content.find(content[:2], 4) :])
+        stream.truncate(200 * MIB)
+    outcome, peak = peak_of(lambda: _outcome(lambda: read_header(file)))
+    assert outcome is None or isinstance(outcome, UnreadableClipError)
+    assert peak < 20 * MIB
+
+
+def _outcome(work: Callable[[], Any]) -> Exception | None:
+    try:
+        work()
+    except (OSError, UnreadableClipError, UnreadableFileError) as error:
+        return error
+    return None
+
+
+READERS: list[Callable[[Path], Any]] = [
+    read_header,
+    lambda path: decode(path, RATE, max_seconds=1.0),
+    content_key,
+    content_digest,
+    read_lines,
+    read_regular,
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_larger_than_any_real_file_is_not_read(
+    tmp_path: Path, reader: Callable[[Path], Any]
+) -> None:
+    file = sound(tmp_path, "MP3", "MPEG_LAYER_III")
+    os.truncate(file, 30 * GIB)
+    before = _bytes_read()
+    outcome, peak = peak_of(lambda: _outcome(lambda: reader(file)))
+    text = outcome.finding.problem if isinstance(outcome, UnreadableFileError) else str(outcome)
+    assert f"holds {30 * GIB:,} bytes, more than the {MAX_FILE_BYTES:,}" in text
+    assert peak < MIB
+    assert _bytes_read() - before < MIB
+
+
+def _bytes_read() -> int:
+    """What this process has read until now, as the kernel counts it."""
+    lines = Path("/proc/self/io").read_text(encoding="utf-8").splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_no_regular_file_is_not_waited_for(
+    tmp_path: Path, reader: Callable[[Path], Any]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path, "is a folder"),
+    ):
+        outcome = _outcome(lambda path=path: reader(path))
+        text = outcome.finding.problem if isinstance(outcome, UnreadableFileError) else str(outcome)
+        assert reason in text
+
+
+def test_a_file_that_grows_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_bytes(b"x" * 101)
+    monkeypatch.setattr(files, "_require_suitable", lambda status, most: None)  # as it was before
+    with pytest.raises(files.UnsuitableFileError, match="holds 101 bytes, more than the 100"):
+        read_regular(tmp_path / "log", max_bytes=100)
+
+
+# Headers that promise more than there is
+
+
+def test_a_thousand_channels_need_no_more_memory_than_one(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (20_000, 1_000), dtype=np.uint8)
+    file = tmp_path / "a.wav"
+    file.write_bytes(riff(frames.tobytes(), tag=1, bits=8, rate=RATE, channels=1_000))
+    samples, peak = peak_of(lambda: decode(file, RATE, max_seconds=30.0))
+    np.testing.assert_allclose(samples, (frames.mean(axis=1) - 128) / 128, atol=1e-6)
+    assert peak < 40 * MIB  # all at once would be 80
+
+
+def test_a_rate_at_which_nothing_is_recorded(tmp_path: Path) -> None:
+    file = tmp_path / "a.wav"
+    for rate, readable in ((768_000, True), (768_001, False), (2**31 - 1, False)):
+        file.write_bytes(riff(pcm16(sine(0.5)), tag=1, bits=16, rate=rate))
+        for read in (read_header, lambda path: decode(path, RATE, max_seconds=30.0)):
+            outcome = _outcome(lambda read=read: read(file))
+            assert (outcome is None) == readable
+            assert readable or f"{rate:,} samples a second" in str(outcome)
+
+
+def test_a_wav_of_thousands_of_chunks(tmp_path: Path) -> None:
+    content = riff(pcm16(sine(0.1)), tag=1, bits=16, rate=RATE)
+    head, rest = content[:36], content[36:]
+    for count, readable in ((900, True), (2_000, False)):
+        chunks = struct.pack("<4sI4s", b"LIST", 4, b"INFO") * count
+        (tmp_path / "a.wav").write_bytes(head + chunks + rest)
+        outcome = _outcome(lambda: read_header(tmp_path / "a.wav"))
+        assert (outcome is None) == readable
+        assert readable or "no audio in its first 1000 chunks" in str(outcome)
+
+
+def test_sound_that_decodes_to_more_than_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FLAC of silence is some hundred times smaller than its samples."""
+    file = tmp_path / "a.flac"
+    soundfile.write(file, np.zeros(RATE * 60), RATE)
+    monkeypatch.setattr(audio, "MAX_FILE_BYTES", RATE * 60 * 4 - 1)
+    assert "bytes of samples" in str(_outcome(lambda: decode(file, RATE)))
+    assert len(decode(file, RATE, max_seconds=59.0)) == 59 * RATE
+
+
+def test_ffmpeg_is_stopped_when_there_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = -version ] && exit 0\n'
+        'echo "  Duration: 00:00:00.50, start: 0.000000" >&2\n'
+        'echo "    Stream #0:0: Audio: aac, 16000 Hz, stereo, fltp" >&2\n'
+        "exec cat /dev/zero\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(audio, "MAX_FILE_BYTES", 4 * MIB)
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
+    assert len(decode(tmp_path / "a.m4a", RATE, max_seconds=0.2)) == 3_200
+    for read in (read_header, lambda path: decode(path, RATE)):
+        assert "4,194,304 bytes of samples" in str(
+            _outcome(lambda read=read: read(tmp_path / "a.m4a"))
+        )
+
+
+# JSON Lines
+
+
+def test_a_tail_behind_the_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "_MAX_LINE_BYTES", 4 * MIB)
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": "a"}\n{"id": "b"}\n')
+    assert [line.fields for line in read_lines(file)] == [{"id": "a"}, {"id": "b"}]
+    os.truncate(file, 3 * GIB)
+    outcome, peak = peak_of(lambda: _outcome(lambda: read_lines(file)))
+    assert isinstance(outcome, UnreadableFileError)
+    assert outcome.finding.problem == f"line 3 is longer than {4 * MIB:,} bytes"
+    assert peak < 20 * MIB
+
+
+def test_the_longest_line_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonl, "_MAX_LINE_BYTES", 12)
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"id": "a"}\n{"id":"ab"}')  # 12 with the line feed, 11 without
+    assert len(read_lines(file)) == 2
+    file.write_text('{"id": "a"}\n{"id": "abc"}')
+    assert isinstance(_outcome(lambda: read_lines(file)), UnreadableFileError)
