@@ -15,7 +15,9 @@ from typing import Any
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
+from dramaeval.cluster.folder_lock import remove_lock
 from dramaeval.cluster.job import SlurmRun
+from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.cluster.rendezvous import processes_problem
 from dramaeval.cluster.sbatch import make_executor
 from dramaeval.cluster.slurm_states import SlurmState, ask_slurm
@@ -230,12 +232,16 @@ def _settle(run: SweepRun, job: str, said: SlurmState | None, sweep: Path) -> No
     """Write down the end of a run that could not do so itself."""
 
     def change(state: RunState) -> RunState:
-        if state.final:
+        if state.final or holder is not None:
             return state
         if state.state == WAITING:
             return state.ended(NEVER, words)
         return state.ended(FAILED, words)
 
+    holder = holder_of(run.folder)
+    if holder is not None and holder.job == job and not holder.alive():
+        remove_lock(run.folder, holder)
+        holder = None
     words = f"SLURM: {said.told}" if said else f"SLURM no longer knows job {job}"
     log = sweep / ".submitit" / f"{job}_0_log.out"
     if log.is_file():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def in_words() -> Iterator[None]:
     """Turn the errors that are meant for the user into one message and exit code 1."""
+    from dramaeval.cluster.folder_lock import FolderInUseError
     from dramaeval.cluster.workers import WorkerError
     from dramaeval.config.check import ConfigError
     from dramaeval.data.problems import BadRecordsError
@@ -21,6 +22,7 @@ def in_words() -> Iterator[None]:
     except (
         BadRecordsError,
         ConfigError,
+        FolderInUseError,
         ModelError,
         PredictionsError,
         TroubleError,

@@ -20,6 +20,9 @@ from dramaeval.config.identity import run_id
 from dramaeval.run import secrets
 from dramaeval.sweep.state import write_alone
 
+#: The setting that names another folder for a sweep.
+CHOOSE = "hydra.sweep.dir=…"
+
 
 @dataclass(frozen=True)
 class SweepRun:

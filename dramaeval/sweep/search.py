@@ -63,8 +63,8 @@ class SearchSweeper(OurSweeper):
             self.launcher.launch([job for _, job in batch], 0)
             return
         self._space(arguments)  # its problems, before a folder is made
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self._search(arguments)
+        with self.alone():
+            self._search(arguments)
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished, then search on."""
