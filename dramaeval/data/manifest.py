@@ -28,9 +28,10 @@ _NOT_LISTED = ("README.md",)
 _BLOCK = 2**20
 #: The number of the process that wrote a file, where several write a checkpoint.
 _RANK = re.compile(r"(?:^rng_state_|^generation-|_rank_)(\d+)")
-_HASH = "xxh128"
+HASH = "xxh128"
 
-#: Size and hash of a file, by their names in the manifest.
+#: Size and hash of a file, by their names in the manifest. That of a file to which lines are appended is marked
+#: as ``growing``, since the file may be longer already, and has the sizes and hashes of its ``parts``.
 Entry = dict[str, Any]
 
 
@@ -38,22 +39,30 @@ class DamagedFileError(ValueError):
     """A file is not as it was written; the message names it, says what is wrong with it and what to do."""
 
 
-def digest(file: Path) -> str:
-    """The hash of a file's content."""
+def digest(file: Path, size: int) -> str:
+    """The hash of the first so many bytes of a file."""
     found = xxhash.xxh3_128()
-    block = memoryview(bytearray(_BLOCK))
+    block = memoryview(bytearray(min(_BLOCK, max(size, 1))))
     with file.open("rb", buffering=0) as opened:
-        while count := opened.readinto(block):
+        while size > 0 and (count := opened.readinto(block[:size])):
             found.update(block[:count])
+            size -= count
     return found.hexdigest()
 
 
 def entry_of(file: Path) -> Entry:
     """Size and hash of a file."""
-    return {"size": file.stat().st_size, _HASH: digest(file)}
+    size = file.stat().st_size
+    return {"size": size, HASH: digest(file, size)}
 
 
 # Folders that are written as one
+
+
+def begin(folder: Path) -> None:
+    """Make a folder, or take up one that is there, and mark it as unfinished until it is sealed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder, {}, finished=False)
 
 
 def seal(folder: Path, processes: Processes = ALONE) -> None:
@@ -69,11 +78,6 @@ def seal(folder: Path, processes: Processes = ALONE) -> None:
         listed |= part
     if processes.first:
         _write(folder, listed)
-
-
-def unseal(folder: Path) -> None:
-    """Remove a folder's manifest before its files are written anew."""
-    (folder / NAME).unlink(missing_ok=True)
 
 
 def _names(folder: Path) -> Iterator[str]:
@@ -92,37 +96,35 @@ def _writer(name: str, processes: int) -> int:
 _WHOLE: dict[Path, object] = {}
 
 
-def damage_in(folder: Path, *, hashes: bool = True) -> list[str]:
+def damage_in(folder: Path, *, up_to: int | None = None) -> list[str]:
     """What is wrong with a folder's files, a line each; empty where nothing is, or where it has no manifest.
 
     Args:
         folder: a checkpoint or a model.
-        hashes: whether the files are read; without, only their sizes are compared, which takes no time.
+        up_to: files of more bytes are compared by their size alone; None reads all.
     """
     try:
         listed = read_manifest(folder)
     except DamagedFileError as error:
         return [str(error)]
     found = [told for name, entry in listed.items() if (told := _wrong_size(folder, name, entry))]
-    if found or not hashes:
+    states = {} if found else {name: (folder / name).stat().st_mtime_ns for name in listed}
+    if found or _WHOLE.get(folder.resolve()) == states:
         return found
-    states = {name: (folder / name).stat().st_mtime_ns for name in listed}
-    if _WHOLE.get(folder.resolve()) != states:
-        found = [
-            told for name, entry in listed.items() if (told := _wrong_hash(folder, name, entry))
-        ]
-        if not found:
-            _WHOLE[folder.resolve()] = states
+    read = {name: one for name, one in listed.items() if up_to is None or one["size"] <= up_to}
+    found = [told for name, entry in read.items() if (told := _wrong_hash(folder, name, entry))]
+    if not found and len(read) == len(listed):
+        _WHOLE[folder.resolve()] = states
     return found
 
 
-def require_whole(folder: Path, *, hashes: bool = True) -> None:
+def require_whole(folder: Path, *, up_to: int | None = None) -> None:
     """Stop before a damaged folder is read; see `damage_in`.
 
     Raises:
         DamagedFileError: naming every file.
     """
-    if found := damage_in(folder, hashes=hashes):
+    if found := damage_in(folder, up_to=up_to):
         raise DamagedFileError(
             f"{folder} is damaged: {'; '.join(found)}. Restore it from a copy or make it again; if you have "
             f"changed it on purpose, remove {folder / NAME}."
@@ -141,28 +143,34 @@ def write_listed(path: Path, text: str) -> None:
     content = text.encode("utf-8")
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_bytes(content)
-    list_file(path, {"size": len(content), _HASH: xxhash.xxh3_128_hexdigest(content)})
+    entry: Entry = {"size": len(content), HASH: xxhash.xxh3_128_hexdigest(content)}
+    before = listed_entry(path)
+    if before is not None and path.is_file():
+        entry["before"] = {key: before[key] for key in ("size", HASH)}
+    list_file(path, entry)
     os.replace(unfinished, path)
 
 
 def list_file(path: Path, entry: Entry) -> None:
-    """Put a file's entry into the manifest of its folder, beside the one that it replaces."""
-    listed = _read_or_forget(path.parent)
-    before = listed.get(path.name)
-    if before is not None and "size" in before and path.is_file():
-        entry = {**entry, "before": {key: before[key] for key in ("size", _HASH)}}
-    _write(path.parent, {**listed, path.name: entry})
+    """Put a file's entry into the manifest of its folder."""
+    _write(path.parent, {**_read_or_forget(path.parent), path.name: entry})
 
 
 def damage_of(path: Path) -> str | None:
     """What is wrong with a file; None where nothing is, or where no manifest lists it."""
-    entry = _read_or_forget(path.parent).get(path.name)
-    if entry is None or "growing" in entry:
+    entry = listed_entry(path)
+    if entry is None:
         return None
     folder, name = path.parent, path.name
     entries = [entry, *([entry["before"]] if "before" in entry else [])]
     wrong = [_wrong_size(folder, name, one) or _wrong_hash(folder, name, one) for one in entries]
     return None if None in wrong else wrong[0]
+
+
+def matches(path: Path, text: str) -> bool:
+    """Whether the manifest of a file's folder says that this text was written there last."""
+    entry = listed_entry(path)
+    return entry is not None and entry.get(HASH) == xxhash.xxh3_128_hexdigest(text.encode("utf-8"))
 
 
 def listed_entry(path: Path) -> Entry | None:
@@ -177,11 +185,17 @@ def is_listed(path: Path) -> bool:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file or folder, so that it can be made again and is not lost; returns its new name."""
+    aside = name_aside(path)
+    os.replace(path, aside)
+    return aside
+
+
+def name_aside(path: Path) -> Path:
+    """A free name for what is damaged."""
     number, aside = 1, path.with_name(f"{path.name}.damaged")
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.damaged-{number}")
-    os.replace(path, aside)
     return aside
 
 
@@ -192,11 +206,14 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
     """A folder's manifest, by the names of the files; empty where there is none.
 
     Raises:
-        DamagedFileError: it is damaged.
+        DamagedFileError: it is damaged, or the folder was not written to its end.
     """
     if not (folder / NAME).is_file():
         return {}
-    return read_sealed(folder / NAME, keys=("files",))["files"]
+    values = read_sealed(folder / NAME, keys=("files", "finished"))
+    if not values["finished"]:
+        raise DamagedFileError("it was not written to its end")
+    return values["files"]
 
 
 def _read_or_forget(folder: Path) -> dict[str, Entry]:
@@ -207,9 +224,10 @@ def _read_or_forget(folder: Path) -> dict[str, Entry]:
         return {}
 
 
-def _write(folder: Path, listed: Mapping[str, Entry]) -> None:
+def _write(folder: Path, listed: Mapping[str, Entry], *, finished: bool = True) -> None:
     unfinished = folder / (NAME + ".unfinished")
-    unfinished.write_text(sealed({"files": dict(sorted(listed.items()))}), encoding="utf-8")
+    values = {"files": dict(sorted(listed.items())), "finished": finished}
+    unfinished.write_text(sealed(values), encoding="utf-8")
     os.replace(unfinished, folder / NAME)
 
 
@@ -218,13 +236,13 @@ def _wrong_size(folder: Path, name: str, entry: Entry) -> str | None:
         size = (folder / name).stat().st_size
     except FileNotFoundError:
         return f"{name} is missing"
-    if size != entry["size"]:
+    if size < entry["size"] or (size > entry["size"] and not entry.get("growing")):
         return f"{name} has {size:,} bytes, but {entry['size']:,} were written"
     return None
 
 
 def _wrong_hash(folder: Path, name: str, entry: Entry) -> str | None:
-    if digest(folder / name) != entry[_HASH]:
+    if digest(folder / name, entry["size"]) != entry[HASH]:
         return f"{name} has other bytes than were written"
     return None
 
@@ -234,7 +252,7 @@ def _wrong_hash(folder: Path, name: str, entry: Entry) -> str | None:
 
 def sealed(values: Mapping[str, Any]) -> str:
     """JSON with the hash of its content in it, for small files that are replaced as a whole."""
-    content = {**values, _HASH: _hash(values)}
+    content = {**values, HASH: _hash(values)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -255,7 +273,7 @@ def read_sealed(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         raise DamagedFileError(f"{path.name} is damaged: {error}") from None
     if not isinstance(values, dict):
         raise DamagedFileError(f"{path.name} is damaged: it holds no object")
-    seal = values.pop(_HASH, None)
+    seal = values.pop(HASH, None)
     if not set(values) <= set(keys) or (seal is not None and seal != _hash(values)):
         raise DamagedFileError(f"{path.name} is damaged: it has other content than was written")
     return values

@@ -12,6 +12,7 @@ def in_words() -> Iterator[None]:
     from dramaeval.cluster.folder_lock import FolderInUseError
     from dramaeval.cluster.workers import WorkerError
     from dramaeval.config.check import ConfigError
+    from dramaeval.data.manifest import DamagedFileError
     from dramaeval.data.problems import BadRecordsError
     from dramaeval.evaluation.predictions import PredictionsError
     from dramaeval.models.loading import ModelError
@@ -22,6 +23,7 @@ def in_words() -> Iterator[None]:
     except (
         BadRecordsError,
         ConfigError,
+        DamagedFileError,
         FolderInUseError,
         ModelError,
         PredictionsError,
