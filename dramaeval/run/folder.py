@@ -22,6 +22,7 @@ from dramaeval.data.manifest import (
     damage_in,
     is_listed,
     matches,
+    read_manifest,
     seal,
     set_aside,
     write_listed,
@@ -139,6 +140,10 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            read_manifest(self.path)
+        except DamagedFileError as error:
+            log.warning("%s: %s. Files are checked by their form alone.", self.path, error)
         new = saved_form(config)
         if self.has_work and (self.config.is_file() or is_listed(self.config)):
             old = self._saved_settings(as_yaml(config), new)
@@ -155,6 +160,8 @@ class RunFolder:
                     ]
                 )
         write_listed(self.config, as_yaml(config))
+        if is_listed(self.path / ".hydra" / "config.yaml"):
+            seal(self.path / ".hydra")  # in a sweep's run folder Hydra has just written other files
 
     def _saved_settings(self, text: str, new: Any) -> Any:
         """The settings that the folder's work was done with.

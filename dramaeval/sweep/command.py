@@ -20,7 +20,8 @@ from dramaeval.cluster.folder_lock import give_back, locked
 from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun
+from dramaeval.sweep.collect import state_of
+from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun, describe
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import print_table, write_tables
@@ -111,8 +112,7 @@ def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
     at_work: list[SweepRun] = []
     again: list[SweepRun] = []
     for run in sweep.runs():
-        state = read_state(run.folder)
-        if state.state in ("done", "pruned"):
+        if state_of(run).state in ("done", "pruned"):
             continue
         (at_work if _at_work(run) else again).append(run)
     for run in at_work:
@@ -145,6 +145,8 @@ def _is_held(run: SweepRun) -> bool:
 
 def _reset(runs: Sequence[SweepRun]) -> None:
     for run in runs:
+        if run.problem:
+            describe(run)
         (run.folder / "slurm.json").unlink(missing_ok=True)
         change_state(run.folder, lambda state: replace(state, state=WAITING, reason=None))
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.cluster.folder_lock import FolderInUseError
 from dramaeval.cluster.processes import started_together
 from dramaeval.config.check import ConfigError
+from dramaeval.data.manifest import DamagedFileError
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.state import DONE, PRUNED, read_state
 from dramaeval.sweep.watch import Crew, Left, watch
@@ -29,7 +30,7 @@ def in_short() -> Iterator[None]:
     """Errors of a sweep's settings as one message and exit code 1; the heavier ones are the runs' own."""
     try:
         yield
-    except (ConfigError, FolderInUseError) as error:
+    except (ConfigError, DamagedFileError, FolderInUseError) as error:
         raise SystemExit(f"\n{error}") from None
 
 
