@@ -118,7 +118,8 @@ class RunState:
         self, state: str, reason: str | None = None, objective: float | None = None
     ) -> RunState:
         """The state when an attempt is over."""
-        worked = time.time() - self.since if self.since is not None else 0.0
+        # The clock may have been set back since.
+        worked = max(time.time() - self.since, 0.0) if self.since is not None else 0.0
         return replace(
             self,
             state=state,
