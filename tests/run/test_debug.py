@@ -91,7 +91,7 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     # From a step in the midst of training the optimizer's state is missed.
     file = again.folder.checkpoints / "checkpoint-2" / "trainer_state.json"
     whole = file.read_text()
-    file.write_text(json.dumps({**json.loads(whole), "max_steps": 4}))
+    file.write_text(json.dumps({**json.loads(whole), "max_steps": 4, "stateful_callbacks": {}}))
     seal(file.parent)
     with pytest.raises(ConfigError) as raised:
         train(again)

@@ -9,9 +9,11 @@ from clips import write_clips
 from transformers import TrainerCallback
 
 from dramaeval.config.check import check
+from dramaeval.data.manifest import seal
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 from dramaeval.run.training import make_trainer
+from dramaeval.training import judging
 from dramaeval.training.checkpoints import has_ended, last_checkpoint
 
 SETTINGS = (
@@ -85,3 +87,31 @@ def test_a_training_at_its_end_trains_no_more(composed, tmp_path, words, callbac
     assert state_again.global_step == state.global_step == steps
     assert last_checkpoint(folder.checkpoints) == last
     assert all(torch.equal(weight, again[name]) for name, weight in whole.items())
+
+
+def test_an_older_checkpoint_is_deleted_when_the_new_one_is_whole(composed, tmp_path, monkeypatch):
+    """A kill comes before the second checkpoint's manifest; one checkpoint is to be kept."""
+    data = f"task.data.train={write_clips(tmp_path, 'train', 4)}"
+    config = composed(
+        *SETTINGS, *LAST, data, "trainer.args.max_steps=3", "trainer.args.save_total_limit=1"
+    )
+    check(config)
+    folder = RunFolder(tmp_path / "run")
+    run = Run(config, folder)
+    run.plan()
+    sealed = []
+
+    def seal_one(checkpoint, processes):
+        sealed.append(checkpoint.name)
+        if len(sealed) == 2:
+            raise KeyboardInterrupt
+        seal(checkpoint, processes)
+
+    monkeypatch.setattr(judging, "seal", seal_one)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(run).train()
+    assert last_checkpoint(folder.checkpoints).name == "checkpoint-1"
+    monkeypatch.undo()
+    make_trainer(Run(config, folder)).train(resume_from_checkpoint=True)
+    kept = [one.name for one in folder.checkpoints.iterdir()]
+    assert kept == ["checkpoint-3"]
