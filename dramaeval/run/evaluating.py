@@ -48,10 +48,8 @@ def _is_scored(file: Path) -> bool:
     if not file.is_file():
         return False
     damage = damage_of(file)
-    if damage is None and not is_listed(
-        file
-    ):  # of an earlier version: its form says what can be said
-        damage = damage_in_form(file)
+    if damage is None and not is_listed(file):
+        damage = damage_in_form(file)  # of an earlier version, which wrote no hash
     if damage is None:
         return True
     aside = set_aside(file)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from transformers.trainer_utils import rotate_checkpoints
@@ -66,13 +66,18 @@ class Judging(Trainer):
 
         Raises:
             DamagedFileError: the one that is named is damaged.
+            ValueError: there is none.
         """
         if asked is True:
             output = Path(self.args.output_dir)
             found = self._of_first(
                 lambda: last_checkpoint(output, with_best=self.args.load_best_model_at_end)
             )
-            return str(found) if found else None
+            if found is None:
+                raise ValueError(
+                    f"{output} holds no whole checkpoint: leave out resume_from_checkpoint."
+                )
+            return str(found)
         if not asked:
             return None
         self._require_whole(Path(asked), "Resume an earlier one.")
@@ -84,7 +89,7 @@ class Judging(Trainer):
 
     def _of_first(self, work: Callable[[], T]) -> T:
         """What the first process finds; the files are read by it alone."""
-        return self.processes.agree(work() if self.processes.first else None)  # type: ignore[return-value]
+        return self.processes.agree(work() if self.processes.first else cast(T, None))
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         """Train an epoch.
