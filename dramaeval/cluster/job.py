@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dramaeval.cluster.folder_lock import FolderInUseError, locked
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.signals import REQUESTS, SOON, Interrupted, be_deaf
 from dramaeval.sweep.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
@@ -59,7 +60,10 @@ class SlurmRun:
             if callable(submitits):
                 submitits(SOON, None)
 
-        with recorded(folder, requeue=requeue, timed_out=timed_out) as tell:
+        with (
+            _alone_in(folder),
+            recorded(folder, requeue=requeue, timed_out=timed_out) as tell,
+        ):
             objective = _work_here(folder, join_by_slurm(folder))
             tell(objective)
         return objective
@@ -78,8 +82,23 @@ def main(folder: str) -> None:
     ensure_home()
     end_with_parent()
     REQUESTS.listen()
-    with recorded(Path(folder)) as tell:
+    with _alone_in(Path(folder)), recorded(Path(folder)) as tell:
         tell(_work_here(Path(folder), None))
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock the run's folder before anything is written there, its state included.
+
+    Raises:
+        SystemExit: another process works in it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except FolderInUseError as error:
+            raise SystemExit(f"\n{error}") from None
+        yield
 
 
 def _work_here(folder: Path, shares: bool | None) -> float | None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramaeval.cluster.job import console_of
+from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.cluster.workers import cores
 from dramaeval.sweep.folder import SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
@@ -146,8 +147,8 @@ class LocalCrew(Crew):
 def _settle(run: SweepRun, code: int) -> None:
     """Write down the end of a run that could not do so itself."""
     state = read_state(run.folder)
-    if state.final or (state.state == "interrupted" and code):
-        return
+    if state.final or (state.state == "interrupted" and code) or holder_of(run.folder):
+        return  # its state was written down by itself, or by the process that has locked its folder
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -15,11 +14,14 @@ from typing import Any
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
+from dramaeval.cluster.folder_lock import remove_lock
 from dramaeval.cluster.job import SlurmRun
+from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.cluster.rendezvous import processes_problem
 from dramaeval.cluster.sbatch import make_executor
 from dramaeval.cluster.slurm_states import SlurmState, ask_slurm
 from dramaeval.config.check import ConfigError
+from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
 from dramaeval.sweep.state import FAILED, NEVER, WAITING, RunState, change_state, read_state
@@ -168,7 +170,7 @@ class SlurmCrew(Crew):
         except utils.FailedJobError as error:
             raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
         for run, job in zip(runs, jobs, strict=True):
-            write(run.folder / "slurm.json", json.dumps({"job": job.job_id}) + "\n")
+            write(run.folder / "slurm.json", sealed({"job": job.job_id}))
         self.runs = list(runs)
 
     def take_up(self, runs: Sequence[SweepRun]) -> None:
@@ -184,7 +186,10 @@ class SlurmCrew(Crew):
         outlook = {}
         for run in self.runs:
             job = jobs.get(run.number)
-            if job is None or read_state(run.folder).final:
+            if read_state(run.folder).final:
+                continue
+            if job is None:
+                _give_up(run)
                 continue
             state = told.get(job)
             if state is not None and not state.ended:
@@ -218,24 +223,34 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def job_of(run: SweepRun) -> str | None:
-    """SLURM's number of a run's job; None where it was never submitted."""
+    """SLURM's number of a run's job; None where it was never submitted, or where the number was lost."""
     try:
-        text = (run.folder / "slurm.json").read_text(encoding="utf-8")
-    except FileNotFoundError:
+        return str(read_sealed(run.folder / "slurm.json", ("job",))["job"])
+    except (FileNotFoundError, DamagedFileError, KeyError):
         return None
-    return str(json.loads(text)["job"])
+
+
+def _give_up(run: SweepRun) -> None:
+    """Write down that a run cannot be looked after, unless a process works in its folder."""
+    if holder_of(run.folder) is None:
+        words = "slurm.json is damaged, so that SLURM cannot be asked about the run"
+        change_state(run.folder, lambda state: state.failed(words))
 
 
 def _settle(run: SweepRun, job: str, said: SlurmState | None, sweep: Path) -> None:
     """Write down the end of a run that could not do so itself."""
 
     def change(state: RunState) -> RunState:
-        if state.final:
+        if state.final or holder is not None:
             return state
         if state.state == WAITING:
             return state.ended(NEVER, words)
         return state.ended(FAILED, words)
 
+    holder = holder_of(run.folder)
+    if holder is not None and holder.job == job and not holder.alive():
+        remove_lock(run.folder, holder)
+        holder = None
     words = f"SLURM: {said.told}" if said else f"SLURM no longer knows job {job}"
     log = sweep / ".submitit" / f"{job}_0_log.out"
     if log.is_file():

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dramaeval.cluster.folder_lock import adopt
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.processes import joined, started_together
 
@@ -60,7 +61,8 @@ def main(handed: str, result: str) -> None:
         if os.environ["RANK"] != "0":
             follow()
             return
-        config, folder = pickle.loads(Path(handed).read_bytes())
+        config, folder, token = pickle.loads(Path(handed).read_bytes())
+        adopt(folder, token)
         with joined() as processes:
             came_out = work(config, folder, processes)
     unfinished = Path(result).with_suffix(".unfinished")

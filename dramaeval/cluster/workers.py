@@ -23,6 +23,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.cluster.folder_lock import token_of
+
 log = logging.getLogger(__name__)
 
 #: Seconds that the others get to end by themselves when one has failed: often they fail alike and say why.
@@ -55,7 +57,7 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
     OmegaConf.resolve(config)
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
         handed, result = Path(private) / "run", Path(private) / "result"
-        handed.write_bytes(pickle.dumps((config, folder)))
+        handed.write_bytes(pickle.dumps((config, folder, token_of(folder))))
         shared = environment(count)  # once: it names the port at which all meet
         workers = [_start(rank, handed, result, shared) for rank in range(count)]
         with _stopping(workers):

@@ -18,13 +18,15 @@ from dramaeval.config.parts import parts_of
 from dramaeval.config.published import written
 from dramaeval.config.schema import split_files
 from dramaeval.data.audio import read_header
+from dramaeval.data.manifest import DamagedFileError, is_listed
 from dramaeval.data.records import Record, read_records
+from dramaeval.data.saved_settings import read_settings
 from dramaeval.evaluation.clip_input import check_length, texts_of, waveform_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.batch import Sheet
-from dramaeval.models.checkpoint import Checkpoint, base_of, find_checkpoint
+from dramaeval.models.checkpoint import Checkpoint, base_of, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.sheets import SheetMaker, Targets
@@ -87,10 +89,12 @@ class Judge:
             device: auto, cpu or cuda.
 
         Raises:
-            ModelError: there is no judge at ``path``, or no GPU.
+            ModelError: there is no judge at ``path``, or a file of it is damaged; or there is no GPU.
         """
         where = choose_device(device)
         config, start = _find(str(path))
+        if start:
+            check_whole(start.folder)
         family: Family = instantiate(config.model, _convert_="all")
         full = _full(start) if start else None
         adapter = start.folder if start and start.adapter else None
@@ -308,8 +312,13 @@ def _run_config(folder: Path) -> DictConfig | None:
     file = folder / "config.yaml"
     if not file.is_file():
         return None
-    config = OmegaConf.load(file)
-    if not isinstance(config, DictConfig) or not {"stages", "task", "model"} <= set(config):
+    try:
+        config = read_settings(file)
+    except DamagedFileError as error:
+        if not is_listed(file) and not (folder / "train.log").is_file():
+            return None  # of something else than a run
+        raise ModelError(str(error)) from None
+    if not {"stages", "task", "model"} <= set(config):
         return None
     return config
 

@@ -2,20 +2,26 @@
 
 The lines of a record are written together, batch by batch, and flushed to the disk. A kill can therefore tear
 the end of the file at most; taking the work up again keeps the records whose lines are all there, drops a torn
-one and scores what is missing.
+one and scores what is missing. The manifest of the folder lists how far the file was written, and with which
+content: of a file that was damaged otherwise, what is whole is kept.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.data.growing_file import GrowingFile, whole_part
+from dramaeval.data.manifest import name_aside, write_listed
 from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction, PredictionsError, prediction_line
+
+log = logging.getLogger(__name__)
 
 #: Batches that are sorted by length and scored before their lines are written. The same for any number of
 #: processes, so that all of them score the same batches.
@@ -24,11 +30,12 @@ BATCHES_A_WRITE = 8
 
 @dataclass
 class Kept:
-    """What an earlier start left behind: complete records, and where their lines end."""
+    """What an earlier start left behind: complete records and their lines; what is wrong with the rest."""
 
     ids: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
     torn: bool = False
+    damaged: bool = False
 
 
 def take_up(
@@ -49,8 +56,8 @@ def take_up(
         PredictionsError: the file holds something else than scores of these records.
     """
     kept = processes.agree(_kept(path, records, asked) if processes.first else Kept())
-    if kept.torn:
-        processes.by_first(lambda: _rewrite(path, kept.lines))
+    if kept.torn or kept.damaged:
+        processes.by_first(lambda: _rewrite(path, kept))
     processes.by_first(path.touch)
     return [record for record in records if record.id not in kept.ids]
 
@@ -72,10 +79,13 @@ def stream(
         clips_a_batch: records a forward pass.
         processes: that share the work; the first one writes.
     """
+    file = GrowingFile(path) if processes.first else None
     for window in _windows(records, clips_a_batch * BATCHES_A_WRITE):
         found = list(score(window))
-        if processes.first:
-            _append(path, found)
+        if file:
+            file.append("".join(prediction_line(one) + "\n" for one in found))
+    if file:
+        file.close()
 
 
 def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int]) -> Kept:
@@ -85,8 +95,10 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
     kept = Kept(ids={name for name, count in wanted.items() if count == 0})
     if not path.is_file():
         return kept
-    text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.split("\n")
+    content = path.read_bytes()
+    whole = whole_part(path, content)
+    kept.damaged = whole is not None
+    lines = content[:whole].decode("utf-8", errors="replace").split("\n")
     kept.torn = lines[-1] != ""  # a whole line ends with a break
     of_record: dict[str, list[str]] = {}
     for number, line in enumerate(lines[:-1], 1):
@@ -111,17 +123,18 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
     return kept
 
 
-def _rewrite(path: Path, lines: Sequence[str]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def _append(path: Path, predictions: Sequence[Prediction]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(prediction_line(one) + "\n" for one in predictions))
-        file.flush()
-        os.fsync(file.fileno())
+def _rewrite(path: Path, kept: Kept) -> None:
+    if kept.damaged:
+        aside = name_aside(path)
+        shutil.copyfile(path, aside)
+        log.warning(
+            "%s is damaged: it has other bytes than were written. %d lines before them are kept, the others "
+            "are scored again; %s has the file as it was.",
+            path,
+            len(kept.lines),
+            aside.name,
+        )
+    write_listed(path, "".join(line + "\n" for line in kept.lines))
 
 
 def _windows(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from dramaeval.models.answering import SCORE_HEAD
 from dramaeval.models.loading import NEEDS_HEAD, Family, ModelError
 
@@ -152,6 +154,10 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
 
             return load_virtual_tokens(model, folder, config, trainable=trainable)
         return _with_constants(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
+    except SafetensorError as error:
+        raise ModelError(
+            f"The adapter in {folder} is damaged: {error}. Restore it from a copy."
+        ) from None
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
         raise ModelError(

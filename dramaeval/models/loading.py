@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.models import branches
@@ -312,7 +313,7 @@ class Family(ABC):
             )
         try:
             return read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             if not local.is_dir() and not _hub_reachable():
                 raise ModelError(
                     f"The model {source} is not in the local cache and the hub cannot be reached from here. "

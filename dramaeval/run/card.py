@@ -7,13 +7,17 @@ A card is written from the run folder's own files, so that it says what the run 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dramaeval.config.schema import SPLITS
+from dramaeval.data.manifest import damage_of
+
+log = logging.getLogger(__name__)
 
 NAME = "README.md"
 TITLE = "# A judge of acted speech"
@@ -273,8 +277,22 @@ def _licence(base: str | None, licence: str | None) -> str:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return _read(file, json.loads)
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+    return _read(file, yaml.safe_load)
+
+
+def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """What a file of the run folder holds; nothing where it is not there or damaged, as the card then says."""
+    if not file.is_file():
+        return {}
+    try:
+        damage = damage_of(file)
+        values = {} if damage else parse(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        damage, values = f"{file.name} is damaged: {error}", {}
+    if damage:
+        log.warning("%s: %s. The card says that what it holds is not known.", file.parent, damage)
+    return values if isinstance(values, dict) else {}

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls import (
     phrasing,
@@ -22,7 +23,7 @@ from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.run import log as run_log
-from dramaeval.run.folder import write_json, write_whole
+from dramaeval.run.folder import write_json
 
 if TYPE_CHECKING:
     from dramaeval.run.run import Run
@@ -45,21 +46,21 @@ def make_controls(run: Run, split: str) -> None:
     for name in run.config.evaluation.controls:
         path = control_file(run.folder.path, split, name)
         settings = _settings(run, name)
-        if run.processes.agree(_is_made(path, settings)):
+        if run.processes.agree(run.processes.first and _is_made(path, settings)):
             continue
         log.info("Control on %s: %s", split, name.replace("_", " "))
         try:
             made = CONTROLS[name][0](_setting(run, split, name))
         except NotPossibleError as error:
             log.warning("No control %s: %s.", name, error)
-            _write(run, partial(write_json, reason_file(path), str(error)))
+            _write(run, partial(write_json, reason_file(path), str(error), listed=True))
             continue
         predictions, extra = made if isinstance(made, tuple) else (made, None)
         text = "".join(prediction_line(one) + "\n" for one in predictions)
         if extra is not None:
-            _write(run, partial(write_json, extra_file(path), extra))
-        _write(run, partial(write_json, settings_file(path), settings))
-        _write(run, partial(write_whole, path, text))
+            _write(run, partial(write_json, extra_file(path), extra, listed=True))
+        _write(run, partial(write_json, settings_file(path), settings, listed=True))
+        _write(run, partial(write_listed, path, text))
 
 
 def _settings(run: Run, name: str) -> dict[str, int]:
@@ -70,11 +71,38 @@ def _settings(run: Run, name: str) -> dict[str, int]:
 
 
 def _is_made(path: Path, settings: dict[str, int]) -> bool:
-    """Whether a control is there already, made with these settings."""
+    """Whether a control is there already, whole and made with these settings."""
+    if _set_damaged_aside(path):
+        return False
     if reason_file(path).is_file():
         return True
     kept = settings_file(path)
     return path.is_file() and kept.is_file() and json.loads(kept.read_text("utf-8")) == settings
+
+
+def _set_damaged_aside(path: Path) -> bool:
+    """Set a control's damaged files aside, so that it is made again; returns whether there were any."""
+    damage = []
+    for file in (path, reason_file(path), settings_file(path), extra_file(path)):
+        if file.is_file() and (told := damage_of(file) or _damage_in_form(file)):
+            damage.append(f"{told} ({set_aside(file).name} keeps it)")
+    if damage:
+        log.warning("%s: %s. The control is made again.", path.parent, "; ".join(damage))
+    return bool(damage)
+
+
+def _damage_in_form(file: Path) -> str | None:
+    """What is wrong with a file of an earlier version, which no manifest lists."""
+    if is_listed(file):
+        return None
+    try:
+        if file.suffix == ".jsonl":
+            read_predictions(file)
+        else:
+            json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return f"{file.name} is damaged: {error}"
+    return None
 
 
 def read_control(folder: Path, split: str, name: str) -> tuple[list[Prediction], str | None, Any]:

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dramaeval.cluster.folder_lock import locked, locked_together
 from dramaeval.cluster.processes import Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.check import ConfigError, check
@@ -32,9 +33,14 @@ def carry_out(config: DictConfig) -> float | None:
 
     Raises:
         ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
+        FolderInUseError: another process works in the folder.
     """
     path = Path(HydraConfig.get().runtime.output_dir)
-    path.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        return _in_locked_folder(config, path)
+
+
+def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
     secrets.refuse(config, written_by_hydra(path))
     together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
     if together and not config.plan and not started_together():
@@ -62,11 +68,16 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
         the objective, at every process.
 
     Raises:
-        ConfigError, BadRecordsError, ModelError: as `carry_out`.
+        ConfigError, BadRecordsError, ModelError, FolderInUseError: as `carry_out`.
     """
     shared, path = processes.agree((config, path))
     if shared is None or path is None:
         raise ValueError("The first process must bring a configuration and a folder.")
+    with locked_together(path, processes):
+        return _work(shared, path, processes)
+
+
+def _work(shared: DictConfig, path: Path, processes: Processes) -> float | None:
     folder = RunFolder(path)
     run_log.set_up(
         folder.log if processes.first else log_of(path, processes.rank), speaks=processes.first

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 @contextmanager
 def in_words() -> Iterator[None]:
     """Turn the errors that are meant for the user into one message and exit code 1."""
+    from dramaeval.cluster.folder_lock import FolderInUseError
     from dramaeval.cluster.workers import WorkerError
     from dramaeval.config.check import ConfigError
+    from dramaeval.data.manifest import DamagedFileError
     from dramaeval.data.problems import BadRecordsError
     from dramaeval.evaluation.predictions import PredictionsError
     from dramaeval.models.loading import ModelError
@@ -21,6 +23,8 @@ def in_words() -> Iterator[None]:
     except (
         BadRecordsError,
         ConfigError,
+        DamagedFileError,
+        FolderInUseError,
         ModelError,
         PredictionsError,
         TroubleError,

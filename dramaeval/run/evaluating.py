@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.evaluation.table import agreement_text, print_agreement
 from dramaeval.run import log as run_log
 from dramaeval.run.evidence import gather
-from dramaeval.run.folder import write_json, write_whole
+from dramaeval.run.folder import write_json
 from dramaeval.run.measures import (
     agreement,
     beside_in_words,
+    damage_in_form,
     measured_beside,
     objective_of,
     read_phase,
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def evaluate(run: Run, phase: str) -> None:
     """Score the held-out splits, unless that was done before an interruption."""
-    if run.processes.agree(run.folder.predictions(phase).is_file()):
+    if run.processes.agree(run.processes.first and _is_scored(run.folder.predictions(phase))):
         return
     lines = []
     for split in run.evaluated:
@@ -37,7 +40,23 @@ def evaluate(run: Run, phase: str) -> None:
         progress.finish()
         lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    run.processes.by_first(lambda: write_whole(run.folder.predictions(phase), text))
+    run.processes.by_first(lambda: write_listed(run.folder.predictions(phase), text))
+
+
+def _is_scored(file: Path) -> bool:
+    """Whether a predictions file is there and whole; one that is damaged is set aside."""
+    if not file.is_file():
+        return False
+    damage = damage_of(file)
+    if damage is None and not is_listed(file):
+        damage = damage_in_form(file)  # of an earlier version, which wrote no hash
+    if damage is None:
+        return True
+    aside = set_aside(file)
+    log.warning(
+        "%s: %s. It is scored again; what is left of it is in %s.", file, damage, aside.name
+    )
+    return False
 
 
 def report(run: Run, phases: list[str]) -> float | None:
@@ -64,7 +83,7 @@ def report(run: Run, phases: list[str]) -> float | None:
     if run.processes.first:
         evidence = gather(run, said) if metrics else {}
         whole = {**metrics, **beside, **evidence, "about": about}
-        write_json(run.folder.metrics, whole)
+        write_json(run.folder.metrics, whole, listed=True)
         if run.config.evaluation.html and (metrics or beside):
             # Plots and templates are loaded where there is something to show.
             from dramaeval.run.reporting import write_reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,7 +17,20 @@ from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import EvaluationConfig
+from dramaeval.data.manifest import (
+    DamagedFileError,
+    damage_in,
+    is_listed,
+    matches,
+    read_manifest,
+    seal,
+    set_aside,
+    write_listed,
+)
+from dramaeval.data.saved_settings import read_settings
 from dramaeval.run.secrets import masked
+
+log = logging.getLogger(__name__)
 
 #: Settings that may differ when a run is resumed: they do not change what is computed.
 HARMLESS = (
@@ -127,9 +141,13 @@ class RunFolder:
             ConfigError: the folder holds a run of another configuration.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            read_manifest(self.path)
+        except DamagedFileError as error:
+            log.warning("%s: %s. Files are checked by their form alone.", self.path, error)
         new = saved_form(config)
-        if self.config.is_file() and self.has_work:
-            old = OmegaConf.to_container(OmegaConf.load(self.config))
+        if self.has_work and (self.config.is_file() or is_listed(self.config)):
+            old = self._saved_settings(as_yaml(config), new)
             same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
             changed = _differences(old, new, (*HARMLESS, *same_step))
             if changed:
@@ -142,7 +160,35 @@ class RunFolder:
                         "settings it was started with, or choose another folder with hydra.run.dir=…"
                     ]
                 )
-        write_whole(self.config, as_yaml(config))
+        write_listed(self.config, as_yaml(config))
+        if is_listed(self.path / ".hydra" / "config.yaml"):
+            seal(self.path / ".hydra")  # in a sweep's run folder Hydra has just written other files
+
+    def _saved_settings(self, text: str, new: Any) -> Any:
+        """The settings that the folder's work was done with.
+
+        Args:
+            text: the new ones as they would be saved; where the old file is damaged, its hash tells whether
+                they are the same.
+            new: the new ones.
+
+        Raises:
+            ConfigError: the file is damaged, and the new settings are not the same.
+        """
+        try:
+            return OmegaConf.to_container(read_settings(self.config))
+        except (DamagedFileError, FileNotFoundError) as error:
+            damage = str(error)
+        if matches(self.config, text):
+            log.warning("%s The settings given now are the same, so it is written anew.", damage)
+            return new
+        raise ConfigError(
+            [
+                f"{damage} It holds the settings of the work in this folder, and those given now are other "
+                "ones. Start the run again with exactly the settings that it was started with, or "
+                "choose another folder with hydra.run.dir=…"
+            ]
+        )
 
 
 def saved_form(config: DictConfig) -> Any:
@@ -162,13 +208,36 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON that any reader accepts: NaN and infinity are refused."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, listed: bool = False) -> None:
+    """Write JSON that any reader accepts: NaN and infinity are refused.
+
+    Args:
+        path: of the file.
+        value: plain.
+        listed: whether the manifest of its folder lists it, since the project reads it back.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    (write_listed if listed else write_whole)(path, text)
+
+
+def is_made(folder: Path) -> bool:
+    """Whether a folder was filled before; one that is damaged is set aside, so that it is made again."""
+    if not folder.is_dir():
+        return False
+    if damage := damage_in(folder):
+        aside = set_aside(folder)
+        log.warning(
+            "%s is damaged: %s. It is made again; what is left of it is in %s.",
+            folder,
+            "; ".join(damage),
+            aside.name,
+        )
+        return False
+    return True
 
 
 def fill_whole(folder: Path, fill: Callable[[Path], None], processes: Processes = ALONE) -> None:
-    """Fill a folder so that it is there complete or not at all; all processes take part in filling it."""
+    """Fill a folder so that it is there complete, with its manifest, or not at all; all processes take part."""
     unfinished = folder.with_name(folder.name + ".unfinished")
 
     def begin() -> None:
@@ -176,6 +245,7 @@ def fill_whole(folder: Path, fill: Callable[[Path], None], processes: Processes 
         unfinished.mkdir(parents=True)
 
     def end() -> None:
+        seal(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
 

@@ -43,6 +43,15 @@ def read_options(file: Path) -> dict[str, list[OptionPrediction]]:
     return found
 
 
+def damage_in_form(file: Path) -> str | None:
+    """What is wrong with a predictions file, as far as it can be told without its hash."""
+    try:
+        read = [*read_phase(file), *read_options(file)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{file.name} is damaged: {error}"
+    return None if read else f"{file.name} is empty"
+
+
 def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 

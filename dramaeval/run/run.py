@@ -22,8 +22,9 @@ from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import attach, load_adapter
-from dramaeval.models.checkpoint import Checkpoint, find_checkpoint
+from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
+from dramaeval.models.errors import ModelError
 from dramaeval.models.hearing import Hearing, hear, tower_name
 from dramaeval.models.machine import Capacity
 from dramaeval.models.sheets import SheetMaker
@@ -47,7 +48,7 @@ from dramaeval.run.controlling import make_controls
 from dramaeval.run.evaluating import evaluate, report
 from dramaeval.run.evidence import check_keys
 from dramaeval.run.export import export
-from dramaeval.run.folder import RunFolder, fill_whole, write_json
+from dramaeval.run.folder import RunFolder, fill_whole, is_made, write_json
 from dramaeval.run.log import Progress
 from dramaeval.run.loggers import Loggers
 from dramaeval.run.plan import make_plan, planned_steps
@@ -128,6 +129,8 @@ class Run:
         self.quantization = base_quantization(build_quantization(config), start)
         self._model: Any = None
         self._sheets: SheetMaker | None = None
+        #: Whether the judge of this run is trained, now or by an earlier start.
+        self.trained = False
 
     # What it takes, before it is done
 
@@ -179,7 +182,7 @@ class Run:
         surroundings = environment.describe(self.config.seed, self.device, self.dtype)
         surroundings |= {"processes": self.processes.count, "run_id": self.id}
         if self.processes.first:
-            write_json(self.folder.environment, surroundings)
+            write_json(self.folder.environment, surroundings, listed=True)
         log.info("Running on %s in %s.", self.device, surroundings["dtype"])
         first = "zero_shot" if self.trains or not self.checkpoint else "final"
         phases = []
@@ -212,7 +215,7 @@ class Run:
         """What one process does when the rest is done: the card with what was measured, and the export."""
         if self.folder.model.is_dir():
             write_card(self.folder.model, self.folder.path)
-        if Stage.export in self.config.stages and not self.folder.export.is_dir():
+        if Stage.export in self.config.stages and not is_made(self.folder.export):
             self._export()
 
     @property
@@ -260,8 +263,12 @@ class Run:
 
     def _load(self) -> Any:
         start = self.checkpoint
-        if self.processes.agree(self.folder.model.is_dir()):
+        # Before the training the judge is what the training starts from, although its result may be there.
+        behind = not self.trains or self.trained
+        if self.processes.agree(behind and self.folder.model.is_dir()):
             start = find_checkpoint(str(self.folder.model))
+        if start:
+            self._check_whole(start)
         base = start.folder if start and not start.adapter else self.base
         model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
@@ -272,6 +279,17 @@ class Run:
         model.eval()
         self.keep_hearing(model)
         return model
+
+    def _check_whole(self, start: Checkpoint) -> None:
+        """Stop at every process where one of the weights' files is damaged; the first reads them all."""
+        problem = None
+        if self.processes.first:
+            try:
+                check_whole(start.folder)
+            except ModelError as error:
+                problem = str(error)
+        if problem := self.processes.agree(problem):
+            raise ModelError(problem)
 
     def score(
         self, records: Sequence[Record], progress: Progress, sheets: SheetMaker | None = None
@@ -296,6 +314,7 @@ class Run:
         source = find_checkpoint(str(self.folder.model)) if own else self.checkpoint
         if source is None:
             return
+        check_whole(source.folder)
         fill_whole(
             self.folder.export,
             lambda folder: export(

@@ -21,9 +21,10 @@ from dramaeval.run import debug, environment
 from dramaeval.run.card import write_card
 from dramaeval.run.completions import in_completions
 from dramaeval.run.export import LEFT_OUT
-from dramaeval.run.folder import fill_whole
+from dramaeval.run.folder import fill_whole, is_made
 from dramaeval.run.progress import TrainingProgress
 from dramaeval.sweep.pruning import pruning
+from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
 from dramaeval.training.draws import trainable
 from dramaeval.training.zero import EngineCheck
 
@@ -35,17 +36,15 @@ log = logging.getLogger(__name__)
 
 def train(run: Run) -> None:
     """Train, from the last checkpoint if there is one, and save the result."""
-    from dramaeval.training.judging import last_checkpoint
-
-    if run.processes.agree(run.folder.model.is_dir()):
+    if run.processes.agree(run.processes.first and is_made(run.folder.model)):
         log.info("Training was finished before; taking the judge from %s.", run.folder.model)
-        run.model = None
+        run.trained, run.model = True, None
         return
     if not run.validates:
         log.info("There is no val split: training is not validated and the last step is kept.")
-    resume = run.processes.agree(last_checkpoint(run.folder.checkpoints))
+    resume = _checkpoint_of(run)
     if run.args is not None and run.args.save_only_model:
-        _warn_of_no_resuming(resume)
+        _warn_of_no_resuming(None if resume and _needs_weights_alone(run, resume) else resume)
     trainer = make_trainer(run, resume)
     if run.config.debug and run.processes.first:
         debug.dump_first_batch(trainer, run.folder.debug)
@@ -54,7 +53,20 @@ def train(run: Run) -> None:
     with REQUESTS.noted_only():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     fill_whole(run.folder.model, lambda folder: save_judge(run, trainer, folder), run.processes)
-    run.model = trainer.accelerator.unwrap_model(trainer.model)
+    run.trained, run.model = True, trainer.accelerator.unwrap_model(trainer.model)
+
+
+def _checkpoint_of(run: Run) -> Path | None:
+    """The checkpoint to resume, which the first process looks for: it reads all files."""
+    if not run.processes.first:
+        return run.processes.agree(None)
+    best = bool(run.args is not None and run.args.load_best_model_at_end)
+    return run.processes.agree(last_checkpoint(run.folder.checkpoints, with_best=best))
+
+
+def _needs_weights_alone(run: Run, checkpoint: Path) -> bool:
+    """Whether a run can be finished from a checkpoint without an optimizer's state."""
+    return has_ended(checkpoint) and not run.config.zero
 
 
 def _warn_of_no_resuming(left: Path | None) -> None:
@@ -131,7 +143,7 @@ def _trainable(run: Run) -> list[Record]:
 
 
 def _callbacks(run: Run, resume: Path | None) -> Iterable[Any]:
-    step = int(resume.name.rpartition("-")[2]) if resume else None
+    step = step_of(resume) if resume else None
     return [
         TrainingProgress(),
         StopsOnRequest(REQUESTS, run.processes),

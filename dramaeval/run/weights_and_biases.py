@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from transformers import TrainerCallback
+
+from dramaeval.run.folder import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +121,17 @@ class WeightsAndBiases(TrainerCallback):
     def _id(self) -> str:
         """The run's id, kept in the run folder, so that a resumed run goes on under it."""
         file = self.folder / "wandb" / "run-id"
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(secrets.token_hex(4), encoding="utf-8")
-        return file.read_text(encoding="utf-8").strip()
+        kept = (
+            file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
+        )
+        if kept and re.fullmatch("[0-9a-f]{8}", kept):
+            return kept
+        if kept is not None:
+            log.warning("%s holds no id of a run: the curves go on as another run of W&B's.", file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        identity = secrets.token_hex(4)
+        write_whole(file, identity)
+        return identity
 
     def _mode(self) -> Any:
         """What to ask wandb for; None where WANDB_MODE is set, which wandb reads itself."""

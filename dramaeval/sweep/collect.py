@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dramaeval.data.manifest import damage_of
 from dramaeval.sweep.folder import SweepFolder, SweepRun
-from dramaeval.sweep.state import DONE, NEVER, PRUNED, RUNNING, WAITING, RunState, read_state
+from dramaeval.sweep.state import (
+    DONE,
+    NEVER,
+    PRUNED,
+    RUNNING,
+    UNREADABLE,
+    WAITING,
+    RunState,
+    read_state,
+)
 
 SPLITS = ("val", "test")
+#: Macro Pearson with its interval (value, low, high) by split.
+Agreement = Mapping[str, tuple[float | None, float | None, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +41,7 @@ class Row:
 
     run: SweepRun
     state: RunState
-    agreement: Mapping[str, tuple[float | None, float | None, float | None]]
+    agreement: Agreement
     seconds: float
     outlook: str = ""
 
@@ -115,19 +127,34 @@ def collect(
     """
     rows = []
     for run in sweep.runs():
-        state = read_state(run.folder)
+        agreement, damage = _agreement(run.folder / "metrics.json")
+        state = _with_damage(run, damage)
         if state.state == WAITING and not running:
             state = state.ended(NEVER)
         rows.append(
             Row(
                 run=run,
                 state=state,
-                agreement=_agreement(run.folder / "metrics.json"),
+                agreement=agreement,
                 seconds=_seconds(state),
                 outlook=(outlook or {}).get(run.number, ""),
             )
         )
     return Table(tuple(rows), maximize=_maximize(sweep.path))
+
+
+def state_of(run: SweepRun) -> RunState:
+    """What has become of a run; unreadable where a file that the table needs is damaged."""
+    return _with_damage(run, _agreement(run.folder / "metrics.json")[1])
+
+
+def _with_damage(run: SweepRun, metrics: str | None) -> RunState:
+    state = read_state(run.folder)
+    # Damage explains nothing where a run has failed, and a run at work writes its files again.
+    problem = run.problem or (metrics if state.state == DONE else None)
+    if problem and state.state != RUNNING:
+        return replace(state, state=UNREADABLE, reason=problem)
+    return state
 
 
 def _seconds(state: RunState) -> float:
@@ -140,15 +167,23 @@ def _maximize(path: Path) -> bool:
     import re
 
     file = path / "multirun.yaml"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     return re.search(r"^    direction: minimize$", text, re.M) is None
 
 
-def _agreement(file: Path) -> dict[str, tuple[float | None, float | None, float | None]]:
+def _agreement(file: Path) -> tuple[Agreement, str | None]:
+    """Agreement by split, and why it cannot be read; nothing of both before a run has measured any."""
+    if not file.is_file():
+        return {}, None
+    if damage := damage_of(file):
+        return {}, damage
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        return _agreement_in(json.loads(file.read_text(encoding="utf-8"))), None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {}, f"{file.name} is damaged: {type(error).__name__}: {error}"
+
+
+def _agreement_in(metrics: Mapping[str, Any]) -> Agreement:
     found = {}
     for split in SPLITS:
         phases: Mapping[str, Any] = metrics.get(split) or {}

@@ -16,13 +16,15 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from dramaeval.cluster.folder_lock import give_back, locked
+from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.sweep.folder import SweepFolder, SweepRun
+from dramaeval.sweep.collect import state_of
+from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun, describe
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import print_table, write_tables
-from dramaeval.sweep.watch import is_watched
 
 _TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach")
 
@@ -39,7 +41,8 @@ def of_sweep(config: DictConfig) -> None:
         sweep = SweepFolder(Path(config.sweep).expanduser())
         master = sweep.master()
         if config.resume:
-            resume(sweep, master, config)
+            with locked(sweep.path, CHOOSE):
+                resume(sweep, master, config)
         else:
             report(sweep, master)
 
@@ -67,6 +70,7 @@ def _clear_away() -> None:
     """Remove the folder that Hydra has made for this command, which leaves nothing behind itself."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    give_back(folder)
     if not hydra.output_subdir or [one.name for one in folder.iterdir()] != [hydra.output_subdir]:
         return  # a folder with more in it, that the user has named
     shutil.rmtree(folder)
@@ -97,21 +101,18 @@ def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str],
             outlook = crew.look()
         return dict(outlook), True
     for run in runs:
-        if read_state(run.folder).gone:
+        if read_state(run.folder).state == RUNNING and not _is_held(run):
             change_state(run.folder, lambda state: state.failed("its process is gone"))
-    return {}, bool(by_slurm) or is_watched(sweep)
+    return {}, bool(by_slurm) or holder_of(sweep.path) is not None
 
 
 def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
     """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
-    if is_watched(sweep):
-        raise ConfigError([f"{sweep.path} is being worked on by another process on this machine."])
     _look_after(sweep, master)
     at_work: list[SweepRun] = []
     again: list[SweepRun] = []
     for run in sweep.runs():
-        state = read_state(run.folder)
-        if state.state in ("done", "pruned"):
+        if state_of(run).state in ("done", "pruned"):
             continue
         (at_work if _at_work(run) else again).append(run)
     for run in at_work:
@@ -128,14 +129,24 @@ def _at_work(run: SweepRun) -> bool:
     """Whether a run goes on or will, by itself."""
     state = read_state(run.folder)
     if state.state == RUNNING:
-        return not state.gone
+        return _is_held(run)
     if state.state in (FAILED, "never started"):
         return False
     return (run.folder / "slurm.json").is_file()
 
 
+def _is_held(run: SweepRun) -> bool:
+    """Whether a process works on a run whose state says so."""
+    state = read_state(run.folder)
+    if state.started is None:  # of an earlier version, which took no lock
+        return not state.gone
+    return holder_of(run.folder) is not None
+
+
 def _reset(runs: Sequence[SweepRun]) -> None:
     for run in runs:
+        if run.problem:
+            describe(run)
         (run.folder / "slurm.json").unlink(missing_ok=True)
         change_state(run.folder, lambda state: replace(state, state=WAITING, reason=None))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import yaml
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
@@ -17,8 +17,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from dramaeval.config import schema
 from dramaeval.config.check import ConfigError
 from dramaeval.config.identity import run_id
+from dramaeval.data.manifest import (
+    DamagedFileError,
+    damage_of,
+    read_sealed,
+    sealed,
+    write_listed,
+)
+from dramaeval.data.saved_settings import read_settings
 from dramaeval.run import secrets
 from dramaeval.sweep.state import write_alone
+
+#: The setting that names another folder for a sweep.
+CHOOSE = "hydra.sweep.dir=…"
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,14 @@ class SweepRun:
         id: the short id of its configuration.
         folder: absolute.
         overrides: as they were given on the command line, ``key=value``.
+        problem: why the file that holds the number, the id and the overrides cannot be read; None where it can.
     """
 
     number: int
     id: str
     folder: Path
     overrides: tuple[str, ...]
+    problem: str | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -60,11 +73,7 @@ class SweepFolder:
 
     def runs(self) -> list[SweepRun]:
         """The runs whose folders are there, by number."""
-        found = []
-        for file in self.path.glob("*/run.json"):
-            about = json.loads(file.read_text(encoding="utf-8"))
-            overrides = tuple(about["overrides"])
-            found.append(SweepRun(about["number"], about["id"], file.parent, overrides))
+        found = [_described_in(file.parent) for file in self.path.glob("*/run.json")]
         return sorted(found, key=lambda run: run.number)
 
     def master(self) -> DictConfig:
@@ -81,12 +90,12 @@ class SweepFolder:
                     "launch.py -m … leaves it."
                 ]
             )
-        return _read(file)
+        return read_settings(file)
 
     def _keep(self, master: DictConfig) -> None:
         """Make the folder and keep what the sweep was started with."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_alone(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+        write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
 
     def add(
         self,
@@ -173,9 +182,40 @@ def _write(config: DictConfig, run: SweepRun) -> None:
     }
     (run.folder / ".hydra").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_alone(run.folder / ".hydra" / f"{name}.yaml", text)
-    about: dict[str, Any] = {"number": run.number, "id": run.id, "overrides": overrides}
-    write_alone(run.folder / "run.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        write_listed(run.folder / ".hydra" / f"{name}.yaml", text)
+    describe(run)
+
+
+def describe(run: SweepRun) -> None:
+    """Write a run's number, id and overrides into its folder."""
+    about = {"number": run.number, "id": run.id, "overrides": list(run.overrides)}
+    write_alone(run.folder / "run.json", sealed(about))
+
+
+def _described_in(folder: Path) -> SweepRun:
+    """The run in a folder; where its description is damaged, what else tells of it."""
+    try:
+        about = read_sealed(folder / "run.json", ("number", "id", "overrides"))
+        return SweepRun(int(about["number"]), str(about["id"]), folder, tuple(about["overrides"]))
+    except (DamagedFileError, KeyError, TypeError, ValueError) as error:
+        problem = str(error) if isinstance(error, DamagedFileError) else "run.json is damaged"
+    number, _, identity = folder.name.partition("-")
+    return SweepRun(
+        number=int(number) if number.isdecimal() else 0,
+        id=identity,
+        folder=folder,
+        overrides=_overrides_in(folder / ".hydra" / "overrides.yaml"),
+        problem=problem,
+    )
+
+
+def _overrides_in(file: Path) -> tuple[str, ...]:
+    """The overrides that Hydra's own file holds; none where it is damaged too."""
+    try:
+        words = yaml.safe_load(file.read_text(encoding="utf-8")) if not damage_of(file) else []
+    except (OSError, ValueError, yaml.YAMLError):
+        return ()
+    return tuple(map(str, words)) if isinstance(words, list) else ()
 
 
 def load_config(folder: Path) -> DictConfig:
@@ -184,12 +224,7 @@ def load_config(folder: Path) -> DictConfig:
     setup_globals()
     hydra = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
     OmegaConf.set_struct(hydra.hydra, False)  # plugins have put their own in
-    hydra.merge_with(_read(folder / ".hydra" / "hydra.yaml"))
+    hydra.merge_with(read_settings(folder / ".hydra" / "hydra.yaml"))
     HydraConfig.instance().set_config(hydra)
-    return cast(
-        DictConfig, OmegaConf.merge(schema.root(), _read(folder / ".hydra" / "config.yaml"))
-    )
-
-
-def _read(file: Path) -> DictConfig:
-    return cast(DictConfig, OmegaConf.load(file))
+    settings = read_settings(folder / ".hydra" / "config.yaml")
+    return cast(DictConfig, OmegaConf.merge(schema.root(), settings))

@@ -27,8 +27,11 @@ class GridSweeper(OurSweeper):
         with in_short():
             check_discrete(overrides)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
-        self.launcher.launch(jobs, 0)
-        if not self.launcher.checks:
+        if self.launcher.checks:
+            self.launcher.launch(jobs, 0)
+            return
+        with self.alone():
+            self.launcher.launch(jobs, 0)
             self.close()
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:

@@ -16,8 +16,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.cluster.folder_lock import FolderInUseError
 from dramaeval.cluster.processes import started_together
 from dramaeval.config.check import ConfigError
+from dramaeval.data.manifest import DamagedFileError
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.state import DONE, PRUNED, read_state
 from dramaeval.sweep.watch import Crew, Left, watch
@@ -28,7 +30,7 @@ def in_short() -> Iterator[None]:
     """Errors of a sweep's settings as one message and exit code 1; the heavier ones are the runs' own."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, DamagedFileError, FolderInUseError) as error:
         raise SystemExit(f"\n{error}") from None
 
 
@@ -78,7 +80,7 @@ class SweepLauncher(Launcher, ABC):
             )
         if hydra.job.chdir:
             found.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
-        if hydra.get("callbacks"):
+        if set(hydra.get("callbacks") or {}) - {"lock_folder"}:
             found.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
         if self.config.plan:
             found.append("plan=true is for one run: leave out -m, or use launch.check=true.")

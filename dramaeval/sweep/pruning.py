@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from dramaeval.cluster.processes import Processes
+from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.sweep.state import Pruned
 
 log = logging.getLogger(__name__)
@@ -23,9 +23,19 @@ def pruning(folder: Path, processes: Processes, args: Any) -> list[Any]:
         processes: that train together.
         args: the trainer's, which say what is validated.
     """
-    if not processes.agree((folder / "trial.json").is_file()):
+    if not processes.agree(processes.first and _is_of_a_search(folder)):
         return []
     return [Pruning(folder, processes, args.metric_for_best_model or "pearson")]
+
+
+def _is_of_a_search(folder: Path) -> bool:
+    try:
+        return "trial" in read_sealed(folder / "trial.json", ("trial",))
+    except FileNotFoundError:
+        return False
+    except DamagedFileError as error:
+        log.warning("%s: the run is not pruned, since its trial is not known: %s.", folder, error)
+        return False
 
 
 class Pruning(TrainerCallback):
@@ -56,7 +66,7 @@ class Pruning(TrainerCallback):
         from dramaeval.sweep.folder import SweepFolder
         from dramaeval.sweep.search import STUDY, journal
 
-        about = json.loads((self.folder / "trial.json").read_text(encoding="utf-8"))
+        about = read_sealed(self.folder / "trial.json", ("trial",))
         pruner = SweepFolder(self.folder.parent).master().hydra.sweeper.pruner
         study = optuna.load_study(
             study_name=STUDY,

@@ -6,15 +6,17 @@ search at the first run that fails, and cannot prune.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from dramaeval.config.check import ConfigError
+from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.sweep.folder import SweepRun
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import DONE, PRUNED, read_state, write_alone
@@ -63,8 +65,8 @@ class SearchSweeper(OurSweeper):
             self.launcher.launch([job for _, job in batch], 0)
             return
         self._space(arguments)  # its problems, before a folder is made
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self._search(arguments)
+        with self.alone():
+            self._search(arguments)
 
     def go_on(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished, then search on."""
@@ -74,7 +76,10 @@ class SearchSweeper(OurSweeper):
         # Its seed would give the settings of the first runs once more.
         study.sampler.reseed_rng()
         for run in self.folder.runs():
-            trial = study.trials[_trial_of(run)]
+            number = _trial_of(run)
+            if number is None:
+                continue
+            trial = study.trials[number]
             open_yet = trial.state is optuna.trial.TrialState.RUNNING
             if run not in runs:
                 if open_yet and read_state(run.folder).final:
@@ -116,15 +121,18 @@ class SearchSweeper(OurSweeper):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return optuna.create_study(
-            study_name=STUDY,
-            storage=journal(folder) if folder else None,
-            direction=self.options["direction"],
-            load_if_exists=True,
-            # Hydra has made them when it made this sweeper.
-            sampler=self.options["sampler"],
-            pruner=self.options["pruner"],
-        )
+        if folder:
+            drop_torn_line(folder)
+        with readable_journal(folder):
+            return optuna.create_study(
+                study_name=STUDY,
+                storage=journal(folder) if folder else None,
+                direction=self.options["direction"],
+                load_if_exists=True,
+                # Hydra has made them when it made this sweeper.
+                sampler=self.options["sampler"],
+                pruner=self.options["pruner"],
+            )
 
     def _space(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         """What is searched, as Optuna's distributions, and the overrides that stay."""
@@ -162,6 +170,46 @@ def journal(folder: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
 
 
+def drop_torn_line(folder: Path) -> None:
+    """Remove a journal's last line where a kill has cut it off.
+
+    Optuna reads past it, but appends the next line to what is left of it, and cannot read that.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    file = folder / JOURNAL
+    if not file.is_file():
+        return
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()
+    try:
+        content = file.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            log.warning("%s: its last line was not written to the end and is dropped.", file)
+            os.truncate(file, whole)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def readable_journal(folder: Path | None) -> Iterator[None]:
+    """Say in words that a journal is damaged; Optuna runs into whatever a changed line leads to.
+
+    Raises:
+        DamagedFileError: it is.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        if folder is None or not (folder / JOURNAL).is_file():
+            raise
+        raise DamagedFileError(
+            f"{folder / JOURNAL} is damaged: Optuna cannot read it ({type(error).__name__}: {error}). Restore "
+            "it from a copy, or remove it to search anew; the runs that are there keep their results."
+        ) from error
+
+
 def distribution(override: Override) -> Any:
     """Optuna's distribution for a swept override.
 
@@ -189,11 +237,16 @@ def distribution(override: Override) -> Any:
 
 def _name_trial(run: SweepRun, number: int) -> None:
     """Let a run know which trial of the study it is."""
-    write_alone(run.folder / "trial.json", json.dumps({"trial": number}) + "\n")
+    write_alone(run.folder / "trial.json", sealed({"trial": number}))
 
 
-def _trial_of(run: SweepRun) -> int:
-    return int(json.loads((run.folder / "trial.json").read_text(encoding="utf-8"))["trial"])
+def _trial_of(run: SweepRun) -> int | None:
+    """Which trial of the study a run is; None where that is not known any more."""
+    try:
+        return int(read_sealed(run.folder / "trial.json", ("trial",))["trial"])
+    except (FileNotFoundError, DamagedFileError, KeyError) as error:
+        log.warning("%s: the search does not learn from this run: %s.", run.folder.name, error)
+        return None
 
 
 def _tell(study: Any, run: SweepRun) -> bool:
@@ -208,8 +261,11 @@ def _tell(study: Any, run: SweepRun) -> bool:
         told = {"values": state.objective}
     elif state.state == DONE:
         log.warning("%s returned no objective: it counts as failed.", run.folder.name)
+    number = _trial_of(run)
+    if number is None:
+        return True
     try:
-        study.tell(_trial_of(run), **told)
+        study.tell(number, **told)
     except RuntimeError as error:
         # A sampler that has tried everything asks Optuna's own loop to stop; the trial is written by then.
         if "Study.stop" not in str(error):

@@ -6,21 +6,28 @@ sweep writes what is known instead.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import psutil
 
+from dramaeval.cluster.process_identity import ProcessIdentity
+from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+
 WAITING, RUNNING, INTERRUPTED = "waiting", "running", "interrupted"
 DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
+#: A file of the run is damaged, so that its end is not known; it is run again when the sweep is resumed.
+UNREADABLE = "unreadable"
 #: States in which nothing more happens unless the sweep is resumed.
 FINAL = (DONE, FAILED, PRUNED, NEVER)
+_KNOWN = (WAITING, RUNNING, INTERRUPTED, UNREADABLE, *FINAL)
+#: Seconds by which the clock may have been set since an earlier version wrote down when a process was created.
+_CLOCK_STEP = 60.0
 
 
 class Pruned(BaseException):
@@ -49,7 +56,8 @@ class RunState:
         preempted, timed_out, restarted: how often it was stopped for other jobs, by its time limit, or was
             begun again after an end of which it knew nothing.
         warned: whether the last stop was announced, and so counted.
-        host, process, born: of the current attempt's first process, and when that was created.
+        host, process, started, machine: of the current attempt's first process, see `ProcessIdentity`.
+        born: when that was created, by the clock; written by earlier versions, in place of the last two.
     """
 
     state: str = WAITING
@@ -63,6 +71,8 @@ class RunState:
     warned: bool = False
     host: str | None = None
     process: int | None = None
+    started: float | None = None
+    machine: str | None = None
     born: float | None = None
 
     @property
@@ -73,11 +83,16 @@ class RunState:
     @property
     def gone(self) -> bool:
         """Whether the process that is said to work is known to be no more; only its own machine knows."""
-        return (
-            self.state == RUNNING
-            and self.host == socket.gethostname()
-            and not alive(self.process, self.born)
+        if self.state != RUNNING or self.host is None or self.process is None:
+            return False
+        if self.started is None or self.machine is None:
+            return self.host == socket.gethostname() and not _alive_by_clock(
+                self.process, self.born
+            )
+        identity = ProcessIdentity(
+            host=self.host, process=self.process, started=self.started, machine=self.machine
         )
+        return identity.alive() is False
 
     def begun(self, *, requeued: bool = False) -> RunState:
         """The state when this process takes the run up.
@@ -95,16 +110,16 @@ class RunState:
             preempted=self.preempted + int(ended),
             restarted=self.restarted + int(self.state == RUNNING),
             since=time.time(),
-            host=socket.gethostname(),
-            process=os.getpid(),
-            born=psutil.Process().create_time(),
+            born=None,
+            **ProcessIdentity.own().to_json(),
         )
 
     def ended(
         self, state: str, reason: str | None = None, objective: float | None = None
     ) -> RunState:
         """The state when an attempt is over."""
-        worked = time.time() - self.since if self.since is not None else 0.0
+        # The clock may have been set back since.
+        worked = max(time.time() - self.since, 0.0) if self.since is not None else 0.0
         return replace(
             self,
             state=state,
@@ -114,6 +129,8 @@ class RunState:
             since=None,
             host=None,
             process=None,
+            started=None,
+            machine=None,
             born=None,
         )
 
@@ -133,31 +150,36 @@ class RunState:
         return self if self.state == FAILED else self.ended(FAILED, reason)
 
 
-def alive(process: int | None, born: float | None) -> bool:
-    """Whether a process of this machine still is, and is the one that was born then."""
+def _alive_by_clock(process: int, born: float | None) -> bool:
+    """Whether a process works whose start was written down by the clock, which may have been set since."""
     try:
+        found = psutil.Process(process)
         return (
-            process is not None
-            and abs(psutil.Process(process).create_time() - (born or 0)) < 1
-            and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+            abs(found.create_time() - (born or 0)) < _CLOCK_STEP
+            and found.status() != psutil.STATUS_ZOMBIE
         )
-    except psutil.Error:
+    except (psutil.Error, ValueError):
         return False
 
 
 def read_state(folder: Path) -> RunState:
-    """The state of the run in a folder; waiting where nothing is said yet."""
+    """The state of the run in a folder; waiting where nothing is said yet, unreadable where it is damaged."""
     try:
-        values = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        values = read_sealed(folder / "state.json", [one.name for one in fields(RunState)])
     except FileNotFoundError:
         return RunState()
-    return RunState(**values)
+    except DamagedFileError as error:
+        return RunState(state=UNREADABLE, reason=str(error))
+    state = RunState(**values)
+    if state.state not in _KNOWN or not isinstance(state.seconds, int | float):
+        return RunState(state=UNREADABLE, reason="state.json is damaged: it holds no state")
+    return state
 
 
 def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunState:
     """Read, change and write the state of a run; returns the new one."""
     new = change(read_state(folder))
-    write_alone(folder / "state.json", json.dumps(asdict(new), indent=1) + "\n")
+    write_alone(folder / "state.json", sealed(asdict(new)))
     return new
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dramaeval.cluster.folder_lock import locked
 from dramaeval.config.check import ConfigError
-from dramaeval.sweep.folder import SweepFolder
+from dramaeval.sweep.folder import CHOOSE, SweepFolder
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.table import print_table, settings, write_tables
 from dramaeval.sweep.watch import command
@@ -68,6 +70,18 @@ class OurSweeper:
         if self.config.sweep is not None:
             found.append("sweep=… is not for -m: leave out one of them.")
         return found
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lock the sweep's folder, so that no other process starts or resumes runs in it.
+
+        Raises:
+            SystemExit: another process has locked it.
+        """
+        with in_short(), locked(self.folder.path, CHOOSE):
+            yield
+        with suppress(OSError):
+            self.folder.path.rmdir()  # where nothing came of the sweep
 
     def overrides(self, arguments: Sequence[str]) -> list[Override]:
         """The space's and the command line's overrides; the latter win."""

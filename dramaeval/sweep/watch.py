@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import signal
-import socket
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -14,17 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-import psutil
 from rich.console import Console
 from rich.live import Live
 
+from dramaeval.cluster.folder_lock import locked
 from dramaeval.sweep.collect import Row, Table
-from dramaeval.sweep.folder import SweepFolder, SweepRun
-from dramaeval.sweep.state import alive, write_alone
+from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.sweep.table import for_terminal, write_tables
 
-#: Names, in the sweep's folder, the process that sees to its runs.
-WATCHER = ".watcher.json"
 #: The share of a core that the table may take from the runs, where nothing is told anew: that of a hundred runs
 #: takes 0.2 s to write.
 MOST_OF_A_CORE = 0.02
@@ -77,26 +71,6 @@ def command(sweep: SweepFolder, what: str) -> str:
     return f"python launch.py {what} {shlex.quote(f'sweep={word}')}"
 
 
-def is_watched(sweep: SweepFolder) -> bool:
-    """Whether somebody on this machine sees to the sweep's runs."""
-    try:
-        said = json.loads((sweep.path / WATCHER).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    return said["host"] == socket.gethostname() and alive(said["process"], said["born"])
-
-
-@contextmanager
-def _watching(sweep: SweepFolder) -> Iterator[None]:
-    born = psutil.Process().create_time()
-    about = {"host": socket.gethostname(), "process": os.getpid(), "born": born}
-    write_alone(sweep.path / WATCHER, json.dumps(about) + "\n")
-    try:
-        yield
-    finally:
-        (sweep.path / WATCHER).unlink(missing_ok=True)
-
-
 def watch(
     crew: Crew, sweep: SweepFolder, runs: Sequence[SweepRun], *, detach: bool = False
 ) -> None:
@@ -110,8 +84,9 @@ def watch(
 
     Raises:
         Left: the runs go on, as asked for.
+        FolderInUseError: another process sees to the sweep's runs.
     """
-    with _ended_by_term(), _watching(sweep), _Screen() as screen:
+    with _ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
         try:
             crew.begin(runs)
             write_tables(sweep.path)

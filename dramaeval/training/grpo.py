@@ -223,13 +223,16 @@ class JudgeGRPO(Enumerating, Drawing, Policy, Judging, trl.GRPOTrainer):
 
     # Around it
 
-    def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """See `Judging.train`; a training goes on in the midst of a generation if it was stopped there."""
-        if resume_from_checkpoint:
+        resume = self.whole_checkpoint(resume_from_checkpoint)
+        if resume:
             self._step, self._buffered_inputs = load_generation(
-                Path(resume_from_checkpoint), self.processes, self.accelerator.device
+                Path(resume), self.processes, self.accelerator.device
             )
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        return super().train(resume, *args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         left = self._step % (self.args.steps_per_generation * self.num_iterations)

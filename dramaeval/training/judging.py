@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
+from transformers.trainer_utils import rotate_checkpoints
 
 from dramaeval.cluster.processes import Processes
+from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
 from dramaeval.data.records import Record
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.batch import Batch
 from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
+from dramaeval.training.checkpoints import last_checkpoint, was_stopped
 from dramaeval.training.reshard import any_number_of_processes
 from dramaeval.training.trouble import in_words
 from dramaeval.training.validation import validation_metrics
@@ -29,6 +31,8 @@ else:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Judging(Trainer):
     """Mixed into one of TRL's trainers, in front of it."""
@@ -37,6 +41,8 @@ class Judging(Trainer):
     val_records: Sequence[Record]
     batch_settings: Mapping[str, Any]
     current: Batch | None  # what is worked on, for messages
+    _was_stopped = False  # whether the training that is resumed was ended early
+    _was_over = False  # whether it had reached its end
     _since: float  # the beginning of the time that throughput is counted over
 
     @property
@@ -44,10 +50,64 @@ class Judging(Trainer):
         """The processes that train together."""
         return Processes(self.args.process_index, self.args.world_size)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Train as TRL does, except that a training which has reached its end trains no more.
+
+        Trouble that the user can mend is raised as `TroubleError`.
+        """
+        resume = self.whole_checkpoint(resume_from_checkpoint)
+        self._was_stopped = resume is not None and was_stopped(Path(resume))
         with in_words(self), any_number_of_processes(self.processes):
-            return super().train(*args, **kwargs)
+            return super().train(resume, *args, **kwargs)
+
+    def whole_checkpoint(self, asked: str | bool | None) -> str | None:
+        """The checkpoint to resume, before anything of it is read; True asks for the newest whole one.
+
+        Raises:
+            DamagedFileError: the one that is named is damaged.
+            ValueError: there is none.
+        """
+        if asked is True:
+            output = Path(self.args.output_dir)
+            found = self._of_first(
+                lambda: last_checkpoint(output, with_best=self.args.load_best_model_at_end)
+            )
+            if found is None:
+                raise ValueError(
+                    f"{output} holds no whole checkpoint: leave out resume_from_checkpoint."
+                )
+            return str(found)
+        if not asked:
+            return None
+        self._require_whole(Path(asked), "Resume an earlier one.")
+        return asked
+
+    def _require_whole(self, checkpoint: Path, advice: str) -> None:
+        if damage := self._of_first(lambda: damage_in(checkpoint)):
+            raise DamagedFileError(f"{checkpoint} is damaged: {'; '.join(damage)}. {advice}")
+
+    def _of_first(self, work: Callable[[], T]) -> T:
+        """What the first process finds; the files are read by it alone."""
+        return self.processes.agree(work() if self.processes.first else cast(T, None))
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train an epoch.
+
+        transformers looks whether the end is reached after a step alone: resumed from the checkpoint of its
+        last step, it would take one more.
+        """
+        if self._was_stopped or self.state.global_step >= self.state.max_steps:
+            log.info("Training has reached its end at step %d before.", self.state.global_step)
+            self._was_over = self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, except the summary of a training in which nothing was trained."""
+        if not (self._was_over and "train_runtime" in logs):
+            super().log(logs, start_time)
 
     def evaluate(
         self,
@@ -108,11 +168,17 @@ class Judging(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint)
+        self._require_whole(
+            best,
+            "It was the best on val. Start the run again in its folder: it goes on from the newest checkpoint "
+            "that is whole.",
+        )
         if ranks.is_adalora(self.model):
-            ranks.load_ranks(self.model, Path(self.state.best_model_checkpoint))
+            ranks.load_ranks(self.model, best)
             ranks.cut_ranks(self.model)
         elif self._saves_whole_models:
-            self._load_whole(str(self.state.best_model_checkpoint))
+            self._load_whole(str(best))
         else:
             super()._load_best_model()
 
@@ -131,6 +197,26 @@ class Judging(Trainer):
         """
         kept = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
         self.model.load_state_dict(kept.state_dict())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint and its manifest; an older one is deleted after that and not before."""
+        folder = Path(self._get_output_dir(trial))
+        checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        self.processes.by_first(lambda: begin(checkpoint))
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.processes.wait()
+        seal(checkpoint, self.processes)
+        if self.args.should_save:
+            rotate_checkpoints(
+                output_dir=str(folder),
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Wait until every process has written its part.
@@ -151,28 +237,3 @@ def adapter_weights(model: Any) -> list[tuple[torch.nn.Parameter, torch.Tensor]]
     ):
         return []
     return [(one, one.data.clone()) for one in model.parameters() if one.requires_grad]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, or None.
-
-    A checkpoint's state is the last of its files; one that was cut off by a kill lacks it or has half of it.
-    """
-    found = sorted(
-        (
-            one
-            for one in folder.glob("checkpoint-*")
-            if one.name.removeprefix("checkpoint-").isdigit()
-        ),
-        key=lambda one: int(one.name.removeprefix("checkpoint-")),
-        reverse=True,
-    )
-    return next((one for one in found if _complete(one)), None)
-
-
-def _complete(checkpoint: Path) -> bool:
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return "global_step" in state

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from dramaeval.cluster.processes import Processes
+from dramaeval.data.manifest import damage_in, seal
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,9 @@ def parts(checkpoint: Path) -> int:
 
 
 def join(checkpoint: Path) -> None:
-    """Put the universal format beside a checkpoint's own files, unless it is there."""
-    if (checkpoint / _DONE).is_file():
+    """Put the universal format beside a checkpoint's own files, unless it is there and whole."""
+    named = checkpoint / _DONE
+    if named.is_file() and not damage_in(checkpoint / named.read_text().strip()):
         return
     from deepspeed.checkpoint import ds_to_universal
 
@@ -97,3 +99,4 @@ def join(checkpoint: Path) -> None:
                 inject_missing_state=True,
             )
         )
+    seal(joined)

@@ -5,6 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from dramaeval.data import growing_file
+from dramaeval.data.growing_file import GrowingFile, whole_part
+from dramaeval.data.manifest import damage_of, listed_entry
 from dramaeval.evaluation.predictions import PredictionsError, prediction_line, read_predictions
 from dramaeval.evaluation.streaming import BATCHES_A_WRITE, stream, take_up
 
@@ -51,9 +54,12 @@ def test_a_new_file_gets_every_record_in_order(tmp_path, records, scorer):
 
 
 @pytest.mark.parametrize("cut", [1, 40, 118, 119, 120, 300, -1, 10**6])
-def test_a_file_cut_off_anywhere_ends_as_one_never_cut(tmp_path, records, scorer, cut):
+def test_a_file_torn_by_a_kill_ends_as_one_never_torn(tmp_path, monkeypatch, records, scorer, cut):
+    """The kill comes in the midst of an append, before the manifest lists it."""
     path = tmp_path / "predictions.jsonl"
-    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    with monkeypatch.context() as killed:
+        killed.setattr(growing_file, "list_file", lambda *_: None)
+        stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     lines = path.read_bytes().decode().split("\n")[:-1]
@@ -62,6 +68,47 @@ def test_a_file_cut_off_anywhere_ends_as_one_never_cut(tmp_path, records, scorer
     assert [one.id for one in missing] == [one.id for one in records[complete:]]
     stream(path, missing, scorer, clips_a_batch=1)
     assert path.read_bytes() == whole
+
+
+def damaged(content):
+    """Cut off at and with a changed byte at several places, by a name."""
+    for at in (0, 1, len(content) // 3, len(content) // 2, len(content) - 1):
+        yield f"cut off after {at}", at, content[:at]
+        yield f"changed at {at}", at, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def test_of_a_damaged_file_what_is_whole_is_kept(tmp_path, records, scorer, caplog):
+    """Digits that were changed are good JSON; the first of two appends holds eight records."""
+    path = tmp_path / "predictions.jsonl"
+    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    whole = path.read_bytes()
+    first = len(b"".join(whole.splitlines(keepends=True)[: BATCHES_A_WRITE * len(DIMENSIONS)]))
+    for number, (name, at, content) in enumerate(damaged(whole), 1):
+        path.write_bytes(content)
+        missing = take_up(path, records, asked)
+        kept = BATCHES_A_WRITE if at >= first else 0
+        assert [one.id for one in missing] == [one.id for one in records[kept:]], name
+        assert "it has other bytes than were written" in caplog.text
+        assert len(list(tmp_path.glob("*.damaged*"))) == number
+        stream(path, missing, scorer, clips_a_batch=1)
+        assert path.read_bytes() == whole
+        assert take_up(path, records, asked) == []
+
+
+def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
+    path = tmp_path / "lines"
+    file = GrowingFile(path)
+    for number in range(500):
+        file.append(f"{number}\n")
+        parts = listed_entry(path)["parts"]
+        assert parts[-1][0] == path.stat().st_size
+        assert len(parts) <= 64
+    file.close()
+    content = path.read_bytes()
+    assert whole_part(path, content) is None
+    assert damage_of(path) is None
+    # Damage near the end costs little of what is before it.
+    assert whole_part(path, content[:-1]) > 0.9 * len(content)
 
 
 def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dramaeval.config.check import ConfigError, check
+from dramaeval.data.manifest import seal
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.run import Run
 from dramaeval.run.training import make_trainer, train
@@ -87,7 +88,18 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     again = run_of(*settings)
     (again.folder.model / "adapter_config.json").rename(again.folder.path / "aside")
     again.folder.model.rename(again.folder.path / "model.aside")
+    # From a step in the midst of training the optimizer's state is missed.
+    file = again.folder.checkpoints / "checkpoint-2" / "trainer_state.json"
+    whole = file.read_text()
+    file.write_text(json.dumps({**json.loads(whole), "max_steps": 4, "stateful_callbacks": {}}))
+    seal(file.parent)
     with pytest.raises(ConfigError) as raised:
         train(again)
     assert "checkpoint-2 was saved with trainer.args.save_only_model=true" in str(raised.value)
     assert "hydra.run.dir=" in str(raised.value)
+    # From the last one the weights are all that is needed.
+    file.write_text(whole)
+    seal(file.parent)
+    train(again)
+    before = again.folder.path / "model.aside" / "adapter_model.safetensors"
+    assert before.read_bytes() == (again.folder.model / before.name).read_bytes()

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dramaeval.config.check import ConfigError
+from dramaeval.data.manifest import NAME, read_manifest
 from dramaeval.run.folder import RunFolder, fill_whole, write_json, write_whole
 
 
@@ -29,7 +30,8 @@ def test_a_folder_is_filled_or_not_there(tmp_path):
         fill_whole(tmp_path / "model", half)
     assert not (tmp_path / "model").exists()
     fill_whole(tmp_path / "model", lambda folder: (folder / "two").write_text("2"))
-    assert [one.name for one in (tmp_path / "model").iterdir()] == ["two"]
+    assert {one.name for one in (tmp_path / "model").iterdir()} == {"two", NAME}
+    assert read_manifest(tmp_path / "model").keys() == {"two"}
 
 
 def test_another_configuration_is_refused_where_there_is_work(tmp_path):

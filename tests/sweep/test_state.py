@@ -1,12 +1,18 @@
 """States of runs: what is counted, what is kept, who is gone."""
 
+import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from unittest.mock import ANY
 
+import psutil
 import pytest
 
+from dramaeval.sweep import state as states
 from dramaeval.sweep.state import RunState, change_state, first_line, read_state
 
 
@@ -45,9 +51,53 @@ def test_a_process_that_is_no_more_is_gone():
     child.wait()
     assert replace(here, process=child.pid).gone
     # The same number, but another process.
-    assert replace(here, process=os.getpid(), born=1.0).gone
+    assert replace(here, started=here.started - 1).gone
     # Only its own machine knows.
-    assert not replace(here, process=child.pid, host="elsewhere").gone
+    assert not replace(here, process=child.pid, machine="elsewhere").gone
+
+
+def test_a_step_of_the_clock_makes_no_living_run_look_dead(tmp_path, monkeypatch):
+    """psutil works the time of a process's creation out from the clock, which is set by an hour here."""
+    change_state(tmp_path, RunState.begun)
+    true = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: true(self) + 3600)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert not read_state(tmp_path).gone
+
+
+def test_the_state_of_an_earlier_version_is_read(tmp_path):
+    """As it was written before: no hash in it, and the process's creation by the clock."""
+    about = {
+        "state": "running", "reason": None, "objective": None, "seconds": 2.5, "since": 10.0,
+        "preempted": 1, "timed_out": 0, "restarted": 0, "warned": False, "host": socket.gethostname(),
+        "process": os.getpid(), "born": psutil.Process().create_time() + 1.5,
+    }  # fmt: skip
+    (tmp_path / "state.json").write_text(json.dumps(about, indent=1))
+    state = read_state(tmp_path)
+    assert (state.state, state.preempted, state.seconds) == ("running", 1, 2.5)
+    assert not state.gone
+    assert replace(state, born=1.0).gone
+    assert change_state(tmp_path, RunState.begun) == read_state(tmp_path)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["with its hash", "of an earlier version"])
+def test_a_damaged_state_is_unreadable_and_says_why(tmp_path, old):
+    """Cut off anywhere, and with any byte changed."""
+    change_state(tmp_path, lambda one: one.begun().ended("done", objective=0.25))
+    file = tmp_path / "state.json"
+    if old:
+        file.write_text(json.dumps({"state": "done", "objective": 0.25, "seconds": 2.0}))
+    whole, state = file.read_bytes(), read_state(tmp_path)
+    for at in range(len(whole) - 2):
+        file.write_bytes(whole[:at])
+        found = read_state(tmp_path)
+        assert found.state == states.UNREADABLE
+        assert found.reason.startswith("state.json is damaged")
+        assert not found.final
+        assert found.begun().state == "running"  # it is run again
+    for at in range(0 if old else len(whole)):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert read_state(tmp_path) in (state, RunState(state=states.UNREADABLE, reason=ANY))
 
 
 def a_bare_error():

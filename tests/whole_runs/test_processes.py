@@ -13,6 +13,8 @@ import pytest
 from places import ROOT
 from safetensors.torch import load_file
 
+from dramaeval.cluster.lock_holder import NAME, holder_of
+
 pytestmark = pytest.mark.timeout(1800)  # three runs, of two processes and of one
 
 SETTINGS = (
@@ -41,6 +43,10 @@ def killed_after(file, words, surroundings):
         while not file.is_file() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         workers = psutil.Process(process.pid).children()
+        # One lock for all: the process that started the others took it, and they are named in it.
+        locked = holder_of(file.parents[2])
+        named = sorted(one.process for one in locked.processes)
+        assert named == sorted([process.pid, *(one.pid for one in workers)])
         os.kill(worker(process.pid, 1).pid, signal.SIGKILL)
         said, _ = process.communicate(timeout=120)
     assert len(workers) == 2
@@ -68,6 +74,7 @@ def test_torchrun_and_processes(launch, surroundings, make_clips, tmp_path):
     assert code not in (0, None)
     assert "Process 1 of 2 was killed by SIGKILL; the others were stopped." in said
     assert not (taken / "model").exists()
+    assert not (taken / NAME).exists()
 
     done = launch(*words, "processes=1", timeout=600)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from clips import write_clips
 from places import REAL, ROOT
 from safetensors.torch import load_file
 
-from dramaeval.training.judging import last_checkpoint
+from dramaeval.training.checkpoints import last_checkpoint
 
 QUICK = (
     "trainer.args.max_steps=6",

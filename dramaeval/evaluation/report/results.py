@@ -8,8 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.tasks.rubric import Dimension, Rubric
 
@@ -99,7 +100,11 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
 
 def _by_split(file: Path) -> dict[str, list[Prediction]]:
     found: dict[str, list[Prediction]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    if damage := damage_of(file):
+        raise ResultsError(
+            f"{file.parent}: {damage}. Start the run again in its folder: what is damaged is made again."
+        )
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)
             split = values.get("split")
@@ -122,10 +127,17 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    import yaml
+    from omegaconf import OmegaConf
+
+    from dramaeval.data.saved_settings import read_settings
 
     file = folder / "config.yaml"
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(read_settings(file)))
+    except DamagedFileError as error:
+        raise ResultsError(str(error)) from None
 
 
 def _titles(config: Mapping[str, Any]) -> dict[str, str]:

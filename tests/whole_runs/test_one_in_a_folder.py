@@ -1,0 +1,90 @@
+"""Two starts in one folder: the second is refused before it writes anything, and says who works there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import born
+import pytest
+from clips import write_clips
+from places import ROOT
+
+from dramaeval.cluster.folder_lock import locked
+from dramaeval.cluster.lock_holder import NAME, holder_of
+
+
+def content(folder):
+    return {one: one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hydra.run.dir={}", "seed=5"],
+        ["hydra.run.dir={}", "stages=[score]", "checkpoint=x", "input=y"],
+        ["hydra.run.dir={}", "stages=[report]", "runs=[x,y]"],
+        ["hydra.run.dir={}", "processes=2"],
+        ["-m", "hydra.sweep.dir={}", "seed=0,1"],
+        ["-m", "hydra.sweep.dir={}", "hydra/sweeper=optuna", "search=lora"],
+        ["sweep={}", "resume=true", "hydra.run.dir={}-command"],
+    ],
+    ids=" ".join,
+)
+def test_a_second_start_changes_nothing_and_names_the_first(launch, tmp_path, words):
+    folder = tmp_path / "folder"
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("seed: 0\n")
+    (folder / "multirun.yaml").write_text("seed: 0\n")
+    with locked(folder):
+        before = content(folder)
+        done = launch(*(word.format(folder) for word in words))
+        assert content(folder) == before
+    assert done.returncode == 1
+    told = done.stderr.strip()
+    assert re.fullmatch(rf"{folder} is in use by process {os.getpid()} on \S+, since .*", told)
+    assert "hydra.sweep.dir=" in told if "-m" in words else "Wait until it ends" in told
+
+
+def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(tmp_path):
+    with locked(tmp_path):
+        before = content(tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-m", "dramaeval.cluster.job", str(tmp_path)],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert content(tmp_path) == before
+    assert done.returncode == 1
+    assert f"in use by process {os.getpid()} on" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
+    launch, nursery, tmp_path, tmp_path_factory
+):
+    folder, said = tmp_path / "run", tmp_path_factory.mktemp("said")
+    data = [f"task.data.{split}={write_clips(tmp_path, split, 4)}" for split in ("train", "val")]
+    words = [
+        *data, "trainer.args.max_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
+        "task.dimensions=[pitch_dynamics]", f"hydra.run.dir={folder}", "logger=none",
+    ]  # fmt: skip
+    first = nursery.Process(
+        target=born.launch, args=([*words, "trainer.args.learning_rate=0.01"], str(said))
+    )
+    first.start()
+    deadline = time.monotonic() + 60
+    while not (folder / NAME).is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    second = launch(*words, "trainer.args.learning_rate=0.02")
+    assert second.returncode == 1
+    assert f"in use by process {first.pid} on" in second.stderr
+    first.join(300)
+    assert first.exitcode == 0, (said / "err").read_text()
+    assert "learning_rate: 0.01\n" in (folder / "config.yaml").read_text()
+    assert "learning_rate=0.01" in (folder / ".hydra" / "overrides.yaml").read_text()
+    assert json.loads((folder / "metrics.json").read_text())["val"]
+    assert holder_of(folder) is None
+    assert not (folder / NAME).exists()
