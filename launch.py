@@ -11,12 +11,16 @@ python launch.py --help                         groups, recipes, where results g
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.run.errors import in_words
 
 schema.register()
 
@@ -24,25 +28,26 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
-    if schema.is_about_a_sweep(config):
-        from dramaeval.sweep.command import of_sweep
+    with in_words(Path(HydraConfig.get().runtime.output_dir)):
+        startup.prepare()
+        if schema.is_about_a_sweep(config):
+            from dramaeval.sweep.command import of_sweep
 
-        of_sweep(config)
-        return None
-    # Imported here, so that --help and --cfg job answer without loading torch.
-    from dramaeval.run.imports import import_quantization
+            of_sweep(config)
+            return None
+        # Imported here, so that --help and --cfg job answer without loading torch.
+        from dramaeval.run.imports import import_quantization
 
-    import_quantization(config)
-    from dramaeval.run.entry import carry_out
-    from dramaeval.run.errors import in_words
+        import_quantization(config)
+        from dramaeval.run.entry import carry_out
 
-    with in_words():
         return carry_out(config)
 
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
-    if follows(sys.argv[1:]):
-        follow()  # torchrun: process 0 composes the run, this one takes part in it
-    else:
-        main()
+    with in_words():
+        if follows(sys.argv[1:]):
+            follow()  # torchrun: process 0 composes the run, this one takes part in it
+        else:
+            main()

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dramaeval import startup
 from dramaeval.cluster.job import console_of
 from dramaeval.cluster.workers import cores
 from dramaeval.sweep.folder import SweepRun
@@ -140,7 +141,7 @@ class LocalCrew(Crew):
             own["CUDA_VISIBLE_DEVICES"] = ",".join(
                 names[first : first + self.gpus_per_run] if shown else names
             )
-        return {**given, **os.environ, **own}
+        return {**given, **startup.for_children(), **own}
 
 
 def _settle(run: SweepRun, code: int) -> None:

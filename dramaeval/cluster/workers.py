@@ -23,6 +23,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval import startup
+from dramaeval.errors import UserFacingError
+
 log = logging.getLogger(__name__)
 
 #: Seconds that the others get to end by themselves when one has failed: often they fail alike and say why.
@@ -32,7 +35,7 @@ PATIENCE = 10.0
 _TAIL = 15
 
 
-class WorkerError(RuntimeError):
+class WorkerError(UserFacingError, RuntimeError):
     """A process of the run died; the message names it, its log and its last words."""
 
 
@@ -80,7 +83,7 @@ def environment(count: int) -> dict[str, str]:
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": str(max(1, cores() // count)),
-        **os.environ,
+        **startup.for_children(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.cluster.processes import Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.check import ConfigError, check
@@ -72,6 +73,8 @@ def work(config: DictConfig | None, path: Path | None, processes: Processes) -> 
     )
     identity = run_id(shared)  # as it was composed, whoever started the processes
     log.info("Run %s in %s", identity, path)
+    for line in startup.removed():
+        log.warning("%s", line)
     shared.processes = _counted(shared, processes)
     check(shared)
     if Stage.report in shared.stages:

@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import SweepFolder, SweepRun
-from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import print_table, write_tables
 from dramaeval.sweep.watch import is_watched
@@ -33,7 +33,7 @@ def of_sweep(config: DictConfig) -> None:
     Raises:
         SystemExit: what is asked for cannot be done, or a resumed run failed again.
     """
-    with in_short():
+    with in_words():
         _check(config)
         _clear_away()
         sweep = SweepFolder(Path(config.sweep).expanduser())
