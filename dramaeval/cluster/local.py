@@ -18,6 +18,7 @@ from typing import Any
 from dramaeval import startup
 from dramaeval.cluster.job import console_of
 from dramaeval.cluster.workers import cores
+from dramaeval.run.storage import storage_problem
 from dramaeval.sweep.folder import SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
 from dramaeval.sweep.state import change_state, read_state
@@ -155,4 +156,9 @@ def _settle(run: SweepRun, code: int) -> None:
             reason += ", from outside, often for want of memory: see plan=true"
     else:
         reason = f"ended with code {code} before it began; see {console_of(run.folder)}"
-    change_state(run.folder, lambda state: state.failed(reason))
+    try:
+        change_state(run.folder, lambda state: state.failed(reason))
+    except OSError as error:
+        # The other runs go on; the table says of this one that its process is gone.
+        problem = storage_problem(error, run.folder) or str(error)
+        print(f"{run.folder.name}: {reason}. {problem}", file=sys.stderr)

@@ -63,7 +63,7 @@ def main(handed: str, result: str) -> None:
             return
         startup.prepare()
         config, folder = pickle.loads(Path(handed).read_bytes())
-        with joined() as processes:
+        with in_words(folder), joined() as processes:
             came_out = work(config, folder, processes)
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_bytes(pickle.dumps(came_out))

@@ -24,7 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
-from dramaeval.errors import UserFacingError
+from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
 
@@ -148,11 +148,14 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # A killed process is the cause; the others' errors, of a lost peer, are its consequence.
-    rank, code = next((one for one in failed if one[1] < 0), failed[0])
-    if code > 0 and (0, 1) in failed:
+    # A killed process is the cause, else one that could not write; the others' errors, of a lost peer, are
+    # its consequence.
+    causes = [one for one in failed if one[1] < 0] or [one for one in failed if one[1] == STORAGE]
+    rank, code = (causes or failed)[0]
+    said = dict(failed).get(0, 0)
+    if code > 0 and said > 0 and not (code == STORAGE and said != STORAGE):
         # Process 0 ended by itself and has told the user.
-        raise SystemExit(1)
+        raise SystemExit(said)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     told = f"Process {rank} of {len(workers)} {how}; the others were stopped."
     file = log_of(folder, rank)

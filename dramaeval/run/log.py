@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from dramaeval.run.storage import storage_problem
-
 log = logging.getLogger(__name__)
 
 _QUIET = ("httpx", "filelock", "urllib3", "fsspec", "matplotlib", "datasets", "numba", "DeepSpeed")
@@ -80,8 +78,8 @@ class _File(logging.FileHandler):
 
 
 def _ended_thread(about: threading.ExceptHookArgs) -> None:
-    """A thread that ends because the disk is full: the run's own error says so, with less noise."""
-    if about.exc_value is not None and storage_problem(about.exc_value):
+    """A thread that could not write (TensorBoard's): its error is raised in the run again, and shown there."""
+    if isinstance(about.exc_value, OSError):
         error = (about.exc_type, about.exc_value, about.exc_traceback)
         log.error("A thread ended.", exc_info=error, extra={"only_in_file": True})
         return

@@ -75,9 +75,9 @@ def sentence(number: int, file: Path | None, folder: Path | None) -> str:
         file: that was opened or written, where it is known.
         folder: of the run, where it is known.
     """
-    what = file or folder or Path("A file")
+    what = str(file) if file else f"A file of {folder}" if folder else "A file"
     if number in _FULL:
-        places = [str(place) for place in _full_places(folder, file)] or [str(what)]
+        places = list(map(str, _full_places(folder, file))) or [str(file or folder or "a file")]
         return f"No space is left on the device or in the quota of {', '.join(places)}: make room."
     if number == errno.EFBIG:
         return (
@@ -143,7 +143,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        before = None if cause.__suppress_context__ else cause.__context__
+        cause = cause.__cause__ or before
 
 
 def _number_of(error: BaseException) -> int | None:
