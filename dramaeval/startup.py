@@ -17,7 +17,7 @@ _TRUE = ("1", "true", "yes", "y", "t", "on")
 
 #: What `prepare` has removed, by name, and what this process has set itself.
 _removed: dict[str, str] = {}
-_set: set[str] = set()
+_set: dict[str, str] = {}
 #: What is recorded, as it was before libraries were imported: some of them set variables too.
 _recorded: dict[str, str] = {}
 
@@ -51,7 +51,7 @@ def prepare() -> list[str]:
     before = set(_removed)
     for name, value in list(os.environ.items()):
         row = line_of(name)
-        if row is None or name in _set:
+        if row is None or _is_own(name):
             continue
         if row.policy is Policy.refused and value.strip().lower() in _TRUE:
             problems.append(f"{name}={value} in the environment: {row.reason}. Then: unset {name}.")
@@ -88,7 +88,7 @@ def record() -> dict[str, dict[str, str]]:
 
 def for_children() -> dict[str, str]:
     """The environment as the user has given it, for processes that prepare themselves as this one did."""
-    kept = {name: value for name, value in os.environ.items() if name not in _set}
+    kept = {name: value for name, value in os.environ.items() if not _is_own(name)}
     return {**_removed, **kept}
 
 
@@ -96,7 +96,7 @@ def _to_record() -> dict[str, str]:
     kept = {}
     for name, value in sorted(os.environ.items()):
         row = line_of(name)
-        if row and row.policy in (Policy.recorded, Policy.default) and name not in _set:
+        if row and row.policy in (Policy.recorded, Policy.default) and not _is_own(name):
             kept[name] = value
     return kept
 
@@ -108,5 +108,9 @@ def _line(name: str) -> str:
 
 
 def _put(name: str, value: str) -> None:
-    os.environ[name] = value
-    _set.add(name)
+    os.environ[name] = _set[name] = value
+
+
+def _is_own(name: str) -> bool:
+    """Whether this process has set a variable itself."""
+    return name in _set and os.environ.get(name) == _set[name]
