@@ -141,7 +141,7 @@ def _of(*policies):
     return [row.name.replace("*", "X") for row in TABLE if row.policy in policies]
 
 
-def test_what_is_set_by_default_is_the_users_where_he_says_so(monkeypatch):
+def test_a_default_gives_way_to_the_users_value(monkeypatch):
     defaults = {row.name: row.value for row in TABLE if row.policy is Policy.default}
     for name in defaults:
         monkeypatch.delenv(name, raising=False)

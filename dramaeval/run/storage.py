@@ -51,13 +51,18 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
     """
     if folder is not None and not folder.is_dir():
         return f"The run folder {folder} is gone: it was deleted or moved while the run went on."
-    for cause in _causes(error):
+    causes = list(_causes(error))
+    for cause in causes:
         number, name = _number_of(cause), getattr(cause, "filename", None)
         if number in _CANNOT_WRITE or (cause is error and number in _CANNOT_OPEN):
             return sentence(int(number), Path(os.fsdecode(name)) if name else None, folder)
-        if any(sign in str(cause) for sign in _TORCH):
-            full = bool(_full_places(folder))
-            return sentence(errno.ENOSPC if full else errno.EIO, None, folder)
+    if any(sign in str(cause) for cause in causes for sign in _TORCH):
+        if _full_places(folder):
+            return sentence(errno.ENOSPC, None, folder)
+        return (
+            f"A file of {folder or 'the run'} could not be written: look for a quota, a limit of size (ulimit -f) "
+            "or a broken disk."
+        )
     if isinstance(error, FileNotFoundError) and folder is not None and error.filename:
         missing = Path(os.fsdecode(error.filename)).absolute()
         if missing.is_relative_to(folder.absolute()):
