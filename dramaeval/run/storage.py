@@ -60,8 +60,8 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
         if _full_places(folder):
             return sentence(errno.ENOSPC, None, folder)
         return (
-            f"A file of {folder or 'the run'} could not be written: look for a quota, a limit of size (ulimit -f) "
-            "or a broken disk."
+            f"A file of {folder or 'the run'} could not be written: look for a quota, a limit of size "
+            "(ulimit -f) or a broken disk."
         )
     if isinstance(error, FileNotFoundError) and folder is not None and error.filename:
         missing = Path(os.fsdecode(error.filename)).absolute()
