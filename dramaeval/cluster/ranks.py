@@ -27,6 +27,8 @@ TIME_LIMIT = 600.0
 FIRST_MESSAGE, NEXT_MESSAGE = 5.0, 30.0
 
 NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+#: Set by torchrun, which then holds the store at which the processes meet.
+AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 #: The number of processes that another launcher has started.
 _STARTED_BY = {
     "OMPI_COMM_WORLD_SIZE": "mpirun",
@@ -137,7 +139,7 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     waiting = Waiting(rank, count, address, time_limit)
     # torchrun holds the store itself; elsewhere process 0 does.
-    by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    by_torchrun = os.environ.get(AGENT_STORE) == "True"
     holds = rank == 0 and not by_torchrun
     if not holds:
         waiting.for_address()
