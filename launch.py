@@ -28,13 +28,15 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
-    with in_words(Path(HydraConfig.get().runtime.output_dir)):
-        startup.prepare()
-        if schema.is_about_a_sweep(config):
+    if schema.is_about_a_sweep(config):
+        with in_words():
+            startup.prepare()
             from dramaeval.sweep.command import of_sweep
 
             of_sweep(config)
             return None
+    with in_words(Path(HydraConfig.get().runtime.output_dir)):
+        startup.prepare()
         # Imported here, so that --help and --cfg job answer without loading torch.
         from dramaeval.run.imports import import_quantization
 

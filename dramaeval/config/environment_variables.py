@@ -106,7 +106,7 @@ TABLE: tuple[Variable, ...] = (
     # Which process of a run this is
     *_rows(
         Policy.ranks,
-        "torchrun, SLURM or launch.py sets them; left over, they make a run wait for nobody",
+        "torchrun, SLURM or launch.py sets them; left over, a run waits for processes that do not exist",
         "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_* "
         "PMI_RANK PMI_SIZE OMPI_COMM_WORLD_* MV2_COMM_WORLD_* MPI_LOCAL* SLURM_PROCID SLURM_STEP_NUM_TASKS",
     ),

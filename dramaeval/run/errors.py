@@ -70,7 +70,9 @@ def _leave_closed_terminal() -> bool:
 
 
 def _end(message: str, code: int) -> NoReturn:
+    # Ctrl-C reaches all processes of a run, and process 0 reports it.
+    reports = code != INTERRUPTED or os.environ.get("RANK", "0") == "0"
     with suppress(OSError):  # the terminal may be gone, or its file may be on the full disk
-        if code != INTERRUPTED or os.environ.get("RANK", "0") == "0":  # the first speaks for all
+        if reports:
             print(f"\n{message}", file=sys.stderr, flush=True)
     raise SystemExit(code) from None
