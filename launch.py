@@ -11,13 +11,17 @@ python launch.py --help                         groups, recipes, where results g
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.run.errors import in_words
 
 schema.register()
 
@@ -26,25 +30,28 @@ schema.register()
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
     if schema.is_about_a_sweep(config):
-        from dramaeval.sweep.command import of_sweep
+        with in_words():
+            startup.prepare()
+            from dramaeval.sweep.command import of_sweep
 
-        of_sweep(config)
-        return None
-    # Imported here, so that --help and --cfg job answer without loading torch.
-    from dramaeval.run.imports import import_quantization
+            of_sweep(config)
+            return None
+    with in_words(Path(HydraConfig.get().runtime.output_dir)):
+        startup.prepare()
+        # Imported here, so that --help and --cfg job answer without loading torch.
+        from dramaeval.run.imports import import_quantization
 
-    import_quantization(config)
-    from dramaeval.run.entry import carry_out
-    from dramaeval.run.errors import in_words
+        import_quantization(config)
+        from dramaeval.run.entry import carry_out
 
-    with in_words():
         return carry_out(config)
 
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
     ensure_home()
-    if follows(sys.argv[1:]):
-        follow()  # torchrun: process 0 composes the run, this one takes part in it
-    else:
-        main()
+    with in_words():
+        if follows(sys.argv[1:]):
+            follow()  # torchrun: process 0 composes the run, this one takes part in it
+        else:
+            main()

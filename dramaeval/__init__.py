@@ -6,8 +6,11 @@ The names of the Python API can be imported from here; each loads what it needs 
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from dramaeval import startup
 
 if TYPE_CHECKING:
     from dramaeval.api.dataset import AudioDataset
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from dramaeval.evaluation.judge import Judge
 
 __all__ = ["AudioDataset", "GRPOTrainer", "Judge", "SFTTrainer", "create_peft_config"]
+
+startup.silence()
 
 _HOMES = {
     "AudioDataset": "dramaeval.api.dataset",
@@ -30,6 +35,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
+    for line in startup.prepare():
+        logging.getLogger(__name__).warning("%s", line)
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -12,7 +12,7 @@ import trl
 from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import AudioDataset
-from dramaeval.api.trainer import checked, curves, ready
+from dramaeval.api.trainer import checked, curves, precision_of, ready
 from dramaeval.evaluation.judge import Judge
 from dramaeval.models.sheets import SheetMaker
 from dramaeval.tasks.task import Target
@@ -116,6 +116,7 @@ def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
             "together."
         )
     args.report_to = []
+    args.mixed_precision = precision_of(args)
     # The policy would differ from itself from pass to pass.
     args.disable_dropout = True
     return args

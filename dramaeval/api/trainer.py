@@ -133,7 +133,13 @@ def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
     args.max_length = None
     args.remove_unused_columns = False
     args.report_to = []
+    args.mixed_precision = precision_of(args)
     return args
+
+
+def precision_of(args: Any) -> str:
+    """The precision that the arguments name; where they name none, transformers takes the environment's."""
+    return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
 
 
 def ready(

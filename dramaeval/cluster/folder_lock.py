@@ -36,6 +36,7 @@ from dramaeval.cluster.lock_holder import (
 )
 from dramaeval.cluster.process_identity import ProcessIdentity
 from dramaeval.cluster.processes import Processes
+from dramaeval.errors import UserFacingError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ WATCH = 30.0
 _ATTEMPTS = 20
 
 
-class FolderInUseError(RuntimeError):
+class FolderInUseError(UserFacingError, RuntimeError):
     """Another process works in the folder; the message names it in one line."""
 
 

@@ -18,9 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dramaeval import startup
 from dramaeval.cluster.folder_lock import FolderInUseError, locked
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.signals import REQUESTS, SOON, Interrupted, be_deaf
+from dramaeval.run.storage import storage_problem
 from dramaeval.sweep.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
 
 log = logging.getLogger(__name__)
@@ -122,7 +124,8 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.run.entry import work
     from dramaeval.run.errors import in_words
 
-    with in_words():
+    with in_words(folder):
+        startup.prepare()
         secrets.refuse(config)
         together = config.processes > 1 or (
             config.zero is not None and Stage.train in config.stages
@@ -199,13 +202,19 @@ def _stop(
 
 def _fail(folder: Path, error: BaseException) -> None:
     be_deaf()
-    said = isinstance(error, SystemExit)
-    reason = first_line(error)
-    if said and isinstance(getattr(error, "code", None), int):
-        reason = _last_words(folder) or reason  # its processes have said why
-    _change(folder, lambda state: state.failed(reason))
-    text = str(error) if said else "".join(traceback.format_exception(error))
-    log.error("%s", text)
+    problem = storage_problem(error, folder)
+    reason = problem or first_line(error)
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, SystemExit):
+        text = str(error)
+        if isinstance(error.code, int):  # why is on the terminal already
+            reason, text = _last_words(folder) or reason, ""
+    if text:
+        log.error("%s", problem or text)
+    try:
+        _change(folder, lambda state: state.failed(reason))
+    except OSError as unwritten:
+        log.error("%s", storage_problem(unwritten, folder) or unwritten)
     raise SystemExit(1) from error
 
 

@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dramaeval import startup
 from dramaeval.cluster.job import console_of
 from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.cluster.workers import cores
+from dramaeval.run.storage import storage_problem
 from dramaeval.sweep.folder import SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
 from dramaeval.sweep.state import change_state, read_state
@@ -141,7 +143,7 @@ class LocalCrew(Crew):
             own["CUDA_VISIBLE_DEVICES"] = ",".join(
                 names[first : first + self.gpus_per_run] if shown else names
             )
-        return {**given, **os.environ, **own}
+        return {**given, **startup.for_children(), **own}
 
 
 def _settle(run: SweepRun, code: int) -> None:
@@ -155,4 +157,9 @@ def _settle(run: SweepRun, code: int) -> None:
             reason += ", from outside, often for want of memory: see plan=true"
     else:
         reason = f"ended with code {code} before it began; see {console_of(run.folder)}"
-    change_state(run.folder, lambda state: state.failed(reason))
+    try:
+        change_state(run.folder, lambda state: state.failed(reason))
+    except OSError as error:
+        # The other runs go on; the table says of this one that its process is gone.
+        problem = storage_problem(error, run.folder) or str(error)
+        print(f"{run.folder.name}: {reason}. {problem}", file=sys.stderr)

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dramaeval import startup
+from dramaeval.cluster import ranks
+
 T = TypeVar("T")
 
 
@@ -102,12 +105,11 @@ def _join() -> Processes:
 
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     else:
-        # DeepSpeed would search for a GPU and warn of finding none.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        startup.skip_gpu_search()
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+        ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
     return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 

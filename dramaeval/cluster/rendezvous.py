@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from dramaeval.cluster.ranks import AGENT_STORE
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.sweep.folder import load_config
@@ -36,6 +37,7 @@ def join_by_slurm(folder: Path) -> bool:
     if count == 1 and (config.zero is None or Stage.train not in config.stages):
         return False
     os.environ.update(variables(slurm))
+    os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine from which the job was sent
     return True
 
 

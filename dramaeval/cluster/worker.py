@@ -14,9 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dramaeval import startup
 from dramaeval.cluster.folder_lock import adopt
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.processes import joined, started_together
+from dramaeval.cluster.ranks import rank_problems
 
 #: Words on the command line with which nothing is run.
 _ASKING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
@@ -33,8 +35,8 @@ def follows(words: Sequence[str]) -> bool:
     Raises:
         SystemExit: process 0 alone answers.
     """
-    if not started_together() or os.environ["RANK"] == "0":
-        return False
+    if not started_together() or os.environ["RANK"] == "0" or rank_problems(os.environ):
+        return False  # what contradicts itself is refused when a run begins
     if _ASKING & set(words):
         raise SystemExit(0)
     return True
@@ -42,6 +44,7 @@ def follows(words: Sequence[str]) -> bool:
 
 def follow() -> None:
     """Do the work that process 0 hands out."""
+    startup.prepare()
     from dramaeval.run.entry import work
 
     with joined() as processes:
@@ -61,9 +64,10 @@ def main(handed: str, result: str) -> None:
         if os.environ["RANK"] != "0":
             follow()
             return
+        startup.prepare()
         config, folder, token = pickle.loads(Path(handed).read_bytes())
         adopt(folder, token)
-        with joined() as processes:
+        with in_words(folder), joined() as processes:
             came_out = work(config, folder, processes)
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_bytes(pickle.dumps(came_out))

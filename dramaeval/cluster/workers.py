@@ -23,7 +23,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval import startup
 from dramaeval.cluster.folder_lock import token_of
+from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ PATIENCE = 10.0
 _TAIL = 15
 
 
-class WorkerError(RuntimeError):
+class WorkerError(UserFacingError, RuntimeError):
     """A process of the run died; the message names it, its log and its last words."""
 
 
@@ -82,7 +84,7 @@ def environment(count: int) -> dict[str, str]:
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": str(max(1, cores() // count)),
-        **os.environ,
+        **startup.for_children(),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
@@ -147,11 +149,14 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # A killed process is the cause; the others' errors, of a lost peer, are its consequence.
-    rank, code = next((one for one in failed if one[1] < 0), failed[0])
-    if code > 0 and (0, 1) in failed:
+    # A killed process is the cause, else one that could not write; the others' errors, of a lost peer, are
+    # its consequence.
+    causes = [one for one in failed if one[1] < 0] or [one for one in failed if one[1] == STORAGE]
+    rank, code = (causes or failed)[0]
+    said = dict(failed).get(0, 0)
+    if code > 0 and said > 0 and not (code == STORAGE and said != STORAGE):
         # Process 0 ended by itself and has told the user.
-        raise SystemExit(1)
+        raise SystemExit(said)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     told = f"Process {rank} of {len(workers)} {how}; the others were stopped."
     file = log_of(folder, rank)

@@ -18,6 +18,7 @@ from dramaeval.config.placement import placement_problems
 from dramaeval.config.schema import SPLITS, Stage
 from dramaeval.config.together import check_together
 from dramaeval.config.values import check_values, objective_weights
+from dramaeval.errors import UserFacingError
 
 #: Arguments of TRL's that the run itself decides, and the setting of ours that does.
 RESERVED = {
@@ -67,7 +68,7 @@ WANDB = ("mode", "project", "entity", "name", "group", "tags")
 WANDB_MODES = ("auto", "online", "offline")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserFacingError, ValueError):
     """A configuration that cannot run; the message lists every problem with its key and its fix."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval import startup
 from dramaeval.config.batch import BatchError, step_size
 from dramaeval.config.keys import near
 from dramaeval.config.schema import Device, Stage
@@ -124,13 +125,10 @@ def _autos(node: Any, key: str = "") -> list[str]:
 
 def _unknown(settings: Any) -> list[str]:
     """Keys that DeepSpeed does not know; it would ignore them."""
-    import os
-
     import torch
 
     if not torch.cuda.is_available():
-        # DeepSpeed would search for a GPU and warn of finding none.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        startup.skip_gpu_search()
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
     fields = DeepSpeedZeroConfig.model_fields

@@ -21,6 +21,7 @@ from typing import Any
 import xxhash
 
 from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.errors import UserFacingError
 
 NAME = "dramaeval_manifest.json"
 #: Written for people, who may change it.
@@ -35,7 +36,7 @@ HASH = "xxh128"
 Entry = dict[str, Any]
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(UserFacingError, ValueError):
     """A file is not as it was written; the message names it, says what is wrong with it and what to do."""
 
 

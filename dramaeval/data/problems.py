@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dramaeval.errors import UserFacingError
+
 COLUMNS = ("file", "line", "id", "key", "problem", "fix")
 
 ROWS_PER_KIND = 5
@@ -56,7 +58,7 @@ class Problem:
         }
 
 
-class BadRecordsError(Exception):
+class BadRecordsError(UserFacingError):
     """A data file cannot be used; `problems` holds every reason, `str()` is their table."""
 
     def __init__(self, problems: Sequence[Problem], advice: str = "") -> None:

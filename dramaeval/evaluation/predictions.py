@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from dramaeval.errors import UserFacingError
+
 SCORED = "scored"
 """The state of a prediction with an expected score; any other state is the reason why not."""
 
@@ -15,7 +17,7 @@ PROBLEMS_SHOWN = 20
 """Bad lines named in one error before the rest is only counted."""
 
 
-class PredictionsError(ValueError):
+class PredictionsError(UserFacingError, ValueError):
     """A predictions file cannot be used; the message names the file, the lines and the reasons."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dramaeval import startup
 from dramaeval.models.allocator import keep_freed_memory
 from dramaeval.models.errors import ModelError
 
@@ -44,8 +45,7 @@ def choose_device(asked: str) -> torch.device:
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
         )
     if asked == "cpu" or not torch.cuda.is_available():
-        # DeepSpeed, which accelerate imports, would otherwise search for a GPU and warn of finding none.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        startup.skip_gpu_search()
         keep_freed_memory()
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

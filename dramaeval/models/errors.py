@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dramaeval.errors import UserFacingError
 
-class ModelError(ValueError):
+
+class ModelError(UserFacingError, ValueError):
     """A model cannot be had as it is asked for; the message says why and what to do."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dramaeval.errors import UserFacingError
 from dramaeval.models.batch import Batch
 
 #: Mel frames a second, as every supported encoder takes them.
@@ -18,7 +19,7 @@ _SIGNS = (
 )
 
 
-class TroubleError(RuntimeError):
+class TroubleError(UserFacingError, RuntimeError):
     """A run that cannot go on; the message shows the numbers at hand and says what to try."""
 
 

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.cluster.folder_lock import locked, locked_together
 from dramaeval.cluster.processes import Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
@@ -84,6 +85,8 @@ def _work(shared: DictConfig, path: Path, processes: Processes) -> float | None:
     )
     identity = run_id(shared)  # as it was composed, whoever started the processes
     log.info("Run %s in %s", identity, path)
+    for line in startup.removed():
+        log.warning("%s", line)
     shared.processes = _counted(shared, processes)
     check(shared)
     if Stage.report in shared.stages:

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dramaeval import startup
+from dramaeval.run.secrets import masked
+
 _PACKAGES = (
     "dramaeval", "torch", "transformers", "peft", "trl", "accelerate", "deepspeed", "datasets", "hydra-core",
     "omegaconf", "librosa", "soundfile", "soxr", "numpy", "scipy", "scikit-learn", "bitsandbytes",
@@ -34,6 +37,7 @@ def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, A
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "seed": seed,
+        **masked(startup.record()),
     }
 
 

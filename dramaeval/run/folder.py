@@ -242,7 +242,7 @@ def fill_whole(folder: Path, fill: Callable[[Path], None], processes: Processes 
 
     def begin() -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        unfinished.mkdir()  # not its parents: a run folder that was deleted stays so
 
     def end() -> None:
         seal(unfinished)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +27,10 @@ def set_up(file: Path, *, speaks: bool = True) -> None:
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
-    terminal = logging.StreamHandler(sys.stdout)
+    terminal = _Terminal(sys.stdout)
     terminal.setFormatter(logging.Formatter("%(message)s"))
     terminal.addFilter(_for_the_terminal)
-    kept = logging.FileHandler(file, encoding="utf-8")
+    kept = _File(file, encoding="utf-8")
     kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     if speaks:
         root.addHandler(terminal)
@@ -45,8 +47,43 @@ def set_up(file: Path, *, speaks: bool = True) -> None:
     # It keeps a log of its own.
     logging.getLogger("wandb").propagate = False
     logging.captureWarnings(True)
+    threading.excepthook = _ended_thread
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """The terminal; when it is gone (``… | head``) or its file cannot be written, the run goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            # Python would complain when it flushes the stream at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+class _File(logging.FileHandler):
+    """The log file; when it cannot be written, the run says so once and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.setLevel(logging.CRITICAL + 1)
+        log.warning("%s cannot be written (%s): the rest is not in it.", self.baseFilename, error)
+
+
+def _ended_thread(about: threading.ExceptHookArgs) -> None:
+    """A thread that could not write (TensorBoard's): its error is raised in the run again, and shown there."""
+    if isinstance(about.exc_value, OSError):
+        error = (about.exc_type, about.exc_value, about.exc_traceback)
+        log.error("A thread ended.", exc_info=error, extra={"only_in_file": True})
+        return
+    threading.__excepthook__(about)
 
 
 def _for_the_terminal(record: logging.LogRecord) -> bool:

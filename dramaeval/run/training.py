@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
+from transformers import TrainerCallback
 
 from dramaeval.cluster.preemption import StopsOnRequest
 from dramaeval.cluster.signals import REQUESTS
@@ -21,8 +22,9 @@ from dramaeval.run import debug, environment
 from dramaeval.run.card import write_card
 from dramaeval.run.completions import in_completions
 from dramaeval.run.export import LEFT_OUT
-from dramaeval.run.folder import fill_whole, is_made
+from dramaeval.run.folder import RunFolder, fill_whole, is_made
 from dramaeval.run.progress import TrainingProgress
+from dramaeval.run.storage import StorageError
 from dramaeval.sweep.pruning import pruning
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
 from dramaeval.training.draws import trainable
@@ -129,6 +131,34 @@ def make_trainer(run: Run, resume: Path | None = None) -> Any:
     return trainer
 
 
+class FolderStillThere(TrainerCallback):
+    """Stops a training whose run folder is gone; transformers would make it anew and fill it with half a run.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._open = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A folder is open when its configuration is in it."""
+        self._open = self.folder.config.is_file()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Look before anything is written.
+
+        Raises:
+            StorageError: the folder, or its configuration, is gone.
+        """
+        writes = control.should_log or control.should_save or control.should_evaluate
+        if self._open and writes and not self.folder.config.is_file():
+            raise StorageError(
+                f"The run folder {self.folder.path} is gone: it was deleted or moved while the run went on."
+            )
+
+
 def _trainable(run: Run) -> list[Record]:
     """The training records with at least one rating of what is asked."""
     records = run.splits["train"]
@@ -146,6 +176,7 @@ def _callbacks(run: Run, resume: Path | None) -> Iterable[Any]:
     step = step_of(resume) if resume else None
     return [
         TrainingProgress(),
+        *([FolderStillThere(run.folder)] if run.processes.first else []),
         StopsOnRequest(REQUESTS, run.processes),
         *pruning(run.folder.path, run.processes, run.args),
         *run.loggers.callbacks(step),

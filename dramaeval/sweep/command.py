@@ -20,9 +20,9 @@ from dramaeval.cluster.folder_lock import give_back, locked
 from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import Stage
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.collect import state_of
 from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun, describe
-from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import print_table, write_tables
 
@@ -35,7 +35,7 @@ def of_sweep(config: DictConfig) -> None:
     Raises:
         SystemExit: what is asked for cannot be done, or a resumed run failed again.
     """
-    with in_short():
+    with in_words():
         _check(config)
         _clear_away()
         sweep = SweepFolder(Path(config.sweep).expanduser())

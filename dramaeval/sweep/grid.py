@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
 from dramaeval.config.check import ConfigError
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import SweepRun
-from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.sweeper import OurSweeper
 
 
@@ -24,7 +24,7 @@ class GridSweeper(OurSweeper):
             SystemExit: 1 at the end, if a run has not come to its end.
         """
         overrides = self.overrides(arguments)
-        with in_short():
+        with in_words():
             check_discrete(overrides)
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
         if self.launcher.checks:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.cluster.folder_lock import FolderInUseError
+from dramaeval import startup
 from dramaeval.cluster.processes import started_together
 from dramaeval.config.check import ConfigError
-from dramaeval.data.manifest import DamagedFileError
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.state import DONE, PRUNED, read_state
 from dramaeval.sweep.watch import Crew, Left, watch
-
-
-@contextmanager
-def in_short() -> Iterator[None]:
-    """Errors of a sweep's settings as one message and exit code 1; the heavier ones are the runs' own."""
-    try:
-        yield
-    except (ConfigError, DamagedFileError, FolderInUseError) as error:
-        raise SystemExit(f"\n{error}") from None
 
 
 class RunFailedError(RuntimeError):
@@ -66,7 +56,9 @@ class SweepLauncher(Launcher, ABC):
         """
         self.context, self.config = hydra_context, config
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
-        with in_short():
+        with in_words():
+            for line in startup.prepare():
+                print(line)
             problems = [*self.problems(), *option_problems(self.options, self.KINDS)]
             if problems:
                 raise ConfigError(problems)
@@ -80,7 +72,7 @@ class SweepLauncher(Launcher, ABC):
             )
         if hydra.job.chdir:
             found.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
-        if set(hydra.get("callbacks") or {}) - {"lock_folder"}:
+        if set(hydra.get("callbacks") or {}) - {"run_folder", "lock_folder"}:
             found.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
         if self.config.plan:
             found.append("plan=true is for one run: leave out -m, or use launch.check=true.")
@@ -103,7 +95,7 @@ class SweepLauncher(Launcher, ABC):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         """Carry out runs, as Hydra's sweepers ask for it."""
-        with in_short():
+        with in_words():
             runs = self.folder.add(
                 self.context, self.config, job_overrides, initial_job_idx, write=not self.checks
             )

@@ -17,8 +17,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from dramaeval.config.check import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import SweepRun
-from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.state import DONE, PRUNED, read_state, write_alone
 from dramaeval.sweep.sweeper import OurSweeper
 
@@ -100,7 +100,7 @@ class SearchSweeper(OurSweeper):
         while count := self._batch(len(self.folder.runs())):
             first = len(self.folder.runs())
             batch = [self._ask(study, arguments) for _ in range(count)]
-            with in_short():
+            with in_words():
                 runs = self.launcher.folder.add(
                     self.context, self.config, [job for _, job in batch], first
                 )
@@ -151,7 +151,7 @@ class SearchSweeper(OurSweeper):
                 "trainer.args.learning_rate='interval(1e-4, 1e-2)'."
             )
         if problems:
-            with in_short():
+            with in_words():
                 raise ConfigError(problems)
         return space, fixed
 

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from dramaeval.cluster.folder_lock import locked
 from dramaeval.config.check import ConfigError
+from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import CHOOSE, SweepFolder
-from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.table import print_table, settings, write_tables
 from dramaeval.sweep.watch import command
 
@@ -45,7 +45,7 @@ class OurSweeper:
             SystemExit: with everything that is wrong.
         """
         self.context, self.config = hydra_context, config
-        with in_short():
+        with in_words():
             problems = self.problems()
             if problems:
                 raise ConfigError(problems)
@@ -78,7 +78,7 @@ class OurSweeper:
         Raises:
             SystemExit: another process has locked it.
         """
-        with in_short(), locked(self.folder.path, CHOOSE):
+        with in_words(), locked(self.folder.path, CHOOSE):
             yield
         with suppress(OSError):
             self.folder.path.rmdir()  # where nothing came of the sweep
@@ -88,7 +88,7 @@ class OurSweeper:
         params: Mapping[str, Any] = self.options.get("params") or {}
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        with in_short():
+        with in_words():
             found: dict[str, Override] = {}
             for one in parser.parse_overrides([*words, *arguments]):
                 found[one.get_key_element()] = one
@@ -100,7 +100,8 @@ class OurSweeper:
         Raises:
             SystemExit: 1, if a run has not come to its end.
         """
-        end(self.folder)
+        with in_words():
+            end(self.folder)
 
 
 def end(folder: SweepFolder) -> None:

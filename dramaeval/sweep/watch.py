@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from dramaeval.cluster.folder_lock import locked
+from dramaeval.run.storage import storage_problem
 from dramaeval.sweep.collect import Row, Table
 from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.sweep.table import for_terminal, write_tables
@@ -102,7 +103,7 @@ def watch(
                     outlook = crew.look()
                     began = time.monotonic()
                     if outlook != shown or crew.over or began >= due:
-                        screen.show(write_tables(sweep.path, outlook, running=not crew.over))
+                        screen.update(sweep, outlook, running=not crew.over)
                         shown = dict(outlook)
                         took = time.monotonic() - began
                         due = time.monotonic() + min(took / MOST_OF_A_CORE, MOST_SECONDS)
@@ -155,6 +156,7 @@ class _Screen:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
         self._told: dict[int, str] = {}
+        self._unwritten = False
 
     @property
     def terminal(self) -> bool:
@@ -168,6 +170,18 @@ class _Screen:
     def __exit__(self, *error: object) -> None:
         if self.live:
             self.live.stop()
+
+    def update(self, sweep: SweepFolder, outlook: Mapping[int, str], *, running: bool) -> None:
+        """Write the sweep's table and show it; on a full disk say so once, and let the runs go on."""
+        try:
+            table = write_tables(sweep.path, outlook, running=running)
+        except OSError as error:
+            if not self._unwritten:
+                problem = storage_problem(error, sweep.path) or str(error)
+                print(f"The sweep's table cannot be written: {problem}", file=sys.stderr)
+            self._unwritten = True
+            return
+        self.show(table)
 
     def show(self, table: Table) -> None:
         """The table as it stands."""

@@ -7,6 +7,7 @@ import torch
 import trl
 
 from dramaeval import AudioDataset, Judge, SFTTrainer, create_peft_config
+from dramaeval.api import grpo, trainer
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.loading import ModelError
 
@@ -20,6 +21,18 @@ def settings(folder, **more):
         "per_device_train_batch_size": 2, "save_strategy": "no", "learning_rate": 1e-2, "disable_tqdm": True,
     }  # fmt: skip
     return trl.SFTConfig(**{**given, **more})
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_arguments_decide_the_precision_and_not_the_environment(bf16, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # set after `import dramaeval`
+    given = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": bf16}
+    for prepare, args in (
+        (trainer.prepared, trl.SFTConfig(**given)),
+        (grpo.prepared, trl.GRPOConfig(**given)),
+    ):
+        assert bf16 or args.mixed_precision == "fp16"
+        assert prepare(args).mixed_precision == ("bf16" if bf16 else "no")
 
 
 def test_training_saving_and_judging(make_clips, tmp_path):

@@ -7,7 +7,7 @@ import multiprocessing
 import multiprocessing.context
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,58 @@ LIBRARIES = [
     "dramaeval.training.grpo",
     "transformers.models.qwen2_audio.modeling_qwen2_audio",
 ]
-# Imported by every Python that finds it on its path: nothing but this machine can be reached.
+# Imported by every Python that finds it on its path: nothing but this machine can be reached, and each attempt,
+# also one that a library makes in a thread and keeps quiet about, is a line of the file beside it.
 SHUT = """
-import socket
-_connect = socket.socket.connect
-def _only_here(self, address):
-    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
-        raise SystemExit(f"the run tried to reach {address}")
-    return _connect(self, address)
-socket.socket.connect = _only_here
+import os, socket, sys
+HERE = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "", None, socket.gethostname())
+FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "attempts")
+def _refuse(event, given):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        if given[0].family == socket.AF_UNIX or given[1] is None:
+            return
+        host = given[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
+        host = given[0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in HERE:
+        return
+    with open(FILE, "a") as file:
+        file.write(f"{event} {host}\\n")
+    raise OSError(f"the run tried to reach {host}")
+sys.addaudithook(_refuse)
 """
 
 
 @pytest.fixture(scope="session")
-def surroundings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def shut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the module that shuts the network, and of the file that counts attempts to use it."""
+    folder = tmp_path_factory.mktemp("shut")
+    (folder / "sitecustomize.py").write_text(SHUT, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def attempts(shut: Path) -> Callable[[], list[str]]:
+    """The attempts to reach another machine since the last call."""
+    file = shut / "attempts"
+
+    def since() -> list[str]:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        file.unlink(missing_ok=True)
+        return lines
+
+    return since
+
+
+@pytest.fixture(scope="session")
+def surroundings(shut: Path) -> dict[str, str]:
     """The environment of a run without a network."""
-    shut = tmp_path_factory.mktemp("shut")
-    (shut / "sitecustomize.py").write_text(SHUT, encoding="utf-8")
-    return {**os.environ, "PYTHONPATH": str(shut)}
+    # TRL sends nothing where CI is set: then a test would count nothing, whatever the program does.
+    own = {name: value for name, value in os.environ.items() if name != "CI"}
+    return {**own, "PYTHONPATH": str(shut)}
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +88,7 @@ def nursery(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerC
     with pytest.MonkeyPatch.context() as patched:
         for name, value in surroundings.items():
             patched.setenv(name, value)
+        patched.delenv("CI", raising=False)
         first = context.Process(target=int)  # the server is started by its first process
         first.start()
         first.join()
@@ -62,18 +97,23 @@ def nursery(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerC
 
 @pytest.fixture(scope="session")
 def launch(
-    nursery: multiprocessing.context.ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+    nursery: multiprocessing.context.ForkServerContext,
+    attempts: Callable[[], list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run launch.py to its end and return what it said."""
+    """Run launch.py to its end and return what it said; it may only try to reach machines in ``asked``."""
     said = tmp_path_factory.mktemp("said")
 
-    def start(*words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def start(
+        *words: str, timeout: float = 300, asked: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         process = nursery.Process(target=born.launch, args=(words, str(said)))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(list(words), timeout)
+        assert [line for line in attempts() if line.split()[-1] not in asked] == []
         out, err = ((said / name).read_text(encoding="utf-8") for name in ("out", "err"))
         return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 

@@ -64,11 +64,11 @@ def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
     done = launch(
         "model=qwen2_audio_7b", "stages=[evaluate]", "plan_force=true",
         f"hydra.run.dir={tmp_path / 'run'}",
+        asked=["huggingface.co"],
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

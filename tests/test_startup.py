@@ -1,0 +1,275 @@
+"""Variables of the environment that libraries read: each is in the table, and none changes a run unseen."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from dramaeval import startup
+from dramaeval.config.environment_variables import TABLE, Policy, line_of
+from dramaeval.run import environment
+from dramaeval.run.folder import RunFolder
+from dramaeval.run.run import Run
+from dramaeval.run.training import train
+
+#: Whose variables the table has to know; torchrun is in torch.distributed.
+LIBRARIES = (
+    "accelerate", "deepspeed", "transformers", "trl", "peft", "huggingface_hub", "torch/distributed",
+    "submitit",
+)  # fmt: skip
+#: Parts that never run inside a run of ours: tests, command lines, builds, launchers of other kinds.
+ELSEWHERE = {
+    "test_utils", "testing_utils.py", "commands", "cli", "launcher", "launch.py", "launchers.py", "tests",
+    "autotuning", "op_builder", "exporters", "scripts", "experimental", "_sandbox.py", "env_report.py",
+}  # fmt: skip
+#: Calls whose first argument is a name, or names of which the first that is set counts.
+READERS = {
+    "getenv", "parse_flag_from_env", "parse_choice_from_env", "get_int_from_env", "str_to_bool",
+    "is_env_variable_true", "is_env_variable_false", "get_env",
+}  # fmt: skip
+#: Names that a library puts together while it runs, one of each kind.
+PUT_TOGETHER = (
+    "ACCELERATE_FP8_BACKEND", "ACCELERATE_DYNAMO_MODE", "FSDP_VERSION", "MEGATRON_LM_TP_DEGREE",
+    "CROSS_SIZE", "CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_LOCALID", "SUBMITIT_EXECUTOR",
+)  # fmt: skip
+
+HOSTILE = {
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_USE_CPU": "false",
+    "ACCELERATE_TORCH_DEVICE": "meta",
+    "ACCELERATE_USE_DEEPSPEED": "true",
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "3",
+    "ACCELERATE_GRADIENT_CLIPPING": "0.001",
+    "ACCELERATE_DYNAMO_BACKEND": "eager",
+    "ACCELERATE_BYPASS_DEVICE_MAP": "true",
+    "ACCELERATE_USE_FSDP": "false",
+    "FSDP_VERSION": "2",
+    "PARALLELISM_CONFIG_TP_SIZE": "2",
+    "DS_ACCELERATOR": "cuda",
+    "LOCAL_SIZE": "7",
+    "PMI_SIZE": "1",
+    "TORCHELASTIC_RUN_ID": "left-over",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """What this process has removed, set and recorded is its own again afterwards."""
+    kept = dict(os.environ)
+    monkeypatch.setattr(startup, "_removed", {})
+    monkeypatch.setattr(startup, "_recorded", {})
+    monkeypatch.setattr(startup, "_set", dict(startup._set))
+    yield
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+def _names(node: ast.expr) -> list[str]:
+    parts = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    return [
+        part.value
+        for part in parts
+        if isinstance(part, ast.Constant) and isinstance(part.value, str)
+    ]
+
+
+def _last(node: ast.expr) -> str:
+    """The last word of a dotted name."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _read_in(file: Path) -> set[str]:
+    """The variables that a source file reads, as far as their names are written out in it."""
+    source = file.read_bytes()
+    if not any(
+        word.encode() in source for word in ("environ[", "environ.", "os.environ", *READERS)
+    ):
+        return set()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and node.args:
+            method_of = _last(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+            if _last(node.func) in READERS or method_of == "environ":
+                found.update(_names(node.args[0]))
+        elif isinstance(node, ast.Subscript) and _last(node.value) == "environ":
+            found.update(_names(node.slice))
+        elif isinstance(node, ast.Compare) and _last(node.comparators[0]) == "environ":
+            found.update(_names(node.left))
+    return found
+
+
+def test_every_variable_that_a_library_reads_is_in_the_table():
+    unknown, count = {}, 0
+    for library in LIBRARIES:
+        top, _, rest = library.partition("/")
+        spec = find_spec(top)
+        assert spec is not None
+        assert spec.origin is not None
+        root = Path(spec.origin).parent / rest
+        for file in root.rglob("*.py"):
+            if ELSEWHERE & set(file.relative_to(root).parts) or file.name.startswith("test_"):
+                continue
+            names = {name for name in _read_in(file) if name.isupper()}
+            count += len(names)
+            unknown |= {name: str(file) for name in names if line_of(name) is None}
+    assert unknown == {}
+    assert count > 300  # the search finds what there is
+    assert [name for name in PUT_TOGETHER if line_of(name) is None] == []
+
+
+def test_every_line_has_a_reason_and_the_most_exact_one_counts():
+    assert all(row.reason for row in TABLE)
+    assert len({row.name for row in TABLE}) == len(TABLE)
+    assert line_of("ACCELERATE_USE_FSDP").policy is Policy.refused
+    assert line_of("ACCELERATE_SOMETHING_NEW").policy is Policy.overridden
+    assert line_of("HF_TOKEN").policy is Policy.harmless
+    assert line_of("HF_ENDPOINT").policy is Policy.recorded
+    assert line_of("HOME") is None
+
+
+def _of(*policies):
+    """The names of some policies, those of whole families made up."""
+    return [row.name.replace("*", "X") for row in TABLE if row.policy in policies]
+
+
+def test_a_default_gives_way_to_the_users_value(monkeypatch):
+    defaults = {row.name: row.value for row in TABLE if row.policy is Policy.default}
+    for name in defaults:
+        monkeypatch.delenv(name, raising=False)
+    startup.silence()
+    assert {name: os.environ[name] for name in defaults} == defaults
+    startup.prepare()
+    assert not startup.record()["variables"].keys() & defaults
+    for name in defaults:
+        monkeypatch.setenv(name, "the user's")
+    startup.silence()
+    startup.prepare()
+    assert {startup.record()["variables"][name] for name in defaults} == {"the user's"}
+
+
+def test_what_a_setting_decides_is_removed_and_all_else_stays(monkeypatch):
+    removed, recorded = _of(Policy.overridden, Policy.refused), _of(Policy.recorded)
+    harmless = _of(Policy.harmless)
+    for name in (*removed, *recorded, *harmless):
+        monkeypatch.setenv(name, "no")
+    lines = startup.prepare()
+    assert not set(removed) & os.environ.keys()
+    assert set(os.environ) >= {*recorded, *harmless}
+    for name in removed:
+        assert (
+            sum(line.startswith(f"{name}=no in the environment is not used: ") for line in lines)
+            == 1
+        )
+    record = startup.record()
+    assert record["variables_not_used"] == dict.fromkeys(removed, "no")
+    assert record["variables"].keys() >= set(recorded)
+    assert not record["variables"].keys() & {*removed, *harmless}
+    # A process that is started from here prepares itself, and gets what the user has given.
+    assert startup.for_children().keys() >= {*removed, *recorded}
+    assert startup.prepare() == []
+
+
+def test_what_cannot_be_done_is_refused(monkeypatch):
+    for name in _of(Policy.refused):
+        monkeypatch.setenv(name, "true")
+    with pytest.raises(startup.EnvironmentVariableError) as raised:
+        startup.prepare()
+    for name in _of(Policy.refused):
+        assert f"{name}=true in the environment: " in str(raised.value)
+        assert f"unset {name}." in str(raised.value)
+
+
+def test_problems_are_said_together(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "1")
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "yes")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(startup.EnvironmentVariableError) as raised:
+        startup.prepare()
+    for word in ("unset RANK WORLD_SIZE", "zero=zero3", "Megatron-LM is not offered"):
+        assert word in str(raised.value)
+
+
+def test_what_is_recorded_holds_no_secret(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
+    monkeypatch.setenv("HF_HOME", "/data/hf_abcdefghijklmnop")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    startup.prepare()
+    import torch
+
+    about = environment.describe(0, torch.device("cpu"), torch.float32)
+    assert about["variables"]["OMP_NUM_THREADS"] == "3"
+    assert "abcdefghijklmnop" not in json.dumps(about)
+
+
+def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
+    """The weights of an adapter that is trained for two steps, and what the run recorded."""
+    words = [
+        f"task.data.train={make_clips('train', 4)}",
+        "device=cpu",
+        "logger=none",
+        "stages=[train]",
+    ]
+    words += [
+        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2",
+        "task.dimensions=[pitch_dynamics]", "cache.enabled=false", "trainer.args.save_strategy=no",
+    ]  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    if prepares:
+        startup.prepare()
+    run = Run(composed(*words), RunFolder(folder))
+    folder.mkdir()
+    train(run)
+    return load_file(folder / "model" / "adapter_model.safetensors")
+
+
+def test_the_environment_does_not_change_what_is_trained(
+    composed, make_clips, tmp_path, monkeypatch
+):
+    def trained(name, given, *, prepares=True):
+        return _adapter(
+            composed, make_clips, tmp_path / name, monkeypatch, given, prepares=prepares
+        )
+
+    plain = trained("plain", {})
+    hostile = trained("hostile", HOSTILE)
+    assert plain.keys() == hostile.keys()
+    for key, weight in plain.items():
+        assert weight.equal(hostile[key]), key
+    assert set(startup.record()["variables_not_used"]) == {
+        name for name in HOSTILE if not name.startswith(("PMI_", "TORCHELASTIC_"))
+    }
+    # The comparison can fail: this is what the variable does to a run that keeps it.
+    other = trained("other", {"ACCELERATE_MIXED_PRECISION": "bf16"}, prepares=False)
+    assert any(not weight.equal(other[key]) for key, weight in plain.items())
+
+
+def test_importing_the_package_comes_before_huggingface_hub_or_after_it():
+    """Its switch is read when it is imported; where that has happened already, it is set there too."""
+    code = (
+        "import os; {0}\nfrom huggingface_hub import constants\nimport dramaeval\n"
+        "print(constants.HF_HUB_DISABLE_TELEMETRY)"
+    )
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
+    }
+    said = []
+    for first in ("import dramaeval", "pass", "os.environ['HF_HUB_DISABLE_TELEMETRY'] = '0'"):
+        words = [sys.executable, "-c", code.format(first)]
+        done = subprocess.run(
+            words, env=surroundings, capture_output=True, text=True, check=True, timeout=100
+        )
+        said.append(done.stdout.strip())
+    assert said == ["True", "True", "False"]

@@ -1,0 +1,99 @@
+"""How whole runs end that a full disk or Ctrl-C breaks off, and that no run reaches another machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import born
+import pytest
+
+SETTINGS = (
+    "evaluation.zero_shot=false", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
+    "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
+    "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
+)  # fmt: skip
+
+
+@pytest.fixture
+def data(make_clips):
+    return [f"task.data.{split}={make_clips(split, 4)}" for split in ("train", "val")]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk that the run's first files fit on, and its first checkpoint does not."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_attempts_to_reach_another_machine_are_counted(nursery, attempts):
+    """The count that the next test and every other whole run relies on."""
+    attempts()
+    for target, given in (
+        (socket.create_connection, (("198.51.100.1", 80), 1)),
+        (socket.getaddrinfo, ("huggingface.co", 443)),
+        (socket.create_connection, (("localhost", 1), 1)),
+    ):
+        process = nursery.Process(target=target, args=given)
+        process.start()
+        process.join(60)
+    assert [line.split()[-1] for line in attempts()] == ["198.51.100.1", "huggingface.co"]
+
+
+def test_a_run_does_not_try_to_reach_another_machine(launch, data, tmp_path):
+    """Training and evaluation; `launch` asserts it of this run as of every other one."""
+    done = launch(*SETTINGS, *data, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+
+
+def said(done, folder):
+    """What a broken-off run says on stderr; it names the folder and how to go on."""
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("[")]
+    assert lines[-1].endswith(f"start the same command with hydra.run.dir={folder}")
+    return lines[-1]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_disk_that_fills_up(processes, launch, data, disk):
+    folder = disk / "run"
+    done = launch(*SETTINGS, *data, f"hydra.run.dir={folder}", f"processes={processes}")
+    assert done.returncode == 3
+    assert said(done, folder).startswith("No space is left on the device or in the quota of ")
+    assert "train: step 1 of 2" in done.stdout
+    if processes == 1:  # with room the same command goes on
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        again = launch(*SETTINGS, *data, f"hydra.run.dir={folder}")
+        assert again.returncode == 0, again.stderr
+
+
+def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
+    done = launch("-m", *SETTINGS, *data, "seed=0", f"hydra.sweep.dir={disk / 'sweep'}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "1 of 1 runs did not finish" in done.stderr
+    assert done.stderr.count("failed: No space is left on the device") == 1
+
+
+def test_ctrl_c(nursery, data, tmp_path):
+    folder, out = tmp_path / "run", tmp_path / "out"
+    given = [*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}"]
+    process = nursery.Process(target=born.launch, args=(given, str(tmp_path)))
+    process.start()
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and "step 1 of" not in (
+        out.read_text() if out.is_file() else ""
+    ):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(100)
+    assert process.exitcode == 130
+    done = subprocess.CompletedProcess(given, 130, out.read_text(), (tmp_path / "err").read_text())
+    assert said(done, folder).startswith("Stopped by Ctrl-C.")
