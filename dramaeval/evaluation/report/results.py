@@ -99,7 +99,8 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
 
 def _by_split(file: Path) -> dict[str, list[Prediction]]:
     found: dict[str, list[Prediction]] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    # Cut at line feeds alone: an id may hold other characters that Unicode counts as line ends.
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)
             split = values.get("split")
