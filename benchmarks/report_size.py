@@ -32,14 +32,13 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report import comparison_page
 from dramaeval.evaluation.report.board_page import (
-    by_dimension,
-    pairs,
-    ranking,
     render_board,
     sentences,
+    shown_tables,
+    tables_of,
 )
-from dramaeval.evaluation.report.comparison_page import render_comparison, tables_of
 from dramaeval.evaluation.report.page import Findings, render
 from dramaeval.evaluation.report.results import Results
 from dramaeval.evaluation.report.side_by_side import side_by_side
@@ -161,14 +160,11 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
         found = rank(made, {one.id: one.id.partition("-")[2] for one in made}, **SETTINGS)
     titles = {"pitch": "Pitch"}
     with clock("tables"):
-        tables = {
-            "ranking": ranking(found),
-            "dimensions": by_dimension(found, titles),
-            "pairs": pairs(found),
-        }
-        write_tables(folder, "leaderboard", tables, sentences(found))
+        tables = tables_of(found, titles)
+        shown = shown_tables(found, tables)
+        write_tables(folder, "leaderboard", tables, shown, sentences(found))
     with clock("page"):
-        page = render_board(found, titles, "large", ["task role"], "seed: 0\n")
+        page = render_board(found, shown, "large", ["task role"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
     write_json(folder / "leaderboard.json", found)
 
@@ -184,9 +180,11 @@ def runs(count: int, clock: Clock, folder: Path) -> None:
     with clock("compare"):
         found = side_by_side(judged, **SETTINGS)
     with clock("tables"):
-        write_tables(folder, "comparison", tables_of(found), [])
+        tables = comparison_page.tables_of(found)
+        shown = comparison_page.shown_tables(tables)
+        write_tables(folder, "comparison", tables, shown, [])
     with clock("page"):
-        page = render_comparison(found, "large", ["12 runs"], "seed: 0\n")
+        page = comparison_page.render_comparison(found, shown, "large", ["12 runs"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
     write_json(folder / "comparison.json", asdict(found))
 
