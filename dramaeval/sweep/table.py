@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table as Grid
 from rich.text import Text
 
+from dramaeval.evaluation.report.markup import render_page
 from dramaeval.run.log import duration
 from dramaeval.sweep.collect import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.sweep.folder import SweepFolder
@@ -94,9 +95,6 @@ def as_json(table: Table, groups: list[SeedGroup]) -> str:
 
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
     """A page that needs nothing else; the best run is marked, the folder names are links."""
-    # Jinja is loaded where there is something to show.
-    from dramaeval.evaluation.report.markup import render_page
-
     splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
     head = ["run", *table.varied, "state", "objective", *(f"{one}: macro PCC" for one in splits)]
     fixed = [key for key in table.keys if key not in table.varied]

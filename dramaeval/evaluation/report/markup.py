@@ -12,10 +12,10 @@ from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -38,6 +38,8 @@ def render_page(template: str, context: Mapping[str, Any], *, style: str, script
         style: the style sheet, a file in ``templates``.
         script: the script, a file in ``templates``; none where it is empty.
     """
+    from markupsafe import Markup
+
     sheet, code = _static(style), _static(script) if script else ""
     own = {"style": Markup(sheet), "script": Markup(code), "policy": policy(sheet, code)}
     return printable(_environment().get_template(template).render({**context, **own}))
@@ -68,6 +70,9 @@ def _static(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
+    # Loaded where a page is made: Markdown, which every run writes, needs none of it.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -89,9 +94,9 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 
-def in_markdown(text: str) -> str:
-    """A text as Markdown shows it literally, on one line: for a table's cell, a heading or a list's item."""
-    line = " ".join(printable(text).splitlines())
+def in_markdown(value: object) -> str:
+    """A value's text as Markdown shows it literally, on one line: for a cell, a heading, a list's item."""
+    line = " ".join(printable(str(value)).splitlines())
     return _MARKDOWN.sub(lambda found: _literal(found[0]), line)
 
 

@@ -27,7 +27,7 @@ RASTER_FROM = 500
 """From this many points on, a cloud is drawn as pixels: the page stays small."""
 MOST_ROWS = 60
 """Rows of a forest plot that a page shows; the table beside it has all of them."""
-MOST_LETTERS = 48
+MOST_LETTERS = 32
 """Letters of a row's label in a picture; the table beside it has all of them."""
 
 _STYLE = {
@@ -140,7 +140,7 @@ def forest(
         axes.set_xlabel(xlabel)
         if len(marks) > 1:
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=len(marks), borderaxespad=0.2,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(list(marks)), borderaxespad=0.2,
                 columnspacing=1.2, handletextpad=0.4,
             )  # fmt: skip
 
@@ -151,6 +151,12 @@ def forest(
 def _row_label(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 1]}…"
+
+
+def _columns(series: Sequence[str]) -> int:
+    """How many labels stand side by side in the legend of a forest plot, at about 5 points a letter."""
+    longest = max(len(_series_label(one)) for one in series)
+    return max(1, min(len(series), int(331 / (40 + 5 * longest))))
 
 
 def _series_label(text: str) -> str:

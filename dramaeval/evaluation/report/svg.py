@@ -66,7 +66,11 @@ def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> dict
             found |= _styles(value)
         else:
             found[_local(key)] = " ".join(value.split())
-    return {key: _REFERENCE.sub(rf"url(#{name}-\1)", value) for key, value in found.items()}
+
+    def own(reference: re.Match[str]) -> str:
+        return f"url(#{name}-{reference[1]})"
+
+    return {key: _REFERENCE.sub(own, value) for key, value in found.items()}
 
 
 def _styles(declared: str) -> dict[str, str]:
