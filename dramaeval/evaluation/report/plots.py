@@ -29,6 +29,8 @@ MOST_ROWS = 60
 """Rows of a forest plot that a page shows; the table beside it has all of them."""
 MOST_LETTERS = 32
 """Letters of a row's label in a picture; the table beside it has all of them."""
+MOST_SERIES_LETTERS = 20
+"""The same of a label in the legend."""
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read, searched and scaled
@@ -131,7 +133,7 @@ def forest(
             )
         if zero:
             axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
-        axes.set_yticks(places, [_row_label(row) for row in rows])
+        axes.set_yticks(places, [_cut(row, MOST_LETTERS) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -148,9 +150,9 @@ def forest(
     return drawn(name, label, (4.6, height), draw)
 
 
-def _row_label(text: str) -> str:
+def _cut(text: str, most: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 1]}…"
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _columns(series: Sequence[str]) -> int:
@@ -161,7 +163,8 @@ def _columns(series: Sequence[str]) -> int:
 
 def _series_label(text: str) -> str:
     # A legend leaves out labels that begin with an underscore.
-    return f" {_row_label(text)}" if text.startswith("_") else _row_label(text)
+    label = _cut(text, MOST_SERIES_LETTERS)
+    return f" {label}" if label.startswith("_") else label
 
 
 def scatter(name: str, title: str, answers: Answers) -> Markup:
