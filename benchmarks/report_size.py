@@ -5,7 +5,8 @@ KIND is one of
 - `systems`: a leaderboard of COUNT systems (1,000), a clip each on 20 prompts;
 - `untested`: the same on 4 prompts, too few for intervals and tests;
 - `dimensions`: the report of a run with COUNT dimensions (200), 60 records;
-- `records`: the report of a run with COUNT records (20,000) × 10 dimensions, one phase: summary, slices, page;
+- `records`: the report of a run with COUNT records (20,000) × 10 dimensions, one phase: reading of the predictions,
+  summary, slices, page;
 - `alone`: the same without groups: each record is its own, the slowest case for the bootstrap;
 - `phases`: the same with the zero-shot phase before it, and the gain between the two;
 - `runs`: a comparison of COUNT runs (12), 300 records × 10 dimensions.
@@ -45,6 +46,7 @@ from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 from dramaeval.run.folder import write_json
+from dramaeval.run.measures import read_answers
 from dramaeval.run.reporting import write_tables
 
 SCALE = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -93,6 +95,13 @@ def predictions(
     return made
 
 
+def write_predictions(file: Path, made: list[Prediction]) -> Path:
+    """As the stage `evaluate` writes them."""
+    lines = (json.dumps({"split": "test", **one.to_json()}, ensure_ascii=False) for one in made)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return file
+
+
 def report(
     records: int,
     dimensions: int,
@@ -109,7 +118,6 @@ def report(
         phase: predictions(records, dimensions, seed, grouped=grouped)
         for phase, seed in seeds.items()
     }
-    judge = judges["final"]
     clips = [
         Record(
             id=f"clip-{n}", file=folder / "test.jsonl", line=n + 1, clip=folder / f"{n}.wav",
@@ -120,6 +128,12 @@ def report(
         for n in range(records)
     ]  # fmt: skip
     names = ["character_seen", "language", "length", "recorded"]
+    files = {
+        phase: write_predictions(folder / f"{phase}.jsonl", own) for phase, own in judges.items()
+    }
+    with clock("read"):
+        judges = {phase: read_answers(file).ratings["test"] for phase, file in files.items()}
+    judge = judges["final"]
     metrics: dict[str, Any] = {"about": {}}
     with clock("summary"):
         metrics["test"] = {
