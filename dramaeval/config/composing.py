@@ -29,6 +29,19 @@ def compose(*overrides: str) -> DictConfig:
         return hydra.compose("launch", overrides=list(overrides))
 
 
+def chosen_files(group: str) -> list[Path]:
+    """The files that this Hydra job chose from a config group, for whatever package; none outside of a job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return []
+    runtime = HydraConfig.get().runtime
+    names = {str(name) for key, name in runtime.choices.items() if key.partition("@")[0] == group}
+    folders = [Path(one.path) for one in runtime.config_sources if one.schema == "file"]
+    files = (folder / group / f"{name}.yaml" for folder in folders for name in sorted(names))
+    return [file for file in files if file.is_file()]
+
+
 def choices(group: str) -> list[str]:
     """The names that a config group offers."""
     return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))

@@ -125,8 +125,6 @@ def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarra
 def rating_matrix(predictions: Sequence[Prediction]) -> np.ndarray:
     """Ratings with one row a prediction and one column a rater's place, NaN where missing."""
     places = max((len(p.ratings) for p in predictions), default=0)
-    matrix = np.full((len(predictions), places), np.nan)
-    for row, prediction in enumerate(predictions):
-        # None becomes NaN in an array of floats.
-        matrix[row, : len(prediction.ratings)] = prediction.ratings
-    return matrix
+    rows = [p.ratings + (None,) * (places - len(p.ratings)) for p in predictions]
+    # None becomes NaN in an array of floats.
+    return np.array(rows, dtype=float).reshape(len(rows), places)

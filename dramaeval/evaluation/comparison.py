@@ -16,9 +16,9 @@ from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
     UndefinedError,
+    all_over_draws,
     metric_name,
     value_of,
-    values_over_draws,
 )
 from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -90,13 +90,7 @@ def compare(
     for key in dimensions:
         answers_a = answers_of(key, first[key], clusters)
         answers_b = answers_of(key, second[key], clusters)
-        found[key], undefined[key] = {}, {}
-        for metric in metrics:
-            name = metric_name(metric)
-            try:
-                found[key][name] = _difference(metric, answers_a, answers_b, tests)
-            except UndefinedError as error:
-                undefined[key][name] = str(error)
+        found[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
         "macro": {name: _macro(found, name, level) for name in names},
@@ -178,24 +172,48 @@ def _require_same_record(one: Prediction, other: Prediction) -> None:
             )
 
 
-def _difference(metric: Metric, a: Answers, b: Answers, tests: _Tests | None) -> Difference:
-    value_a, value_b = value_of(metric, a), value_of(metric, b)
-    if tests is None:
-        return Difference(a=value_a, b=value_b, resampled=None, exchanged=None)
-    resampled = _subtracted(
-        values_over_draws(metric, a, tests.bootstrap), values_over_draws(metric, b, tests.bootstrap)
-    )
-    form = getattr(metric, "exchange", Exchange.RAW)
-    both = _stacked(_in_form(a, form), _in_form(b, form), tests.bootstrap.counts.shape[1])
-    exchanged = _subtracted(
-        values_over_draws(metric, both, tests.exchange),
-        values_over_draws(metric, both, tests.exchanged_back),
-    )
-    return Difference(a=value_a, b=value_b, resampled=resampled, exchanged=exchanged)
+def _differences(
+    metrics: Sequence[Metric], a: Answers, b: Answers, tests: _Tests | None
+) -> tuple[dict[str, Difference], dict[str, str]]:
+    """Each metric's difference on one dimension; and why it has none, for the others."""
+    defined: list[tuple[Metric, float, float]] = []
+    undefined: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            defined.append((metric, value_of(metric, a), value_of(metric, b)))
+        except UndefinedError as error:
+            undefined[metric_name(metric)] = str(error)
+    nothing: list[np.ndarray | None] = [None] * len(defined)
+    resampled, exchanged = nothing, nothing
+    if tests is not None:
+        asked = [metric for metric, _, _ in defined]
+        resampled = _subtracted(
+            all_over_draws([(metric, a) for metric in asked], tests.bootstrap),
+            all_over_draws([(metric, b) for metric in asked], tests.bootstrap),
+        )
+        clusters = tests.bootstrap.counts.shape[1]
+        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in asked}
+        both = {form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in forms}
+        stacked = [(metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in asked]
+        exchanged = _subtracted(
+            all_over_draws(stacked, tests.exchange), all_over_draws(stacked, tests.exchanged_back)
+        )
+    found = {
+        metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
+        for (metric, value_a, value_b), drawn, swapped in zip(
+            defined, resampled, exchanged, strict=True
+        )
+    }
+    return found, undefined
 
 
-def _subtracted(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
-    return None if a is None or b is None else a - b
+def _subtracted(
+    a: Sequence[np.ndarray | None], b: Sequence[np.ndarray | None]
+) -> list[np.ndarray | None]:
+    return [
+        None if first is None or second is None else first - second
+        for first, second in zip(a, b, strict=True)
+    ]
 
 
 def _in_form(answers: Answers, form: Exchange) -> Answers:

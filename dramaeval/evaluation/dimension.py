@@ -15,8 +15,8 @@ from dramaeval.evaluation.metrics.metric import (
     Metric,
     NotApplicableError,
     UndefinedError,
+    all_over_draws,
     value_of,
-    values_over_draws,
 )
 from dramaeval.evaluation.people import alternative_annotator, ceiling_draws, ceiling_of
 from dramaeval.evaluation.predictions import Prediction
@@ -104,12 +104,9 @@ def metric_draws(
     """The values in every draw of each metric that is defined and not too much work."""
     if draws is None:
         return {}
-    found: dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        over_draws = None if value is None else values_over_draws(metrics[name], answers, draws)
-        if over_draws is not None:
-            found[name] = over_draws
-    return found
+    defined = [name for name, value in values.items() if value is not None]
+    drawn = all_over_draws([(metrics[name], answers) for name in defined], draws)
+    return {name: one for name, one in zip(defined, drawn, strict=True) if one is not None}
 
 
 def intervals_of(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interval
 from dramaeval.evaluation.dimension import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 
@@ -75,6 +75,7 @@ def rank(
     order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
     ranks = None if resampled is None else _ranks(resampled)
     by_dimension = _dimension_means(predictions)
+    clips_of = Counter(clips.system)
     systems = {}
     for place, at in enumerate(order, 1):
         rated = people[at][~np.isnan(people[at])]
@@ -84,7 +85,7 @@ def rank(
             "interval": _bounds(None if resampled is None else resampled[:, at], level),
             "ranks": _bounds(None if ranks is None else ranks[:, at], level),
             "prompts": int((~np.isnan(table[at])).sum()),
-            "clips": sum(name == names[at] for name in clips.system),
+            "clips": clips_of[names[at]],
             "unscored": lost.get(names[at], 0),
             "people": float(rated.mean()) if len(rated) else None,
             "dimensions": by_dimension[names[at]],
@@ -182,32 +183,16 @@ def _pairs(
     names: Sequence[str], table: np.ndarray, draws: int, seed: int, level: float, enough: bool
 ) -> list[dict[str, Any]]:
     """Every pair, as they stand on the prompts that both have."""
-    generator = np.random.default_rng([seed, 4])
+    tests = _PairTests(draws, seed, level) if enough else None
     found: list[dict[str, Any]] = []
-    for first, second in combinations(range(len(names)), 2):
-        gaps = table[first] - table[second]
-        gaps = gaps[~np.isnan(gaps)]
-        # With prompts missing, the order on the common ones may be the other way round.
-        turned = len(gaps) > 0 and gaps.mean() < 0
-        gaps = -gaps if turned else gaps
-        pair: dict[str, Any] = {
-            "better": names[second if turned else first],
-            "worse": names[first if turned else second],
-            "prompts": len(gaps),
-            "difference": float(gaps.mean()) if len(gaps) else None,
-            "interval": None,
-            "p": None,
-            "p_adjusted": None,
-            "real": None,
-        }
-        if enough and len(gaps) >= LEAST_CLUSTERS:
-            counts = bootstrap_draws(len(gaps), draws, seed).counts.astype(float)
-            pair["interval"] = _bounds(counts @ gaps / len(gaps), level)
-            signs = generator.choice([-1.0, 1.0], size=(draws, len(gaps)))
-            flipped = np.abs(signs @ gaps) / len(gaps)
-            as_large = flipped >= abs(gaps.mean()) * (1 - 1e-9) - 1e-12
-            pair["p"] = float((1 + as_large.sum()) / (1 + draws))
-        found.append(pair)
+    for first in range(len(names) - 1):
+        gaps = table[first] - table[first + 1 :]
+        common = ~np.isnan(gaps)
+        new = np.concatenate([[True], (common[1:] != common[:-1]).any(axis=1)])
+        # Neighbours with the same prompts in common are worked out together.
+        for rows in np.split(np.arange(len(gaps)), np.flatnonzero(new)[1:]):
+            others = [names[first + 1 + at] for at in rows]
+            found += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
     tested = [pair for pair in found if pair["p"] is not None]
     if tested:
         adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
@@ -215,6 +200,79 @@ def _pairs(
             pair["p_adjusted"] = float(p)
             pair["real"] = bool(p <= 1 - level)
     return found
+
+
+def _compared(
+    name: str, others: Sequence[str], gaps: np.ndarray, tests: _PairTests | None
+) -> list[dict[str, Any]]:
+    """A system beside others, from the differences on their common prompts, ``[others, prompts]``."""
+    prompts = gaps.shape[1]
+    means = gaps.mean(axis=1) if prompts else np.zeros(len(gaps))
+    # With prompts missing, the order on the common ones may be the other way round.
+    turned = means < 0
+    gaps = np.where(turned[:, None], -gaps, gaps)
+    bounds: Sequence[list[float] | None] = [None] * len(others)
+    p: Sequence[float | None] = [None] * len(others)
+    if tests is not None and prompts >= LEAST_CLUSTERS:
+        bounds, p = tests.intervals(gaps), tests.p_values(gaps)
+    return [
+        {
+            "better": other if turned[at] else name,
+            "worse": name if turned[at] else other,
+            "prompts": prompts,
+            "difference": abs(float(means[at])) if prompts else None,
+            "interval": bounds[at],
+            "p": p[at],
+            "p_adjusted": None,
+            "real": None,
+        }
+        for at, other in enumerate(others)
+    ]
+
+
+class _PairTests:
+    """Intervals and tests of mean differences over prompts, many pairs at a time."""
+
+    def __init__(self, draws: int, seed: int, level: float) -> None:
+        self.draws = draws
+        self.seed = seed
+        self.level = level
+        self._generator = np.random.default_rng([seed, 4])
+        self._counts: dict[int, np.ndarray] = {}
+
+    def intervals(self, gaps: np.ndarray) -> list[list[float] | None]:
+        """The bootstrap interval of each row's mean, from ``[pairs, prompts]``."""
+        prompts = gaps.shape[1]
+        if prompts not in self._counts:
+            drawn = bootstrap_draws(prompts, self.draws, self.seed)
+            self._counts[prompts] = drawn.counts.astype(float)
+        ends = [(1 - self.level) / 2, (1 + self.level) / 2]
+        found: list[list[float] | None] = []
+        for rows in self._chunks(gaps, 1):
+            means = gaps[rows] @ self._counts[prompts].T / prompts
+            found += np.quantile(means, ends, axis=1).T.tolist()
+        return found
+
+    def p_values(self, gaps: np.ndarray) -> list[float | None]:
+        """The two-sided sign-flip test of each row's mean, from ``[pairs, prompts]``."""
+        found: list[float | None] = []
+        for rows in self._chunks(gaps, gaps.shape[1]):
+            own = gaps[rows]
+            bits = self._generator.integers(
+                0, 2, size=(len(own), self.draws, own.shape[1]), dtype=np.uint32
+            )
+            signs = 2.0 * bits - 1.0
+            flipped = np.abs(np.matmul(signs, own[:, :, None])[:, :, 0]) / own.shape[1]
+            observed = np.abs(own.mean(axis=1))
+            # Flips that give the observed difference again must count in spite of rounding.
+            as_large = flipped >= (observed * (1 - 1e-9) - 1e-12)[:, None]
+            found += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
+        return found
+
+    def _chunks(self, gaps: np.ndarray, width: int) -> Iterator[slice]:
+        step = max(1, CHUNK_CELLS // (self.draws * width))
+        for start in range(0, len(gaps), step):
+            yield slice(start, start + step)
 
 
 def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:

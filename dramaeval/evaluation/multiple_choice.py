@@ -12,6 +12,7 @@ from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension import LEAST_CLUSTERS
 from dramaeval.evaluation.options import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
+from dramaeval.evaluation.report.markup import in_markdown
 
 NO_CATEGORY = "without a category"
 
@@ -133,7 +134,7 @@ def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
         for name, values in {**summary["categories"], "all": summary["overall"]}.items():
             likely, wrote = values["likelihood"], values.get("written")
             lines.append(
-                f"| {name} | {phase.replace('_', '-')} | {_said(likely)} | {_said(wrote)} | "
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_said(likely)} | {_said(wrote)} | "
                 f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
                 f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
             )

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dramaeval.errors import UserFacingError
@@ -88,7 +89,7 @@ class Prediction:
         """Whether the judge gave a score."""
         return self.state == SCORED
 
-    @property
+    @cached_property
     def mean_rating(self) -> float | None:
         """Mean over the raters who gave a rating; None when none did."""
         given = [rating for rating in self.ratings if rating is not None]
@@ -220,11 +221,22 @@ def _list(values: dict[str, Any], key: str) -> list[Any]:
 
 
 def _numbers(values: dict[str, Any], key: str) -> tuple[float, ...]:
-    numbers = [_number(value, key) for value in _list(values, key)]
+    listed = _list(values, key)
+    if _plain(listed):
+        return tuple(listed)
+    numbers = [_number(value, key) for value in listed]
     if None in numbers:
         raise ValueError(f"'{key}' must hold finite numbers, not null")
     return tuple(number for number in numbers if number is not None)
 
 
 def _ratings(values: dict[str, Any]) -> tuple[float | None, ...]:
-    return tuple(_number(value, "ratings") for value in _list(values, "ratings"))
+    listed = _list(values, "ratings")
+    if _plain(listed):
+        return tuple(listed)
+    return tuple(_number(value, "ratings") for value in listed)
+
+
+def _plain(listed: list[Any]) -> bool:
+    """Whether nothing is to be converted: so with nearly all of the millions of numbers of a large file."""
+    return set(map(type, listed)) <= {float} and all(map(math.isfinite, listed))

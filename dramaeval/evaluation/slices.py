@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dramaeval.data.groups import group_of
 from dramaeval.data.records import Record
-from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.bias import Bias
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     UndefinedError,
+    all_over_draws,
     metric_name,
     value_of,
-    values_over_draws,
 )
 from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -64,6 +65,8 @@ def slices(
         dimensions that define the metric in that slice; ``dimensions`` counts them.
     """
     found: dict[str, Any] = {}
+    settings = _Bootstrap(seed=seed, draws=draws, level=level)
+    table = _Table.of(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
@@ -71,17 +74,85 @@ def slices(
             found[name] = {"undefined": str(error)}
             continue
         of = {record.id: value for record, value in zip(records, values, strict=True)}
-        parts: dict[str, list[Prediction]] = {}
-        for one in predictions:
-            parts.setdefault(of[one.id], []).append(one)
+        labels = np.array([of[one.id] for one in predictions])
+        present = set(labels.tolist())
         found[name] = {
             "values": {
-                value: _slice(parts[value], seed, draws, level)
+                value: _slice(table, np.flatnonzero(labels == value), settings)
                 for value in _in_order(name, values)
-                if value in parts
+                if value in present
             }
         }
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bootstrap:
+    seed: int
+    draws: int
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Table:
+    """All predictions, each (predictions,) but `answers`.
+
+    Attributes:
+        record: number of the record.
+        scored: whether there is a score.
+        used: whether there are a score and a rating.
+        dimension: number of the dimension, where it is used.
+        row: place among that dimension's answers, where it is used.
+        cluster: number of the cluster, in the order of their names, where it is used.
+        answers: of each dimension, of the predictions that are used.
+    """
+
+    record: np.ndarray
+    scored: np.ndarray
+    used: np.ndarray
+    dimension: np.ndarray
+    row: np.ndarray
+    cluster: np.ndarray
+    answers: Sequence[Answers]
+
+    @classmethod
+    def of(cls, predictions: Sequence[Prediction]) -> _Table:
+        places: dict[str, list[int]] = {}
+        for at, one in enumerate(predictions):
+            if one.scored and one.mean_rating is not None:
+                places.setdefault(one.dimension, []).append(at)
+        clusters = cluster_names(predictions[at] for rows in places.values() for at in rows)
+        answers = [
+            answers_of(key, [predictions[at] for at in rows], clusters)
+            for key, rows in places.items()
+        ]
+        used = np.zeros(len(predictions), dtype=bool)
+        dimension, row, cluster = np.zeros((3, len(predictions)), dtype=np.intp)
+        for number, (rows, own) in enumerate(zip(places.values(), answers, strict=True)):
+            used[rows], dimension[rows] = True, number
+            row[rows], cluster[rows] = np.arange(len(rows)), own.cluster
+        records: dict[str, int] = {}
+        return cls(
+            record=np.array([records.setdefault(one.id, len(records)) for one in predictions]),
+            scored=np.array([one.scored for one in predictions], dtype=bool),
+            used=used,
+            dimension=dimension,
+            row=row,
+            cluster=cluster,
+            answers=answers,
+        )
+
+    def taken(self, rows: np.ndarray) -> tuple[list[Answers], int]:
+        """The used predictions among ``rows``, by dimension as they first come up; and how many clusters."""
+        rows = rows[self.used[rows]]
+        present, cluster = np.unique(self.cluster[rows], return_inverse=True)
+        dimensions, first = np.unique(self.dimension[rows], return_index=True)
+        taken = []
+        for number in dimensions[np.argsort(first)].tolist():
+            own = self.dimension[rows] == number
+            answers = self.answers[number].take(self.row[rows[own]])
+            taken.append(replace(answers, cluster=cluster[own]))
+        return taken, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
@@ -92,35 +163,30 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
     return sorted(set(values), key=lambda value: (value == NOT_SAID, value))
 
 
-def _slice(
-    predictions: Sequence[Prediction], seed: int, draws: int, level: float
-) -> dict[str, Any]:
-    kept = [one for one in predictions if one.scored and one.mean_rating is not None]
-    clusters = cluster_names(kept)
-    drawn = bootstrap_draws(len(clusters), draws, seed) if len(clusters) >= LEAST_CLUSTERS else None
-    by_dimension: dict[str, list[Prediction]] = {}
-    for one in kept:
-        by_dimension.setdefault(one.dimension, []).append(one)
+def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
+    taken, clusters = table.taken(rows)
     values: dict[str, list[float]] = {metric_name(metric): [] for metric in METRICS}
-    over: dict[str, list[np.ndarray | None]] = {name: [] for name in values}
-    for key, own in by_dimension.items():
-        answers = answers_of(key, own, clusters)
+    defined: list[tuple[Metric, Answers]] = []
+    for answers in taken:
         for metric in METRICS:
             try:
                 values[metric_name(metric)].append(value_of(metric, answers))
             except UndefinedError:
                 continue
-            over[metric_name(metric)].append(
-                None if drawn is None else values_over_draws(metric, answers, drawn)
-            )
+            defined.append((metric, answers))
+    over: dict[str, list[np.ndarray | None]] = {name: [] for name in values}
+    if clusters >= LEAST_CLUSTERS and settings.draws > 0:
+        drawn = bootstrap_draws(clusters, settings.draws, settings.seed)
+        for (metric, _), one in zip(defined, all_over_draws(defined, drawn), strict=True):
+            over[metric_name(metric)].append(one)
     return {
-        "records": len({one.id for one in predictions}),
-        "n": len(kept),
-        "unscored": sum(not one.scored for one in predictions),
-        "clusters": len(clusters),
+        "records": len(np.unique(table.record[rows])),
+        "n": int(table.used[rows].sum()),
+        "unscored": int((~table.scored[rows]).sum()),
+        "clusters": clusters,
         "macro": {name: float(np.mean(one)) if one else None for name, one in values.items()},
         "dimensions": {name: len(one) for name, one in values.items()},
-        "interval": {name: _interval(over[name], level) for name in values},
+        "interval": {name: _interval(over[name], settings.level) for name in values},
     }
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from rich import box
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from dramaeval.evaluation.report.markup import in_markdown, printable
 
 PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
 """Phases in the order of their columns, and what they are called there."""
@@ -44,7 +47,7 @@ def agreement_table(
     narrow = width < WIDE and not plain
     last = list(shown)[-1]
     table = Table(
-        title=heading,
+        title=None if heading is None else escape(heading),
         title_justify="left",
         box=box.MARKDOWN if plain else box.SIMPLE_HEAD,
         padding=(0, 1) if plain else (0, 0 if width < TIGHT else 1, 0, 0),
@@ -62,7 +65,7 @@ def agreement_table(
         table.add_column(name, justify="right", no_wrap=True)
 
     def row(title: str, of_phase: list[Mapping[str, Any]]) -> list[Text]:
-        cells = [title]
+        cells = [in_markdown(title) if plain else " ".join(printable(title).split())]
         for phase, values in zip(shown, of_phase, strict=True):
             cells += _agreement(values, narrow)[: 1 if narrow and phase != last else 3]
         return [Text(cell) for cell in (*cells, *_support(of_phase[-1]))]

@@ -14,6 +14,7 @@ from dramaeval.cluster.workers import cores
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
+from dramaeval.config.composing import chosen_files
 from dramaeval.config.grpo import trains_by_reward
 from dramaeval.config.schema import Stage
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
@@ -24,6 +25,7 @@ from dramaeval.run.completions import completion_arguments, in_completions, rewa
 from dramaeval.run.folder import RunFolder
 from dramaeval.run.reading import Splits
 from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.tasks.together import TogetherTask
@@ -73,7 +75,18 @@ def build_task(config: DictConfig) -> Task:
         return _task_of(node)
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
-        raise ConfigError([f"task: {cause.args[0] if cause.args else cause}"]) from None
+        where = _rubric_file(cause.rubric) if isinstance(cause, RubricError) else ""
+        raise ConfigError([f"task: {cause.args[0] if cause.args else cause}{where}"]) from None
+
+
+def _rubric_file(name: str) -> str:
+    """Where a rubric of this name was read from, as the last line of a problem."""
+    files = [
+        file
+        for file in chosen_files("task/rubric")
+        if OmegaConf.select(OmegaConf.load(file), "name") == name
+    ]
+    return f"\n  The file is {', '.join(map(str, files))}." if files else ""
 
 
 def bring_examples(task: Task, splits: Splits, seed: int) -> None:

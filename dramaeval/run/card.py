@@ -16,6 +16,7 @@ import yaml
 
 from dramaeval.config.schema import SPLITS
 from dramaeval.data.manifest import damage_of
+from dramaeval.evaluation.report.markup import in_markdown
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ def _shown(base: str | None) -> str | None:
 
 
 def _what(config: Mapping[str, Any], adapter: Mapping[str, Any], merged: bool) -> str:
-    kind = f"An adapter ({adapter.get('peft_type', UNKNOWN)})" if adapter else "A full model"
+    method = in_markdown(adapter.get("peft_type", UNKNOWN))
+    kind = f"An adapter ({method})" if adapter else "A full model"
     if merged:
         kind = "A full model with a trained adapter merged into its weights"
     told = []
@@ -141,8 +143,9 @@ def _what(config: Mapping[str, Any], adapter: Mapping[str, Any], merged: bool) -
         asked = [one["key"] for one in rubric.get("dimensions", [])]
         chosen = task.get("dimensions") or asked
         told.append(
-            f"- Rubric: {rubric.get('name', UNKNOWN)}, version {rubric.get('version', UNKNOWN)}\n"
-            f"- Dimensions: {', '.join(chosen) or UNKNOWN}"
+            f"- Rubric: {in_markdown(rubric.get('name', UNKNOWN))}, "
+            f"version {in_markdown(rubric.get('version', UNKNOWN))}\n"
+            f"- Dimensions: {in_markdown(', '.join(map(str, chosen))) or UNKNOWN}"
         )
     answers = "a distribution over each scale; the mean of that is the expected score"
     if (config.get("model") or {}).get("head") == "regression":
@@ -167,12 +170,12 @@ def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         names = [_file(task.get("data") or {}, split) for task in _tasks(config)]
         named = ", ".join(dict.fromkeys(name for name in names if name))
         if named:
-            lines.append(f"| {split} | {named} | {records.get(split, UNKNOWN)} |")
+            lines.append(f"| {split} | {in_markdown(named)} | {records.get(split, UNKNOWN)} |")
     if len(lines) == 4:
         return f"## Data\n\n{UNKNOWN.capitalize()}."
     labels = dict.fromkeys(str(task.get("labels", UNKNOWN)) for task in _tasks(config))
-    lines += ["", f"Labels: {', '.join(labels)}."]
-    lines += [f"Note: {told}." for told in about.get("overlaps") or ()]
+    lines += ["", f"Labels: {in_markdown(', '.join(labels))}."]
+    lines += [f"Note: {in_markdown(told)}." for told in about.get("overlaps") or ()]
     for split, skipped in (about.get("skipped") or {}).items():
         lines.append(f"Skipped in {split}: {skipped['records']} records that could not be used.")
     return "\n".join(lines)
@@ -196,8 +199,10 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
         level = (found.get("bootstrap") or {}).get("level")
         heading = f"`{split}`: mean with {level:.0%} interval" if level else f"`{split}`"
         rows = [("all", found["macro"]), *found["dimensions"].items()]
-        lines = [f"| {key} | {_cell(row, 'pearson')} | {_cell(row, 'mse')} | {row.get('n', '')} |"
-                 for key, row in rows]  # fmt: skip
+        lines = [
+            f"| {in_markdown(key)} | {_cell(row, 'pearson')} | {_cell(row, 'mse')} | {row.get('n', '')} |"
+            for key, row in rows
+        ]
         head = "| dimension | Pearson | MSE | n |\n| --- | --- | --- | --- |\n"
         parts.append(f"{heading}\n\n{head}" + "\n".join(lines))
     for split, phases in (metrics.get("choices") or {}).items():
@@ -206,7 +211,9 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
             parts.append(
                 f"`{split}`: accuracy of the likeliest option\n\n| question | accuracy | chance | n |\n"
                 "| --- | --- | --- | --- |\n"
-                + "\n".join(f"| {key} | {_accuracy(row)} |" for key, row in asked.items())
+                + "\n".join(
+                    f"| {in_markdown(key)} | {_accuracy(row)} |" for key, row in asked.items()
+                )
             )
     if len(parts) == 1:
         parts.append("Not measured.")
@@ -261,14 +268,19 @@ def _training(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
     for name in ("dramaeval", "torch", "transformers", "peft", "trl"):
         told[name] = versions.get(name)
     told.pop("peft.tokenizer_name_or_path", None)  # a path of this machine
-    rows = [f"| {key} | {value} |" for key, value in told.items() if value is not None]
+    rows = [
+        f"| {in_markdown(key)} | {in_markdown(value)} |"
+        for key, value in told.items()
+        if value is not None
+    ]
     return "## Training\n\n| setting | value |\n| --- | --- |\n" + "\n".join(rows)
 
 
 def _licence(base: str | None, licence: str | None) -> str:
-    shown = _shown(base) or UNKNOWN
+    shown = in_markdown(_shown(base) or UNKNOWN)
     if licence:
-        text = f"The base, {shown}, names its licence as {licence}; it binds what is made from it."
+        named = in_markdown(licence)
+        text = f"The base, {shown}, names its licence as {named}; it binds what is made from it."
     else:
         text = (
             f"The licence of the base, {shown}, is not known: it has no card here that names one."

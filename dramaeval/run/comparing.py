@@ -11,7 +11,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config.check import ConfigError
-from dramaeval.evaluation.report.comparison_page import render_comparison, sentences, tables_of
+from dramaeval.evaluation.report.comparison_page import (
+    render_comparison,
+    sentences,
+    shown_tables,
+    tables_of,
+)
 from dramaeval.evaluation.report.results import (
     Results,
     ResultsError,
@@ -45,9 +50,12 @@ def compare_runs(config: DictConfig, folder: RunFolder) -> None:
     except ResultsError as error:
         raise ConfigError([str(error)]) from None
     write_json(folder.path / "comparison.json", asdict(found))
-    write_tables(folder.path, "comparison", tables_of(found), [*sentences(found), *found.notes])
+    tables = tables_of(found)
+    shown = shown_tables(tables)
+    said = [*sentences(found), *found.notes]
+    write_tables(folder.path, "comparison", tables, shown, said)
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
-    page = render_comparison(found, folder.path.name, facts, as_yaml(config))
+    page = render_comparison(found, shown, folder.path.name, facts, as_yaml(config))
     write_whole(folder.report, page)
     for sentence in sentences(found):
         log.info("%s", sentence)

@@ -18,7 +18,7 @@ from dramaeval.run.measures import (
     damage_in_form,
     measured_beside,
     objective_of,
-    read_phase,
+    read_answers,
 )
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ def report(run: Run, phases: list[str]) -> float | None:
     """Measure agreement, write metrics.json, print the table; returns the objective."""
     keys = [dimension.key for dimension in run.task.rated]
     metrics: dict[str, Any] = {}
-    files = {phase: run.folder.predictions(phase) for phase in phases}
-    said = {phase: read_phase(file) for phase, file in files.items()}
+    answers = {phase: read_answers(run.folder.predictions(phase)) for phase in phases}
+    said = {phase: given.ratings for phase, given in answers.items()}
     for phase, by_split in said.items():
         for split, predictions in by_split.items():
             metrics.setdefault(split, {})[phase] = agreement(
                 run.config, predictions, keys, run.metrics
             )
-    beside = measured_beside(run.config, run.task, files, run.metrics)
+    beside = measured_beside(run.config, run.task, answers, run.metrics)
     rubric = {"name": run.task.rubric.name, "version": run.task.rubric.version}
     about = {
         "rubric": rubric,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +26,52 @@ log = logging.getLogger(__name__)
 Measured = dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class PhaseAnswers:
+    """What a predictions file holds, by split.
+
+    Attributes:
+        ratings: predicted scores.
+        options: answers to multiple-choice questions.
+    """
+
+    ratings: dict[str, list[Prediction]] = field(default_factory=dict)
+    options: dict[str, list[OptionPrediction]] = field(default_factory=dict)
+
+
+def read_answers(file: Path) -> PhaseAnswers:
+    """Read a predictions file back."""
+    answers = PhaseAnswers()
+    # Cut at line feeds alone: an id may hold other characters that Unicode counts as line ends.
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            values = json.loads(line)
+            if "options" in values:
+                options = answers.options.setdefault(values["split"], [])
+                options.append(OptionPrediction.from_json(values))
+            else:
+                ratings = answers.ratings.setdefault(values["split"], [])
+                ratings.append(Prediction.from_json(values))
+    return answers
+
+
 def read_phase(file: Path) -> dict[str, list[Prediction]]:
     """Read a predictions file's ratings back, by split."""
-    found: dict[str, list[Prediction]] = {}
-    for values in _lines(file):
-        if "options" not in values:
-            found.setdefault(values["split"], []).append(Prediction.from_json(values))
-    return found
+    return read_answers(file).ratings
 
 
 def read_options(file: Path) -> dict[str, list[OptionPrediction]]:
     """Read a predictions file's answers to multiple-choice questions back, by split."""
-    found: dict[str, list[OptionPrediction]] = {}
-    for values in _lines(file):
-        if "options" in values:
-            found.setdefault(values["split"], []).append(OptionPrediction.from_json(values))
-    return found
+    return read_answers(file).options
 
 
 def damage_in_form(file: Path) -> str | None:
     """What is wrong with a predictions file, as far as it can be told without its hash."""
     try:
-        read = [*read_phase(file), *read_options(file)]
+        answers = read_answers(file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{file.name} is damaged: {error}"
-    return None if read else f"{file.name} is empty"
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return None if answers.ratings or answers.options else f"{file.name} is empty"
 
 
 def agreement(
@@ -75,14 +93,14 @@ def agreement(
 
 
 def measured_beside(
-    config: DictConfig, task: Task, files: Mapping[str, Path], metrics: Sequence[Metric]
+    config: DictConfig, task: Task, answers: Mapping[str, PhaseAnswers], metrics: Sequence[Metric]
 ) -> dict[str, Any]:
     """What stands beside the agreement over all ratings in ``metrics.json``.
 
     Args:
         config: the run's.
         task: what was asked.
-        files: the predictions file of each phase.
+        answers: of each phase.
         metrics: the user's own.
 
     Returns:
@@ -97,19 +115,18 @@ def measured_beside(
         "draws": config.evaluation.draws,
         "level": config.evaluation.level,
     }
-    for phase, file in files.items():
-        for split, options in read_options(file).items():
+    for phase, given in answers.items():
+        for split, options in given.options.items():
             choices.setdefault(split, {})[phase] = summarise_options(options, **settings)
-        rated = read_phase(file)
         for name, part in task.parts.items():
-            for split, options in read_options(file).items():
+            for split, options in given.options.items():
                 own_options = [one for one in options if one.dimension.startswith(f"{name}/")]
                 if own_options:
                     by_task.setdefault(name, {}).setdefault(split, {})[phase] = {
                         "choices": summarise_options(own_options, **settings)
                     }
             keys = [f"{name}/{one.key}" for one in part.rated]
-            for split, predictions in rated.items():
+            for split, predictions in given.ratings.items():
                 own = [one for one in predictions if one.dimension in keys]
                 if own:
                     values = by_task.setdefault(name, {}).setdefault(split, {})

@@ -11,11 +11,10 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.board_page import (
-    by_dimension,
-    pairs,
-    ranking,
     render_board,
     sentences,
+    shown_tables,
+    tables_of,
 )
 from dramaeval.run.folder import as_yaml, write_json, write_whole
 from dramaeval.run.reading import INPUT
@@ -51,14 +50,11 @@ def write_leaderboard(run: Run, predictions: Sequence[Prediction]) -> None:
     titles = {dimension.key: dimension.title for dimension in run.task.dimensions}
     folder = run.folder.path
     write_json(folder / "leaderboard.json", board)
-    tables = {
-        "ranking": ranking(board),
-        "dimensions": by_dimension(board, titles),
-        "pairs": pairs(board),
-    }
-    write_tables(folder, "leaderboard", tables, sentences(board))
-    config = as_yaml(run.config)
-    write_whole(run.folder.report, render_board(board, titles, folder.name, facts_of(run), config))
-    for sentence in sentences(board):
+    tables = tables_of(board, titles)
+    shown, said = shown_tables(board, tables), sentences(board)
+    write_tables(folder, "leaderboard", tables, shown, said)
+    page = render_board(board, shown, folder.name, facts_of(run), as_yaml(run.config))
+    write_whole(run.folder.report, page)
+    for sentence in said:
         log.info("%s", sentence)
     log.info("Leaderboard: %s", run.folder.report)

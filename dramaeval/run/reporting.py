@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
+from dramaeval.evaluation.report.markup import in_markdown
 from dramaeval.evaluation.report.page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.run.evidence import Said, gather, main_split, records_of
@@ -130,11 +131,23 @@ def _curves_of(run: Run) -> Path:
 
 
 def write_tables(
-    folder: Path, name: str, tables: Mapping[str, Table], sentences: Sequence[str]
+    folder: Path,
+    name: str,
+    tables: Mapping[str, Table],
+    shown: Mapping[str, Table],
+    sentences: Sequence[str],
 ) -> None:
-    """Write tables for a paper: all in ``<name>.md`` under what they say, each in ``tables/<key>.csv``."""
-    said = "".join(f"- {sentence}\n" for sentence in sentences)
-    text = "\n".join([f"# {folder.name}\n", said, *map(markdown, tables.values())])
+    """Write tables for a paper.
+
+    Args:
+        folder: of the run.
+        name: of the Markdown file: ``<name>.md``.
+        tables: with every row, each written to ``tables/<key>.csv``.
+        shown: the bounded ones, all in the Markdown file.
+        sentences: what they say, above them.
+    """
+    said = "".join(f"- {in_markdown(sentence)}\n" for sentence in sentences)
+    text = "\n".join([f"# {in_markdown(folder.name)}\n", said, *map(markdown, shown.values())])
     write_whole(folder / f"{name}.md", text)
     (folder / "tables").mkdir(exist_ok=True)
     for key, table in tables.items():

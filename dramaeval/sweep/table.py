@@ -6,15 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table as Grid
 from rich.text import Text
 
+from dramaeval.evaluation.report.markup import render_page
 from dramaeval.run.log import duration
 from dramaeval.sweep.collect import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.sweep.folder import SweepFolder
@@ -92,66 +93,40 @@ def as_json(table: Table, groups: list[SeedGroup]) -> str:
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>dramaeval sweep</title><style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }}
-table {{ border-collapse: collapse; margin: 1rem 0 }}
-th, td {{ text-align: left; padding: .3rem .8rem; border-bottom: 1px solid #ddd; vertical-align: top }}
-td.n {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }}
-tr.best {{ background: #e8f4e8; font-weight: 600 }} tr.failed td.s {{ color: #a00 }}
-</style></head><body><h1>Sweep of {count} runs</h1><p>{told}</p>{fixed}
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}
-</tbody></table>{seeds}</body></html>
-"""
-
-
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
     """A page that needs nothing else; the best run is marked, the folder names are links."""
     splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
     head = ["run", *table.varied, "state", "objective", *(f"{one}: macro PCC" for one in splits)]
     fixed = [key for key in table.keys if key not in table.varied]
-    given = ", ".join(f"{key}={table.rows[0].run.settings[key]}" for key in fixed)
-    return _PAGE.format(
-        count=len(table.rows),
-        told=escape(summary(table)),
-        fixed=f"<p>All: <code>{escape(given)}</code></p>" if given else "",
-        head="".join(f"<th>{escape(one)}</th>" for one in [*head, "time"]),
-        body="\n".join(_line(row, table, splits) for row in table.rows),
-        seeds=_seeds_html(groups),
-    )
-
-
-def _line(row: Row, table: Table, splits: list[str]) -> str:
-    kind = "best" if row is table.best else escape(row.state.state.split()[0])
-    link = f'<a href="{escape(_quoted(row.run.folder.name))}/">{escape(row.run.folder.name)}</a>'
-    cells = [f"<td>{link}</td>"]
-    cells += [f"<td>{escape(row.run.settings.get(key, ''))}</td>" for key in table.varied]
-    cells.append(f'<td class="s">{escape(row.told)}</td>')
-    numbers = [number(row.state.objective), *(interval(row, split) for split in splits)]
-    cells += [f'<td class="n">{one}</td>' for one in [*numbers, duration(row.seconds)]]
-    return f'<tr class="{kind}">{"".join(cells)}</tr>'
-
-
-def _seeds_html(groups: list[SeedGroup]) -> str:
-    if not groups:
-        return ""
-    lines = [
-        f"<tr><td>{escape(settings(group.settings))}</td>"
-        f'<td class="n">{len(group.runs)}</td><td class="n">{spread(group)}</td></tr>'
-        for group in groups
+    seeds = [
+        {"settings": settings(one.settings), "runs": len(one.runs), "objective": spread(one)}
+        for one in groups
     ]
-    head = "<th>settings</th><th>seeds</th><th>mean objective, 95 % interval</th>"
-    return (
-        f"<h2>Over seeds</h2><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-        "</table>"
-    )
+    context = {
+        "count": len(table.rows),
+        "summary": summary(table),
+        "fixed": ", ".join(f"{key}={table.rows[0].run.settings[key]}" for key in fixed),
+        "head": [*head, "time"],
+        "rows": [_shown(row, table, splits) for row in table.rows],
+        "seeds": seeds,
+    }
+    return render_page("sweep.html.j2", context, style="sweep.css")
 
 
-def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name)
+def _shown(row: Row, table: Table, splits: list[str]) -> dict[str, Any]:
+    return {
+        "kind": "best" if row is table.best else row.state.state.split()[0],
+        # "./", so that a colon in a name does not make a scheme of its beginning.
+        "link": f"./{quote(row.run.folder.name)}/",
+        "folder": row.run.folder.name,
+        "settings": [row.run.settings.get(key, "") for key in table.varied],
+        "state": row.told,
+        "numbers": [
+            number(row.state.objective),
+            *(interval(row, split) for split in splits),
+            duration(row.seconds),
+        ],
+    }
 
 
 def summary(table: Table) -> str:
@@ -168,7 +143,7 @@ def for_terminal(table: Table) -> Group:
     splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
     grid.add_column("run", no_wrap=True)
     for key in table.varied:
-        grid.add_column(key, overflow="fold")
+        grid.add_column(Text(key), overflow="fold")
     grid.add_column("state", overflow="fold")
     for name in ("objective", *(f"{split} PCC" for split in splits), "time"):
         grid.add_column(name, justify="right", no_wrap=True)

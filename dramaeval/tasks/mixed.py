@@ -37,6 +37,12 @@ class MixedTask(Task):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         problems = [] if tasks else ["task.tasks is empty: name at least one task"]
+        problems += [
+            f"task.tasks.{key}: a task's name must be of letters, digits and underscores and not begin with a "
+            "digit; it names the task's files and keys"
+            for key in tasks
+            if not str(key).isidentifier()
+        ]
         for key in sorted({*tasks, *(weights or {})}):
             if weights is None:
                 continue

@@ -26,7 +26,16 @@ WORDING = ("question", "score_line", "item", "together", "any_order")
 
 
 class RubricError(ValueError):
-    """A rubric that cannot be used; the message lists every problem with its key."""
+    """A rubric that cannot be used; the message lists every problem with its key.
+
+    Attributes:
+        rubric: the name that the rubric gives itself.
+    """
+
+    def __init__(self, rubric: str, problems: Sequence[str]) -> None:
+        self.rubric = rubric
+        listed = "\n  ".join(sorted(problems))
+        super().__init__(f"The rubric {rubric} cannot be used:\n  {listed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +43,7 @@ class Dimension:
     """One thing that is rated.
 
     Attributes:
-        key: its name in predictions and metrics.
+        key: its name in predictions and metrics, an identifier.
         annotation: the field of a record's annotations that holds its ratings.
         title: what it is called in the prompt.
         scale: the scores, in ascending order.
@@ -118,8 +127,8 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping that its YAML file holds.
 
     Raises:
-        RubricError: naming every missing key, repeated dimension, scale that is not ascending and score
-            without a meaning.
+        RubricError: naming every missing key, repeated dimension, key that is no identifier, scale that is not
+            ascending and score without a meaning.
     """
     problems: list[str] = []
     required = ("name", "version", "dimensions")
@@ -142,8 +151,7 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
         f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
     ]
     if problems:
-        name = data.get("name", "without a name")
-        raise RubricError(f"The rubric {name} cannot be used:\n  " + "\n  ".join(sorted(problems)))
+        raise RubricError(str(data.get("name", "without a name")), problems)
     wording = {key: data[key] for key in WORDING if data.get(key)}
     return Rubric(
         name=str(data["name"]),
@@ -160,6 +168,11 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     if missing:
         problems.append(f"{where} lacks {', '.join(missing)}")
         return None
+    if not str(item["key"]).isidentifier():
+        problems.append(
+            f"{where}.key must be of letters, digits and underscores and not begin with a digit, such as "
+            f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
+        )
     scale = tuple(item["scale"])
     if len(scale) < 2 or any(not isinstance(score, int) for score in scale):
         problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")

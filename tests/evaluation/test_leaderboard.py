@@ -1,9 +1,12 @@
 """The leaderboard: means over prompts, ranks with intervals, and differences that are real."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from dramaeval.evaluation.bootstrap import bootstrap_draws
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.report.board_page import sentences
 
@@ -55,6 +58,39 @@ def test_scores_ranks_and_differences_by_hand(spoken):
     assert third["real"]
     adjusted = stats.false_discovery_control([1, 1 / 501, 1 / 501], method="by")
     assert [one["p_adjusted"] for one in found["pairs"]] == pytest.approx(adjusted)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_pairs_worked_out_together_are_those_worked_out_one_by_one(spoken, missing):
+    """Against the formula of `rank`, a pair at a time; odd numbers of draws and prompts."""
+    rng = np.random.default_rng(3)
+    scores = {f"s{at}": rng.uniform(1, 5, 9) for at in range(7)}
+    for row in scores.values():
+        row[rng.random(9) < missing] = np.nan
+    found = rank(*spoken(scores), seed=5, draws=101, level=0.9)
+    generator = np.random.default_rng([5, 4])
+    pairs = iter(found["pairs"])
+    tested = []
+    for first, second in combinations(found["systems"], 2):
+        pair = next(pairs)
+        assert {pair["better"], pair["worse"]} == {first, second}
+        gaps = scores[pair["better"]] - scores[pair["worse"]]
+        gaps = gaps[~np.isnan(gaps)]
+        assert pair["prompts"] == len(gaps)
+        assert pair["difference"] == pytest.approx(gaps.mean())
+        assert gaps.mean() >= 0
+        if len(gaps) < 5:
+            assert (pair["p"], pair["interval"]) == (None, None)
+            continue
+        means = bootstrap_draws(len(gaps), 101, 5).counts @ gaps / len(gaps)
+        assert pair["interval"] == pytest.approx(np.quantile(means, [0.05, 0.95]))
+        signs = generator.choice([-1.0, 1.0], size=(101, len(gaps)))
+        larger = np.abs(signs @ gaps) / len(gaps) >= gaps.mean() - 1e-9
+        assert pair["p"] == (1 + larger.sum()) / 102
+        tested.append(pair)
+    assert len(tested) > 10
+    adjusted = stats.false_discovery_control([pair["p"] for pair in tested], method="by")
+    assert [pair["p_adjusted"] for pair in tested] == pytest.approx(adjusted)
 
 
 def test_noise_is_no_difference(spoken):

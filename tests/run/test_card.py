@@ -1,6 +1,8 @@
 """Model cards: what they take from a base's card, and what they say when there is nothing to take."""
 
 import pytest
+from hostile import HOSTILE, Elements
+from markdown_it import MarkdownIt
 
 from dramaeval.run.card import card, licence_of
 
@@ -59,3 +61,30 @@ def test_a_mixture_names_every_task_and_its_accuracy():
     assert "Rubric: avqa, version 2.0" in text
     assert "| train | mine.jsonl, the bundled sample | 9 |" in text
     assert "| voice | 0.500 [0.250, 0.750] | 0.25 | 8 |" in text
+
+
+def test_texts_of_others_are_shown_and_not_formatted():
+    """Names, keys and paths: a card is read on sites that run what Markdown lets through."""
+    dimensions = [{"key": HOSTILE}]
+    figures = {"pearson": 0.5, "n": 3, "interval": {}}
+    text = card(
+        {
+            "task": {"rubric": {"name": HOSTILE, "version": HOSTILE, "dimensions": dimensions},
+                     "data": {"train": f"/x/{HOSTILE.replace('/', '')}"}, "labels": HOSTILE},
+            "trainer": {"args": {HOSTILE: HOSTILE}},
+        },
+        {
+            "test": {"final": {"macro": figures, "dimensions": {HOSTILE: figures}}},
+            "about": {"overlaps": [HOSTILE]},
+        },
+        {"dtype": HOSTILE, "versions": {"torch": f"a\n| b | {HOSTILE}"}},
+        {"peft_type": HOSTILE, "base_model_name_or_path": f"x\n# {HOSTILE}"},
+    )  # fmt: skip
+    body = text.split("---\n", 2)[2]
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+    elements = Elements(page)
+    assert {tag for tag, _ in elements.found} == {
+        "h1", "h2", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "code",
+    }  # fmt: skip
+    assert elements.text.count(HOSTILE) >= 11
+    assert [tag for tag, _ in elements.found].count("h1") == 1

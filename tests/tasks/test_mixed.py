@@ -90,6 +90,10 @@ def test_without_weights_every_record_comes_once(composed):
         (["task.weights.role=0"], "task.weights.role=0 must be above 0"),
         (["~task.weights.avqa"], "task.weights.avqa is missing"),
         (["+task.weights.song=1"], "task.weights.song: there is no such task"),
+        (
+            ["+task.tasks.a-b=${task.tasks.role}", "+task.weights.a-b=1"],
+            "task.tasks.a-b: a task.s name must be of letters",
+        ),
         (["task.tasks.role.dimensions=[pitch]"], "no dimension 'pitch'"),
     ],
 )

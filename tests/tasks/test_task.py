@@ -4,8 +4,11 @@ import copy
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from places import ROOT
 
+from dramaeval.config import schema
 from dramaeval.config.check import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.run.build import build_task
@@ -41,6 +44,14 @@ def broken(**changes):
             ["explains [1, 5], but the scale is [1, 2, 3, 4, 5]"],
         ),
         (broken(title=""), ["rubric.dimensions[0] (pitch_dynamics) lacks title"]),
+        (
+            broken(key='k"><img src=x>'),
+            ["""rubric.dimensions[0] (k"><img src=x>).key must be of letters"""],
+        ),
+        (broken(key="a\\d"), ["got 'a\\\\d'"]),
+        (broken(key="two words"), ["got 'two words'"]),
+        (broken(key="1st"), ["got '1st'"]),
+        (broken(key=5), ["got 5"]),
         ({**REALISM, "dimensions": ["x"]}, ["rubric.dimensions[0] is not a mapping"]),
     ],
 )
@@ -49,6 +60,36 @@ def test_a_broken_rubric_is_explained(data, messages):
         read_rubric(data)
     for message in messages:
         assert message in str(raised.value)
+
+
+def test_a_key_may_be_a_name_in_any_language():
+    assert read_rubric(broken(key="音高"))["音高"].title == "Pitch dynamics"
+
+
+def test_the_file_of_a_broken_rubric_is_named(tmp_path):
+    file = tmp_path / "task/rubric/warmth.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump({**broken(key="a b"), "name": "warmth"}), encoding="utf-8")
+    schema.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose(
+            "launch",
+            overrides=[
+                f"hydra.searchpath=[file://{tmp_path}]",
+                "task=mixed",
+                "task/rubric@task.tasks.role.rubric=warmth",
+            ],
+            return_hydra_config=True,
+        )
+    HydraConfig.instance().set_config(config)
+    try:
+        with pytest.raises(ConfigError) as raised:
+            build_task(config)
+    finally:
+        HydraConfig.instance().cfg = None
+    assert "The rubric warmth cannot be used" in str(raised.value)
+    assert "got 'a b'" in str(raised.value)
+    assert str(raised.value).endswith(f"The file is {file}.")
 
 
 def test_an_unknown_dimension_is_explained(composed):

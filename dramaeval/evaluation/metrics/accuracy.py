@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_records
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class Accuracy:
+class Accuracy(SummedMetric):
     """Share of records whose expected score and mean rating round to the same score.
 
     Both go to the nearest score of the scale, halfway up (3.5 is a 4).
@@ -24,7 +24,7 @@ class Accuracy:
         require_records(answers, 1)
         return float(np.mean(answers.predicted_step == answers.rated_step))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         hits = (answers.predicted_step == answers.rated_step).astype(float)
-        return mean_over_draws(hits, answers.cluster, draws)
+        return of_mean(hits, answers.cluster)

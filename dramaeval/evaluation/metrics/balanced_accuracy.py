@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import Summands
 from dramaeval.evaluation.metrics.auroc import require_both
-from dramaeval.evaluation.metrics.metric import Exchange, require_pass_fail
-from dramaeval.evaluation.metrics.verdicts import verdicts, verdicts_over_draws
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_pass_fail
+from dramaeval.evaluation.metrics.verdicts import Verdicts, of_verdicts, verdicts
 
 
-class BalancedAccuracy:
+class BalancedAccuracy(SummedMetric):
     """½ (TP/P + TN/F): the judge passes from an expected score of 0.5 on; truth is the majority.
 
     Records on which the raters are even are left out. Guessing gives 0.5 however rare failing is.
@@ -29,11 +29,14 @@ class BalancedAccuracy:
 
         return float(balanced_accuracy_score(truth, judge))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         require_pass_fail(answers)
-        found = verdicts_over_draws(answers, draws)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            right_on_passed = found.true_pass / (found.true_pass + found.false_fail)
-            right_on_failed = found.true_fail / (found.true_fail + found.false_pass)
-        return (right_on_passed + right_on_failed) / 2
+        return of_verdicts(answers, _balanced)
+
+
+def _balanced(found: Verdicts) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        right_on_passed = found.true_pass / (found.true_pass + found.false_fail)
+        right_on_failed = found.true_fail / (found.true_fail + found.false_pass)
+    return (right_on_passed + right_on_failed) / 2

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_records
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class Bias:
+class Bias(SummedMetric):
     """mean (x − y) in score units: above 0 the judge is kinder than people, below 0 harsher."""
 
     name = "bias"
@@ -21,6 +21,6 @@ class Bias:
         require_records(answers, 1)
         return float(np.mean(answers.predicted - answers.rated))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
-        return mean_over_draws(answers.predicted - answers.rated, answers.cluster, draws)
+        return of_mean(answers.predicted - answers.rated, answers.cluster)

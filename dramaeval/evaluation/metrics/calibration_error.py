@@ -7,13 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_records
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    require_records,
+)
 
 BINS = 10
 
 
-class CalibrationError:
+class CalibrationError(SummedMetric):
     """ECE = 1/K Σₖ Σ_b |Σ_{i∈b} (pᵢ(k) − rᵢ(k))| / n, with r(k) the share of raters who gave k.
 
     Class-wise calibration error (Kull et al. 2019, arXiv 1910.12656, eq. 3) with the raters'
@@ -34,13 +39,16 @@ class CalibrationError:
         columns = _binned(gaps, bins)
         return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         gaps, bins, rows = _gaps(answers)
         columns = np.column_stack([np.ones(len(rows)), _binned(gaps, bins)])
-        sums = draws.sums(answers.cluster[rows], columns)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0] / gaps.shape[1]
+
+        def error(sums: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0] / gaps.shape[1]
+
+        return Summands(cluster=answers.cluster[rows], columns=columns, value=error)
 
 
 class CalibrationBin(NamedTuple):

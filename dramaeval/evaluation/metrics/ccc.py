@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import Summands
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
+    SummedMetric,
     UndefinedError,
     constant,
     require_records,
 )
-from dramaeval.evaluation.metrics.moments import moments_over_draws
+from dramaeval.evaluation.metrics.moments import Moments, of_moments
 
 
-class Concordance:
+class Concordance(SummedMetric):
     """CCC = 2 cov(x, y) / (σₓ² + σ_y² + (x̄ − ȳ)²), population moments (Lin 1989).
 
     Unlike a correlation it has a value where one side alone is constant: 0, no concordance.
@@ -33,9 +34,12 @@ class Concordance:
         covariance = np.mean((x - x.mean()) * (y - y.mean()))
         return float(2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw, from weighted moments."""
-        found = moments_over_draws(answers.predicted, answers.rated, answers.cluster, draws)
-        apart = found.variance_x + found.variance_y + (found.mean_x - found.mean_y) ** 2
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(apart > 0, 2 * found.covariance / apart, np.nan)
+        return of_moments(answers.predicted, answers.rated, answers.cluster, _concordance)
+
+
+def _concordance(moments: Moments) -> np.ndarray:
+    apart = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(apart > 0, 2 * moments.covariance / apart, np.nan)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_pass_fail
-from dramaeval.evaluation.metrics.verdicts import verdicts, verdicts_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    require_pass_fail,
+)
+from dramaeval.evaluation.metrics.verdicts import Verdicts, of_verdicts, verdicts
 
 
-class F1:
+class F1(SummedMetric):
     """2TP / (2TP + FP + FN) of passing: expected score from 0.5 on against the raters' majority.
 
     Records on which the raters are even are left out.
@@ -31,10 +36,13 @@ class F1:
 
         return float(f1_score(truth, judge))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         require_pass_fail(answers)
-        found = verdicts_over_draws(answers, draws)
-        whole = 2 * found.true_pass + found.false_pass + found.false_fail
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(whole > 0, 2 * found.true_pass / whole, np.nan)
+        return of_verdicts(answers, _f1)
+
+
+def _f1(found: Verdicts) -> np.ndarray:
+    whole = 2 * found.true_pass + found.false_pass + found.false_fail
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, 2 * found.true_pass / whole, np.nan)

@@ -10,7 +10,7 @@ import scipy
 
 from dramaeval.evaluation.bootstrap import Draws
 from dramaeval.evaluation.metrics.metric import constant
-from dramaeval.evaluation.metrics.moments import correlation, moments_over_draws
+from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,13 @@ def pearson_ceiling_over_draws(
     ratings: np.ndarray, cluster: np.ndarray, draws: Draws
 ) -> np.ndarray:
     """The mean Pearson ceiling in every draw, (draws,), NaN where a rater of the mean has none."""
-    values = [
-        correlation(moments_over_draws(rater.own, rater.others, cluster[rater.rows], draws))
-        for rater in each_rater(ratings)
-        if rater.comparable
-    ]
+    values = draws.values(
+        [
+            of_moments(rater.own, rater.others, cluster[rater.rows], correlation)
+            for rater in each_rater(ratings)
+            if rater.comparable
+        ]
+    )
     return np.mean(values, axis=0) if values else np.full(len(draws), np.nan)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_records
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class MeanAbsoluteError:
+class MeanAbsoluteError(SummedMetric):
     """MAE = mean |x − y|, in score units."""
 
     name = "mae"
@@ -21,7 +21,7 @@ class MeanAbsoluteError:
         require_records(answers, 1)
         return float(np.mean(np.abs(answers.predicted - answers.rated)))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         errors = np.abs(answers.predicted - answers.rated)
-        return mean_over_draws(errors, answers.cluster, draws)
+        return of_mean(errors, answers.cluster)

@@ -12,6 +12,8 @@ no value: the result is then null, with the reason beside it, and the macro says
 A class can be a metric too, with `name` and `__call__`. Where it also has
 `over_draws(answers, draws)`, giving its value in every bootstrap draw at once, it gets intervals on
 data of any size; without it the draws are computed one by one, which is done for smaller data only.
+Where its value follows from sums over a draw's records, it inherits from `SummedMetric` and says in
+`summands(answers)` what is summed: then it shares one matrix product with the other metrics.
 `exchange` says what two judges swap in a permutation test (see `Exchange`).
 """
 
@@ -19,13 +21,15 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import Draws, Summands
 
 ROWS_RESAMPLED = 4_000_000
 """Records × draws up to which a metric without `over_draws` is computed draw by draw."""
@@ -69,6 +73,19 @@ class DrawnMetric(Protocol):
         """The metric in every draw, (draws,), NaN where undefined; None if it is too much work."""
 
 
+class SummedMetric(ABC):
+    """A metric that depends on a draw through sums over its records alone."""
+
+    @abstractmethod
+    def summands(self, answers: Answers, /) -> Summands:
+        """What is summed over the records of a draw, and the metric as a function of the sums."""
+
+    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray:
+        """The metric in every draw, (draws,), NaN where undefined."""
+        (values,) = draws.values([self.summands(answers)])
+        return values
+
+
 def metric_name(metric: Metric) -> str:
     """A class's `name`, or a function's own name; raises ValueError when there is neither."""
     inner = metric.func if isinstance(metric, functools.partial) else metric
@@ -101,6 +118,22 @@ def values_over_draws(metric: Metric, answers: Answers, draws: Draws) -> np.ndar
             except UndefinedError:
                 continue
     return values
+
+
+def all_over_draws(
+    asked: Sequence[tuple[Metric, Answers]], draws: Draws
+) -> list[np.ndarray | None]:
+    """`values_over_draws` of each pair; those that are functions of sums share one matrix product."""
+    summed = {
+        at: metric.summands(answers)
+        for at, (metric, answers) in enumerate(asked)
+        if isinstance(metric, SummedMetric)
+    }
+    values = dict(zip(summed, draws.values(list(summed.values())), strict=True))
+    return [
+        values[at] if at in values else values_over_draws(metric, answers, draws)
+        for at, (metric, answers) in enumerate(asked)
+    ]
 
 
 def require_records(answers: Answers, least: int) -> None:

@@ -1,12 +1,13 @@
-"""Means, variances and covariance of two columns in every draw, from six sums."""
+"""Means, variances and covariance of two columns in every draw, from sums over its records."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import Summands
 
 NEGLIGIBLE = 1e-12
 """A variance this small beside the whole sample's is rounding: the draw is constant."""
@@ -25,21 +26,28 @@ class Moments(NamedTuple):
     covariance: np.ndarray
 
 
-def moments_over_draws(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, draws: Draws) -> Moments:
-    """Weighted moments of x and y (n,): mean Σwx/Σw, variance Σwx²/Σw − mean², and so on.
+def of_moments(
+    x: np.ndarray, y: np.ndarray, cluster: np.ndarray, value: Callable[[Moments], np.ndarray]
+) -> Summands:
+    """A statistic of the weighted moments of x and y (n,): mean Σwx/Σw, variance Σwx²/Σw − mean², and so on.
 
     Both columns are centred on the whole sample's mean first, so that little cancels.
     """
     centre_x, centre_y = (x.mean(), y.mean()) if len(x) else (0.0, 0.0)
     x, y = x - centre_x, y - centre_y
+
+    def moments(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            _, mean_x, mean_y, xx, yy, xy = (sums / sums[:, :1]).T
+            variance_x = _floored(xx - mean_x**2, x)
+            variance_y = _floored(yy - mean_y**2, y)
+        covariance = xy - mean_x * mean_y
+        return value(
+            Moments(mean_x + centre_x, mean_y + centre_y, variance_x, variance_y, covariance)
+        )
+
     columns = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sums = draws.sums(cluster, columns)
-        _, mean_x, mean_y, xx, yy, xy = (sums / sums[:, :1]).T
-        variance_x = _floored(xx - mean_x**2, x)
-        variance_y = _floored(yy - mean_y**2, y)
-    covariance = xy - mean_x * mean_y
-    return Moments(mean_x + centre_x, mean_y + centre_y, variance_x, variance_y, covariance)
+    return Summands(cluster=cluster, columns=columns, value=moments)
 
 
 def _floored(variances: np.ndarray, centred: np.ndarray) -> np.ndarray:
@@ -54,8 +62,17 @@ def correlation(moments: Moments) -> np.ndarray:
         return np.where(product > 0, moments.covariance / np.sqrt(product), np.nan)
 
 
-def mean_over_draws(values: np.ndarray, cluster: np.ndarray, draws: Draws) -> np.ndarray:
-    """Σwv/Σw in every draw, (draws,), of `values` (n,); NaN in draws without records."""
-    total, records = draws.sums(cluster, np.stack([values, np.ones_like(values)], axis=1)).T
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return total / records
+def of_mean(
+    values: np.ndarray,
+    cluster: np.ndarray,
+    value: Callable[[np.ndarray], np.ndarray] = lambda mean: mean,
+) -> Summands:
+    """A statistic of Σwv/Σw, the weighted mean of `values` (n,); NaN in draws without records."""
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        total, records = sums.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return value(total / records)
+
+    columns = np.stack([values, np.ones_like(values)], axis=1)
+    return Summands(cluster=cluster, columns=columns, value=mean)

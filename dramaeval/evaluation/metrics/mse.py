@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_records
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class MeanSquaredError:
+class MeanSquaredError(SummedMetric):
     """MSE = mean (x − y)², in squared score units."""
 
     name = "mse"
@@ -21,7 +21,7 @@ class MeanSquaredError:
         require_records(answers, 1)
         return float(np.mean((answers.predicted - answers.rated) ** 2))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         errors = (answers.predicted - answers.rated) ** 2
-        return mean_over_draws(errors, answers.cluster, draws)
+        return of_mean(errors, answers.cluster)

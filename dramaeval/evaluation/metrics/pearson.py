@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import scipy
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, require_variation
-from dramaeval.evaluation.metrics.moments import correlation, moments_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_variation
+from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
 
-class Pearson:
+class Pearson(SummedMetric):
     """r = cov(x, y) / (σₓ σ_y), between -1 and 1 (Pearson 1895)."""
 
     name = "pearson"
@@ -22,7 +21,6 @@ class Pearson:
         require_variation(answers)
         return float(scipy.stats.pearsonr(answers.predicted, answers.rated).statistic)
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw, from weighted moments."""
-        found = moments_over_draws(answers.predicted, answers.rated, answers.cluster, draws)
-        return correlation(found)
+        return of_moments(answers.predicted, answers.rated, answers.cluster, correlation)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    require_records,
+)
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class PredictedSpread:
+class PredictedSpread(SummedMetric):
     """√(mean variance of the distributions), in score units; compare with `rater_spread`.
 
     Larger than the raters' spread: the judge is less sure than people are of one another.
@@ -27,11 +32,11 @@ class PredictedSpread:
             raise UndefinedError("the judge gave numbers without distributions")
         return float(np.sqrt(np.nanmean(variances)))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         variances = distribution_variances(answers)
         kept = ~np.isnan(variances)
-        return np.sqrt(mean_over_draws(variances[kept], answers.cluster[kept], draws))
+        return of_mean(variances[kept], answers.cluster[kept], np.sqrt)
 
 
 def distribution_variances(answers: Answers) -> np.ndarray:

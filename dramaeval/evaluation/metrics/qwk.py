@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_records
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    require_records,
+)
 
 
-class QuadraticWeightedKappa:
+class QuadraticWeightedKappa(SummedMetric):
     """κ = 1 − Σ(i−j)²O_ij / Σ(i−j)²E_ij over rounded scores, E from the margins (Cohen 1968).
 
     i and j are places on the scale; both sides are rounded as in `accuracy`.
@@ -29,15 +34,21 @@ class QuadraticWeightedKappa:
 
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw, from its table of judge × raters."""
         steps = len(answers.scale)
         cell = answers.predicted_step * steps + answers.rated_step
         one_hot = (cell[:, None] == np.arange(steps * steps)).astype(float)
-        observed = draws.sums(answers.cluster, one_hot).reshape(-1, steps, steps)
-        distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
-        apart = np.einsum("bij,ij->b", observed, distance)
-        judge, raters = observed.sum(axis=2), observed.sum(axis=1)
-        by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(by_chance > 0, 1 - apart * judge.sum(axis=1) / by_chance, np.nan)
+        return Summands(cluster=answers.cluster, columns=one_hot, value=_kappa)
+
+
+def _kappa(sums: np.ndarray) -> np.ndarray:
+    """κ from the tables of judge × raters, (draws, steps²)."""
+    steps = round(sums.shape[1] ** 0.5)
+    observed = sums.reshape(-1, steps, steps)
+    distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
+    apart = np.einsum("bij,ij->b", observed, distance)
+    judge, raters = observed.sum(axis=2), observed.sum(axis=1)
+    by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(by_chance > 0, 1 - apart * judge.sum(axis=1) / by_chance, np.nan)

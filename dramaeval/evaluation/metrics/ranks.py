@@ -10,6 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
+BLOCK = 32
+"""Groups that `ordered_sum` takes at a time."""
+
+_WITHIN = 2 * np.triu(np.ones((BLOCK, BLOCK))) - np.eye(BLOCK)
+"""T @ this is 2L + T within a block."""
+
 
 class TieGroups:
     """The values of a column (n,) in rising order, equal ones together.
@@ -29,8 +35,8 @@ class TieGroups:
     def totals(self, sorted_weights: np.ndarray) -> np.ndarray:
         """Sum over each tie group, (draws, groups), of columns (draws, n) already in `order`."""
         if len(self.starts) == sorted_weights.shape[1]:
-            return sorted_weights
-        return np.add.reduceat(sorted_weights, self.starts, axis=1)
+            return sorted_weights.astype(float, copy=False)
+        return np.add.reduceat(sorted_weights, self.starts, axis=1, dtype=float)
 
 
 def midranks(totals: np.ndarray) -> np.ndarray:
@@ -38,3 +44,40 @@ def midranks(totals: np.ndarray) -> np.ndarray:
     ranks = np.cumsum(totals, axis=1)  # L + T
     ranks -= (totals - 1) / 2
     return ranks
+
+
+def doubled_deviations(totals: np.ndarray) -> np.ndarray:
+    """2(R − R̄) of each tie group, (draws, groups), with R̄ = (N+1)/2 of a draw of N: whole numbers.
+
+    R = L + (T+1)/2, so this is 2(L+T) − T − N.
+    """
+    deviations = np.cumsum(totals, axis=1)
+    deviations *= 2
+    deviations -= totals
+    deviations -= totals.sum(axis=1, keepdims=True)
+    return deviations
+
+
+def squared_deviations(totals: np.ndarray) -> np.ndarray:
+    """ΣT(R − R̄)² of each draw, (draws,), as (N³ − ΣT³)/12 (Kendall 1945)."""
+    records = totals.sum(axis=1)
+    return (records**3 - np.einsum("bg,bg,bg->b", totals, totals, totals)) / 12
+
+
+def ordered_sum(totals: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """Σ P·2(R − R̄) of each draw, (draws,), for products P (draws, groups) that sum to 0 in each draw.
+
+    With T the totals, 2(R − R̄) = 2L + T − N, and N falls away as ΣP = 0. Within blocks of `BLOCK` groups L is a
+    product with a triangular matrix: a running sum over all groups takes three times as long.
+    """
+    blocks = (len(totals), -1, BLOCK)
+    totals, products = _padded(totals).reshape(blocks), _padded(products).reshape(blocks)
+    within = np.einsum("bki,bki->b", totals @ _WITHIN, products)
+    sums = totals.sum(axis=2)
+    before = np.cumsum(sums, axis=1) - sums
+    return within + 2 * np.einsum("bk,bk->b", before, products.sum(axis=2))
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    missing = -values.shape[1] % BLOCK
+    return np.pad(values, ((0, 0), (0, missing))) if missing else values

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_records
-from dramaeval.evaluation.metrics.moments import mean_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    require_records,
+)
+from dramaeval.evaluation.metrics.moments import of_mean
 
 
-class RaterSpread:
+class RaterSpread(SummedMetric):
     """√(mean variance between the raters of a record), in score units.
 
     Each variance is Σ(r−r̄)²/(m−1) over the m ≥ 2 ratings of a record: unbiased for the distribution
@@ -28,11 +33,11 @@ class RaterSpread:
             raise UndefinedError("no record was rated by two raters")
         return float(np.sqrt(np.nanmean(variances)))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw."""
         variances = rater_variances(answers.ratings)
         kept = ~np.isnan(variances)
-        return np.sqrt(mean_over_draws(variances[kept], answers.cluster[kept], draws))
+        return of_mean(variances[kept], answers.cluster[kept], np.sqrt)
 
 
 def rater_variances(ratings: np.ndarray) -> np.ndarray:

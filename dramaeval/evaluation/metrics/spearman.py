@@ -8,7 +8,12 @@ import scipy
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Draws
 from dramaeval.evaluation.metrics.metric import Exchange, require_variation
-from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
+from dramaeval.evaluation.metrics.ranks import (
+    TieGroups,
+    doubled_deviations,
+    ordered_sum,
+    squared_deviations,
+)
 
 
 class Spearman:
@@ -32,7 +37,8 @@ def spearman_over_draws(
 ) -> np.ndarray:
     """Σw(R−R̄)(S−S̄) / √(Σw(R−R̄)² Σw(S−S̄)²) with R, S the mid-ranks of the draw: (draws,).
 
-    R̄ = S̄ = (N+1)/2 in a draw of N records. NaN where one side of a draw is constant.
+    R̄ = S̄ = (N+1)/2 in a draw of N records. NaN where one side of a draw is constant. All sums are over whole
+    numbers, hence exact in double precision (as long as N³ is under 2⁵³), whatever their order.
     """
     values = np.full(len(draws), np.nan)
     if len(x) == 0:
@@ -40,18 +46,16 @@ def spearman_over_draws(
     in_x, in_y = TieGroups(x), TieGroups(y)
     # Records stand in the order of x throughout; y_order brings them into the order of y.
     y_group = in_y.group[in_x.order]
-    y_order = np.argsort(y_group, kind="stable")
-    for rows, weights in draws.weights(cluster[in_x.order]):
-        middle = (weights.sum(axis=1, keepdims=True) + 1) / 2
+    x_cluster = cluster[in_x.order]
+    y_cluster = x_cluster[np.argsort(y_group, kind="stable")]
+    for rows, counts in draws.chunks(len(x)):
+        totals_y = in_y.totals(np.take(counts, y_cluster, axis=1))
+        weights = np.take(counts, x_cluster, axis=1).astype(float)
         totals_x = in_x.totals(weights)
-        ranks_x = midranks(totals_x) - middle
-        totals_y = in_y.totals(np.take(weights, y_order, axis=1))
-        ranks_y = midranks(totals_y) - middle
-        square_x = np.einsum("bg,bg,bg->b", totals_x, ranks_x, ranks_x)
-        square_y = np.einsum("bg,bg,bg->b", totals_y, ranks_y, ranks_y)
-        weights *= np.take(ranks_y, y_group, axis=1)  # in place: totals_x may be the same array
-        covariance = np.einsum("bg,bg->b", in_x.totals(weights), ranks_x)
-        product = square_x * square_y
+        deviations = np.take(doubled_deviations(totals_y), y_group, axis=1)
+        deviations *= weights
+        covariance = ordered_sum(totals_x, in_x.totals(deviations)) / 4
+        product = squared_deviations(totals_x) * squared_deviations(totals_y)
         with np.errstate(invalid="ignore", divide="ignore"):
             values[rows] = np.where(product > 0, covariance / np.sqrt(product), np.nan)
     return values

@@ -6,14 +6,20 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, constant, require_records
-from dramaeval.evaluation.metrics.moments import correlation, moments_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    constant,
+    require_records,
+)
+from dramaeval.evaluation.metrics.moments import correlation, of_moments
 from dramaeval.evaluation.metrics.predicted_spread import distribution_variances
 from dramaeval.evaluation.metrics.rater_spread import rater_variances
 
 
-class SpreadCorrelation:
+class SpreadCorrelation(SummedMetric):
     """Pearson's r of a record's predicted and raters' standard deviation.
 
     Over the records with a distribution and at least two ratings.
@@ -34,10 +40,10 @@ class SpreadCorrelation:
             raise UndefinedError("the raters differ equally on every record")
         return float(scipy.stats.pearsonr(predicted, rated).statistic)
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw, from weighted moments."""
         predicted, rated, rows = _spreads(answers)
-        return correlation(moments_over_draws(predicted, rated, answers.cluster[rows], draws))
+        return of_moments(predicted, rated, answers.cluster[rows], correlation)
 
 
 def _spreads(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

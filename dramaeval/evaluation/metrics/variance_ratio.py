@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
-from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, constant, require_records
-from dramaeval.evaluation.metrics.moments import moments_over_draws
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.metrics.metric import (
+    Exchange,
+    SummedMetric,
+    UndefinedError,
+    constant,
+    require_records,
+)
+from dramaeval.evaluation.metrics.moments import Moments, of_moments
 
 
-class VarianceRatio:
+class VarianceRatio(SummedMetric):
     """var(x) / var(y): below 1 the judge stays near the middle, 0 when it is constant."""
 
     name = "variance_ratio"
@@ -23,8 +29,11 @@ class VarianceRatio:
             raise UndefinedError("the raters' mean is the same for every record")
         return float(np.var(answers.predicted) / np.var(answers.rated))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def summands(self, answers: Answers) -> Summands:
         """The same in every draw, from weighted moments."""
-        found = moments_over_draws(answers.predicted, answers.rated, answers.cluster, draws)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(found.variance_y > 0, found.variance_x / found.variance_y, np.nan)
+        return of_moments(answers.predicted, answers.rated, answers.cluster, _ratio)
+
+
+def _ratio(moments: Moments) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(moments.variance_y > 0, moments.variance_x / moments.variance_y, np.nan)

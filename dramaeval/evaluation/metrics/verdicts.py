@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import Summands
 
 
 class Verdicts(NamedTuple):
@@ -25,11 +26,14 @@ def verdicts(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     return answers.majority[clear].astype(int), answers.predicted_step[clear]
 
 
-def verdicts_over_draws(answers: Answers, draws: Draws) -> Verdicts:
-    """Count the four kinds in every draw."""
+def of_verdicts(answers: Answers, value: Callable[[Verdicts], np.ndarray]) -> Summands:
+    """A statistic of how many records of a draw are of each of the four kinds."""
     truth, judge = verdicts(answers)
-    cluster = answers.cluster[~np.isnan(answers.majority)]
     kinds = np.stack(
         [truth * judge, (1 - truth) * judge, truth * (1 - judge), (1 - truth) * (1 - judge)], axis=1
     )
-    return Verdicts(*draws.sums(cluster, kinds.astype(float)).T)
+    return Summands(
+        cluster=answers.cluster[~np.isnan(answers.majority)],
+        columns=kinds.astype(float),
+        value=lambda sums: value(Verdicts(*sums.T)),
+    )

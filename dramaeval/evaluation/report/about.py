@@ -1,4 +1,4 @@
-"""What every page of a run has: its templates, what to mind, training curves, what it ran on."""
+"""What every page of a run has: what to mind, training curves, what it ran on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.report import plots
@@ -46,17 +43,6 @@ class Shown:
     facts: Sequence[str]
 
 
-def templates() -> Environment:
-    """Jinja with this package's templates: everything is escaped, and a name that is not given is an error."""
-    return Environment(
-        loader=PackageLoader("dramaeval.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
     """What makes the figures less sure than they look."""
     told = [f"Scores may flatter: {one}." for one in metrics["about"].get("overlaps") or ()]
@@ -91,9 +77,7 @@ def curves(folder: Path) -> list[dict[str, Any]]:
         series = {label: found[tag] for label, tag in tags.items() if found.get(tag)}
         if series:
             name = f"curve-{title.lower().replace(' ', '-')}"
-            made.append(
-                {"title": title, "picture": Markup(plots.curve(name, title, series, ylabel))}
-            )
+            made.append({"title": title, "picture": plots.curve(name, title, series, ylabel)})
     return made
 
 

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots
-from dramaeval.evaluation.report.about import templates
+from dramaeval.evaluation.report.markup import render_page
+from dramaeval.evaluation.report.page import first_of
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
     Table,
     count,
+    first_rows,
     number,
     shown,
     with_interval,
 )
 
+MOST_COMPARED = 32
+"""Systems from the top whose pairs are shown: 496 of them; tables/pairs.csv has every pair."""
+MOST_NAMED = 8
+"""Systems that one sentence or cell names."""
+
 
 def render_board(
     board: Mapping[str, Any],
-    titles: Mapping[str, str],
+    tables: Mapping[str, Table],
     name: str,
     facts: Sequence[str],
     config: str,
 ) -> str:
-    """The page, self-contained."""
+    """The page, self-contained.
+
+    Args:
+        board: see `rank`.
+        tables: the bounded ones, see `shown_tables`.
+        name: of the run.
+        facts: about the run, for its head.
+        config: the resolved configuration, as YAML.
+    """
     context = {
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
@@ -40,12 +56,37 @@ def render_board(
             ("run", "Run"),
         ],
         "summary": sentences(board),
-        "forest": Markup(_forest(board)),
-        "tables": [ranking(board), by_dimension(board, titles)],
-        "pairs": pairs(board),
+        "forest": _forest(board),
+        "forest_note": first_of(len(board["systems"]), plots.MOST_ROWS, "systems"),
+        "tables": [tables["ranking"], tables["dimensions"]],
+        "pairs": tables["pairs"],
         "config": config,
     }
-    return templates().get_template("board.html.j2").render(context)
+    return render_page("board.html.j2", context, style="style.css", script="sort.js")
+
+
+def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
+    """All tables by key, with every row."""
+    return {
+        "ranking": ranking(board),
+        "dimensions": by_dimension(board, titles),
+        "pairs": pairs(board["pairs"]),
+    }
+
+
+def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables as the page and the Markdown file have them: bounded; of many pairs, those at the top."""
+    shown = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
+    systems = list(board["systems"])
+    if len(systems) <= MOST_COMPARED:
+        return {**shown, "pairs": tables["pairs"]}
+    first = set(systems[:MOST_COMPARED])
+    top = pairs([one for one in board["pairs"] if one["better"] in first and one["worse"] in first])
+    top.notes.append(
+        f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
+        f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."
+    )
+    return {**shown, "pairs": top}
 
 
 def sentences(board: Mapping[str, Any]) -> list[str]:
@@ -78,15 +119,22 @@ def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
     own = [pair for pair in tested if first in (pair["better"], pair["worse"])]
     beaten = [pair["better"] for pair in own if pair["real"] and pair["worse"] == first]
     if beaten:
-        return f"On the prompts that both have, {first} is really below {', '.join(beaten)}."
+        return f"On the prompts that both have, {first} is really below {_named(beaten)}."
     even = [
         pair["worse"] if pair["better"] == first else pair["better"]
         for pair in own
         if not pair["real"]
     ]
     if even:
-        return f"{first} cannot be told apart from {', '.join(even)}."
+        return f"{first} cannot be told apart from {_named(even)}."
     return f"{first} is really ahead of every system that it can be compared with."
+
+
+def _named(systems: Sequence[str]) -> str:
+    """Some systems by name, and how many more there are."""
+    named = ", ".join(systems[:MOST_NAMED])
+    more = len(systems) - MOST_NAMED
+    return f"{named} and {more:,} more" if more > 0 else named
 
 
 def _cautions(board: Mapping[str, Any]) -> list[str]:
@@ -129,9 +177,12 @@ def ranking(board: Mapping[str, Any]) -> Table:
         Column("Clips"),
         Column("Unscored"),
     ]
+    above: dict[str, list[str]] = {}
+    for pair in board["pairs"]:
+        if pair["real"]:
+            above.setdefault(pair["better"], []).append(pair["worse"])
     rows = []
     for name, one in board["systems"].items():
-        above = [p["worse"] for p in board["pairs"] if p["better"] == name and p["real"]]
         span = "–" if one["ranks"] is None else "{:.0f}–{:.0f}".format(*one["ranks"])
         rows.append(
             [
@@ -141,7 +192,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
                      missing="too few prompts" if one["ranks"] is None else ""),
                 with_interval(one["score"], one["interval"], 3),
                 *([number(one["people"], 3)] if rated else []),
-                Cell(", ".join(above) or "none"),
+                Cell(_named(above.get(name, [])) or "none"),
                 count(one["prompts"]),
                 count(one["clips"]),
                 count(one["unscored"]),
@@ -167,8 +218,8 @@ def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
     return Table("Mean score by dimension", columns, rows)
 
 
-def pairs(board: Mapping[str, Any]) -> Table:
-    """Every pair of systems."""
+def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
+    """Pairs of systems."""
     columns = [
         Column("Better", numeric=False),
         Column("Worse", numeric=False),
@@ -191,7 +242,7 @@ def pairs(board: Mapping[str, Any]) -> Table:
             _yes_or_no(one["real"], why),
             count(one["prompts"]),
         ]
-        for one in board["pairs"]
+        for one in compared
     ]
     return Table("Differences", columns, rows)
 
@@ -200,10 +251,9 @@ def _yes_or_no(real: bool | None, why: str) -> Cell:
     return Cell("–", missing=why) if real is None else Cell("yes" if real else "no")
 
 
-def _forest(board: Mapping[str, Any]) -> str:
-    marks = [plots.Interval(one["score"], one["interval"]) for one in board["systems"].values()]
+def _forest(board: Mapping[str, Any]) -> Markup:
+    shown = dict(islice(board["systems"].items(), plots.MOST_ROWS))
+    marks = [plots.Interval(one["score"], one["interval"]) for one in shown.values()]
     looks = {"score": (plots.JUDGE, "o")}
     label = "Score of each system with its interval; the table below holds the same figures."
-    return plots.forest(
-        "board", label, list(board["systems"]), {"score": marks}, looks, "score", zero=False
-    )
+    return plots.forest("board", label, list(shown), {"score": marks}, looks, "score", zero=False)

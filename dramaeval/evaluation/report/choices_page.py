@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.options import OptionPrediction
@@ -16,11 +14,11 @@ from dramaeval.evaluation.report.about import (
     curves,
     skipped,
     surroundings,
-    templates,
     told,
     warnings,
 )
-from dramaeval.evaluation.report.page import LIMIT, PHASES
+from dramaeval.evaluation.report.markup import shortened
+from dramaeval.evaluation.report.page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -48,16 +46,15 @@ class ChoiceFindings(Shown):
 
 
 def render_choices(findings: ChoiceFindings) -> str:
-    """The page, self-contained and no larger than `LIMIT` bytes."""
-    template = templates().get_template("choices.html.j2")
-    context = _context(findings)
+    """The page, self-contained; clips fill what the rest leaves of `LIMIT` bytes."""
+    context = in_bounds(_context(findings))
     found = surest_mistakes(findings.predictions, findings.records)
     context["wrong"] = [_mistake(one, record, {}) for one, record in found]
-    room = LIMIT - len(template.render(context).encode())
+    room = LIMIT - len(run_page("choices.html.j2", context).encode())
     heard = [record for _, record in found if record.seconds > 0]
     clips = sounds(heard, room, findings.max_seconds)
     context["wrong"] = [_mistake(one, record, clips) for one, record in found]
-    return template.render(context)
+    return run_page("choices.html.j2", context)
 
 
 def surest_mistakes(
@@ -170,12 +167,12 @@ def _mistake(one: OptionPrediction, record: Record, clips: Mapping[str, str]) ->
     return {
         "id": record.id,
         "category": one.category,
-        "question": record.text("question_text") or record.id,
-        "sound": Markup(sound) if sound else None,
+        "question": shortened(record.text("question_text") or record.id, MOST_TEXT),
+        "sound": sound,
         "no_sound": "The clip is left out: not heard, not decoded, or no room under 3 MB.",
-        "written": one.written,
+        "written": shortened(one.written or "", MOST_TEXT),
         "options": [
-            {"text": text, "share": share, "right": at == one.answer}
+            {"text": shortened(text, MOST_TEXT), "share": share, "right": at == one.answer}
             for at, (text, share) in enumerate(zip(one.options, shares, strict=True))
         ],
         "sure": shown(max(shares)),

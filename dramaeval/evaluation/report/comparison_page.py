@@ -9,13 +9,15 @@ from typing import Any
 from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots, sections
-from dramaeval.evaluation.report.about import templates
+from dramaeval.evaluation.report.markup import render_page
+from dramaeval.evaluation.report.page import first_of
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
     Table,
     count,
+    first_rows,
     number,
     shown,
     with_interval,
@@ -38,11 +40,26 @@ _SHOWN = {
 
 #: Tables of one run alone.
 _EACH = ("further_", "calibration_")
+MOST_PAIRS = 500
+"""Pairs of runs that are shown; tables/pairs.csv has all of them."""
+MOST_EACH = 40_000
+"""Cells of the tables of single runs, all together, on a page."""
 
 
-def render_comparison(found: Comparison, name: str, facts: Sequence[str], config: str) -> str:
-    """The page, self-contained."""
-    tables = tables_of(found)
+def render_comparison(
+    found: Comparison, tables: Mapping[str, Table], name: str, facts: Sequence[str], config: str
+) -> str:
+    """The page, self-contained.
+
+    Args:
+        found: what was compared.
+        tables: the bounded ones, see `shown_tables`.
+        name: of the comparison.
+        facts: about it, for its head.
+        config: its resolved configuration, as YAML.
+    """
+    each = {key: table for key, table in tables.items() if key.startswith(_EACH)}
+    all_each = 2 * len(found.names)
     context = {
         "title": f"{name}: comparison",
         "kind": "dramaeval comparison",
@@ -57,19 +74,36 @@ def render_comparison(found: Comparison, name: str, facts: Sequence[str], config
         ],
         "summary": sentences(found),
         "notes": found.notes,
-        "forest": Markup(_forest(found)),
-        "many": len(found.names) > len(LOOKS),
+        "forest": _forest(found),
+        "forest_note": first_of(len(found.names), len(LOOKS), "runs")
+        + first_of(len(found.dimensions), plots.MOST_ROWS, "dimensions"),
         "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
         "dimensions": [tables[key] for key in _SHOWN],
-        "each": [table for key, table in tables.items() if key.startswith(_EACH)],
+        "each": list(each.values()),
+        "each_note": ""
+        if len(each) == all_each
+        else f"The first {len(each):,} of {all_each:,} tables; the folder tables has all of them.",
         "settings": tables.get("settings"),
         "config": config,
     }
-    return templates().get_template("comparison.html.j2").render(context)
+    return render_page("comparison.html.j2", context, style="style.css", script="sort.js")
+
+
+def shown_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables as the page and the Markdown file have them: bounded, and of single runs only the first."""
+    shown, room = {}, MOST_EACH
+    for key, table in tables.items():
+        cut = first_rows(table, f"tables/{key}.csv", MOST_PAIRS if key == "pairs" else None)
+        if key.startswith(_EACH):
+            room -= len(cut.columns) * len(cut.rows)
+            if room < 0:
+                continue
+        shown[key] = cut
+    return shown
 
 
 def tables_of(found: Comparison) -> dict[str, Table]:
-    """All tables by key."""
+    """All tables by key, with every row."""
     tables = {"overview": overview(found)}
     if len(found.names) > 2:
         tables["pairs"] = pairs(found)
@@ -228,16 +262,17 @@ def _difference(entry: Mapping[str, Any] | None, is_first: bool = False) -> Cell
     return with_interval(entry["difference"], entry["interval"], sign=True)
 
 
-def _forest(found: Comparison) -> str:
+def _forest(found: Comparison) -> Markup:
     names = found.names[: len(LOOKS)]
+    keys = list(found.dimensions)[: plots.MOST_ROWS]
     series = {}
     for name in names:
         summary = found.summaries[name]
-        every = [*(summary["dimensions"][key] for key in found.dimensions), summary["macro"]]
+        every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
         series[name] = [
             plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every
         ]
-    rows = [*found.dimensions.values(), "Macro"]
+    rows = [*(found.dimensions[key] for key in keys), "Macro"]
     label = "Pearson by dimension and run; the tables below hold the same figures."
     looks = dict(zip(names, LOOKS, strict=False))
     return plots.forest("comparison", label, rows, series, looks, "Pearson")

@@ -16,16 +16,30 @@ from dramaeval.evaluation.report.about import (
     curves,
     skipped,
     surroundings,
-    templates,
     told,
     warnings,
 )
-from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
+from dramaeval.evaluation.report.markup import render_page, shortened
+from dramaeval.evaluation.report.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    first_rows,
+    number,
+    shown,
+)
 from dramaeval.evaluation.report.worst import Disagreement, sounds, worst
 from dramaeval.evaluation.wordings import wording_text
 
 LIMIT = 2_950_000
-"""Bytes that a page may have: under 3 MB with a little room."""
+"""Bytes up to which clips are put into a page: under 3 MB with a little room."""
+
+MOST_PICTURED = 30
+"""Dimensions whose three pictures are shown; the tables have all dimensions."""
+
+MOST_TEXT = 2_000
+"""Letters of one text of a record."""
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
@@ -46,15 +60,33 @@ class Findings(Shown):
 
 
 def render(findings: Findings) -> str:
-    """The page, in no more than `LIMIT` bytes: clips are compressed to what room the rest leaves."""
-    template = templates().get_template("run.html.j2")
-    context = _context(findings)
+    """The page. Clips are compressed to the room that the rest leaves of `LIMIT` bytes, or left out.
+
+    Tables and pictures are bounded, so that no number of dimensions or records makes a page that opens slowly.
+    """
+    context = in_bounds(_context(findings))
     found = worst(findings.predictions, findings.records)
     context["worst"] = [_disagreement(one, findings, None) for one in found]
-    room = LIMIT - len(template.render(context).encode())
+    room = LIMIT - len(run_page("run.html.j2", context).encode())
     clips = sounds([one.record for one in found if _heard(one)], room, findings.max_seconds)
     context["worst"] = [_disagreement(one, findings, clips) for one in found]
-    return template.render(context)
+    return run_page("run.html.j2", context)
+
+
+def run_page(template: str, context: Mapping[str, Any]) -> str:
+    """A page of a run, self-contained."""
+    return render_page(template, context, style="style.css", script="sort.js")
+
+
+def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a run's page, with each table bounded; metrics.json has all rows."""
+
+    def bounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bounded(one) for one in value]
+        return first_rows(value, "metrics.json") if isinstance(value, Table) else value
+
+    return {name: bounded(value) for name, value in context.items()}
 
 
 def _heard(one: Disagreement) -> bool:
@@ -81,7 +113,8 @@ def _context(findings: Findings) -> dict[str, Any]:
         "warnings": warnings(metrics),
         "split": split,
         "has_before": len(phases) > 1,
-        "forest": Markup(_forest(phases, titles)),
+        "forest": _forest(phases, titles),
+        "forest_note": first_of(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
         "agreement": sections.agreement(
             phases, gain, titles, f"{split}: {PHASES[phase]}, {judge['macro']['n']:,} answers"
         ),
@@ -95,9 +128,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "systems": sections.systems(judge, titles),
         "controls": sections.controls(controls) if controls else None,
         "hearing": words.hearing(controls) if controls else [],
-        "controls_plot": Markup(_controls_plot(controls)) if controls else None,
+        "controls_plot": _controls_plot(controls) if controls else None,
         "phrasing": _phrasing(controls or {}, titles),
         "dimensions": _dimensions(findings, judge),
+        "pictures_note": _pictures_note(judge),
         "calibration": sections.calibration(judge, titles),
         "slices": sliced,
         "no_slices": missing,
@@ -132,9 +166,14 @@ def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, st
     return [(key, name) for key, (name, shows) in there.items() if shows]
 
 
-def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def first_of(count: int, most: int, what: str) -> str:
+    """That a picture shows the first of many, where it does."""
+    return f" The first {most:,} of {count:,} {what}." if count > most else ""
+
+
+def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
     phase, judge = list(phases.items())[-1]
-    keys = list(judge["dimensions"])
+    keys = list(judge["dimensions"])[: plots.MOST_ROWS]
     looks = {
         "zero-shot": (plots.BEFORE, "D"),
         "judge": (plots.JUDGE, "o"),
@@ -157,14 +196,14 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> str:
     return plots.forest("forest", label, rows, series, looks, "Pearson")
 
 
-def _controls_plot(controls: Mapping[str, Any]) -> str:
+def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
     known = {
         name: one["gain"]["macro"]["pearson"]
         for name, one in controls.items()
         if one["gain"] and one["gain"]["macro"]["pearson"]
     }
     if not known:
-        return ""
+        return None
     marks = [plots.Interval(one["difference"], one["interval"]) for one in known.values()]
     rows = [name.replace("_", " ") for name in known]
     label = "Gain in macro Pearson over each control; the table below holds the same figures."
@@ -194,25 +233,49 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
     return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
 
 
+def _pictured(judge: Mapping[str, Any]) -> list[str]:
+    """Keys of the dimensions that have pictures: of many, those of the highest and the lowest Pearson."""
+    dimensions = judge["dimensions"]
+    if len(dimensions) <= MOST_PICTURED:
+        return list(dimensions)
+    known = [key for key, values in dimensions.items() if values["pearson"] is not None]
+    known.sort(key=lambda key: dimensions[key]["pearson"])
+    half = MOST_PICTURED // 2
+    kept = {*known[:half], *known[-half:]}
+    return [key for key in dimensions if key in kept]
+
+
+def _pictures_note(judge: Mapping[str, Any]) -> str:
+    count = len(judge["dimensions"])
+    if count <= MOST_PICTURED:
+        return ""
+    return (
+        f"Shown are the dimensions of the highest and of the lowest Pearson, {len(_pictured(judge))} of "
+        f"{count:,}; the tables have all of them."
+    )
+
+
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pictures of each dimension."""
+    """The pictures of the dimensions."""
     clusters = cluster_names(findings.predictions)
+    of_key: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
+    for one in findings.predictions:
+        if one.dimension in of_key:
+            of_key[one.dimension].append(one)
     made = []
-    for key, values in judge["dimensions"].items():
-        own = [one for one in findings.predictions if one.dimension == key]
+    for at, (key, own) in enumerate(of_key.items()):
         answers = answers_of(key, own, clusters)
         if not answers.n:
             continue
-        title = findings.titles.get(key, key)
+        title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
+        # Numbers, for a key may hold what an id must not.
         pictures = [
-            plots.scatter(f"scatter-{key}", title, answers),
-            plots.distributions(f"shares-{key}", title, answers),
-            plots.calibration(f"calibration-{key}", title, answers),
+            plots.scatter(f"scatter-{at}", title, answers),
+            plots.distributions(f"shares-{at}", title, answers),
+            plots.calibration(f"calibration-{at}", title, answers),
         ]
-        pearson = "not defined" if values["pearson"] is None else shown(values["pearson"])
-        told = f"Pearson {pearson}, n = {answers.n:,}"
-        pictures_there = [Markup(one) for one in pictures if one]
-        made.append({"title": title, "told": told, "pictures": pictures_there})
+        told = f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+        made.append({"title": title, "told": told, "pictures": list(filter(None, pictures))})
     return made
 
 
@@ -235,12 +298,12 @@ def _disagreement(
         "expected": shown(said.expected or 0.0),
         "mean": shown(said.mean_rating or 0.0),
         "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
-        "sound": Markup(sound) if sound else None,
+        "sound": sound,
         "no_sound": reason,
         "texts": [
             (
                 field.removeprefix("char_").removeprefix("local_").replace("_", " ").capitalize(),
-                text,
+                shortened(text, MOST_TEXT),
             )
             for field in findings.text_fields
             if (text := record.text(field))

@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.metrics.calibration_error import calibration_curve, rater_shares
+from dramaeval.evaluation.report.svg import embedded
 
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
 INK, GRID = "#1b1f24", "#d0d4d9"
 RASTER_FROM = 500
 """From this many points on, a cloud is drawn as pixels: the page stays small."""
+MOST_ROWS = 60
+"""Rows of a forest plot that a page shows; the table beside it has all of them."""
+MOST_LETTERS = 32
+"""Letters of a row's label in a picture; the table beside it has all of them."""
+MOST_SERIES_LETTERS = 20
+"""The same of a label in the legend."""
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read, searched and scaled
+    "svg.image_inline": True,
+    "text.parse_math": False,  # a title with two dollar signs is a title
+    "text.usetex": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
     "font.size": 9,
@@ -58,12 +67,12 @@ class Interval:
     bounds: Sequence[float] | None = None
 
 
-def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
+def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> Markup:
     """Draw one figure and return its SVG element.
 
     Args:
-        name: unique on the page; the prefix of all ids in it.
-        label: what a person who cannot see it is told.
+        name: unique on the page, of letters, digits and hyphens; the prefix of all ids in it.
+        label: what a person who cannot see it reads.
         size: inches.
         draw: puts content on the axes that it is given.
     """
@@ -73,20 +82,7 @@ def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any]
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=nothing, transparent=True)
-    return _embedded(text.getvalue(), name, label)
-
-
-def _embedded(svg: str, name: str, label: str) -> str:
-    """The bare element: no declarations, ids that are unique on the page, a label for screen readers."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w.-]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
-    svg = re.sub(r' id="', f' id="{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"\s*\n\s*", "\n", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
+    return embedded(text.getvalue(), name, label)
 
 
 def forest(
@@ -98,7 +94,7 @@ def forest(
     xlabel: str,
     *,
     zero: bool = True,
-) -> str:
+) -> Markup:
     """Values with intervals, one row each; several series share a row.
 
     Args:
@@ -133,11 +129,11 @@ def forest(
                 markersize=10 if marker == "|" else 5,
                 markeredgewidth=2 if marker == "|" else 1,
                 linestyle="none",
-                label=series,
+                label=_series_label(series),
             )
         if zero:
             axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
-        axes.set_yticks(places, rows)
+        axes.set_yticks(places, [_cut(row, MOST_LETTERS) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -146,7 +142,7 @@ def forest(
         axes.set_xlabel(xlabel)
         if len(marks) > 1:
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=len(marks), borderaxespad=0.2,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=_columns(list(marks)), borderaxespad=0.2,
                 columnspacing=1.2, handletextpad=0.4,
             )  # fmt: skip
 
@@ -154,7 +150,24 @@ def forest(
     return drawn(name, label, (4.6, height), draw)
 
 
-def scatter(name: str, title: str, answers: Answers) -> str:
+def _cut(text: str, most: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _columns(series: Sequence[str]) -> int:
+    """How many labels stand side by side in the legend of a forest plot, at about 5 points a letter."""
+    longest = max(len(_series_label(one)) for one in series)
+    return max(1, min(len(series), int(331 / (40 + 5 * longest))))
+
+
+def _series_label(text: str) -> str:
+    # A legend leaves out labels that begin with an underscore.
+    label = _cut(text, MOST_SERIES_LETTERS)
+    return f" {label}" if label.startswith("_") else label
+
+
+def scatter(name: str, title: str, answers: Answers) -> Markup:
     """Expected score of every record against the raters' mean."""
 
     def draw(axes: Any) -> None:
@@ -185,7 +198,7 @@ def scatter(name: str, title: str, answers: Answers) -> str:
     return drawn(name, label, (2.3, 2.2), draw)
 
 
-def distributions(name: str, title: str, answers: Answers) -> str:
+def distributions(name: str, title: str, answers: Answers) -> Markup:
     """How often people give each score, and how much probability the judge gives it."""
     rows = ~np.isnan(answers.distribution).any(axis=1)
     judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
@@ -206,7 +219,7 @@ def distributions(name: str, title: str, answers: Answers) -> str:
     return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
 
 
-def calibration(name: str, title: str, answers: Answers) -> str | None:
+def calibration(name: str, title: str, answers: Answers) -> Markup | None:
     """Share of ratings that came true against the probability that was stated; None without distributions."""
     curve = calibration_curve(answers)
     if not curve:
@@ -234,7 +247,7 @@ def calibration(name: str, title: str, answers: Answers) -> str | None:
 
 def curve(
     name: str, title: str, series: Mapping[str, Sequence[tuple[int, float]]], ylabel: str
-) -> str:
+) -> Markup:
     """Values over the training steps."""
 
     def draw(axes: Any) -> None:

@@ -104,6 +104,7 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
         raise ResultsError(
             f"{file.parent}: {damage}. Start the run again in its folder: what is damaged is made again."
         )
+    # Cut at line feeds alone: an id may hold other characters that Unicode counts as line ends.
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)

@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from dramaeval.evaluation.report.markup import in_markdown, shortened
 
 NOTHING = "–"
+MOST_CELLS = 10_000
+"""Cells of one table on a page: about 1 MB."""
+LEAST_ROWS = 20
+"""Rows that are shown of a table, however many columns it has."""
+MOST_LETTERS = 1_000
+"""Letters of one cell or note on a page."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One value of a table.
 
@@ -54,6 +62,31 @@ class Table:
     rows: list[list[Cell]] = field(default_factory=list)
     foot: list[list[Cell]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+def first_rows(table: Table, elsewhere: str, most: int | None = None) -> Table:
+    """The table as a page or a Markdown file shows it: bounded, with a note on what is left out.
+
+    Args:
+        table: of any size.
+        elsewhere: the file that has all rows.
+        most: rows that are shown; where it is None, as many as `MOST_CELLS` allow.
+    """
+    if most is None:
+        most = max(LEAST_ROWS, MOST_CELLS // len(table.columns))
+    rows = [[_bounded(cell) for cell in row] for row in table.rows[:most]]
+    notes = list(table.notes)
+    if len(table.rows) > most:
+        notes.insert(
+            0, f"The first {most:,} of {len(table.rows):,} rows; {elsewhere} has all of them."
+        )
+    return replace(table, rows=rows, notes=[shortened(note, MOST_LETTERS) for note in notes])
+
+
+def _bounded(cell: Cell) -> Cell:
+    if len(cell.text) <= MOST_LETTERS:
+        return cell
+    return replace(cell, text=shortened(cell.text, MOST_LETTERS))
 
 
 def number(value: float | None, digits: int = 2, *, missing: str = "", sign: bool = False) -> Cell:
@@ -105,12 +138,15 @@ def count(value: int) -> Cell:
 
 def markdown(table: Table) -> str:
     """The table for a paper or a README; notes below."""
-    head = [column.title for column in table.columns]
+    head = [in_markdown(column.title) for column in table.columns]
     align = ["---:" if column.numeric else "---" for column in table.columns]
-    rows = [[cell.plain.replace("|", "\\|") for cell in row] for row in [*table.rows, *table.foot]]
+    rows = [
+        [f"{in_markdown(cell.text)} {cell.note}".strip() for cell in row]
+        for row in [*table.rows, *table.foot]
+    ]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, align, *rows)]
-    notes = [f"\n{note}" for note in table.notes]
-    return "\n".join([f"### {table.caption}", "", *lines, *notes]) + "\n"
+    notes = [f"\n{in_markdown(note)}" for note in table.notes]
+    return "\n".join([f"### {in_markdown(table.caption)}", "", *lines, *notes]) + "\n"
 
 
 def comma_separated(table: Table) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import bootstrap_draws
-from dramaeval.evaluation.metrics.metric import DrawnMetric, Metric, UndefinedError, metric_name
+from dramaeval.evaluation.metrics.metric import (
+    DrawnMetric,
+    Metric,
+    UndefinedError,
+    all_over_draws,
+    metric_name,
+    values_over_draws,
+)
 from dramaeval.evaluation.metrics.standard import STANDARD
 
 FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -49,6 +56,22 @@ def test_the_draws_are_the_metric_of_resampled_records(
         defined += 1
         assert value == pytest.approx(expected, abs=1e-9)
     assert defined >= 50 or n == 5
+
+
+def test_metrics_together_have_the_values_of_each_alone(
+    many_answers: Callable[..., Answers],
+) -> None:
+    several = [many_answers(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
+    draws = bootstrap_draws(9, 50, seed=3)
+    asked = [(metric, of) for metric in (*STANDARD, mean_rating) for of in several]
+    for (metric, of), found in zip(asked, all_over_draws(asked, draws), strict=True):
+        alone = values_over_draws(metric, of, draws)
+        np.testing.assert_allclose(found, alone, rtol=1e-12, err_msg=metric_name(metric))
+
+
+def mean_rating(answers: Answers) -> float:
+    """A metric of one's own, computed draw by draw."""
+    return float(answers.rated.mean())
 
 
 def test_a_draw_without_records_is_not_a_number(many_answers: Callable[..., Answers]) -> None:

@@ -1,0 +1,86 @@
+"""From matplotlib's SVG files to elements inside a page."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from dramaeval.evaluation.report.markup import printable
+
+SVG = "http://www.w3.org/2000/svg"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_REFERENCE = re.compile(r"url\(#([^)]*)\)")
+# matplotlib 3.10 writes "font: bold 9px 'DejaVu Sans', sans-serif"; later versions write the parts.
+_FONT = re.compile(r"(?:(italic|oblique) )?(?:(bold|\d+) )?([\d.]+px) (.*)")
+_DROPPED = {"metadata", "style"}
+
+
+def embedded(file: str, name: str, label: str) -> Markup:
+    """The element of an SVG file: ids that are unique on the page, a label for screen readers, no styles.
+
+    Styles become attributes, because the page's policy refuses styles that are not its own.
+
+    Args:
+        file: the text of the SVG file.
+        name: unique on the page; the prefix of all ids in it.
+        label: what a person who cannot see it reads.
+    """
+    root = ElementTree.fromstring(printable(file[file.index("<svg") :]))
+    for parent in root.iter():
+        for child in [one for one in parent if _local(one.tag) in _DROPPED]:
+            parent.remove(child)
+    used = {name for one in root.iter() for name in _references(one)}
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        if element.tag != "text":
+            element.text = None
+        element.tail = None
+        element.attrib = _attributes(element, name, used)
+    # matplotlib's style sheet says so of all elements.
+    root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
+    root.attrib |= {"xmlns": SVG, "role": "img", "aria-label": label}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
+
+
+def _references(element: ElementTree.Element) -> list[str]:
+    found = [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
+    link = element.get(_LINK, "")
+    return [*found, link[1:]] if link.startswith("#") else found
+
+
+def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in element.attrib.items():
+        if key == "id":
+            found |= {"id": f"{name}-{value}"} if value in used else {}
+        elif key == _LINK:
+            link = "".join(value.split())
+            found["href"] = f"#{name}-{link[1:]}" if link.startswith("#") else link
+        elif key == "style":
+            found |= _styles(value)
+        else:
+            found[_local(key)] = " ".join(value.split())
+
+    def own(reference: re.Match[str]) -> str:
+        return f"url(#{name}-{reference[1]})"
+
+    return {key: _REFERENCE.sub(own, value) for key, value in found.items()}
+
+
+def _styles(declared: str) -> dict[str, str]:
+    found = {}
+    for declaration in filter(None, map(str.strip, declared.split(";"))):
+        key, _, value = declaration.partition(":")
+        found[key.strip()] = value.strip()
+    if font := _FONT.fullmatch(found.pop("font", "")):
+        parts = zip(
+            ("font-style", "font-weight", "font-size", "font-family"), font.groups(), strict=True
+        )
+        found |= {key: value for key, value in parts if value}
+    return found

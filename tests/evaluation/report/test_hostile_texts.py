@@ -1,0 +1,222 @@
+"""Every page with a hostile text in every place: it is shown as it is, and nothing of it becomes markup."""
+
+import hashlib
+import re
+from base64 import b64encode
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import HOSTILE, Elements
+
+from dramaeval.evaluation.leaderboard import rank
+from dramaeval.evaluation.multiple_choice import summarise_options
+from dramaeval.evaluation.options import OptionPrediction
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report import board_page, comparison_page
+from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
+from dramaeval.evaluation.report.page import render
+from dramaeval.evaluation.report.results import Results
+from dramaeval.evaluation.report.side_by_side import side_by_side
+from dramaeval.evaluation.slices import slices
+from dramaeval.evaluation.summary import summarise
+from dramaeval.sweep.collect import Row, SeedGroup
+from dramaeval.sweep.collect import Table as SweepTable
+from dramaeval.sweep.folder import SweepRun
+from dramaeval.sweep.state import RunState
+from dramaeval.sweep.table import as_html
+
+SETTINGS = {"seed": 0, "draws": 20, "level": 0.95}
+#: What the templates and the pictures are made of.
+TAGS = {
+    "html", "head", "meta", "link", "title", "style", "script", "body", "header", "nav", "main",
+    "section", "article", "footer", "h1", "h2", "h3", "p", "a", "span", "small", "strong", "div",
+    "ul", "li", "dl", "dt", "dd", "pre", "code", "details", "summary", "table", "caption", "thead",
+    "tbody", "tfoot", "tr", "th", "td", "button", "meter", "audio", "figure", "figcaption", "svg",
+    "g", "defs", "path", "text", "use", "rect", "image", "pattern", "clippath",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def others():
+    """The pages without records: a leaderboard, a comparison, a sweep."""
+    chance = np.random.default_rng(0)
+    systems = [HOSTILE, f"_{HOSTILE}", "plain"]
+    made = [
+        Prediction(
+            id=f"{system}{at}", dimension=HOSTILE, scale=(1.0, 5.0), distribution=None,
+            expected=float(chance.uniform(1, 5)), ratings=(float(chance.uniform(1, 5)),),
+            state="scored", system=system, group=f"{HOSTILE}{at}",
+        )
+        for system in systems for at in range(6)
+    ]  # fmt: skip
+    board = rank(made, {one.id: str(one.group) for one in made}, **SETTINGS)
+    tables = board_page.tables_of(board, {HOSTILE: HOSTILE})
+    shown = board_page.shown_tables(board, tables)
+    runs = [
+        Results(name=name, predictions=made, titles={HOSTILE: HOSTILE}, notes=[HOSTILE],
+                config={HOSTILE: f"{at}{HOSTILE}"})
+        for at, name in enumerate(systems)
+    ]  # fmt: skip
+    found = side_by_side(runs, **SETTINGS)
+    compared = comparison_page.shown_tables(comparison_page.tables_of(found))
+    return {
+        "leaderboard": board_page.render_board(board, shown, HOSTILE, [HOSTILE], HOSTILE),
+        "comparison": comparison_page.render_comparison(
+            found, compared, HOSTILE, [HOSTILE], HOSTILE
+        ),
+        "sweep": as_html(*sweep()),
+    }
+
+
+def sweep():
+    """A table of two runs whose overrides, folders and states are hostile."""
+    rows = tuple(
+        Row(
+            run=SweepRun(
+                number=at,
+                id=HOSTILE,
+                folder=Path(f"{at}{HOSTILE.replace('/', '')}"),
+                overrides=(f"{HOSTILE}={at}", f"task={at}{HOSTILE}", f"fixed={HOSTILE}"),
+            ),
+            state=RunState(state=f'failed"{HOSTILE}', reason=HOSTILE),
+            agreement={},
+            seconds=1.0,
+        )
+        for at in range(2)
+    )
+    group = SeedGroup(settings={HOSTILE: HOSTILE}, runs=[0, 1], mean=0.5, low=None, high=None)
+    return SweepTable(rows), [group]
+
+
+@pytest.fixture
+def run_page(findings):
+    """The report of a run, with a hostile key, title, system, text, value of a slice and so on."""
+    predictions = [
+        replace(
+            one,
+            dimension=HOSTILE if one.dimension == "pitch_dynamics" else one.dimension,
+            system=f"{HOSTILE}{one.system}",
+        )
+        for one in findings.predictions
+    ]
+    records = [
+        replace(
+            one, fields={**one.fields, "local_scene": HOSTILE, "language": f"{HOSTILE}{at % 2}"}
+        )
+        for at, one in enumerate(findings.records)
+    ]
+    keys = [HOSTILE, "trait_embodiment"]
+    summary = summarise(predictions, keys, **SETTINGS)
+    about = {
+        "overlaps": [HOSTILE],
+        "remarks": {HOSTILE: {HOSTILE: 3}},
+        "skipped": {HOSTILE: {"records": 1, "problems": [
+            {"line": 1, "id": HOSTILE, "key": HOSTILE, "problem": HOSTILE}
+        ]}},
+    }  # fmt: skip
+    metrics = {
+        "test": {"final": summary},
+        "slices": {"test": slices(predictions, records, [], ["language", HOSTILE], **SETTINGS)},
+        "about": about,
+    }
+    return render(
+        replace(
+            findings, name=HOSTILE, metrics=metrics, predictions=predictions, records=records,
+            titles={HOSTILE: HOSTILE}, text_fields=("local_scene",), config=HOSTILE,
+            environment={"device": HOSTILE, "versions": {"torch": HOSTILE}}, facts=[HOSTILE],
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture
+def choices_page(findings):
+    records = [
+        replace(one, fields={**one.fields, "question_text": HOSTILE}) for one in findings.records
+    ]
+    predictions = [
+        OptionPrediction(
+            id=one.id, dimension=HOSTILE, options=(HOSTILE, "b"), answer=1, distribution=(0.9, 0.1),
+            state="scored", category=HOSTILE, written=HOSTILE, written_state="scored",
+        )
+        for one in records
+    ]  # fmt: skip
+    metrics = {
+        "choices": {HOSTILE: {"final": summarise_options(predictions, **SETTINGS)}},
+        "about": findings.metrics["about"],
+    }
+    own = {field.name for field in fields(ChoiceFindings)}
+    given = {key: value for key, value in vars(findings).items() if key in own}
+    given |= {"metrics": metrics, "predictions": predictions, "records": records, "split": HOSTILE}
+    return render_choices(ChoiceFindings(**given))
+
+
+def check(page, least):
+    """Nothing of the text is markup, and it is shown in so many places."""
+    elements = Elements(page)
+    assert {tag for tag, _ in elements.found} <= TAGS
+    assert elements.text.count(HOSTILE) >= least
+    assert "49" not in elements.text.replace(HOSTILE, "").split()  # {{ 7 * 7 }} is no template
+    for tag, attributes in elements.found:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+        link = attributes.get("href") or attributes.get("src") or "#"
+        assert link.startswith(("#", "data:", "./")), link
+    # What the policy allows is what is there.
+    meta = dict(
+        next(attributes for tag, attributes in elements.found if "http-equiv" in attributes)
+    )
+    allowed = re.findall(r"'(sha256-[^']*)'", str(meta["content"]))
+    there = [text for texts in elements.code.values() for text in texts]
+    assert allowed == [
+        f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}" for text in there
+    ]
+    assert "unsafe" not in page
+    assert "default-src 'none'" in str(meta["content"])
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("leaderboard", 15), ("comparison", 60), ("sweep", 10)]
+)
+def test_pages_without_records(others, name, least):
+    check(others[name], least)
+
+
+def test_the_report_of_a_run(run_page):
+    check(run_page, 40)
+    ids = [attributes["id"] for _, attributes in Elements(run_page).found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[\w-]+", one) for one in ids)
+
+
+def test_the_report_of_multiple_choice(choices_page):
+    check(choices_page, 40)
+
+
+def test_in_a_browser_nothing_of_it_runs(others, run_page, chromium, tmp_path):
+    for name, page in {**others, "run": run_page}.items():
+        file = tmp_path / f"{name}.html"
+        file.write_text(page, encoding="utf-8")
+        chromium.get_log("browser")
+        chromium.get(file.as_uri())
+        assert chromium.get_log("browser") == []
+        assert chromium.title != "hit"
+        assert HOSTILE in chromium.execute_script("return document.body.textContent")
+
+
+def test_markup_that_came_in_would_not_run(others, chromium, tmp_path):
+    """The policy is a second wall: were something left unescaped, a browser would refuse it."""
+    file = tmp_path / "injected.html"
+    page = others["leaderboard"].replace("</main>", f"{HOSTILE.partition('</title>')[0]}</main>")
+    assert page != others["leaderboard"]
+    file.write_text(page, encoding="utf-8")
+    chromium.get_log("browser")
+    chromium.get(file.as_uri())
+    refused = [one["message"] for one in chromium.get_log("browser")]
+    assert chromium.title != "hit"
+    assert any("inline event handler" in one for one in refused)
+    assert any("inline script" in one for one in refused)
+    # The page's own script still sorts.
+    head = chromium.find_element("css selector", "thead th")
+    chromium.execute_script("arguments[0].click()", head.find_element("css selector", "button"))
+    assert head.get_attribute("aria-sort") == "ascending"

@@ -1,0 +1,70 @@
+"""Texts in Markdown and in pages are shown as they are."""
+
+import pytest
+from hostile import HOSTILE, Elements
+from markdown_it import MarkdownIt
+
+from dramaeval.evaluation.report.markup import in_markdown, policy, printable, shortened
+from dramaeval.evaluation.report.tables import Cell, Column, Table, markdown
+
+TEXTS = [
+    HOSTILE,
+    "plain_key",
+    "_emphasis_ and __strong__",
+    "*emphasis* **strong** ~~gone~~",
+    "a|b \\| c \\",
+    "[link](javascript:alert(1))",
+    "![picture](https://example.org/x.png)",
+    "[label]: https://example.org",
+    "[a][b] [c]",
+    "<b>bold</b> &lt; &amp; R&D",
+    "`code` ```more",
+    "two\nlines\r\nand\u2028three",
+    "# heading",
+    "- item",
+    "+0.20 [+0.10, +0.30]",
+    "from $5 to $6",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_markdown_shows_a_text_literally_wherever_it_stands(text):
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    shown = " ".join(text.splitlines())
+    table = Table(text, [Column(text), Column("b")], [[Cell(text), Cell("2")]], notes=[text])
+    page = reader.render(f"- {in_markdown(text)}\n\n{markdown(table)}")
+    elements = Elements(page)
+    tags = [tag for tag, _ in elements.found]
+    assert [tag for tag in tags if tag not in ("tr", "thead", "tbody")] == [
+        "ul", "li", "h3", "table", "th", "th", "td", "td", "p",
+    ]  # fmt: skip
+    assert [line for line in elements.text.splitlines() if line.strip()] == [
+        shown, shown, shown, "b", shown, "2", shown,
+    ]  # fmt: skip
+
+
+def test_what_needs_no_escape_stays_readable():
+    assert in_markdown("pitch_dynamics: 0.25 [0.10, 0.40], R & D") == (
+        "pitch_dynamics: 0.25 [0.10, 0.40], R & D"
+    )
+
+
+def test_characters_that_no_file_may_have_are_replaced():
+    text = "a\x00b\x1b[31mc\ud800d\ufffee\tf\ng é 音 🙂"
+    assert printable(text) == "a\ufffdb\ufffd[31mc\ufffdd\ufffde\tf\ng é 音 🙂"
+    printable(text).encode("utf-8")
+
+
+def test_long_texts_are_cut_with_their_rest_counted():
+    assert shortened("abc", 3) == "abc"
+    assert shortened("abcd" * 1_000, 3) == "abc … (3,997 more characters)"
+
+
+def test_the_policy_names_what_the_page_has_by_hash():
+    # echo -n a | openssl dgst -sha256 -binary | base64
+    digest = "ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs="
+    assert policy("a", "") == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    assert f"; script-src 'sha256-{digest}';" in policy("b", "a")

@@ -1,0 +1,95 @@
+"""The pictures as elements of a page: texts as they are, no styles, ids of their own."""
+
+import re
+import warnings
+from xml.etree import ElementTree
+
+import pytest
+
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.svg import SVG, embedded
+
+#: Attributes of SVG, those among them that can stand in a style sheet too.
+ATTRIBUTES = {
+    "xmlns", "version", "viewBox", "width", "height", "role", "aria-label", "id", "href", "x", "y", "d",
+    "transform", "clip-path", "patternUnits",
+    "fill", "fill-opacity", "opacity", "stroke", "stroke-dasharray", "stroke-dashoffset", "stroke-linecap",
+    "stroke-linejoin", "stroke-miterlimit", "stroke-opacity", "stroke-width", "text-anchor",
+    "font-family", "font-size", "font-weight", "font-style",
+}  # fmt: skip
+
+
+def forest(rows, series=("judge",)):
+    looks = dict.fromkeys(series, (plots.JUDGE, "o"))
+    marks = {name: [plots.Interval(0.1, (0.0, 0.2)) for _ in rows] for name in series}
+    return plots.forest("forest", "label", rows, marks, looks, "Pearson")
+
+
+def texts(svg):
+    return [one.text for one in ElementTree.fromstring(svg).iter(f"{{{SVG}}}text")]
+
+
+def test_dollar_signs_are_text_and_no_mathematics():
+    assert "from $5 to $6" in texts(forest(["from $5 to $6"]))
+    assert "$a_b$" in texts(forest(["x"], ["$a_b$", "y"]))
+
+
+def test_every_run_is_in_the_legend_whatever_its_name():
+    found = texts(forest(["x"], ["_hidden", "b" * 200]))
+    assert " _hidden" in found
+    assert "b" * (plots.MOST_SERIES_LETTERS - 1) + "…" in found
+
+
+@pytest.mark.parametrize("text", ["The name of a long dimension " * 4, "a\nb\tc"])
+def test_long_and_broken_labels_leave_room_for_the_picture(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = forest([text] * 2, [text, "x", "y"])
+    assert all("\n" not in one for one in texts(svg))
+
+
+def test_attributes_take_the_place_of_styles(many_answers):
+    of = many_answers(seed=0, n=600)
+    pictures = [
+        forest(["x"], ["a", "b"]),
+        plots.scatter("scatter-0", "x", of),
+        plots.distributions("shares-0", "x", of),
+        plots.calibration("calibration-0", "x", of),
+        plots.curve("curve", "x", {"a": [(1, 0.5), (2, 0.4)], "b": [(1, 0.5), (2, 0.4)]}, "loss"),
+    ]
+    for svg in pictures:
+        root = ElementTree.fromstring(svg)
+        elements = list(root.iter())
+        assert f"{{{SVG}}}style" not in {one.tag for one in elements}
+        plain = {name.rpartition("}")[2] for one in elements for name in one.attrib}
+        assert plain <= ATTRIBUTES, plain - ATTRIBUTES
+        assert root.get("stroke-linejoin") == "round"
+        ids = [one.get("id") for one in elements if one.get("id")]
+        used = set(re.findall(r'(?:url\(|href=")#([^)"]*)', svg))
+        assert set(ids) == used
+        assert len(ids) == len(used)
+    assert "data:image/png;base64," in pictures[1]
+    assert "url(#shares-0-" in pictures[2]  # the hatch
+
+
+FILE = f"""<?xml version="1.0"?>
+<svg xmlns="{SVG}" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 1 1">
+ <metadata>made by</metadata><defs><style type="text/css">*{{fill: red}}</style></defs>
+ <path id="m1" d="M 0 0
+L 1 1
+" style="stroke: #ff0000; stroke-width: 2"/>
+ <path id="unused" d="M 0 0" style="fill: url(#m1)"/>
+ <use xlink:href="#m1"/>
+ <text style="font: bold 9px 'DejaVu Sans', sans-serif; fill: blue">a &lt;b&gt; \x01id="m1"</text>
+</svg>"""
+
+
+def test_an_element_by_hand():
+    assert embedded(FILE, r"a\d", '"label"') == (
+        f'<svg viewBox="0 0 1 1" stroke-linejoin="round" stroke-linecap="butt" xmlns="{SVG}" role="img" '
+        r'aria-label="&quot;label&quot;"><defs />'
+        r'<path id="a\d-m1" d="M 0 0 L 1 1" stroke="#ff0000" stroke-width="2" />'
+        r'<path d="M 0 0" fill="url(#a\d-m1)" /><use href="#a\d-m1" />'
+        '<text fill="blue" font-weight="bold" font-size="9px" font-family="\'DejaVu Sans\', sans-serif">'
+        'a &lt;b&gt; \ufffdid="m1"</text></svg>'
+    )
