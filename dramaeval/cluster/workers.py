@@ -21,7 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+
+from dramaeval.config.literal import resolve
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,7 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
         SystemExit: process 0 failed and has said why.
         WorkerError: another process failed.
     """
-    config = config.copy()
-    OmegaConf.resolve(config)
+    config = resolve(config)
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
         handed, result = Path(private) / "run", Path(private) / "result"
         handed.write_bytes(pickle.dumps((config, folder)))

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config import schema
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import literal
 
 CONFIGS = schema.PACKAGE.parent / "configs"
 
@@ -27,6 +28,21 @@ def compose(*overrides: str) -> DictConfig:
     schema.register()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return hydra.compose("launch", overrides=list(overrides))
+
+
+def compose_model(name: str) -> DictConfig:
+    """The default configuration with the judge of a name in ``configs/model/``, a folder or a name on the hub.
+
+    A folder or a name on the hub is taken as Qwen2-Audio, and is never read as an override's syntax.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
+    if name in choices("model"):
+        return compose(f"model={name}")
+    config = compose("model=qwen2_audio")
+    config.model.path = literal(name)
+    return config
 
 
 def choices(group: str) -> list[str]:

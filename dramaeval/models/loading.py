@@ -265,9 +265,12 @@ class Family(ABC):
         """The configuration that stands beside the weights."""
         source = str(checkpoint) if checkpoint else self.path
         reader = self.model_class().config_class
-        return self._reading(
+        configuration = self._reading(
             source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
         )
+        # A file can name a kernel on the hub here, which transformers would download and run.
+        configuration._attn_implementation = None
+        return configuration
 
     def _with_head(self, configuration: Any) -> Any:
         """The configuration with the head that is asked for.
@@ -317,6 +320,11 @@ class Family(ABC):
                 raise ModelError(
                     f"The model {source} is not in the local cache and the hub cannot be reached from here. "
                     "Download it elsewhere and point to it: model.path=/folder/of/the/model."
+                ) from None
+            if "trust_remote_code" in str(error):
+                raise ModelError(
+                    f"The model {source} brings Python code along, which runs only if you say so: "
+                    "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
                 ) from None
             reason = str(error).strip().splitlines()
             raise ModelError(
