@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,10 @@ from dramaeval.models.quantization import (
 
 log = logging.getLogger(__name__)
 
+MORE_THAN_WEIGHTS = (
+    "is a pickle that holds more than weights, and reading it could run code: it is not read. Save the weights "
+    "as safetensors where you trust them."
+)
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 
 
@@ -315,6 +320,8 @@ class Family(ABC):
             )
         try:
             return read()
+        except UnpicklingError as error:
+            raise ModelError(f"The model {source} {MORE_THAN_WEIGHTS}") from error
         except (OSError, ValueError) as error:
             if not local.is_dir() and not _hub_reachable():
                 raise ModelError(
