@@ -19,6 +19,7 @@ from dramaeval.models.sheets import SheetMaker
 from dramaeval.training import ranks
 from dramaeval.training.reshard import any_number_of_processes
 from dramaeval.training.trouble import in_words
+from dramaeval.training.unpickling import weights_only
 from dramaeval.training.validation import validation_metrics
 
 if TYPE_CHECKING:
@@ -44,8 +45,13 @@ class Judging(Trainer):
         return Processes(self.args.process_index, self.args.world_size)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`."""
-        with in_words(self), any_number_of_processes(self.processes):
+        """Train as TRL does; trouble that the user can mend is raised as `TroubleError`.
+
+        Raises:
+            ModelError: a file of the checkpoint to go on from would run code.
+        """
+        reading = weights_only(deepspeed=self.is_deepspeed_enabled)
+        with in_words(self), any_number_of_processes(self.processes), reading:
             return super().train(*args, **kwargs)
 
     def evaluate(

@@ -1,4 +1,4 @@
-"""An adapter folder that somebody else wrote: its settings import nothing, and its weights are not unpickled."""
+"""An adapter folder of somebody else: its settings import nothing, and its weights are not unpickled."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def test_no_module_is_imported_by_its_name(saved):
     model, folder = saved(
         LoraConfig(**LORA), megatron_config={"a": 1}, megatron_core="megatron.evil"
     )
-    with pytest.raises(ModelError, match="import megatron.evil: adapters on Megatron's layers"):
+    with pytest.raises(ModelError, match=r"import megatron\.evil: adapters on Megatron's layers"):
         load_adapter(model, folder, trainable=False)
 
 
