@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -36,6 +37,10 @@ _ELSEWHERE = {
     "gpus-per-node": "gpus_per_node", "cpus-per-task": "cpus_per_task", "ntasks": "tasks_per_node",
     "wrap": "setup",
 }  # fmt: skip
+
+
+#: A job, or a task of an array.
+_JOB = re.compile(r"\d+(_\d+)?")
 
 
 class SlurmLauncher(SweepLauncher):
@@ -218,12 +223,19 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def job_of(run: SweepRun) -> str | None:
-    """SLURM's number of a run's job; None where it was never submitted."""
+    """SLURM's number of a run's job; None where it was never submitted.
+
+    Raises:
+        ConfigError: the file holds anything else, which SLURM's commands might read as an option.
+    """
     try:
         text = (run.folder / "slurm.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    return str(json.loads(text)["job"])
+    job = str(json.loads(text)["job"])
+    if not _JOB.fullmatch(job):
+        raise ConfigError([f"{run.folder / 'slurm.json'}: {job!r} is no number of a SLURM job."])
+    return job
 
 
 def _settle(run: SweepRun, job: str, said: SlurmState | None, sweep: Path) -> None:

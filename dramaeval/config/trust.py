@@ -43,7 +43,7 @@ def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
     return [
         f"{key}={name} is not part of dramaeval, and to build it would run its code. If you trust it, say so: "
         f'trust=["{str(name).rpartition(".")[0] or name}"].'
-        for key, name in _targets(values)
+        for key, name in targets_of(values)
         if not (isinstance(name, str) and (name in OWN or _is_trusted(name, trust)))
     ]
 
@@ -60,7 +60,8 @@ def _is_trusted(name: str, trust: Sequence[str]) -> bool:
     return any(name == trusted or name.startswith(f"{trusted}.") for trusted in trust if trusted)
 
 
-def _targets(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def targets_of(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every ``_target_`` in plain values with its key, whatever its value is."""
     if isinstance(values, Mapping):
         pairs = list(values.items())
     else:
@@ -69,4 +70,4 @@ def _targets(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         place = f"{where}.{key}" if where else str(key)
         if key == "_target_":
             yield place, value
-        yield from _targets(value, place)
+        yield from targets_of(value, place)
