@@ -10,6 +10,7 @@ python launch.py --help                         groups, recipes, where results g
 
 from __future__ import annotations
 
+import os
 import sys
 
 import hydra
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.config.literal import folder_problem
 
 schema.register()
 
@@ -42,6 +44,8 @@ def main(config: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
+    if problem := folder_problem(os.getcwd(), "The working folder"):
+        raise SystemExit(problem)
     if follows(sys.argv[1:]):
         follow()  # torchrun: process 0 composes the run, this one takes part in it
     else:

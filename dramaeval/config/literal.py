@@ -8,9 +8,10 @@ before they become part of a configuration.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra.utils
 from hydra.errors import InstantiationException
@@ -96,14 +97,19 @@ def _settle(node: DictConfig | ListConfig, values: Any) -> None:
             _settle(node[key], values[key])
 
 
-def read_literal(file: Path) -> DictConfig | None:
-    """A YAML file as a configuration in which nothing is resolved; None where it holds no mapping.
+def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
+    """Why Hydra cannot work in a folder; None where it can.
 
-    Raises:
-        yaml.YAMLError: the file is not YAML.
+    Hydra puts the names of the working folder and of the output folder into its configuration without
+    escaping them, and would write to the folder that comes out of the interpolation.
+
+    Args:
+        folder: its name, not resolved.
+        what: names the folder in the message.
     """
-    values = read_plain(file)
-    return cast(DictConfig, OmegaConf.create(literal(values))) if isinstance(values, dict) else None
+    if "${" not in os.fspath(folder):
+        return None
+    return f"{what} {folder} has ${{ in its name, which Hydra reads as an interpolation: choose another folder."
 
 
 def read_plain(file: Path) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.cluster.processes import Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.identity import run_id
+from dramaeval.config.literal import folder_problem
 from dramaeval.config.schema import Stage
 from dramaeval.run import log as run_log
 from dramaeval.run import secrets
@@ -32,7 +34,7 @@ def carry_out(config: DictConfig) -> float | None:
     Raises:
         ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
     """
-    path = Path(HydraConfig.get().runtime.output_dir)
+    path = _output_folder()
     path.mkdir(parents=True, exist_ok=True)
     secrets.refuse(config, written_by_hydra(path))
     together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
@@ -47,6 +49,18 @@ def carry_out(config: DictConfig) -> float | None:
         )
     with joined() as processes:
         return work(config, path, processes)
+
+
+def _output_folder() -> Path:
+    """Hydra's output folder, absolute.
+
+    Raises:
+        ConfigError: Hydra interpolates its name.
+    """
+    raw: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    if problem := folder_problem(raw["output_dir"], "hydra.run.dir:"):
+        raise ConfigError([problem])
+    return Path(raw["output_dir"])
 
 
 def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:

@@ -44,7 +44,8 @@ def pruner_of(sweep: Path) -> Any:
     master: Any = SweepFolder(sweep).master()
     if not unsigned(sweep, OF_SWEEP):
         return instantiate(master.hydra.sweeper.pruner)
-    values = OmegaConf.to_container(master, resolve=False)["hydra"]["sweeper"]["pruner"]
+    values: Any = OmegaConf.to_container(master, resolve=False)
+    values = values["hydra"]["sweeper"]["pruner"]
     foreign = [f"{key}={name}" for key, name in targets_of(values) if not _is_optunas(name)]
     if foreign:
         raise ConfigError(
