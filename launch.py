@@ -14,11 +14,13 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
 from dramaeval.config.literal import folder_problem
+from dramaeval.run.secrets import mask_hydra_files
 
 schema.register()
 
@@ -26,6 +28,7 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
+    mask_hydra_files(config, HydraConfig.get())
     if schema.is_about_a_sweep(config):
         from dramaeval.sweep.command import of_sweep
 

@@ -101,7 +101,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.run.errors import in_words
 
     with in_words():
-        secrets.refuse(config)
+        secrets.guard(config)
         together = config.processes > 1 or (
             config.zero is not None and Stage.train in config.stages
         )

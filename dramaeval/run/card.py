@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from dramaeval.config.schema import SPLITS
+from dramaeval.run.secrets import without_secrets
 
 NAME = "README.md"
 TITLE = "# A judge of acted speech"
@@ -38,7 +39,7 @@ def write_card(
     settings = _read_json((adapter or folder) / "adapter_config.json")
     text = card(config, metrics, environment, settings, merged=merged)
     unfinished = folder / (NAME + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(without_secrets(text), encoding="utf-8")
     unfinished.replace(folder / NAME)
 
 

@@ -59,7 +59,7 @@ def make_controls(run: Run, split: str) -> None:
         if extra is not None:
             _write(run, partial(write_json, extra_file(path), extra))
         _write(run, partial(write_json, settings_file(path), settings))
-        _write(run, partial(write_whole, path, text))
+        _write(run, partial(write_whole, path, text, verbatim=True))
 
 
 def _settings(run: Run, name: str) -> dict[str, int]:

@@ -36,7 +36,7 @@ def carry_out(config: DictConfig) -> float | None:
     """
     path = _output_folder()
     path.mkdir(parents=True, exist_ok=True)
-    secrets.refuse(config, written_by_hydra(path))
+    secrets.guard(config, HydraConfig.get())
     together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
     if together and not config.plan and not started_together():
         check(config)
@@ -126,9 +126,3 @@ def _counted(config: DictConfig, processes: Processes) -> int:
             ]
         )
     return processes.count
-
-
-def written_by_hydra(folder: Path) -> list[Path]:
-    """The files that Hydra has written by the time a run begins."""
-    sweep = HydraConfig.get().sweep.dir
-    return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dramaeval.run.secrets import without_secrets
+
 
 @contextmanager
 def in_words() -> Iterator[None]:
@@ -26,4 +28,4 @@ def in_words() -> Iterator[None]:
         TroubleError,
         WorkerError,
     ) as error:
-        raise SystemExit(f"\n{error}") from None
+        raise SystemExit(f"\n{without_secrets(str(error))}") from None

@@ -37,7 +37,7 @@ def evaluate(run: Run, phase: str) -> None:
         progress.finish()
         lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    run.processes.by_first(lambda: write_whole(run.folder.predictions(phase), text))
+    run.processes.by_first(lambda: write_whole(run.folder.predictions(phase), text, verbatim=True))
 
 
 def report(run: Run, phases: list[str]) -> float | None:

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.schema import EvaluationConfig
-from dramaeval.run.secrets import masked
+from dramaeval.run.secrets import masked, without_secrets
 
 #: Settings that may differ when a run is resumed: they do not change what is computed.
 HARMLESS = (
@@ -128,7 +129,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         new = saved_form(config)
         if self.config.is_file() and self.has_work:
-            old = OmegaConf.to_container(OmegaConf.load(self.config))
+            old = read_plain(self.config)
             same_step = SAME_STEP if OmegaConf.select(config, "batch.global") else ()
             changed = _differences(old, new, (*HARMLESS, *same_step))
             if changed:
@@ -151,13 +152,19 @@ def saved_form(config: DictConfig) -> Any:
 
 def as_yaml(config: DictConfig) -> str:
     """A configuration as it is saved in ``config.yaml`` and shown in reports."""
-    return OmegaConf.to_yaml(OmegaConf.create(saved_form(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(literal(saved_form(config))), resolve=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of it."""
+def write_whole(path: Path, text: str, *, verbatim: bool = False) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never half of it.
+
+    Args:
+        path: of the file.
+        text: what is in it; secrets are masked.
+        verbatim: for data, which is written as it is.
+    """
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
     os.replace(unfinished, path)
 
 

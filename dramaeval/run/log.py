@@ -6,7 +6,11 @@ import logging
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
+from types import TracebackType
+
+from dramaeval.run.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +30,11 @@ def set_up(file: Path, *, speaks: bool = True) -> None:
         root.removeHandler(handler)
         handler.close()
     terminal = logging.StreamHandler(sys.stdout)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(_Masked("%(message)s"))
     terminal.addFilter(_for_the_terminal)
     kept = logging.FileHandler(file, encoding="utf-8")
-    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    kept.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    sys.excepthook = _masked_traceback  # what is printed may go to a file, as under SLURM
     if speaks:
         root.addHandler(terminal)
     else:
@@ -47,6 +52,22 @@ def set_up(file: Path, *, speaks: bool = True) -> None:
     logging.captureWarnings(True)
     # Python warnings are for developers: they belong in the file.
     logging.getLogger("py.warnings").addFilter(_lower)
+
+
+class _Masked(logging.Formatter):
+    """Lines, and tracebacks with them, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        return without_secrets(super().format(record))
+
+
+def _masked_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """As `sys.excepthook` prints an error that nobody caught, without secrets."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(without_secrets(text), end="", file=sys.stderr, flush=True)
 
 
 def _for_the_terminal(record: logging.LogRecord) -> bool:

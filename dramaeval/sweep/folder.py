@@ -113,7 +113,7 @@ class SweepFolder:
     def _keep(self, master: DictConfig) -> None:
         """Make the folder and keep what the sweep was started with."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_alone(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+        write_alone(self.path / "multirun.yaml", OmegaConf.to_yaml(master), verbatim=True)
         sign(self.path, OF_SWEEP)
 
     def add(
@@ -140,8 +140,14 @@ class SweepFolder:
         configs = [
             _composed(context, master, list(job), first + place) for place, job in enumerate(jobs)
         ]
-        for config in configs:
-            secrets.refuse(_task(config))
+        try:
+            for config in configs:
+                secrets.refuse(_task(config), config.hydra)
+        except ConfigError:
+            # Hydra's own sweeper has written it by now; ours have not.
+            if (self.path / "multirun.yaml").is_file():
+                secrets.mask_hydra_files(_task(master), master.hydra)
+            raise
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {one.parent for one in folders} != {self.path}:
             raise ConfigError(
@@ -201,7 +207,7 @@ def _write(config: DictConfig, run: SweepRun) -> None:
     }
     (run.folder / ".hydra").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_alone(run.folder / ".hydra" / f"{name}.yaml", text)
+        write_alone(run.folder / ".hydra" / f"{name}.yaml", text, verbatim=True)
     sign(run.folder / ".hydra", OF_RUN)
     about: dict[str, Any] = {"number": run.number, "id": run.id, "overrides": overrides}
     write_alone(run.folder / "run.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
