@@ -19,6 +19,7 @@ from urllib.parse import quote
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import plain
 
 log = logging.getLogger(__name__)
 
@@ -120,14 +121,16 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
         ConfigError: naming the settings, never the values.
     """
     named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
-    problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    for key in _held(config, named):
-        if key.startswith(_SAVED_BY_LIBRARIES):
-            problems.append(f"{key} holds what looks like a secret: {_ADVICE}")
-        else:
+    saved = [
+        f"{part}.{key}"
+        for part in _SAVED_BY_LIBRARIES
+        if OmegaConf.is_config(node := OmegaConf.select(config, part))
+        for key in _held(plain(node))
+    ]
+    for key in _held(_raw(config)):
+        if key not in (*named, *saved):
             log.warning("%s holds what looks like a secret; it is masked in what is saved.", key)
-    if problems:
-        raise ConfigError(problems)
+    _stop(named, [key for key in saved if key not in named])
 
 
 def refuse(config: DictConfig, hydra: Any) -> None:
@@ -141,14 +144,25 @@ def refuse(config: DictConfig, hydra: Any) -> None:
         ConfigError: naming the settings, never the values.
     """
     named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
-    held = [
-        *_held(config, named),
-        *(f"hydra.{key}" for key in _held(hydra) if key.startswith(_OF_SWEEPS)),
-    ]
+    of_hydra = [f"hydra.{key}" for key in _held(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
+    held = [*_held(_raw(config)), *of_hydra]
+    _stop(named, [key for key in held if key not in named])
+
+
+def refuse_words(words: Iterable[str]) -> None:
+    """Stop where a word of the command line, ``key=value``, holds a secret.
+
+    Raises:
+        ConfigError: naming the settings, never the values.
+    """
+    keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
+    named = [key for key in keys if _is_secret(key.rpartition(".")[2])]
+    _stop(named, [key for key in keys if key not in named])
+
+
+def _stop(named: Iterable[str], held: Iterable[str]) -> None:
     problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    problems += [
-        f"{key} holds what looks like a secret: {_ADVICE}" for key in held if key not in named
-    ]
+    problems += [f"{key} holds what looks like a secret: {_ADVICE}" for key in held]
     if problems:
         raise ConfigError(problems)
 
@@ -213,23 +227,25 @@ def _forms(secrets: Iterable[str]) -> list[str]:
     return sorted(forms, key=len, reverse=True)
 
 
-def _held(config: Any, named: Iterable[str] = ()) -> list[str]:
-    """The keys of texts, as they were typed, that hold a secret by its value or form; ``named`` left out."""
-    values = OmegaConf.to_container(config, resolve=False)
+def _raw(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False) if config is not None else {}
+
+
+def _held(values: Any) -> list[str]:
+    """The keys of texts that hold a secret by its value or form."""
     known = _known()
     return [
         key
         for key, text in _leaves(values)
-        if isinstance(text, str) and key not in named and _without(text, known) != text
+        if isinstance(text, str) and _without(text, known) != text
     ]
 
 
 def _named(node: Any) -> dict[str, str]:
     """Settings that are called like a secret and hold one, by key; interpolations are not values."""
-    values = OmegaConf.to_container(node, resolve=False) if node is not None else {}
     return {
         key: str(value)
-        for key, value in _leaves(values)
+        for key, value in _leaves(_raw(node))
         if _is_secret(key.rpartition(".")[2])
         and not (
             value in (None, "", "???", HIDDEN) or isinstance(value, bool) or "${" in str(value)

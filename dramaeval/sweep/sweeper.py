@@ -13,6 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from dramaeval.config.check import ConfigError
+from dramaeval.run.secrets import refuse_words
 from dramaeval.sweep.folder import SweepFolder
 from dramaeval.sweep.launching import in_short
 from dramaeval.sweep.table import print_table, settings, write_tables
@@ -75,6 +76,8 @@ class OurSweeper:
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         with in_short():
+            refuse_words(words)
+            refuse_words(arguments)
             found: dict[str, Override] = {}
             for one in parser.parse_overrides([*words, *arguments]):
                 found[one.get_key_element()] = one

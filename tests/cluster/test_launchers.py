@@ -226,13 +226,17 @@ def test_mistakes_are_answered_without_a_traceback(tmp_path, words, told):
     assert "Traceback" not in done.stderr
 
 
-def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path):
+@pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "search=lora")])
+def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
     done = check(
         "+logger.wandb.api_key=0123456789abcdef",
+        f"task.system=hf_{'a1' * 17},b",
         "seed=0,1",
+        *sweeper,
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
     )
     assert done.returncode == 1
     assert "logger.wandb.api_key is a secret" in done.stderr
+    assert "task.system holds what looks like a secret" in done.stderr
     assert "0123456789abcdef" not in done.stderr + done.stdout
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]

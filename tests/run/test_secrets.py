@@ -115,11 +115,16 @@ def test_a_setting_that_is_called_like_a_secret_is_refused(composed):
         guard(composed(), hydra)
 
 
-def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(composed, caplog):
+def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(
+    composed, caplog, monkeypatch
+):
     guard(composed(f"task.system={HF}"))
     assert "task.system holds what looks like a secret" in caplog.text
     with pytest.raises(ConfigError, match=r"trainer\.args\.run_name holds what looks like"):
         guard(composed(f"trainer.args.run_name={HF}"))
+    monkeypatch.setenv("HF_TOKEN", KEY)
+    with pytest.raises(ConfigError, match=r"trainer\.args\.run_name holds what looks like"):
+        guard(composed("trainer.args.run_name='${oc.env:HF_TOKEN}'"))
 
 
 @pytest.mark.parametrize(
