@@ -10,6 +10,7 @@ python launch.py --help                         groups, recipes, where results g
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from dramaeval import startup
 from dramaeval.cluster.home import ensure_home
 from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.config.literal import folder_problem
 from dramaeval.run.errors import in_words
+from dramaeval.run.secrets import mask_hydra_files
 
 schema.register()
 
@@ -29,6 +32,7 @@ schema.register()
 @hydra.main(version_base="1.3", config_path="configs", config_name="launch")
 def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
+    mask_hydra_files(config, HydraConfig.get())
     if schema.is_about_a_sweep(config):
         with in_words():
             startup.prepare()
@@ -49,6 +53,8 @@ def main(config: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     sys.argv[0] = "launch.py"
+    if problem := folder_problem(os.getcwd(), "The working folder"):
+        raise SystemExit(problem)
     ensure_home()
     with in_words():
         if follows(sys.argv[1:]):

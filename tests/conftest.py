@@ -46,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     # Kept features are those of this session; runs that a test starts find them too.
     os.environ.setdefault("DRAMAEVAL_CACHE", tempfile.mkdtemp(prefix="dramaeval-cache-"))
+    # So is the key that sweeps are signed with.
+    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dramaeval-config-")
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import trl
-from hydra.utils import instantiate
 from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.config.composing import compose
-from dramaeval.config.published import written
+from dramaeval.config.literal import instantiate, literal
 from dramaeval.evaluation.judge import Judge
 from dramaeval.models import branches
 from dramaeval.models.adapters import attach, restrict
@@ -215,9 +214,10 @@ def _taken_over(model: Any) -> Judge:
             "weights in its place."
         )
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
-    config = compose("model=qwen2_audio", f"model.path={written(source)}")
+    config = compose("model=qwen2_audio")
+    config.model.path = literal(source)
     config.model.attention = "sdpa" if attention == branches.NAME else attention
-    family: Family = instantiate(config.model, _convert_="all")
+    family: Family = instantiate(config.model)
     # The judge's class only adds a forward pass to transformers': the weights stay where they are.
     model.__class__ = Ours
     prepare(family.decoder_of(model))

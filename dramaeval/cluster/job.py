@@ -126,7 +126,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
 
     with in_words(folder):
         startup.prepare()
-        secrets.refuse(config)
+        secrets.guard(config)
         together = config.processes > 1 or (
             config.zero is not None and Stage.train in config.stages
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ _ELSEWHERE = {
 }  # fmt: skip
 
 
+#: A long option of sbatch's; `_` stands for a dash.
+_OPTION = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
+#: A job, or a task of an array.
+_JOB = re.compile(r"\d+(_\d+)?")
+
+
 class SlurmLauncher(SweepLauncher):
     """Sends the runs to SLURM."""
 
@@ -67,11 +74,7 @@ class SlurmLauncher(SweepLauncher):
     def problems(self) -> list[str]:
         """What of the sweep's settings SLURM cannot be asked for."""
         found = super().problems()
-        for name in self.options.get("additional") or {}:
-            if name.lstrip("-") in _ELSEWHERE:
-                use = _ELSEWHERE[name.lstrip("-")]
-                use = use if use.startswith("nothing") else f"hydra.launcher.{use}"
-                found.append(f"hydra.launcher.additional.{name}: use {use}.")
+        found += additional_problems(self.options.get("additional") or {})
         minutes, delay = (self.options.get(name) for name in ("timeout_min", "signal_delay_s"))
         if isinstance(minutes, int) and isinstance(delay, int) and delay >= minutes * 60:
             found.append(
@@ -125,6 +128,27 @@ class SlurmLauncher(SweepLauncher):
         if problems:
             raise ConfigError(problems)
         return super().carry_out(runs)
+
+
+def additional_problems(names: Iterable[Any]) -> list[str]:
+    """Names that stand in the sbatch script as they are, and are no option of sbatch's or belong elsewhere."""
+    found = []
+    for given in names:
+        key, name = f"hydra.launcher.additional.{given!s}", str(given).replace("_", "-")
+        # sbatch takes the beginning of a name for the whole.
+        meant = [one for one in _ELSEWHERE if one.startswith(name)]
+        if not isinstance(given, str) or not _OPTION.fullmatch(given):
+            found.append(
+                f"hydra.launcher.additional: {given!r} is no name of an option of sbatch: give the long name "
+                "without dashes in front, letters and dashes alone, as mail-user."
+            )
+        elif name in _ELSEWHERE or meant:
+            whole = name if name in _ELSEWHERE else meant[0]
+            use = _ELSEWHERE[whole]
+            use = use if use.startswith("nothing") else f"hydra.launcher.{use}"
+            short = "" if whole == name else f" sbatch may read it as --{whole}:"
+            found.append(f"{key}:{short} use {use}.")
+    return found
 
 
 def ranks(options: Mapping[str, Any]) -> list[str]:
@@ -223,11 +247,18 @@ def _as_outside_of_jobs() -> Iterator[None]:
 
 
 def job_of(run: SweepRun) -> str | None:
-    """SLURM's number of a run's job; None where it was never submitted, or where the number was lost."""
+    """SLURM's number of a run's job; None where it was never submitted, or where the number was lost.
+
+    Raises:
+        ConfigError: the file holds anything else, which SLURM's commands might read as an option.
+    """
     try:
-        return str(read_sealed(run.folder / "slurm.json", ("job",))["job"])
+        job = str(read_sealed(run.folder / "slurm.json", ("job",))["job"])
     except (FileNotFoundError, DamagedFileError, KeyError):
         return None
+    if not _JOB.fullmatch(job):
+        raise ConfigError([f"{run.folder / 'slurm.json'}: {job!r} is no number of a SLURM job."])
+    return job
 
 
 def _give_up(run: SweepRun) -> None:

@@ -21,10 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dramaeval import startup
 from dramaeval.cluster.folder_lock import token_of
+from dramaeval.config.literal import resolve
 from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,7 @@ def run_together(config: DictConfig, folder: Path, count: int) -> Any:
         SystemExit: process 0 failed and has said why.
         WorkerError: another process failed.
     """
-    config = config.copy()
-    OmegaConf.resolve(config)
+    config = resolve(config)
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
         handed, result = Path(private) / "run", Path(private) / "result"
         handed.write_bytes(pickle.dumps((config, folder, token_of(folder))))

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config import schema
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import literal
 
 CONFIGS = schema.PACKAGE.parent / "configs"
 
@@ -40,6 +41,21 @@ def chosen_files(group: str) -> list[Path]:
     folders = [Path(one.path) for one in runtime.config_sources if one.schema == "file"]
     files = (folder / group / f"{name}.yaml" for folder in folders for name in sorted(names))
     return [file for file in files if file.is_file()]
+
+
+def compose_model(name: str) -> DictConfig:
+    """The default configuration with the judge of a name in ``configs/model/``, a folder or a name on the hub.
+
+    A folder or a name on the hub is taken as Qwen2-Audio, and is never read as an override's syntax.
+
+    Raises:
+        ConfigError: as `compose`.
+    """
+    if name in choices("model"):
+        return compose(f"model={name}")
+    config = compose("model=qwen2_audio")
+    config.model.path = literal(name)
+    return config
 
 
 def choices(group: str) -> list[str]:

@@ -23,6 +23,7 @@ from yaml import YAMLError
 from dramaeval.config.check import RESERVED, ConfigError
 from dramaeval.config.composing import choices
 from dramaeval.config.keys import argument_names
+from dramaeval.config.literal import literal
 
 #: The published recipe beside its numbers: one question a record and step, about a random rater's value, the
 #: criteria before the context, trained as plain text. With one question a clip, a batch counts alike.
@@ -120,7 +121,7 @@ def written(value: Any) -> str:
     if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
         return value
     # Backslashes are themselves, except before a quote and at the end, where they come in pairs.
-    return "'" + re.sub(r"(\\*)('|$)", _escaped, value) + "'"
+    return "'" + re.sub(r"(\\*)('|$)", _escaped, literal(value)) + "'"
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -257,7 +258,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path, metavar="FILE.yaml")
     file = parser.parse_args(words).file
     try:
-        values = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+        # Text that looks like an interpolation stays text: the file may be somebody else's.
+        values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
         if not isinstance(values, Mapping):
             raise ConfigError([f"{file} holds no mapping with training and peft."])
         carried = carry_over({str(key): value for key, value in values.items()})

@@ -135,6 +135,9 @@ class LaunchConfig:
 
     check: bool = False  # send nothing; print what would be sent and what each process would run
     detach: bool = False  # come back once SLURM has the jobs; stages=[report] sweep=PATH collects
+    trust: bool = (
+        False  # resume=true also runs a sweep that another account wrote, whatever it names
+    )
 
 
 @dataclass(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,18 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.composing import choices, compose
+from dramaeval.config.composing import choices, compose, compose_model
+from dramaeval.config.literal import literal
 from dramaeval.config.parts import parts_of
-from dramaeval.config.published import written
 from dramaeval.config.schema import split_files
 from dramaeval.data.audio import read_header
-from dramaeval.data.manifest import DamagedFileError, is_listed
 from dramaeval.data.records import Record, read_records
-from dramaeval.data.saved_settings import read_settings
 from dramaeval.evaluation.clip_input import check_length, texts_of, waveform_of
+from dramaeval.evaluation.judge_config import neutral_labels, read_judge_config
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -30,11 +29,13 @@ from dramaeval.models.checkpoint import Checkpoint, base_of, check_whole, find_c
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.loading import Family, ModelError
 from dramaeval.models.sheets import SheetMaker, Targets
-from dramaeval.run.build import build_quantization, build_task
+from dramaeval.run.build import build_family, build_quantization, build_task
 from dramaeval.run.starting import base_quantization
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
 #: Tasks that ask for options, or whatever their records say.
@@ -79,23 +80,50 @@ class Judge:
         self._tasks: dict[tuple[str, ...], Task] = {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "auto") -> Judge:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        trust: Sequence[str] = (),
+        trust_remote_code: bool = False,
+        offload_folder: str | os.PathLike[str] | None = None,
+    ) -> Judge:
         """Load a judge.
+
+        A folder is read as data: its ``config.yaml`` may name this package's families and tasks and
+        transformers' `BitsAndBytesConfig`, nothing else; no interpolation in it (``${…}``) is resolved; no
+        code that lies beside the weights runs; weights that are not safetensors are read with
+        ``weights_only=True``. Objectives, metrics, rewards and label policies of a run are not needed to score
+        and are not built.
 
         Args:
             path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, or a
                 name on the hub. From a run folder (or the model in it) the rubric and the wording of the
                 run are taken over; else the defaults hold.
             device: auto, cpu or cuda.
+            trust: modules, or full names in them, whose classes a run folder may name beside those above, for
+                families and tasks of your own: ``trust=["my_judge"]``. They must be importable.
+            trust_remote_code: whether Python code that comes with the model, or with the base that an adapter
+                names, may run; as in transformers.
+            offload_folder: takes weights that the judge's ``model.device_map`` leaves on disk. The one that a
+                run folder names is not used.
 
         Raises:
             ModelError: there is no judge at ``path``, or a file of it is damaged; or there is no GPU.
+            ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
         where = choose_device(device)
-        config, start = _find(str(path))
+        config, start = _find(
+            str(path), [trust] if isinstance(trust, str) else trust, trust_remote_code
+        )
         if start:
             check_whole(start.folder)
-        family: Family = instantiate(config.model, _convert_="all")
+        if trust_remote_code:
+            config.model.trust_remote_code = True
+        if offload_folder is not None:
+            config.model.offload_folder = literal(str(offload_folder))
+        family = build_family(config)
         full = _full(start) if start else None
         adapter = start.folder if start and start.adapter else None
         plain = start is not None and adapter is None
@@ -127,9 +155,9 @@ class Judge:
                 raise ValueError(f"task={name!r} is not known; choose one of {', '.join(known)}.")
             config = self.config.copy() if name in own_tasks else compose(f"task={name}")
             if name in own_tasks:
-                config.task = own_tasks[name]
+                config.task = neutral_labels(own_tasks[name])
             if dimensions is not None:
-                OmegaConf.update(config, "task.dimensions", list(dimensions))
+                OmegaConf.update(config, "task.dimensions", literal(list(dimensions)))
             self._tasks[key] = build_task(config)
             if self._tasks[key].shots:
                 self._show_examples(self._tasks[key], config)
@@ -272,13 +300,15 @@ class _Heard(SheetMaker):
         return self.sheet_of(record, self.logmel(waveform), asked, targets)
 
 
-def _find(path: str) -> tuple[DictConfig, Checkpoint | None]:
+def _find(
+    path: str, trust: Sequence[str], remote_code: bool
+) -> tuple[DictConfig, Checkpoint | None]:
     """The configuration of a judge and the weights it starts from; None for its family's own."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        return compose(*_of_a_name(path)), None
+        return compose_model(path), None
     for run in (folder, *folder.absolute().parents[:2]):
-        config = _run_config(run)
+        config = read_judge_config(run, trust, remote_code=remote_code)
         if config is None:
             continue
         if run != folder or (run / "model").is_dir():
@@ -287,40 +317,18 @@ def _find(path: str) -> tuple[DictConfig, Checkpoint | None]:
         return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
     start = find_checkpoint(path)
     if not start.adapter:
-        return compose(*_of_a_name(str(start.folder))), None
+        return compose_model(str(start.folder)), None
     base = base_of(start.folder)
     if base is None:
         raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
-    return compose(*_of_a_name(base)), start
+    log.info("The adapter in %s names its base: %s.", start.folder, base)
+    return compose_model(base), start
 
 
 def _full(start: Checkpoint) -> Path | None:
     """The folder of the full model: the checkpoint itself, or the base that its adapter was trained on."""
     base = Path(base_of(start.folder) or "") if start.adapter else start.folder
     return base if (base / "config.json").is_file() else None
-
-
-def _of_a_name(name: str) -> list[str]:
-    """Overrides for a name in ``configs/model/``, a folder or a name on the hub."""
-    if name in choices("model"):
-        return [f"model={name}"]
-    return ["model=qwen2_audio", f"model.path={written(name)}"]
-
-
-def _run_config(folder: Path) -> DictConfig | None:
-    """The configuration of the run in a folder, or None where there is no run."""
-    file = folder / "config.yaml"
-    if not file.is_file():
-        return None
-    try:
-        config = read_settings(file)
-    except DamagedFileError as error:
-        if not is_listed(file) and not (folder / "train.log").is_file():
-            return None  # of something else than a run
-        raise ModelError(str(error)) from None
-    if not {"stages", "task", "model"} <= set(config):
-        return None
-    return config
 
 
 def _score(prediction: AnyPrediction) -> Score:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError
 
 from dramaeval.models.answering import SCORE_HEAD
-from dramaeval.models.loading import NEEDS_HEAD, Family, ModelError
+from dramaeval.models.loading import MORE_THAN_WEIGHTS, NEEDS_HEAD, Family, ModelError
 
 #: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
@@ -126,6 +127,27 @@ def _with_constants(model: Any) -> Any:
     return model
 
 
+def read_adapter(folder: Path) -> Any:
+    """PEFT's configuration of a saved adapter, without what would import, read or download something else.
+
+    Raises:
+        ModelError: it asks for Megatron's layers, whose module PEFT would import by the name that it gives.
+    """
+    from peft import PeftConfig
+
+    config = PeftConfig.from_pretrained(folder)
+    if getattr(config, "megatron_config", None):
+        raise ModelError(
+            f"{folder / 'adapter_config.json'} sets megatron_config, which makes PEFT import "
+            f"{config.megatron_core}: adapters on Megatron's layers are not supported. Set it to null."
+        )
+    config.auto_mapping = None
+    if hasattr(config, "prompt_tuning_init"):
+        # The saved weights follow: nothing has to be made from a text or from another file.
+        config.prompt_tuning_init = "RANDOM"
+    return config
+
+
 def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     """Put a saved adapter on its base.
 
@@ -137,9 +159,9 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     Raises:
         ModelError: the files do not fit the base.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import PeftModel
 
-    config = PeftConfig.from_pretrained(folder)
+    config = read_adapter(folder)
     with_head = SCORE_HEAD in (getattr(config, "modules_to_save", None) or [])
     if with_head and not hasattr(model, SCORE_HEAD):
         raise ModelError(f"The adapter in {folder} {NEEDS_HEAD}")
@@ -153,11 +175,15 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
             from dramaeval.models.virtual_tokens import load_virtual_tokens
 
             return load_virtual_tokens(model, folder, config, trainable=trainable)
-        return _with_constants(PeftModel.from_pretrained(model, folder, is_trainable=trainable))
+        return _with_constants(
+            PeftModel.from_pretrained(model, folder, is_trainable=trainable, config=config)
+        )
     except SafetensorError as error:
         raise ModelError(
             f"The adapter in {folder} is damaged: {error}. Restore it from a copy."
         ) from None
+    except UnpicklingError as error:
+        raise ModelError(f"The adapter in {folder} {MORE_THAN_WEIGHTS}") from error
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()
         raise ModelError(

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,10 @@ from dramaeval.models.quantization import (
 
 log = logging.getLogger(__name__)
 
+MORE_THAN_WEIGHTS = (
+    "is a pickle that holds more than weights, and reading it could run code: it is not read. Save the weights "
+    "as safetensors where you trust them."
+)
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 
 
@@ -266,9 +271,12 @@ class Family(ABC):
         """The configuration that stands beside the weights."""
         source = str(checkpoint) if checkpoint else self.path
         reader = self.model_class().config_class
-        return self._reading(
+        configuration = self._reading(
             source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
         )
+        # A file can name a kernel on the hub here, which transformers would download and run.
+        configuration._attn_implementation = None
+        return configuration
 
     def _with_head(self, configuration: Any) -> Any:
         """The configuration with the head that is asked for.
@@ -313,11 +321,18 @@ class Family(ABC):
             )
         try:
             return read()
+        except UnpicklingError as error:
+            raise ModelError(f"The model {source} {MORE_THAN_WEIGHTS}") from error
         except (OSError, ValueError, SafetensorError) as error:
             if not local.is_dir() and not _hub_reachable():
                 raise ModelError(
                     f"The model {source} is not in the local cache and the hub cannot be reached from here. "
                     "Download it elsewhere and point to it: model.path=/folder/of/the/model."
+                ) from None
+            if "trust_remote_code" in str(error):
+                raise ModelError(
+                    f"The model {source} brings Python code along, which runs only if you say so: "
+                    "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
                 ) from None
             reason = str(error).strip().splitlines()
             raise ModelError(

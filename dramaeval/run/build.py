@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.cluster.workers import cores
@@ -16,6 +15,7 @@ from dramaeval.config.check import TASK_KEYS, ConfigError
 from dramaeval.config.combinations import is_a
 from dramaeval.config.composing import chosen_files
 from dramaeval.config.grpo import trains_by_reward
+from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.schema import Stage
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.adapters import adapted_parts, restrict
@@ -111,12 +111,12 @@ def _task_of(node: dict[str, Any]) -> Task:
     kept = {key: value for key, value in node.items() if key not in TASK_KEYS}
     given: dict[str, Any] = {}
     if node.get("tasks"):
-        # Hydra would make copies of tasks that are handed to it as part of a configuration.
-        tasks = {name: _task_of(one) for name, one in kept.pop("tasks").items()}
-        return instantiate({**kept, "_partial_": True, "_convert_": "all"})(tasks=tasks)
+        return instantiate(
+            kept, tasks={name: _task_of(one) for name, one in kept.pop("tasks").items()}
+        )
     if node.get("labels"):
         given["labels"] = instantiate(node["label_policies"][node["labels"]])
-    return instantiate({**kept, "_convert_": "all"}, **given)
+    return instantiate(kept, **given)
 
 
 def build_family(config: DictConfig) -> Family:
@@ -126,7 +126,7 @@ def build_family(config: DictConfig) -> Family:
         ConfigError: its class refuses a value.
     """
     try:
-        return instantiate(config.model, _convert_="all")
+        return instantiate(config.model)
     except InstantiationException as error:
         raise ConfigError([f"model: {error.__cause__ or error}"]) from None
 
@@ -140,7 +140,7 @@ def build_metrics(config: DictConfig) -> list[Metric]:
     made, problems = [], []
     for node in config.evaluation.metrics:
         try:
-            metric = instantiate(node, _convert_="all")
+            metric = instantiate(node)
         except InstantiationException as error:
             problems.append(f"evaluation.metrics: {node._target_}: {error.__cause__ or error}")
             continue
@@ -260,13 +260,13 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     """
     if config.peft is None or Stage.train not in config.stages:
         return None
-    node = cast(dict[str, Any], OmegaConf.to_container(config.peft, resolve=True))
+    node: dict[str, Any] = plain(config.peft)
     if is_a(node, ("AdaLoraConfig",)):
         node = _with_schedule(node, steps)
     if family.head == REGRESSION:
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
     try:
-        return restrict(instantiate({**node, "_convert_": "all"}), family, _adapt(config))
+        return restrict(instantiate(node), family, _adapt(config))
     except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
 
@@ -304,7 +304,7 @@ def build_quantization(config: DictConfig) -> Any | None:
     if not config.quantization:
         return None
     try:
-        return instantiate(config.quantization, _convert_="all")
+        return instantiate(config.quantization)
     except (InstantiationException, ValueError, TypeError) as error:
         raise ConfigError([f"quantization: {error.__cause__ or error}"]) from None
 
@@ -363,7 +363,7 @@ def build_arguments(
     from dramaeval.training.zero import filled, spare_the_compiler, tell_the_group
 
     if config.zero is not None and not config.plan:
-        zero = cast(dict[str, Any], OmegaConf.to_container(config.zero, resolve=True))
+        zero: dict[str, Any] = plain(config.zero)
         own["deepspeed"] = filled(zero, {**config.trainer.args, **own}, step)
         # With use_cpu transformers would run plain data parallelism and say nothing.
         own["use_cpu"] = False
@@ -372,7 +372,7 @@ def build_arguments(
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
-        arguments = instantiate(config.trainer.args, _convert_="all", **own)
+        arguments = instantiate(config.trainer.args, **own)
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
     if own["deepspeed"] and device.type == "cpu":

@@ -17,6 +17,7 @@ import yaml
 from dramaeval.config.schema import SPLITS
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
+from dramaeval.run.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def write_card(
     settings = _read_json((adapter or folder) / "adapter_config.json")
     text = card(config, metrics, environment, settings, merged=merged)
     unfinished = folder / (NAME + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(without_secrets(text), encoding="utf-8")
     unfinished.replace(folder / NAME)
 
 

@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from dramaeval.models.dump import dump_text
+from dramaeval.run.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
     columns = "row  position  token  → what is trained there"
     text = dump_text(batch, trainer.processing_class.tokenizer)
     file = folder / "first_batch.txt"
-    file.write_text(f"{head}\n\n{columns}\n{text}\n", encoding="utf-8")
+    file.write_text(without_secrets(f"{head}\n\n{columns}\n{text}\n"), encoding="utf-8")
     log.info("debug: the first batch, token by token, is in %s", file)
 
 

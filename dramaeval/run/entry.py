@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
 from dramaeval.cluster.folder_lock import locked, locked_together
@@ -15,6 +16,7 @@ from dramaeval.cluster.processes import Processes, joined, started_together
 from dramaeval.cluster.workers import log_of, run_together
 from dramaeval.config.check import ConfigError, check
 from dramaeval.config.identity import run_id
+from dramaeval.config.literal import folder_problem
 from dramaeval.config.schema import Stage
 from dramaeval.run import log as run_log
 from dramaeval.run import secrets
@@ -36,13 +38,13 @@ def carry_out(config: DictConfig) -> float | None:
         ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
         FolderInUseError: another process works in the folder.
     """
-    path = Path(HydraConfig.get().runtime.output_dir)
+    path = _output_folder()
     with locked(path):
         return _in_locked_folder(config, path)
 
 
 def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
-    secrets.refuse(config, written_by_hydra(path))
+    secrets.guard(config, HydraConfig.get())
     together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
     if together and not config.plan and not started_together():
         check(config)
@@ -55,6 +57,18 @@ def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
         )
     with joined() as processes:
         return work(config, path, processes)
+
+
+def _output_folder() -> Path:
+    """Hydra's output folder, absolute.
+
+    Raises:
+        ConfigError: Hydra interpolates its name.
+    """
+    raw: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    if problem := folder_problem(raw["output_dir"], "hydra.run.dir:"):
+        raise ConfigError([problem])
+    return Path(raw["output_dir"])
 
 
 def work(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
@@ -132,9 +146,3 @@ def _counted(config: DictConfig, processes: Processes) -> int:
             ]
         )
     return processes.count
-
-
-def written_by_hydra(folder: Path) -> list[Path]:
-    """The files that Hydra has written by the time a run begins."""
-    sweep = HydraConfig.get().sweep.dir
-    return [*(folder / ".hydra").glob("*.yaml"), Path(sweep) / "multirun.yaml"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dramaeval.errors import CLOSED, INTERRUPTED, STORAGE, UserFacingError
+from dramaeval.run.secrets import without_secrets
 from dramaeval.run.storage import storage_problem
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ def in_words(folder: Path | None = None) -> Iterator[None]:
         yield
     except UserFacingError as error:
         if error.exit_code == 1:
-            raise SystemExit(f"\n{error}") from None
-        _end(str(error), error.exit_code)
+            raise SystemExit(f"\n{without_secrets(str(error))}") from None
+        _end(without_secrets(str(error)), error.exit_code)
     except KeyboardInterrupt:
         with suppress(ValueError):  # only the main thread may
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.config.batch import ACCUMULATION, PER_DEVICE
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import literal
 from dramaeval.config.schema import EvaluationConfig
 from dramaeval.data.manifest import (
     DamagedFileError,
@@ -28,7 +29,7 @@ from dramaeval.data.manifest import (
     write_listed,
 )
 from dramaeval.data.saved_settings import read_settings
-from dramaeval.run.secrets import masked
+from dramaeval.run.secrets import masked, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -198,13 +199,19 @@ def saved_form(config: DictConfig) -> Any:
 
 def as_yaml(config: DictConfig) -> str:
     """A configuration as it is saved in ``config.yaml`` and shown in reports."""
-    return OmegaConf.to_yaml(OmegaConf.create(saved_form(config)))
+    return OmegaConf.to_yaml(OmegaConf.create(literal(saved_form(config))), resolve=True)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of it."""
+def write_whole(path: Path, text: str, *, verbatim: bool = False) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never half of it.
+
+    Args:
+        path: of the file.
+        text: what is in it; secrets are masked.
+        verbatim: for data, which is written as it is.
+    """
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
     os.replace(unfinished, path)
 
 
@@ -217,7 +224,10 @@ def write_json(path: Path, value: Any, *, listed: bool = False) -> None:
         listed: whether the manifest of its folder lists it, since the project reads it back.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    (write_listed if listed else write_whole)(path, text)
+    if listed:
+        write_listed(path, without_secrets(text))
+    else:
+        write_whole(path, text)
 
 
 def is_made(folder: Path) -> bool:

@@ -7,8 +7,12 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
+
+from dramaeval.run.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +32,11 @@ def set_up(file: Path, *, speaks: bool = True) -> None:
         root.removeHandler(handler)
         handler.close()
     terminal = _Terminal(sys.stdout)
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(_Masked("%(message)s"))
     terminal.addFilter(_for_the_terminal)
     kept = _File(file, encoding="utf-8")
-    kept.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    kept.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    sys.excepthook = _masked_traceback  # what is printed may go to a file, as under SLURM
     if speaks:
         root.addHandler(terminal)
     else:
@@ -84,6 +89,22 @@ def _ended_thread(about: threading.ExceptHookArgs) -> None:
         log.error("A thread ended.", exc_info=error, extra={"only_in_file": True})
         return
     threading.__excepthook__(about)
+
+
+class _Masked(logging.Formatter):
+    """Lines, and tracebacks with them, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter.format`."""
+        return without_secrets(super().format(record))
+
+
+def _masked_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """As `sys.excepthook` prints an error that nobody caught, without secrets."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(without_secrets(text), end="", file=sys.stderr, flush=True)
 
 
 def _for_the_terminal(record: logging.LogRecord) -> bool:

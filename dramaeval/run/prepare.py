@@ -47,7 +47,7 @@ def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed:
                 for question in task.questions(record, dimensions, rng)
             ]
         text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
-        write_whole(folder / f"{split}.jsonl", text)
+        write_whole(folder / f"{split}.jsonl", text, verbatim=True)
         log.info(
             "%s: %d questions about %d records in %s; %d that nobody rated left out.",
             split, len(lines), len(records), folder / f"{split}.jsonl", left_out,

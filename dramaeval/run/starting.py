@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from dramaeval.config.check import ConfigError
 from dramaeval.config.combinations import unmergeable
 from dramaeval.config.schema import PACKAGE, Stage
+from dramaeval.models.adapters import read_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of
 from dramaeval.models.loading import Family
 from dramaeval.models.quantization import read_quantization
@@ -49,9 +50,7 @@ def check_start(
     """
     if start is None or not start.adapter:
         return
-    from peft import PeftConfig
-
-    saved = PeftConfig.from_pretrained(start.folder)
+    saved = read_adapter(start.folder)
     problems = _check_base(start.folder, family)
     if Stage.train in config.stages:
         problems += _check_method(saved, adapter)

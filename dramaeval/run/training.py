@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from transformers import TrainerCallback
 
 from dramaeval.cluster.preemption import StopsOnRequest
 from dramaeval.cluster.signals import REQUESTS
 from dramaeval.config.batch import BatchError, step_size
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import instantiate, plain
 from dramaeval.data.records import Record
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.hearing import hear, is_trained
@@ -112,10 +112,10 @@ def make_trainer(run: Run, resume: Path | None = None) -> Any:
         hear(model, run.sheets, None)
     trained = sum(count for count, _ in count_parameters(model, run.family).values())
     log.info("Training %s parameters.", f"{trained:,}")
-    # Hydra would copy records and models into its own containers, so it only makes the constructor.
-    settings = {key: value for key, value in run.config.trainer.items() if key != "args"}
+    settings = {key: value for key, value in plain(run.config.trainer).items() if key != "args"}
     try:
-        trainer = instantiate(settings, _convert_="all")(
+        # Only the constructor: what it raises is not wrapped.
+        trainer = instantiate(settings, _partial_=True)(
             model=model,
             args=run.args,
             sheets=run.sheets,

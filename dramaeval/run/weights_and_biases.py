@@ -10,7 +10,9 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 from transformers import TrainerCallback
 
 from dramaeval.run.folder import write_whole
+from dramaeval.run.secrets import masked
 
 log = logging.getLogger(__name__)
 
@@ -106,17 +109,20 @@ class WeightsAndBiases(TrainerCallback):
 
         chosen = {key: self.settings[key] for key in ("project", "entity", "name", "group")}
         chosen["name"] = chosen["name"] or "/".join(self.folder.absolute().parts[-2:])
-        return wandb.init(
-            **chosen,
-            tags=list(self.settings["tags"]),
-            id=self._id(),
-            resume="allow",
-            mode=mode,
-            dir=str(self.folder),
-            config=self.config,
-            # train.log has what is said, environment.json the versions and the commit.
-            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
-        )
+        with _masked_command():
+            return wandb.init(
+                **{key: masked(value) for key, value in chosen.items()},
+                tags=[masked(tag) for tag in self.settings["tags"]],
+                id=self._id(),
+                resume="allow",
+                mode=mode,
+                dir=str(self.folder),
+                config=self.config,
+                # train.log has what is said, environment.json the versions and the commit.
+                settings=wandb.Settings(
+                    silent=True, console="off", save_code=False, disable_git=True
+                ),
+            )
 
     def _id(self) -> str:
         """The run's id, kept in the run folder, so that a resumed run goes on under it."""
@@ -140,6 +146,17 @@ class WeightsAndBiases(TrainerCallback):
         if os.environ.get("WANDB_MODE"):
             return None
         return "online" if key_is_known() else "offline"
+
+
+@contextmanager
+def _masked_command() -> Iterator[None]:
+    """W&B keeps the words of the command, with every setting in them."""
+    words = sys.argv
+    sys.argv = [masked(word) for word in words]
+    try:
+        yield
+    finally:
+        sys.argv = words
 
 
 def key_is_known() -> bool:

@@ -14,11 +14,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from dramaeval.cluster.folder_lock import give_back, locked
 from dramaeval.cluster.lock_holder import holder_of
 from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import literal
 from dramaeval.config.schema import Stage
 from dramaeval.run.errors import in_words
 from dramaeval.sweep.collect import state_of
@@ -26,7 +27,7 @@ from dramaeval.sweep.folder import CHOOSE, SweepFolder, SweepRun, describe
 from dramaeval.sweep.state import FAILED, RUNNING, WAITING, change_state, read_state
 from dramaeval.sweep.table import print_table, write_tables
 
-_TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach")
+_TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
 
 
 def of_sweep(config: DictConfig) -> None:
@@ -39,12 +40,13 @@ def of_sweep(config: DictConfig) -> None:
         _check(config)
         _clear_away()
         sweep = SweepFolder(Path(config.sweep).expanduser())
-        master = sweep.master()
+        sweep.require()
         if config.resume:
+            require_own(sweep, trust=bool(config.launch.trust))
             with locked(sweep.path, CHOOSE):
-                resume(sweep, master, config)
+                resume(sweep, sweep.master(), config)
         else:
-            report(sweep, master)
+            report(sweep)
 
 
 def _check(config: DictConfig) -> None:
@@ -78,22 +80,49 @@ def _clear_away() -> None:
         folder.parent.rmdir()
 
 
-def report(sweep: SweepFolder, master: DictConfig) -> None:
-    """Settle runs that ended without a word, write the table and print it."""
-    outlook, running = _look_after(sweep, master)
+def require_own(sweep: SweepFolder, *, trust: bool) -> None:
+    """Stop where a sweep is to be resumed that another account may have written.
+
+    Args:
+        sweep: its folder.
+        trust: whether the user says that it may run; it then counts as this account's own.
+
+    Raises:
+        ConfigError: it names the files.
+    """
+    files = sweep.unsigned()
+    if not files:
+        return
+    if not trust:
+        names = [str(file.relative_to(sweep.path)) for file in files]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ConfigError(
+            [
+                f"sweep={sweep.path} was not written by this account, or was changed since: "
+                f"{', '.join(names[:3])}{more}. These files name classes, lines of shell and environment "
+                "variables, which resume=true would run. Read them; if you trust them, add launch.trust=true."
+            ]
+        )
+    sweep.sign()
+
+
+def report(sweep: SweepFolder) -> None:
+    """Settle runs that ended without a word, write the table and print it; the folder is read as data."""
+    outlook, running = _look_after(sweep)
     table = write_tables(sweep.path, outlook, running=running)
     print_table(table, sweep.path)
 
 
-def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str], bool]:
+def _look_after(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
     """Ask SLURM, or this machine, about runs that have not finished; whether any may still begin."""
     runs = sweep.runs()
     by_slurm = [run for run in runs if (run.folder / "slurm.json").is_file()]
     if by_slurm and shutil.which("scontrol"):
         from dramaeval.cluster.slurm import SlurmCrew
 
-        options: Any = OmegaConf.to_container(master.hydra.launcher)
-        crew = SlurmCrew(sweep, options)
+        crew = SlurmCrew(
+            sweep, {"poll_seconds": 1}
+        )  # nothing is sent, and it is asked twice at most
         crew.take_up(by_slurm)
         outlook = crew.look()
         if not crew.over:
@@ -108,7 +137,7 @@ def _look_after(sweep: SweepFolder, master: DictConfig) -> tuple[dict[int, str],
 
 def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
     """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
-    _look_after(sweep, master)
+    _look_after(sweep)
     at_work: list[SweepRun] = []
     again: list[SweepRun] = []
     for run in sweep.runs():
@@ -158,7 +187,7 @@ def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
         str(one) for one in mine.overrides.hydra if "hydra/launcher" in one or "launcher." in one
     ]
     with read_write(master), open_dict(master):
-        master.hydra.sweep.dir = str(sweep.path)
+        master.hydra.sweep.dir = literal(str(sweep.path))
         master.launch = config.launch
         if named:
             master.hydra.launcher = mine.launcher

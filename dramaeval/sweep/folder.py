@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from dramaeval.config import schema
 from dramaeval.config.check import ConfigError
 from dramaeval.config.identity import run_id
+from dramaeval.config.literal import literal
 from dramaeval.data.manifest import (
     DamagedFileError,
     damage_of,
@@ -26,10 +27,13 @@ from dramaeval.data.manifest import (
 )
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.run import secrets
+from dramaeval.sweep.signature import sign, unsigned
 from dramaeval.sweep.state import write_alone
 
 #: The setting that names another folder for a sweep.
 CHOOSE = "hydra.sweep.dir=…"
+#: The settings that a sweep and a run of it are resumed with: both can name what is run.
+OF_SWEEP, OF_RUN = ("multirun.yaml",), ("config.yaml", "hydra.yaml")
 
 
 @dataclass(frozen=True)
@@ -82,20 +86,43 @@ class SweepFolder:
         Raises:
             ConfigError: the folder holds no sweep.
         """
-        file = self.path / "multirun.yaml"
-        if not file.is_file():
+        self.require()
+        return read_settings(self.path / "multirun.yaml")
+
+    def require(self) -> None:
+        """Stop where the folder holds no sweep.
+
+        Raises:
+            ConfigError: it has no ``multirun.yaml``.
+        """
+        if not (self.path / "multirun.yaml").is_file():
             raise ConfigError(
                 [
                     f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, as python "
                     "launch.py -m … leaves it."
                 ]
             )
-        return read_settings(file)
+
+    def unsigned(self) -> list[Path]:
+        """The settings of the sweep and its runs that this account did not write as they are now."""
+        of_runs = [
+            file
+            for run in self.path.glob("*/run.json")
+            for file in unsigned(run.parent / ".hydra", OF_RUN)
+        ]
+        return [*unsigned(self.path, OF_SWEEP), *of_runs]
+
+    def sign(self) -> None:
+        """Take the settings of the sweep and its runs for this account's own from now on."""
+        sign(self.path, OF_SWEEP)
+        for run in self.path.glob("*/run.json"):
+            sign(run.parent / ".hydra", OF_RUN)
 
     def _keep(self, master: DictConfig) -> None:
         """Make the folder and keep what the sweep was started with."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+        sign(self.path, OF_SWEEP)
 
     def add(
         self,
@@ -121,8 +148,14 @@ class SweepFolder:
         configs = [
             _composed(context, master, list(job), first + place) for place, job in enumerate(jobs)
         ]
-        for config in configs:
-            secrets.refuse(_task(config))
+        try:
+            for config in configs:
+                secrets.refuse(_task(config), config.hydra)
+        except ConfigError:
+            # Hydra's own sweeper has written it by now; ours have not.
+            if (self.path / "multirun.yaml").is_file():
+                secrets.mask_hydra_files(_task(master), master.hydra)
+            raise
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {one.parent for one in folders} != {self.path}:
             raise ConfigError(
@@ -152,7 +185,7 @@ def _composed(
     HydraConfig.instance().set_config(config)
     folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).absolute()
     with open_dict(config), read_write(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
+        config.hydra.runtime.output_dir = literal(str(folder))
     return config
 
 
@@ -183,6 +216,7 @@ def _write(config: DictConfig, run: SweepRun) -> None:
     (run.folder / ".hydra").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_listed(run.folder / ".hydra" / f"{name}.yaml", text)
+    sign(run.folder / ".hydra", OF_RUN)
     describe(run)
 
 

@@ -159,15 +159,16 @@ def _wrong(value: Any, kind: str) -> str | None:
         return None if optional else _WORDS[base]
     whole = isinstance(value, int) and not isinstance(value, bool)
     fits = {
-        "text": isinstance(value, str) and "\n" not in value,
+        "text": isinstance(value, str) and value.isprintable(),
         "positive": whole and value >= 1,
         "count": whole and value >= 0,
         "seconds": (whole or isinstance(value, float)) and value > 0,
         "amount": (whole or isinstance(value, float)) and value > 0,
-        "texts": isinstance(value, list) and all(isinstance(one, str) for one in value),
+        "texts": isinstance(value, list)
+        and all(isinstance(one, str) and one.isprintable() for one in value),
         "options": isinstance(value, dict)
         and all(
-            isinstance(one, str | int | float | bool) and "\n" not in str(one)
+            isinstance(one, str | int | float | bool) and str(one).isprintable()
             for one in value.values()
         ),
     }
@@ -180,7 +181,7 @@ _WORDS = {
     "count": "a whole number of 0 or more",
     "seconds": "a number of seconds above 0",
     "amount": "a number above 0",
-    "texts": "a list of texts",
+    "texts": "a list of texts of one line each",
     "options": "options by name, each with a number or one line of text, as {reservation: x}",
 }
 

@@ -6,10 +6,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
 from dramaeval.cluster.processes import Processes
+from dramaeval.config.check import ConfigError
+from dramaeval.config.literal import instantiate
+from dramaeval.config.trust import targets_of
 from dramaeval.data.manifest import DamagedFileError, read_sealed
+from dramaeval.sweep.signature import unsigned
 from dramaeval.sweep.state import Pruned
 
 log = logging.getLogger(__name__)
@@ -38,6 +43,39 @@ def _is_of_a_search(folder: Path) -> bool:
         return False
 
 
+def pruner_of(sweep: Path) -> Any:
+    """The pruner of a search, as its ``multirun.yaml`` describes it.
+
+    Raises:
+        ConfigError: another account wrote the file, and it names something other than Optuna's pruners.
+    """
+    from dramaeval.sweep.folder import OF_SWEEP, SweepFolder
+
+    master: Any = SweepFolder(sweep).master()
+    if not unsigned(sweep, OF_SWEEP):
+        return instantiate(master.hydra.sweeper.pruner)
+    values: Any = OmegaConf.to_container(master, resolve=False)
+    values = values["hydra"]["sweeper"]["pruner"]
+    foreign = [f"{key}={name}" for key, name in targets_of(values) if not _is_optunas(name)]
+    if foreign:
+        raise ConfigError(
+            [
+                f"{sweep / OF_SWEEP[0]} was not written by this account, or was changed since, and its pruner "
+                f"has {', '.join(foreign)}, which is none of optuna.pruners: it is not run. If you trust it: "
+                f"python launch.py sweep={sweep} resume=true launch.trust=true."
+            ]
+        )
+    return instantiate(values)
+
+
+def _is_optunas(name: Any) -> bool:
+    import optuna
+
+    module, _, last = str(name).rpartition(".")
+    kind = getattr(optuna.pruners, last, None) if module == "optuna.pruners" else None
+    return isinstance(kind, type) and issubclass(kind, optuna.pruners.BasePruner)
+
+
 class Pruning(TrainerCallback):
     """Reports ``eval_<metric>`` to the run's trial; when the study's pruner gives it up, the run ends.
 
@@ -61,17 +99,14 @@ class Pruning(TrainerCallback):
 
     def _take_up(self) -> Any:
         import optuna
-        from hydra.utils import instantiate
 
-        from dramaeval.sweep.folder import SweepFolder
         from dramaeval.sweep.search import STUDY, journal
 
         about = read_sealed(self.folder / "trial.json", ("trial",))
-        pruner = SweepFolder(self.folder.parent).master().hydra.sweeper.pruner
         study = optuna.load_study(
             study_name=STUDY,
             storage=journal(self.folder.parent),
-            pruner=instantiate(pruner, _convert_="all"),
+            pruner=pruner_of(self.folder.parent),
         )
         return optuna.trial.Trial(study, study.trials[about["trial"]]._trial_id)
 

@@ -18,6 +18,7 @@ import psutil
 
 from dramaeval.cluster.process_identity import ProcessIdentity
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.run.secrets import without_secrets
 
 WAITING, RUNNING, INTERRUPTED = "waiting", "running", "interrupted"
 DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
@@ -183,10 +184,16 @@ def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunSta
     return new
 
 
-def write_alone(path: Path, text: str) -> None:
-    """Write a file whole, also where processes on several machines write the same one at a time."""
+def write_alone(path: Path, text: str, *, verbatim: bool = False) -> None:
+    """Write a file whole, also where processes on several machines write the same one at a time.
+
+    Args:
+        path: of the file.
+        text: what is in it; secrets are masked.
+        verbatim: for settings, which are read back; those of a sweep hold no secret.
+    """
     mine = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    mine.write_text(text, encoding="utf-8", newline="")
+    mine.write_text(text if verbatim else without_secrets(text), encoding="utf-8", newline="")
     os.replace(mine, path)
 
 

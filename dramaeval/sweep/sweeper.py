@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from dramaeval.cluster.folder_lock import locked
 from dramaeval.config.check import ConfigError
 from dramaeval.run.errors import in_words
+from dramaeval.run.secrets import refuse_words
 from dramaeval.sweep.folder import CHOOSE, SweepFolder
 from dramaeval.sweep.table import print_table, settings, write_tables
 from dramaeval.sweep.watch import command
@@ -89,6 +90,8 @@ class OurSweeper:
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         with in_words():
+            refuse_words(words)
+            refuse_words(arguments)
             found: dict[str, Override] = {}
             for one in parser.parse_overrides([*words, *arguments]):
                 found[one.get_key_element()] = one

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from rich.console import Console, Group
 from rich.table import Table as Grid
 from rich.text import Text
 
+from dramaeval.data.csv_text import csv_text
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.run.log import duration
 from dramaeval.sweep.collect import SPLITS, Row, SeedGroup, Table, collect, seed_groups
@@ -69,16 +68,12 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
 
 def as_csv(table: Table) -> str:
     """One line a run; the settings that were given stand last, a column each."""
-    file = io.StringIO()
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*names, *table.keys])
-    for row in table.rows:
-        settings = row.run.settings
-        writer.writerow(
-            [*_plain(row, table).values(), *(settings.get(key, "") for key in table.keys)]
-        )
-    return file.getvalue()
+    lines = [
+        [*_plain(row, table).values(), *(row.run.settings.get(key, "") for key in table.keys)]
+        for row in table.rows
+    ]
+    return csv_text([[*names, *table.keys], *lines])
 
 
 def as_json(table: Table, groups: list[SeedGroup]) -> str:

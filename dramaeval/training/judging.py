@@ -22,6 +22,7 @@ from dramaeval.training import ranks
 from dramaeval.training.checkpoints import last_checkpoint, was_stopped
 from dramaeval.training.reshard import any_number_of_processes
 from dramaeval.training.trouble import in_words
+from dramaeval.training.unpickling import weights_only
 from dramaeval.training.validation import validation_metrics
 
 if TYPE_CHECKING:
@@ -56,10 +57,14 @@ class Judging(Trainer):
         """Train as TRL does, except that a training which has reached its end trains no more.
 
         Trouble that the user can mend is raised as `TroubleError`.
+
+        Raises:
+            ModelError: a file of the checkpoint to go on from would run code.
         """
         resume = self.whole_checkpoint(resume_from_checkpoint)
         self._was_stopped = resume is not None and was_stopped(Path(resume))
-        with in_words(self), any_number_of_processes(self.processes):
+        reading = weights_only(deepspeed=self.is_deepspeed_enabled)
+        with in_words(self), any_number_of_processes(self.processes), reading:
             return super().train(resume, *args, **kwargs)
 
     def whole_checkpoint(self, asked: str | bool | None) -> str | None:

@@ -12,7 +12,7 @@ from places import ROOT
 
 from dramaeval.cluster.local import LocalCrew, LocalLauncher
 from dramaeval.cluster.sbatch import Executor, make_executor
-from dramaeval.cluster.slurm import SlurmLauncher
+from dramaeval.cluster.slurm import SlurmLauncher, additional_problems
 from dramaeval.config import schema
 from dramaeval.sweep.launching import option_problems
 
@@ -100,11 +100,44 @@ def test_the_executor_is_what_submitit_takes_for_slurm():
         ({"partition": "a\ntouch hurt"}, "must be one line of text or null"),
         ({"setup": "module load cuda"}, "setup='module load cuda' must be a list of texts"),
         ({"additional": {"comment": "a\nb"}}, "must be options by name"),
+        ({"constraint": "a\rb"}, "must be one line of text or null"),
+        ({"name": "a\x0b#SBATCH --wrap=x"}, "must be one line of text"),
+        ({"setup": ["module load cuda\ntouch hurt"]}, "must be a list of texts of one line each"),
+        ({"srun_args": ["a\u2028b"]}, "must be a list of texts of one line each"),
     ],
 )  # fmt: skip
 def test_bad_options_are_errors_that_list_the_valid_ones(given, told):
     (problem,) = option_problems({**options("slurm"), **given}, SlurmLauncher.KINDS)
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["comment\ntouch hurt\n#SBATCH --x", "a b", "a=b", "--mail-user", "-p", "", "a;b", "Ä", "a--b", 3],
+)  # fmt: skip
+def test_a_further_option_has_a_name_that_cannot_leave_its_line(name):
+    (problem,) = additional_problems({name: "x"})
+    assert f"{name!r} is no name of an option of sbatch" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("output", "output: use nothing: logs go to the sweep's folder"),
+        ("outp", "outp: sbatch may read it as --output: use nothing"),
+        ("ntasks_per_node", "ntasks_per_node: use hydra.launcher.tasks_per_node"),
+        ("t", "t: sbatch may read it as --time: use hydra.launcher.timeout_min"),
+    ],
+)
+def test_a_further_option_that_is_set_elsewhere_is_refused_under_any_name(name, use):
+    (problem,) = additional_problems({name: "x"})
+    assert problem.startswith(f"hydra.launcher.additional.{use}")
+
+
+def test_other_further_options_are_taken():
+    assert (
+        additional_problems(["mail-user", "mem_per_cpu", "reservation", "gres", "exclusive"]) == []
+    )
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -193,13 +226,17 @@ def test_mistakes_are_answered_without_a_traceback(tmp_path, words, told):
     assert "Traceback" not in done.stderr
 
 
-def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path):
+@pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "search=lora")])
+def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
     done = check(
         "+logger.wandb.api_key=0123456789abcdef",
+        f"task.system=hf_{'a1' * 17},b",
         "seed=0,1",
+        *sweeper,
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
     )
     assert done.returncode == 1
     assert "logger.wandb.api_key is a secret" in done.stderr
+    assert "task.system holds what looks like a secret" in done.stderr
     assert "0123456789abcdef" not in done.stderr + done.stdout
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]

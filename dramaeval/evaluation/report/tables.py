@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from dramaeval.data.csv_text import csv_text
 from dramaeval.evaluation.report.markup import in_markdown, shortened
 
 NOTHING = "–"
@@ -154,17 +153,15 @@ def comma_separated(table: Table) -> str:
     rows = [*table.rows, *table.foot]
     columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
     bounded = [any(cell.bounds for cell in cells) for cells in columns]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head: list[str] = []
     for column, has in zip(table.columns, bounded, strict=True):
         head.append(column.title)
         head += [f"{column.title} low", f"{column.title} high"] if has else []
-    writer.writerow(head)
+    lines: list[list[object]] = [[*head]]
     for row in rows:
         values: list[object] = []
         for cell, has in zip(row, bounded, strict=True):
             values.append("" if cell.missing else cell.text if cell.sort is None else cell.sort)
             values += list(cell.bounds or ("", "")) if has else []
-        writer.writerow(values)
-    return text.getvalue()
+        lines.append(values)
+    return csv_text(lines)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 
+from dramaeval.config.literal import instantiate
 from dramaeval.training.rewards.completion import Completion, Reward
 
 #: The key of a reward's weight in YAML.
@@ -35,7 +36,7 @@ def made(node: Mapping[str, Any] | Reward) -> Reward:
     target = get_object(node["_target_"])
     arguments = {key: value for key, value in node.items() if key != WEIGHT and key[:1] != "_"}
     if isinstance(target, type):
-        return instantiate({"_target_": node["_target_"], **arguments, "_convert_": "all"})
+        return instantiate({"_target_": node["_target_"], **arguments})
     return partial(target, **arguments) if arguments else target
 
 

@@ -1,0 +1,42 @@
+"""Tables as CSV: read back as they were, and nothing that a spreadsheet computes."""
+
+import ast
+import csv
+import io
+
+import pytest
+from places import ROOT
+
+from dramaeval.data.csv_text import csv_text
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+task.x", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "--x", "-"]
+)  # fmt: skip
+def test_a_formula_becomes_a_text(cell):
+    ((found,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))
+    assert found == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    "cell", ["-1", "+3", "-1e-4", "-.5", "1=2", " =1", "a\nb", 'say "a", b', "−0.03", "a\r=1"]
+)
+def test_numbers_and_other_texts_stay(cell):
+    ((found,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))
+    assert found == cell
+
+
+def test_values_that_are_no_text_are_written_as_they_are():
+    assert csv_text([["a", "b"], [-0.25, None], [True, -3]]) == "a,b\n-0.25,\nTrue,-3\n"
+
+
+def test_no_other_file_writes_csv():
+    """Whoever imports the module `csv` to write would leave formulas as they are."""
+    users = [
+        file.name
+        for folder in ("dramaeval", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("writer", "DictWriter", "to_csv")
+    ]
+    assert users == ["csv_text.py"]

@@ -1,0 +1,219 @@
+"""A run folder that somebody else wrote is data: nothing that it names runs unless the caller says so."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from dramaeval import Judge
+from dramaeval.config.check import ConfigError
+from dramaeval.config.schema import PACKAGE
+from dramaeval.config.trust import OWN
+from dramaeval.models.loading import ModelError
+from dramaeval.run.folder import RunFolder
+
+TINY = PACKAGE / "models" / "tiny"
+
+
+@pytest.fixture
+def foreign(composed, tmp_path):
+    """Write the folder of a run that evaluated the tiny judge, with some settings replaced."""
+
+    def write(*words, **changes):
+        folder = RunFolder(tmp_path / "run")
+        folder.open(composed("device=cpu", "stages=[evaluate]", *words))
+        values = yaml.safe_load(folder.config.read_text())
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            node = values
+            for name in parents:
+                node = node[name]
+            node[last] = value
+        folder.config.write_text(yaml.safe_dump(values))
+        return folder.path
+
+    return write
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """A file that nothing may make, and the node that would make it: a function that runs any command."""
+    file = tmp_path / "hurt"
+    return file, {"_target_": "torch.utils.collect_env.run", "command": f"touch '{file}'"}
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ((), "model"),
+        ((), "model__architecture"),
+        ((), "task"),
+        ((), "task__rubric"),
+        ((), "task__phrasings"),
+        ((), "quantization"),
+        (("task=mixed",), "task__tasks__role__rubric"),
+    ],
+)
+def test_a_function_that_a_folder_names_does_not_run(foreign, mark, words, key):
+    file, node = mark
+    folder = foreign(*words, **{key: node})
+    with pytest.raises(ConfigError) as raised:
+        Judge.load(folder, device="cpu").task("role")
+    dotted = key.replace("__", ".") + "._target_"
+    assert f"{folder / 'config.yaml'}: {dotted}=torch.utils.collect_env.run" in str(raised.value)
+    assert 'trust=["torch.utils.collect_env"]' in str(raised.value)
+    assert not file.exists()
+
+
+def test_a_target_that_is_no_text_is_refused_too(foreign, mark):
+    folder = foreign(model=mark[1] | {"_target_": {"_target_": "os.getcwd"}})
+    with pytest.raises(ConfigError, match="2 problems"):
+        Judge.load(folder, device="cpu")
+
+
+def test_all_that_is_not_trusted_is_said_at_once_and_a_name_is_trusted_as_a_whole(foreign):
+    node = {"_target_": "judges.Mine"}
+    folder = foreign(task__rubric={**node}, task__phrasings={"_target_": "judges_of_others.Theirs"})
+    with pytest.raises(ConfigError, match="2 problems"):
+        Judge.load(folder, device="cpu")
+    with pytest.raises(ConfigError, match=r"1 problem:\n.*task.phrasings._target_"):
+        Judge.load(folder, device="cpu", trust="judges")
+
+
+def test_every_class_that_a_judge_is_made_of_here_is_known():
+    shipped = {
+        node["_target_"]
+        for group in ("model", "task")
+        for file in (PACKAGE.parent / "configs" / group).glob("*.yaml")
+        if "_target_" in (node := yaml.safe_load(file.read_text()))
+    }
+    assert len(shipped) > 10
+    assert shipped <= OWN
+
+
+def test_ones_own_task_is_built_by_the_callers_word(foreign, tmp_path, monkeypatch):
+    (tmp_path / "own_judge.py").write_text(
+        "from dramaeval.tasks.task import Task\n\nclass Mine(Task):\n    mine = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = foreign(task___target_="own_judge.Mine")
+    with pytest.raises(ConfigError, match="own_judge"):
+        Judge.load(folder, device="cpu")
+    assert Judge.load(folder, device="cpu", trust=["own_judge"]).task("role").mine
+
+
+def test_what_only_training_needs_is_neither_imported_nor_asked_about(foreign, mark):
+    file, node = mark
+    folder = foreign(
+        task__label_policies={"kind": node},
+        task__labels="kind",
+        trainer__objectives={"own": node},
+        evaluation__metrics=[node],
+        peft=node,
+    )
+    judge = Judge.load(folder, device="cpu")
+    assert judge.task("role").dimensions
+    assert not file.exists()
+    assert judge.config.task.labels == "kind"
+
+
+def test_interpolations_of_a_folder_are_text(foreign, monkeypatch):
+    monkeypatch.setenv("MY_SECRET", "s3cret-value")
+    called = []
+    OmegaConf.register_new_resolver("called", lambda: called.append(1) or "x", replace=True)
+    system = r"Hello ${oc.env:MY_SECRET} \${called:} ${task.name}"
+    folder = foreign(
+        task__system=system, task__context="${called:} {transcript}", seed="${oc.env:NOT_THERE}"
+    )
+    task = Judge.load(folder, device="cpu").task("role")
+    assert task.system == system
+    assert task.context == "${called:} {transcript}"
+    assert not called
+
+
+def test_the_name_of_a_model_is_not_interpolated(foreign, monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_SECRET", "s3cret-value")
+    folder = tmp_path / "w ${oc.env:MY_SECRET} x"
+    shutil.copytree(TINY, folder)
+    assert Judge.load(folder, device="cpu").family.path == str(folder)
+    again = foreign(model__path=str(folder))
+    assert Judge.load(again, device="cpu").family.path == str(folder)
+    with pytest.raises(ModelError) as raised:
+        Judge.load("./${oc.env:MY_SECRET}", device="cpu")
+    assert "s3cret-value" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model__attention": "evil-org/kernel"}, "model.attention=evil-org/kernel is not known"),
+        ({"model__dtype": "os"}, "model.dtype=os is not known"),
+        ({"model__hidden": 1}, "model.hidden is not an argument"),
+        ({"model": ["a"]}, "is not a mapping"),
+    ],
+)
+def test_settings_that_no_run_can_have_are_refused(foreign, change, message):
+    with pytest.raises(ConfigError) as raised:
+        Judge.load(foreign(**change), device="cpu")
+    assert message in str(raised.value)
+
+
+def brings_code(folder, name, **values):
+    """A copy of the tiny judge with code beside it that ``name`` asks for."""
+    shutil.copytree(TINY, folder)
+    (folder / "evil.py").write_text(
+        "from pathlib import Path\n"
+        f"Path({str(folder / 'hurt')!r}).touch()\n"
+        "from transformers import Qwen2AudioConfig, Qwen2AudioProcessor\n"
+        "class Config(Qwen2AudioConfig):\n    pass\n"
+        "class Processor(Qwen2AudioProcessor):\n    pass\n"
+    )
+    file = folder / name
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps({**kept, **values}))
+    return folder / "hurt"
+
+
+PROCESSOR = {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class": "Processor"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("config.json", {"auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Config"}}),
+        ("config.json", {"attn_implementation": "evil-org/kernel"}),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Config", "evil.Config"]}}),
+        ("processor_config.json", PROCESSOR),
+        ("preprocessor_config.json", {"auto_map": {"AutoFeatureExtractor": "evil.Config"}}),
+        ("generation_config.json", {"custom_generate": "evil"}),
+    ],
+)
+def test_code_beside_the_weights_does_not_run(tmp_path, name, values):
+    hurt = brings_code(tmp_path / "model", name, **values)
+    try:
+        judge = Judge.load(tmp_path / "model", device="cpu")
+    except ModelError as error:
+        assert "trust_remote_code" in str(error)  # noqa: PT017 - most files load without the code
+    else:
+        judge.family.skeleton()
+    assert not hurt.exists()
+
+
+def test_remote_code_needs_the_callers_word_and_runs_then(foreign, tmp_path):
+    hurt = brings_code(tmp_path / "model", "processor_config.json", **PROCESSOR)
+    folder = foreign(model__path=str(tmp_path / "model"), model__trust_remote_code=True)
+    with pytest.raises(ConfigError, match=r"config.yaml: model.trust_remote_code=true: .*=True"):
+        Judge.load(folder, device="cpu")
+    assert not hurt.exists()
+    judge = Judge.load(folder, device="cpu", trust_remote_code=True)
+    assert hurt.exists()
+    assert type(judge.processor).__name__ == "Processor"
+
+
+def test_the_folder_for_offloaded_weights_is_the_callers(foreign, tmp_path):
+    judge = Judge.load(foreign(model__offload_folder=str(tmp_path / "there")), device="cpu")
+    assert judge.family.offload_folder is None
+    judge = Judge.load(tmp_path / "run", device="cpu", offload_folder=tmp_path / "here")
+    assert judge.family.offload_folder == str(tmp_path / "here")
