@@ -5,8 +5,8 @@ KIND is one of
 - `systems`: a leaderboard of COUNT systems (1,000), a clip each on 20 prompts;
 - `untested`: the same on 4 prompts, too few for intervals and tests;
 - `dimensions`: the report of a run with COUNT dimensions (200), 60 records;
-- `records`: the report of a run with COUNT records (20,000) × 10 dimensions, one phase: reading of the
-  predictions, summary, slices, page;
+- `records`: the report of a run with COUNT records (20,000) × 10 dimensions, one phase: predictions read,
+  summary, slices, page;
 - `alone`: the same without groups: each record is its own, the slowest case for the bootstrap;
 - `phases`: the same with the zero-shot phase before it, and the gain between the two;
 - `runs`: a comparison of COUNT runs (12), 300 records × 10 dimensions.

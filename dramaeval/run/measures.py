@@ -42,8 +42,8 @@ class PhaseAnswers:
 def read_answers(file: Path) -> PhaseAnswers:
     """Read a predictions file back."""
     answers = PhaseAnswers()
-    # Cut at line feeds alone: an id may hold other characters that Unicode counts as line ends.
-    with file.open(encoding="utf-8", newline="\n") as lines:
+    # Not str.splitlines: an id may hold further characters that it takes for line ends.
+    with file.open(encoding="utf-8") as lines:
         for line in lines:
             values = json.loads(line)
             if "options" in values:
