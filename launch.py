@@ -19,12 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dramaeval import startup
-from dramaeval.cluster.home import ensure_home
-from dramaeval.cluster.worker import follow, follows
 from dramaeval.config import schema
+from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.literal import folder_problem
-from dramaeval.run.errors import in_words
-from dramaeval.run.secrets import mask_hydra_files
+from dramaeval.config.secrets import mask_hydra_files
+from dramaeval.launch.worker import follow, follows
+from dramaeval.stages.user_errors import user_facing_errors
 
 schema.register()
 
@@ -34,21 +34,21 @@ def main(config: DictConfig) -> float | None:
     """Carry out one composed run; its objective is returned to Hydra's sweepers."""
     mask_hydra_files(config, HydraConfig.get())
     if schema.is_about_a_sweep(config):
-        with in_words():
+        with user_facing_errors():
             startup.prepare()
-            from dramaeval.sweep.command import of_sweep
+            from dramaeval.launch.sweeps.command import run_sweep_command
 
-            of_sweep(config)
+            run_sweep_command(config)
             return None
-    with in_words(Path(HydraConfig.get().runtime.output_dir)):
+    with user_facing_errors(Path(HydraConfig.get().runtime.output_dir)):
         startup.prepare()
         # Imported here, so that --help and --cfg job answer without loading torch.
-        from dramaeval.run.imports import import_quantization
+        from dramaeval.stages.quantization_import import import_quantization
 
         import_quantization(config)
-        from dramaeval.run.entry import carry_out
+        from dramaeval.stages.pipeline import run
 
-        return carry_out(config)
+        return run(config)
 
 
 if __name__ == "__main__":
@@ -56,7 +56,7 @@ if __name__ == "__main__":
     if problem := folder_problem(os.getcwd(), "The working folder"):
         raise SystemExit(problem)
     ensure_home()
-    with in_words():
+    with user_facing_errors():
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this one takes part in it
         else:

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.page import write_with_remarks
-from dramaeval.evaluation.answers import answers_of, cluster_names
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.run.measures import read_phase
+from dramaeval.stages.phase_metrics import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 START, SAMPLED, ENUMERATED = "sft", "sampled", "enumerated"
@@ -103,7 +103,9 @@ def pearsons(runs: Sequence[Finished]) -> tuple[list[float], np.ndarray]:
     for run in runs:
         keys = dict.fromkeys(one.dimension for one in run.predictions)
         answers = [
-            answers_of(key, [one for one in run.predictions if one.dimension == key], clusters)
+            dimension_arrays(
+                key, [one for one in run.predictions if one.dimension == key], clusters
+            )
             for key in keys
         ]
         values.append(float(np.mean([Pearson()(one) for one in answers])))

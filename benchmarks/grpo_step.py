@@ -75,15 +75,15 @@ def _turn(trainer: Any, clips: int, steps: int) -> Callable[[], float]:
 
 def trainer_of(folder: Path, *words: str) -> Any:
     """The trainer of one path, ready for its first step."""
-    from dramaeval.config.check import check
-    from dramaeval.config.composing import compose
-    from dramaeval.run.folder import RunFolder
-    from dramaeval.run.run import Run
-    from dramaeval.run.training import make_trainer
+    from dramaeval.config.composition import compose
+    from dramaeval.config.validation import check
+    from dramaeval.stages.context import RunContext
+    from dramaeval.stages.run_folder import RunFolder
+    from dramaeval.stages.train import make_trainer
 
     config = compose(*words)
     check(config)
-    trainer = make_trainer(Run(config, RunFolder(folder)))
+    trainer = make_trainer(RunContext(config, RunFolder(folder)))
     trainer.create_optimizer_and_scheduler(1000)
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = 1

@@ -26,12 +26,12 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.page import write_with_remarks
-from dramaeval.evaluation.answers import answers_of, cluster_names
-from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.run.measures import read_phase
+from dramaeval.stages.phase_metrics import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("sample", "distribution", "mean", "median", "rater_weighted")
@@ -196,12 +196,12 @@ def rows_of(runs: Sequence[Finished]) -> list[Row]:
 
 
 def measured(
-    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: Draws
+    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: BootstrapDraws
 ) -> tuple[float, np.ndarray, float]:
     """Macro Pearson, its values over the draws, and the macro mean squared error of one run."""
     keys = dict.fromkeys(one.dimension for one in predictions)
     answers = [
-        answers_of(key, [one for one in predictions if one.dimension == key], clusters)
+        dimension_arrays(key, [one for one in predictions if one.dimension == key], clusters)
         for key in keys
     ]
     over = np.mean([Pearson().over_draws(one, draws) for one in answers], axis=0)

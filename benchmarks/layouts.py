@@ -28,8 +28,8 @@ from benchmarks.labels_and_objectives import (
     measured,
 )
 from benchmarks.page import write_with_remarks
-from dramaeval.evaluation.answers import cluster_names
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names
 
 FIRST, PUBLISHED = "context_first", "criteria_first"
 SWEEP = (

@@ -19,8 +19,8 @@ from benchmarks.plain import Questions
 from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
 from benchmarks.training import PLAIN, TRL
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
 
 #: Two questions a step, one a sequence, every weight trained.
 OVERRIDES = (
@@ -59,7 +59,7 @@ def full_step(bench: Bench) -> list[Row]:
 
 def _beside_the_plan(bench: Bench) -> dict[str, str]:
     """What the steps added to the loaded judge, and what the plan says of it."""
-    run = Run(bench.product(*OVERRIDES).config, RunFolder(bench.folder / "plan"))
+    run = RunContext(bench.product(*OVERRIDES).config, RunFolder(bench.folder / "plan"))
     planned = run.plan().memory
     grown = _measured(f"{OURS} grown", bench)
     return {

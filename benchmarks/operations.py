@@ -13,10 +13,10 @@ from benchmarks.bench import Bench, peft_of
 from benchmarks.machine import LAYOUTS, works
 from benchmarks.product import TIMED, Product
 from benchmarks.timing import OURS, Row
-from dramaeval.models.batch import Sheet, collate
-from dramaeval.models.flops import Shape, Work, forward, training_step
-from dramaeval.models.hearing import plain_of
-from dramaeval.models.qwen2_audio import WINDOW
+from dramaeval.models.families.qwen2_audio import WINDOW
+from dramaeval.models.inputs.audio_encodings import unwrap_judge
+from dramaeval.models.inputs.collation import EncodedRecord, collate
+from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 
 PLAIN = "plain transformers"
 #: As many tokens as the peers write to a question.
@@ -32,14 +32,16 @@ def counted(bench: Bench) -> list[Row]:
         shape = Shape.of(product.model.config, reads_last=product.model.reads_last)
         whole = Shape.of(product.model.config, reads_last=False)
         layout = name.rpartition(", ")[2]
-        sheet = product.sheets().sheet(product.records[0], product.task.dimensions)
-        own = works(collate([sheet], pad=product.sheets().pad))
+        encoded_record = product.record_encoder().encode(
+            product.records[0], product.task.dimensions
+        )
+        own = works(collate([encoded_record], pad=product.record_encoder().pad))
         rows.append(
             _row(
                 f"scoring a clip on ten dimensions, {layout}",
                 "TFLOP a clip",
                 forward(shape, own).total,
-                sum(_written(whole, one) for one in _apart(sheet, 0, answers=1)),
+                sum(_written(whole, one) for one in _apart(encoded_record, 0, answers=1)),
             )
         )
         for lora in (True, False):
@@ -49,13 +51,13 @@ def counted(bench: Bench) -> list[Row]:
 
 def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) -> Row:
     product = bench.product(*overrides, *peft_of(lora), "trainer.args.max_steps=1")
-    batch, sheets = _first_batch(product)
-    questions = sum(len(sheet.asked) for sheet in sheets)
+    batch, record_encoder = _first_batch(product)
+    questions = sum(len(encoded_record.asked) for encoded_record in record_encoder)
     rank = _RANK if lora else 0
-    shape = Shape.of(product.model.config, reads_last=plain_of(product.model).reads_last)
+    shape = Shape.of(product.model.config, reads_last=unwrap_judge(product.model).reads_last)
     whole = Shape.of(product.model.config, reads_last=False)
     reply = len(batch.labels) // batch.questions
-    apart = [one for sheet in sheets for one in _apart(sheet, reply)]
+    apart = [one for encoded_record in record_encoder for one in _apart(encoded_record, reply)]
     return _row(
         f"training, {name}, {'LoRA' if lora else 'full'}",
         "TFLOP a question",
@@ -64,7 +66,7 @@ def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) 
     )
 
 
-def _first_batch(product: Product) -> tuple[Any, list[Sheet]]:
+def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
     trainer = product.trainer()
     entries = [{"record": at} for at in range(product.config.batch.per_device)]
     batch = trainer.data_collator(entries)["batch"]
@@ -73,16 +75,16 @@ def _first_batch(product: Product) -> tuple[Any, list[Sheet]]:
         asked[record].append(dimension)
     task, records = product.task, {record.id: record for record in product.records}
     dimensions = {dimension.key: dimension for dimension in task.dimensions}
-    sheets = [
-        trainer.sheets.sheet(records[record], [dimensions[key] for key in keys])
+    record_encoder = [
+        trainer.record_encoder.encode(records[record], [dimensions[key] for key in keys])
         for record, keys in asked.items()
     ]
-    return batch, sheets
+    return batch, record_encoder
 
 
-def _apart(sheet: Sheet, reply: int, answers: int | None = None) -> list[Work]:
+def _apart(encoded_record: EncodedRecord, reply: int, answers: int | None = None) -> list[Work]:
     """A row for each question, all of 30 s; logits at every position where ``answers`` does not say."""
-    lengths = [len(one.question.prompt) + reply for one in sheet.asked]
+    lengths = [len(one.question.prompt) + reply for one in encoded_record.asked]
     return [
         Work(prefix=0, branches=1, width=length, frames=WINDOW, answers=answers or length)
         for length in lengths

@@ -12,15 +12,20 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from dramaeval.config import schema
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
 from dramaeval.models.devices import choose_device
-from dramaeval.models.hearing import Hearing, hear, is_trained, tower_name
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_adapter, build_arguments, build_family, build_task
-from dramaeval.run.folder import RunFolder
+from dramaeval.models.inputs.audio_encodings import (
+    AudioEncodingCache,
+    attach_encoding_cache,
+    is_trained,
+    tower_name,
+)
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_adapter, build_arguments, build_family, build_task
+from dramaeval.stages.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What every timed training has in common: no validation, no checkpoints, the published recipe's loss.
@@ -74,9 +79,9 @@ class Product:
         self.processor = self.family.processor()
         self.model: Any = self.family.load(choose_device("cpu"), None, torch.float32)
 
-    def sheets(self, cache: FeatureCache | None = None) -> SheetMaker:
+    def record_encoder(self, cache: FeatureCache | None = None) -> RecordEncoder:
         """A maker that has kept nothing yet: every clip is decoded again."""
-        return SheetMaker(
+        return RecordEncoder(
             self.task,
             self.processor,
             self.family,
@@ -85,18 +90,22 @@ class Product:
             cache=cache,
         )
 
-    def listening(self) -> SheetMaker:
+    def listening(self) -> RecordEncoder:
         """A maker that keeps what a frozen tower hears where the settings say, as a run has it."""
         settings = self.config.cache
         if not settings.enabled:
-            hear(self.model, sheets := self.sheets(), None)
-            return sheets
+            attach_encoding_cache(self.model, record_encoder := self.record_encoder(), None)
+            return record_encoder
         cache = FeatureCache(Path(settings.folder), int(settings.max_gb * 1e9))
-        sheets = self.sheets(cache)
+        record_encoder = self.record_encoder(cache)
         name, path = tower_name(self.model, self.family), self.family.parts["audio"]
         frozen = name and not is_trained(self.model, path)
-        hear(self.model, sheets, Hearing(cache, str(name), path) if frozen else None)
-        return sheets
+        attach_encoding_cache(
+            self.model,
+            record_encoder,
+            AudioEncodingCache(cache, str(name), path) if frozen else None,
+        )
+        return record_encoder
 
     def trainer(self, *callbacks: Any) -> Any:
         """A new trainer over the records, around the same weights."""
@@ -111,7 +120,7 @@ class Product:
         return instantiate(settings, _convert_="all")(
             model=self.model,
             args=args,
-            sheets=self.listening(),
+            record_encoder=self.listening(),
             train_records=self.records,
             batch=self.config.batch,
             callbacks=list(callbacks),

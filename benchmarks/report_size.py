@@ -34,20 +34,20 @@ from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import comparison_page
-from dramaeval.evaluation.report.board_page import (
+from dramaeval.evaluation.report.leaderboard_page import (
     render_board,
     sentences,
     shown_tables,
     tables_of,
 )
-from dramaeval.evaluation.report.page import Findings, render
-from dramaeval.evaluation.report.results import Results
+from dramaeval.evaluation.report.read_results import Results
+from dramaeval.evaluation.report.run_page import Findings, render
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
-from dramaeval.run.folder import write_json
-from dramaeval.run.measures import read_answers
-from dramaeval.run.reporting import write_tables
+from dramaeval.stages.phase_metrics import read_answers
+from dramaeval.stages.run_folder import write_json_atomic
+from dramaeval.stages.run_report import write_tables
 
 SCALE = (1.0, 2.0, 3.0, 4.0, 5.0)
 SETTINGS: dict[str, Any] = {"seed": 0, "draws": 2_000, "level": 0.95}
@@ -154,7 +154,7 @@ def report(
             )
         )  # fmt: skip
         (folder / "report.html").write_text(page, encoding="utf-8")
-    write_json(folder / "metrics.json", metrics)
+    write_json_atomic(folder / "metrics.json", metrics)
 
 
 def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
@@ -180,7 +180,7 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
     with clock("page"):
         page = render_board(found, shown, "large", ["task role"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
-    write_json(folder / "leaderboard.json", found)
+    write_json_atomic(folder / "leaderboard.json", found)
 
 
 def runs(count: int, clock: Clock, folder: Path) -> None:
@@ -200,7 +200,7 @@ def runs(count: int, clock: Clock, folder: Path) -> None:
     with clock("page"):
         page = comparison_page.render_comparison(found, shown, "large", ["12 runs"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
-    write_json(folder / "comparison.json", asdict(found))
+    write_json_atomic(folder / "comparison.json", asdict(found))
 
 
 KINDS: dict[str, tuple[int, Callable[[int, Clock, Path], None]]] = {

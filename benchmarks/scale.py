@@ -1,7 +1,7 @@
 """What the 7B takes on 1, 8 and 64 H100s, on paper: `python -m benchmarks.scale` writes docs/scale.md.
 
-Nothing here was run on a GPU. Operations come from `dramaeval.models.flops`, memory from
-`dramaeval.models.memory`, the same formulas that ``plan=true`` uses; tests compare both with what small models
+Nothing here was run on a GPU. Operations come from `dramaeval.models.planning.flops`, memory from
+`dramaeval.models.planning.memory`, the same formulas that ``plan=true`` uses; tests compare both with what small models
 really do on a CPU. Speeds are the maker's figures times a utilisation that is assumed and stated.
 """
 
@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.product import ROOT, composed
 from dramaeval.models.adapters import attach, count_parameters
-from dramaeval.models.flops import Shape, Work, forward, training_step
-from dramaeval.models.memory import MemoryEstimate, estimate, readable
-from dramaeval.run.build import build_adapter, build_family
+from dramaeval.models.planning.flops import Shape, Work, forward, training_step
+from dramaeval.models.planning.memory import MemoryEstimate, estimate, readable
+from dramaeval.stages.builders import build_adapter, build_family
 
 RANK = 16
 TRAIN, HELD_OUT, EPOCHS = 8_000, 2_000, 3
@@ -29,7 +29,7 @@ MOST = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """H100 SXM5 80 GB, as NVIDIA's data sheet has it, without sparsity.
+    """H100 SXM5 80 GB, as NVIDIA's data encoded_record has it, without sparsity.
 
     Attributes:
         rate: operations a second in bfloat16.
@@ -191,7 +191,7 @@ def _head(judge: Judge7B, machine: Machine, work: Work) -> str:
     full = training_step(judge.shape, [work]).total / 1e12
     told = [
         "Written by `python -m benchmarks.scale`. **Nothing on this page was run on a GPU**: it is arithmetic "
-        "from `dramaeval/models/flops.py` and `dramaeval/models/memory.py`, which `plan=true` uses too.",
+        "from `dramaeval/models/planning/flops.py` and `dramaeval/models/planning/memory.py`, which `plan=true` uses too.",
         f"Assumed: H100 SXM5, {machine.rate / 1e12:.0f} TFLOP/s in bfloat16, of which "
         f"{machine.utilisation:.0%} are reached; {machine.memory / 1e9:.0f} GB, "
         f"{machine.bandwidth / 1e12:.2f} TB/s; NVLink {machine.inside / 1e9:.0f} GB/s a direction within a "

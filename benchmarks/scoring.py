@@ -35,8 +35,11 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     clips = len(records)
 
     def own_turn() -> float:
-        sheets = product.sheets()  # that have heard nothing yet
-        return seconds(lambda: [score(product.model, [one], sheets) for one in records]) / clips
+        record_encoder = product.record_encoder()  # that have heard nothing yet
+        return (
+            seconds(lambda: [score(product.model, [one], record_encoder) for one in records])
+            / clips
+        )
 
     def peer_turn() -> float:
         return seconds(lambda: [plain.score(one) for one in records]) / clips
@@ -44,7 +47,7 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     turns: dict[str, Callable[[], float]] = {OURS: own_turn, PLAIN: peer_turn}
     for peer in peers.installed(bench.folder, bench.model):
         turns[peer.name] = _other_turn(peer, product, [first, *records])
-    found = [one.expected for one in score(product.model, [first], product.sheets())]
+    found = [one.expected for one in score(product.model, [first], product.record_encoder())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
     said = f"expected scores from plain logits at the same place: within {apart:.1e}"
     return Row(

@@ -76,7 +76,7 @@ def _python(*arguments: str) -> float:
 def reading(bench: Bench) -> list[Row]:
     """A thousand records: JSON, ratings, texts, and the header of every clip; one thread against many."""
     from dramaeval.data.records import read_records
-    from dramaeval.run.build import build_task
+    from dramaeval.stages.builders import build_task
 
     file = _thousand(bench.folder / "thousand")
     form = build_task(composed()).record_format()

@@ -14,10 +14,10 @@ from dramaeval import startup
 
 if TYPE_CHECKING:
     from dramaeval.api.dataset import AudioDataset
-    from dramaeval.api.grpo import GRPOTrainer
+    from dramaeval.api.grpo_trainer import GRPOTrainer
+    from dramaeval.api.judge import Judge
     from dramaeval.api.peft_config import create_peft_config
-    from dramaeval.api.trainer import SFTTrainer
-    from dramaeval.evaluation.judge import Judge
+    from dramaeval.api.sft_trainer import SFTTrainer
 
 __all__ = ["AudioDataset", "GRPOTrainer", "Judge", "SFTTrainer", "create_peft_config"]
 
@@ -25,9 +25,9 @@ startup.silence()
 
 _HOMES = {
     "AudioDataset": "dramaeval.api.dataset",
-    "GRPOTrainer": "dramaeval.api.grpo",
-    "Judge": "dramaeval.evaluation.judge",
-    "SFTTrainer": "dramaeval.api.trainer",
+    "GRPOTrainer": "dramaeval.api.grpo_trainer",
+    "Judge": "dramaeval.api.judge",
+    "SFTTrainer": "dramaeval.api.sft_trainer",
     "create_peft_config": "dramaeval.api.peft_config",
 }
 

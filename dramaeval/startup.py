@@ -45,7 +45,7 @@ def prepare() -> list[str]:
     Raises:
         EnvironmentVariableError: with everything that is wrong.
     """
-    from dramaeval.cluster.ranks import is_foreign, rank_problems
+    from dramaeval.distributed.rank_variables import is_foreign, rank_problems
 
     problems = rank_problems(os.environ)
     before = set(_removed)

@@ -28,11 +28,11 @@ class _Launching(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See `dramaeval.sweep.launching`."""
+        """See `dramaeval.launch.launcher`."""
         self.does.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Any, initial_job_idx: int) -> list[JobReturn]:
-        """See `dramaeval.sweep.launching`."""
+        """See `dramaeval.launch.launcher`."""
         return self.does.launch(job_overrides, initial_job_idx)
 
 
@@ -41,8 +41,8 @@ class LocalProcesses(_Launching):
 
     @staticmethod
     def choose() -> Any:
-        """`dramaeval.cluster.local`."""
-        from dramaeval.cluster.local import LocalLauncher
+        """`dramaeval.launch.local`."""
+        from dramaeval.launch.local import LocalLauncher
 
         return LocalLauncher
 
@@ -52,8 +52,8 @@ class Slurm(_Launching):
 
     @staticmethod
     def choose() -> Any:
-        """`dramaeval.cluster.slurm`."""
-        from dramaeval.cluster.slurm import SlurmLauncher
+        """`dramaeval.launch.slurm`."""
+        from dramaeval.launch.slurm import SlurmLauncher
 
         return SlurmLauncher
 
@@ -72,11 +72,11 @@ class _Sweeping(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See `dramaeval.sweep.sweeper`."""
+        """See `dramaeval.launch.sweeps.sweeper`."""
         self.does.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """See `dramaeval.sweep.sweeper`."""
+        """See `dramaeval.launch.sweeps.sweeper`."""
         return self.does.sweep(arguments)
 
 
@@ -85,8 +85,8 @@ class Grid(_Sweeping):
 
     @staticmethod
     def choose() -> Any:
-        """`dramaeval.sweep.grid`."""
-        from dramaeval.sweep.grid import GridSweeper
+        """`dramaeval.launch.sweeps.grid`."""
+        from dramaeval.launch.sweeps.grid import GridSweeper
 
         return GridSweeper
 
@@ -96,7 +96,7 @@ class Optuna(_Sweeping):
 
     @staticmethod
     def choose() -> Any:
-        """`dramaeval.sweep.search`."""
-        from dramaeval.sweep.search import SearchSweeper
+        """`dramaeval.launch.sweeps.search`."""
+        from dramaeval.launch.sweeps.search import SearchSweeper
 
         return SearchSweeper

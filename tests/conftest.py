@@ -15,25 +15,25 @@ import pytest
 from clips import write_clips
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from places import ROOT
+from repository import ROOT
 
 from dramaeval.config import schema
 
 #: What takes longest, by file or by file::test; first what mostly waits. Whoever is free takes tests from the
 #: end of the others' queues, so that the short ones are left for the end of a session.
 LONG = (
-    "cluster/test_slurm.py",
-    "cluster/test_two_processes.py",
-    "cluster/test_grpo_processes.py",
+    "launch/test_slurm.py",
+    "distributed/test_two_processes.py",
+    "distributed/test_grpo_processes.py",
     "whole_runs/test_processes.py",
-    "sweep/test_local_sweep.py",
-    "sweep/test_search.py::test_a_search_from_its_first_run_to_its_last",
+    "launch/sweeps/test_local_sweep.py",
+    "launch/sweeps/test_search.py::test_a_search_from_its_first_run_to_its_last",
     "whole_runs/test_run.py",
     "whole_runs/test_evidence.py",
     "training/test_peft.py",
-    "models/test_pretraining.py",
-    "run/test_debug.py",
-    "sweep/test_search.py",
+    "recipes/test_tiny_judge.py",
+    "stages/test_debug.py",
+    "launch/sweeps/test_search.py",
     "whole_runs/",
 )
 

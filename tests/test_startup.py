@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from dramaeval import startup
 from dramaeval.config.environment_variables import TABLE, Policy, line_of
-from dramaeval.run import environment
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import train
+from dramaeval.stages import environment
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import train
 
 #: Whose variables the table has to know; torchrun is in torch.distributed.
 LIBRARIES = (
@@ -227,7 +227,7 @@ def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
         monkeypatch.setenv(name, value)
     if prepares:
         startup.prepare()
-    run = Run(composed(*words), RunFolder(folder))
+    run = RunContext(composed(*words), RunFolder(folder))
     folder.mkdir()
     train(run)
     return load_file(folder / "model" / "adapter_model.safetensors")

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 
 from dramaeval.api.perturb import perturb
-from dramaeval.config.composing import compose
+from dramaeval.config.composition import compose
 from dramaeval.data.audio import decode
 from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, read_records
-from dramaeval.run.build import build_task
+from dramaeval.stages.builders import build_task
 from dramaeval.tasks.processed import ProcessedTask, inline_audio, is_processed
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
-from dramaeval.training.draws import draw, trainable
+from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         result = read_records(
             self.data_file, task.record_format(), audio_root=root, max_seconds=MAX_SECONDS
         )
-        kept = [record for record in result.records if trainable(task, record)]
+        kept = [record for record in result.records if trainable_dimensions(task, record)]
         if len(kept) < len(result.records):
             log.warning(
                 "%d of %d records of %s have no rating of what is asked and are left out.",
@@ -113,7 +113,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         at = range(len(self.records))[index]
-        _, target = self.draw(at, int(self._epoch))
+        _, target = self.draw_question(at, int(self._epoch))
         question = self.question(at, int(self._epoch))
         return {
             "prompt": question.messages,
@@ -121,19 +121,21 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "audio": self.waveform(at, int(self._epoch)),
         }
 
-    def draw(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
+    def draw_question(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
         """The dimension that is asked for about a record in an epoch, and the drawn rater's value.
 
         Returns:
             the dimension, and a distribution over its scale ``[scores]``.
         """
         key = (self.seed, epoch, at)
-        dimensions, targets = draw(self.task, self.records[at], key, questions_per_clip=1)
+        dimensions, targets = sample_questions(
+            self.task, self.records[at], key, questions_per_clip=1
+        )
         return dimensions[0], targets[dimensions[0].key].distribution
 
     def question(self, at: int, epoch: int) -> Question:
         """The question about a record in an epoch, worded as the task words it in training."""
-        dimension, _ = self.draw(at, epoch)
+        dimension, _ = self.draw_question(at, epoch)
         rng = np.random.default_rng([self.seed, epoch, at, 2])
         return self.task.questions(self.records[at], [dimension], rng)[0]
 
@@ -149,7 +151,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
         if not self.is_perturb:
             return wave
-        dimension, _ = self.draw(at, epoch)
+        dimension, _ = self.draw_question(at, epoch)
         # A stream of its own: the question stays the same with and without perturbation.
         rng = np.random.default_rng([self.seed, epoch, at, 1])
         noise = dimension.key not in _ABOUT_SOUND

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from dramaeval.config.check import ConfigError
 from dramaeval.config.keys import argument_names, check_arguments
+from dramaeval.config.validation import ConfigError
 
 log = logging.getLogger(__name__)
 

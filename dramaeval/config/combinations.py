@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.keys import found
+from dramaeval.config.keys import resolve_target
 from dramaeval.config.schema import Stage
 
 
@@ -32,7 +32,7 @@ def is_a(node: Mapping[str, Any] | None, names: tuple[str, ...]) -> bool:
     """Whether a PEFT node's class is, or extends, one of PEFT's classes of these names."""
     if not node or "_target_" not in node:
         return False
-    classes = getattr(found(node["_target_"]), "__mro__", ())
+    classes = getattr(resolve_target(node["_target_"]), "__mro__", ())
     return any(one.__name__ in names for one in classes)
 
 

@@ -16,9 +16,7 @@ class Policy(Enum):
     default = "set to `value` where the user has not set it"
     overridden = "removed, with a warning, and recorded: a setting decides instead"
     refused = "an error where its value is true; removed where it is not"
-    ranks = (
-        "checked together by `dramaeval.cluster.ranks`; an error where they contradict each other"
-    )
+    ranks = "checked together by `dramaeval.distributed.rank_variables`; an error where they contradict each other"
     recorded = "kept, and written to environment.json"
     harmless = "kept: it cannot change a result"
 
@@ -141,7 +139,7 @@ TABLE: tuple[Variable, ...] = (
     ),
     *_rows(
         Policy.harmless,
-        "describes the job; dramaeval.cluster reads what it needs",
+        "describes the job; dramaeval.distributed reads what it needs",
         "SLURM_* SLURMD_* SBATCH_* SRUN_* SALLOC_* SUBMITIT_* _TEST_CLUSTER_ DLTS_JOB_ID DLWS_JOB_ID "
         "AZUREML_* AZ_BATCH* JOB_ID",
     ),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.config.parts import parts_of, where_of
 from dramaeval.config.schema import Stage, split_files
+from dramaeval.config.task_parts import parts_of, where_of
 
 CONTROLS = (
     "training_mean",
@@ -18,7 +18,7 @@ CONTROLS = (
     "prosody",
     "phrasing",
 )
-"""What ``evaluation.controls`` may name; `dramaeval.run.controlling` makes them."""
+"""What ``evaluation.controls`` may name; `dramaeval.stages.controls` makes them."""
 
 
 def check_evidence(config: DictConfig) -> list[str]:

@@ -15,8 +15,8 @@ from typing import Any, get_args, get_type_hints
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dramaeval.config.parts import parts_of, where_of
 from dramaeval.config.schema import DataConfig, Root, root
+from dramaeval.config.task_parts import parts_of, where_of
 
 #: What people call an argument who know another library, and what PEFT calls it.
 ALSO_CALLED = {
@@ -35,7 +35,7 @@ ALSO_CALLED = {
 }
 
 
-def near(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """A hint at what may have been meant by an unknown key, with a space before it; or nothing."""
     names = list(known)
     meant = [name for name in ALSO_CALLED.get(key, ()) if name in names]
@@ -45,7 +45,7 @@ def near(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
 
 def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
     """A value that is none of the choices, in words."""
-    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{near(str(value), choices, 0.6)}"
+    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{near_match_hint(str(value), choices, 0.6)}"
 
 
 def check_own(config: DictConfig) -> list[str]:
@@ -67,7 +67,7 @@ def check_own(config: DictConfig) -> list[str]:
 def _unknown(where: str, node: Any, known: Sequence[str]) -> list[str]:
     dot = f"{where}." if where else ""
     return [
-        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near(str(key), known)}"
+        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known)}"
         for key in node or ()
         if key not in known
     ]
@@ -93,11 +93,11 @@ def missing_targets(config: DictConfig) -> list[str]:
         f"{key}={name} cannot be imported: {why(name)}. Give the full name of a class or function, like "
         "package.module.Name."
         for key, name in targets_in(config)
-        if found(name) is None
+        if resolve_target(name) is None
     ]
 
 
-def found(name: str) -> Any | None:
+def resolve_target(name: str) -> Any | None:
     """What a ``_target_`` names; None where it cannot be imported."""
     try:
         return get_object(name)
@@ -131,7 +131,7 @@ def check_arguments(
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
-    target = found(node["_target_"])
+    target = resolve_target(node["_target_"])
     if target is None:
         return []  # said by `missing_targets`
     known = [*argument_names(target), *also]
@@ -143,7 +143,7 @@ def check_arguments(
         if reserved and key in reserved:
             problems.append(f"{where}.{key} is set by the run: use {reserved[key]}.")
         elif key not in known:
-            hint = near(key, known)
+            hint = near_match_hint(key, known)
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
         elif wanted := _wrong_type(target, key, node[key]):
             problems.append(f"{where}.{key}={node[key]} must be {wanted}.")

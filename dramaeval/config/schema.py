@@ -1,7 +1,7 @@
 """The root schema: the project's own settings, typed, each with a line of help.
 
 Settings of other libraries (``peft``, ``trainer.args``) are not repeated here: they sit under their own
-``_target_`` and are checked against its constructor by `dramaeval.config.check`. This module is imported by
+``_target_`` and are checked against its constructor by `dramaeval.config.validation`. This module is imported by
 ``--help`` and shell completion, so it imports nothing heavy.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, IntegerNode, OmegaConf
 
-from dramaeval.config.identity import run_id
+from dramaeval.config.run_id import run_id
 
 
 class Stage(Enum):

@@ -13,18 +13,18 @@ from typing import Any
 #: What a judge is rebuilt from. Each keeps its arguments as data: it opens nothing and calls nothing they name.
 OWN = frozenset(
     {
-        "dramaeval.models.audio_flamingo3.AudioFlamingo3",
-        "dramaeval.models.causal_lm.CausalLM",
-        "dramaeval.models.qwen2_5_omni.Qwen25Omni",
-        "dramaeval.models.qwen2_audio.Qwen2Audio",
-        "dramaeval.models.voxtral.Voxtral",
+        "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
+        "dramaeval.models.families.causal_lm.CausalLM",
+        "dramaeval.models.families.qwen2_5_omni.Qwen25Omni",
+        "dramaeval.models.families.qwen2_audio.Qwen2Audio",
+        "dramaeval.models.families.voxtral.Voxtral",
         "dramaeval.tasks.choice.ChoiceTask",
         "dramaeval.tasks.gated.GatedTask",
         "dramaeval.tasks.mixed.MixedTask",
         "dramaeval.tasks.processed.ProcessedTask",
         "dramaeval.tasks.task.Task",
         "dramaeval.tasks.thought.ThoughtTask",
-        "dramaeval.tasks.together.TogetherTask",
+        "dramaeval.tasks.all_dimensions.AllDimensionsTask",
         "dramaeval.tasks.variation.VariationTask",
         "dramaeval.tasks.labels.distribution",
         "transformers.BitsAndBytesConfig",
@@ -62,10 +62,11 @@ def _is_trusted(name: str, trust: Sequence[str]) -> bool:
 
 def targets_of(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Every ``_target_`` in plain values with its key, whatever its value is."""
+    pairs: list[tuple[Any, Any]] = []
     if isinstance(values, Mapping):
         pairs = list(values.items())
-    else:
-        pairs = list(enumerate(values)) if isinstance(values, list) else []
+    elif isinstance(values, list):
+        pairs = list(enumerate(values))
     for key, value in pairs:
         place = f"{where}.{key}" if where else str(key)
         if key == "_target_":

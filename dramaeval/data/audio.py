@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from dramaeval.data.containers import find_damage, missing_samples_allowed
+from dramaeval.data.file_damage import find_damage, missing_samples_allowed
 from dramaeval.data.files import MAX_FILE_BYTES, UnsuitableFileError, open_regular
 from dramaeval.data.problems import shown_path
 

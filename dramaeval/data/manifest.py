@@ -20,7 +20,7 @@ from typing import Any
 
 import xxhash
 
-from dramaeval.cluster.processes import ALONE, Processes
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.errors import UserFacingError
 
 NAME = "dramaeval_manifest.json"
@@ -66,7 +66,7 @@ def begin(folder: Path) -> None:
     _write(folder, {}, finished=False)
 
 
-def seal(folder: Path, processes: Processes = ALONE) -> None:
+def seal(folder: Path, processes: Processes = SINGLE_PROCESS) -> None:
     """Write the manifest of a folder that is complete.
 
     Args:
@@ -75,9 +75,9 @@ def seal(folder: Path, processes: Processes = ALONE) -> None:
     """
     names = [name for name in _names(folder) if _writer(name, processes.count) == processes.rank]
     listed: dict[str, Entry] = {}
-    for part in processes.collect({name: entry_of(folder / name) for name in names}):
+    for part in processes.gather({name: entry_of(folder / name) for name in names}):
         listed |= part
-    if processes.first:
+    if processes.is_rank_zero:
         _write(folder, listed)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
-from dramaeval.data.formats import AnnotationField, RecordFormat
+from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
-from dramaeval.data.locate import NotLocated, locate_clips
+from dramaeval.data.parallel_io import ask_each
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
-from dramaeval.data.storage import ask_each
+from dramaeval.data.record_format import AnnotationField, RecordFormat
 from dramaeval.data.validate import Ratings, check_annotations, check_choice, check_text
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dramaeval.data.formats import AnnotationField, RecordFormat
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.problems import Finding, counted, printable
+from dramaeval.data.record_format import AnnotationField, RecordFormat
 
 MISSING_WORDS = frozenset({"", "NA", "N/A"})
 """Strings which stand for a missing rating, compared without case and surrounding space."""

@@ -27,7 +27,7 @@ class Summands:
     """A statistic that depends on a draw through sums over its records alone.
 
     Attributes:
-        cluster: of each record that enters it, (m,): a column of `Draws.counts`.
+        cluster: of each record that enters it, (m,): a column of `BootstrapDraws.counts`.
         columns: what is summed over a draw's records, (m, k), k ≥ 2.
         value: the statistic in every draw, (draws,), from the sums, (draws, k).
     """
@@ -38,7 +38,7 @@ class Summands:
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class BootstrapDraws:
     """`counts` (draws, clusters): how often each draw holds each cluster."""
 
     counts: np.ndarray
@@ -97,13 +97,13 @@ class Draws:
             yield slice(start, start + step)
 
 
-def bootstrap_draws(clusters: int, draws: int, seed: int) -> Draws:
+def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
     """Draw `clusters` clusters with replacement, `draws` times (Efron & Tibshirani 1993)."""
     generator = np.random.default_rng(seed)
     counts = np.empty((draws, clusters), dtype=np.uint16)
     for row in counts:
         row[:] = np.bincount(generator.integers(clusters, size=clusters), minlength=clusters)
-    return Draws(counts)
+    return BootstrapDraws(counts)
 
 
 def interval(values: np.ndarray, level: float) -> tuple[float, float] | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
-from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
-from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
@@ -88,8 +88,8 @@ def compare(
     found: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
-        answers_a = answers_of(key, first[key], clusters)
-        answers_b = answers_of(key, second[key], clusters)
+        answers_a = dimension_arrays(key, first[key], clusters)
+        answers_b = dimension_arrays(key, second[key], clusters)
         found[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
@@ -110,9 +110,9 @@ def compare(
 class _Tests:
     """Bootstrap draws over the G clusters, and exchanges over 2G: a's clusters, then b's."""
 
-    bootstrap: Draws
-    exchange: Draws
-    exchanged_back: Draws
+    bootstrap: BootstrapDraws
+    exchange: BootstrapDraws
+    exchanged_back: BootstrapDraws
 
     @classmethod
     def of(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
@@ -122,8 +122,8 @@ class _Tests:
         kept = generator.integers(0, 2, size=(draws, clusters), dtype=np.uint8)
         return cls(
             bootstrap_draws(clusters, draws, seed),
-            Draws(np.concatenate([kept, 1 - kept], axis=1)),
-            Draws(np.concatenate([1 - kept, kept], axis=1)),
+            BootstrapDraws(np.concatenate([kept, 1 - kept], axis=1)),
+            BootstrapDraws(np.concatenate([1 - kept, kept], axis=1)),
         )
 
 
@@ -173,7 +173,7 @@ def _require_same_record(one: Prediction, other: Prediction) -> None:
 
 
 def _differences(
-    metrics: Sequence[Metric], a: Answers, b: Answers, tests: _Tests | None
+    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: _Tests | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """Each metric's difference on one dimension; and why it has none, for the others."""
     defined: list[tuple[Metric, float, float]] = []
@@ -216,7 +216,7 @@ def _subtracted(
     ]
 
 
-def _in_form(answers: Answers, form: Exchange) -> Answers:
+def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
     """The judge's scores as ranks or standardised, where the metric takes no notice of it."""
     if form is Exchange.RANKED:
         return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
@@ -225,7 +225,7 @@ def _in_form(answers: Answers, form: Exchange) -> Answers:
     return answers
 
 
-def _stacked(a: Answers, b: Answers, clusters: int) -> Answers:
+def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
     """a's records, then b's with their clusters numbered on: a draw picks each from one of them."""
     return replace(
         a,

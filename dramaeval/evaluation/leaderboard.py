@@ -11,7 +11,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interval
-from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 
 

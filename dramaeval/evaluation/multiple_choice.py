@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
-from dramaeval.evaluation.dimension import LEAST_CLUSTERS
-from dramaeval.evaluation.options import NOT_WRITTEN, OptionPrediction
+from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.option_predictions import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.report.markup import in_markdown
 
@@ -61,7 +61,7 @@ def _cluster(prediction: OptionPrediction) -> str:
 def _figures(
     predictions: Sequence[OptionPrediction],
     number: Mapping[str, int],
-    drawn: Draws | None,
+    drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
     scored = [one for one in predictions if one.scored and one.answer is not None]
@@ -104,7 +104,7 @@ def _accuracy(
     predictions: Sequence[OptionPrediction],
     right: Sequence[float],
     number: Mapping[str, int],
-    drawn: Draws | None,
+    drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}

@@ -7,25 +7,39 @@ from typing import Any
 
 import torch
 
-from dramaeval.cluster.processes import ALONE, Processes
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
-from dramaeval.evaluation.replies import AnyPrediction, Reply, let_answer, let_think
-from dramaeval.evaluation.settle import Reading, longest_answer, settled
-from dramaeval.models.batch import Batch, Sheet, collate
-from dramaeval.models.choices import distributions, expected_scores, is_regression
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.evaluation.consistent_answers import Reading, longest_answer, settled
+from dramaeval.evaluation.written_answers import (
+    AnyPrediction,
+    WrittenAnswer,
+    write_answers,
+    write_thoughts,
+)
 from dramaeval.models.devices import input_device
 from dramaeval.models.errors import ModelError
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.models.trouble import (
+from dramaeval.models.failures import (
     MemoryExhaustedError,
+    failure_message,
     first_line,
     is_out_of_memory,
     parameters_of,
     size_of,
-    told,
 )
-from dramaeval.models.writing import CachedWriting, Continuation, RepeatedWriting, can_keep
+from dramaeval.models.forward.answer_distributions import (
+    distributions,
+    expected_scores,
+    is_regression,
+)
+from dramaeval.models.forward.generation import (
+    CachedGeneration,
+    Continuation,
+    UncachedGeneration,
+    supports_cache,
+)
+from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 
 __all__ = ["AnyPrediction", "distributions", "score"]
 
@@ -35,14 +49,14 @@ Progress = Callable[[int], None]
 def score(
     model: Any,
     records: Sequence[Record],
-    sheets: SheetMaker,
+    record_encoder: RecordEncoder,
     *,
     clips_a_batch: int = 8,
     shared_prefix: bool = True,
     skip_unreadable: bool = False,
     group_by: str = "character",
     progress: Progress | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     writes_answers: bool = True,
 ) -> list[AnyPrediction]:
     """Score records on every dimension that their task asks for.
@@ -53,9 +67,9 @@ def score(
     Args:
         model: the judge, an `AnsweringModel` or PEFT's wrapper around one, in evaluation mode.
         records: what to score.
-        sheets: prepares them.
+        record_encoder: prepares them.
         clips_a_batch: records a forward pass.
-        shared_prefix: see `dramaeval.models.batch.collate`.
+        shared_prefix: see `dramaeval.models.inputs.collation.collate`.
         skip_unreadable: a clip whose samples cannot be decoded is left unscored with its reason; else it
             raises `BadRecordsError`.
         group_by: record key that clusters the bootstrap.
@@ -73,13 +87,13 @@ def score(
     training = model.training
     model.eval()
     chunks = list(_chunks(order, clips_a_batch))
-    passes = Passes(model, sheets.pad, shared_prefix, processes)
+    passes = Passes(model, record_encoder.pad, shared_prefix, processes)
     for start in range(0, len(chunks), processes.count):
         turn = chunks[start : start + processes.count]
         chunk = turn[processes.rank] if processes.rank < len(turn) else ()
         replies = []
         for at in chunk:
-            reply = Reply(records[at], sheets, group_by)
+            reply = WrittenAnswer(records[at], record_encoder, group_by)
             try:
                 reply.prepare()
             except BadRecordsError as error:
@@ -87,32 +101,37 @@ def score(
                     raise
                 reply.reason = f"unreadable clip: {error.problems[0].problem}"
             replies.append((at, reply))
-        _answer([one for _, one in replies if one.answerable], sheets, passes, writes_answers)
+        _answer(
+            [one for _, one in replies if one.answerable], record_encoder, passes, writes_answers
+        )
         found |= {at: reply.predictions() for at, reply in replies}
         if progress:
             progress(sum(map(len, turn)))
     model.train(training)
-    for others in processes.collect(found):
+    for others in processes.gather(found):
         found |= others
     return [prediction for at in range(len(records)) for prediction in found[at]]
 
 
 def _answer(
-    replies: Sequence[Reply], sheets: SheetMaker, passes: Passes, writes_answers: bool
+    replies: Sequence[WrittenAnswer],
+    record_encoder: RecordEncoder,
+    passes: Passes,
+    writes_answers: bool,
 ) -> None:
     """Let the judge answer the questions of some records, in as many passes as it takes."""
-    let_think(replies, sheets.encoder, passes)
-    mine = [one.sheet for one in replies if one.sheet is not None]
+    write_thoughts(replies, record_encoder.encoder, passes)
+    mine = [one.encoded_record for one in replies if one.encoded_record is not None]
     always = 0
     if passes.sharded:
         stand_in = _stand_in(mine[0] if mine else None, passes.processes)
         mine = mine or stand_in
-        always = max(passes.processes.collect(1 + longest_answer(mine)))
+        always = max(passes.processes.gather(1 + longest_answer(mine)))
     if mine:
         for one, values in zip(replies, settled(mine, passes.read, always=always), strict=False):
             one.values = values
     if writes_answers:
-        let_answer(replies, sheets.encoder, passes)
+        write_answers(replies, record_encoder.encoder, passes)
 
 
 class Passes:
@@ -121,7 +140,7 @@ class Passes:
     Args:
         model: the judge.
         pad: the padding token.
-        shared_prefix: see `dramaeval.models.batch.collate`.
+        shared_prefix: see `dramaeval.models.inputs.collation.collate`.
         processes: that score together.
     """
 
@@ -133,13 +152,13 @@ class Passes:
         self.device = input_device(model)
         self.sharded = is_sharded(model)
 
-    def read(self, sheets: Sequence[Sheet]) -> list[Reading]:
-        """For each sheet and question a distribution, or the value of a regression head."""
-        rows = self._run(sheets, _distributions_or_values).double().numpy()
+    def read(self, encoded_records: Sequence[EncodedRecord]) -> list[Reading]:
+        """For each encoded_record and question a distribution, or the value of a regression head."""
+        rows = self._run(encoded_records, _distributions_or_values).double().numpy()
         left = iter(rows)
-        return [[next(left) for _ in sheet.asked] for sheet in sheets]
+        return [[next(left) for _ in encoded_record.asked] for encoded_record in encoded_records]
 
-    def begin(self, sheets: Sequence[Sheet]) -> Continuation:
+    def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
         """Begin to write to each question.
 
         Raises:
@@ -151,17 +170,20 @@ class Passes:
                 "differs from process to process: evaluate in a run of its own with zero=none, or let nothing "
                 "be written (task.thought_in_scoring=skip or given, task.scoring=[likelihood])."
             )
-        if not can_keep(self.model):
-            return RepeatedWriting(
-                sheets, lambda some: self._run(some, lambda logits, batch: logits[batch.score_at])
+        if not supports_cache(self.model):
+            return UncachedGeneration(
+                encoded_records,
+                lambda some: self._run(some, lambda logits, batch: logits[batch.score_at]),
             )
         with torch.inference_mode():
-            return CachedWriting(self.model, sheets, self.pad, self.device)
+            return CachedGeneration(self.model, encoded_records, self.pad, self.device)
 
     def _run(
-        self, sheets: Sequence[Sheet], take: Callable[[torch.Tensor, Batch], torch.Tensor]
+        self,
+        encoded_records: Sequence[EncodedRecord],
+        take: Callable[[torch.Tensor, Batch], torch.Tensor],
     ) -> torch.Tensor:
-        batch = collate(sheets, pad=self.pad, shared_prefix=self.shared_prefix)
+        batch = collate(encoded_records, pad=self.pad, shared_prefix=self.shared_prefix)
         try:
             # Weights that are gathered in inference mode could not be trained afterwards.
             with torch.no_grad() if self.sharded else torch.inference_mode():
@@ -179,9 +201,9 @@ def is_sharded(model: Any) -> bool:
     return any(hasattr(weight, "ds_id") for weight in model.parameters())
 
 
-def _stand_in(sheet: Sheet | None, processes: Processes) -> list[Sheet]:
-    """Somebody's sheet for the processes that have none of their own; nothing where nobody has."""
-    return [one for one in processes.collect(sheet) if one is not None][:1]
+def _stand_in(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
+    """Somebody's encoded_record for the processes that have none of their own; nothing where nobody has."""
+    return [one for one in processes.gather(encoded_record) if one is not None][:1]
 
 
 def _distributions_or_values(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -203,7 +225,7 @@ def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: 
         )
     advice.append("model.dtype=bfloat16 on a GPU: half the weights, scores rounded")
     advice.append("task.data.max_seconds=15 task.data.on_long=trim: longer clips are cut")
-    return told("Out of memory while scoring.", facts, advice)
+    return failure_message("Out of memory while scoring.", facts, advice)
 
 
 def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.data.groups import group_of
 from dramaeval.data.records import Record
-from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
+from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
-from dramaeval.evaluation.dimension import LEAST_CLUSTERS
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.bias import Bias
 from dramaeval.evaluation.metrics.metric import (
     Metric,
@@ -113,7 +113,7 @@ class _Table:
     dimension: np.ndarray
     row: np.ndarray
     cluster: np.ndarray
-    answers: Sequence[Answers]
+    answers: Sequence[DimensionArrays]
 
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> _Table:
@@ -123,7 +123,7 @@ class _Table:
                 places.setdefault(one.dimension, []).append(at)
         clusters = cluster_names(predictions[at] for rows in places.values() for at in rows)
         answers = [
-            answers_of(key, [predictions[at] for at in rows], clusters)
+            dimension_arrays(key, [predictions[at] for at in rows], clusters)
             for key, rows in places.items()
         ]
         used = np.zeros(len(predictions), dtype=bool)
@@ -142,7 +142,7 @@ class _Table:
             answers=answers,
         )
 
-    def taken(self, rows: np.ndarray) -> tuple[list[Answers], int]:
+    def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
         """The used predictions among ``rows``, by dimension as they first come up; and how many clusters."""
         rows = rows[self.used[rows]]
         present, cluster = np.unique(self.cluster[rows], return_inverse=True)
@@ -166,7 +166,7 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
 def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
     taken, clusters = table.taken(rows)
     values: dict[str, list[float]] = {metric_name(metric): [] for metric in METRICS}
-    defined: list[tuple[Metric, Answers]] = []
+    defined: list[tuple[Metric, DimensionArrays]] = []
     for answers in taken:
         for metric in METRICS:
             try:

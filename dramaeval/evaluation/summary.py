@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.answers import cluster_names
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
-from dramaeval.evaluation.dimension import (
+from dramaeval.evaluation.dimension_arrays import cluster_names
+from dramaeval.evaluation.dimension_results import (
     LEAST_CLUSTERS,
     DimensionResult,
     Plan,

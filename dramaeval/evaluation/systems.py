@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers, cluster_key
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
 from dramaeval.evaluation.metrics.kendall import Kendall
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -23,7 +23,7 @@ MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pair
 
 
 def system_level(
-    predictions: Sequence[Prediction], answers: Answers, *, seed: int
+    predictions: Sequence[Prediction], answers: DimensionArrays, *, seed: int
 ) -> dict[str, Any] | None:
     """Agreement over the systems' mean scores on one dimension; None when no record names one.
 
@@ -64,10 +64,12 @@ def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
     return totals / np.bincount(system, minlength=systems)
 
 
-def _correlations(answers: Answers, predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
+def _correlations(
+    answers: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
+) -> dict[str, Any]:
     """Correlations of the systems' means; a mean counts as one answer."""
     blank = np.full((len(predicted), 0), np.nan)
-    means = Answers(
+    means = DimensionArrays(
         dimension=answers.dimension,
         scale=answers.scale,
         predicted=predicted,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
@@ -54,7 +54,7 @@ def wording_of(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
     table = np.array([one.wordings for one in predictions], dtype=np.float64)
     correlations: list[float | None] = []
     clusters = cluster_names(predictions)
-    answers = answers_of(key, predictions, clusters)
+    answers = dimension_arrays(key, predictions, clusters)
     kept = np.array([one.mean_rating is not None for one in predictions])
     for column in table[kept].T:
         try:

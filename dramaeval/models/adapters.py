@@ -14,8 +14,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from dramaeval.models.answering import SCORE_HEAD
-from dramaeval.models.loading import MORE_THAN_WEIGHTS, NEEDS_HEAD, Family, ModelError
+from dramaeval.models.families.base import MORE_THAN_WEIGHTS, NEEDS_HEAD, Family, ModelError
+from dramaeval.models.forward.judge_model import SCORE_HEAD
 
 #: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
@@ -109,7 +109,7 @@ def attach(model: Any, config: Any) -> Any:
 
     try:
         if config.is_prompt_learning:
-            from dramaeval.models.virtual_tokens import VirtualTokens
+            from dramaeval.models.forward.virtual_tokens import VirtualTokens
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
@@ -172,7 +172,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
         )
     try:
         if config.is_prompt_learning:
-            from dramaeval.models.virtual_tokens import load_virtual_tokens
+            from dramaeval.models.forward.virtual_tokens import load_virtual_tokens
 
             return load_virtual_tokens(model, folder, config, trainable=trainable)
         return _with_constants(

@@ -18,7 +18,7 @@ from torch import nn
 from dramaeval.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from dramaeval.models.loading import Family
+    from dramaeval.models.families.base import Family
 
 #: Lies beside an adapter that was trained on a quantised base, and says how that was quantised.
 FILE = "quantization.json"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.data.formats import ChoiceField
+from dramaeval.data.record_format import ChoiceField
 from dramaeval.data.records import Record, RecordFormat
-from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric
 from dramaeval.tasks.task import Task
 
@@ -129,7 +129,7 @@ class ChoiceTask(Task):
             Question(
                 messages=self.messages(record, one),
                 places=(
-                    Place(
+                    AnswerField(
                         dimension=one,
                         choices=options,
                         scale=tuple(range(len(options))),

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, read_header
+from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
-from dramaeval.data.locate import NotLocated, locate_clips
 from dramaeval.data.problems import BadRecordsError, Finding, Problem
 from dramaeval.data.records import MIN_SECONDS, ReadResult, Record
 from dramaeval.tasks.labels import sample
-from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric
 from dramaeval.tasks.task import Target, Task
 
@@ -152,12 +152,12 @@ class ProcessedTask(Task):
             dimension = by_key[part.key]
             tail = _tail(record.fields) if number == len(parts) - 1 else ""
             if part.score:
-                places.append(Place.of_score(dimension, part.lead, tail))
+                places.append(AnswerField.of_score(dimension, part.lead, tail))
                 continue
             choices = tuple(more.get("options") or (part.written,))
             scale = tuple(range(len(choices)))
             places.append(
-                Place(
+                AnswerField(
                     dimension=dimension,
                     choices=choices,
                     scale=scale,

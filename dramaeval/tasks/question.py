@@ -18,7 +18,7 @@ THOUGHT = "</think>\n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class AnswerField:
     """Where an answer makes a choice: ``lead``, one of ``choices``, ``tail``.
 
     Attributes:
@@ -38,7 +38,7 @@ class Place:
     options: bool = False
 
     @classmethod
-    def of_score(cls, dimension: Dimension, lead: str = LEAD, tail: str = TAIL) -> Place:
+    def of_score(cls, dimension: Dimension, lead: str = LEAD, tail: str = TAIL) -> AnswerField:
         """A place for one score of a dimension."""
         choices = tuple(str(score) for score in dimension.scale)
         return cls(
@@ -59,7 +59,7 @@ class Question:
     """
 
     messages: list[dict[str, Any]]
-    places: tuple[Place, ...]
+    places: tuple[AnswerField, ...]
     key: tuple[str, ...]
     thinks: bool = False
     wording: int = 0

@@ -16,11 +16,11 @@ from typing import Any, Self
 import numpy as np
 
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
+from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, shown_first, shown_scores
 from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
-from dramaeval.tasks.phrasings import PhrasingsError, wordings
-from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
-from dramaeval.tasks.shots import TO_JUDGE, Shots, shown_first, shown_scores
+from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
 
@@ -48,11 +48,11 @@ class Task:
         prompt_layout: ``context_first`` puts what a record's questions share at the front, so that it is
             computed once; ``criteria_first`` is the published order.
         dimensions: keys to ask for, in the rubric's order; None asks for all.
-        shots: training examples shown before each question (see `dramaeval.tasks.shots`); they are brought by
+        shots: training examples shown before each question (see `dramaeval.tasks.few_shot`); they are brought by
             `show_examples` once the training records are read.
         confidence: annotation field in which raters say how sure they are, on a scale from 1 to 5; it weights
             their ratings. None counts all raters alike.
-        phrasings: what other wordings of the questions are made of, see `dramaeval.tasks.phrasings`; None has
+        phrasings: what other wordings of the questions are made of, see `dramaeval.tasks.wordings`; None has
             no other wordings.
     """
 
@@ -99,7 +99,7 @@ class Task:
         self.phrasings = phrasings
         self._criteria: Mapping[str, str] = {}  # by dimension, where they are not the rubric's own
         self.shots = shots
-        self._examples: Shots | None = None
+        self._examples: FewShotExamples | None = None
         wanted = [one.key for one in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in wanted)
         self.text_fields = tuple(
@@ -189,7 +189,9 @@ class Task:
         """
         return [
             Question(
-                messages=self.messages(record, one), places=(Place.of_score(one),), key=(one.key,)
+                messages=self.messages(record, one),
+                places=(AnswerField.of_score(one),),
+                key=(one.key,),
             )
             for one in dimensions
         ]
@@ -251,7 +253,7 @@ class Task:
         Raises:
             ValueError: too few of them are rated on every dimension.
         """
-        self._examples = Shots(self, pool, seed)
+        self._examples = FewShotExamples(self, pool, seed)
 
     def examples(self, record: Record) -> tuple[Record, ...]:
         """The training examples shown before a record's questions, the same for each of them.

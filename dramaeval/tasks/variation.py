@@ -8,18 +8,18 @@ from typing import Any, Self
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.tasks.phrasings import LEAST
-from dramaeval.tasks.phrasings import wordings as in_words
-from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.wordings import LEAST
+from dramaeval.tasks.wordings import wordings as in_words
 
 
 class VariationTask(Task):
     """A task that asks the same in other words.
 
     Args:
-        phrasings: what the wordings are made of, see `dramaeval.tasks.phrasings`.
+        phrasings: what the wordings are made of, see `dramaeval.tasks.wordings`.
         wordings: how many distinct ones there are of each dimension, at least 30; the first is the rubric's.
         wordings_in_scoring: over how many of them a score is averaged; how far it depends on the wording is
             reported beside it. The first are taken, the same for every record.
@@ -64,7 +64,7 @@ class VariationTask(Task):
         return [
             Question(
                 messages=self.chat(record, self.worded[one.key][number], one),
-                places=(Place.of_score(one),),
+                places=(AnswerField.of_score(one),),
                 key=(one.key, str(number)),
                 wording=number,
             )

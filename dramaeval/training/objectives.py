@@ -13,13 +13,13 @@ from difflib import get_close_matches
 import torch
 from torch.nn import functional as F
 
-from dramaeval.models.batch import UNTRAINED, Batch
-from dramaeval.models.choices import (
+from dramaeval.models.forward.answer_distributions import (
     choice_log_p,
     expected_scores,
     is_regression,
     scale_log_p,
 )
+from dramaeval.models.inputs.collation import UNTRAINED, Batch
 
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 
@@ -123,7 +123,7 @@ def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
     return losses.new_zeros(batch.questions).index_add(0, batch.question_of, losses)
 
 
-class Composition:
+class WeightedObjective:
     """Several objectives, added up with their weights.
 
     Args:
@@ -146,7 +146,7 @@ class Composition:
 
 
 def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
-    """The names and weights of an expression like ``soft_ce+0.5*expected_mse``; see `Composition`."""
+    """The names and weights of an expression like ``soft_ce+0.5*expected_mse``; see `WeightedObjective`."""
     names = list(known)
     terms: dict[str, float] = {}
     for part in str(expression).replace(" ", "").split("+"):

@@ -34,7 +34,7 @@ def test_training_with_a_reward_of_ones_own(make_clips, tmp_path):
     assert group.about == (data.records[2].id, dimension.key)
     assert group.question.messages == data.question(2, 0).messages
     # Perturbed anew each epoch.
-    frames = [trainer.groups(2, epoch).sheet.clips[0].values for epoch in (0, 1)]
+    frames = [trainer.groups(2, epoch).encoded_record.clips[0].values for epoch in (0, 1)]
     assert frames[0].shape != frames[1].shape or (frames[0] != frames[1]).any()
     trainer.train()
     entries = [one for one in trainer.state.log_history if "rewards/shortness/mean" in one]

@@ -4,7 +4,7 @@ import peft
 import pytest
 
 from dramaeval import create_peft_config
-from dramaeval.config.check import ConfigError
+from dramaeval.config.validation import ConfigError
 
 LORA = {"r": 32, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.1}
 

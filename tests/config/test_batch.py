@@ -2,8 +2,8 @@
 
 import pytest
 
-from dramaeval.config.batch import BatchError, step_size
-from dramaeval.config.check import ConfigError, check
+from dramaeval.config.batch_size import BatchError, step_size
+from dramaeval.config.validation import ConfigError, check
 
 
 @pytest.mark.parametrize(

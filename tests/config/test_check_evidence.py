@@ -2,9 +2,9 @@
 
 import pytest
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.evidence import CONTROLS
-from dramaeval.run.controlling import CONTROLS as MADE
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.controls import CONTROLS as MADE
 
 
 def told(composed, *overrides):

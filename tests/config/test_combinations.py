@@ -2,7 +2,7 @@
 
 import pytest
 
-from dramaeval.config.check import ConfigError, check
+from dramaeval.config.validation import ConfigError, check
 
 
 @pytest.mark.parametrize(

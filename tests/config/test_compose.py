@@ -6,13 +6,13 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.config.check import ConfigError, check
-from dramaeval.config.parts import parts_of
 from dramaeval.config.schema import PACKAGE
-from dramaeval.models.loading import Family
-from dramaeval.run.build import build_adapter, build_family, build_task
+from dramaeval.config.task_parts import parts_of
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.models.families.base import Family
+from dramaeval.stages.builders import build_adapter, build_family, build_task
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -27,7 +27,7 @@ def choices(group):
 
 def test_every_file_belongs_to_a_tested_group():
     tested = {CONFIGS / "launch.yaml", CONFIGS / "hydra/help/dramaeval.yaml"}
-    # The last three are tested in tests/cluster and tests/sweep.
+    # The last three are tested in tests/launch.
     elsewhere = ("hydra/launcher", "hydra/sweeper", "search")
     own = ("task/rubric", "task/label_policies", "task/phrasings")
     for group in (*SINGLE, *own, *elsewhere):
@@ -120,9 +120,9 @@ def test_defaults_are_those_promised(composed):
         (["+export.x=1"], ["export.x is not a setting; there are merge"]),
         (["+task.data.foo=1"], ["task.data.foo is not a setting"]),
         (["task=mixed", "+task.tasks.role.data.foo=1"], ["task.tasks.role.data.foo is not a setting"]),
-        (["+trainer.foo=1"], ["trainer.foo is not an argument of dramaeval.training.sft.JudgeTrainer"]),
-        (["+trainer.sheets=1"], ["trainer.sheets is set by the run: use task=…"]),
-        (["+model.foo=1"], ["model.foo is not an argument of dramaeval.models.qwen2_audio.Qwen2Audio"]),
+        (["+trainer.foo=1"], ["trainer.foo is not an argument of dramaeval.training.sft.trainer.JudgeSFTTrainer"]),
+        (["+trainer.record_encoder=1"], ["trainer.record_encoder is set by the run: use task=…"]),
+        (["+model.foo=1"], ["model.foo is not an argument of dramaeval.models.families.qwen2_audio.Qwen2Audio"]),
         (["zero=zero2", "+zero.zero_optimisation.stage=3"],
          ["zero.zero_optimisation is not a setting of DeepSpeed's", "Did you mean zero_optimization"]),
         (["zero=zero2", "+zero.fp16.enabled=true"], ["zero.fp16 is set by the run: use model.dtype"]),

@@ -5,7 +5,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from dramaeval.config.identity import run_id
+from dramaeval.config.run_id import run_id
 
 
 def test_it_is_the_same_anywhere(composed, tmp_path):

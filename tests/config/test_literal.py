@@ -7,14 +7,14 @@ import sys
 import pytest
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.config import published
-from dramaeval.config.composing import compose, compose_model
+from dramaeval.config import published_yaml as published
+from dramaeval.config.composition import compose, compose_model
 from dramaeval.config.literal import instantiate, literal, resolve
 from dramaeval.config.schema import Stage
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
 
 TEXTS = [
     "w ${oc.env:HOME} x",
@@ -106,7 +106,7 @@ def test_the_trainers_folder_is_the_runs(composed, make_clips, tmp_path):
         "trainer.args.max_steps=1",
     )
     folder = RunFolder(tmp_path / "w ${oc.env:HOME} x")
-    assert Run(config, folder).args.output_dir == str(folder.checkpoints)
+    assert RunContext(config, folder).args.output_dir == str(folder.checkpoints)
 
 
 def test_a_published_file_of_somebody_else_is_not_interpolated(tmp_path, monkeypatch, capsys):

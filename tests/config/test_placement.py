@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dramaeval.config.check import ConfigError, check
+from dramaeval.config.validation import ConfigError, check
 
 EVALUATE = "stages=[evaluate]"
 

@@ -6,9 +6,9 @@ import sys
 import pytest
 from hydra.utils import instantiate
 
-from dramaeval.config.check import ConfigError, check
-from dramaeval.config.published import carry_over, main, written
-from dramaeval.run.build import build_adapter, build_family
+from dramaeval.config.published_yaml import carry_over, main, written
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.builders import build_adapter, build_family
 
 FULL = """
 training:
@@ -126,7 +126,7 @@ def test_values_survive_the_command_line(composed):
 def test_the_command(tmp_path, capsys):
     file = tmp_path / "sft_lora.yaml"
     file.write_text(LORA)
-    words = [sys.executable, "-m", "dramaeval.config.published", str(file)]
+    words = [sys.executable, "-m", "dramaeval.config.published_yaml", str(file)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == carried(LORA).overrides
     assert "not carried over: training.lerning_rate=1" in done.stderr

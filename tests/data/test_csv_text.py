@@ -5,7 +5,7 @@ import csv
 import io
 
 import pytest
-from places import ROOT
+from repository import ROOT
 
 from dramaeval.data.csv_text import csv_text
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from dramaeval.data.locate import NotLocated, locate_clips
+from dramaeval.data.clip_paths import NotLocated, locate_clips
 
 
 def put(path: Path, content: bytes = b"x") -> Path:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.data.formats import AnnotationField, RecordFormat
+from dramaeval.data.record_format import AnnotationField, RecordFormat
 from dramaeval.data.records import read_records
 from dramaeval.data.sample import sample_file
-from dramaeval.data.splits import overlap
-from dramaeval.data.synthesis.build import fingerprint, mp3, rebuild
-from dramaeval.data.synthesis.espeak import engine_version
+from dramaeval.data.split import overlap
+from recipes.sample.build import fingerprint, mp3, rebuild
+from recipes.sample.espeak import engine_version
 
 SPLITS = ("train", "val", "test")
 DIMENSIONS = (
@@ -237,7 +237,7 @@ def test_records_are_rebuilt_bit_for_bit(task, place):
 
 
 def test_the_plan_gives_the_records_that_are_shipped(realism, archetype):
-    from dramaeval.data.synthesis.plan import plan_archetype, plan_realism
+    from recipes.sample.plan import plan_archetype, plan_realism
 
     for split in SPLITS:
         assert [take.record for take in plan_realism(split)] == realism[split]

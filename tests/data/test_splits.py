@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dramaeval.data.groups import content_digest, group_of, group_records, same_content
 from dramaeval.data.records import Record
-from dramaeval.data.splits import SplitError, overlap, split_records
+from dramaeval.data.shared_content import content_digest, group_of, group_records, same_content
+from dramaeval.data.split import SplitError, overlap, split_records
 
 
 def record(number: int, clip: Path | None = None, **fields: Any) -> Record:

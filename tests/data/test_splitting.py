@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import soundfile
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.data.splitting import main
+from dramaeval.data.split_command import main
 
 
 def a_file(folder, count):
@@ -42,7 +42,7 @@ def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
 
 def test_as_a_command_and_what_is_wrong(tmp_path):
     file, _ = a_file(tmp_path, 4)
-    command = [sys.executable, "-m", "dramaeval.data.splitting", str(file)]
+    command = [sys.executable, "-m", "dramaeval.data.split_command", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "nothing is left for" in done.stderr

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dramaeval.data.storage import ask_each
+from dramaeval.data.parallel_io import ask_each
 
 
 @pytest.mark.parametrize("workers", [1, 3, 8])

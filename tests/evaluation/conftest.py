@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.predictions import Prediction
 
 FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -20,7 +20,7 @@ def answers(
     distribution: Sequence[Sequence[float]] | None = None,
     scale: Sequence[float] = FIVE,
     cluster: Sequence[int] | None = None,
-) -> Answers:
+) -> DimensionArrays:
     """Answers with one rater who gave `rated`, or with `ratings` and their means."""
     if ratings is None:
         ratings = [[value] for value in rated or []]
@@ -30,7 +30,7 @@ def answers(
     given = (~np.isnan(table)).sum(axis=1)
     if distribution is None:
         distribution = [[np.nan] * len(scale)] * len(predicted)
-    return Answers(
+    return DimensionArrays(
         dimension="trait_embodiment",
         scale=np.array(scale, dtype=float),
         predicted=np.array(predicted, dtype=float),
@@ -68,7 +68,7 @@ def prediction(
 
 
 @pytest.fixture
-def make_answers() -> Callable[..., Answers]:
+def make_answers() -> Callable[..., DimensionArrays]:
     return answers
 
 
@@ -78,10 +78,10 @@ def make_prediction() -> Callable[..., Prediction]:
 
 
 @pytest.fixture
-def drawn_rows() -> Callable[[Answers, np.ndarray], np.ndarray]:
+def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
     """The rows a draw holds, each as often as its cluster was drawn: copied out one by one."""
 
-    def rows(of: Answers, counts: np.ndarray) -> np.ndarray:
+    def rows(of: DimensionArrays, counts: np.ndarray) -> np.ndarray:
         copies = [row for row in range(of.n) for _ in range(int(counts[of.cluster[row]]))]
         return np.array(copies, dtype=int)
 
@@ -89,12 +89,12 @@ def drawn_rows() -> Callable[[Answers, np.ndarray], np.ndarray]:
 
 
 @pytest.fixture
-def many_answers() -> Callable[..., Answers]:
+def many_answers() -> Callable[..., DimensionArrays]:
     """Random answers with clusters, ties on both sides and gaps in the ratings."""
 
     def make(
         *, seed: int, n: int = 40, clusters: int = 12, scale: Sequence[float] = FIVE
-    ) -> Answers:
+    ) -> DimensionArrays:
         generator = np.random.default_rng(seed)
         truth = generator.normal(size=n)
         middle, reach = np.mean(scale), (scale[-1] - scale[0]) / 4

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.answers import Answers, answers_of, cluster_names
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.predictions import Prediction
 
 
@@ -20,7 +20,7 @@ def test_only_scored_and_rated_records_count(make_prediction: Callable[..., Pred
     clusters = cluster_names(predictions)
     assert clusters == {("group", "Bo"): 0, ("group", "Élan"): 1, ("id", "d"): 2}
     assert cluster_names(reversed(predictions)) == clusters
-    of = answers_of("trait_embodiment", predictions, clusters)
+    of = dimension_arrays("trait_embodiment", predictions, clusters)
     assert of.n == 3
     assert of.predicted.tolist() == [3.5, 1, 5]
     assert of.rated.tolist() == [4.5, 2, 5]
@@ -40,15 +40,15 @@ def test_a_record_called_like_a_group_is_another_cluster(
 def test_one_dimension_has_one_scale(make_prediction: Callable[..., Prediction]) -> None:
     mixed = [make_prediction("a", 1, [1]), make_prediction("b", 1, [1], scale=(0.0, 1.0))]
     with pytest.raises(ValueError, match=r"different scales: \[0.0, 1.0\] and \[1.0, 2.0"):
-        answers_of("trait_embodiment", mixed, cluster_names(mixed))
+        dimension_arrays("trait_embodiment", mixed, cluster_names(mixed))
 
 
 def test_nothing_is_an_empty_dimension() -> None:
-    of = answers_of("trait_embodiment", [], {})
+    of = dimension_arrays("trait_embodiment", [], {})
     assert of.n == 0
     assert of.ratings.shape == (0, 0)
 
 
-def test_majority_says_when_raters_are_even(make_answers: Callable[..., Answers]) -> None:
+def test_majority_says_when_raters_are_even(make_answers: Callable[..., DimensionArrays]) -> None:
     of = make_answers([1, 1, 1], ratings=[[1, 1, 0], [1, 0, np.nan], [0, 0, 1]], scale=(0, 1))
     np.testing.assert_equal(of.majority, [1, np.nan, 0])

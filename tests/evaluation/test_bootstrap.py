@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation import bootstrap
-from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.bias import Bias
 from dramaeval.evaluation.metrics.pearson import Pearson
 
@@ -28,7 +28,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_sums_and_weights_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = Draws(np.array([[2, 0, 1], [1, 1, 1]]))
+    draws = BootstrapDraws(np.array([[2, 0, 1], [1, 1, 1]]))
     cluster = np.array([0, 2, 0, 1])
     columns = np.array([[1.0, 10], [2, 20], [3, 30], [4, 40]])
     # First draw: clusters 0 twice and 2 once: 2·(1+3) + 2 = 10.
@@ -59,7 +59,7 @@ def test_interval_needs_most_draws_to_be_defined() -> None:
     assert interval(np.array([]), 0.9) is None
 
 
-def test_intervals_cover_a_known_correlation(make_answers: Callable[..., Answers]) -> None:
+def test_intervals_cover_a_known_correlation(make_answers: Callable[..., DimensionArrays]) -> None:
     generator = np.random.default_rng(0)
     covered = 0
     for trial in range(300):
@@ -72,7 +72,9 @@ def test_intervals_cover_a_known_correlation(make_answers: Callable[..., Answers
     assert 0.90 <= covered / 300 <= 0.99
 
 
-def test_only_whole_clusters_give_honest_intervals(make_answers: Callable[..., Answers]) -> None:
+def test_only_whole_clusters_give_honest_intervals(
+    make_answers: Callable[..., DimensionArrays],
+) -> None:
     generator = np.random.default_rng(1)
     cluster = np.repeat(np.arange(30), 10)
     covered = {"clusters": 0, "records": 0}

@@ -8,11 +8,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from dramaeval import Judge
-from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.trust import OWN
-from dramaeval.models.loading import ModelError
-from dramaeval.run.folder import RunFolder
+from dramaeval.config.validation import ConfigError
+from dramaeval.models.families.base import ModelError
+from dramaeval.stages.run_folder import RunFolder
 
 TINY = PACKAGE / "models" / "tiny"
 

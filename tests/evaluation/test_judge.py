@@ -9,13 +9,13 @@ import soundfile
 import torch
 
 from dramaeval import Judge
-from dramaeval.config.check import check
-from dramaeval.config.composing import compose
+from dramaeval.config.composition import compose
+from dramaeval.config.validation import check
 from dramaeval.data.audio import UnreadableClipError
-from dramaeval.models.loading import ModelError
-from dramaeval.run.build import build_task
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
+from dramaeval.models.families.base import ModelError
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
 
 TEXTS = {
     "scene": "local_scene", "age": "char_age", "style": "char_style", "profile": "char_profile",
@@ -47,7 +47,7 @@ def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
         "task.dimensions=[trait_embodiment,pitch_dynamics]", "trainer.args.learning_rate=1e-2",
     )  # fmt: skip
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
     run.carry_out()
     said = [json.loads(line) for line in run.folder.predictions("final").open(encoding="utf-8")]
@@ -84,7 +84,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
         f"task.data.test={file}", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
     run.carry_out()
     said = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]

@@ -8,7 +8,7 @@ from scipy import stats
 
 from dramaeval.evaluation.bootstrap import bootstrap_draws
 from dramaeval.evaluation.leaderboard import rank
-from dramaeval.evaluation.report.board_page import sentences
+from dramaeval.evaluation.report.leaderboard_page import sentences
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.multiple_choice import accuracy_text, credit, summarise_options
-from dramaeval.evaluation.options import OptionPrediction, option_of
+from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
 
 
 def said(at, share, answer, **more):

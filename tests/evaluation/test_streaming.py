@@ -8,8 +8,8 @@ import pytest
 from dramaeval.data import growing_file
 from dramaeval.data.growing_file import GrowingFile, whole_part
 from dramaeval.data.manifest import damage_of, listed_entry
+from dramaeval.evaluation.prediction_stream import BATCHES_A_WRITE, stream, take_up
 from dramaeval.evaluation.predictions import PredictionsError, prediction_line, read_predictions
-from dramaeval.evaluation.streaming import BATCHES_A_WRITE, stream, take_up
 
 DIMENSIONS = ("pitch", "stress")
 

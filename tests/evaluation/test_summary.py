@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
 
@@ -238,7 +238,7 @@ def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
 
 
 def test_a_metric_of_ones_own_stands_beside_the_others(make_prediction: Make) -> None:
-    def largest_error(answers: Answers) -> float | None:
+    def largest_error(answers: DimensionArrays) -> float | None:
         return float(abs(answers.predicted - answers.rated).max()) if answers.n else None
 
     predictions = judged(make_prediction, "a", seed=1)

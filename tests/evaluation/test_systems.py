@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.answers import answers_of, cluster_names
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.systems import system_level
 
 
 def evaluate(predictions: list[Prediction]) -> dict:
-    of = answers_of("trait_embodiment", predictions, cluster_names(predictions))
+    of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
     found = system_level(predictions, of, seed=0)
     assert found is not None
     return found
@@ -72,5 +72,5 @@ def test_two_systems_are_too_few_to_correlate(make_prediction: Callable[..., Pre
 
 def test_no_system_is_named(make_prediction: Callable[..., Prediction]) -> None:
     predictions = [make_prediction("a", 3, [4])]
-    of = answers_of("trait_embodiment", predictions, cluster_names(predictions))
+    of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
     assert system_level(predictions, of, seed=0) is None

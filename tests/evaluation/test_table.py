@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
-from dramaeval.evaluation.table import agreement_text, print_agreement
 
 KEYS = ["pitch", "rhythm"]
 TITLES = {"pitch": "Pitch dynamics", "rhythm": "Rhythm [red]"}

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from dramaeval.evaluation.consistent_answers import longest_answer, settled
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.settle import longest_answer, settled
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.wordings import with_wordings, wording_text
-from dramaeval.models.batch import Asked, Sheet
-from dramaeval.models.questions import AnswerTokens, EncodedQuestion
+from dramaeval.models.inputs.collation import EncodedRecord, LabelledQuestion
+from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuestion
 
 
 def prediction(at, wordings, rating):
@@ -42,20 +42,22 @@ def test_one_wording_says_nothing():
     assert wording_text(summary) is None
 
 
-def sheet_of(places):
+def encode_with_clip(places):
     answer = AnswerTokens(scale=(1, 2, 3), lead=(9,), scores=(1, 2, 3), tail=())
     question = EncodedQuestion(prompt=(0,), answer=answer)
-    return Sheet(clips=(), asked=tuple(Asked(question, goes_on=at > 0) for at in range(places)))
+    return EncodedRecord(
+        clips=(), asked=tuple(LabelledQuestion(question, goes_on=at > 0) for at in range(places))
+    )
 
 
 def judge_of(rules, passes):
     """A judge whose likeliest choice at each place is a function of the choices written before it."""
 
-    def read(sheets):
-        passes.append(len(sheets))
+    def read(encoded_records):
+        passes.append(len(encoded_records))
         found = []
-        for sheet in sheets:
-            written = [one.choice for one in sheet.asked]
+        for encoded_record in encoded_records:
+            written = [one.choice for one in encoded_record.asked]
             found.append([np.eye(3)[rules(written[:at])] for at in range(len(written))])
         return found
 
@@ -70,7 +72,7 @@ def test_the_fixed_point_is_greedy_decoding():
     for _ in range(6):
         greedy.append(rules(greedy))
     passes = []
-    (values,) = settled([sheet_of(6)], judge_of(rules, passes))
+    (values,) = settled([encode_with_clip(6)], judge_of(rules, passes))
     assert [int(one.argmax()) for one in values] == greedy
     assert len(passes) <= 7
 
@@ -78,20 +80,20 @@ def test_the_fixed_point_is_greedy_decoding():
 def test_no_more_passes_than_it_takes():
     passes = []
     # Independent of what came before: the first pass reads it, the second confirms it.
-    settled([sheet_of(5), sheet_of(1)], judge_of(lambda before: 0, passes))
+    settled([encode_with_clip(5), encode_with_clip(1)], judge_of(lambda before: 0, passes))
     assert passes == [2, 1]
     passes.clear()
-    settled([sheet_of(1), sheet_of(1)], judge_of(lambda before: 0, passes))
+    settled([encode_with_clip(1), encode_with_clip(1)], judge_of(lambda before: 0, passes))
     assert passes == [2]
     passes.clear()
     # What is written first is the middle of the scale.
-    settled([sheet_of(4)], judge_of(lambda before: 1, passes))
+    settled([encode_with_clip(4)], judge_of(lambda before: 1, passes))
     assert passes == [1]
 
 
 def test_processes_keep_step():
     for rules in (lambda before: 0, lambda before: (sum(before) + 1) % 3):
         passes = []
-        settled([sheet_of(4)], judge_of(rules, passes), always=5)
+        settled([encode_with_clip(4)], judge_of(rules, passes), always=5)
         assert len(passes) == 5
-    assert longest_answer([sheet_of(1), sheet_of(4)]) == 4
+    assert longest_answer([encode_with_clip(1), encode_with_clip(4)]) == 4

@@ -24,19 +24,19 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from dramaeval.config.check import check
 from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import check
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
-from dramaeval.models.audio_flamingo3 import AudioFlamingo3
-from dramaeval.models.batch import collate
-from dramaeval.models.qwen2_5_omni import Qwen25Omni
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.models.voxtral import Voxtral
-from dramaeval.run.build import build_task
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
+from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
+from dramaeval.models.families.voxtral import Voxtral
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Target
 
 TINY = PACKAGE / "models" / "tiny"
@@ -227,10 +227,10 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     records = read_records(file, task.record_format()).records
     family = kind.family(path=str(folder))
     judge, processor = family.load(CPU), family.processor()
-    sheets = SheetMaker(task, processor, family, max_seconds=30, cache_clips=4)
+    record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=4)
     dimensions = task.dimensions[::5]
-    made = [sheets.sheet(record, dimensions) for record in records]
-    batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+    made = [record_encoder.encode(record, dimensions) for record in records]
+    batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
     with torch.no_grad():
         found = judge(**batch.inputs).logits
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
@@ -241,7 +241,9 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     quiet = type(made[1].clips[0])(
         np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0
     )
-    deaf = collate([made[0], type(made[1])((quiet,), made[1].asked), *made[2:]], pad=sheets.pad)
+    deaf = collate(
+        [made[0], type(made[1])((quiet,), made[1].asked), *made[2:]], pad=record_encoder.pad
+    )
     with torch.no_grad():
         moved = (judge(**deaf.inputs).logits - found).abs().amax(dim=1)
     assert moved[2:4].min() > 1e-3 > moved[[0, 1, 4, 5, 6, 7]].max()
@@ -256,11 +258,13 @@ def test_the_ways_back_to_transformers_give_the_same(kind, folder, composed, mak
     found, gradients = [], []
     for plain in ((), ("last_layer",), kind.family.quick):
         family = kind.family(path=str(folder), plain=plain)
-        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=4)
-        made = [sheets.sheet(record, asked, targets) for record in records]
+        record_encoder = RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=4
+        )
+        made = [record_encoder.encode(record, asked, targets) for record in records]
         judge = family.load(CPU)
         assert judge.reads_last == (plain == ())
-        logits = judge(**collate(made, pad=sheets.pad).inputs).logits
+        logits = judge(**collate(made, pad=record_encoder.pad).inputs).logits
         logits.log_softmax(-1)[:, ::7].mean().backward()
         found.append(logits.detach())
         gradients.append(
@@ -282,7 +286,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
         f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
     )  # fmt: skip
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     parts = run.plan().by_part
     before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
@@ -305,7 +309,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
     assert [one["state"] for one in lines] == ["scored"] * 8
     # A judge that is read back from the run says the same.
-    again = Run(
+    again = RunContext(
         composed(
             f"model={kind.name}", f"model.path={folder}", "stages=[evaluate]", "device=cpu",
             f"checkpoint={run.folder.path}", f"task.data.val={tmp_path / 'val.jsonl'}",
@@ -335,7 +339,7 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
         f"task.data.train={make_clips('train', 4)}",
     )  # fmt: skip
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     run.plan()
     trainer = make_trainer(run)
     make = trainer._enumerate if estimator == "enumerated" else trainer._sample

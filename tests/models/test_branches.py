@@ -8,8 +8,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention as plain
 from torch.utils.flop_counter import FlopCounterMode
 
-from dramaeval.models import branches
-from dramaeval.models.branches import Branches, as_mask, shared_prefix_attention
+from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.models.forward.shared_prefix import (
+    SharedPrefixLayout,
+    as_mask,
+    shared_prefix_attention,
+)
 
 HEADS, SIZE, COUNT = 2, 8, 3
 
@@ -47,7 +51,7 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
     monkeypatch.setattr(branches, "CHUNK", chunk)
     width = 23
     prefix = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    layout = Branches(prefix=prefix, count=COUNT, width=width)
+    layout = SharedPrefixLayout(prefix=prefix, count=COUNT, width=width)
     query, key, value = states(len(lengths), prefix.shape[1] + COUNT * width, before)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
     weights = torch.randn(HEADS, width, SIZE, dtype=torch.float64)
@@ -69,7 +73,7 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
 
 def test_pairs_a_branch_may_not_see_are_mostly_not_computed(states):
     width = 4 * branches.CHUNK
-    layout = Branches(prefix=torch.ones(1, 5, dtype=torch.bool), count=COUNT, width=width)
+    layout = SharedPrefixLayout(prefix=torch.ones(1, 5, dtype=torch.bool), count=COUNT, width=width)
     query, key, value = states(1, 5 + COUNT * width)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
     # Of the backends, the counter knows the products of this one on a CPU.

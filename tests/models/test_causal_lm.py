@@ -8,19 +8,19 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.records import RecordFormat, read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.batch import collate
-from dramaeval.models.causal_lm import CausalLM
-from dramaeval.models.loading import ModelError
+from dramaeval.models.families.base import ModelError
+from dramaeval.models.families.causal_lm import CausalLM
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.quantization import keep_as_loaded
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer, save_judge
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer, save_judge
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
@@ -112,11 +112,11 @@ def test_logits_equal_the_plain_forward(folder_of, soundless, composed, kind, sh
     judge, tokenizer = family.load(CPU), family.processor()
     task = build_task(composed())
     records = read_back(soundless("clip", 3), task)
-    sheets = SheetMaker(task, tokenizer, family, max_seconds=30, cache_clips=1)
+    record_encoder = RecordEncoder(task, tokenizer, family, max_seconds=30, cache_clips=1)
     dimensions = task.dimensions[::4]
     batch = collate(
-        [sheets.sheet(record, dimensions) for record in records],
-        pad=sheets.pad,
+        [record_encoder.encode(record, dimensions) for record in records],
+        pad=record_encoder.pad,
         shared_prefix=shared,
     )
     assert "input_features" not in batch.inputs
@@ -129,18 +129,18 @@ def test_logits_equal_the_plain_forward(folder_of, soundless, composed, kind, sh
         expected = plain_logits(plain, tokenizer, task, record, dimension)
         torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
         # 80 tokens and more: a window of 16 that was ignored would show.
-        assert len(sheets.question(record, dimension).prompt) > 80
+        assert len(record_encoder.question(record, dimension).prompt) > 80
 
 
 def test_scores_do_not_depend_on_the_layout(folder_of, soundless, composed):
     family = CausalLM(path=str(folder_of("llama")))
     task = build_task(composed())
     records = read_back(soundless("clip", 3), task)
-    sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=1)
+    record_encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=1)
     judge = family.load(CPU)
     family.prove_layout(judge)
     found = [
-        score(judge, records, sheets, clips_a_batch=size, shared_prefix=shared)
+        score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
         for size, shared in ((1, False), (3, True))
     ]
     assert len(found[0]) == 30
@@ -156,7 +156,7 @@ def test_windows_and_hybrids_do_not_share_a_prefix(folder_of, soundless, compose
         f"task.data.test={soundless('clip', 2)}",
     )  # fmt: skip
     with pytest.raises(ConfigError, match=rf"{kind}.*batch.shared_prefix=false"):
-        Run(composed(*overrides), RunFolder(tmp_path / "run"))
+        RunContext(composed(*overrides), RunFolder(tmp_path / "run"))
     family = CausalLM(path=str(folder_of(kind)))
     with pytest.raises((ModelError, ValueError), match="shared_prefix=false"):
         family.prove_layout(family.load(CPU))
@@ -178,7 +178,7 @@ def test_a_step_of_training_and_scores(
         "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
         f"task.data.train={soundless('train', 4)}", f"task.data.val={soundless('val', 4, seed=1)}",
     )  # fmt: skip
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     assert "reads and does not hear" in caplog.text
     before = {name: weight.clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
@@ -220,14 +220,14 @@ def test_every_method_learns_and_answers_as_plain_peft(
         f"task.data.train={soundless('train', 4)}", f"task.data.val={soundless('val', 2, seed=1)}",
     )  # fmt: skip
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     trainer = make_trainer(run)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert max(losses[-2:]) < losses[0] - 1e-3, losses
     (tmp_path / "adapter").mkdir()
     save_judge(run, trainer, tmp_path / "adapter")
-    (first, *_) = score(trainer.model, run.splits["val"], run.sheets)
+    (first, *_) = score(trainer.model, run.splits["val"], run.record_encoder)
     plain = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(
             folder, quantization_config=quantised() if method == "qlora" else None
@@ -314,7 +314,7 @@ def test_a_plan_needs_the_architecture_alone(composed, soundless, tmp_path):
         " num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,"
         " intermediate_size: 14336}",
     )  # fmt: skip
-    plan = Run(config, RunFolder(tmp_path / "run")).plan()
+    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
     assert plan.parameters - plan.trainable == 8_030_261_248  # Llama 3.1 8B
     # r=16 over q, k, v, o, gate, up and down: 16 × 32 × (8192 + 2 × 5120 + 8192 + 3 × 18432)
     assert plan.trainable == 16 * 32 * (8192 + 2 * 5120 + 8192 + 3 * 18432)

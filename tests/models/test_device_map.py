@@ -7,10 +7,10 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.devices import check_adapter_fits, input_device
-from dramaeval.models.loading import ModelError
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.base import ModelError
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 TINY = str(PACKAGE / "models" / "tiny")
 CPU = torch.device("cpu")
@@ -42,8 +42,10 @@ def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
         assert input_device(judge) == CPU
         on_disk = any(weight.is_meta for weight in judge.parameters())
         assert on_disk == isinstance(device_map, dict)
-        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=3)
-        found.append(score(judge, records, sheets, shared_prefix=shared))
+        record_encoder = RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=3
+        )
+        found.append(score(judge, records, record_encoder, shared_prefix=shared))
     for one, other in zip(*found, strict=True):
         assert one.distribution == pytest.approx(other.distribution, abs=1e-5)
 

@@ -10,10 +10,10 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.batch import collate
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
 
@@ -34,18 +34,18 @@ def prepared(composed, make_clips):
         ).records
         task.show_examples(train, 0)
         processor = family.processor()
-        return test, SheetMaker(task, processor, family, max_seconds=30, cache_clips=32)
+        return test, RecordEncoder(task, processor, family, max_seconds=30, cache_clips=32)
 
     return build
 
 
-def plain_logits(sheets, record, dimension):
+def plain_logits(record_encoder, record, dimension):
     """The reference: one question alone, prepared and run by transformers itself."""
     model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
-    messages = sheets.task.messages(record, dimension)
+    messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    heard = (*sheets.task.examples(record), record)
+    heard = (*record_encoder.task.examples(record), record)
     made = processor(
         text=[text + "<answer>"],
         audio=[decode(one.clip, 16_000) for one in heard],
@@ -58,25 +58,31 @@ def plain_logits(sheets, record, dimension):
 
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, layout):
-    records, sheets = prepared(f"task.prompt_layout={layout}")
-    dimensions = sheets.task.dimensions[:2]
+    records, record_encoder = prepared(f"task.prompt_layout={layout}")
+    dimensions = record_encoder.task.dimensions[:2]
     for shared_prefix in (True, False):
-        made = [sheets.sheet(record, dimensions) for record in records]
-        assert all(len(sheet.clips) == 3 for sheet in made)
-        batch = collate(made, pad=sheets.pad, shared_prefix=shared_prefix)
+        made = [record_encoder.encode(record, dimensions) for record in records]
+        assert all(len(encoded_record.clips) == 3 for encoded_record in made)
+        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
         with torch.no_grad():
             found = judge(**batch.inputs).logits
-        expected = plain_logits(sheets, records[1], dimensions[1])
+        expected = plain_logits(record_encoder, records[1], dimensions[1])
         torch.testing.assert_close(found[3], expected, atol=1e-4, rtol=0)
 
 
 def test_another_examples_sound_moves_the_scores(judge, prepared):
-    records, sheets = prepared()
-    before = score(judge, records[:1], sheets)
-    example = sheets.task.examples(records[0])[0]
+    records, record_encoder = prepared()
+    before = score(judge, records[:1], record_encoder)
+    example = record_encoder.task.examples(records[0])[0]
     wave = 0.3 * np.sin(2 * np.pi * 150 * np.arange(24_000) / 16_000)
     soundfile.write(example.clip, wave, 16_000)
-    again = SheetMaker(sheets.task, sheets.processor, sheets.family, max_seconds=30, cache_clips=32)
+    again = RecordEncoder(
+        record_encoder.task,
+        record_encoder.processor,
+        record_encoder.family,
+        max_seconds=30,
+        cache_clips=32,
+    )
     after = score(judge, records[:1], again)
     moved = [abs(a.expected - b.expected) for a, b in zip(before, after, strict=True)]
     assert max(moved) > 1e-4

@@ -8,15 +8,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dramaeval.config.check import check
-from dramaeval.models.flops import Shape, Work, forward, training_step
-from dramaeval.models.hearing import plain_of
-from dramaeval.models.loading import Family
-from dramaeval.models.memory import estimate
-from dramaeval.run.build import build_family
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.config.validation import check
+from dramaeval.models.families.base import Family
+from dramaeval.models.inputs.audio_encodings import unwrap_judge
+from dramaeval.models.planning.flops import Shape, Work, forward, training_step
+from dramaeval.models.planning.memory import estimate
+from dramaeval.stages.builders import build_family
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def step_of(composed, make_clips, tmp_path):
             "batch.per_device=1", "trainer.args.max_steps=1", *overrides,
         )  # fmt: skip
         check(config)
-        trainer = make_trainer(Run(config, RunFolder(tmp_path / "run")))
+        trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
         trainer.model.train()
         return trainer, trainer.data_collator([{"record": 0}])["batch"]
 
@@ -51,7 +51,7 @@ def work_of(batch):
 
 
 def shape_of(trainer):
-    return Shape.of(trainer.model.config, reads_last=plain_of(trainer.model).reads_last)
+    return Shape.of(trainer.model.config, reads_last=unwrap_judge(trainer.model).reads_last)
 
 
 CASES = pytest.mark.parametrize(
@@ -144,6 +144,6 @@ def test_the_plan_tells_the_operations(composed, make_clips, tmp_path):
     config = composed(
         f"task.data.train={make_clips('train', 4)}", "stages=[train]", "batch.per_device=2"
     )
-    plan = Run(config, RunFolder(Path(tmp_path) / "run")).plan()
+    plan = RunContext(config, RunFolder(Path(tmp_path) / "run")).plan()
     assert plan.operations > 0
     assert any("TFLOP a step" in line for line in plan.lines())

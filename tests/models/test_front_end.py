@@ -7,7 +7,7 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.logmel import LogMel, pad_features
-from dramaeval.models.qwen2_audio import Qwen2Audio, audio_tokens, encode
+from dramaeval.models.families.qwen2_audio import Qwen2Audio, audio_tokens, encode
 
 TINY = PACKAGE / "models" / "tiny"
 RATE = 16_000

@@ -11,11 +11,11 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import distributions, score
-from dramaeval.models.answering import FeatureMismatchError
-from dramaeval.models.batch import collate
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward.judge_model import FeatureMismatchError
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
@@ -38,23 +38,23 @@ def judge(family):
 
 @pytest.fixture
 def prepared(composed, make_clips, family):
-    """Records of very different lengths and the maker of their sheets."""
+    """Records of very different lengths and the maker of their record_encoder."""
 
     def build(*overrides):
         task = build_task(composed(*overrides))
         file = make_clips("clip", 4, seconds=(0.1, 3.21, 1.0, 7.77))
         records = read_records(file, task.record_format()).records
         processor = family.processor()
-        return records, SheetMaker(task, processor, family, max_seconds=30, cache_clips=8)
+        return records, RecordEncoder(task, processor, family, max_seconds=30, cache_clips=8)
 
     return build
 
 
-def plain_logits(plain, sheets, record, dimension, side):
+def plain_logits(plain, record_encoder, record, dimension, side):
     """The reference: one question alone, prepared and run by transformers itself."""
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     processor.tokenizer.padding_side = side
-    messages = sheets.task.messages(record, dimension)
+    messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     made = processor(
         text=[text + "<answer>"],
@@ -68,15 +68,15 @@ def plain_logits(plain, sheets, record, dimension, side):
 
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
-    records, sheets = prepared(f"task.prompt_layout={layout}")
-    dimensions = sheets.task.dimensions[::3]
-    made = [sheets.sheet(record, dimensions) for record in records]
+    records, record_encoder = prepared(f"task.prompt_layout={layout}")
+    dimensions = record_encoder.task.dimensions[::3]
+    made = [record_encoder.encode(record, dimensions) for record in records]
     expected = [
-        plain_logits(plain, sheets, record, dimension, "left")
+        plain_logits(plain, record_encoder, record, dimension, "left")
         for record, dimension in itertools.product(records, dimensions)
     ]
     for shared_prefix in (True, False):
-        batch = collate(made, pad=sheets.pad, shared_prefix=shared_prefix)
+        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
         with torch.no_grad():
             found = judge(**batch.inputs).logits
         torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)
@@ -84,13 +84,15 @@ def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepared, side):
-    records, sheets = prepared()
-    dimension = sheets.task.dimensions[0]
+    records, record_encoder = prepared()
+    dimension = record_encoder.task.dimensions[0]
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     processor.tokenizer.padding_side = side
     texts = [
         processor.apply_chat_template(
-            sheets.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
+            record_encoder.task.messages(record, dimension),
+            tokenize=False,
+            add_generation_prompt=True,
         )
         + "<answer>"
         for record in records
@@ -104,7 +106,9 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
     )
     lengths = made.attention_mask.sum(-1)
     last = lengths - 1 if side == "right" else torch.full_like(lengths, made.input_ids.shape[1] - 1)
-    batch = collate([sheets.sheet(record, [dimension]) for record in records], pad=sheets.pad)
+    batch = collate(
+        [record_encoder.encode(record, [dimension]) for record in records], pad=record_encoder.pad
+    )
     with torch.no_grad():
         expected = plain(**made).logits[torch.arange(len(records)), last]
         found = judge(**batch.inputs).logits
@@ -112,15 +116,15 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
 
 
 def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
-    records, sheets = prepared()
-    reference = score(judge, records, sheets, clips_a_batch=1, shared_prefix=False)
+    records, record_encoder = prepared()
+    reference = score(judge, records, record_encoder, clips_a_batch=1, shared_prefix=False)
     assert [one.id for one in reference[::10]] == [record.id for record in records]
     for size, shared in ((1, True), (2, True), (4, True), (4, False)):
-        found = score(judge, records, sheets, clips_a_batch=size, shared_prefix=shared)
+        found = score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
         for one, other in zip(reference, found, strict=True):
             assert (one.id, one.dimension) == (other.id, other.dimension)
             np.testing.assert_allclose(one.distribution, other.distribution, atol=1e-4)
-    backwards = score(judge, records[::-1], sheets, clips_a_batch=3)
+    backwards = score(judge, records[::-1], record_encoder, clips_a_batch=3)
     by_key = {(one.id, one.dimension): one for one in backwards}
     for one in reference:
         other = by_key[one.id, one.dimension]
@@ -128,47 +132,52 @@ def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
 
 
 def test_scoring_is_deterministic_and_leaves_random_states_alone(judge, prepared):
-    records, sheets = prepared()
+    records, record_encoder = prepared()
     before = torch.get_rng_state().clone()
-    first = score(judge, records, sheets)
+    first = score(judge, records, record_encoder)
     assert torch.equal(before, torch.get_rng_state())
-    assert first == score(judge, records, sheets)
+    assert first == score(judge, records, record_encoder)
 
 
 def test_expected_score_is_the_mean_of_the_softmax_over_the_scale(plain, judge, prepared):
-    records, sheets = prepared()
-    prediction = score(judge, records[1:2], sheets)[0]
-    logits = plain_logits(plain, sheets, records[1], sheets.task.dimensions[0], "left")
-    digits = sheets.processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    records, record_encoder = prepared()
+    prediction = score(judge, records[1:2], record_encoder)[0]
+    logits = plain_logits(
+        plain, record_encoder, records[1], record_encoder.task.dimensions[0], "left"
+    )
+    digits = record_encoder.processor.tokenizer.convert_tokens_to_ids(list("12345"))
     share = logits[digits].double().softmax(-1).numpy()
     np.testing.assert_allclose(prediction.distribution, share, atol=1e-5)
     assert prediction.expected == pytest.approx(float(share @ [1, 2, 3, 4, 5]), abs=1e-4)
 
 
 def test_the_clip_reaches_the_model(judge, prepared):
-    records, sheets = prepared()
-    sheet = sheets.sheet(records[1], sheets.task.dimensions)
-    features = sheet.clips[0]
+    records, record_encoder = prepared()
+    encoded_record = record_encoder.encode(records[1], record_encoder.task.dimensions)
+    features = encoded_record.clips[0]
     quiet = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
-    other = type(sheet)(clips=(quiet,), asked=sheet.asked)
+    other = type(encoded_record)(clips=(quiet,), asked=encoded_record.asked)
     with torch.no_grad():
         heard, unheard = (
-            judge(**collate([one], pad=sheets.pad).inputs).logits for one in (sheet, other)
+            judge(**collate([one], pad=record_encoder.pad).inputs).logits
+            for one in (encoded_record, other)
         )
     assert (heard - unheard).abs().amax(dim=1).min() > 1e-3
 
 
 def test_clips_go_to_their_own_questions(judge, prepared):
-    records, sheets = prepared()
-    dimensions = sheets.task.dimensions[:2]
+    records, record_encoder = prepared()
+    dimensions = record_encoder.task.dimensions[:2]
     alone = [
-        judge(**collate([sheets.sheet(record, dimensions)], pad=sheets.pad).inputs).logits
+        judge(
+            **collate([record_encoder.encode(record, dimensions)], pad=record_encoder.pad).inputs
+        ).logits
         for record in records
     ]
     for shared in (True, False):
         batch = collate(
-            [sheets.sheet(record, dimensions) for record in records],
-            pad=sheets.pad,
+            [record_encoder.encode(record, dimensions) for record in records],
+            pad=record_encoder.pad,
             shared_prefix=shared,
         )
         together = judge(**batch.inputs).logits
@@ -179,16 +188,21 @@ def test_clips_go_to_their_own_questions(judge, prepared):
 
 
 def test_a_wrong_number_of_audio_tokens_is_explained(judge, prepared):
-    records, sheets = prepared()
-    batch = collate([sheets.sheet(records[1], sheets.task.dimensions)], pad=sheets.pad)
+    records, record_encoder = prepared()
+    batch = collate(
+        [record_encoder.encode(records[1], record_encoder.task.dimensions)], pad=record_encoder.pad
+    )
     batch.inputs["feature_frames"] -= 40
     with pytest.raises(FeatureMismatchError, match=r"reserve 80 audio tokens.* have 70 features"):
         judge(**batch.inputs)
 
 
 def test_no_logits_but_those_asked_for(judge, prepared):
-    records, sheets = prepared()
-    batch = collate([sheets.sheet(one, sheets.task.dimensions) for one in records], pad=sheets.pad)
+    records, record_encoder = prepared()
+    batch = collate(
+        [record_encoder.encode(one, record_encoder.task.dimensions) for one in records],
+        pad=record_encoder.pad,
+    )
     seen = []
     hook = judge.lm_head.register_forward_hook(lambda _, args, out: seen.append(out.shape))
     judge(**batch.inputs)
@@ -197,17 +211,19 @@ def test_no_logits_but_those_asked_for(judge, prepared):
 
 
 def test_gradients_agree_between_the_layouts(family, prepared):
-    records, sheets = prepared()
+    records, record_encoder = prepared()
     rng = np.random.default_rng(0)
-    dimensions = sheets.task.dimensions
+    dimensions = record_encoder.task.dimensions
     made = [
-        sheets.sheet(one, dimensions, [sheets.task.target(one, d, rng) for d in dimensions])
+        record_encoder.encode(
+            one, dimensions, [record_encoder.task.target(one, d, rng) for d in dimensions]
+        )
         for one in records
     ]
     gradients = []
     for shared in (True, False):
         model = family.load(CPU)
-        batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
         logits = model(**batch.inputs).logits
         torch.nn.functional.cross_entropy(logits, batch.labels).backward()
         gradients.append({name: weight.grad for name, weight in model.named_parameters()})
@@ -219,7 +235,7 @@ def test_gradients_agree_between_the_layouts(family, prepared):
 
 
 def test_distributions_of_scales_of_different_length():
-    from dramaeval.models.batch import Batch
+    from dramaeval.models.inputs.collation import Batch
 
     logits = torch.log(torch.tensor([[1.0, 3.0, 4.0, 2.0], [5.0, 1.0, 1.0, 1.0]]))
     batch = Batch(

@@ -9,13 +9,13 @@ from peft import AdaLoraConfig, IA3Config, LoraConfig, PrefixTuningConfig, get_p
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from dramaeval.config.schema import PACKAGE
-from dramaeval.models import branches
-from dramaeval.models.answering import HEAD, REGRESSION
-from dramaeval.models.batch import Asked, Sheet, collate
-from dramaeval.models.causal_lm import reading_class
-from dramaeval.models.last_layer import KINDS, ReadAttention, is_prepared, takes_places
-from dramaeval.models.questions import AnswerTokens, EncodedQuestion
-from dramaeval.models.qwen2_audio import Qwen2Audio
+from dramaeval.models.families.causal_lm import reading_class
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.models.forward.judge_model import HEAD, REGRESSION
+from dramaeval.models.forward.last_layer import KINDS, ReadAttention, is_prepared, takes_places
+from dramaeval.models.inputs.collation import EncodedRecord, LabelledQuestion, collate
+from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuestion
 
 VOCABULARY = 97
 SIZES = {
@@ -33,7 +33,7 @@ TEXT_KINDS = {
 }
 
 
-#: Lengths of questions in sheets, whose branches are wider than a row is read at places, or not.
+#: Lengths of questions in record_encoder, whose branches are wider than a row is read at places, or not.
 FEW, MANY = ((9, 4, 15), (3, 7)), ((2, 3, 1, 4), (1, 2))
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 LAYOUTS = pytest.mark.parametrize(
@@ -62,15 +62,17 @@ def tokens(count, seed):
 
 def batch_of(shared, ends=FEW, *, trained=True):
     """Sheets of questions of unlike number and length; in training seven answer positions each."""
-    sheets = []
+    record_encoder = []
     for number, lengths in enumerate(ends):
         common = tokens(11 + 3 * number, seed=number)
         answer = AnswerTokens(scale=(0, 1), lead=(5, 6, 7), scores=(8, 9), tail=(10, 11, 12))
         target = torch.tensor([0.5, 0.5]).numpy() if trained else None
         prompts = [(*common, *tokens(one, seed=one)) for one in lengths]
-        asked = (Asked(EncodedQuestion(prompt=one, answer=answer), target) for one in prompts)
-        sheets.append(Sheet(clips=(), asked=tuple(asked)))
-    return collate(sheets, pad=0, shared_prefix=shared)
+        asked = (
+            LabelledQuestion(EncodedQuestion(prompt=one, answer=answer), target) for one in prompts
+        )
+        record_encoder.append(EncodedRecord(clips=(), asked=tuple(asked)))
+    return collate(record_encoder, pad=0, shared_prefix=shared)
 
 
 def result(model, batch, plain, **inputs):

@@ -6,8 +6,8 @@ import psutil
 import pytest
 import torch
 
-from dramaeval.models.machine import Capacity, group_limit
-from dramaeval.models.memory import MemoryEstimate
+from dramaeval.models.planning.machine import Capacity, group_limit
+from dramaeval.models.planning.memory import MemoryEstimate
 
 MIB = 2**20
 UNLIMITED = 9223372036854771712  # what version 1 says where there is no bound
@@ -79,7 +79,9 @@ def test_the_machine_or_the_group_whichever_has_less(monkeypatch):
         (math.inf, whole, "this machine"),
         (5.0 * MIB, 5.0 * MIB, "this process's control group"),
     ):
-        monkeypatch.setattr("dramaeval.models.machine.group_limit", lambda limit=limit: limit)
+        monkeypatch.setattr(
+            "dramaeval.models.planning.machine.group_limit", lambda limit=limit: limit
+        )
         capacity = Capacity.here(torch.device("cpu"), 2)
         assert capacity == Capacity(host=host, processes=2, source=source)
 

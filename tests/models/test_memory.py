@@ -2,7 +2,7 @@
 
 import pytest
 
-from dramaeval.models.memory import estimate
+from dramaeval.models.planning.memory import estimate
 
 ALL = {"total": 1000, "trainable": 1000, "bytes_a_weight": 4, "tokens": 0, "hidden": 1, "layers": 1}
 

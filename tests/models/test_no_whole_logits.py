@@ -11,11 +11,11 @@ from transformers import Qwen2AudioForConditionalGeneration as Plain
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
-from dramaeval.models import branches
-from dramaeval.models.batch import collate
-from dramaeval.models.qwen2_audio import Qwen2Audio, Qwen2AudioForConditionalGeneration
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio, Qwen2AudioForConditionalGeneration
+from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 from dramaeval.tasks.task import Target
 
 TINY = PACKAGE / "models" / "tiny"
@@ -67,11 +67,13 @@ def batch_of(composed, make_clips):
         task = build_task(composed())
         family = Qwen2Audio(path=str(TINY))
         records = read_records(make_clips("clip", 1, seconds=(8.0,)), task.record_format()).records
-        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=1)
+        record_encoder = RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=1
+        )
         asked = task.dimensions[:4]
         targets = {one.key: Target(torch.full((5,), 0.2).numpy()) for one in asked}
-        made = [sheets.sheet(one, asked, targets if trains else None) for one in records]
-        return collate(made, pad=sheets.pad, shared_prefix=shared_prefix)
+        made = [record_encoder.encode(one, asked, targets if trains else None) for one in records]
+        return collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
 
     return build
 

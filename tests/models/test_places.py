@@ -11,12 +11,12 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.batch import UNTRAINED, collate
-from dramaeval.models.choices import choice_log_p, distributions
-from dramaeval.models.dump import dump
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward.answer_distributions import choice_log_p, distributions
+from dramaeval.models.inputs.collation import UNTRAINED, collate
+from dramaeval.models.inputs.dump import dump
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 from dramaeval.tasks.question import THINK
 from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import answer_ce, choice_ce, soft_ce
@@ -49,7 +49,9 @@ def prepared(composed, make_clips, family):
     def build(*overrides, count=2):
         task = build_task(composed(*overrides))
         records = task.read(make_clips("clip", count, seconds=(1.0, 2.3))).records
-        return records, SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=8)
+        return records, RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=8
+        )
 
     return build
 
@@ -68,7 +70,7 @@ def options(composed, make_clips, family):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     task = build_task(composed("task=avqa", "task.answer_tokens=6"))
     records = task.read(file).records
-    return records, SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=8)
+    return records, RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=8)
 
 
 def plain_logits(plain, processor, question, record, answer):
@@ -88,11 +90,11 @@ def test_all_dimensions_in_one_pass_with_the_judges_own_earlier_scores(
     plain, processor, judge, prepared, shared_prefix
 ):
     """The reference decodes greedily, place after place, a plain forward pass for each."""
-    records, sheets = prepared("task=role_all", "task.dimensions=null")
-    found = score(judge, records, sheets, shared_prefix=shared_prefix)
+    records, record_encoder = prepared("task=role_all", "task.dimensions=null")
+    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for at, record in enumerate(records):
-        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         answer = ""
         for number, place in enumerate(question.places):
             answer += place.lead
@@ -107,13 +109,15 @@ def test_all_dimensions_in_one_pass_with_the_judges_own_earlier_scores(
 
 def test_the_earlier_scores_matter(judge, prepared):
     """Else the test above would not show that they are given."""
-    records, sheets = prepared("task=role_all")
-    (question,) = sheets.task.questions(records[0], sheets.task.dimensions)
+    records, record_encoder = prepared("task=role_all")
+    (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     shares = []
     for written in (0, 4):
         certain = np.eye(5)[written]
         targets = {place.dimension.key: Target(certain) for place in question.places}
-        batch = collate([sheets.sheet(records[0], [question], targets)], pad=sheets.pad)
+        batch = collate(
+            [record_encoder.encode(records[0], [question], targets)], pad=record_encoder.pad
+        )
         with torch.no_grad():
             shares.append(distributions(judge(**batch.inputs).logits, batch))
     torch.testing.assert_close(shares[0][0], shares[1][0])
@@ -121,13 +125,13 @@ def test_the_earlier_scores_matter(judge, prepared):
 
 
 def test_earlier_scores_left_out(plain, processor, judge, prepared):
-    records, sheets = prepared(
+    records, record_encoder = prepared(
         "task=role_all", "task.order=shuffled", "task.earlier=left_out",
         "task.dimensions=[emotion_accuracy,pitch_dynamics]",
     )  # fmt: skip
-    found = score(judge, records[:1], sheets)
+    found = score(judge, records[:1], record_encoder)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
-    questions = sheets.task.questions(records[0], sheets.task.dimensions)
+    questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 2
     for question, prediction, label in zip(
         questions, found, ("EmotionAccuracy", "PitchDynamics"), strict=True
@@ -141,16 +145,18 @@ def test_earlier_scores_left_out(plain, processor, judge, prepared):
 def test_training_reads_every_place_of_a_long_answer(
     plain, processor, judge, prepared, shared_prefix
 ):
-    records, sheets = prepared("task=role_all", "task.order=shuffled")
-    dimensions = sheets.task.dimensions[:3]
-    (question,) = sheets.task.questions(records[0], dimensions, np.random.default_rng(3))
+    records, record_encoder = prepared("task=role_all", "task.order=shuffled")
+    dimensions = record_encoder.task.dimensions[:3]
+    (question,) = record_encoder.task.questions(records[0], dimensions, np.random.default_rng(3))
     spread = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
     targets = {
         place.dimension.key: Target(spread, written)
         for place, written in zip(question.places, (4, 0, 2), strict=True)
     }
     batch = collate(
-        [sheets.sheet(records[0], [question], targets)], pad=sheets.pad, shared_prefix=shared_prefix
+        [record_encoder.encode(records[0], [question], targets)],
+        pad=record_encoder.pad,
+        shared_prefix=shared_prefix,
     )
     with torch.no_grad():
         logits = judge(**batch.inputs).logits
@@ -171,10 +177,10 @@ def test_training_reads_every_place_of_a_long_answer(
 def test_likelihoods_of_options_are_those_of_whole_answers(
     plain, processor, judge, options, shared_prefix
 ):
-    records, sheets = options
-    found = score(judge, records, sheets, shared_prefix=shared_prefix)
+    records, record_encoder = options
+    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
     for record, prediction in zip(records, found, strict=True):
-        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         totals = []
         for option in prediction.options:
             answer = f"<answer>{option}</answer><|im_end|>"
@@ -189,10 +195,10 @@ def test_likelihoods_of_options_are_those_of_whole_answers(
 
 
 def test_written_answers_are_those_of_greedy_generation(plain, processor, judge, options):
-    records, sheets = options
-    found = score(judge, records, sheets)
+    records, record_encoder = options
+    found = score(judge, records, record_encoder)
     for record, prediction in zip(records, found, strict=True):
-        (question,) = sheets.task.questions(record, sheets.task.dimensions)
+        (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         said = generated(plain, processor, question, record, "<answer>", 6)
         expected = said.split("</answer>")[0].split("<|im_end|>")[0]
         assert prediction.written == expected
@@ -215,37 +221,37 @@ def generated(plain, processor, question, record, opening, tokens):
 
 
 def test_training_on_an_option(plain, processor, judge, options):
-    records, sheets = options
+    records, record_encoder = options
     rng = np.random.default_rng(0)
     made = [
-        sheets.sheet(
+        record_encoder.encode(
             record,
-            sheets.task.questions(record, sheets.task.dimensions, rng),
-            sheets.task.targets(record, sheets.task.dimensions, rng),
+            record_encoder.task.questions(record, record_encoder.task.dimensions, rng),
+            record_encoder.task.targets(record, record_encoder.task.dimensions, rng),
         )
         for record in records
     ]
     results = []
     for shared in (True, False):
-        batch = collate(made, pad=sheets.pad, shared_prefix=shared)
+        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
         with torch.no_grad():
             logits = judge(**batch.inputs).logits
         results.append((answer_ce(logits, batch), choice_ce(logits, batch)))
         # Of one right option both are the cross-entropy of its tokens.
         torch.testing.assert_close(soft_ce(logits, batch), results[-1][0], atol=1e-4, rtol=0)
     torch.testing.assert_close(results[0], results[1], atol=1e-3, rtol=1e-4)
-    (question,) = sheets.task.questions(records[0], sheets.task.dimensions)
+    (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     answer = "<answer>a dog and a cat</answer><|im_end|>"
     ids, logits, begin = plain_logits(plain, processor, question, records[0], answer)
     nll = -logits[begin - 1 : -1].log_softmax(-1).gather(1, ids[begin:, None]).sum()
     assert float(results[0][0][0]) == pytest.approx(float(nll), rel=1e-4)
-    trained = [one.trained for one in dump(batch, sheets.encoder.tokenizer) if one.trained]
+    trained = [one.trained for one in dump(batch, record_encoder.encoder.tokenizer) if one.trained]
     assert len(trained) == int((batch.labels != UNTRAINED).sum())
     assert processor.tokenizer.convert_tokens_to_string(trained).count("</answer>") == 2
 
 
 def test_choices_of_several_tokens_by_hand():
-    from dramaeval.models.batch import Batch
+    from dramaeval.models.inputs.collation import Batch
 
     # Two answers a token each, uniform over four tokens but for the second.
     logits = torch.zeros(3, 4)
@@ -267,13 +273,13 @@ def test_choices_of_several_tokens_by_hand():
 
 def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared, monkeypatch):
     """The tiny judge seldom closes a thought; a text that it does write stands for the closing tag here."""
-    records, sheets = prepared(
+    records, record_encoder = prepared(
         "task=role_caption", "task.thought_tokens=4", "task.dimensions=[pitch_dynamics]"
     )
     record = records[0]
-    (question,) = sheets.task.questions(record, sheets.task.dimensions)
+    (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
     said = generated(plain, processor, question, record, THINK, 4)
-    (left,) = score(judge, [record], sheets)
+    (left,) = score(judge, [record], record_encoder)
     if "</think>" not in said:
         assert left.state == "the thought did not end within 4 tokens"
     pieces = [
@@ -281,8 +287,8 @@ def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared
         for one in map(processor.tokenizer.decode, processor.tokenizer(said)["input_ids"])
     ]
     first = next(one for one in pieces[1:] if one)
-    monkeypatch.setattr("dramaeval.evaluation.replies.THOUGHT", first)
-    (found,) = score(judge, [record], sheets)
+    monkeypatch.setattr("dramaeval.evaluation.written_answers.THOUGHT", first)
+    (found,) = score(judge, [record], record_encoder)
     thought = said[: said.index(first)] if first in said else said
     _, logits, _ = plain_logits(
         plain, processor, question, record, f"<think>{thought}</think>\n<answer>"
@@ -298,30 +304,30 @@ def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared
 def test_a_given_thought_and_a_skipped_one(plain, processor, judge, prepared):
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for how, lead in (("given", "<think>A hum.</think>\n<answer>"), ("skip", "<answer>")):
-        records, sheets = prepared(
+        records, record_encoder = prepared(
             "task=role_caption",
             f"task.thought_in_scoring={how}",
             "task.dimensions=[pitch_dynamics]",
         )
         fields = {**records[0].fields, "audio_info": {"audio_caption": " A hum. "}}
         record = type(records[0])(**{**vars(records[0]), "fields": fields})
-        (question,) = sheets.task.questions(record, sheets.task.dimensions)
-        (found,) = score(judge, [record], sheets)
+        (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
+        (found,) = score(judge, [record], record_encoder)
         _, logits, _ = plain_logits(plain, processor, question, record, lead)
         share = logits[-1, digits].double().softmax(-1).numpy()
         np.testing.assert_allclose(found.distribution, share, atol=1e-4)
 
 
 def test_scores_are_the_mean_over_wordings(judge, prepared):
-    records, sheets = prepared(
+    records, record_encoder = prepared(
         "task=role_variation", "task.wordings_in_scoring=3", "task.dimensions=[pitch_dynamics]"
     )
-    (found,) = score(judge, records[:1], sheets)
-    questions = sheets.task.questions(records[0], sheets.task.dimensions)
+    (found,) = score(judge, records[:1], record_encoder)
+    questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 3
     each = []
     for question in questions:
-        batch = collate([sheets.sheet(records[0], [question])], pad=sheets.pad)
+        batch = collate([record_encoder.encode(records[0], [question])], pad=record_encoder.pad)
         with torch.no_grad():
             each.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
     np.testing.assert_allclose(found.distribution, np.mean(each, axis=0), atol=1e-5)
@@ -333,21 +339,21 @@ def test_scores_are_the_mean_over_wordings(judge, prepared):
 
 def test_records_of_several_forms_share_a_batch(judge, prepared, options):
     """Scores, long answers and options in one batch are each read as by themselves."""
-    asked, sheets = options
+    asked, record_encoder = options
     records, together = prepared("task=role_all")
     _, single = prepared("task=role", "task.dimensions=[pitch_dynamics]")
     made = [
-        sheets.sheet(asked[0], sheets.task.dimensions),
-        together.sheet(records[0], together.task.dimensions),
-        single.sheet(records[1], single.task.dimensions),
+        record_encoder.encode(asked[0], record_encoder.task.dimensions),
+        together.encode(records[0], together.task.dimensions),
+        single.encode(records[1], single.task.dimensions),
     ]
     for shared in (True, False):
         with torch.no_grad():
-            whole = collate(made, pad=sheets.pad, shared_prefix=shared)
+            whole = collate(made, pad=record_encoder.pad, shared_prefix=shared)
             rows = distributions(judge(**whole.inputs).logits, whole)
             alone = []
-            for sheet in made:
-                one = collate([sheet], pad=sheets.pad, shared_prefix=shared)
+            for encoded_record in made:
+                one = collate([encoded_record], pad=record_encoder.pad, shared_prefix=shared)
                 alone.append(distributions(judge(**one.inputs).logits, one))
         for row, other in zip(rows, [row for rows in alone for row in rows], strict=True):
             torch.testing.assert_close(row[: len(other)], other, atol=1e-4, rtol=0)
@@ -362,9 +368,13 @@ def test_read_records_is_what_tasks_read(composed, make_clips):
 
 def test_both_ways_of_writing_write_the_same(judge, options, monkeypatch):
     """Keeping keys and values, in smaller groups, and repeating the whole pass."""
-    records, sheets = options
-    kept = score(judge, records, sheets)
-    monkeypatch.setattr("dramaeval.models.writing.ROWS", 1)
-    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]
+    records, record_encoder = options
+    kept = score(judge, records, record_encoder)
+    monkeypatch.setattr("dramaeval.models.forward.generation.ROWS", 1)
+    assert [one.written for one in score(judge, records, record_encoder)] == [
+        one.written for one in kept
+    ]
     monkeypatch.setattr("dramaeval.evaluation.scoring.can_keep", lambda model: False)
-    assert [one.written for one in score(judge, records, sheets)] == [one.written for one in kept]
+    assert [one.written for one in score(judge, records, record_encoder)] == [
+        one.written for one in kept
+    ]

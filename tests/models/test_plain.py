@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import ConfigError
 from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.data.records import read_records
-from dramaeval.models.batch import collate
-from dramaeval.models.hearing import tower_name
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_family, build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.audio_encodings import tower_name
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_family, build_task
 from dramaeval.tasks.task import Target
 
 TINY = PACKAGE / "models" / "tiny"
@@ -30,12 +30,16 @@ def pass_of(composed, make_clips):
         task = build_task(composed())
         family = Qwen2Audio(path=str(TINY), plain=plain)
         records = read_records(file, task.record_format()).records
-        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=4)
+        record_encoder = RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=4
+        )
         model = family.load(CPU)
         family.freeze_fixed(model)
         asked = task.dimensions[:3]
         targets = {one.key: Target(torch.full((5,), 0.2).numpy()) for one in asked}
-        batch = collate([sheets.sheet(one, asked, targets) for one in records], pad=sheets.pad)
+        batch = collate(
+            [record_encoder.encode(one, asked, targets) for one in records], pad=record_encoder.pad
+        )
         logits = model(**batch.inputs).logits
         torch.nn.functional.cross_entropy(logits, batch.labels).backward()
         gradients = {
@@ -43,7 +47,7 @@ def pass_of(composed, make_clips):
             for name, weight in model.named_parameters()
             if weight.grad is not None
         }
-        return model, sheets, logits.detach(), gradients, batch
+        return model, record_encoder, logits.detach(), gradients, batch
 
     return run
 
@@ -65,8 +69,8 @@ def test_the_plain_way_is_taken(pass_of):
     """What passes through the parts is seen: else the test above could compare a way with itself."""
     widths = {}
     for plain in ((), ("last_layer",), ALL):
-        model, sheets, *_, batch = pass_of(*plain)
-        assert type(sheets.logmel) is (PaddedLogMel if "log_mel" in plain else LogMel)
+        model, record_encoder, *_, batch = pass_of(*plain)
+        assert type(record_encoder.logmel) is (PaddedLogMel if "log_mel" in plain else LogMel)
         seen = widths[plain] = {}
         last = model.model.language_model.layers[-1]
         parts = {
@@ -95,9 +99,9 @@ def test_what_is_kept_is_kept_apart(pass_of):
     """A training that takes its clips from disk gives the same to the last bit, so ways do not mix."""
     names, transforms = set(), set()
     for plain in ((), ("encoder",), ("log_mel",)):
-        model, sheets, *_ = pass_of(*plain)
-        names.add(tower_name(model, sheets.family))
-        transforms.add(sheets.logmel.name)
+        model, record_encoder, *_ = pass_of(*plain)
+        names.add(tower_name(model, record_encoder.family))
+        transforms.add(record_encoder.logmel.name)
     assert len(names) == 2
     assert len(transforms) == 2
 

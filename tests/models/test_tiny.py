@@ -9,8 +9,8 @@ import torch
 from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 import dramaeval
-from dramaeval.data.synthesis.speech import Delivery, synthesise
-from dramaeval.data.synthesis.voices import VOICES
+from recipes.sample.speech import Delivery, synthesise
+from recipes.sample.voices import VOICES
 
 FOLDER = Path(dramaeval.__file__).parent / "models" / "tiny"
 TEXT = "Listen, the lantern is still on the table."

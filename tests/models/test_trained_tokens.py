@@ -6,12 +6,12 @@ import torch
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
-from dramaeval.models.batch import collate
-from dramaeval.models.dump import dump, dump_text
-from dramaeval.models.questions import QuestionEncoder, TokenizationError
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.dump import dump, dump_text
+from dramaeval.models.inputs.question_encoder import QuestionEncoder, TokenizationError
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 
 @pytest.fixture
@@ -24,14 +24,16 @@ def batch_of(composed, make_clips):
         task = build_task(composed())
         file = make_clips("clip", 3, seconds=(0.4, 2.0, 1.1))
         records = read_records(file, task.record_format()).records
-        sheets = SheetMaker(task, processor, family, max_seconds=30, cache_clips=8)
+        record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=8)
         rng = np.random.default_rng(0)
         made = []
         for record in records:
             asked = task.dimensions[:3]
-            made.append(sheets.sheet(record, asked, [task.target(record, d, rng) for d in asked]))
+            made.append(
+                record_encoder.encode(record, asked, [task.target(record, d, rng) for d in asked])
+            )
         return (
-            collate(made, pad=sheets.pad, shared_prefix=shared_prefix),
+            collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix),
             processor.tokenizer,
             records,
         )

@@ -12,10 +12,10 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.models.adapters import attach, load_adapter, restrict
-from dramaeval.models.batch import collate
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
 COUNT, LAYERS, HEADS, HIDDEN = 5, 4, 5, 160
@@ -27,7 +27,7 @@ def prepared(composed, make_clips):
     task = build_task(composed())
     file = make_clips("clip", 3, seconds=(0.1, 2.3, 1.0))
     records = read_records(file, task.record_format()).records
-    return family, records, SheetMaker(
+    return family, records, RecordEncoder(
         task, family.processor(), family, max_seconds=30, cache_clips=8
     )  # fmt: skip
 
@@ -43,11 +43,11 @@ def wrapped(family, method):
     return model.eval()
 
 
-def by_hand(plain, sheets, record, dimension, method, learnt):
+def by_hand(plain, record_encoder, record, dimension, method, learnt):
     """One question alone: audio placed by transformers, virtual tokens by hand."""
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     text = processor.apply_chat_template(
-        sheets.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
+        record_encoder.task.messages(record, dimension), tokenize=False, add_generation_prompt=True
     )
     made = processor(
         text=[text + "<answer>"], audio=[decode(record.clip, 16_000)], sampling_rate=16_000,
@@ -74,24 +74,24 @@ def by_hand(plain, sheets, record, dimension, method, learnt):
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method):
-    family, records, sheets = prepared
+    family, records, record_encoder = prepared
     model = wrapped(family, method)
     learnt = model.prompt_encoder["default"].embedding.weight.detach().clone()
     model.save_pretrained(tmp_path)
     model = load_adapter(family.load(torch.device("cpu")), tmp_path, trainable=False)
     plain = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
-    dimensions = sheets.task.dimensions[::4]
-    asked = [sheets.sheet(record, dimensions) for record in records]
+    dimensions = record_encoder.task.dimensions[::4]
+    asked = [record_encoder.encode(record, dimensions) for record in records]
     with torch.no_grad():
         expected = torch.stack(
             [
-                by_hand(plain, sheets, record, dimension, method, learnt)
+                by_hand(plain, record_encoder, record, dimension, method, learnt)
                 for record in records
                 for dimension in dimensions
             ]
         )
         for shared in (True, False):
-            batch = collate(asked, pad=sheets.pad, shared_prefix=shared)
+            batch = collate(asked, pad=record_encoder.pad, shared_prefix=shared)
             torch.testing.assert_close(model(**batch.inputs).logits, expected, atol=1e-4, rtol=0)
         plainly = family.load(torch.device("cpu"))(**batch.inputs).logits
     assert (plainly - expected).abs().max() > 0.01  # else the virtual tokens did nothing
@@ -100,10 +100,12 @@ def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, met
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_gradients_reach_the_virtual_tokens_alone_and_the_audio_is_heard(prepared, method, shared):
-    family, records, sheets = prepared
+    family, records, record_encoder = prepared
     model = wrapped(family, method)
-    asked = [sheets.sheet(record, sheets.task.dimensions[:2]) for record in records]
-    batch = collate(asked, pad=sheets.pad, shared_prefix=shared)
+    asked = [
+        record_encoder.encode(record, record_encoder.task.dimensions[:2]) for record in records
+    ]
+    batch = collate(asked, pad=record_encoder.pad, shared_prefix=shared)
     logits = model(**batch.inputs).logits
     logits.log_softmax(-1)[:, 15].sum().backward()
     reached = {name for name, weight in model.named_parameters() if weight.grad is not None}

@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.data.synthesis.questions import KINDS, PARTS, build
-from dramaeval.run.build import build_task
+from dramaeval.stages.builders import build_task
+from recipes.sample.questions import KINDS, PARTS, build
 
 SAMPLE = PACKAGE / "data" / "sample"
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from places import REAL
+from repository import REAL
 
-from dramaeval.config.check import ConfigError
+from dramaeval.config.validation import ConfigError
 from dramaeval.data.records import read_records
-from dramaeval.run.build import build_task
-from dramaeval.training.draws import trainable
+from dramaeval.stages.builders import build_task
+from dramaeval.training.question_sampler import trainable_dimensions
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def records_of(composed, tmp_path):
 def test_the_gate(records_of, votes, quality, asked, learnt):
     task, record = records_of(votes, quality)
     assert len(task.asked(record)) == asked
-    assert len(trainable(task, record)) == learnt
+    assert len(trainable_dimensions(task, record)) == learnt
 
 
 def test_rejected_records_and_missing_ratings_are_counted(records_of):
@@ -65,7 +65,7 @@ def test_the_gate_holds_where_it_is_not_asked_for_itself(records_of):
     overrides = ["task.dimensions=[audio_quality]"]
     task, record = records_of([False, False], [None, None], *overrides)
     assert task.asked(record) == ()
-    assert trainable(task, record) == []
+    assert trainable_dimensions(task, record) == []
     task, record = records_of([True, True], [3, None], *overrides)
     assert [one.key for one in task.asked(record)] == ["audio_quality"]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.run.build import build_task
+from dramaeval.config.validation import ConfigError
+from dramaeval.stages.builders import build_task
 from dramaeval.tasks.labels import (
     RaterWeighted,
     agreement,

@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dramaeval.config.check import ConfigError, check
-from dramaeval.run.build import build_task
-from dramaeval.run.reading import read_splits
-from dramaeval.training.draws import Order, draw, shared_out
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.splits import read_splits
+from dramaeval.training.question_sampler import EpochOrder, sample_questions, shared_out
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_each_record_is_asked_by_its_own_task(composed, mixture):
                 np.testing.assert_array_equal(found[one.key].distribution, expected)
         seen.add(record.part)
     assert seen == {"role", "archetype", "avqa"}
-    assert draw(task, splits["train"][0], (0, 0, 0))[1]
+    assert sample_questions(task, splits["train"][0], (0, 0, 0))[1]
 
 
 def test_the_same_file_may_serve_two_tasks(composed):
@@ -56,7 +56,7 @@ def test_the_same_file_may_serve_two_tasks(composed):
 def test_weights_are_shares_of_an_epoch(mixture):
     task, splits = mixture
     records = splits["train"]
-    order = Order(len(records), 0, task.mixture(records))
+    order = EpochOrder(len(records), 0, task.mixture(records))
     counts = Counter()
     for epoch in range(3):
         order.set_epoch(epoch)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.run.build import build_task
-from dramaeval.run.prepare import prepare
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.prepare import prepare
 from dramaeval.tasks.processed import ProcessedTask
-from dramaeval.training.draws import draw, trainable
+from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 
 def line(clip, solution, **more):
@@ -45,7 +45,7 @@ def read(tmp_path):
 )
 def test_solutions_are_trained_to_the_letter(read, clip, solution, keys, scores):
     task, (record,) = read(line(clip, solution))
-    dimensions, targets = draw(task, record, (0, 0, 0))
+    dimensions, targets = sample_questions(task, record, (0, 0, 0))
     assert [one.key for one in dimensions] == keys
     (question,) = task.questions(record, dimensions, np.random.default_rng(0))
     written = tuple(int(np.argmax(targets[key].distribution)) for key in keys)
@@ -70,7 +70,7 @@ def test_scales_follow_from_what_is_written(read, clip):
 
 def test_a_text_without_options_is_trained_and_not_scored(read, clip):
     task, (record,) = read(line(clip, "<answer>a dog</answer>"))
-    assert trainable(task, record)
+    assert trainable_dimensions(task, record)
     assert task.questions(record, task.asked(record)) == []
     assert list(task.remarks([record]).values()) == [1]
     options = [{"options": ["a dog", "rain"]}]
@@ -120,7 +120,7 @@ def test_what_is_prepared_asks_and_answers_the_same(composed, make_clips, tmp_pa
     prepared = again.read(tmp_path / "train.jsonl").records
     expected = []
     for at, record in enumerate(records):
-        dimensions, targets = draw(task, record, (5, 0, at))
+        dimensions, targets = sample_questions(task, record, (5, 0, at))
         rng = np.random.default_rng([5, 0, at, 2])
         for question in task.questions(record, dimensions, rng):
             written = [

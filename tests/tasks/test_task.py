@@ -6,12 +6,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from places import ROOT
+from repository import ROOT
 
 from dramaeval.config import schema
-from dramaeval.config.check import ConfigError
+from dramaeval.config.validation import ConfigError
 from dramaeval.data.records import read_records
-from dramaeval.run.build import build_task
+from dramaeval.stages.builders import build_task
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
 REALISM = yaml.safe_load((ROOT / "configs/task/rubric/realism.yaml").read_text("utf-8"))

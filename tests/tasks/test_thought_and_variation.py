@@ -6,12 +6,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import yaml
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.config.check import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.run.build import build_task
-from dramaeval.tasks.phrasings import PhrasingsError, phrasings, read_parts
+from dramaeval.config.validation import ConfigError
+from dramaeval.stages.builders import build_task
+from dramaeval.tasks.wordings import PhrasingsError, phrasings, read_parts
 
 SAMPLE = PACKAGE / "data" / "sample" / "realism" / "val.jsonl"
 PARTS = yaml.safe_load((ROOT / "configs/task/phrasings/realism.yaml").read_text("utf-8"))

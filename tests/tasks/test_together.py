@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dramaeval.config.check import ConfigError
-from dramaeval.run.build import build_task
-from dramaeval.training.draws import draw
+from dramaeval.config.validation import ConfigError
+from dramaeval.stages.builders import build_task
+from dramaeval.training.question_sampler import sample_questions
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_with_sampled_labels_the_target_is_what_is_written(asked, rater):
 def test_what_the_rater_left_out_is_not_asked_for(asked):
     task, record = asked("task.rater=consistent", PAIR)
     record = rated(record, pitch_variation=(None, None, None), rhythmic_naturalness=(2, None, 3))
-    dimensions, targets = draw(task, record, (0, 0, 0))
+    dimensions, targets = sample_questions(task, record, (0, 0, 0))
     assert [one.key for one in dimensions] == ["rhythmic_naturalness"] == list(targets)
     (question,) = task.questions(record, dimensions)
     assert "PitchDynamics" not in question.messages[1]["content"][1]["text"]

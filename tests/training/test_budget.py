@@ -5,14 +5,14 @@ import itertools
 import pytest
 import torch
 
-from dramaeval.config.batch import BatchError
-from dramaeval.config.check import ConfigError, check
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
-from dramaeval.training.budget import Budgeted, Packs, Size
-from dramaeval.training.draws import Order
-from dramaeval.training.spread import row_of
+from dramaeval.config.batch_size import BatchError
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training.question_sampler import EpochOrder
+from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
+from dramaeval.training.step_batches import row_of
 
 SETTINGS = (
     "device=cpu",
@@ -33,7 +33,7 @@ def run_of(composed, make_clips, tmp_path):
     def build(*overrides, name="run"):
         config = composed(*SETTINGS, f"task.data.train={train}", *overrides)
         check(config)
-        return Run(config, RunFolder(tmp_path / name))
+        return RunContext(config, RunFolder(tmp_path / name))
 
     return build
 
@@ -43,7 +43,7 @@ def sizes():
 
 
 def test_each_epoch_has_every_record_once_in_as_many_batches_within_the_budget():
-    own, packs = sizes(), Packs(sizes(), 1600, seed=3)
+    own, packs = sizes(), TokenBudgetBatches(sizes(), 1600, seed=3)
     for epoch in range(4):
         batches = packs.of(epoch)
         assert len(batches) == len(packs)
@@ -53,23 +53,23 @@ def test_each_epoch_has_every_record_once_in_as_many_batches_within_the_budget()
             for at in batch[1:]:
                 together = together.padded(own[at])
             assert len(batch) * together.tokens <= 1600
-    assert packs.of(1) == Packs(sizes(), 1600, seed=3).of(1)
+    assert packs.of(1) == TokenBudgetBatches(sizes(), 1600, seed=3).of(1)
     contents = [{frozenset(batch) for batch in packs.of(epoch)} for epoch in (0, 1)]
     assert contents[0] != contents[1]  # who shares a batch changes too
-    assert packs.of(0) != Packs(sizes(), 1600, seed=4).of(0)
+    assert packs.of(0) != TokenBudgetBatches(sizes(), 1600, seed=4).of(0)
 
 
 def test_a_record_beyond_the_budget_is_named_by_its_size():
     with pytest.raises(BatchError, match="the largest needs 690 tokens"):
-        Packs(sizes(), 500, seed=0)
+        TokenBudgetBatches(sizes(), 500, seed=0)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
 def test_processes_share_the_batches_out(processes):
-    order, packs = Order(60, seed=3), Packs(sizes(), 1600, seed=3)
+    order, packs = EpochOrder(60, seed=3), TokenBudgetBatches(sizes(), 1600, seed=3)
     order.set_epoch(2)
-    ranks = [list(Budgeted(packs, order, rank, processes)) for rank in range(processes)]
-    assert {len(one) for one in ranks} == {len(Budgeted(packs, order, 0, processes))}
+    ranks = [list(TokenBudgetSampler(packs, order, rank, processes)) for rank in range(processes)]
+    assert {len(one) for one in ranks} == {len(TokenBudgetSampler(packs, order, 0, processes))}
     turns = [batch for turn in zip(*ranks, strict=True) for batch in turn]
     assert [batch for batch in turns if batch[0] >= 0] == packs.of(2)
     stand_ins = [batch for batch in turns if batch[0] < 0]

@@ -8,18 +8,18 @@ import pytest
 import torch
 from clips import write_clips
 from hydra.errors import ConfigCompositionException
-from taught import teach
+from trained_adapter import teach
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.audio import decode
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
-from dramaeval.training.groups import completions_batch
-from dramaeval.training.sampling import sample
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training.grpo.groups import completions_batch
+from dramaeval.training.grpo.sampled_completions import sample
 
 TINY = PACKAGE / "models" / "tiny"
 QUICK = (
@@ -61,7 +61,7 @@ def trainer_of(config_of, tmp_path):
     def build(*overrides):
         config = config_of(*overrides)
         check(config)
-        run = Run(config, RunFolder(tmp_path / "run"))
+        run = RunContext(config, RunFolder(tmp_path / "run"))
         run.plan()
         return make_trainer(run)
 
@@ -136,7 +136,7 @@ def test_each_completion_hears_its_own_clip(plain, trainer_of, generations, shar
         "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",
         "trainer.args.temperature=1.5",
     )  # fmt: skip
-    trainer.sheets.encoder.tokenizer.padding_side = side
+    trainer.record_encoder.encoder.tokenizer.padding_side = side
     order = [5, 0, 3, 6] if generations == 2 else [6, 3, 0, 5]
     passes = trainer._sample(rows_of(trainer, *order))
     assert [one["row"].tolist() for one in passes] == [
@@ -161,7 +161,11 @@ def test_another_clip_moves_the_numbers(plain, trainer_of):
     groups = [trainer.groups(1, 0), trainer.groups(7, 0)]  # clips of one length
     swapped = [
         type(a)(
-            a.record, a.question, a.targets, type(a.sheet)(b.sheet.clips, a.sheet.asked), a.seed
+            a.record,
+            a.question,
+            a.targets,
+            type(a.encoded_record)(b.encoded_record.clips, a.encoded_record.asked),
+            a.seed,
         )
         for a, b in zip(groups, reversed(groups), strict=True)
     ]
@@ -257,7 +261,7 @@ def test_an_adapter_to_go_on_from_is_the_reference(trainer_of, taught):
 
 def test_completions_end_at_the_end_of_the_turn(trainer_of):
     trainer = trainer_of("trainer.args.mask_truncated_completions=true")
-    end = trainer.sheets.encoder.tokenise("<|im_end|>")[-1]
+    end = trainer.record_encoder.encoder.tokenise("<|im_end|>")[-1]
     (inputs,) = trainer._sample(rows_of(trainer, 0, 1))
     ended = 0
     for at, tokens in enumerate(inputs["completion_ids"].tolist()):
@@ -454,7 +458,7 @@ def test_figures_by_dimension(trainer_of, taught):
 
 def test_a_prompt_too_long_names_its_record(config_of, tmp_path):
     config = config_of()
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     long = run.splits["train"][3]
     long.fields["local_scene"] = "word " * 9000
     with pytest.raises(BadRecordsError, match="never cut") as refused:
@@ -502,7 +506,7 @@ def test_what_does_not_go_together_is_refused(config_of, overrides, message):
 def test_what_only_data_can_tell_is_refused_before_weights(config_of, tmp_path, overrides, message):
     config = config_of(*overrides)
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     with pytest.raises(ConfigError, match=message):
         run.plan()
     assert run._model is None

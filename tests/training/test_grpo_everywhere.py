@@ -7,13 +7,13 @@ import pytest
 import torch
 from clips import write_clips
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
-from dramaeval.models.batch import collate
-from dramaeval.models.choices import distributions
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.models.forward.answer_distributions import distributions
+from dramaeval.models.inputs.collation import collate
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 
 def by_letters(completions):
@@ -69,7 +69,7 @@ def trainer_of(composed, tmp_path):
     def build(*overrides):
         config = composed(*QUICK, *overrides)
         check(config)
-        run = Run(config, RunFolder(tmp_path / "run"))
+        run = RunContext(config, RunFolder(tmp_path / "run"))
         run.plan()
         return make_trainer(run)
 
@@ -136,7 +136,7 @@ def test_the_published_settings(composed, tmp_path):
     )  # fmt: skip
     assert composed("experiment=grpo").trainer.args.max_steps == 1000
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     assert run.plan().step == "2 clips: 1 a pass, 2 accumulated, 1 process"
     args = run.args
     assert (args.num_generations, args.temperature, args.gradient_accumulation_steps) == (8, 1.0, 2)
@@ -182,7 +182,7 @@ def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path
     (inputs,) = trainer._enumerate([{"row": 0, "epoch": 0}, {"row": 3, "epoch": 0}])
     weighed = trainer._weighed(trainer.model, inputs)
     groups = [trainer.groups(row, 0) for row in (0, 3)]
-    batch = collate([group.sheet for group in groups], pad=trainer.sheets.pad)
+    batch = collate([group.encoded_record for group in groups], pad=trainer.record_encoder.pad)
     with torch.no_grad():
         expected = distributions(trainer.model(**batch.inputs).logits, batch)
     start = 0

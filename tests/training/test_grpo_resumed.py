@@ -4,10 +4,10 @@ import pytest
 import torch
 from clips import write_clips
 
-from dramaeval.config.check import check
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.config.validation import check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 SETTINGS = (
     "trainer=grpo", "stages=[train]", "device=cpu", "logger=none",
@@ -37,7 +37,7 @@ def test_a_resumed_training_ends_with_the_same_weights(composed, tmp_path, way):
     check(config)
 
     def trained(name, resume=None):
-        run = Run(config, RunFolder(tmp_path / name))
+        run = RunContext(config, RunFolder(tmp_path / name))
         run.plan()
         trainer = make_trainer(run, resume)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)

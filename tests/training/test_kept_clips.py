@@ -7,15 +7,15 @@ import pytest
 import soundfile
 import torch
 
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
 from dramaeval.data import audio
 from dramaeval.data.logmel import LogMel
 from dramaeval.evaluation.scoring import score
-from dramaeval.models import sheets as sheets_module
-from dramaeval.models.batch import collate
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.models.inputs import record_encoder as sheets_module
+from dramaeval.models.inputs.collation import collate
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 SETTINGS = (
     "device=cpu",
@@ -40,7 +40,7 @@ def run_of(composed, make_clips, tmp_path):
             f"cache.folder={tmp_path / 'cache'}", *overrides,
         )  # fmt: skip
         check(config)
-        return Run(config, RunFolder(tmp_path / name))
+        return RunContext(config, RunFolder(tmp_path / name))
 
     return build
 
@@ -86,7 +86,7 @@ def test_a_second_epoch_and_a_second_run_do_no_audio_work(run_of, monkeypatch):
     trainer = make_trainer(again)
     trainer.train()
     assert work.all == (0, 0, 0)
-    assert again.sheets.cache.counts["read"] == 6
+    assert again.record_encoder.cache.counts["read"] == 6
 
 
 def test_what_is_kept_changes_no_bit_of_a_training(run_of):
@@ -109,10 +109,10 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
     for name, run in runs.items():
         trainer = make_trainer(run)
         if name == "kept":  # fills the cache; what is compared comes from it
-            score(run.model, run.splits["train"], run.sheets)
+            score(run.model, run.splits["train"], run.record_encoder)
         rows = run.splits["train"]
-        made = [run.sheets.sheet(one, run.task.dimensions) for one in rows]
-        batch = collate(made, pad=run.sheets.pad, shared_prefix=shared_prefix)
+        made = [run.record_encoder.encode(one, run.task.dimensions) for one in rows]
+        batch = collate(made, pad=run.record_encoder.pad, shared_prefix=shared_prefix)
         assert ("input_features" in batch.inputs) == (name == "plain")
         torch.manual_seed(0)
         for weight_name, weight in trainer.model.named_parameters():
@@ -166,14 +166,15 @@ def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
 def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     run = run_of()
     first = {
-        one.clip: run.sheets.sheet(one, run.task.dimensions).clips[0] for one in run.splits["train"]
+        one.clip: run.record_encoder.encode(one, run.task.dimensions).clips[0]
+        for one in run.splits["train"]
     }
     name = run.model.hearing.tower
     make_trainer(run).train()
     other = run_of(name="other")
     with torch.no_grad():
         other.model.model.audio_tower.conv1.bias += 0.1
-    other.keep_hearing(other.model)
+    other.attach_encoding_cache(other.model)
     assert other.model.hearing.tower != name
     clip = next(iter(first))
     samples, rate = soundfile.read(clip, dtype="float32")
@@ -181,7 +182,7 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     again = run_of(name="again")
     assert again.model.hearing.tower == name
     record = next(one for one in again.splits["train"] if one.clip == clip)
-    heard = again.sheets.sheet(record, again.task.dimensions).clips[0]
+    heard = again.record_encoder.encode(record, again.task.dimensions).clips[0]
     assert heard.values.shape == first[clip].values.shape
     assert not np.allclose(heard.values, first[clip].values)
 
@@ -194,25 +195,25 @@ def test_a_damaged_entry_is_worked_out_again(run_of, monkeypatch, tmp_path):
     work = Work(monkeypatch, again)
     make_trainer(again).train()
     assert work.all == (1, 1, 1)
-    assert again.sheets.cache.counts["damaged"] == 1
+    assert again.record_encoder.cache.counts["damaged"] == 1
 
 
 def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
     run = run_of()
     record = run.splits["train"][0]
-    quiet = run.sheets.logmel(np.zeros(8000, dtype=np.float32))
-    sheet = run.sheets.sheet_of(record, quiet, run.task.dimensions)
+    quiet = run.record_encoder.logmel(np.zeros(8000, dtype=np.float32))
+    encoded_record = run.record_encoder.encode_with_clip(record, quiet, run.task.dimensions)
     with torch.inference_mode():
-        run.model(**collate([sheet], pad=run.sheets.pad).inputs)
+        run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)
     assert run.model.hearing.encoded == 1
     assert not list((tmp_path / "cache").glob("??/*"))
 
 
 def test_a_trained_tower_that_is_passed_by_is_an_error(run_of):
     run = run_of()
-    sheet = run.sheets.sheet(run.splits["train"][0], run.task.dimensions)
+    encoded_record = run.record_encoder.encode(run.splits["train"][0], run.task.dimensions)
     with pytest.raises(RuntimeError, match="tower is trained"):
-        run.model(**collate([sheet], pad=run.sheets.pad).inputs)
+        run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)
 
 
 def test_the_folder_may_be_removed_between_runs(run_of, tmp_path):

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dramaeval.cluster.processes import ALONE
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
+from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.models.modes import new_weights_follow_umask
-from dramaeval.run.export import export
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer, save
-from dramaeval.training.kept_generation import save_generation
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.export import export
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer, save
+from dramaeval.training.grpo.saved_generation import save_generation
 
 
 @pytest.fixture(params=[0o027, 0o002, 0o077], ids=oct)
@@ -44,7 +44,7 @@ def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, p
         f"peft={peft}",
     )
     check(config)
-    run = Run(config, RunFolder(tmp_path / "run"))
+    run = RunContext(config, RunFolder(tmp_path / "run"))
     trainer = make_trainer(run)
     trainer.train()
     save(trainer, run.folder.model)
@@ -55,7 +55,7 @@ def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, p
 
 
 def test_what_is_generated_and_not_used_up(tmp_path, umask):
-    save_generation(tmp_path, ALONE, 3, None)
+    save_generation(tmp_path, SINGLE_PROCESS, 3, None)
     assert set(modes(tmp_path).values()) == {oct(0o666 & ~umask)}
 
 

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from dramaeval.models.batch import Batch
-from dramaeval.models.choices import chosen, expected_scores
+from dramaeval.models.forward.answer_distributions import chosen, expected_scores
+from dramaeval.models.inputs.collation import Batch
 from dramaeval.training.objectives import (
-    Composition,
+    WeightedObjective,
     answer_ce,
     choice_ce,
     expected_mse,
@@ -109,7 +109,9 @@ def test_a_batch_for_scoring_is_refused():
 
 
 def test_composition_adds_with_weights():
-    both = Composition("soft_ce + 0.5*answer_ce", {"soft_ce": soft_ce, "answer_ce": answer_ce})
+    both = WeightedObjective(
+        "soft_ce + 0.5*answer_ce", {"soft_ce": soft_ce, "answer_ce": answer_ce}
+    )
     terms = both(*two_questions())
     torch.testing.assert_close(terms["soft_ce"], torch.tensor([4 * LN2, 3.75 * LN2]))
     torch.testing.assert_close(terms["answer_ce"], torch.tensor([2 * LN2, 1.5 * LN2]))

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from places import ROOT
+from repository import ROOT
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration
 
-from dramaeval.config.check import ConfigError, check
 from dramaeval.config.schema import PACKAGE
-from dramaeval.run.evaluating import evaluate
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.measures import read_phase
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer, save_judge, train
-from dramaeval.training import ranks
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.evaluate import evaluate
+from dramaeval.stages.phase_metrics import read_phase
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer, save_judge, train
+from dramaeval.training.callbacks import adalora as ranks
 
 TINY = PACKAGE / "models" / "tiny"
 METHODS = ("lora", "dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
@@ -50,7 +50,7 @@ def run_of(composed, make_clips, tmp_path):
     def build(*overrides, name="run"):
         config = composed(*QUICK, *given, *overrides)
         check(config)
-        return Run(config, RunFolder(tmp_path / name))
+        return RunContext(config, RunFolder(tmp_path / name))
 
     build.overrides = [*QUICK, *given]
     return build
@@ -102,10 +102,10 @@ RELOAD = """
 import sys
 from hydra import compose, initialize_config_dir
 from dramaeval.config import schema
-from dramaeval.config.check import check
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.evaluating import evaluate
-from dramaeval.run.run import Run
+from dramaeval.config.validation import check
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.evaluate import evaluate
+from dramaeval.stages.context import Run
 from pathlib import Path
 root, configs, methods, *words = sys.argv[1:]
 schema.register()
@@ -209,8 +209,8 @@ def test_a_quantised_base_keeps_ears_projector_and_head(run_of):
 
 
 def test_other_parts_that_come_out_quantised_stop_the_run(run_of, monkeypatch):
-    from dramaeval.models import loading
     from dramaeval.models.errors import ModelError
+    from dramaeval.models.families import base as loading
 
     # As with names that transformers does not match: nothing is left out.
     monkeypatch.setattr(loading, "only_language_model", lambda config, *rest: config)

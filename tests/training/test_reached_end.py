@@ -8,12 +8,12 @@ import torch
 from clips import write_clips
 from transformers import TrainerCallback
 
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
 from dramaeval.data.manifest import seal
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
-from dramaeval.training import judging
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training import judge_training as judging
 from dramaeval.training.checkpoints import has_ended, last_checkpoint
 
 SETTINGS = (
@@ -65,7 +65,7 @@ def test_a_training_at_its_end_trains_no_more(composed, tmp_path, words, callbac
     folder = RunFolder(tmp_path / "run")
 
     def trained(resume):
-        run = Run(config, folder)
+        run = RunContext(config, folder)
         run.plan()
         trainer = make_trainer(run, resume)
         if callback:
@@ -97,7 +97,7 @@ def test_an_older_checkpoint_is_deleted_when_the_new_one_is_whole(composed, tmp_
     )
     check(config)
     folder = RunFolder(tmp_path / "run")
-    run = Run(config, folder)
+    run = RunContext(config, folder)
     run.plan()
     sealed = []
 
@@ -112,6 +112,6 @@ def test_an_older_checkpoint_is_deleted_when_the_new_one_is_whole(composed, tmp_
         make_trainer(run).train()
     assert last_checkpoint(folder.checkpoints).name == "checkpoint-1"
     monkeypatch.undo()
-    make_trainer(Run(config, folder)).train(resume_from_checkpoint=True)
+    make_trainer(RunContext(config, folder)).train(resume_from_checkpoint=True)
     kept = [one.name for one in folder.checkpoints.iterdir()]
     assert kept == ["checkpoint-3"]

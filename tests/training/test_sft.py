@@ -8,12 +8,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.run import build
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.stages import builders as build
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 QUICK = (
     "device=cpu",
@@ -39,7 +39,7 @@ def run_of(composed, make_clips, tmp_path):
         ]
         config = composed(*quick, f"task.data.train={train}", f"task.data.val={val}", *overrides)
         check(config)
-        return Run(config, RunFolder(tmp_path / name))
+        return RunContext(config, RunFolder(tmp_path / name))
 
     return build
 
@@ -274,7 +274,7 @@ def test_clips_prepared_beside_the_training_are_the_same(run_of):
             )
         )
         # The six of validation are prepared here, the eight of training by who loads.
-        assert trainer.sheets.decoded == (6 if workers else 14)
+        assert trainer.record_encoder.decoded == (6 if workers else 14)
         found.append(losses(trainer))
     assert found[0] == found[1]
     assert len(set(found[0])) == 9

@@ -4,20 +4,20 @@ import itertools
 
 import pytest
 
-from dramaeval.config.batch import StepSize
-from dramaeval.training.draws import Order
-from dramaeval.training.spread import Spread, dealt, row_of
+from dramaeval.config.batch_size import StepSize
+from dramaeval.training.question_sampler import EpochOrder
+from dramaeval.training.step_batches import StepBatchSampler, row_of, split_step
 
 
 def test_a_full_step_is_dealt_in_order():
-    assert dealt([9, 8, 7, 6, 5, 4, 3, 2], StepSize(2, 2, 2)) == [
+    assert split_step([9, 8, 7, 6, 5, 4, 3, 2], StepSize(2, 2, 2)) == [
         [[9, 8], [7, 6]],
         [[5, 4], [3, 2]],
     ]
 
 
 def test_a_step_with_fewer_clips_than_processes_gets_stand_ins():
-    (turn,) = dealt([5], StepSize(2, 3, 2))
+    (turn,) = split_step([5], StepSize(2, 3, 2))
     assert turn[0] == [5]
     assert [row_of(number) for number in turn[1]] == [5]
     assert all(number < 0 for number in turn[1])
@@ -30,10 +30,10 @@ def test_a_step_with_fewer_clips_than_processes_gets_stand_ins():
 def test_steps_hold_the_same_clips_for_any_number_of_processes(
     count, per_device, accumulate, processes
 ):
-    order = Order(count, seed=5)
+    order = EpochOrder(count, seed=5)
     order.set_epoch(3)
     step = StepSize(per_device, accumulate, processes)
-    ranks = [Spread(order, step, rank) for rank in range(processes)]
+    ranks = [StepBatchSampler(order, step, rank) for rank in range(processes)]
     batches = [list(one) for one in ranks]
     assert {len(one) for one in batches} == {len(ranks[0])}
     wanted = list(order)

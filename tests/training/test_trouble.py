@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dramaeval.config.check import check
+from dramaeval.config.validation import check
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.trouble import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
+from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 from dramaeval.training import objectives
 
 QUICK = (
@@ -29,7 +29,7 @@ def run_of(composed, make_clips, tmp_path):
         # What is broken here must be looked at, and not what was kept before it broke.
         config = composed(*QUICK, "cache.enabled=false", *data, *overrides)
         check(config)
-        return Run(config, RunFolder(tmp_path / "run"))
+        return RunContext(config, RunFolder(tmp_path / "run"))
 
     return build
 
@@ -85,7 +85,7 @@ def test_out_of_memory_while_scoring(run_of):
     run = run_of()
     run.model.register_forward_hook(lambda *_: torch.empty(2**52))
     with pytest.raises(MemoryExhaustedError) as raised:
-        score(run.model, run.splits["val"], run.sheets, clips_a_batch=4)
+        score(run.model, run.splits["val"], run.record_encoder, clips_a_batch=4)
     assert "Out of memory while scoring" in str(raised.value)
     assert "4 clips, 8 questions" in str(raised.value)
     assert "batch.eval_clips=2" in str(raised.value)
@@ -124,9 +124,9 @@ def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
 def test_only_the_questions_with_a_broken_loss_are_named(run_of):
     trainer = make_trainer(run_of())
     first, second = list(trainer.order)[:2]
-    sheets, records = trainer.sheets, trainer.data_collator.records
+    record_encoder, records = trainer.record_encoder, trainer.data_collator.records
     # The features of one clip are damaged where they are kept.
-    sheets._features(str(records[second].clip)).values[:] = np.nan
+    record_encoder._features(str(records[second].clip)).values[:] = np.nan
     with pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
     text = str(raised.value)

@@ -11,10 +11,10 @@ from deepspeed.utils.tensor_fragment import fragment_address
 from transformers import TrainerCallback
 
 from dramaeval.models.errors import ModelError
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
-from dramaeval.training.unpickling import weights_only
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training.safe_unpickling import weights_only
 
 
 class Touch:
@@ -87,7 +87,7 @@ def test_a_training_reads_in_this_way(composed, make_clips, tmp_path, poisoned):
         "device=cpu", "logger=none", f"task.data.train={make_clips('train', 4)}", "trainer.args.max_steps=1",
         "task.dimensions=[pitch_dynamics]", "trainer.args.per_device_train_batch_size=2",
     )  # fmt: skip
-    trainer = make_trainer(Run(config, RunFolder(tmp_path / "run")))
+    trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
     trainer.add_callback(Loads(poisoned[0]))
     with pytest.raises(ModelError, match="more than weights"):
         trainer.train()

@@ -2,19 +2,19 @@
 
 import pytest
 
-from dramaeval.config.batch import StepSize
-from dramaeval.config.check import check
+from dramaeval.config.batch_size import StepSize
+from dramaeval.config.validation import check
+from dramaeval.distributed.reshard import parts
+from dramaeval.distributed.zero import ZeroEngineCheck, fill_zero_config
 from dramaeval.models.errors import ModelError
-from dramaeval.run.folder import RunFolder
-from dramaeval.run.run import Run
-from dramaeval.run.training import make_trainer
-from dramaeval.training.reshard import parts
-from dramaeval.training.zero import EngineCheck, filled
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
 
 
 def test_nothing_is_left_to_chance(composed):
     zero = composed("zero=zero3").zero
-    found = filled(zero, {"max_grad_norm": 0.5, "bf16": True}, StepSize(4, 8, 2))
+    found = fill_zero_config(zero, {"max_grad_norm": 0.5, "bf16": True}, StepSize(4, 8, 2))
     assert found["train_micro_batch_size_per_gpu"] == 4
     assert found["gradient_accumulation_steps"] == 8
     assert found["gradient_clipping"] == 0.5
@@ -33,8 +33,8 @@ def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make
         "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
     check(config)
-    trainer = make_trainer(Run(config, RunFolder(tmp_path / "run")))
-    trainer.add_callback(EngineCheck(trainer, composed("zero=zero2").zero, StepSize(4, 1, 2)))
+    trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
+    trainer.add_callback(ZeroEngineCheck(trainer, composed("zero=zero2").zero, StepSize(4, 1, 2)))
     with pytest.raises(ModelError) as raised:
         trainer.train()
     assert "zero asks for DeepSpeed, but the model runs as PeftModel" in str(raised.value)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import born
+import forked_launch
 import pytest
 
 #: Imported once, with all that they import in turn.
 LIBRARIES = [
-    "dramaeval.run.entry",
-    "dramaeval.run.training",
-    "dramaeval.run.evaluating",
-    "dramaeval.training.sft",
-    "dramaeval.training.grpo",
+    "dramaeval.stages.pipeline",
+    "dramaeval.stages.train",
+    "dramaeval.stages.evaluate",
+    "dramaeval.training.sft.trainer",
+    "dramaeval.training.grpo.trainer",
     "transformers.models.qwen2_audio.modeling_qwen2_audio",
 ]
 # Imported by every Python that finds it on its path: nothing but this machine can be reached, and each attempt,
@@ -107,7 +107,7 @@ def launch(
     def start(
         *words: str, timeout: float = 300, asked: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
-        process = nursery.Process(target=born.launch, args=(words, str(said)))
+        process = nursery.Process(target=forked_launch.launch, args=(words, str(said)))
         process.start()
         process.join(timeout)
         if process.exitcode is None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from places import REAL, ROOT
+from repository import REAL, ROOT
 
 REALISM = REAL / "realism" / "test.jsonl"
 needs_real = pytest.mark.skipif(not REALISM.is_file(), reason=f"the real clips are not at {REAL}")

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 
-import born
+import forked_launch
 import pytest
 
 SETTINGS = (
@@ -85,7 +85,7 @@ def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
 def test_ctrl_c(nursery, data, tmp_path):
     folder, out = tmp_path / "run", tmp_path / "out"
     given = [*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}"]
-    process = nursery.Process(target=born.launch, args=(given, str(tmp_path)))
+    process = nursery.Process(target=forked_launch.launch, args=(given, str(tmp_path)))
     process.start()
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and "step 1 of" not in (

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from places import ROOT
+from repository import ROOT
 
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 

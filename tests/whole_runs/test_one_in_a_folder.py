@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 
-import born
+import forked_launch
 import pytest
 from clips import write_clips
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.cluster.folder_lock import locked
-from dramaeval.cluster.lock_holder import NAME, holder_of
+from dramaeval.distributed.folder_lock import locked
+from dramaeval.distributed.lock_holder import NAME, holder_of
 
 
 def content(folder):
@@ -52,7 +52,7 @@ def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(tmp_path):
     with locked(tmp_path):
         before = content(tmp_path)
         done = subprocess.run(
-            [sys.executable, "-m", "dramaeval.cluster.job", str(tmp_path)],
+            [sys.executable, "-m", "dramaeval.launch.job", str(tmp_path)],
             cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert content(tmp_path) == before
@@ -71,7 +71,7 @@ def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
         "task.dimensions=[pitch_dynamics]", f"hydra.run.dir={folder}", "logger=none",
     ]  # fmt: skip
     first = nursery.Process(
-        target=born.launch, args=([*words, "trainer.args.learning_rate=0.01"], str(said))
+        target=forked_launch.launch, args=([*words, "trainer.args.learning_rate=0.01"], str(said))
     )
     first.start()
     deadline = time.monotonic() + 60

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from places import ROOT
+from repository import ROOT
 from safetensors.torch import load_file
 
-from dramaeval.cluster.lock_holder import NAME, holder_of
+from dramaeval.distributed.lock_holder import NAME, holder_of
 
 pytestmark = pytest.mark.timeout(1800)  # three runs, of two processes and of one
 

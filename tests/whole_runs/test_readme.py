@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from places import ROOT
+from repository import ROOT
 
 SHORT = (
     "evaluation.zero_shot=false", "task.dimensions=[pitch_dynamics]", "trainer.args.num_generations=2",

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from clips import write_clips
-from places import REAL, ROOT
+from repository import REAL, ROOT
 from safetensors.torch import load_file
 
 from dramaeval.training.checkpoints import last_checkpoint

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from clips import write_clips
-from places import ROOT
+from repository import ROOT
 
 UNKNOWN = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
 WITHOUT = ["env", *(f"--unset={name}" for name in ("HOME", "USER", "LOGNAME", "DRAMAEVAL_CACHE"))]

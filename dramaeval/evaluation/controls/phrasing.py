@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.controls.setting import NotPossibleError, Setting
+from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleError
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.wordings import deviation
-from dramaeval.tasks.phrasings import PhrasingsError
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.wordings import PhrasingsError
 
 WHAT = "the same judge, its scores averaged over several wordings of each question"
 
 
-def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
+def phrasing(setting: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings: the averaged judge, and the spread between wordings.
 
     The wordings are those of `Task.phrased`, ``evaluation.phrasings`` of them, the task's own the first.
@@ -33,8 +33,8 @@ def phrasing(setting: Setting) -> tuple[list[Prediction], dict[str, Any]]:
     return averaged(said), spread(said)
 
 
-def _asked_in(setting: Setting, task: Task) -> list[Prediction]:
-    return setting.score(setting.records, setting.sheets.of(task))
+def _asked_in(setting: ControlContext, task: Task) -> list[Prediction]:
+    return setting.score(setting.records, setting.record_encoder.of(task))
 
 
 def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:

@@ -13,7 +13,7 @@ import numpy as np
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls.prosody_features import RATE, features
-from dramaeval.evaluation.controls.setting import Setting, prediction_of, train_means
+from dramaeval.evaluation.controls.setting import ControlContext, prediction_of, train_means
 from dramaeval.evaluation.predictions import SCORED, Prediction
 
 WHAT = "a ridge regression on f0, energy, pauses and rate"
@@ -22,7 +22,7 @@ ALPHAS = tuple(10.0**power for power in range(-2, 5))
 LEAST_RECORDS = 10
 
 
-def prosody(setting: Setting) -> list[Prediction]:
+def prosody(setting: ControlContext) -> list[Prediction]:
     """Predict each dimension's mean rating from the clip's figures; cut to the scale.
 
     Figures that a clip does not have (its f0, where nothing is voiced) take the training split's median, and
@@ -76,10 +76,10 @@ def _chosen(count: int, most: int, seed: int) -> Sequence[int]:
     return sorted(np.random.default_rng([seed, 3]).choice(count, most, replace=False).tolist())
 
 
-def _features(record: Record, setting: Setting) -> np.ndarray | str:
+def _features(record: Record, setting: ControlContext) -> np.ndarray | str:
     """The clip's figures, or why there are none."""
     try:
-        found = features(decode(record.clip, RATE, max_seconds=setting.sheets.max_seconds))
+        found = features(decode(record.clip, RATE, max_seconds=setting.record_encoder.max_seconds))
     except UnreadableClipError as error:
         return f"unreadable clip: {error.reason}"
     setting.progress(1)

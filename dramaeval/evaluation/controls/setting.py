@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dramaeval.data.groups import group_of
 from dramaeval.data.records import Record
+from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.models.sheets import SheetMaker
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
@@ -18,15 +18,15 @@ class NotPossibleError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class ControlContext:
     """The judge, what it was asked, and what else a control may use.
 
     Attributes:
         task: what is asked.
         records: the held-out records.
         train: the training records; empty where there are none.
-        sheets: prepares records as the judge gets them.
-        score: lets the judge score records prepared by a sheet maker.
+        record_encoder: prepares records as the judge gets them.
+        score: lets the judge score records prepared by a encoded_record maker.
         group_by: record key that clusters the bootstrap.
         seed: of everything random.
         phrasings: wordings of each question in the phrasing control.
@@ -37,8 +37,8 @@ class Setting:
     task: Task
     records: Sequence[Record]
     train: Sequence[Record]
-    sheets: SheetMaker
-    score: Callable[[Sequence[Record], SheetMaker], list[Prediction]]
+    record_encoder: RecordEncoder
+    score: Callable[[Sequence[Record], RecordEncoder], list[Prediction]]
     group_by: str
     seed: int
     phrasings: int
@@ -46,13 +46,13 @@ class Setting:
     progress: Callable[[int], None]
 
 
-def require_hearing(setting: Setting) -> None:
+def require_hearing(setting: ControlContext) -> None:
     """Controls that take the right sound away.
 
     Raises:
         NotPossibleError: the judge hears nothing anyway, or is told in words what the right sound is like.
     """
-    if not setting.sheets.family.hears:
+    if not setting.record_encoder.family.hears:
         raise NotPossibleError("this judge only reads")
     if setting.task.scoring().get("thought_in_scoring") == "given":
         raise NotPossibleError(
@@ -62,7 +62,7 @@ def require_hearing(setting: Setting) -> None:
 
 
 def prediction_of(
-    setting: Setting,
+    setting: ControlContext,
     record: Record,
     dimension: Dimension,
     expected: float | None,
@@ -84,7 +84,7 @@ def prediction_of(
     )
 
 
-def train_means(setting: Setting) -> Mapping[str, dict[int, float]]:
+def train_means(setting: ControlContext) -> Mapping[str, dict[int, float]]:
     """Mean rating of every rated training record, by dimension and place in ``train``.
 
     Raises:

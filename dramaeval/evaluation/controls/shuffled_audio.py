@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import NotPossibleError, Setting, require_hearing
+from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleError, require_hearing
 from dramaeval.evaluation.predictions import Prediction
 
 WHAT = "the same judge with another record's clip"
 
 
-def shuffled_audio(setting: Setting) -> list[Prediction]:
+def shuffled_audio(setting: ControlContext) -> list[Prediction]:
     """Score every record with the clip of another, seeded; no clip stays where it was.
 
     Raises:
         NotPossibleError: see `require_hearing`; or all records share one clip.
     """
     require_hearing(setting)
-    return setting.score(exchanged(setting.records, setting.seed), setting.sheets)
+    return setting.score(exchanged(setting.records, setting.seed), setting.record_encoder)
 
 
 def exchanged(records: Sequence[Record], seed: int) -> list[Record]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.controls.setting import Setting, prediction_of, train_means
+from dramaeval.evaluation.controls.setting import ControlContext, prediction_of, train_means
 from dramaeval.evaluation.predictions import SCORED, Prediction
 
 WHAT = "the dimension's mean over the training records, for every clip"
 
 
-def training_mean(setting: Setting) -> list[Prediction]:
+def training_mean(setting: ControlContext) -> list[Prediction]:
     """Give every record the mean, over the training records, of their mean ratings.
 
     A constant has no correlation: it is a control of the squared error alone. A dimension that no training

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import BootstrapDraws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, UndefinedError, require_pass_fail
 from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
 
@@ -20,7 +20,7 @@ class Auroc:
     name = "auroc"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined where all records passed, or all failed."""
         require_pass_fail(answers)
         clear = ~np.isnan(answers.majority)
@@ -29,7 +29,7 @@ class Auroc:
 
         return float(roc_auc_score(answers.majority[clear], answers.predicted[clear]))
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
         """(Σ mid-ranks of the passed − P(P+1)/2) / (P·F) in every draw, P passed and F failed."""
         require_pass_fail(answers)
         clear = np.flatnonzero(~np.isnan(answers.majority))

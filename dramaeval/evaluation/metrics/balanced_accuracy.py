@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.auroc import require_both
 from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_pass_fail
 from dramaeval.evaluation.metrics.verdicts import Verdicts, of_verdicts, verdicts
@@ -20,7 +20,7 @@ class BalancedAccuracy(SummedMetric):
     name = "balanced_accuracy"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined where all records passed, or all failed."""
         require_pass_fail(answers)
         truth, judge = verdicts(answers)
@@ -29,7 +29,7 @@ class BalancedAccuracy(SummedMetric):
 
         return float(balanced_accuracy_score(truth, judge))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         require_pass_fail(answers)
         return of_verdicts(answers, _balanced)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_records
 from dramaeval.evaluation.metrics.moments import of_mean
 
@@ -16,11 +16,11 @@ class Bias(SummedMetric):
     name = "bias"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined without a record."""
         require_records(answers, 1)
         return float(np.mean(answers.predicted - answers.rated))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         return of_mean(answers.predicted - answers.rated, answers.cluster)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -30,7 +30,7 @@ class CalibrationError(SummedMetric):
     name = "ece"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined without a record that has a distribution."""
         require_records(answers, 1)
         gaps, bins, rows = _gaps(answers)
@@ -39,7 +39,7 @@ class CalibrationError(SummedMetric):
         columns = _binned(gaps, bins)
         return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         gaps, bins, rows = _gaps(answers)
         columns = np.column_stack([np.ones(len(rows)), _binned(gaps, bins)])
@@ -61,7 +61,7 @@ class CalibrationBin(NamedTuple):
     share: float
 
 
-def calibration_curve(answers: Answers) -> list[CalibrationBin]:
+def calibration_curve(answers: DimensionArrays) -> list[CalibrationBin]:
     """The bins that hold anything, all scores of the scale together: for a plot."""
     rows = _with_distribution(answers)
     stated = answers.distribution[rows].ravel()
@@ -91,7 +91,7 @@ def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return counts / given.sum(axis=1, keepdims=True)
 
 
-def _with_distribution(answers: Answers) -> np.ndarray:
+def _with_distribution(answers: DimensionArrays) -> np.ndarray:
     return np.flatnonzero(~np.isnan(answers.distribution).any(axis=1))
 
 
@@ -99,7 +99,7 @@ def _bin(probabilities: np.ndarray) -> np.ndarray:
     return np.minimum((probabilities * BINS).astype(int), BINS - 1)
 
 
-def _gaps(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gaps(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows = _with_distribution(answers)
     stated = answers.distribution[rows]
     return stated - rater_shares(answers.ratings[rows], answers.scale), _bin(stated), rows

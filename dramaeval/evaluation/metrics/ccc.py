@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -25,7 +25,7 @@ class Concordance(SummedMetric):
     name = "ccc"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where both sides are one and the same constant."""
         require_records(answers, 3)
         x, y = answers.predicted, answers.rated
@@ -34,7 +34,7 @@ class Concordance(SummedMetric):
         covariance = np.mean((x - x.mean()) * (y - y.mean()))
         return float(2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw, from weighted moments."""
         return of_moments(answers.predicted, answers.rated, answers.cluster, _concordance)
 

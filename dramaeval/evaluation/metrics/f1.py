@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -24,7 +24,7 @@ class F1(SummedMetric):
     name = "f1"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined where neither the raters nor the judge pass anything."""
         require_pass_fail(answers)
         truth, judge = verdicts(answers)
@@ -36,7 +36,7 @@ class F1(SummedMetric):
 
         return float(f1_score(truth, judge))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         require_pass_fail(answers)
         return of_verdicts(answers, _f1)

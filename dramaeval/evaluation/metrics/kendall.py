@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import BootstrapDraws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, require_variation
 from dramaeval.evaluation.metrics.ranks import TieGroups
 
@@ -21,19 +21,19 @@ class Kendall:
     name = "kendall"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
         require_variation(answers)
         return float(
             scipy.stats.kendalltau(answers.predicted, answers.rated, variant="b").statistic
         )
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray | None:
+    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray | None:
         """The same in every draw; None on data too large to draw (see the limits above)."""
         present, cluster = np.unique(answers.cluster, return_inverse=True)
         if not 0 < answers.n <= MOST_RECORDS or len(present) > MOST_CLUSTERS:
             return None
-        counts = Draws(draws.counts[:, present])
+        counts = BootstrapDraws(draws.counts[:, present])
         signs = pair_signs(answers.predicted, answers.rated, cluster, len(present))
         weights = counts.counts.astype(float)
         agreement = np.einsum("bg,bg->b", weights @ signs, weights)
@@ -60,7 +60,7 @@ def pair_signs(x: np.ndarray, y: np.ndarray, cluster: np.ndarray, clusters: int)
     return signs
 
 
-def _untied_pairs(values: np.ndarray, cluster: np.ndarray, draws: Draws) -> np.ndarray:
+def _untied_pairs(values: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws) -> np.ndarray:
     """N² − ΣT²: ordered pairs of different value in every draw, (draws,)."""
     groups = TieGroups(values)
     pairs = np.empty(len(draws))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import BootstrapDraws
 from dramaeval.evaluation.metrics.metric import constant
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
@@ -70,7 +70,7 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
 
 
 def pearson_ceiling_over_draws(
-    ratings: np.ndarray, cluster: np.ndarray, draws: Draws
+    ratings: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws
 ) -> np.ndarray:
     """The mean Pearson ceiling in every draw, (draws,), NaN where a rater of the mean has none."""
     values = draws.values(

@@ -28,8 +28,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws, Summands
+from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 
 ROWS_RESAMPLED = 4_000_000
 """Records × draws up to which a metric without `over_draws` is computed draw by draw."""
@@ -58,7 +58,7 @@ class Exchange(Enum):
 class Metric(Protocol):
     """Takes answers, gives a number; raises UndefinedError (or gives None) where there is none."""
 
-    def __call__(self, answers: Answers, /) -> float | None:
+    def __call__(self, answers: DimensionArrays, /) -> float | None:
         """The metric of these answers."""
 
 
@@ -66,10 +66,10 @@ class Metric(Protocol):
 class DrawnMetric(Protocol):
     """A metric that also knows its value in every draw at once."""
 
-    def __call__(self, answers: Answers, /) -> float | None:
+    def __call__(self, answers: DimensionArrays, /) -> float | None:
         """The metric of these answers."""
 
-    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray | None:
+    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
         """The metric in every draw, (draws,), NaN where undefined; None if it is too much work."""
 
 
@@ -77,10 +77,10 @@ class SummedMetric(ABC):
     """A metric that depends on a draw through sums over its records alone."""
 
     @abstractmethod
-    def summands(self, answers: Answers, /) -> Summands:
+    def summands(self, answers: DimensionArrays, /) -> Summands:
         """What is summed over the records of a draw, and the metric as a function of the sums."""
 
-    def over_draws(self, answers: Answers, draws: Draws, /) -> np.ndarray:
+    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray:
         """The metric in every draw, (draws,), NaN where undefined."""
         (values,) = draws.values([self.summands(answers)])
         return values
@@ -95,7 +95,7 @@ def metric_name(metric: Metric) -> str:
     return name
 
 
-def value_of(metric: Metric, answers: Answers) -> float:
+def value_of(metric: Metric, answers: DimensionArrays) -> float:
     """The metric's value; raises UndefinedError with the reason where there is none."""
     value = metric(answers)
     if value is None or not math.isfinite(value):
@@ -103,7 +103,9 @@ def value_of(metric: Metric, answers: Answers) -> float:
     return float(value)
 
 
-def values_over_draws(metric: Metric, answers: Answers, draws: Draws) -> np.ndarray | None:
+def values_over_draws(
+    metric: Metric, answers: DimensionArrays, draws: BootstrapDraws
+) -> np.ndarray | None:
     """The metric in every draw, (draws,), NaN where undefined; None when that is too much work."""
     if isinstance(metric, DrawnMetric):
         return metric.over_draws(answers, draws)
@@ -121,7 +123,7 @@ def values_over_draws(metric: Metric, answers: Answers, draws: Draws) -> np.ndar
 
 
 def all_over_draws(
-    asked: Sequence[tuple[Metric, Answers]], draws: Draws
+    asked: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
 ) -> list[np.ndarray | None]:
     """`values_over_draws` of each pair; those that are functions of sums share one matrix product."""
     summed = {
@@ -136,7 +138,7 @@ def all_over_draws(
     ]
 
 
-def require_records(answers: Answers, least: int) -> None:
+def require_records(answers: DimensionArrays, least: int) -> None:
     """Raise UndefinedError when there are fewer than `least` records both scored and rated."""
     if answers.n == 0:
         raise UndefinedError("no record is both scored and rated")
@@ -145,7 +147,7 @@ def require_records(answers: Answers, least: int) -> None:
         raise UndefinedError(f"only {records} both scored and rated; at least {least} are needed")
 
 
-def require_variation(answers: Answers) -> None:
+def require_variation(answers: DimensionArrays) -> None:
     """Raise UndefinedError where there is no correlation: under 3 records, or a constant side."""
     require_records(answers, 3)
     if constant(answers.predicted):
@@ -154,7 +156,7 @@ def require_variation(answers: Answers) -> None:
         raise UndefinedError("the raters' mean is the same for every record")
 
 
-def require_pass_fail(answers: Answers) -> None:
+def require_pass_fail(answers: DimensionArrays) -> None:
     """Raise NotApplicableError unless the scale is 0-1."""
     if not answers.pass_fail:
         raise NotApplicableError("for pass/fail scales only")

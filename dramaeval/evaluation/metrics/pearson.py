@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import scipy
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, SummedMetric, require_variation
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
@@ -16,11 +16,11 @@ class Pearson(SummedMetric):
     name = "pearson"
     exchange = Exchange.STANDARDISED
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
         require_variation(answers)
         return float(scipy.stats.pearsonr(answers.predicted, answers.rated).statistic)
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw, from weighted moments."""
         return of_moments(answers.predicted, answers.rated, answers.cluster, correlation)

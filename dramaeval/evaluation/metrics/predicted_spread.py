@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -24,7 +24,7 @@ class PredictedSpread(SummedMetric):
     name = "predicted_spread"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined without a record that has a distribution."""
         require_records(answers, 1)
         variances = distribution_variances(answers)
@@ -32,14 +32,14 @@ class PredictedSpread(SummedMetric):
             raise UndefinedError("the judge gave numbers without distributions")
         return float(np.sqrt(np.nanmean(variances)))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         variances = distribution_variances(answers)
         kept = ~np.isnan(variances)
         return of_mean(variances[kept], answers.cluster[kept], np.sqrt)
 
 
-def distribution_variances(answers: Answers) -> np.ndarray:
+def distribution_variances(answers: DimensionArrays) -> np.ndarray:
     """Σ k²p(k) − (Σ k·p(k))² of each record, (n,), as Σ (k−mean)²p(k); NaN where there is none."""
     means = answers.distribution @ answers.scale
     deviations = answers.scale - means[:, None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -23,7 +23,7 @@ class QuadraticWeightedKappa(SummedMetric):
     name = "qwk"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where both sides round to one and the same score."""
         require_records(answers, 3)
         judge, raters = answers.predicted_step, answers.rated_step
@@ -34,7 +34,7 @@ class QuadraticWeightedKappa(SummedMetric):
 
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw, from its table of judge × raters."""
         steps = len(answers.scale)
         cell = answers.predicted_step * steps + answers.rated_step

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -25,7 +25,7 @@ class RaterSpread(SummedMetric):
     name = "rater_spread"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined without a record that two raters rated."""
         require_records(answers, 1)
         variances = rater_variances(answers.ratings)
@@ -33,7 +33,7 @@ class RaterSpread(SummedMetric):
             raise UndefinedError("no record was rated by two raters")
         return float(np.sqrt(np.nanmean(variances)))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw."""
         variances = rater_variances(answers.ratings)
         kept = ~np.isnan(variances)

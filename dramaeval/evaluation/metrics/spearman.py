@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.answers import Answers
-from dramaeval.evaluation.bootstrap import Draws
+from dramaeval.evaluation.bootstrap import BootstrapDraws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import Exchange, require_variation
 from dramaeval.evaluation.metrics.ranks import (
     TieGroups,
@@ -22,18 +22,18 @@ class Spearman:
     name = "spearman"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
         require_variation(answers)
         return float(scipy.stats.spearmanr(answers.predicted, answers.rated).statistic)
 
-    def over_draws(self, answers: Answers, draws: Draws) -> np.ndarray:
+    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
         """The same in every draw, exact under ties (see `ranks.py`)."""
         return spearman_over_draws(answers.predicted, answers.rated, answers.cluster, draws)
 
 
 def spearman_over_draws(
-    x: np.ndarray, y: np.ndarray, cluster: np.ndarray, draws: Draws
+    x: np.ndarray, y: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws
 ) -> np.ndarray:
     """Σw(R−R̄)(S−S̄) / √(Σw(R−R̄)² Σw(S−S̄)²) with R, S the mid-ranks of the draw: (draws,).
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -28,7 +28,7 @@ class SpreadCorrelation(SummedMetric):
     name = "spread_correlation"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 such records, or where one of the two never changes."""
         require_records(answers, 3)
         predicted, rated, rows = _spreads(answers)
@@ -40,13 +40,13 @@ class SpreadCorrelation(SummedMetric):
             raise UndefinedError("the raters differ equally on every record")
         return float(scipy.stats.pearsonr(predicted, rated).statistic)
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw, from weighted moments."""
         predicted, rated, rows = _spreads(answers)
         return of_moments(predicted, rated, answers.cluster[rows], correlation)
 
 
-def _spreads(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _spreads(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     predicted = np.sqrt(distribution_variances(answers))
     rated = np.sqrt(rater_variances(answers.ratings))
     rows = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(rated))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     SummedMetric,
@@ -22,14 +22,14 @@ class VarianceRatio(SummedMetric):
     name = "variance_ratio"
     exchange = Exchange.RAW
 
-    def __call__(self, answers: Answers) -> float:
+    def __call__(self, answers: DimensionArrays) -> float:
         """Undefined under 3 records or where the raters' mean is constant."""
         require_records(answers, 3)
         if constant(answers.rated):
             raise UndefinedError("the raters' mean is the same for every record")
         return float(np.var(answers.predicted) / np.var(answers.rated))
 
-    def summands(self, answers: Answers) -> Summands:
+    def summands(self, answers: DimensionArrays) -> Summands:
         """The same in every draw, from weighted moments."""
         return of_moments(answers.predicted, answers.rated, answers.cluster, _ratio)
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 
 
 class Verdicts(NamedTuple):
@@ -20,13 +20,13 @@ class Verdicts(NamedTuple):
     true_fail: np.ndarray
 
 
-def verdicts(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+def verdicts(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
     """Raters' majority and judge's verdict, two (m,) arrays of 0 and 1, ties of raters left out."""
     clear = ~np.isnan(answers.majority)
     return answers.majority[clear].astype(int), answers.predicted_step[clear]
 
 
-def of_verdicts(answers: Answers, value: Callable[[Verdicts], np.ndarray]) -> Summands:
+def of_verdicts(answers: DimensionArrays, value: Callable[[Verdicts], np.ndarray]) -> Summands:
     """A statistic of how many records of a draw are of each of the four kinds."""
     truth, judge = verdicts(answers)
     kinds = np.stack(

@@ -8,17 +8,17 @@ from typing import Any
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
-from dramaeval.evaluation.options import OptionPrediction
-from dramaeval.evaluation.report.about import (
-    Shown,
+from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.report.markup import shortened
+from dramaeval.evaluation.report.run_page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
+from dramaeval.evaluation.report.shared_context import (
+    PageSettings,
     curves,
     skipped,
     surroundings,
     told,
     warnings,
 )
-from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -28,14 +28,14 @@ from dramaeval.evaluation.report.tables import (
     shown,
     with_interval,
 )
-from dramaeval.evaluation.report.worst import sounds
+from dramaeval.evaluation.report.worst_disagreements import sounds
 
 MOST = 10
 """Wrong answers that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChoiceFindings(Shown):
+class ChoiceFindings(PageSettings):
     """All that a report of multiple-choice questions is made of: ``metrics.choices``, and these.
 
     Attributes:

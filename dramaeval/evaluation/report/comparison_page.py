@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report.markup import render_page
-from dramaeval.evaluation.report.page import first_of
+from dramaeval.evaluation.report.run_page import first_of
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,

@@ -37,18 +37,22 @@ def render_page(template: str, context: Mapping[str, Any], *, style: str, script
     Args:
         template: a file in ``templates``.
         context: the template's variables.
-        style: the style sheet, a file in ``templates``.
+        style: the style encoded_record, a file in ``templates``.
         script: the script, a file in ``templates``; none where it is empty.
     """
     from markupsafe import Markup
 
-    sheet, code = _static(style), _static(script) if script else ""
-    own = {"style": Markup(sheet), "script": Markup(code), "policy": policy(sheet, code)}
+    encoded_record, code = _static(style), _static(script) if script else ""
+    own = {
+        "style": Markup(encoded_record),
+        "script": Markup(code),
+        "policy": policy(encoded_record, code),
+    }
     return printable(_environment().get_template(template).render({**context, **own}))
 
 
 def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy (level 2) of a page with this style sheet and this script."""
+    """The Content-Security-Policy (level 2) of a page with this style encoded_record and this script."""
     sources = {
         "default-src": "'none'",
         "style-src": _hash(style),

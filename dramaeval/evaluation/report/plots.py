@@ -17,7 +17,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.calibration_error import calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
 
@@ -167,7 +167,7 @@ def _series_label(text: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def scatter(name: str, title: str, answers: Answers) -> Markup:
+def scatter(name: str, title: str, answers: DimensionArrays) -> Markup:
     """Expected score of every record against the raters' mean."""
 
     def draw(axes: Any) -> None:
@@ -198,7 +198,7 @@ def scatter(name: str, title: str, answers: Answers) -> Markup:
     return drawn(name, label, (2.3, 2.2), draw)
 
 
-def distributions(name: str, title: str, answers: Answers) -> Markup:
+def distributions(name: str, title: str, answers: DimensionArrays) -> Markup:
     """How often people give each score, and how much probability the judge gives it."""
     rows = ~np.isnan(answers.distribution).any(axis=1)
     judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
@@ -219,7 +219,7 @@ def distributions(name: str, title: str, answers: Answers) -> Markup:
     return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
 
 
-def calibration(name: str, title: str, answers: Answers) -> Markup | None:
+def calibration(name: str, title: str, answers: DimensionArrays) -> Markup | None:
     """Share of ratings that came true against the probability that was stated; None without distributions."""
     curve = calibration_curve(answers)
     if not curve:

@@ -17,7 +17,7 @@ from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.spearman import Spearman
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report.results import Results, ResultsError
+from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
 Asked = tuple[str, str]

@@ -38,7 +38,7 @@ def embedded(file: str, name: str, label: str) -> Markup:
             element.text = None
         element.tail = None
         element.attrib = _attributes(element, name, used)
-    # matplotlib's style sheet says so of all elements.
+    # matplotlib's style encoded_record says so of all elements.
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
     root.attrib |= {"xmlns": SVG, "role": "img", "aria-label": label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))

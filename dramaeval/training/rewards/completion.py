@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from dramaeval.data.records import Record
-from dramaeval.tasks.question import LEAD, THINK, THOUGHT, Place, Question
+from dramaeval.tasks.question import LEAD, THINK, THOUGHT, AnswerField, Question
 from dramaeval.tasks.task import Target, Task
 
 
@@ -87,7 +87,7 @@ class Form:
         thinks: whether a thought comes before the answer.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[AnswerField, ...]
     thinks: bool
 
     @classmethod
@@ -169,7 +169,9 @@ def completion_of(
     )
 
 
-def _given(task: Task, record: Record, place: Place, choice: int | None, target: Target) -> Given:
+def _given(
+    task: Task, record: Record, place: AnswerField, choice: int | None, target: Target
+) -> Given:
     ratings = task.ratings(record, place.dimension)
     likeliest = int(target.distribution.argmax())
     return Given(

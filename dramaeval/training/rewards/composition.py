@@ -40,7 +40,7 @@ def made(node: Mapping[str, Any] | Reward) -> Reward:
     return partial(target, **arguments) if arguments else target
 
 
-class Composition:
+class WeightedRewards:
     """The rewards in use.
 
     Args:

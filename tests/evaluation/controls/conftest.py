@@ -6,11 +6,11 @@ import torch
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
-from dramaeval.evaluation.controls.setting import Setting
+from dramaeval.evaluation.controls.setting import ControlContext
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.qwen2_audio import Qwen2Audio
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 TINY = PACKAGE / "models" / "tiny"
 
@@ -35,12 +35,14 @@ def setting(composed, make_clips, judge):
         if task.shots:
             task.show_examples(learnt, 0)
         family = Qwen2Audio(path=str(TINY))
-        sheets = SheetMaker(task, family.processor(), family, max_seconds=30, cache_clips=32)
-        return Setting(
+        record_encoder = RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=32
+        )
+        return ControlContext(
             task=task,
             records=held_out,
             train=learnt if train else [],
-            sheets=sheets,
+            record_encoder=record_encoder,
             score=lambda records, made: score(judge, records, made),
             group_by="character",
             seed=0,

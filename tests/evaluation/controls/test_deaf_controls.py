@@ -10,7 +10,7 @@ from dramaeval.evaluation.controls.setting import NotPossibleError
 from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
 from dramaeval.evaluation.controls.silence import silence
 from dramaeval.evaluation.controls.transcript_only import transcript_only
-from dramaeval.run.build import build_task
+from dramaeval.stages.builders import build_task
 
 
 def values(predictions):
@@ -45,11 +45,11 @@ def test_records_of_one_clip_get_another(setting):
 def test_shuffled_audio_is_the_judge_with_another_clip(setting):
     own = setting()
     found = shuffled_audio(own)
-    judge = own.score(own.records, own.sheets)
+    judge = own.score(own.records, own.record_encoder)
     assert asked(found) == asked(judge)
     assert abs(values(found) - values(judge)).max() > 1e-4
     first = replace(own.records[0], clip=exchanged(own.records, 0)[0].clip)
-    alone = own.score([first], own.sheets)
+    alone = own.score([first], own.record_encoder)
     np.testing.assert_allclose(values(found)[:2], values(alone), atol=1e-4)
 
 
@@ -61,7 +61,7 @@ def test_silence_is_a_clip_of_zeros_of_the_same_length(setting, tmp_path):
         path = tmp_path / f"quiet{number}.wav"
         soundfile.write(path, np.zeros(round(record.seconds * 16_000)), 16_000)
         quiet.append(replace(record, clip=path))
-    reference = own.score(quiet, own.sheets)
+    reference = own.score(quiet, own.record_encoder)
     assert asked(found) == asked(reference)
     np.testing.assert_allclose(values(found), values(reference), atol=1e-4)
 
@@ -74,14 +74,16 @@ def test_without_audio_the_clips_do_not_matter(setting, shots):
         record.clip.unlink()
     again = transcript_only(own)
     assert values(again).tolist() == values(found).tolist()
-    sheet = own.sheets.sheet  # the judge's own sheets still ask for the clip
+    encoded_record = (
+        own.record_encoder.encoded_record
+    )  # the judge's own record_encoder still ask for the clip
     with pytest.raises(Exception, match="no such file"):
-        sheet(own.records[0], own.task.dimensions)
+        encoded_record(own.records[0], own.task.dimensions)
 
 
 def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
     own = setting()
-    monkeypatch.setattr(type(own.sheets.family), "hears", False)
+    monkeypatch.setattr(type(own.record_encoder.family), "hears", False)
     for control in (shuffled_audio, silence, transcript_only):
         with pytest.raises(NotPossibleError, match="only reads"):
             control(own)

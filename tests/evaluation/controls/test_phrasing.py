@@ -7,8 +7,8 @@ import pytest
 
 from dramaeval.evaluation.controls.phrasing import averaged, phrasing, spread
 from dramaeval.evaluation.controls.setting import NotPossibleError
-from dramaeval.models.sheets import SheetMaker
-from dramaeval.run.build import build_task
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
 
 
 def test_the_spread_by_hand(make_prediction):
@@ -45,15 +45,15 @@ def test_role_is_asked_in_its_own_words_and_in_others(setting):
     own = setting()
     said = []
 
-    def score(records, sheets):
-        said.append([sheets.task.criterion(one) for one in sheets.task.dimensions])
-        return own.score(records, sheets)
+    def score(records, record_encoder):
+        said.append([record_encoder.task.criterion(one) for one in record_encoder.task.dimensions])
+        return own.score(records, record_encoder)
 
     found, extra = phrasing(replace(own, phrasings=3, score=score))
     assert extra["phrasings"] == 3
     assert said[0] == [own.task.rubric.criterion(one) for one in own.task.dimensions]
     assert len({text for texts in said for text in texts}) == 3 * len(own.task.dimensions)
-    judge = own.score(own.records, own.sheets)  # the first wording is the task's own
+    judge = own.score(own.records, own.record_encoder)  # the first wording is the task's own
     assert [(one.id, one.dimension) for one in found] == [(one.id, one.dimension) for one in judge]
     assert extra["dimensions"]["pitch_dynamics"]["mean_deviation"] > 0
     gaps = [abs(a.expected - b.expected) for a, b in zip(found, judge, strict=True)]
@@ -65,21 +65,26 @@ def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
     """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
     own = setting()
     task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
-    sheets = replace_task(own.sheets, task)
-    _, extra = phrasing(replace(own, task=task, sheets=sheets, phrasings=3))
+    record_encoder = replace_task(own.record_encoder, task)
+    _, extra = phrasing(replace(own, task=task, record_encoder=record_encoder, phrasings=3))
     assert extra["phrasings"] == 3
     first, second = (
-        own.score(own.records, replace_task(own.sheets, one)) for one in task.phrased(2, own.seed)
+        own.score(own.records, replace_task(own.record_encoder, one))
+        for one in task.phrased(2, own.seed)
     )
     assert all(one.wordings is None or len(one.wordings) == 1 for one in first)
     # The judge's own score is the mean over its two wordings, which are the first that the generator gives.
-    for one, low, high in zip(own.score(own.records, sheets), first, second, strict=True):
+    for one, low, high in zip(own.score(own.records, record_encoder), first, second, strict=True):
         assert one.expected == pytest.approx((low.expected + high.expected) / 2, abs=1e-5)
 
 
-def replace_task(sheets, task):
-    return SheetMaker(
-        task, sheets.processor, sheets.family, max_seconds=sheets.max_seconds, cache_clips=8
+def replace_task(record_encoder, task):
+    return RecordEncoder(
+        task,
+        record_encoder.processor,
+        record_encoder.family,
+        max_seconds=record_encoder.max_seconds,
+        cache_clips=8,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.bias import Bias
 from dramaeval.evaluation.metrics.ccc import Concordance
 from dramaeval.evaluation.metrics.mae import MeanAbsoluteError
@@ -13,7 +13,7 @@ from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.variance_ratio import VarianceRatio
 
 
-def test_errors_by_hand(make_answers: Callable[..., Answers]) -> None:
+def test_errors_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
     of = make_answers([1, 2.5, 5], [2, 2, 2])  # errors -1, 0.5, 3
     assert MeanSquaredError()(of) == pytest.approx((1 + 0.25 + 9) / 3)
     assert MeanAbsoluteError()(of) == pytest.approx((1 + 0.5 + 3) / 3)
@@ -22,13 +22,13 @@ def test_errors_by_hand(make_answers: Callable[..., Answers]) -> None:
 
 @pytest.mark.parametrize("metric", [MeanSquaredError(), MeanAbsoluteError(), Bias()])
 def test_errors_of_nothing_have_no_value(
-    make_answers: Callable[..., Answers], metric: Callable[[Answers], float]
+    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="no record is both scored and rated"):
         metric(make_answers([], []))
 
 
-def test_variance_ratio_by_hand(make_answers: Callable[..., Answers]) -> None:
+def test_variance_ratio_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
     # Variances 2/3 and 8/3.
     assert VarianceRatio()(make_answers([2, 3, 4], [1, 3, 5])) == pytest.approx(1 / 4)
     assert VarianceRatio()(make_answers([3, 3, 3], [1, 3, 5])) == 0
@@ -36,7 +36,7 @@ def test_variance_ratio_by_hand(make_answers: Callable[..., Answers]) -> None:
         VarianceRatio()(make_answers([1, 3, 5], [3, 3, 3]))
 
 
-def test_concordance_by_hand(make_answers: Callable[..., Answers]) -> None:
+def test_concordance_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
     # One too low throughout: cov = var = 2/3, so 2·(2/3) / (2/3 + 2/3 + 1) = 4/7.
     assert Concordance()(make_answers([1, 2, 3], [2, 3, 4])) == pytest.approx(4 / 7)
     # A constant side: no concordance, a value all the same.

@@ -8,8 +8,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics import metric as seam
 from dramaeval.evaluation.metrics.metric import (
     UndefinedError,
@@ -21,11 +21,11 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.standard import STANDARD, with_standard
 
 
-def within_one(answers: Answers, *, reach: float = 1.0) -> float:
+def within_one(answers: DimensionArrays, *, reach: float = 1.0) -> float:
     return float((abs(answers.predicted - answers.rated) <= reach).mean())
 
 
-def test_a_function_is_a_metric(make_answers: Callable[..., Answers]) -> None:
+def test_a_function_is_a_metric(make_answers: Callable[..., DimensionArrays]) -> None:
     of = make_answers([1, 2, 5], [2, 2, 2])
     assert value_of(within_one, of) == pytest.approx(2 / 3)
     assert metric_name(within_one) == "within_one"
@@ -33,7 +33,7 @@ def test_a_function_is_a_metric(make_answers: Callable[..., Answers]) -> None:
     assert metric_name(partial(within_one, reach=3)) == "within_one"
 
 
-def test_metrics_are_named_in_yaml(make_answers: Callable[..., Answers]) -> None:
+def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays]) -> None:
     section = OmegaConf.create(
         """
         - _target_: tests_metric_of_mine.agreeing
@@ -47,7 +47,7 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., Answers]) -> None
 
     module = ModuleType("tests_metric_of_mine")
 
-    def agreeing(answers: Answers, tolerance: float) -> float:
+    def agreeing(answers: DimensionArrays, tolerance: float) -> float:
         return within_one(answers, reach=tolerance)
 
     module.agreeing = agreeing  # type: ignore[attr-defined]  # a module made for this test
@@ -64,7 +64,7 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., Answers]) -> None
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_no_number_is_undefined(
-    make_answers: Callable[..., Answers], nothing: float | None
+    make_answers: Callable[..., DimensionArrays], nothing: float | None
 ) -> None:
     with pytest.raises(UndefinedError, match="the metric gave"):
         value_of(lambda answers: nothing, make_answers([1], [1]))
@@ -77,12 +77,12 @@ def test_names_must_differ() -> None:
 
 
 def test_a_function_gets_its_draws_one_by_one(
-    many_answers: Callable[..., Answers], monkeypatch: pytest.MonkeyPatch
+    many_answers: Callable[..., DimensionArrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = many_answers(seed=3, n=30, clusters=8)
     draws = bootstrap_draws(8, 60, seed=1)
 
-    def pearson_by_numpy(answers: Answers) -> float | None:
+    def pearson_by_numpy(answers: DimensionArrays) -> float | None:
         if len(np.unique(answers.predicted)) < 2 or len(np.unique(answers.rated)) < 2:
             return None
         return float(np.corrcoef(answers.predicted, answers.rated)[0, 1])

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.answers import Answers
 from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     DrawnMetric,
     Metric,
@@ -35,8 +35,8 @@ def test_the_draws_are_the_metric_of_resampled_records(
     scale: tuple[float, ...],
     n: int,
     clusters: int,
-    many_answers: Callable[..., Answers],
-    drawn_rows: Callable[[Answers, np.ndarray], np.ndarray],
+    many_answers: Callable[..., DimensionArrays],
+    drawn_rows: Callable[[DimensionArrays, np.ndarray], np.ndarray],
 ) -> None:
     of = many_answers(seed=7, n=n, clusters=clusters, scale=scale)
     draws = bootstrap_draws(clusters, 100, seed=2)
@@ -59,7 +59,7 @@ def test_the_draws_are_the_metric_of_resampled_records(
 
 
 def test_metrics_together_have_the_values_of_each_alone(
-    many_answers: Callable[..., Answers],
+    many_answers: Callable[..., DimensionArrays],
 ) -> None:
     several = [many_answers(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
     draws = bootstrap_draws(9, 50, seed=3)
@@ -69,12 +69,14 @@ def test_metrics_together_have_the_values_of_each_alone(
         np.testing.assert_allclose(found, alone, rtol=1e-12, err_msg=metric_name(metric))
 
 
-def mean_rating(answers: Answers) -> float:
+def mean_rating(answers: DimensionArrays) -> float:
     """A metric of one's own, computed draw by draw."""
     return float(answers.rated.mean())
 
 
-def test_a_draw_without_records_is_not_a_number(many_answers: Callable[..., Answers]) -> None:
+def test_a_draw_without_records_is_not_a_number(
+    many_answers: Callable[..., DimensionArrays],
+) -> None:
     of = many_answers(seed=1, n=20, clusters=3, scale=(0.0, 1.0))
     draws = bootstrap_draws(4, 1, seed=0)
     draws.counts[:] = [[0, 0, 0, 4]]  # the fourth cluster has no record of this dimension

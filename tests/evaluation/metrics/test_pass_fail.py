@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dramaeval.evaluation.answers import Answers
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.auroc import Auroc
 from dramaeval.evaluation.metrics.balanced_accuracy import BalancedAccuracy
 from dramaeval.evaluation.metrics.f1 import F1
@@ -14,23 +14,23 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def mixed(make_answers: Callable[..., Answers]) -> Answers:
+def mixed(make_answers: Callable[..., DimensionArrays]) -> DimensionArrays:
     """Two passed (0.9, 0.4), three failed (0.4, 0.1, 0.6), one on which the raters are even."""
     ratings = [[1, 1, 0], [1, NAN, 1], [0, 0, 1], [0, 0, 0], [NAN, 0, NAN], [1, 0, NAN]]
     return make_answers([0.9, 0.4, 0.4, 0.1, 0.6, 0.99], ratings=ratings, scale=(0, 1))
 
 
-def test_auroc_by_hand(mixed: Answers) -> None:
+def test_auroc_by_hand(mixed: DimensionArrays) -> None:
     # Pairs won by the passed: 0.9 wins all three, 0.4 ties (½), wins, loses: 4.5 of 6.
     assert Auroc()(mixed) == pytest.approx(4.5 / 6)
 
 
-def test_balanced_accuracy_by_hand(mixed: Answers) -> None:
+def test_balanced_accuracy_by_hand(mixed: DimensionArrays) -> None:
     # The judge passes 0.9 and 0.6: right on 1 of 2 passed and 2 of 3 failed.
     assert BalancedAccuracy()(mixed) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
-def test_f1_by_hand(mixed: Answers) -> None:
+def test_f1_by_hand(mixed: DimensionArrays) -> None:
     # TP 1 (0.9), FP 1 (0.6), FN 1 (0.4): 2 / (2 + 1 + 1).
     assert F1()(mixed) == pytest.approx(1 / 2)
 
@@ -38,8 +38,8 @@ def test_f1_by_hand(mixed: Answers) -> None:
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy()])
 @pytest.mark.parametrize(("rated", "reason"), [(1, "every record passed"), (0, "record failed")])
 def test_one_verdict_alone_has_no_value(
-    make_answers: Callable[..., Answers],
-    metric: Callable[[Answers], float],
+    make_answers: Callable[..., DimensionArrays],
+    metric: Callable[[DimensionArrays], float],
     rated: int,
     reason: str,
 ) -> None:
@@ -49,13 +49,13 @@ def test_one_verdict_alone_has_no_value(
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
 def test_even_raters_throughout_have_no_value(
-    make_answers: Callable[..., Answers], metric: Callable[[Answers], float]
+    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="no record has a clear majority"):
         metric(make_answers([0.2, 0.8], ratings=[[0, 1], [1, 0]], scale=(0, 1)))
 
 
-def test_f1_when_nothing_passes(make_answers: Callable[..., Answers]) -> None:
+def test_f1_when_nothing_passes(make_answers: Callable[..., DimensionArrays]) -> None:
     with pytest.raises(UndefinedError, match="neither"):
         F1()(make_answers([0.2, 0.3], [0, 0], scale=(0, 1)))
     assert F1()(make_answers([0.2, 0.3], [0, 1], scale=(0, 1))) == 0
@@ -63,7 +63,7 @@ def test_f1_when_nothing_passes(make_answers: Callable[..., Answers]) -> None:
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
 def test_only_for_pass_fail_scales(
-    make_answers: Callable[..., Answers], metric: Callable[[Answers], float]
+    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(NotApplicableError):
         metric(make_answers([1, 2], [1, 2], scale=(1, 2)))

@@ -9,7 +9,7 @@ import pytest
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.report.page import Findings
+from dramaeval.evaluation.report.run_page import Findings
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 
@@ -55,7 +55,7 @@ class Judged:
 def judged(make_clips, make_prediction, composed):
     """Records with real clips, and predictions about them; text of theirs would break a careless page."""
     from dramaeval.data.records import read_records
-    from dramaeval.run.build import build_task
+    from dramaeval.stages.builders import build_task
 
     task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
     file = make_clips("test", 14, seconds=(0.5, 0.9, 1.3))

@@ -12,7 +12,9 @@ from hostile import Elements
 
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report import board_page, comparison_page, page, plots, tables
+from dramaeval.evaluation.report import comparison_page, plots, tables
+from dramaeval.evaluation.report import leaderboard_page as board_page
+from dramaeval.evaluation.report import run_page as page
 from dramaeval.evaluation.report.tables import Cell, Column, Table, comma_separated, first_rows
 from dramaeval.evaluation.summary import summarise
 

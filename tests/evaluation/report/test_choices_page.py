@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 
 from dramaeval.evaluation.multiple_choice import summarise_options
-from dramaeval.evaluation.options import OptionPrediction
+from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.report.choices_page import (
     ChoiceFindings,
     render_choices,

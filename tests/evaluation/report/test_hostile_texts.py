@@ -12,20 +12,21 @@ from hostile import HOSTILE, Elements
 
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.multiple_choice import summarise_options
-from dramaeval.evaluation.options import OptionPrediction
+from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report import board_page, comparison_page
+from dramaeval.evaluation.report import comparison_page
+from dramaeval.evaluation.report import leaderboard_page as board_page
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
-from dramaeval.evaluation.report.page import render
-from dramaeval.evaluation.report.results import Results
+from dramaeval.evaluation.report.read_results import Results
+from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
-from dramaeval.sweep.collect import Row, SeedGroup
-from dramaeval.sweep.collect import Table as SweepTable
-from dramaeval.sweep.folder import SweepRun
-from dramaeval.sweep.state import RunState
-from dramaeval.sweep.table import as_html
+from dramaeval.launch.sweeps.folder import SweepRun
+from dramaeval.launch.sweeps.rows import Row, SeedGroup
+from dramaeval.launch.sweeps.rows import Table as SweepTable
+from dramaeval.launch.sweeps.state import RunState
+from dramaeval.launch.sweeps.table import as_html
 
 SETTINGS = {"seed": 0, "draws": 20, "level": 0.95}
 #: What the templates and the pictures are made of.

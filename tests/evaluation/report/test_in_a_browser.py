@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dramaeval.evaluation.report.page import render
+from dramaeval.evaluation.report.run_page import render
 
 
 def loaded(browser):

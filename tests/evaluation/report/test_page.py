@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.evaluation.report import page as pages
-from dramaeval.evaluation.report.page import LIMIT, render
-from dramaeval.evaluation.report.worst import sounds, worst
+from dramaeval.evaluation.report import run_page as pages
+from dramaeval.evaluation.report.run_page import LIMIT, render
+from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 
 
 def test_it_is_one_small_file_with_every_section(findings):

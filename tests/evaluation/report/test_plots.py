@@ -9,7 +9,7 @@ import pytest
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.svg import SVG, embedded
 
-#: Attributes of SVG, those among them that can stand in a style sheet too.
+#: Attributes of SVG, those among them that can stand in a style encoded_record too.
 ATTRIBUTES = {
     "xmlns", "version", "viewBox", "width", "height", "role", "aria-label", "id", "href", "x", "y", "d",
     "transform", "clip-path", "patternUnits",

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import yaml
-from places import ROOT
+from repository import ROOT
 
-from dramaeval.evaluation.report.results import (
+from dramaeval.evaluation.report.read_results import (
     NO_ANSWER,
     ResultsError,
     read_published,

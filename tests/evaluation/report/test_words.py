@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from dramaeval.evaluation.report.words import hearing, summary
+from dramaeval.evaluation.report.summary_text import hearing, summary
 
 
 def gain(difference, low, high, mse=0.0):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from dramaeval.data.records import Record
-from dramaeval.tasks.question import Place, Question
+from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
 from dramaeval.training.rewards.agreement import Agreement
 from dramaeval.training.rewards.completion import Completion, Form, Given, completion_of
-from dramaeval.training.rewards.composition import Composition, RewardError
+from dramaeval.training.rewards.composition import RewardError, WeightedRewards
 from dramaeval.training.rewards.correlation import Correlation
 from dramaeval.training.rewards.distance import Distance
 from dramaeval.training.rewards.exact import Exact
@@ -22,7 +22,7 @@ DISTANCE = "dramaeval.training.rewards.distance.Distance"
 PITCH = Dimension(
     key="pitch", annotation="pitch", title="Pitch", scale=(1, 2, 3, 4, 5), description="", scores={}
 )
-PLACE = Place.of_score(PITCH)
+PLACE = AnswerField.of_score(PITCH)
 QUESTION = Question(messages=[], places=(PLACE,), key=("pitch",))
 
 
@@ -125,8 +125,8 @@ def test_a_thought_is_the_judges_own():
 
 def test_all_places_of_an_answer_are_read():
     places = (
-        Place.of_score(PITCH, lead="<answer>[Pitch]", tail=""),
-        Place.of_score(PITCH, lead="[Tempo]"),
+        AnswerField.of_score(PITCH, lead="<answer>[Pitch]", tail=""),
+        AnswerField.of_score(PITCH, lead="[Tempo]"),
     )
     form = Form.of(Question(messages=[], places=places, key=()))
     assert form.read("<answer>[Pitch]4[Tempo]1</answer>") == ((3, 0), True)
@@ -134,7 +134,7 @@ def test_all_places_of_an_answer_are_read():
 
 
 def test_options_are_whole_texts():
-    place = Place(dimension=PITCH, choices=("no", "no (maybe)"), scale=(0, 1), options=True)
+    place = AnswerField(dimension=PITCH, choices=("no", "no (maybe)"), scale=(0, 1), options=True)
     form = Form.of(Question(messages=[], places=(place,), key=()))
     assert form.read("<answer>no (maybe)</answer>") == ((1,), True)
     assert form.read("<answer>no</answer>") == ((0,), True)
@@ -164,7 +164,7 @@ def one_too_few(completions):
 
 
 def test_functions_and_classes_have_weights():
-    rewards = Composition(
+    rewards = WeightedRewards(
         {
             "distance": {"_target_": DISTANCE, "squared": True, "weight": 2},
             "mine": {"_target_": f"{__name__}.of_length", "per_token": 0.5, "weight": 0.1},
@@ -186,7 +186,7 @@ def test_functions_and_classes_have_weights():
     ],
 )
 def test_a_reward_that_cannot_be_counted_names_the_record(name, said):
-    rewards = Composition({"mine": {"_target_": f"{__name__}.{name}"}})
+    rewards = WeightedRewards({"mine": {"_target_": f"{__name__}.{name}"}})
     with pytest.raises(RewardError, match=f"'mine' {said}"):
         rewards([completion(given(3), record=one) for one in "abc"])
 

@@ -1,1 +1,0 @@
-"""Processes that work on one run together: who they are, how they start, how they end."""

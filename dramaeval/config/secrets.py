@@ -1,0 +1,287 @@
+"""Secrets stay in the environment: what is saved, logged or sent goes through `masked` or `without_secrets`.
+
+A secret is recognised by the name of its setting or variable, by being the value of such a variable, or by its
+form: the keys of common services, passwords in addresses, assignments like ``HF_TOKEN=…``.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.literal import plain
+from dramaeval.config.validation import ConfigError
+
+log = logging.getLogger(__name__)
+
+HIDDEN = "(hidden)"
+
+# Not every *_token is one: eos_token and pad_token are words of a vocabulary.
+_SETTING_NAME = (
+    r"(?:api_?key|secret(?:_key)?|password|passwd|passphrase|(?:hub|hf|access|auth|bearer)_?token)"
+)
+_VARIABLE_NAME = (
+    r"(?:API_?KEY|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE)"
+)
+#: Settings that hold a secret.
+_SETTING = re.compile(_SETTING_NAME + "$", re.I)
+#: Variables of the environment that do.
+_VARIABLE = re.compile(f"(?:{_VARIABLE_NAME}|_KEY)$")
+#: Shorter values would hide ordinary words wherever they stand.
+_SHORTEST = 8
+_ASSIGNED = tuple(
+    f"{name}="
+    for name in [
+        "api_key",
+        "apikey",
+        "secret",
+        "secret_key",
+        "password",
+        "passwd",
+        "passphrase",
+        "hub_token",
+        "hubtoken",
+        "hf_token",
+        "hftoken",
+        "access_token",
+        "accesstoken",
+        "auth_token",
+        "authtoken",
+        "bearer_token",
+        "bearertoken",
+    ]
+)
+_VALUE = (
+    r"""(?!null\b|true\b|false\b|\?\?\?)(?:'[^'\n]+'|"[^"\n]+"|[^\s'"$,;&}\])(][^\s'",;&}\])]*)"""
+)
+#: What is recognised by its form: words of which one is in every text that holds such a secret, and the secret,
+#: after what stays in a group. Pages of many megabytes are searched, so that the words come first. A W&B key of
+#: 40 hexadecimal digits is not among these: so is every commit.
+_FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (words, re.compile(pattern, re.DOTALL))
+    for words, pattern in (
+        (("hf_",), r"(hf_(?<![A-Za-z0-9_]hf_))[A-Za-z0-9]{20,}"),
+        (("sk-",), r"(sk-(?<![A-Za-z0-9_]sk-))[A-Za-z0-9_-]{20,}"),
+        (("wandb_v1_",), r"(wandb_v1_)[A-Za-z0-9_]{20,}"),
+        (("AKIA",), r"(AKIA(?<![A-Za-z0-9]AKIA))[A-Z0-9]{16}(?![A-Za-z0-9])"),
+        (("ASIA",), r"(ASIA(?<![A-Za-z0-9]ASIA))[A-Z0-9]{16}(?![A-Za-z0-9])"),
+        (("ghp_", "gho_", "ghs_", "ghu_", "ghr_"), r"(gh[opsur]_)[A-Za-z0-9]{30,}"),
+        (("github_pat_",), r"(github_pat_)[A-Za-z0-9_]{30,}"),
+        (("glpat-",), r"(glpat-)[A-Za-z0-9_-]{20,}"),
+        (("AIza",), r"(AIza(?<![A-Za-z0-9]AIza))[A-Za-z0-9_-]{35}"),
+        (("xox",), r"(xox[abeoprs]-)[A-Za-z0-9-]{10,}"),
+        (("eyJ",), r"(eyJ)[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+        (("PRIVATE KEY",), r"(-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----).*?(?=-----END)"),
+        (("://",), r"(://[^/\s:@'\"]*:)[^/\s@'\"]+(?=@)"),
+        (("Bearer ", "Basic "), r"((?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{16,}"),
+        (("KEY=", "TOKEN=", "SECRET=", "PASS"), rf"({_VARIABLE_NAME}=){_VALUE}"),
+        (_ASSIGNED, rf"(\b{_SETTING_NAME}=){_VALUE}"),
+        (
+            (*_ASSIGNED, "token=", "ignature="),
+            rf"([?&](?i:[\w.-]*(?:{_SETTING_NAME}|token|signature)=))[^&\s'\"#<>]+",
+        ),
+    )
+)
+#: Libraries save these settings in files of their own, past every mask.
+_SAVED_BY_LIBRARIES = ("trainer.args", "peft")
+
+
+def masked(value: Any, key: str = "", also: Iterable[str] = ()) -> Any:
+    """The same plain containers with every secret replaced by `HIDDEN`.
+
+    Args:
+        value: plain values, at any depth.
+        key: under which it stands.
+        also: further secrets, wherever they stand.
+    """
+    return _masked(value, key, [*_forms(also), *_known()])
+
+
+def without_secrets(text: str, also: Iterable[str] = ()) -> str:
+    """A text with every secret in it replaced by `HIDDEN`; see the module for what is recognised."""
+    return _without(text, [*_forms(also), *_known()])
+
+
+def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
+    """Mask the files that Hydra has written by the time a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``.
+
+    Args:
+        config: as composed.
+        hydra: Hydra's own part, as `hydra.core.hydra_config.HydraConfig.get` gives it.
+    """
+    also = [*_named(config).values(), *_named(hydra).values()]
+    folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
+    for file in [*folder.glob("*.yaml"), Path(hydra.sweep.dir, "multirun.yaml")]:
+        if file.is_file():
+            mask_file(file, also)
+
+
+def mask_file(file: Path, also: Iterable[str] = ()) -> None:
+    """Mask a YAML file; one without a secret is left as it is."""
+    values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    safe = masked(values, also=also)
+    if safe != values:
+        unfinished = file.with_name(file.name + ".unfinished")
+        unfinished.write_text(OmegaConf.to_yaml(OmegaConf.create(safe)), encoding="utf-8")
+        unfinished.replace(file)
+
+
+def guard(config: DictConfig, hydra: Any = None) -> None:
+    """Stop where a setting is a secret by its name; one that looks like a secret is warned of, and masked.
+
+    Args:
+        config: as composed.
+        hydra: Hydra's own part, for the variables that ``hydra.job.env_set`` sets.
+
+    Raises:
+        ConfigError: naming the settings, never the values.
+    """
+    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
+    saved = [
+        f"{part}.{key}"
+        for part in _SAVED_BY_LIBRARIES
+        if OmegaConf.is_config(node := OmegaConf.select(config, part))
+        for key in _held(plain(node))
+    ]
+    for key in _held(_raw(config)):
+        if key not in (*named, *saved):
+            log.warning("%s holds what looks like a secret; it is masked in what is saved.", key)
+    _stop(named, [key for key in saved if key not in named])
+
+
+def refuse(config: DictConfig, hydra: Any) -> None:
+    """Stop where a setting of a sweep holds a secret: its runs read their settings back from files.
+
+    Args:
+        config: a run's, as composed.
+        hydra: Hydra's part of it, with the launcher's options.
+
+    Raises:
+        ConfigError: naming the settings, never the values.
+    """
+    named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
+    of_hydra = [f"hydra.{key}" for key in _held(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
+    held = [*_held(_raw(config)), *of_hydra]
+    _stop(named, [key for key in held if key not in named])
+
+
+def refuse_words(words: Iterable[str]) -> None:
+    """Stop where a word of the command line, ``key=value``, holds a secret.
+
+    Raises:
+        ConfigError: naming the settings, never the values.
+    """
+    keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
+    named = [key for key in keys if _is_secret(key.rpartition(".")[2])]
+    _stop(named, [key for key in keys if key not in named])
+
+
+def _stop(named: Iterable[str], held: Iterable[str]) -> None:
+    problems = [f"{key} is a secret: {_ADVICE}" for key in named]
+    problems += [f"{key} holds what looks like a secret: {_ADVICE}" for key in held]
+    if problems:
+        raise ConfigError(problems)
+
+
+_ADVICE = (
+    "settings are saved in files. Put it into the environment (WANDB_API_KEY, HF_TOKEN) and leave the setting "
+    "out, or refer to it as ${oc.env:NAME}."
+)
+#: What of Hydra's part the user types for a sweep; the rest repeats it, or names folders of this machine.
+_OF_SWEEPS = ("job.env_set", "launcher", "sweeper")
+
+
+def _masked(value: Any, key: str, known: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _masked(inner, str(name), known) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner, key, known) for inner in value]
+    if value is not None and not isinstance(value, bool) and _is_secret(key):
+        return HIDDEN
+    return _without(value, known) if isinstance(value, str) else value
+
+
+def _without(text: str, known: Iterable[str]) -> str:
+    for secret in known:
+        text = text.replace(secret, HIDDEN)
+    for words, pattern in _FORMED:
+        if any(word in text for word in words):
+            text = pattern.sub(rf"\1{HIDDEN}", text)
+    return text
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a setting, or a variable in ``hydra.job.env_set``, is called like a secret."""
+    return bool(_SETTING.search(name) or _VARIABLE.search(name))
+
+
+def _known() -> list[str]:
+    """The secrets in the environment, in every form in which a file may hold them."""
+    return _forms(
+        value
+        for name, value in os.environ.items()
+        if _VARIABLE.search(name) and len(value) >= _SHORTEST and not os.path.isabs(value)
+    )
+
+
+def _forms(secrets: Iterable[str]) -> list[str]:
+    """Texts as they are and as JSON, YAML, HTML and addresses write them, longest first."""
+    forms = {
+        form
+        for secret in secrets
+        for form in (
+            secret,
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            secret.replace("'", "''"),
+            html.escape(secret),
+            quote(secret),
+            quote(secret, safe=""),
+        )
+        if form
+    }
+    return sorted(forms, key=len, reverse=True)
+
+
+def _raw(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False) if config is not None else {}
+
+
+def _held(values: Any) -> list[str]:
+    """The keys of texts that hold a secret by its value or form."""
+    known = _known()
+    return [
+        key
+        for key, text in _leaves(values)
+        if isinstance(text, str) and _without(text, known) != text
+    ]
+
+
+def _named(node: Any) -> dict[str, str]:
+    """Settings that are called like a secret and hold one, by key; interpolations are not values."""
+    return {
+        key: str(value)
+        for key, value in _leaves(_raw(node))
+        if _is_secret(key.rpartition(".")[2])
+        and not (
+            value in (None, "", "???", HIDDEN) or isinstance(value, bool) or "${" in str(value)
+        )
+    }
+
+
+def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value at any depth with its key."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, f"{where}.{key}" if where else str(key))
+    else:
+        yield where, value

@@ -1,0 +1,127 @@
+"""Where the clips are: from the path written in a record to a file on this machine."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dramaeval.data.parallel_io import ask_each
+from dramaeval.data.problems import printable, shown_path
+
+_AMBIGUOUS_FIX = (
+    "set task.data.audio_root to the folder where the path in the record begins, or write the path "
+    "in full"
+)
+
+
+class NotLocated(NamedTuple):
+    """Why a clip was not found, and what to do about it."""
+
+    problem: str
+    fix: str
+
+
+def locate_clips(
+    paths: Iterable[str], *, jsonl: Path, audio_root: Path | None = None, workers: int = 8
+) -> dict[str, Path | NotLocated]:
+    """Find the file of each path as records write it; the first of these that is a file wins:
+
+    1. the path as given: absolute, or relative to the working directory;
+    2. relative to the folder of the JSONL file;
+    3. relative to `audio_root`;
+    4. by its file name alone, anywhere under `audio_root`, or, where no `audio_root` is given,
+       anywhere under the folder of the JSONL file. Two different files of that name are an error;
+       links to one file are not.
+    """
+    wanted = list(dict.fromkeys(paths))
+    folder = jsonl.absolute().parent
+    bases = [Path.cwd(), folder] + ([audio_root.absolute()] if audio_root else [])
+    direct = ask_each(lambda path: _as_written(path, bases), wanted, workers)
+    found: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
+    rest = [path for path in wanted if path not in found]
+    if rest:
+        search_root = audio_root.absolute() if audio_root else folder
+        by_name = _files_by_name(search_root, {_name_key(path) for path in rest})
+        for path in rest:
+            found[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
+    return found
+
+
+def _as_written(path: str, bases: Iterable[Path]) -> Path | None:
+    for base in bases:
+        file = os.path.normpath(os.path.join(base, path))
+        if os.path.isfile(file):
+            return Path(file)
+    return None
+
+
+def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
+    distinct = _distinct(files)
+    if len(distinct) == 1:
+        return distinct[0]
+    if distinct:
+        names = ", ".join(shown_path(file) for file in sorted(distinct)[:4])
+        more = f" and {len(distinct) - 4} more" if len(distinct) > 4 else ""
+        problem = f"{printable(path)} is not there, and {len(distinct)} files have its name: "
+        return NotLocated(problem + names + more, _AMBIGUOUS_FIX)
+    return NotLocated(
+        f"no such file: {printable(path)}", _backslash_fix(path) or _not_found_fix(root)
+    )
+
+
+def _not_found_fix(root: Path) -> str:
+    return (
+        "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
+        f"(none of that name under {shown_path(root)})"
+    )
+
+
+def _backslash_fix(path: str) -> str:
+    return "write the path with / instead of \\" if "\\" in path and "/" not in path else ""
+
+
+def _distinct(files: Iterable[Path]) -> list[Path]:
+    """The files without those that are links to an earlier one."""
+    by_identity: dict[tuple[int, int], Path] = {}
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:  # vanished, or a broken link: not a file to choose from
+            continue
+        by_identity.setdefault((status.st_dev, status.st_ino), file)
+    return list(by_identity.values())
+
+
+def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
+    """All files under `root`, at any depth, that bear one of the names (in NFC)."""
+    found: dict[str, list[Path]] = {}
+    for folder, files in _walk(root):
+        for file in files:
+            key = unicodedata.normalize("NFC", file)
+            if key in names:
+                found.setdefault(key, []).append(Path(folder, file))
+    return found
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders and their files in a stable order, through links but into each folder only once."""
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        try:
+            status = os.stat(folder)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders.sort()
+        yield folder, sorted(files)
+
+
+def _name_key(path: str) -> str:
+    """The file name; accents compare equal however they are composed (macOS decomposes them)."""
+    return unicodedata.normalize("NFC", path.rstrip("/").rsplit("/", 1)[-1])

@@ -1,0 +1,334 @@
+"""One lock for a folder: only one run, or one sweep, works in it at a time.
+
+The lock is a file in the folder that names its holder. It is created whole by a hard link, which succeeds for
+one process alone, also on NFS. A holder on this machine is alive as long as its process is, whatever the clock
+says. A holder elsewhere renews the file's time of modification; where that has not moved for `STALE` seconds by
+the file system's own clock, and then not for another `WATCH` seconds that are counted here, the holder is gone.
+A requeued SLURM job takes the lock of its earlier start over.
+
+Several processes of one run share the lock of its first: `share` writes their identities into it, so that it is
+held while any of them still works.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from dramaeval.distributed.lock_holder import (
+    NAME,
+    STALE,
+    Holder,
+    own_job,
+    read_holder,
+    restarts,
+    slurm_job,
+)
+from dramaeval.distributed.process_identity import ProcessIdentity
+from dramaeval.distributed.processes import Processes
+from dramaeval.errors import UserFacingError
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two renewals.
+RENEW = 20.0
+#: Seconds for which the lock of a holder that seems to be gone is watched before it is taken over.
+WATCH = 30.0
+_ATTEMPTS = 20
+
+
+class FolderInUseError(UserFacingError, RuntimeError):
+    """Another process works in the folder; the message names it in one line."""
+
+
+class FolderLock:
+    """The lock of a folder.
+
+    Args:
+        folder: made where it is not there.
+        choose: the setting that names another folder, for messages.
+        file: the lock's file.
+    """
+
+    def __init__(
+        self, folder: Path, choose: str = "hydra.run.dir=…", file: Path | None = None
+    ) -> None:
+        self.folder, self.choose = folder, choose
+        self.file = file or folder / NAME
+        self.process = os.getpid()
+        self.depth = 0
+        self._renewal: threading.Event | None = None
+        self.holder = Holder(
+            token=secrets.token_hex(8),
+            processes=(ProcessIdentity.own(),),
+            since=time.strftime("%Y-%m-%d %H:%M:%S"),
+            job=slurm_job(),
+            restarts=restarts(),
+        )
+
+    def acquire(self) -> None:
+        """Take the lock, and renew it until it is released.
+
+        Raises:
+            FolderInUseError: another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take()
+        for claim in self.folder.glob(f"{NAME}.after-*"):
+            # On a lock that is gone, left by a process that was killed.
+            claim.unlink(missing_ok=True)
+        self._renewal = threading.Event()
+        threading.Thread(target=self._renew, args=(self._renewal,), daemon=True).start()
+
+    def release(self) -> None:
+        """Give the lock back; does nothing in a process that was forked from the holder."""
+        if self._renewal is None or self.process != os.getpid():
+            return
+        self._renewal.set()
+        self._renewal = None
+        # Where the file cannot be removed, or another process takes it over just now, it says that we are gone.
+        with suppress(OSError, FolderInUseError):
+            self._remove(self.holder.token)
+
+    def share(self, processes: Sequence[ProcessIdentity]) -> None:
+        """Write into the lock that these processes work in the folder too."""
+        members = dict.fromkeys([*self.holder.processes, *processes])
+        self.holder = replace(self.holder, processes=tuple(members))
+        os.replace(self._candidate(), self.file)
+
+    def _take(self) -> None:
+        for _ in range(_ATTEMPTS):
+            candidate = self._candidate()
+            try:
+                if self._create(candidate):
+                    return
+                holder = read_holder(self.file)
+                if holder is None:
+                    continue  # released in the meantime
+                self._require_gone(holder, candidate)
+            finally:
+                candidate.unlink(missing_ok=True)
+            log.warning(
+                "%s was in use by %s which is gone; its lock is taken over.",
+                self.folder,
+                holder.in_words(),
+            )
+            self._remove(holder.token)
+        raise FolderInUseError(
+            f"{self.file} changes hands again and again: other processes want to work in {self.folder} too."
+        )
+
+    def _candidate(self) -> Path:
+        """A whole file of this holder, beside the lock; its time of modification is the file system's now."""
+        candidate = self.file.with_name(f"{NAME}.{secrets.token_hex(8)}")
+        with candidate.open("x", encoding="utf-8") as file:
+            json.dump(self.holder.to_json(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        return candidate
+
+    def _create(self, candidate: Path) -> bool:
+        """Create the lock's file unless it is there; returns whether it is this holder's."""
+        try:
+            os.link(candidate, self.file)
+        except FileExistsError:
+            # NFS may report so of a link that it has made, where its first answer was lost.
+            return candidate.stat().st_nlink == 2
+        except OSError:
+            return self._create_without_links()
+        return True
+
+    def _create_without_links(self) -> bool:
+        """The same on file systems without hard links, where the file is empty for a moment."""
+        try:
+            with self.file.open("x", encoding="utf-8") as file:
+                json.dump(self.holder.to_json(), file)
+        except FileExistsError:
+            return False
+        return True
+
+    def _require_gone(self, holder: Holder, candidate: Path) -> None:
+        """Return where a lock's holder is gone.
+
+        Raises:
+            FolderInUseError: it is not, or it cannot be told.
+        """
+        alive = holder.alive()
+        if alive is False:
+            return
+        if alive is None:
+            if own_job(holder):
+                return
+            os.utime(candidate)
+            age = candidate.stat().st_mtime - holder.renewed
+            if age > STALE and self._stays(holder):
+                return
+            seen = f"It renewed {self.file} {max(age, 0):.0f} s ago; where it is gone, remove that file. "
+        else:
+            seen = ""
+        raise FolderInUseError(
+            f"{self.folder} is in use by {holder.in_words()} and two processes would overwrite each other's "
+            f"files. {seen}Wait until it ends, or choose another folder with {self.choose}."
+        )
+
+    def _stays(self, holder: Holder) -> bool:
+        """Whether a lock is not renewed while it is watched, whatever the clocks say."""
+        log.warning(
+            "%s is locked by %s which has not renewed its lock lately. It is watched for %.0f s.",
+            self.folder,
+            holder.in_words(),
+            WATCH,
+        )
+        end = time.monotonic() + WATCH
+        while time.monotonic() < end:
+            time.sleep(min(1.0, WATCH / 10))
+            now = read_holder(self.file)
+            if now is None or now != holder or now.renewed != holder.renewed:
+                return False
+        return True
+
+    def _remove(self, token: str) -> None:
+        """Remove the lock of that token, and no other.
+
+        Between a look at the file and its removal another process may have put its own there. Whoever wants to
+        remove it therefore takes a lock on the right to do so, which bears the token in its name.
+
+        Raises:
+            FolderInUseError: another process is removing it.
+        """
+        claim = FolderLock(
+            self.folder, self.choose, self.file.with_name(f"{self.file.name}.after-{token}")
+        )
+        claim._take()
+        try:
+            holder = read_holder(self.file)
+            if holder is not None and holder.token == token:
+                self.file.unlink()
+        finally:
+            claim.file.unlink(missing_ok=True)
+
+    def _renew(self, released: threading.Event) -> None:
+        while not released.wait(RENEW):
+            # A full disk or a lost connection may pass; the next time counts.
+            with suppress(OSError):
+                self._renew_once(released)
+
+    def _renew_once(self, released: threading.Event) -> None:
+        holder = read_holder(self.file)
+        if holder is None:
+            # Removed by hand; without its folder there is nothing to lock.
+            if self.folder.is_dir() and not released.is_set():
+                candidate = self._candidate()
+                self._create(candidate)
+                candidate.unlink()
+        elif holder.processes and holder.token != self.holder.token:
+            # This process was held up for so long that another one has taken the folder over. What it writes
+            # from now on would damage the other's files, so it ends without writing anything.
+            print(
+                f"\nProcess {os.getpid()} ends: {self.folder} was taken over by {holder.in_words()} while "
+                "this one did not renew its lock.",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)
+        else:
+            os.utime(self.file)
+
+
+#: The locks of this process, by folder.
+_HELD: dict[Path, FolderLock] = {}
+
+
+def take(folder: Path, choose: str = "hydra.run.dir=…") -> FolderLock:
+    """Take a folder's lock for this process, until the first `locked` block about it or the process ends.
+
+    Raises:
+        FolderInUseError: another process holds it.
+    """
+    path = folder.resolve()
+    held = _HELD.get(path)
+    if held is None or held.process != os.getpid():
+        held = FolderLock(path, choose)
+        held.acquire()
+        _HELD[path] = held
+    return held
+
+
+def give_back(folder: Path) -> None:
+    """Release a folder's lock where this process holds it."""
+    held = _HELD.pop(folder.resolve(), None)
+    if held is not None:
+        held.release()
+
+
+@contextmanager
+def locked(folder: Path, choose: str = "hydra.run.dir=…") -> Iterator[FolderLock]:
+    """Hold a folder's lock; inside of another such block of this process the outer one goes on holding it.
+
+    Raises:
+        FolderInUseError: another process holds it.
+    """
+    held = take(folder, choose)
+    held.depth += 1
+    try:
+        yield held
+    finally:
+        held.depth -= 1
+        if held.depth == 0:
+            give_back(folder)
+
+
+@contextmanager
+def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
+    """Hold a run folder's lock for all processes of the run; they enter together.
+
+    Raises:
+        FolderInUseError: at the first one, where another run holds it.
+    """
+    members = processes.gather(ProcessIdentity.own())
+    if not processes.is_rank_zero:
+        yield
+        return
+    with locked(folder) as held:
+        if processes.count > 1:
+            held.share(members)
+        yield
+
+
+def remove_lock(folder: Path, holder: Holder) -> None:
+    """Remove the lock of a holder that is known to be gone, and no other."""
+    with suppress(FolderInUseError):
+        FolderLock(folder)._remove(holder.token)
+
+
+def token_of(folder: Path) -> str | None:
+    """What `adopt` needs in a process that this one starts; None where the folder is not locked here."""
+    held = _HELD.get(folder.resolve())
+    return held.holder.token if held else None
+
+
+def adopt(folder: Path, token: str | None) -> None:
+    """Work under the lock that the process which started this one holds."""
+    path = folder.resolve()
+    holder = read_holder(path / NAME)
+    if token is None or holder is None or holder.token != token:
+        return
+    held = FolderLock(path)
+    held.holder, held.depth = holder, 1
+    _HELD[path] = held
+
+
+@atexit.register
+def _give_all_back() -> None:
+    for folder in list(_HELD):
+        give_back(folder)

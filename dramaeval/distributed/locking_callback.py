@@ -1,0 +1,44 @@
+"""The Hydra callback that locks a run's folder before Hydra writes anything into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.distributed.folder_lock import FolderInUseError, take
+
+
+class LocksRunFolder(Callback):
+    """Takes the lock of ``hydra.run.dir``; `dramaeval.stages.pipeline` releases it when the run is over.
+
+    Hydra writes ``.hydra/`` before it calls the program. A second start would replace the settings of the run
+    that is at work there.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Lock the folder.
+
+        Raises:
+            SystemExit: another process works in it.
+        """
+        try:
+            take(_folder(config))
+        except FolderInUseError as error:
+            raise SystemExit(f"\n{error}") from None
+        except OSError:
+            return  # the folder cannot be written: Hydra is the next to find that out
+
+
+def _folder(config: DictConfig) -> Path:
+    """Where Hydra puts the run; its name may refer to Hydra's own settings."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(config)
+    try:
+        return Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
+    finally:
+        hydra.cfg = before

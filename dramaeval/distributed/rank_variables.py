@@ -1,0 +1,245 @@
+"""Which process of a run this one is, as the environment says: checked, and the meeting of all processes.
+
+torchrun, SLURM (`dramaeval.distributed.slurm_rendezvous`) and `dramaeval.distributed.spawn` set RANK, WORLD_SIZE,
+LOCAL_RANK, MASTER_ADDR and MASTER_PORT. The same variables, left over in a shell from another job, make a run
+wait for processes that never come.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from dramaeval.errors import UserFacingError
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the processes of a run wait for each other at its beginning.
+TIME_LIMIT = 600.0
+#: Seconds after which a waiting process first says what it waits for, and between two such messages.
+FIRST_MESSAGE, NEXT_MESSAGE = 5.0, 30.0
+
+NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+#: Set by torchrun, which then holds the store at which the processes meet.
+AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+#: The number of processes that another launcher has started.
+_STARTED_BY = {
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+}
+_NUMBERS = {
+    "RANK": 0,
+    "LOCAL_RANK": 0,
+    "WORLD_SIZE": 1,
+    "LOCAL_WORLD_SIZE": 1,
+    "MASTER_PORT": 1,
+}
+
+
+class RendezvousError(UserFacingError):
+    """The processes of a run did not all meet."""
+
+
+def rank_problems(environment: Mapping[str, str]) -> list[str]:
+    """What contradicts itself in the variables that say which process this is.
+
+    Args:
+        environment: of this process.
+
+    Returns:
+        at most one problem; where all is well, none.
+    """
+    named = [name for name in (*NEEDED, "LOCAL_WORLD_SIZE") if name in environment]
+    if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} & set(named):
+        return _other_launchers(environment)
+    if (wrong := _contradiction(environment)) is None:
+        return []
+    shown = " ".join(f"{name}={environment[name]}" for name in named)
+    return [
+        f"{shown} in the environment: {wrong}. If they are left over from another job, remove them: unset "
+        f"{' '.join(named)}. Several processes are started with processes=N or torchrun."
+    ]
+
+
+def _contradiction(environment: Mapping[str, str]) -> str | None:
+    if missing := [name for name in NEEDED if not environment.get(name)]:
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    given = {}
+    for name, least in _NUMBERS.items():
+        if name not in environment:
+            continue
+        with suppress(ValueError):
+            given[name] = int(environment[name])
+        if given.get(name, -1) < least:
+            return f"{name} must be a whole number of {least} or more"
+    count = given["WORLD_SIZE"]
+    here = given.get("LOCAL_WORLD_SIZE", count)
+    if given["RANK"] >= count:
+        return f"the ranks of {count} {_processes(count)} end at {count - 1}"
+    if here > count:
+        return "LOCAL_WORLD_SIZE cannot be above WORLD_SIZE"
+    if given["LOCAL_RANK"] >= here or given["LOCAL_RANK"] > given["RANK"]:
+        return f"LOCAL_RANK does not fit RANK and the {here} {_processes(here)} of this machine"
+    if given["MASTER_PORT"] > 65535:
+        return "MASTER_PORT must be a port, 1 to 65535"
+    return None
+
+
+def _processes(count: int) -> str:
+    return "process" if count == 1 else "processes"
+
+
+def _other_launchers(environment: Mapping[str, str]) -> list[str]:
+    """Copies of the command that a launcher has started, each of which would do the whole run."""
+    for name, launcher in _STARTED_BY.items():
+        if environment.get(name, "1") not in ("", "0", "1"):
+            return [
+                f"{name}={environment[name]} in the environment: {launcher} has started several copies of this "
+                "command, and each would do the whole run. Start one with processes=N, or use torchrun; where "
+                f"the variable is left over: unset {name}."
+            ]
+    copies, number = environment.get("SLURM_STEP_NUM_TASKS", "1"), environment.get("SLURM_PROCID")
+    if copies not in ("", "1") and number not in (None, "", "0"):
+        return [
+            f"srun has started {copies} copies of this command, and each would do the whole run. Start one "
+            "(srun -n 1) with processes=N, or let launch.py submit the job: -m hydra/launcher=slurm."
+        ]
+    return []
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a variable is of a launcher whose ranks the run does not use, though accelerate would."""
+    return name.startswith(("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")) or name in (
+        "PMI_RANK",
+        "PMI_SIZE",
+    )
+
+
+def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
+    """Join the process group that the environment describes, and say what this process waits for.
+
+    Args:
+        backend: of `torch.distributed`.
+        time_limit: seconds to wait for the other processes.
+
+    Raises:
+        RendezvousError: they did not all come in time, or another run is at the same address.
+    """
+    import torch.distributed
+
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    waiting = Waiting(rank, count, address, time_limit)
+    # torchrun holds the store itself; elsewhere process 0 does.
+    by_torchrun = os.environ.get(AGENT_STORE) == "True"
+    holds = rank == 0 and not by_torchrun
+    if not holds:
+        waiting.for_address()
+    try:
+        # What torchrun's earlier attempts left in its store is not of this one.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store: Any = torch.distributed.TCPStore(
+            *address, count, holds, timedelta(seconds=max(waiting.left, 1)), wait_for_workers=False
+        )
+        store = torch.distributed.PrefixStore(f"dramaeval/{attempt}", store)
+        waiting.for_processes(store)
+    except torch.distributed.DistError as error:
+        raise RendezvousError(f"{waiting.about}: {_first_line(error)}") from None
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
+
+
+class Waiting:
+    """One process's wait for the others, with a message when it takes long and an end when it takes too long.
+
+    Args:
+        rank: of this process.
+        count: of all.
+        address: host and port at which they meet.
+        time_limit: in seconds.
+    """
+
+    def __init__(self, rank: int, count: int, address: tuple[str, int], time_limit: float) -> None:
+        self.rank, self.count, self.address = rank, count, address
+        self.time_limit = time_limit
+        self.end = time.monotonic() + time_limit
+        self._next = time.monotonic() + FIRST_MESSAGE
+
+    @property
+    def about(self) -> str:
+        """Which process waits, and where."""
+        host, port = self.address
+        return f"Process {self.rank} of {self.count} at {host}:{port}"
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time limit."""
+        return self.end - time.monotonic()
+
+    def for_address(self) -> None:
+        """Wait until somebody listens at the address.
+
+        Raises:
+            RendezvousError: nobody does.
+        """
+        while True:
+            try:
+                socket.create_connection(
+                    self.address, timeout=max(min(self.left, 10.0), 0.1)
+                ).close()
+            except OSError as error:
+                reason = f"nobody listens there yet ({error.strerror or error})"
+                self._pause(partial(str, reason))
+            else:
+                return
+
+    def for_processes(self, store: Any) -> None:
+        """Wait until all processes are there.
+
+        Args:
+            store: shared by the processes.
+
+        Raises:
+            RendezvousError: some did not come, or two have the same rank.
+        """
+        if store.add(f"rank {self.rank}", 1) > 1:
+            raise RendezvousError(
+                f"{self.about}: another process of the same rank is there already. Two runs share the address: "
+                "set another MASTER_PORT, or unset RANK WORLD_SIZE LOCAL_RANK where they are left over."
+            )
+        while not store.check([f"rank {rank}" for rank in range(self.count)]):
+            self._pause(lambda: self._missing(store))
+
+    def _missing(self, store: Any) -> str:
+        missing = [rank for rank in range(self.count) if not store.check([f"rank {rank}"])]
+        named = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
+        absent = (
+            f"{_processes(len(missing))} {named} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+        return f"{self.count - len(missing)} of {self.count} processes have arrived, {absent}"
+
+    def _pause(self, what: Callable[[], str]) -> None:
+        """Sleep for a moment; say what is missing when it is time to, and stop when it is too late."""
+        if self.left <= 0:
+            raise RendezvousError(
+                f"{self.about} gave up after {self.time_limit:.0f} s: {what()}. Start all processes with one "
+                "command (processes=N or torchrun); where RANK and WORLD_SIZE are left over in the shell: "
+                "unset RANK WORLD_SIZE LOCAL_RANK."
+            )
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + NEXT_MESSAGE
+            log.warning("%s waits: %s; %.0f s left.", self.about, what(), self.left)
+        time.sleep(min(0.1, max(self.left, 0.0)))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

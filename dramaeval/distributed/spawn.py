@@ -1,0 +1,173 @@
+"""Starting the processes of a run on this machine, and ending them together.
+
+Each worker is a Python process of its own that takes the composed configuration over. When one of them ends
+badly the others, who would wait for it without end, are stopped; when this process is stopped or killed, so
+are they.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval import startup
+from dramaeval.config.literal import resolve
+from dramaeval.distributed.folder_lock import token_of
+from dramaeval.errors import STORAGE, UserFacingError
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the others get to end by themselves when one has failed: often they fail alike and say why.
+GRACE = 5.0
+#: Seconds between a request to stop and a kill.
+PATIENCE = 10.0
+_TAIL = 15
+
+
+class WorkerError(UserFacingError, RuntimeError):
+    """A process of the run died; the message names it, its log and its last words."""
+
+
+def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
+    """Carry a run out in ``count`` processes on this machine.
+
+    Args:
+        config: composed; interpolations are resolved before it is handed over.
+        folder: the run folder; process 0 speaks on this terminal, each other one to ``logs/rank-<n>.log``.
+        count: how many.
+
+    Returns:
+        what the run returns.
+
+    Raises:
+        SystemExit: process 0 failed and has said why.
+        WorkerError: another process failed.
+    """
+    config = resolve(config)
+    with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
+        handed, result = Path(private) / "run", Path(private) / "result"
+        handed.write_bytes(pickle.dumps((config, folder, token_of(folder))))
+        shared = environment(count)  # once: it names the port at which all meet
+        workers = [_start(rank, handed, result, shared) for rank in range(count)]
+        with _stopping(workers):
+            failed = _watch(workers)
+        if failed:
+            _explain(failed, workers, folder)
+        return pickle.loads(result.read_bytes()) if result.is_file() else None
+
+
+def available_cores() -> int:
+    """The processor cores that this process may use."""
+    # Linux alone knows which; elsewhere they are all that there are.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(count: int) -> dict[str, str]:
+    """The variables that all workers share; PyTorch's rendezvous and an even share of the cores."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Modules beside launch.py can be imported in a worker too.
+    path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
+    return {
+        "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
+        **startup.for_children(),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "PYTHONPATH": os.pathsep.join(one for one in path if one),
+    }
+
+
+def _start(
+    rank: int, handed: Path, result: Path, shared: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dramaeval.launch.worker", str(handed), str(result)],
+        env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        # Ctrl-C reaches this process alone, which then stops all workers in one way.
+        start_new_session=True,
+    )
+
+
+def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
+    """Wait for the end; returns rank and exit code of those that failed, the earliest first."""
+    failed: dict[int, int] = {}
+    deadline = None
+    while any(worker.poll() is None for worker in workers):
+        for rank, worker in enumerate(workers):
+            if worker.poll() not in (None, 0):
+                failed.setdefault(rank, worker.returncode)
+        if failed and deadline is None:
+            deadline = time.monotonic() + GRACE
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    for rank, worker in enumerate(workers):
+        if worker.poll() not in (None, 0):
+            failed.setdefault(rank, worker.returncode)
+    return list(failed.items())
+
+
+@contextlib.contextmanager
+def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Stop the workers whatever ends the block: their end, a failure, Ctrl-C or a request to terminate."""
+    previous = None
+    with contextlib.suppress(ValueError):  # only the main thread may, and elsewhere nobody asks
+        previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+        until = time.monotonic() + PATIENCE
+        for worker in workers:
+            try:
+                worker.wait(max(until - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _explain(
+    failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
+) -> None:
+    # A killed process is the cause, else one that could not write; the others' errors, of a lost peer, are
+    # its consequence.
+    causes = [one for one in failed if one[1] < 0] or [one for one in failed if one[1] == STORAGE]
+    rank, code = (causes or failed)[0]
+    said = dict(failed).get(0, 0)
+    if code > 0 and said > 0 and not (code == STORAGE and said != STORAGE):
+        # Process 0 ended by itself and has told the user.
+        raise SystemExit(said)
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    told = f"Process {rank} of {len(workers)} {how}; the others were stopped."
+    file = worker_log(folder, rank)
+    if rank and file.is_file():
+        last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
+        told += f" The end of its log, {file}:\n" + "\n".join(f"  {line}" for line in last)
+    if code == -signal.SIGKILL:
+        told += " Killed from outside, often for want of memory: see plan=true."
+    raise WorkerError(told)
+
+
+def worker_log(folder: Path, rank: int) -> Path:
+    """Where a process other than the first writes what it says."""
+    return folder / "logs" / f"rank-{rank}.log"

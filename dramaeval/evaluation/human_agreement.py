@@ -1,0 +1,84 @@
+"""The human side of a dimension: how well raters agree, and whether the judge could be one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.bootstrap import BootstrapDraws
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key, rating_matrix
+from dramaeval.evaluation.metrics.alternative_annotator import alternative_annotator_test
+from dramaeval.evaluation.metrics.krippendorff import ordinal_alpha
+from dramaeval.evaluation.metrics.leave_one_rater_out import (
+    leave_one_rater_out,
+    pearson_ceiling_over_draws,
+)
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.predictions import Prediction
+
+
+def ceiling_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Leave-one-rater-out correlations and alpha over every rated record of one dimension.
+
+    Records the judge left unscored count too, so that the ceiling is the same for every judge.
+    """
+    ratings = rating_matrix(predictions)
+    ceiling = leave_one_rater_out(ratings)
+    found: dict[str, Any] = {
+        "pearson": ceiling.pearson,
+        "spearman": ceiling.spearman,
+        "pearson_each": list(ceiling.pearson_each),
+        "spearman_each": list(ceiling.spearman_each),
+        "raters": ceiling.raters,
+        "raters_used": sum(value is not None for value in ceiling.pearson_each),
+        "n": ceiling.records,
+        "krippendorff_alpha": None,
+        "undefined": {},
+    }
+    if ceiling.pearson is None:
+        reason = "no rater has 3 records, rated differently, that another rater rated too"
+        found["undefined"] = {"pearson": reason, "spearman": reason}
+    try:
+        found["krippendorff_alpha"] = ordinal_alpha(ratings)
+    except UndefinedError as error:
+        found["undefined"]["krippendorff_alpha"] = str(error)
+    return found
+
+
+def ceiling_draws(
+    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: BootstrapDraws
+) -> np.ndarray:
+    """The Pearson ceiling in every draw, (draws,)."""
+    cluster = np.array([clusters[cluster_key(p)] for p in predictions], dtype=np.intp)
+    return pearson_ceiling_over_draws(rating_matrix(predictions), cluster, draws)
+
+
+def alternative_annotator(answers: DimensionArrays, epsilon: float) -> dict[str, Any]:
+    """The alternative annotator test as plain values; on a pass/fail scale the judge's verdict.
+
+    (Between 0 and 1 alone, the squared distance to raters' zeros and ones is their accuracy.)
+    """
+    predicted = answers.predicted
+    if answers.pass_fail:
+        predicted = answers.predicted_step.astype(float)
+    try:
+        test = alternative_annotator_test(predicted, answers.ratings, epsilon=epsilon)
+    except UndefinedError as error:
+        return {
+            "winning_rate": None,
+            "advantage_probability": None,
+            "passed": None,
+            "epsilon": epsilon,
+            "undefined": str(error),
+        }
+    return {
+        "winning_rate": test.winning_rate,
+        "advantage_probability": test.advantage_probability,
+        "passed": test.passed,
+        "epsilon": test.epsilon,
+        "p_values": list(test.p_values),
+        "raters_tested": test.raters_tested,
+        "raters_skipped": test.raters_skipped,
+    }

@@ -1,0 +1,259 @@
+"""The page of a leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from markupsafe import Markup
+
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.markup import render_page
+from dramaeval.evaluation.report.run_page import first_of
+from dramaeval.evaluation.report.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    first_rows,
+    number,
+    shown,
+    with_interval,
+)
+
+MOST_COMPARED = 32
+"""Systems from the top whose pairs are shown: 496 of them; tables/pairs.csv has every pair."""
+MOST_NAMED = 8
+"""Systems that one sentence or cell names."""
+
+
+def render_board(
+    board: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    name: str,
+    facts: Sequence[str],
+    config: str,
+) -> str:
+    """The page, self-contained.
+
+    Args:
+        board: see `rank`.
+        tables: the bounded ones, see `shown_tables`.
+        name: of the run.
+        facts: about the run, for its head.
+        config: the resolved configuration, as YAML.
+    """
+    context = {
+        "title": f"{name}: leaderboard",
+        "kind": "dramaeval leaderboard",
+        "heading": name,
+        "facts": facts,
+        "contents": [
+            ("summary", "Summary"),
+            ("ranking", "Ranking"),
+            ("pairs", "Differences"),
+            ("run", "Run"),
+        ],
+        "summary": sentences(board),
+        "forest": _forest(board),
+        "forest_note": first_of(len(board["systems"]), plots.MOST_ROWS, "systems"),
+        "tables": [tables["ranking"], tables["dimensions"]],
+        "pairs": tables["pairs"],
+        "config": config,
+    }
+    return render_page("board.html.j2", context, style="style.css", script="sort.js")
+
+
+def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
+    """All tables by key, with every row."""
+    return {
+        "ranking": ranking(board),
+        "dimensions": by_dimension(board, titles),
+        "pairs": pairs(board["pairs"]),
+    }
+
+
+def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables as the page and the Markdown file have them: bounded; of many pairs, those at the top."""
+    shown = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
+    systems = list(board["systems"])
+    if len(systems) <= MOST_COMPARED:
+        return {**shown, "pairs": tables["pairs"]}
+    first = set(systems[:MOST_COMPARED])
+    top = pairs([one for one in board["pairs"] if one["better"] in first and one["worse"] in first])
+    top.notes.append(
+        f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
+        f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."
+    )
+    return {**shown, "pairs": top}
+
+
+def sentences(board: Mapping[str, Any]) -> list[str]:
+    """What the ranking says, and what it does not."""
+    systems = list(board["systems"])
+    first = board["systems"][systems[0]]
+    low, high = board["scale"]
+    told = [
+        f"{systems[0]} comes first of {len(systems)} systems with {shown(first['score'], 3)} on a scale of "
+        f"{low:g} to {high:g}, over {board['prompts']:,} prompts."
+    ]
+    tested = [pair for pair in board["pairs"] if pair["real"] is not None]
+    if not tested:
+        told.append(
+            "No two systems have enough prompts in common to say which differences are real."
+        )
+    else:
+        real = [pair for pair in tested if pair["real"]]
+        told.append(
+            f"{len(real)} of {len(tested)} differences between two systems are real (adjusted p at most "
+            f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
+        )
+        told.append(_lead(systems[0], tested))
+    told += _cautions(board)
+    return told
+
+
+def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
+    """How sure the first place is."""
+    own = [pair for pair in tested if first in (pair["better"], pair["worse"])]
+    beaten = [pair["better"] for pair in own if pair["real"] and pair["worse"] == first]
+    if beaten:
+        return f"On the prompts that both have, {first} is really below {_named(beaten)}."
+    even = [
+        pair["worse"] if pair["better"] == first else pair["better"]
+        for pair in own
+        if not pair["real"]
+    ]
+    if even:
+        return f"{first} cannot be told apart from {_named(even)}."
+    return f"{first} is really ahead of every system that it can be compared with."
+
+
+def _named(systems: Sequence[str]) -> str:
+    """Some systems by name, and how many more there are."""
+    named = ", ".join(systems[:MOST_NAMED])
+    more = len(systems) - MOST_NAMED
+    return f"{named} and {more:,} more" if more > 0 else named
+
+
+def _cautions(board: Mapping[str, Any]) -> list[str]:
+    told = []
+    prompts = {one["prompts"] for one in board["systems"].values()}
+    if prompts != {board["prompts"]}:
+        told.append(
+            "Not every system has every prompt; pairs are compared on the prompts that both have."
+        )
+    agreement = board["people_order"]
+    if agreement is not None:
+        told.append(
+            f"People's means order the systems with Kendall's tau {shown(agreement['kendall'])} to the judge's."
+        )
+    else:
+        told.append(
+            "This is the judge's order, not people's: see its own report for how well the two agree."
+        )
+    left = board["left_out"]
+    if left["clips_without_system"]:
+        told.append(f"{left['clips_without_system']:,} clips name no system and are left out.")
+    if left["clips_unscored"]:
+        told.append(
+            f"{left['clips_unscored']:,} clips were not scored on every dimension and are left out."
+        )
+    return told
+
+
+def ranking(board: Mapping[str, Any]) -> Table:
+    """Systems from best to worst."""
+    rated = any(one["people"] is not None for one in board["systems"].values())
+    columns = [
+        Column("System", numeric=False),
+        Column("Rank"),
+        Column("Ranks", help="interval of the rank over the draws"),
+        Column("Score", help="mean over prompts of the mean over dimensions"),
+        *([Column("People", help="the same from mean ratings")] if rated else []),
+        Column("Really above", numeric=False, help="systems with an adjusted p for being below"),
+        Column("Prompts"),
+        Column("Clips"),
+        Column("Unscored"),
+    ]
+    above: dict[str, list[str]] = {}
+    for pair in board["pairs"]:
+        if pair["real"]:
+            above.setdefault(pair["better"], []).append(pair["worse"])
+    rows = []
+    for name, one in board["systems"].items():
+        span = "–" if one["ranks"] is None else "{:.0f}–{:.0f}".format(*one["ranks"])
+        rows.append(
+            [
+                Cell(name),
+                count(one["rank"]),
+                Cell(span, sort=None if one["ranks"] is None else one["ranks"][0],
+                     missing="too few prompts" if one["ranks"] is None else ""),
+                with_interval(one["score"], one["interval"], 3),
+                *([number(one["people"], 3)] if rated else []),
+                Cell(_named(above.get(name, [])) or "none"),
+                count(one["prompts"]),
+                count(one["clips"]),
+                count(one["unscored"]),
+            ]
+        )  # fmt: skip
+    level, draws = board["bootstrap"]["level"], board["bootstrap"]["draws"]
+    note = f"In brackets: {level:.0%} intervals of {draws:,} bootstrap draws over whole prompts."
+    return Table(
+        "Ranking", columns, rows, notes=[note] if draws else ["No intervals: too few prompts."]
+    )
+
+
+def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
+    """Mean expected score of each system on each dimension."""
+    keys = list(
+        dict.fromkeys(key for one in board["systems"].values() for key in one["dimensions"])
+    )
+    columns = [Column("System", numeric=False), *(Column(titles.get(key, key)) for key in keys)]
+    rows = [
+        [Cell(name), *(number(one["dimensions"].get(key), missing="not scored") for key in keys)]
+        for name, one in board["systems"].items()
+    ]
+    return Table("Mean score by dimension", columns, rows)
+
+
+def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
+    """Pairs of systems."""
+    columns = [
+        Column("Better", numeric=False),
+        Column("Worse", numeric=False),
+        Column("Difference", help="on the prompts that both have"),
+        Column("p", help="sign-flip test over prompts"),
+        Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
+        Column("Real", numeric=False),
+        Column("Prompts"),
+    ]
+    why = "too few prompts in common"
+    rows = [
+        [
+            Cell(one["better"]),
+            Cell(one["worse"]),
+            with_interval(
+                one["difference"], one["interval"], 3, sign=True, missing="no prompt in common"
+            ),
+            number(one["p"], 4, missing=why),
+            number(one["p_adjusted"], 4, missing=why),
+            _yes_or_no(one["real"], why),
+            count(one["prompts"]),
+        ]
+        for one in compared
+    ]
+    return Table("Differences", columns, rows)
+
+
+def _yes_or_no(real: bool | None, why: str) -> Cell:
+    return Cell("–", missing=why) if real is None else Cell("yes" if real else "no")
+
+
+def _forest(board: Mapping[str, Any]) -> Markup:
+    shown = dict(islice(board["systems"].items(), plots.MOST_ROWS))
+    marks = [plots.Interval(one["score"], one["interval"]) for one in shown.values()]
+    looks = {"score": (plots.JUDGE, "o")}
+    label = "Score of each system with its interval; the table below holds the same figures."
+    return plots.forest("board", label, list(shown), {"score": marks}, looks, "score", zero=False)

@@ -1,0 +1,317 @@
+"""The report of one run: a single HTML file that holds all it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report import plots, sections
+from dramaeval.evaluation.report import summary_text as words
+from dramaeval.evaluation.report.markup import render_page, shortened
+from dramaeval.evaluation.report.shared_context import (
+    PageSettings,
+    curves,
+    skipped,
+    surroundings,
+    told,
+    warnings,
+)
+from dramaeval.evaluation.report.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    first_rows,
+    number,
+    shown,
+)
+from dramaeval.evaluation.report.worst_disagreements import Disagreement, sounds, worst
+from dramaeval.evaluation.wordings import wording_text
+
+LIMIT = 2_950_000
+"""Bytes up to which clips are put into a page: under 3 MB with a little room."""
+
+MOST_PICTURED = 30
+"""Dimensions whose three pictures are shown; the tables have all dimensions."""
+
+MOST_TEXT = 2_000
+"""Letters of one text of a record."""
+
+PHASES = {"zero_shot": "zero-shot", "final": "final"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings(PageSettings):
+    """All that a report of ratings is made of.
+
+    Attributes:
+        predictions: of the last phase on that split.
+        titles: of the dimensions, by key.
+        text_fields: keys of the records' texts that the judge was told.
+    """
+
+    predictions: Sequence[Prediction]
+    titles: Mapping[str, str]
+    text_fields: Sequence[str]
+
+
+def render(findings: Findings) -> str:
+    """The page. Clips are compressed to the room that the rest leaves of `LIMIT` bytes, or left out.
+
+    Tables and pictures are bounded, so that no number of dimensions or records makes a page that opens slowly.
+    """
+    context = in_bounds(_context(findings))
+    found = worst(findings.predictions, findings.records)
+    context["worst"] = [_disagreement(one, findings, None) for one in found]
+    room = LIMIT - len(run_page("run.html.j2", context).encode())
+    clips = sounds([one.record for one in found if _heard(one)], room, findings.max_seconds)
+    context["worst"] = [_disagreement(one, findings, clips) for one in found]
+    return run_page("run.html.j2", context)
+
+
+def run_page(template: str, context: Mapping[str, Any]) -> str:
+    """A page of a run, self-contained."""
+    return render_page(template, context, style="style.css", script="sort.js")
+
+
+def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of a run's page, with each table bounded; metrics.json has all rows."""
+
+    def bounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bounded(one) for one in value]
+        return first_rows(value, "metrics.json") if isinstance(value, Table) else value
+
+    return {name: bounded(value) for name, value in context.items()}
+
+
+def _heard(one: Disagreement) -> bool:
+    return one.record.seconds > 0
+
+
+def _context(findings: Findings) -> dict[str, Any]:
+    metrics, split, titles = findings.metrics, findings.split, findings.titles
+    phases = phases_of(metrics, split)
+    phase, judge = list(phases.items())[-1]
+    gain = (metrics.get("gain") or {}).get(split)
+    controls = (metrics.get("controls") or {}).get(split)
+    sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
+    trained = curves(findings.tensorboard)
+    context: dict[str, Any] = {
+        "title": f"{findings.name}: judge of acted speech",
+        "kind": "dramaeval report",
+        "heading": findings.name,
+        "facts": findings.facts,
+        "summary": [
+            *words.summary(split, phases, gain, titles),
+            *filter(None, [wording_text(judge)]),
+        ],
+        "warnings": warnings(metrics),
+        "split": split,
+        "has_before": len(phases) > 1,
+        "forest": _forest(phases, titles),
+        "forest_note": first_of(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
+        "agreement": sections.agreement(
+            phases, gain, titles, f"{split}: {PHASES[phase]}, {judge['macro']['n']:,} answers"
+        ),
+        "further": sections.further(judge, titles),
+        "other_splits": [
+            sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
+            for other in ("val", "test")
+            if other != split and phases_of(metrics, other)
+        ],
+        "people": sections.people(judge, titles),
+        "systems": sections.systems(judge, titles),
+        "controls": sections.controls(controls) if controls else None,
+        "hearing": words.hearing(controls) if controls else [],
+        "controls_plot": _controls_plot(controls) if controls else None,
+        "phrasing": _phrasing(controls or {}, titles),
+        "dimensions": _dimensions(findings, judge),
+        "pictures_note": _pictures_note(judge),
+        "calibration": sections.calibration(judge, titles),
+        "slices": sliced,
+        "no_slices": missing,
+        "curves": trained,
+        "surroundings": surroundings(findings.environment),
+        "told": told(metrics),
+        "skipped": skipped(metrics),
+        "config": findings.config,
+    }
+    context["contents"] = _contents(context, bool(findings.predictions))
+    return context
+
+
+def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The summaries of a split by phase, in the order of the phases."""
+    found = metrics.get(split) or {}
+    return {phase: found[phase] for phase in PHASES if phase in found}
+
+
+def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
+    there = {
+        "summary": ("Summary", True),
+        "agreement": ("Agreement", True),
+        "controls": ("Does it hear?", bool(context["controls"])),
+        "plots": ("Plots", True),
+        "calibration": ("Calibration", True),
+        "slices": ("Slices", bool(context["slices"] or context["no_slices"])),
+        "training": ("Training", bool(context["curves"])),
+        "worst": ("Worst", any_worst),
+        "run": ("Run", True),
+    }
+    return [(key, name) for key, (name, shows) in there.items() if shows]
+
+
+def first_of(count: int, most: int, what: str) -> str:
+    """That a picture shows the first of many, where it does."""
+    return f" The first {most:,} of {count:,} {what}." if count > most else ""
+
+
+def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
+    phase, judge = list(phases.items())[-1]
+    keys = list(judge["dimensions"])[: plots.MOST_ROWS]
+    looks = {
+        "zero-shot": (plots.BEFORE, "D"),
+        "judge": (plots.JUDGE, "o"),
+        "ceiling": (plots.CEILING, "|"),
+    }
+
+    def marks(summary: Mapping[str, Any]) -> list[plots.Interval]:
+        every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
+        return [plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every]
+
+    series = {}
+    if phase != "zero_shot" and "zero_shot" in phases:
+        series["zero-shot"] = marks(phases["zero_shot"])
+    series["judge"] = marks(judge)
+    if "ceiling" in judge["macro"]:
+        every = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
+        series["ceiling"] = [plots.Interval(one["ceiling"]["pearson"]) for one in every]
+    rows = [*(titles.get(key, key) for key in keys), "Macro"]
+    label = "Pearson correlation with people by dimension; the table below holds the same figures."
+    return plots.forest("forest", label, rows, series, looks, "Pearson")
+
+
+def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
+    known = {
+        name: one["gain"]["macro"]["pearson"]
+        for name, one in controls.items()
+        if one["gain"] and one["gain"]["macro"]["pearson"]
+    }
+    if not known:
+        return None
+    marks = [plots.Interval(one["difference"], one["interval"]) for one in known.values()]
+    rows = [name.replace("_", " ") for name in known]
+    label = "Gain in macro Pearson over each control; the table below holds the same figures."
+    looks = {"gain": (plots.JUDGE, "o")}
+    return plots.forest("controls-plot", label, rows, {"gain": marks}, looks, "gain in Pearson")
+
+
+def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | None:
+    spread = controls.get("phrasing", {}).get("spread")
+    if not spread:
+        return None
+    columns = [
+        Column("Dimension", numeric=False),
+        Column("Spread", help="standard deviation of a clip's score over the wordings"),
+        Column("Widest", help="largest gap of any one clip between two wordings"),
+        Column("n"),
+    ]
+    rows = [
+        [
+            Cell(titles.get(key, key)),
+            number(one["mean_deviation"]),
+            number(one["largest_range"]),
+            count(one["n"]),
+        ]
+        for key, one in spread["dimensions"].items()
+    ]
+    return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
+
+
+def _pictured(judge: Mapping[str, Any]) -> list[str]:
+    """Keys of the dimensions that have pictures: of many, those of the highest and the lowest Pearson."""
+    dimensions = judge["dimensions"]
+    if len(dimensions) <= MOST_PICTURED:
+        return list(dimensions)
+    known = [key for key, values in dimensions.items() if values["pearson"] is not None]
+    known.sort(key=lambda key: dimensions[key]["pearson"])
+    half = MOST_PICTURED // 2
+    kept = {*known[:half], *known[-half:]}
+    return [key for key in dimensions if key in kept]
+
+
+def _pictures_note(judge: Mapping[str, Any]) -> str:
+    count = len(judge["dimensions"])
+    if count <= MOST_PICTURED:
+        return ""
+    return (
+        f"Shown are the dimensions of the highest and of the lowest Pearson, {len(_pictured(judge))} of "
+        f"{count:,}; the tables have all of them."
+    )
+
+
+def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pictures of the dimensions."""
+    clusters = cluster_names(findings.predictions)
+    of_key: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
+    for one in findings.predictions:
+        if one.dimension in of_key:
+            of_key[one.dimension].append(one)
+    made = []
+    for at, (key, own) in enumerate(of_key.items()):
+        answers = dimension_arrays(key, own, clusters)
+        if not answers.n:
+            continue
+        title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
+        # Numbers, for a key may hold what an id must not.
+        pictures = [
+            plots.scatter(f"scatter-{at}", title, answers),
+            plots.distributions(f"shares-{at}", title, answers),
+            plots.calibration(f"calibration-{at}", title, answers),
+        ]
+        told = f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+        made.append({"title": title, "told": told, "pictures": list(filter(None, pictures))})
+    return made
+
+
+def _disagreement(
+    one: Disagreement, findings: Findings, clips: Mapping[str, str] | None
+) -> dict[str, Any]:
+    said, record = one.prediction, one.record
+    given = [rating for rating in said.ratings if rating is not None]
+    raters = {score: sum(rating == score for rating in given) for score in said.scale}
+    shares = said.distribution or [None] * len(said.scale)
+    # Before the clips are made, the note stands in for each: it is measured with the page.
+    sound = (clips or {}).get(record.id)
+    reason = "This judge only reads; the clip was not looked at."
+    if _heard(one):
+        reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
+    return {
+        "id": record.id,
+        "system": record.system,
+        "dimension": findings.titles.get(said.dimension, said.dimension),
+        "expected": shown(said.expected or 0.0),
+        "mean": shown(said.mean_rating or 0.0),
+        "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
+        "sound": sound,
+        "no_sound": reason,
+        "texts": [
+            (
+                field.removeprefix("char_").removeprefix("local_").replace("_", " ").capitalize(),
+                shortened(text, MOST_TEXT),
+            )
+            for field in findings.text_fields
+            if (text := record.text(field))
+        ],
+        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in said.ratings),
+        "scores": [
+            {"score": f"{score:g}", "share": share, "raters": raters[score]}
+            for score, share in zip(said.scale, shares, strict=True)
+        ],
+    }

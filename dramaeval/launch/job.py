@@ -1,0 +1,264 @@
+"""One run of a sweep, in the process that a launcher started for it.
+
+``python -m dramaeval.launch.job FOLDER`` is what the local launcher starts; `SlurmRun` is what submitit calls
+in every task of a SLURM job. Both take the configuration from the run's folder, and keep the folder's
+``state.json`` and the sweep's table true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dramaeval import startup
+from dramaeval.config.home_folder import ensure_home
+from dramaeval.distributed.folder_lock import FolderInUseError, locked
+from dramaeval.distributed.signals import SOON, STOP_REQUESTS, Interrupted, ignore_stop_signals
+from dramaeval.launch.sweeps.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
+from dramaeval.stages.storage_errors import storage_problem
+
+log = logging.getLogger(__name__)
+
+
+class SlurmRun:
+    """What each task of a SLURM job does: take part in the run as the rank that SLURM gave it.
+
+    submitit pickles this object, and again when the job is requeued, so it holds plain values only.
+
+    Args:
+        folder: of the run.
+        path: where modules beside launch.py can be imported from.
+    """
+
+    def __init__(self, folder: str, path: list[str]) -> None:
+        self.folder = folder
+        self.path = path
+
+    def __call__(self) -> float | None:
+        """Carry the run out; what stands in the way of it is in ``state.json`` and the exit code."""
+        sys.path[:0] = [one for one in self.path if one not in sys.path]
+        ensure_home()  # the node's may be another than that of the machine which sent the job
+        from dramaeval.distributed.slurm_rendezvous import join_by_slurm
+
+        submitits = signal.getsignal(SOON)
+        STOP_REQUESTS.listen()
+        folder = Path(self.folder)
+        rank = int(os.environ.get("SLURM_PROCID", "0"))
+        if rank:
+            with _beside(folder, rank):
+                return _work_here(folder, join_by_slurm(folder))
+        timed_out = getattr(getattr(submitits, "__self__", None), "has_timed_out", lambda: False)
+
+        def requeue() -> None:
+            # submitit's handler: it counts time-outs, keeps this object and asks SLURM.
+            if callable(submitits):
+                submitits(SOON, None)
+
+        with (
+            _alone_in(folder),
+            recorded(folder, requeue=requeue, timed_out=timed_out) as tell,
+        ):
+            objective = _work_here(folder, join_by_slurm(folder))
+            tell(objective)
+        return objective
+
+    def checkpoint(self) -> Any:
+        """What submitit puts back into the queue: the same again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def main(folder: str) -> None:
+    """Carry the run in a folder out on this machine."""
+    from dramaeval.launch.worker import end_with_parent
+
+    ensure_home()
+    end_with_parent()
+    STOP_REQUESTS.listen()
+    with _alone_in(Path(folder)), recorded(Path(folder)) as tell:
+        tell(_work_here(Path(folder), None))
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Lock the run's folder before anything is written there, its state included.
+
+    Raises:
+        SystemExit: another process works in it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except FolderInUseError as error:
+            raise SystemExit(f"\n{error}") from None
+        yield
+
+
+def _work_here(folder: Path, shares: bool | None) -> float | None:
+    """Do the run's work.
+
+    Args:
+        folder: of the run.
+        shares: whether this process is one of those that SLURM started for it; None without SLURM.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from dramaeval.launch.sweeps.folder import load_config
+
+    config = load_config(folder)
+    os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
+
+    from dramaeval.config import secrets
+    from dramaeval.config.schema import Stage
+    from dramaeval.distributed.processes import process_group
+    from dramaeval.distributed.spawn import run_processes
+    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.stages.user_errors import user_facing_errors
+
+    with user_facing_errors(folder):
+        startup.prepare()
+        secrets.guard(config)
+        together = config.processes > 1 or (
+            config.zero is not None and Stage.train in config.stages
+        )
+        if shares is None and together:
+            return run_processes(config, folder, config.processes)
+        with process_group() as processes:
+            return run_stages(config, folder, processes)
+
+
+@contextlib.contextmanager
+def recorded(
+    folder: Path,
+    requeue: Callable[[], None] | None = None,
+    timed_out: Callable[[], bool] = lambda: False,
+) -> Iterator[Callable[[float | None], None]]:
+    """Keep a run's state while its first process works.
+
+    Args:
+        folder: of the run.
+        requeue: puts the job back into the queue, where there is one.
+        timed_out: whether a warning was for the time limit.
+
+    Yields:
+        what to tell the objective to.
+
+    Raises:
+        SystemExit: the run failed or was stopped; the state says why.
+    """
+    requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+    came_out: list[float | None] = []
+    try:
+        _change(folder, lambda state: state.begun(requeued=requeued))
+        yield came_out.append
+    except Interrupted as stop:
+        _stop(folder, str(stop), requeue, timed_out)
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except Pruned as pruned:
+        ignore_stop_signals()
+        reason, last = str(pruned), pruned.objective
+        _change(folder, lambda state: state.ended(PRUNED, reason, last))
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
+            _stop(folder, signal.SIGTERM.name, None, timed_out)  # as starter of several processes
+            raise
+        if STOP_REQUESTS.requeue:
+            # Another process of the run has heard the request first and is gone.
+            _stop(folder, first_line(error), requeue, timed_out)
+        _fail(folder, error)
+    else:
+        ignore_stop_signals()
+        objective = came_out[0] if came_out else None
+        _change(folder, lambda state: state.ended(DONE, objective=objective))
+
+
+def _stop(
+    folder: Path,
+    reason: str,
+    requeue: Callable[[], None] | None,
+    timed_out: Callable[[], bool],
+) -> None:
+    """Write down that the run stops here, and put it back into the queue if it was warned."""
+    ignore_stop_signals()
+    warned = STOP_REQUESTS.requeue
+    by_time = warned and timed_out()
+    _change(folder, lambda state: state.stopped(reason, warned=warned, timed_out=by_time))
+    if requeue is None or not warned:
+        return
+    try:
+        requeue()  # SLURM ends what is left of this job
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        _fail(folder, error)
+
+
+def _fail(folder: Path, error: BaseException) -> None:
+    ignore_stop_signals()
+    problem = storage_problem(error, folder)
+    reason = problem or first_line(error)
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, SystemExit):
+        text = str(error)
+        if isinstance(error.code, int):  # why is on the terminal already
+            reason, text = _last_words(folder) or reason, ""
+    if text:
+        log.error("%s", problem or text)
+    try:
+        _change(folder, lambda state: state.failed(reason))
+    except OSError as unwritten:
+        log.error("%s", storage_problem(unwritten, folder) or unwritten)
+    raise SystemExit(1) from error
+
+
+def _last_words(folder: Path) -> str:
+    """The last line that was said on the run's terminal."""
+    file = console_of(folder)
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def console_of(folder: Path) -> Path:
+    """Where a run that was started by `dramaeval.launch.local` writes what it would say on a terminal."""
+    return folder / "logs" / "console.log"
+
+
+def _change(folder: Path, change: Callable[[RunState], RunState]) -> None:
+    from dramaeval.launch.sweeps.table import write_tables
+
+    change_state(folder, change)
+    try:
+        write_tables(folder.parent)
+    except OSError as error:
+        log.warning("The sweep's table could not be written: %s", error)
+
+
+@contextlib.contextmanager
+def _beside(folder: Path, rank: int) -> Iterator[None]:
+    """Around the work of a process other than the first.
+
+    A request to stop is left to the first: a bad end here would end that one too. A failure is written down,
+    since the first will only see that somebody is missing.
+    """
+    try:
+        yield
+    except (Interrupted, Pruned):
+        ignore_stop_signals()
+        raise SystemExit(0) from None
+    except BaseException as error:
+        if STOP_REQUESTS.stop:
+            raise SystemExit(0) from error  # the first has left before
+        reason = f"process {rank}: {first_line(error)}"
+        change_state(folder, lambda state: state.failed(reason))
+        raise
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

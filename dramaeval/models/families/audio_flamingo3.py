@@ -1,0 +1,44 @@
+"""Audio Flamingo 3 as a judge: Qwen2-Audio's encoder of another training, and a projector of two layers.
+
+Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a
+clip has at most one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import AudioFlamingo3Config
+from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFlamingo3
+
+from dramaeval.models.families.qwen2_audio import PoolingModel, Qwen2Audio
+
+
+class AudioFlamingo3ForConditionalGeneration(PoolingModel, PlainAudioFlamingo3):
+    """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
+
+    def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        """See `PoolingModel.encode_window`."""
+        tower = self.model.audio_tower
+        valid = torch.arange(window.shape[2], device=window.device)[None] < frames[:, None]
+        heard = window.to(tower.conv1.weight.dtype)
+        return tower(heard, input_features_mask=valid).last_hidden_state
+
+
+class AudioFlamingo3(Qwen2Audio):
+    """Any Audio Flamingo 3 checkpoint in transformers' format; see `Family` for the arguments."""
+
+    projections: Mapping[str, Sequence[str]] = {
+        **Qwen2Audio.projections,
+        "projector": ("linear_1", "linear_2"),
+    }
+
+    def model_class(self) -> Any:
+        """See `Family.model_class`."""
+        return AudioFlamingo3ForConditionalGeneration
+
+    def configuration(self, values: Mapping[str, Any]) -> Any:
+        """See `Family.configuration`."""
+        return AudioFlamingo3Config(**values)

@@ -1,0 +1,1 @@
+"""The forward pass: answer logits, shared prefixes, the regression head, generation."""

@@ -1,0 +1,1 @@
+"""From records to batches: prompts as tokens, clips as features, collation."""

@@ -1,0 +1,108 @@
+"""How much memory there is: of the GPU, of the machine, and of the control group that a process runs in.
+
+SLURM, Docker and Kubernetes bound a job by a control group; what the machine has beyond that is not the job's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import psutil
+import torch
+
+from dramaeval.models.planning.memory import MemoryEstimate, readable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capacity:
+    """Memory in bytes that there is for the processes of a run.
+
+    Attributes:
+        host: of the machine, for all processes that run on it.
+        processes: how many those are.
+        gpu: of each process's GPU; None on a CPU.
+        source: what bounds the host's memory.
+    """
+
+    host: float
+    processes: int = 1
+    gpu: float | None = None
+    source: str = "this machine"
+
+    @classmethod
+    def here(cls, device: torch.device, processes: int) -> Capacity:
+        """That of this machine."""
+        gpu = None
+        if device.type == "cuda":
+            gpu = float(torch.cuda.get_device_properties(device).total_memory)
+        machine, group = float(psutil.virtual_memory().total), group_limit()
+        source = "this process's control group" if group < machine else "this machine"
+        return cls(host=min(machine, group), processes=processes, gpu=gpu, source=source)
+
+    def shortages(self, memory: MemoryEstimate) -> list[str]:
+        """What an estimate needs and there is not, as sentences without a full stop."""
+        sentences = []
+        if self.gpu is not None and memory.total > self.gpu:
+            sentences.append(
+                f"about {readable(memory.total)} of GPU memory, and the GPU has {readable(self.gpu)}"
+            )
+        each = memory.host if self.gpu is not None else memory.total + memory.host
+        if each * self.processes > self.host:
+            shared = f" for {self.processes} processes" if self.processes > 1 else ""
+            sentences.append(
+                f"about {readable(each * self.processes)} of memory{shared}, and {self.source} has "
+                f"{readable(self.host)}"
+            )
+        return sentences
+
+
+def group_limit(proc: Path = Path("/proc/self")) -> float:
+    """The least bound in bytes that a control group, of version 1 or 2, sets for a process; infinity for none.
+
+    A group is also bound by the groups above it.
+
+    Args:
+        proc: the process's folder in ``/proc``.
+    """
+    try:
+        groups = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = (proc / "mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    paths = {}
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            paths["cgroup2"] = path
+        elif "memory" in controllers.split(","):
+            paths["cgroup"] = path
+    limits = [math.inf]
+    for line in mounts:
+        own, _, source = line.partition(" - ")
+        (root, folder), kind = own.split(" ")[3:5], source.split(" ")[0]
+        if kind == "cgroup" and "memory" not in source.split(" ")[-1].split(","):
+            continue
+        if kind in paths:
+            limits += _limits(Path(folder), _below(paths[kind], root))
+    return min(limits)
+
+
+def _below(path: str, root: str) -> PurePosixPath:
+    """A group's path below the group that is mounted; the mounted one where it lies elsewhere."""
+    group = PurePosixPath(path)
+    if ".." in group.parts or not group.is_relative_to(root):
+        return PurePosixPath()
+    return group.relative_to(root)
+
+
+def _limits(mount: Path, group: PurePosixPath) -> Iterator[float]:
+    """The bounds of a group and of those above it, as far as they are mounted."""
+    for ancestor in (group, *group.parents):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                yield float((mount / ancestor / name).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue  # the root group has none, and "max" is no bound

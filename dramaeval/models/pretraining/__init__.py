@@ -1,1 +1,0 @@
-"""The recipe of the tiny judge: `python -m dramaeval.models.pretraining`."""

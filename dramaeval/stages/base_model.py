@@ -1,0 +1,150 @@
+"""What a run starts from: whether an adapter in ``checkpoint`` fits the settings, and how its base was made.
+
+All of it is read from the adapter's small files, before any weights load.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval.config.combinations import unmergeable
+from dramaeval.config.schema import PACKAGE, Stage
+from dramaeval.config.validation import ConfigError
+from dramaeval.models.adapters import read_adapter
+from dramaeval.models.checkpoint import Checkpoint, base_of
+from dramaeval.models.families.base import Family
+from dramaeval.models.quantization import read_quantization
+
+log = logging.getLogger(__name__)
+
+#: What gives an adapter its shape: it cannot change when training goes on.
+SHAPE = (
+    "r",
+    "lora_alpha",
+    "use_dora",
+    "use_rslora",
+    "init_r",
+    "num_virtual_tokens",
+    "target_modules",
+    "feedforward_modules",
+)
+
+
+def check_start(
+    config: DictConfig, family: Family, adapter: Any | None, start: Checkpoint | None
+) -> None:
+    """Stop where an adapter in ``checkpoint`` and the settings contradict each other.
+
+    Args:
+        config: the run's.
+        family: names the base.
+        adapter: PEFT's configuration of this run; None where none is trained.
+        start: what ``checkpoint`` points to.
+
+    Raises:
+        ConfigError: with every contradiction and its fix.
+    """
+    if start is None or not start.adapter:
+        return
+    saved = read_adapter(start.folder)
+    problems = _check_base(start.folder, family)
+    if Stage.train in config.stages:
+        problems += _check_method(saved, adapter)
+    merges = Stage.export in config.stages and config.export.merge
+    if merges and saved.is_prompt_learning:
+        problems.append(unmergeable(type(saved).__name__))
+    if problems:
+        raise ConfigError(problems)
+
+
+def base_folder(start: Checkpoint | None, family: Family) -> Path | None:
+    """The folder of the full model that a run is built on; None for the family's own path.
+
+    A full model in ``checkpoint`` is itself that folder. An adapter names its base: where that is a folder and
+    ``model=tiny`` stands by default, the default gives way.
+    """
+    if start is None or not start.adapter:
+        return start.folder if start else None
+    named = Path(base_of(start.folder) or "")
+    if not (named / "config.json").is_file() or not _is_default(family) or _same(named, family):
+        return None
+    log.info("The adapter was trained on %s: it is put on that.", named)
+    return named
+
+
+def _is_default(family: Family) -> bool:
+    return Path(family.path) == PACKAGE / "models" / "tiny"
+
+
+def _same(folder: Path, family: Family) -> bool:
+    return Path(family.path).is_dir() and folder.samefile(family.path)
+
+
+def _check_base(folder: Path, family: Family) -> list[str]:
+    trained_on = base_of(folder)
+    if not trained_on or trained_on == family.path:
+        return []
+    if not (Path(trained_on) / "config.json").is_file():
+        log.warning("The adapter was trained on %s; it is put on %s.", trained_on, family.path)
+        return []
+    if _same(Path(trained_on), family) or _is_default(family):
+        return []
+    return [
+        f"checkpoint: the adapter was trained on {trained_on}, but model.path={family.path}: set "
+        f"model.path={trained_on}."
+    ]
+
+
+def _check_method(saved: Any, adapter: Any | None) -> list[str]:
+    """Training goes on with the adapter as it is, so the settings have to say the same."""
+    if adapter is None:
+        return [
+            "checkpoint holds an adapter, but peft=none trains every weight. To go on from the whole judge "
+            "merge first (stages=[export] export.merge=true), then give checkpoint=RUN/export."
+        ]
+    if saved.peft_type != adapter.peft_type:
+        return [
+            f"checkpoint holds an adapter of {_name(saved)}, but peft is {_name(adapter)}: choose the group's "
+            "file of the same method, or merge the adapter first (stages=[export] export.merge=true)."
+        ]
+    if getattr(saved, "prefix_projection", False):
+        return [
+            "checkpoint holds a prefix that was learnt through a projection, which PEFT does not save: "
+            "training cannot go on from it."
+        ]
+    told = []
+    for key in SHAPE:
+        if not hasattr(saved, key):
+            continue
+        old, new = _plain(getattr(saved, key)), _plain(getattr(adapter, key))
+        if old != new and "target_modules" not in key and "feedforward_modules" not in key:
+            told.append(f"peft.{key}={new}, but the adapter in checkpoint has {old}: set it so.")
+        elif old != new:
+            told.append(
+                f"adapt or peft.{key} names other layers than the adapter in checkpoint has ({old}): give the "
+                "values that it was trained with."
+            )
+    return told
+
+
+def _name(settings: Any) -> str:
+    return type(settings).__name__.removesuffix("Config")
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON gives them back."""
+    return sorted(value) if isinstance(value, set | list | tuple) else value
+
+
+def base_quantization(asked: Any | None, adapter: Path | None) -> Any | None:
+    """How the base is to be quantised: as asked for, or as it was when the adapter was trained."""
+    if asked is not None or adapter is None:
+        return asked
+    found = read_quantization(adapter)
+    if found is not None:
+        log.info("The adapter was trained on a quantised base: it is loaded in the same way.")
+    return found

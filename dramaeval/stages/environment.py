@@ -1,0 +1,76 @@
+"""What a run ran on: versions, commit, hardware and seed, for whoever wants to repeat it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dramaeval import startup
+from dramaeval.config.secrets import masked
+
+_PACKAGES = (
+    "dramaeval", "torch", "transformers", "peft", "trl", "accelerate", "deepspeed", "datasets", "hydra-core",
+    "omegaconf", "librosa", "soundfile", "soxr", "numpy", "scipy", "scikit-learn", "bitsandbytes",
+)  # fmt: skip
+
+
+def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Everything about the surroundings that may change a result."""
+    return {
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "commit": _commit(),
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "seed": seed,
+        **masked(startup.record()),
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every source of randomness of this process."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - librosa and sklearn draw from the global state
+    torch.manual_seed(seed)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked where there are changes on top of it; None outside of git."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(root), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and git("status", "--porcelain") else commit

@@ -1,0 +1,50 @@
+"""Progress of training on the terminal: the step, the loss, the validation, the time left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from transformers import TrainerCallback
+
+from dramaeval.stages.run_log import duration
+
+log = logging.getLogger(__name__)
+
+
+class TrainingProgress(TrainerCallback):
+    """Says a line at every logged step and at every validation."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock at the step that training begins or resumes at."""
+        self.began, self.first = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """A line a logged step."""
+        if not logs or "loss" not in logs:
+            return
+        done = state.global_step - self.first
+        left = (
+            (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+        )
+        log.info(
+            "train: step %d of %d, loss %.3f, %.1f questions/s, %s left",
+            state.global_step,
+            state.max_steps,
+            logs["loss"],
+            logs.get("questions_per_second", 0.0),
+            duration(left),
+        )
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """A line a validation."""
+        if metrics:
+            found = [
+                f"{name} {metrics[f'eval_{name}']:.3f}"
+                for name in ("loss", "pearson", "mse")
+                if f"eval_{name}" in metrics
+            ]
+            log.info("val: step %d, %s", state.global_step, ", ".join(found))

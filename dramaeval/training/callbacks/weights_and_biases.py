@@ -1,0 +1,180 @@
+"""Weights & Biases: one run a training, with the configuration, the curves and the final table.
+
+wandb is used directly: transformers' own callback would file the trainer's arguments instead of the run's
+configuration, and start a new run at every resume.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from transformers import TrainerCallback
+
+from dramaeval.config.secrets import masked
+from dramaeval.stages.run_folder import write_text_atomic
+
+log = logging.getLogger(__name__)
+
+STEP = "train/global_step"
+
+
+class WeightsAndBiases(TrainerCallback):
+    """Sends what is logged to W&B, or keeps it in ``wandb/`` of the run folder for ``wandb sync``.
+
+    Args:
+        settings: the values of ``logger.wandb``.
+        folder: the run folder.
+        config: the run's configuration as plain values, without secrets.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], folder: Path, config: dict[str, Any]) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.config = config
+        self._run: Any = None
+
+    @property
+    def run(self) -> Any:
+        """The W&B run, started when it is first needed."""
+        if self._run is None:
+            self._run = self._start()
+        return self._run
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start before the first step, so that a lost connection shows early."""
+        if state.is_world_process_zero:
+            log.info("W&B run %s (%s).", self.run.id, "offline" if self.run.offline else "online")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """The same names as in TensorBoard."""
+        from transformers.integrations import rewrite_logs
+
+        if logs and state.is_world_process_zero:
+            self.run.log({**rewrite_logs(logs), STEP: state.global_step})
+
+    def report(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add the agreement with people: a table a dimension, and the macro figures as the run's summary.
+
+        Args:
+            metrics: as in metrics.json, split → phase → `summarise`.
+        """
+        import wandb
+
+        rows = [
+            {"split": split, "phase": phase, "dimension": dimension, **_figures(values)}
+            for split, phases in metrics.items()
+            for phase, summary in phases.items()
+            for dimension, values in summary["dimensions"].items()
+        ]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        data = [[row.get(name) for name in columns] for row in rows]
+        self.run.log({"agreement": wandb.Table(columns=columns, data=data)})
+        for split, phases in metrics.items():
+            for phase, summary in phases.items():
+                for name, value in _figures(summary["macro"]).items():
+                    self.run.summary[f"{split}/{phase}/macro/{name}"] = value
+
+    def finish(self, *, failed: bool) -> None:
+        """Close the run, marked as failed or finished."""
+        if self._run is not None:
+            self._run.finish(exit_code=int(failed))
+            self._run = None
+
+    def _start(self) -> Any:
+        import wandb
+
+        mode = self._mode()
+        try:
+            run = self._init(mode)
+        except wandb.errors.Error as error:
+            if self.settings["mode"] != "auto":
+                raise
+            log.warning("W&B cannot be reached (%s): the run is kept offline.", error)
+            run = self._init("offline")
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP)
+        return run
+
+    def _init(self, mode: Any) -> Any:
+        import wandb
+
+        chosen = {key: self.settings[key] for key in ("project", "entity", "name", "group")}
+        chosen["name"] = chosen["name"] or "/".join(self.folder.absolute().parts[-2:])
+        with _masked_command():
+            return wandb.init(
+                **{key: masked(value) for key, value in chosen.items()},
+                tags=[masked(tag) for tag in self.settings["tags"]],
+                id=self._id(),
+                resume="allow",
+                mode=mode,
+                dir=str(self.folder),
+                config=self.config,
+                # train.log has what is said, environment.json the versions and the commit.
+                settings=wandb.Settings(
+                    silent=True, console="off", save_code=False, disable_git=True
+                ),
+            )
+
+    def _id(self) -> str:
+        """The run's id, kept in the run folder, so that a resumed run goes on under it."""
+        file = self.folder / "wandb" / "run-id"
+        kept = (
+            file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
+        )
+        if kept and re.fullmatch("[0-9a-f]{8}", kept):
+            return kept
+        if kept is not None:
+            log.warning("%s holds no id of a run: the curves go on as another run of W&B's.", file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        identity = secrets.token_hex(4)
+        write_text_atomic(file, identity)
+        return identity
+
+    def _mode(self) -> Any:
+        """What to ask wandb for; None where WANDB_MODE is set, which wandb reads itself."""
+        if self.settings["mode"] != "auto":
+            return str(self.settings["mode"])
+        if os.environ.get("WANDB_MODE"):
+            return None
+        return "online" if key_is_known() else "offline"
+
+
+@contextmanager
+def _masked_command() -> Iterator[None]:
+    """W&B keeps the words of the command, with every setting in them."""
+    words = sys.argv
+    sys.argv = [masked(word) for word in words]
+    try:
+        yield
+    finally:
+        sys.argv = words
+
+
+def key_is_known() -> bool:
+    """Whether wandb would find a key: in the environment, or where `wandb login` put it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    from netrc import NetrcParseError, netrc
+
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, NetrcParseError):
+        return False
+
+
+def _figures(values: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

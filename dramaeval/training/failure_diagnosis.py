@@ -1,0 +1,177 @@
+"""What to say when training runs out of memory or its loss stops being a number.
+
+The settings to try stand in the order of least loss: first those that give the same result and only take
+longer, then those that change what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from dramaeval.models.failures import (
+    MemoryExhaustedError,
+    NonFiniteLossError,
+    TrainingFailureError,
+    failure_message,
+    first_line,
+    is_out_of_memory,
+    parameters_of,
+    size_of,
+)
+from dramaeval.models.inputs.collation import Batch
+
+_QUESTIONS_NAMED = 20
+
+
+@contextmanager
+def explain_failures(trainer: Any) -> Iterator[None]:
+    """Turn errors of a training into `TrainingFailureError`, where the user can do something about them.
+
+    Args:
+        trainer: a `JudgeTrainer`; its ``current`` is the batch it works on.
+    """
+    try:
+        yield
+    except TrainingFailureError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        batch = trainer.current
+        if batch is not None and is_out_of_memory(error):
+            raise MemoryExhaustedError(_memory_text(trainer, batch, error)) from error
+        if batch is not None and "returned nan values" in str(error):  # anomaly detection's words
+            every = list(range(batch.questions))
+            text = _loss_text(trainer, batch, every, f"In the backward pass: {first_line(error)}")
+            raise NonFiniteLossError(text) from error
+        raise
+
+
+def require_finite(losses: torch.Tensor, trainer: Any, batch: Batch) -> None:
+    """Stop where the loss of a question is NaN or infinite.
+
+    Args:
+        losses: float32 ``[questions]``.
+
+    Raises:
+        NonFiniteLossError: naming the questions, as record id × dimension.
+    """
+    bad = (~torch.isfinite(losses.detach())).nonzero()[:, 0].tolist()
+    if bad:
+        raise NonFiniteLossError(_loss_text(trainer, batch, bad))
+
+
+def _memory_text(trainer: Any, batch: Batch, error: BaseException) -> str:
+    args = trainer.args
+    accumulated = args.gradient_accumulation_steps
+    facts = [
+        f"batch: {size_of(batch)} (trainer.args.per_device_train_batch_size="
+        f"{args.per_device_train_batch_size}, gradient_accumulation_steps={accumulated})",
+        f"model: {parameters_of(trainer.model)}",
+        f"allocator: {first_line(error)}",
+    ]
+    head = f"Out of memory at training step {trainer.state.global_step + 1}."
+    return failure_message(head, facts, _memory_advice(trainer))
+
+
+def _memory_advice(trainer: Any) -> list[str]:
+    args, settings = trainer.args, trainer.batch_settings
+    size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    on_gpu = trainer.args.device.type == "cuda"
+    weights = list(trainer.model.parameters())
+    advice = []
+    if not settings["shared_prefix"]:
+        advice.append(
+            "batch.shared_prefix=true: the same result, and a clip's questions share memory"
+        )
+    if size > 1:
+        half = -(-size // 2)
+        same = "the same result" if size % 2 == 0 else "nearly the same batch"
+        advice.append(
+            f"trainer.args.per_device_train_batch_size={half} "
+            f"trainer.args.gradient_accumulation_steps={accumulated * 2}: {same}, a little slower"
+        )
+    if not args.gradient_checkpointing:
+        advice.append(
+            "trainer.args.gradient_checkpointing=true: the same result, about a third slower"
+        )
+    if on_gpu and weights[0].dtype == torch.float32:
+        advice.append("model.dtype=bfloat16: half the weights, rounded")
+    if not hasattr(trainer.model, "peft_config"):
+        advice.append("peft=lora: gradients and optimizer states for an adapter alone")
+    count = settings["questions_per_clip"]
+    if count is None or count > 1:
+        asked = trainer.record_encoder.task.dimensions
+        fewer = max(1, (count or len(asked)) // 2)
+        advice.append(
+            f"batch.questions_per_clip={fewer}: each step draws fewer questions a clip; train for more epochs"
+        )
+    advice.append(
+        "task.data.max_seconds=15 task.data.on_long=trim: the judge hears only the beginning of longer clips"
+    )
+    return advice
+
+
+def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") -> str:
+    args, history = trainer.args, trainer.state.log_history
+    broken = _broken_weight(trainer.model)
+    names = [" × ".join(batch.about[number]) for number in bad[:_QUESTIONS_NAMED]]
+    more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
+    facts = [
+        f"questions: {len(bad)} of {batch.questions} in the batch: {', '.join(names)}{more}",
+        f"batch: {size_of(batch)}",
+        f"model: {parameters_of(trainer.model)}",
+        f"weights: {f'{broken} holds NaN or infinity' if broken else 'all finite'}",
+    ]
+    rate = trainer.lr_scheduler.get_last_lr()[0] if trainer.lr_scheduler else args.learning_rate
+    facts.append(f"learning rate {rate:.3g}{_lately(history)}")
+    if extra:
+        facts.append(extra)
+    head = f"The loss is not finite at training step {trainer.state.global_step + 1}."
+    if broken and trainer.state.global_step == 0:
+        advice = [
+            "load other weights: these were broken before the first step (model.path=…, checkpoint=…)"
+        ]
+        return failure_message(head, facts, advice)
+    return failure_message(
+        head, facts, _loss_advice(trainer, len(bad) < batch.questions and not broken)
+    )
+
+
+def _loss_advice(trainer: Any, only_some: bool) -> list[str]:
+    args = trainer.args
+    advice = []
+    if only_some:
+        advice.append(
+            "look at the records of these questions: the other ones of the batch are sound"
+        )
+    advice.append("debug=true: names the operation that fails")
+    if next(trainer.model.parameters()).dtype == torch.float16:
+        advice.append("model.dtype=bfloat16 or float32: float16 overflows early")
+    if args.max_grad_norm > 0.5:
+        advice.append(
+            f"trainer.args.max_grad_norm={args.max_grad_norm / 2:g}: shortens steep steps"
+        )
+    advice.append("trainer.args.warmup_steps=0.1: begins more gently")
+    advice.append(f"trainer.args.learning_rate={args.learning_rate / 2:g}: half of now")
+    return advice
+
+
+def _lately(history: Sequence[dict[str, Any]]) -> str:
+    """The last logged losses and gradient norms."""
+    logged = [entry for entry in history if "loss" in entry][-3:]
+    if not logged:
+        return ", nothing logged yet"
+    losses = ", ".join(f"{entry['loss']:.3g}" for entry in logged)
+    norms = ", ".join(f"{entry.get('grad_norm', float('nan')):.3g}" for entry in logged)
+    return f"; last losses {losses}; last gradient norms {norms}"
+
+
+def _broken_weight(model: Any) -> str | None:
+    """The name of the first weight with a value that is not finite."""
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight.detach()).all()):
+            return str(name)
+    return None

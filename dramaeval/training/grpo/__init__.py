@@ -1,0 +1,1 @@
+"""Group relative policy optimisation: the trainer and its collaborators."""

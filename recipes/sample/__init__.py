@@ -1,0 +1,13 @@
+"""Synthetic acted speech with controlled delivery: what the sample and the tiny judge hear.
+
+`speech` turns a text and a `Delivery` into sound; `espeak` is the door to libespeak-ng.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dramaeval.data.sample
+
+#: The folder that the package ships.
+SAMPLE = Path(dramaeval.data.sample.__file__).parent

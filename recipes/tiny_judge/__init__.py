@@ -1,0 +1,1 @@
+"""The recipe of the tiny judge: `python -m recipes.tiny_judge`."""

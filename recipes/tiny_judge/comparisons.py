@@ -1,0 +1,167 @@
+"""How far a delivery is from what a text calls for, property by property.
+
+Every comparison gives a distance between 0, which does what is called for, and 1, which does the opposite, and
+in words the direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from recipes.sample.context import Context
+from recipes.sample.speech import Delivery
+from recipes.sample.voices import AGES, VOICES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A clip beside a text: what is heard and what is called for."""
+
+    delivery: Delivery
+    context: Context
+    transcript: str
+    language: str
+
+
+def heard_emotion_strength(delivery: Delivery) -> float:
+    """How much feeling is in the voice; none in a neutral one."""
+    return 0.0 if delivery.emotion == "neutral" else delivery.intensity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    """A property that is heard and called for on one scale, and the words for more and for less of it."""
+
+    heard: Callable[[Item], float]
+    wanted: Callable[[Item], float]
+    more: str
+    less: str
+
+    def difference(self, item: Item) -> float:
+        """How much more there is than is called for, -1 to 1."""
+        return self.heard(item) - self.wanted(item)
+
+    def compare(self, item: Item) -> tuple[float, str]:
+        """How far from what is called for, and in which direction."""
+        difference = self.difference(item)
+        return abs(difference), self.more if difference > 0 else self.less
+
+
+_SCALES: Mapping[str, _Scale] = {
+    "pitch": _Scale(
+        heard=lambda item: item.delivery.pitch_range,
+        wanted=lambda item: item.context.nature.lively,
+        more="too lively",
+        less="too flat",
+    ),
+    "swing": _Scale(
+        heard=lambda item: item.delivery.loudness_range,
+        wanted=lambda item: item.context.nature.dynamic,
+        more="too stormy",
+        less="too even",
+    ),
+    "pace": _Scale(
+        heard=lambda item: item.delivery.rate,
+        wanted=lambda item: item.context.moment.urgent,
+        more="too fast",
+        less="too slow",
+    ),
+    "level": _Scale(
+        heard=lambda item: item.delivery.level,
+        wanted=lambda item: item.context.moment.loud,
+        more="too loud",
+        less="too soft",
+    ),
+    "energy": _Scale(
+        heard=lambda item: (item.delivery.level + item.delivery.rate) / 2,
+        wanted=lambda item: item.context.nature.energetic,
+        more="too forceful",
+        less="too gentle",
+    ),
+    "strength": _Scale(
+        heard=lambda item: heard_emotion_strength(item.delivery),
+        wanted=lambda item: item.context.moment.intensity,
+        more="too strong",
+        less="too weak",
+    ),
+}
+
+
+#: The comparisons on a scale, whose direction is a sign.
+GRADED_COMPARISONS = tuple(_SCALES)
+
+
+def differences(item: Item) -> list[float]:
+    """How much more there is of every graded property than is called for, each -1 to 1."""
+    return [scale.difference(item) for scale in _SCALES.values()]
+
+
+def _compare_pauses(item: Item) -> tuple[float, str]:
+    if item.delivery.pauses == "broken":
+        return 1.0, "broken"
+    wanted = "none" if item.context.moment.urgent else "natural"
+    if item.delivery.pauses == wanted:
+        return 0.0, ""
+    return 0.5, "without pauses" if wanted == "natural" else "with pauses"
+
+
+def _compare_stress(item: Item) -> tuple[float, str]:
+    if item.delivery.stress == "misplaced":
+        return 1.0, "misplaced"
+    wanted = "content" if item.context.nature.emphatic else "none"
+    if item.delivery.stress == wanted:
+        return 0.0, ""
+    return 0.5, "too plain" if wanted == "content" else "too heavy"
+
+
+def _compare_emotion(item: Item) -> tuple[float, str]:
+    heard, wanted = item.delivery.emotion, item.context.moment.emotion
+    if heard == wanted:
+        return 0.0, ""
+    return (0.7 if "neutral" in (heard, wanted) else 1.0), f"{heard} for {wanted}"
+
+
+def _compare_voice(item: Item) -> tuple[float, str]:
+    voice, nature = VOICES[item.delivery.voice], item.context.nature
+    years = AGES.index(voice.age) - AGES.index(nature.age)
+    age = min(abs(years), 2) / 2
+    if voice.sex != nature.sex:
+        return 0.6 + 0.4 * age, f"a {voice.sex}"
+    return 0.7 * age, "too old" if years > 0 else "too young"
+
+
+#: By name; each gives the distance and the words for the direction.
+COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
+    **{name: scale.compare for name, scale in _SCALES.items()},
+    "pauses": _compare_pauses,
+    "stress": _compare_stress,
+    "emotion": _compare_emotion,
+    "voice": _compare_voice,
+}
+
+
+def distances(item: Item) -> list[float]:
+    """How far the delivery is from what is called for in every comparison, each 0 to 1."""
+    return [compare(item)[0] for compare in COMPARISONS.values()]
+
+
+#: Which comparisons belong under which dimension of the realism rubric.
+UNDER_DIMENSION: Mapping[str, tuple[str, ...]] = {
+    "pitch_dynamics": ("pitch",),
+    "rhythmic_naturalness": ("pace", "pauses"),
+    "stress_emphasis": ("stress",),
+    "emotion_accuracy": ("emotion",),
+    "emotion_intensity": ("strength",),
+    "emotional_dynamic_range": ("swing",),
+    "voice_identity_matching": ("voice",),
+    "trait_embodiment": ("energy", "pitch", "swing"),
+    "local_scene_fit": ("level", "pace", "emotion"),
+    "global_story_fit": ("voice", "emotion", "energy", "stress"),
+}
+
+
+def distance(item: Item, dimension: str) -> float:
+    """How far the delivery is from what is called for under a dimension, 0 to 1."""
+    apart = [COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
+    return sum(apart) / len(apart)

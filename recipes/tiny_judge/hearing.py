@@ -1,0 +1,170 @@
+"""First stage: the audio tower learns to hear the controlled properties of the sound.
+
+Answer tokens alone teach a tower from scratch little: one word a clip is a thin signal. So the tower is
+first trained directly: from the mean of its outputs a linear layer, thrown away afterwards, has to read
+off every property of the delivery. Half-way up, another one has to read off the pitch of every moment,
+because how far the pitch moves is the hardest property to find without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dramaeval.data.logmel import ClipFeatures, pad_features
+from dramaeval.models.families.qwen2_audio import audio_tokens, encode
+from recipes.sample.speech import ARTEFACTS, EMOTIONS, PAUSES, STRESSES
+from recipes.sample.voices import AGES, SEXES, VOICES
+from recipes.tiny_judge.clips import Rendered, Spoken
+
+if TYPE_CHECKING:
+    from transformers import Qwen2AudioEncoder
+
+#: Properties between 0 and 1, read off as they are.
+GRADED = ("pitch_range", "rate", "loudness_range", "level", "intensity")
+#: Of a draw of one of them.
+GRADED_VARIANCE = 0.1
+#: Properties that are one of several.
+NAMED: dict[str, tuple[str, ...]] = {
+    "pauses": PAUSES,
+    "stress": STRESSES,
+    "emotion": EMOTIONS,
+    "artefact": ARTEFACTS,
+    "sex": SEXES,
+    "age": AGES,
+    "language": ("en", "zh"),
+}
+
+
+def named_property(spoken: Spoken, name: str) -> str:
+    """The value of one of `NAMED` for a clip."""
+    if name == "language":
+        return spoken.language
+    if name in ("sex", "age"):
+        return str(getattr(VOICES[spoken.delivery.voice], name))
+    return str(getattr(spoken.delivery, name))
+
+
+class Targets:
+    """What the linear layers have to read off, for a list of clips.
+
+    Attributes:
+        graded: float32 ``[clips, len(GRADED)]``; not-a-number where the clip has no such property (a
+            neutral voice has no strength of feeling).
+        named: int64 ``[clips, len(NAMED)]``, index of the value.
+        melody: for every clip its pitch, see `recipes.tiny_judge.clips.melody`.
+    """
+
+    def __init__(self, spoken: Sequence[Spoken], rendered: Sequence[Rendered]) -> None:
+        graded = np.array([[getattr(s.delivery, n) for n in GRADED] for s in spoken], np.float32)
+        neutral = np.array([s.delivery.emotion == "neutral" for s in spoken])
+        graded[neutral, GRADED.index("intensity")] = np.nan
+        self.graded = torch.from_numpy(graded)
+        self.named = torch.tensor(
+            [
+                [values.index(named_property(s, name)) for name, values in NAMED.items()]
+                for s in spoken
+            ]
+        )
+        self.melody = [torch.from_numpy(one.melody) for one in rendered]
+
+    def melodies(self, rows: np.ndarray) -> torch.Tensor:
+        """Pitch ``[rows, longest]``, not-a-number past a clip's end."""
+        return nn.utils.rnn.pad_sequence(
+            [self.melody[int(row)] for row in rows], batch_first=True, padding_value=float("nan")
+        )
+
+
+class Listener(nn.Module):
+    """The audio tower with the linear layers that read properties off it."""
+
+    def __init__(self, tower: Qwen2AudioEncoder) -> None:
+        super().__init__()
+        self.tower = tower
+        width = len(GRADED) + sum(len(values) for values in NAMED.values())
+        self.read_off = nn.Linear(tower.config.d_model, width)
+        # Pitch, and whether there is any.
+        self.hum = nn.Linear(tower.config.d_model, 2)
+
+    def forward(self, clips: Sequence[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[clips, properties]``, first the graded, then the logits of the named; and the melody.
+
+        The melody ``[clips, longest, 2]`` is pitch and the logit of there being any.
+        """
+        features, frames = pad_features(list(clips))
+        half_way: list[torch.Tensor] = []
+        layer = self.tower.layers[len(self.tower.layers) // 2 - 1]
+        hook = layer.register_forward_hook(lambda _, __, output: half_way.append(output))
+        encoded = encode(self.tower, features, frames)
+        hook.remove()
+        lengths = torch.tensor([audio_tokens(int(n)) for n in frames])
+        valid = (torch.arange(encoded.shape[1])[None] < lengths[:, None]).unsqueeze(-1)
+        mean = (encoded * valid).sum(1) / lengths[:, None]
+        # Two frames of the tower's inner rate are one audio token.
+        inner = half_way[0][:, : 2 * encoded.shape[1]]
+        moments = inner.unflatten(1, (encoded.shape[1], 2)).mean(2)
+        return self.read_off(mean), self.hum(moments)
+
+
+def split_logits(outputs: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Named property and its logits, in the order of `NAMED`."""
+    start = len(GRADED)
+    for name, values in NAMED.items():
+        yield name, outputs[:, start : start + len(values)]
+        start += len(values)
+
+
+def hearing_loss(outputs: torch.Tensor, graded: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+    """Squared errors of the graded properties in variances, plus cross-entropies in those of a guess."""
+    known = ~graded.isnan()
+    error = (outputs[:, : len(GRADED)] - graded.nan_to_num()).square()[known].mean()
+    named_losses = [
+        F.cross_entropy(logits, named[:, column]) / np.log(logits.shape[1])
+        for column, (_, logits) in enumerate(split_logits(outputs))
+    ]
+    return error / GRADED_VARIANCE * len(GRADED) + torch.stack(named_losses).sum()
+
+
+def melody_loss(hummed: torch.Tensor, melody: torch.Tensor) -> torch.Tensor:
+    """Absolute error of the pitch in octaves where there is one, plus cross-entropy of there being one."""
+    hummed = hummed[:, : melody.shape[1]]
+    voiced = ~melody.isnan()
+    error = (hummed[..., 0] - melody.nan_to_num()).abs()[voiced].mean()
+    return 5 * error + F.binary_cross_entropy_with_logits(hummed[..., 1], voiced.float())
+
+
+def batch_of_similar_lengths(lengths: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
+    """Indices of the ``size`` clips of one step; about equally long, every clip once in a round."""
+    batches = len(lengths) // size
+    rng = np.random.default_rng([seed, 0x5E7, step // batches])
+    # Jitter keeps the batches from being the same ones in every round.
+    order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)))
+    first = size * int(rng.permutation(batches)[step % batches])
+    return order[first : first + size]
+
+
+@torch.no_grad()
+def hearing_scores(
+    listener: Listener, clips: list[ClipFeatures], targets: Targets, size: int = 64
+) -> dict[str, float]:
+    """Correlation for each graded property and accuracy for each named one."""
+    listener.eval()
+    order = np.argsort([clip.frames for clip in clips])
+    outputs = torch.empty(len(clips), listener.read_off.out_features)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        outputs[rows] = listener([clips[i] for i in rows])[0].float()
+    listener.train()
+    scores = {}
+    for column, name in enumerate(GRADED):
+        known = ~targets.graded[:, column].isnan()
+        pair = torch.stack([outputs[known, column], targets.graded[known, column]])
+        scores[name] = float(torch.corrcoef(pair)[0, 1])
+    for column, (name, logits) in enumerate(split_logits(outputs)):
+        scores[name] = float((logits.argmax(1) == targets.named[:, column]).float().mean())
+    return scores

@@ -1,0 +1,73 @@
+"""GRPO for the tests of several processes: ``python grpo_training.py FOLDER TRAIN VAL CHECKPOINT CASE …``.
+
+Every process of a group runs this; the first leaves ``CASE.json``. A case is
+``zero-peft-estimator``, with ``+fresh`` for an adapter that begins anew instead of with CHECKPOINT.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+from training import build
+
+from dramaeval.config import schema
+from dramaeval.distributed.processes import process_group
+from dramaeval.stages.run_folder import write_folder_atomic
+from dramaeval.stages.train import make_trainer, save
+
+GRPO = (
+    "trainer=grpo",
+    "stages=[train]",
+    "trainer.args.max_steps=3",
+    "trainer.args.max_completion_length=10",
+    "trainer.args.learning_rate=2e-3",
+    "batch.global=4",
+    "batch.per_device=1",
+)
+#: What is compared between one process and several. (TRL's entropy is a mean of the means of passes.)
+FIGURES = ("loss", "grad_norm", "reward", "reward_std", "kl", "completions/mean_length")
+
+
+def train(case, folder, data, checkpoint, processes):
+    """One training; its figures by step."""
+    zero, peft, estimator = case.removesuffix("+fresh").split("-")
+    fresh = case.endswith("+fresh")
+    count = "null" if estimator == "enumerated" else "4"
+    words = [
+        *GRPO, *data, f"zero={zero}", f"peft={peft}", f"trainer.estimator={estimator}",
+        f"trainer.args.num_generations={count}",
+    ]  # fmt: skip
+    if peft == "none" or fresh:
+        # Untaught answers differ in length at least.
+        words += ["trainer.rewards.length.weight=1", "trainer.rewards.length.free=2"]
+    else:
+        words.append(f"checkpoint={checkpoint}")
+    if peft == "none":
+        # Adam makes steps of one size of gradients near 0, whose sign is rounding's.
+        words.append("trainer.args.learning_rate=1e-4")
+    run = build(words, folder / case, processes)
+    trainer = make_trainer(run)
+    trainer.train()
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    write_folder_atomic(folder / case / "model", lambda into: save(trainer, into), processes)
+    print(case, flush=True)
+    return [{name: entry[name] for name in FIGURES} for entry in history]
+
+
+def main(folder, train_file, val_file, checkpoint, *cases):
+    """All cases, one after the other."""
+    schema.register()
+    data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
+    with process_group() as processes:
+        for case in cases:
+            told = train(case, Path(folder), data, checkpoint, processes)
+            if processes.is_rank_zero:
+                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

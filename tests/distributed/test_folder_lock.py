@@ -1,0 +1,305 @@
+"""The lock of a folder: one process at a time, whoever was killed, wherever, whatever the clock says."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+from repository import ROOT
+
+from dramaeval.distributed import folder_lock, lock_holder, process_identity
+from dramaeval.distributed.folder_lock import FolderInUseError, FolderLock, adopt, locked, take
+from dramaeval.distributed.lock_holder import NAME, STALE, Holder, holder_of, read_holder
+from dramaeval.distributed.process_identity import ProcessIdentity
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from dramaeval.distributed import folder_lock
+folder_lock.RENEW = float(sys.argv[2])
+folder_lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+RACE = """
+import sys, time
+from pathlib import Path
+from dramaeval.distributed.folder_lock import FolderInUseError, take
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    take(Path(sys.argv[1]))
+except FolderInUseError:
+    print("refused", flush=True)
+else:
+    print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(autouse=True)
+def outside_of_slurm(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def start():
+    """Start Python code in processes that end with the test."""
+    started = []
+
+    def begin(code, *words):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words)], cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout.readline()
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def elsewhere(folder, seconds, **changes):
+    """Leave the lock of a process on another machine that renewed it so many seconds ago."""
+    process = replace(ProcessIdentity.own(), host="far", machine="another start", process=4711)
+    holder = Holder(token="theirs", processes=(process,), since="yesterday", **changes)
+    (folder / NAME).write_text(json.dumps(holder.to_json()))
+    renewed = time.time() - seconds
+    os.utime(folder / NAME, (renewed, renewed))
+
+
+def test_a_living_process_keeps_its_folder_whatever_the_clock_says(tmp_path, start):
+    holder = start(HOLD, tmp_path, 60)
+    for moment in (0, 1e9, 4e9):
+        os.utime(tmp_path / NAME, (moment, moment))
+        with pytest.raises(FolderInUseError) as raised:
+            take(tmp_path)
+        told = str(raised.value)
+        assert "\n" not in told
+        assert f"{tmp_path} is in use by process {holder.pid} on " in told
+        assert "hydra.run.dir=" in told
+        assert holder_of(tmp_path).processes[0].process == holder.pid
+    assert [one.name for one in tmp_path.iterdir()] == [NAME]
+
+
+def test_a_killed_process_keeps_nothing(tmp_path, start):
+    holder = start(HOLD, tmp_path, 60)
+    holder.kill()
+    holder.wait()
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path):
+        assert read_holder(tmp_path / NAME).processes == (ProcessIdentity.own(),)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_number_that_is_used_again_is_another_process(tmp_path):
+    own = ProcessIdentity.own()
+    assert own.alive()
+    assert replace(own, started=own.started - 1).alive() is False
+    assert replace(own, machine="another start").alive() is None
+    # The kernel's count: psutil's seconds, from which it differs by the time of the machine's start alone.
+    seconds = psutil.Process().create_time() - psutil.boot_time()
+    assert own.started / os.sysconf("SC_CLK_TCK") == pytest.approx(seconds, abs=1.1)
+
+
+def test_a_zombie_is_no_living_process():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    own = replace(
+        ProcessIdentity.own(), process=child.pid, started=process_identity._started(child.pid)
+    )
+    assert own.alive()
+    child.stdin.close()
+    deadline = time.monotonic() + 10
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert own.alive() is False
+    child.wait()
+
+
+def test_a_holder_elsewhere_is_named_with_its_lock(tmp_path):
+    elsewhere(tmp_path, 12)
+    with pytest.raises(FolderInUseError) as raised:
+        take(tmp_path)
+    told = str(raised.value)
+    assert "in use by process 4711 on far, since yesterday," in told
+    assert f"It renewed {tmp_path / NAME} 12 s ago; where it is gone, remove that file." in told
+    assert holder_of(tmp_path) is not None
+
+
+def test_a_holder_elsewhere_that_renews_nothing_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock, "WATCH", 0.2)
+    elsewhere(tmp_path, STALE + 5)
+    assert holder_of(tmp_path) is None
+    with locked(tmp_path) as lock:
+        assert read_holder(tmp_path / NAME).token == lock.holder.token
+
+
+def test_a_renewal_is_seen_under_a_clock_that_was_set(tmp_path, monkeypatch):
+    """A server's clock that was set by hours makes a lock look old; its next renewal shows that it is not."""
+    monkeypatch.setattr(folder_lock, "WATCH", 2.0)
+    elsewhere(tmp_path, STALE + 3600)
+    renewal = threading.Timer(0.3, lambda: os.utime(tmp_path / NAME, (1.0, 1.0)))
+    renewal.start()
+    with pytest.raises(FolderInUseError, match="on far"):
+        take(tmp_path)
+    renewal.join()
+
+
+def test_the_age_is_counted_by_the_clock_of_the_file_system(tmp_path, monkeypatch):
+    """A local clock that is a day ahead makes no lock old."""
+    elsewhere(tmp_path, 12)
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    assert holder_of(tmp_path) is not None
+    with pytest.raises(FolderInUseError, match=r"1[2-9] s ago"):
+        take(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"token": "th', b"[]", b"\xff\xfe"])
+def test_a_lock_that_cannot_be_read_is_taken_over_when_it_is_old(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(folder_lock, "WATCH", 0.2)
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(FolderInUseError, match="cannot be named"):
+        take(tmp_path)
+    os.utime(tmp_path / NAME, (1.0, 1.0))
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("job", "restarts", "array", "takes"),
+    [
+        ("12", 1, None, True),
+        ("12", 0, None, False),
+        ("13", 1, None, False),
+        ("99", 2, "12_3", True),
+    ],
+)
+def test_a_requeued_job_takes_its_folder_over(tmp_path, monkeypatch, job, restarts, array, takes):
+    elsewhere(tmp_path, 1, job=array or "12", restarts=0)
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+    if array:
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    if takes:
+        with locked(tmp_path):
+            assert read_holder(tmp_path / NAME).restarts == restarts
+    else:
+        with pytest.raises(FolderInUseError, match=r"\(SLURM job 12\)"):
+            take(tmp_path)
+
+
+def test_of_several_that_find_a_stale_lock_one_takes_it(tmp_path, start):
+    racers = [start(RACE, tmp_path / str(turn)) for turn in range(4) for _ in range(4)]
+    gone = replace(ProcessIdentity.own(), started=1.0)
+    for turn in range(4):
+        (tmp_path / str(turn)).mkdir()
+        holder = Holder(token=f"stale{turn}", processes=(gone,), since="before")
+        (tmp_path / str(turn) / NAME).write_text(json.dumps(holder.to_json()))
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    told = [racer.stdout.readline().strip() for racer in racers]
+    for turn in range(4):
+        assert sorted(told[4 * turn : 4 * turn + 4]) == ["held", "refused", "refused", "refused"]
+        assert [one.name for one in (tmp_path / str(turn)).iterdir()] == [NAME]
+
+
+def test_a_lock_that_came_in_between_is_not_removed(tmp_path):
+    """Between the look at a stale lock and its removal somebody else may have taken it over."""
+    elsewhere(tmp_path, 1)
+    FolderLock(tmp_path)._remove("an older one")
+    assert read_holder(tmp_path / NAME).token == "theirs"
+    # Nor does anyone remove it while another process is about to.
+    claim = FolderLock(tmp_path, file=tmp_path / f"{NAME}.after-theirs")
+    claim._take()
+    with pytest.raises(FolderInUseError):
+        FolderLock(tmp_path)._remove("theirs")
+    assert read_holder(tmp_path / NAME).token == "theirs"
+    claim.file.unlink()
+    FolderLock(tmp_path)._remove("theirs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_hard_links_the_lock_is_one_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with locked(tmp_path) as lock:
+        assert read_holder(tmp_path / NAME).token == lock.holder.token
+        with pytest.raises(FolderInUseError):
+            FolderLock(tmp_path).acquire()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_renewed_and_outlives_its_removal_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_lock, "RENEW", 0.02)
+    with locked(tmp_path):
+        for change in (lambda file: os.utime(file, (1.0, 1.0)), lambda file: file.unlink()):
+            change(tmp_path / NAME)
+            deadline = time.monotonic() + 10
+            while not (tmp_path / NAME).is_file() or (tmp_path / NAME).stat().st_mtime < 2:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_lost_its_folder_writes_no_more(tmp_path, start):
+    holder = start(HOLD, tmp_path, 0.05)
+    elsewhere(tmp_path, 0)
+    assert holder.wait(timeout=10) == 1
+    assert "was taken over by process 4711 on far" in holder.stderr.read()
+    assert read_holder(tmp_path / NAME).token == "theirs"
+
+
+def test_the_processes_of_a_run_share_its_lock(tmp_path, start):
+    """A run is at work as long as one of its processes is, also when the one that started them was killed."""
+    starter = start(HOLD, tmp_path, 60)
+    token = read_holder(tmp_path / NAME).token
+    adopt(tmp_path, "another lock's")
+    assert tmp_path not in folder_lock._HELD
+    adopt(tmp_path, token)
+    try:
+        with locked(tmp_path) as lock:
+            lock.share([ProcessIdentity.own()])
+        starter.kill()
+        starter.wait()
+        named = read_holder(tmp_path / NAME).processes
+        assert [one.process for one in named] == [starter.pid, os.getpid()]
+        with pytest.raises(FolderInUseError, match=f"process {starter.pid}"):
+            FolderLock(tmp_path).acquire()
+    finally:
+        folder_lock._HELD.pop(tmp_path)
+
+
+def test_a_fork_does_not_release_the_lock(tmp_path):
+    with locked(tmp_path):
+        child = os.fork()
+        if not child:
+            folder_lock._give_all_back()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert (tmp_path / NAME).is_file()
+
+
+def test_a_lock_taken_early_is_released_by_the_block_that_needs_it(tmp_path):
+    take(tmp_path)
+    with locked(tmp_path), locked(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_clock_of_a_folder_that_cannot_be_written_is_the_machines_own(tmp_path):
+    assert abs(lock_holder._now(tmp_path / "absent") - time.time()) < 5

@@ -1,0 +1,122 @@
+"""Users without a home folder or an entry among the system's users get stand-ins; all others keep theirs."""
+
+import getpass
+import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dramaeval.config.home_folder import ensure_home
+from dramaeval.launch import job, worker
+
+NAMES = ("USER", "LOGNAME", "LNAME", "USERNAME")
+OTHERS = ("DRAMAEVAL_CACHE", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "MPLCONFIGDIR")
+
+
+@pytest.fixture
+def nobody(tmp_path, monkeypatch):
+    """A user without HOME, names and an entry, whose temporary files go into a folder of the test."""
+
+    def no_entry(key):
+        raise KeyError(key)
+
+    # setenv first: what `ensure_home` sets is then taken back after the test.
+    for name in ("HOME", *NAMES, *OTHERS):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"dramaeval-{os.geteuid()}"
+
+
+def test_a_user_whom_the_system_does_not_know(nobody, capsys):
+    ensure_home()
+    assert Path.home() == Path("~").expanduser() == nobody
+    assert stat.S_IMODE(nobody.stat().st_mode) == 0o700
+    assert getpass.getuser() == f"uid-{os.geteuid()}"
+    assert os.environ["DRAMAEVAL_CACHE"] == ""
+    assert f"no home folder: {nobody} stands in" in capsys.readouterr().err
+    ensure_home()  # in a process that this one starts
+    assert Path.home() == nobody
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("place", ["/nonexistent/home", "relative", "", "/proc/version"])
+def test_a_home_that_is_no_folder(nobody, monkeypatch, place):
+    monkeypatch.setenv("HOME", place)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # an empty HOME stands for /
+    ensure_home()
+    assert os.environ["HOME"] == str(nobody)
+
+
+def test_a_cache_that_is_named_is_kept(nobody, monkeypatch):
+    monkeypatch.setenv("DRAMAEVAL_CACHE", "/scratch/features")
+    ensure_home()
+    assert os.environ["DRAMAEVAL_CACHE"] == "/scratch/features"
+
+
+def test_whoever_has_a_home_keeps_everything(nobody, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOGNAME", "mara")
+    before = dict(os.environ)
+    ensure_home()
+    assert dict(os.environ) == before
+    assert capsys.readouterr().err == ""
+    assert not nobody.exists()
+
+
+def test_a_home_that_cannot_be_written_stays_for_reading(nobody, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/sys/kernel")
+    monkeypatch.setenv("WANDB_CACHE_DIR", "/scratch/wandb")
+    monkeypatch.setattr(os, "access", lambda path, mode: not path.startswith("/sys"))  # root's can
+    ensure_home()
+    assert os.environ["HOME"] == "/sys/kernel"
+    assert os.environ["WANDB_CACHE_DIR"] == "/scratch/wandb"
+    assert os.environ["MPLCONFIGDIR"] == str(nobody / "matplotlib")
+
+
+@pytest.mark.parametrize("obstacle", ["file", "link", "open", "another's"])
+def test_a_folder_that_somebody_else_has_prepared_is_not_used(nobody, monkeypatch, obstacle):
+    trap = nobody.parent / "trap"
+    trap.mkdir()
+    if obstacle == "file":
+        nobody.write_text("")
+    elif obstacle == "link":
+        nobody.symlink_to(trap)
+    else:
+        nobody.mkdir()
+        nobody.chmod(0o777 if obstacle == "open" else 0o700)
+    if obstacle == "another's":
+        mine = nobody.stat().st_uid
+        monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+        nobody.rename(nobody.with_name(f"dramaeval-{mine + 1}"))
+    ensure_home()
+    given = Path(os.environ["HOME"])
+    assert given.parent == nobody.parent
+    assert given.name not in {nobody.name, f"dramaeval-{os.geteuid()}", "trap"}
+    assert stat.S_IMODE(given.stat().st_mode) == 0o700
+    assert not list(trap.iterdir())
+
+
+class Asked(Exception):  # noqa: N818 - no error
+    """Raised in place of the work that would follow."""
+
+
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [
+        (worker, lambda: worker.main("", "")),
+        (job, lambda: job.main("")),
+        (job, job.SlurmRun("", [])),
+    ],
+)
+def test_processes_on_other_machines_make_sure_of_a_home_first(monkeypatch, module, start):
+    def ask():
+        raise Asked
+
+    monkeypatch.setattr(module, "ensure_home", ask)
+    with pytest.raises(Asked):
+        start()

@@ -1,0 +1,186 @@
+"""Two processes train as one does: DDP and ZeRO 1, 2, 3 on CPU with gloo, adapters and full models."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import write_clips
+from repository import ROOT
+
+from dramaeval.distributed.spawn import environment
+
+pytestmark = pytest.mark.timeout(1800)  # one start trains all that follows
+
+CASES = [
+    *(
+        f"{zero}-{peft}"
+        for zero in ("none", "zero1", "zero2", "zero3")
+        for peft in ("lora", "none")
+    ),
+    "zero2-none+causal",
+    "zero3-lora+causal",
+]
+#: What one process trains, for comparison.
+ALONE = ["none-lora", "none-none", "none-lora+causal", "none-none+causal"]
+RESUMED = ["none-lora+resume", "zero2-lora+resume", "zero3-lora+resume"]
+#: By one process, from what two have saved.
+RESUMED_BY_ONE = ["none-lora+other", "zero1-lora+other", "zero2-none+other", "zero3-none+other"]
+
+
+@pytest.fixture(scope="module")
+def textual(tmp_path_factory):
+    """A small random language model with the tiny judge's tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from dramaeval.config.schema import PACKAGE
+
+    folder = tmp_path_factory.mktemp("textual")
+    tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=len(tokenizer), hidden_size=48, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, bos_token_id=None, tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, textual):
+    """All cases with two processes, then some with one; returns what each said."""
+    data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
+    # Nine clips in steps of four: the third step of an epoch has one, and a process stands in.
+    files = [write_clips(data, "train", 9), write_clips(data, "val", 5, seed=1)]
+    found = {}
+    # Plain ones first: accelerate does not forget DeepSpeed within a process.
+    by_two = sorted([*CASES, *RESUMED], key=lambda case: not case.startswith("none-"))
+    for count, cases in ((2, ["score", *by_two]), (1, ["score", *ALONE, *RESUMED_BY_ONE])):
+        folder = root / f"by{count}"
+        folder.mkdir()
+        words = [
+            sys.executable,
+            Path(__file__).with_name("training.py"),
+            folder,
+            *files,
+            textual,
+            *cases,
+        ]
+        shared = {**environment(count), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        running = []
+        try:
+            for rank in range(count):
+                with (folder / f"{rank}.log").open("w") as said:
+                    own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                    running.append(
+                        subprocess.Popen(list(map(str, words)), env=own, stdout=said, stderr=said)
+                    )
+            codes = [process.wait(timeout=1500) for process in running]
+        finally:
+            for process in running:
+                process.kill()
+        assert codes == [0] * count, (folder / "0.log").read_text()[-3000:]
+        found[count] = {
+            "folder": folder,
+            **{case: json.loads((folder / f"{case}.json").read_text()) for case in cases},
+        }
+    return found
+
+
+def alone_of(case):
+    """The case of one process that is compared with this one."""
+    return "none-" + case.split("-")[1]
+
+
+def losses(told):
+    return [told["losses"][step] for step in sorted(told["losses"], key=int)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_lose_as_one_does(trained, case):
+    together = trained[2][case]
+    assert len(losses(together)) == 5
+    np.testing.assert_allclose(losses(together), losses(trained[1][alone_of(case)]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_was_asked_for_is_what_ran(trained, case):
+    zero = case.split("-")[0]
+    told = trained[2][case]
+    if zero == "none":
+        assert told["engine"] == "DistributedDataParallel"
+        assert told["differences"] == [
+            "zero asks for DeepSpeed, but the model runs as DistributedDataParallel"
+        ]
+        return
+    stage = int(zero[-1])
+    assert (told["engine"], told["stage"]) == ("DeepSpeedEngine", stage)
+    assert told["differences"] == [
+        *([] if stage == 2 else [f"ZeRO stage: asked 2, got {stage}"]),
+        "processes: asked 3, got 2",
+        "clips a process: asked 2, got 1",
+        "accumulated batches: asked 1, got 2",
+        "clips a step: asked 6, got 4",
+        "optimizer in host memory: asked True, got False",
+    ]
+
+
+def test_evaluation_is_shared_out_and_stays_the_same(trained):
+    assert trained[2]["score"] == trained[1]["score"]
+    assert len(trained[1]["score"]["predictions"]) == 10
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_predictions_are_those_of_one_process_and_in_its_order(trained, case):
+    alone = trained[1][alone_of(case)]["predictions"]
+    together = trained[2][case]["predictions"]
+    for key in ("id", "dimension", "state", "ratings"):
+        assert [one[key] for one in together] == [one[key] for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one["expected"] == pytest.approx(other["expected"], abs=2e-3)
+
+
+@pytest.mark.parametrize("case", [*RESUMED, *RESUMED_BY_ONE])
+def test_a_resumed_training_goes_on_as_if_never_stopped(trained, case):
+    """By two processes, or by one that takes over what two have begun."""
+    whole = trained[2][case.split("+")[0]]
+    resumed = trained[1 if case in RESUMED_BY_ONE else 2][case]
+    for step in ("4", "5"):
+        assert resumed["losses"][step] == pytest.approx(whole["losses"][step], rel=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_saved_model_loads_without_deepspeed(trained, textual, case):
+    """In plain transformers or PEFT, with the weights that one process would have learnt."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, Qwen2AudioForConditionalGeneration
+
+    from dramaeval.config.schema import PACKAGE
+
+    saved = trained[2]["folder"] / case / "model"
+    alone = trained[1]["folder"] / alone_of(case) / "model"
+    causal = case.endswith("+causal")
+    plain = AutoModelForCausalLM if causal else Qwen2AudioForConditionalGeneration
+    if "-lora" in case:
+        from peft import PeftModel
+
+        PeftModel.from_pretrained(
+            plain.from_pretrained(textual if causal else PACKAGE / "models" / "tiny"), saved
+        )
+        name = "adapter_model.safetensors"
+    else:
+        _, report = plain.from_pretrained(saved, output_loading_info=True)
+        assert not report["missing_keys"]
+        assert not report["unexpected_keys"]
+        name = "model.safetensors"
+    weights, expected = load_file(saved / name), load_file(alone / name)
+    assert weights.keys() == expected.keys()
+    for key, weight in expected.items():
+        assert weights[key].shape == weight.shape
+        # Adam divides by the gradient's size: where that is nearly 0, rounding decides the direction.
+        assert float((weights[key] - weight).abs().mean()) < 2e-4, key

@@ -1,0 +1,130 @@
+"""Trainings for the tests of several processes: ``python training.py FOLDER TRAIN VAL TEXTUAL CASE …``.
+
+Every process of a group runs this; the first leaves ``CASE.json`` with losses and predictions and the folder
+``CASE`` with the saved model. One start serves all cases, since starting costs more than training.
+
+A case is ``zero-peft``, with ``+causal`` for the text-only model in TEXTUAL, ``+resume`` to go on from step 3
+of the same case, ``+other`` to go on from that of the group beside, which has another number of processes,
+and ``+best`` to validate at each step and go back to the best.
+``score`` scores the judge as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from dramaeval.config import schema
+from dramaeval.config.batch_size import StepSize
+from dramaeval.config.validation import check
+from dramaeval.distributed.processes import process_group
+from dramaeval.distributed.zero import engine_differences
+from dramaeval.evaluation.scoring import score
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder, write_folder_atomic
+from dramaeval.stages.train import make_trainer, save
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SETTINGS = (
+    "device=cpu",
+    "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "batch.global=4",
+    "batch.per_device=1",
+    "batch.eval_clips=2",
+    "trainer.args.max_steps=5",
+    "trainer.args.learning_rate=1e-3",
+    "trainer.args.logging_steps=1",
+    "trainer.args.save_steps=3",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+    "trainer.args.warmup_steps=0",
+    "logger=none",
+)
+#: So fast that the last step is the worst.
+BEST = (
+    "trainer.args.learning_rate=0.3",
+    "trainer.args.lr_scheduler_type=constant",
+    "trainer.args.eval_strategy=steps",
+    "trainer.args.eval_steps=1",
+    "trainer.args.save_steps=1",
+    "trainer.args.load_best_model_at_end=true",
+    "trainer.args.metric_for_best_model=loss",
+    "trainer.args.greater_is_better=false",
+)
+#: What no training here is.
+ANOTHER = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+
+
+def build(words, folder, processes):
+    """A run with these settings."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("launch", overrides=[*SETTINGS, *words, f"processes={processes.count}"])
+    check(config)
+    return RunContext(config, RunFolder(folder / "run"), processes)
+
+
+def train(case, folder, data, textual, processes):
+    """One training; what came of it."""
+    name, *more = case.split("+")
+    if "causal" in more:
+        name = f"{name}+causal"
+        data = [*data, "model=causal_lm", f"model.path={textual}"]
+    zero, peft = name.removesuffix("+causal").split("-")
+    best = BEST if "best" in more else ()
+    run = build([*data, f"zero={zero}", f"peft={peft}", *best], folder / case, processes)
+    from_step = {"resume": folder, "other": folder.parent / f"by{3 - processes.count}"}
+    (source,) = [where for key, where in from_step.items() if key in more] or [None]
+    resume = source / name / "run" / "checkpoints" / "checkpoint-3" if source else None
+    trainer = make_trainer(run, resume)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    history = trainer.state.log_history
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    # An odd number of batches: one process has none in the last turn.
+    predictions = trainer.predict_records(run.splits["val"])
+    if not resume:
+        write_folder_atomic(folder / case / "model", lambda into: save(trainer, into), processes)
+    engine = trainer.model_wrapped
+    stage = getattr(engine, "zero_optimization_stage", lambda: 0)
+    print(case, losses, flush=True)
+    return {
+        "losses": losses,
+        "validated": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
+        "validated_again": trainer.evaluate()["eval_loss"] if best else None,
+        "engine": type(engine).__name__,
+        "stage": stage(),
+        "differences": engine_differences(engine, ANOTHER, StepSize(2, 1, 3)),
+        "predictions": [one.to_json() for one in predictions],
+    }
+
+
+def scored(folder, data, processes):
+    """The judge's predictions before any training."""
+    run = build(data, folder / "score", processes)
+    found = score(
+        run.model, run.splits["val"], run.record_encoder, clips_a_batch=2, processes=processes
+    )
+    return {"predictions": [one.to_json() for one in found]}
+
+
+def main(folder, train_file, val_file, textual, *cases):
+    """All cases, one after the other."""
+    schema.register()
+    data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
+    with process_group() as processes:
+        for case in cases:
+            told = (
+                scored(Path(folder), data, processes)
+                if case == "score"
+                else train(case, Path(folder), data, textual, processes)
+            )
+            if processes.is_rank_zero:
+                (Path(folder) / f"{case}.json").write_text(json.dumps(told))
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

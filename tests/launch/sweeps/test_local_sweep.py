@@ -1,0 +1,111 @@
+"""A sweep on this machine: failures, kills, resuming."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from repository import ROOT
+
+QUICK = (
+    "device=cpu", "logger=none", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
+    "trainer.args.eval_steps=2", "trainer.args.save_steps=2", "evaluation.draws=20",
+    "evaluation.zero_shot=false", "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "hydra.launcher.parallel=2", "hydra.launcher.poll_seconds=0.2",
+)  # fmt: skip
+
+
+@pytest.fixture
+def started(make_clips, tmp_path):
+    """Start launch.py; a sweep goes to tmp_path/sweep."""
+    data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val")]
+
+    def start(*words):
+        new = ["-m", *QUICK, *data, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+        words = words if any(word.startswith("sweep=") for word in words) else [*new, *words]
+        return subprocess.Popen(
+            [sys.executable, "launch.py", *words], cwd=ROOT, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    return start
+
+
+def rows(tmp_path):
+    return json.loads((tmp_path / "sweep" / "sweep.json").read_text())["runs"]
+
+
+def until_step(tmp_path, number, step):
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        logs = list((tmp_path / "sweep").glob(f"{number}-*/train.log"))
+        if logs and f"step {step} of" in logs[0].read_text():
+            return logs[0].parent
+        time.sleep(0.05)
+    raise AssertionError("the run did not come so far")
+
+
+def test_a_killed_and_a_failing_run_leave_the_others_and_resume(started, tmp_path):
+    going = started("trainer.args.max_steps=2,30", "peft.r=4,-1")
+    folder = until_step(tmp_path, 2, 5)
+    os.kill(json.loads((folder / "state.json").read_text())["process"], signal.SIGKILL)
+    told, _ = going.communicate(timeout=400)
+    assert going.returncode == 1, told
+    assert [row["state"] for row in rows(tmp_path)] == ["done", "failed", "failed", "failed"]
+    assert rows(tmp_path)[2]["reason"].startswith("killed by SIGKILL, from outside")
+    assert "3 of 4 runs did not finish" in told
+    first = (tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json").stat().st_mtime_ns
+
+    again = started(f"sweep={tmp_path / 'sweep'}", "resume=true")
+    told, _ = again.communicate(timeout=400)
+    assert again.returncode == 1, told  # two can never succeed
+    assert [row["state"] for row in rows(tmp_path)] == ["done", "failed", "done", "failed"]
+    assert "Resuming from checkpoint-" in (folder / "train.log").read_text()
+    # What was done was not done again.
+    kept = tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json"
+    assert kept.stat().st_mtime_ns == first
+    # The id is the same in the folder's name, the log, the environment and the table.
+    row = rows(tmp_path)[2]
+    assert folder.name == f"2-{row['id']}"
+    assert f"Run {row['id']} in " in (folder / "train.log").read_text()
+    assert json.loads((folder / "environment.json").read_text())["run_id"] == row["id"]
+
+
+def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
+    going = started("trainer.args.max_steps=60", "seed=0,1,2")
+    folder = until_step(tmp_path, 0, 3)
+    going.send_signal(signal.SIGINT)  # nobody can be asked
+    told, _ = going.communicate(timeout=400)
+    assert going.returncode == 130, told
+    assert "Asked to stop: saving a checkpoint" in (folder / "train.log").read_text()
+    state = json.loads((folder / "state.json").read_text())
+    assert state["reason"].startswith("stopped at step")
+    step = state["reason"].rpartition(" ")[2]
+    assert (folder / "checkpoints" / f"checkpoint-{step}" / "trainer_state.json").is_file()
+    assert rows(tmp_path)[2]["state"] == "never started"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["stages=[report]"], "needs sweep=FOLDER"),
+        (["resume=true"], "needs sweep=FOLDER"),
+        (["sweep={}"], "needs stages=[report] for its table, or resume=true"),
+        (["sweep={}", "stages=[report]"], "holds no sweep"),
+        (["sweep={}", "resume=true", "seed=1"], "leave out seed=1"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
+)
+def test_commands_about_sweeps_that_cannot_be_done(tmp_path, words, told):
+    words = [word.format(tmp_path / "none") for word in words]
+    left = tmp_path / "left"
+    done = subprocess.run(
+        [sys.executable, "launch.py", *words, f"hydra.run.dir={left / 'run'}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,131 @@
+"""A search with Optuna: what is done, pruned and failed is in the study and in the table."""
+
+import json
+import subprocess
+import sys
+
+import optuna
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from repository import ROOT
+
+from dramaeval.config.composition import choices
+from dramaeval.distributed.processes import SINGLE_PROCESS
+from dramaeval.launch.sweeps.pruning import PruningCallback, pruning
+from dramaeval.launch.sweeps.search import STUDY, distribution, journal
+from dramaeval.launch.sweeps.state import Pruned
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(0.0,1.0)", FloatDistribution(0.0, 1.0)),
+        ("tag(log,interval(1e-4,1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("int(interval(1,8))", IntDistribution(1, 8)),
+        ("choice(lora,none)", CategoricalDistribution(["lora", "none"])),
+        ("4,8", CategoricalDistribution(["4", "8"])),
+        ("range(0,3)", CategoricalDistribution(["0", "1", "2"])),
+    ],
+)
+def test_hydras_notation_is_optunas_distribution(text, expected):
+    (override,) = OverridesParser.create().parse_overrides([f"x={text}"])
+    assert distribution(override) == expected
+
+
+def test_an_interval_without_room_is_refused():
+    (override,) = OverridesParser.create().parse_overrides(["x=interval(2,1)"])
+    with pytest.raises(ValueError, match="a lower and a greater upper end"):
+        distribution(override)
+
+
+def test_a_run_reports_and_is_given_up(tmp_path):
+    """The median of the finished trials at step 2 is 0.5: one with 0.4 there goes, one with 0.6 stays."""
+    (tmp_path / "multirun.yaml").write_text(
+        "hydra: {sweeper: {pruner: {_target_: optuna.pruners.MedianPruner, n_startup_trials: 1}}}"
+    )
+    study = optuna.create_study(study_name=STUDY, storage=journal(tmp_path), direction="maximize")
+    first = study.ask()
+    first.report(0.5, 2)
+    study.tell(first, 0.5)
+    callbacks = []
+    for number in (1, 2):
+        study.ask()
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "trial.json").write_text(json.dumps({"trial": number}))
+        callbacks.append(PruningCallback(folder, SINGLE_PROCESS, "pearson"))
+    state = type("State", (), {"global_step": 2})
+    callbacks[0].on_evaluate(None, state, None, metrics={"eval_pearson": 0.6})
+    with pytest.raises(Pruned, match=r"at step 2 with eval_pearson 0\.400") as raised:
+        callbacks[1].on_evaluate(None, state, None, metrics={"eval_pearson": 0.4})
+    assert raised.value.objective == 0.4
+    # An undefined correlation is no reason to give up.
+    callbacks[1].on_evaluate(None, state, None, metrics={"eval_loss": 1.0})
+    assert study.trials[1].intermediate_values == {2: 0.6}
+
+
+def test_other_runs_know_nothing_of_a_search(tmp_path):
+    assert pruning(tmp_path, SINGLE_PROCESS, None) == []
+
+
+def search(tmp_path, clips, *words):
+    data = [f"task.data.{split}={clips(split, 6)}" for split in ("train", "val")]
+    return subprocess.run(
+        [
+            sys.executable, "launch.py", "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
+            "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=2",
+            "trainer.args.save_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
+            "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+            *words,
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+
+
+def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
+    """Three values, each once: a run that ends before the pruner looks, one that it prunes, one that fails."""
+    done = search(
+        tmp_path, make_clips, "trainer.args.max_steps=choice(2,4,none)", "hydra.sweeper.n_trials=3",
+        "hydra.sweeper.n_jobs=2", "hydra/launcher=local_processes", "hydra.launcher.parallel=2",
+        "hydra.sweeper.sampler={_target_: optuna.samplers.BruteForceSampler, seed: 0}",
+        "hydra.sweeper.pruner={_target_: optuna.pruners.ThresholdPruner, lower: 2, n_warmup_steps: 3}",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout
+    told = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    rows = {row["overrides"]["trainer.args.max_steps"]: row for row in told["runs"]}
+    assert rows["2"]["state"] == "done"
+    assert rows["4"]["state"] == "pruned"
+    assert rows["4"]["reason"].startswith("at step 4 with eval_pearson")
+    assert rows["none"]["state"] == "failed"
+    assert "trainer.args.max_steps=none must be a whole number" in rows["none"]["reason"]
+    assert told["best"] == rows["2"]["run"]
+    study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
+    assert study.best_value == rows["2"]["objective"] == rows["2"]["val_pearson"]
+    states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}
+    assert states == {"2": "COMPLETE", "4": "PRUNED", "none": "FAIL"}
+    # Resumed, only what failed is tried again, as a new trial; the search has had its three runs.
+    again = subprocess.run(
+        [sys.executable, "launch.py", f"sweep={tmp_path / 'sweep'}", "resume=true"],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert again.returncode == 1, again.stdout
+    assert "1 of 3 runs did not finish" in again.stderr
+    study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
+    assert [trial.params["trainer.args.max_steps"] for trial in study.trials[3:]] == ["none"]
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"] == told["best"]
+
+
+@pytest.mark.parametrize("space", choices("search"))
+def test_every_space_composes_and_shows_its_first_batch(tmp_path, space):
+    peft = {"lora": "lora", "full": "none"}[space]
+    done = subprocess.run(
+        [
+            sys.executable, "launch.py", "-m", "hydra/sweeper=optuna", f"search={space}", f"peft={peft}",
+            "launch.check=true", "hydra.sweeper.n_jobs=3", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trainer.args.learning_rate=") == 3
+    assert not (tmp_path / "sweep").exists()

@@ -1,0 +1,98 @@
+"""The table over a sweep's runs, from folders alone."""
+
+import csv
+import json
+from math import sqrt
+
+import pytest
+
+from dramaeval.launch.sweeps.folder import SweepFolder
+from dramaeval.launch.sweeps.rows import collect, seed_groups
+from dramaeval.launch.sweeps.state import RunState
+from dramaeval.launch.sweeps.table import FILES, write_tables
+
+
+def done(objective):
+    return RunState(state="done", objective=objective, seconds=61.0)
+
+
+def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
+    add_run(0, ["peft=lora", "seed=0"], done(0.25), pearson=0.25, interval=[0.1, 0.4])
+    add_run(1, ["peft=none", "seed=0"], RunState(state="failed", reason="no memory", seconds=5.0))
+    add_run(2, ["peft=ia3", "seed=0"], RunState(state="running", preempted=2, restarted=1))
+    add_run(3, ["peft=dora", "seed=0"])
+    add_run(4, ["peft=qlora", "seed=0"], done(0.5), pearson=0.5, interval=[0.3, 0.6])
+    add_run(
+        5, ["peft=prompt", "seed=0"], RunState(state="pruned", reason="at step 4", objective=0.9)
+    )
+    table = write_tables(tmp_path)
+    assert [row.told for row in table.rows] == [
+        "done", "failed: no memory", "running, preempted 2 times, restarted 1 time", "waiting", "done",
+        "pruned: at step 4",
+    ]  # fmt: skip
+    assert table.best.run.number == 4  # a pruned run is none to choose
+    assert [row.run.number for row in table.unfinished] == [1, 2, 3]
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["peft"] for row in rows] == ["lora", "none", "ia3", "dora", "qlora", "prompt"]
+    assert (rows[0]["val_pearson"], rows[0]["val_low"], rows[0]["val_high"]) == (
+        "0.25",
+        "0.1",
+        "0.4",
+    )
+    assert rows[1]["reason"] == "no memory"
+    assert [row["best"] for row in rows].count("True") == 1
+    told = json.loads((tmp_path / "sweep.json").read_text())
+    assert told["best"] == 4
+    assert told["counts"] == {"done": 2, "failed": 1, "pruned": 1, "running": 1, "waiting": 1}
+    page = (tmp_path / "sweep.html").read_text()
+    assert page.count("<tr") == 7
+    assert "0.500 [0.300, 0.600]" in page
+    # When nobody sees to the sweep any more, what waits will never begin.
+    assert write_tables(tmp_path, running=False).rows[3].told == "never started"
+
+
+def test_minimizing_turns_the_best_round(add_run, tmp_path):
+    (tmp_path / "multirun.yaml").write_text("hydra:\n  sweeper:\n    direction: minimize\n")
+    add_run(0, ["seed=0"], done(0.5))
+    add_run(1, ["seed=1"], done(0.25))
+    assert collect(SweepFolder(tmp_path)).best.run.number == 1
+
+
+def test_seeds_are_grouped_with_students_interval(add_run, tmp_path):
+    for number, (peft, seed, value) in enumerate(
+        [("lora", 0, 0.2), ("lora", 1, 0.4), ("lora", 2, 0.6), ("none", 0, 0.1)]
+    ):
+        add_run(number, [f"peft={peft}", f"seed={seed}"], done(value))
+    lora, full = seed_groups(collect(SweepFolder(tmp_path)))
+    assert (lora.settings, list(lora.runs)) == ({"peft": "lora"}, [0, 1, 2])
+    # The standard deviation is 0.2; t(0.975, 2 degrees) = 4.30265 (any table of Student's t).
+    assert lora.mean == pytest.approx(0.4)
+    assert lora.high - lora.mean == pytest.approx(4.30265 * 0.2 / sqrt(3), rel=1e-5)
+    assert lora.mean - lora.low == pytest.approx(lora.high - lora.mean)
+    assert (full.mean, full.low, full.high) == (0.1, None, None)
+
+
+def test_without_several_seeds_there_are_no_groups(add_run, tmp_path):
+    add_run(0, ["peft=lora", "seed=1"], done(0.2))
+    add_run(1, ["peft=none", "seed=1"], done(0.3))
+    assert seed_groups(collect(SweepFolder(tmp_path))) == []
+
+
+def test_hostile_settings_stay_text(add_run, tmp_path):
+    hostile = '</td><script>alert("x")</script>, "quoted"\nnext line'
+    add_run(0, [f"evaluation.group_by={hostile}", "seed=0"], done(0.1))
+    add_run(
+        1, ["evaluation.group_by=[bold]x", "seed=0"], RunState(state="failed", reason="<b>=cmd")
+    )
+    write_tables(tmp_path)
+    page = (tmp_path / "sweep.html").read_text()
+    assert "<script>" not in page
+    assert "<b>" not in page
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["evaluation.group_by"] == hostile
+
+
+def test_an_empty_sweep_has_an_empty_table(tmp_path):
+    write_tables(tmp_path)
+    assert all((tmp_path / name).is_file() for name in FILES)

@@ -1,0 +1,149 @@
+"""What a run of a sweep leaves in its state, however it ends, and what signals do to it."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from dramaeval.distributed.signals import NOW, SOON, Interrupted, StopRequests
+from dramaeval.launch import job
+from dramaeval.launch.sweeps.state import Pruned, read_state
+
+
+@pytest.fixture(autouse=True)
+def requests(monkeypatch):
+    """Fresh ones, and the signals as they were afterwards."""
+    kept = {one: signal.getsignal(one) for one in (SOON, NOW)}
+    fresh = StopRequests()
+    monkeypatch.setattr(job, "REQUESTS", fresh)
+    yield fresh
+    for one, handler in kept.items():
+        signal.signal(one, handler)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    one = tmp_path / "0-00000000"
+    one.mkdir()
+    (one / "run.json").write_text(json.dumps({"number": 0, "id": "00000000", "overrides": []}))
+    return one
+
+
+def test_a_request_breaks_off_work_unless_it_can_wait(requests):
+    requests.listen()
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        os.kill(os.getpid(), NOW)
+    requests.received.clear()
+    steps = []
+
+    def train():
+        with requests.noted_only():
+            os.kill(os.getpid(), SOON)
+            steps.append(requests.stop)
+
+    with pytest.raises(Interrupted, match="SIGUSR2"):
+        train()
+    assert steps == [True]
+    assert requests.requeue
+
+
+def test_a_run_that_comes_to_its_end(folder):
+    with job.recorded(folder) as tell:
+        assert read_state(folder).state == "running"
+        tell(0.5)
+    state = read_state(folder)
+    assert (state.state, state.objective, state.process) == ("done", 0.5, None)
+    assert json.loads((folder.parent / "sweep.json").read_text())["best"] == 0
+
+
+def test_a_run_that_fails(folder):
+    with pytest.raises(SystemExit) as raised, job.recorded(folder):
+        raise ValueError("no such thing\nas this")
+    assert raised.value.code == 1
+    state = read_state(folder)
+    assert (state.state, state.reason) == ("failed", "ValueError: no such thing")
+
+
+def test_a_run_whose_processes_have_said_why(folder):
+    job.console_of(folder).parent.mkdir()
+    job.console_of(folder).write_text("Traceback\nValueError: in process 0\n\n")
+    with pytest.raises(SystemExit), job.recorded(folder):
+        raise SystemExit(1)
+    assert read_state(folder).reason == "ValueError: in process 0"
+
+
+def test_a_run_that_is_pruned_is_no_failure(folder):
+    with job.recorded(folder):
+        raise Pruned("at step 4", 0.25)
+    state = read_state(folder)
+    assert (state.state, state.reason, state.objective) == ("pruned", "at step 4", 0.25)
+
+
+@pytest.mark.parametrize(("timed_out", "counts"), [(False, (1, 0)), (True, (0, 1))])
+def test_a_run_that_was_warned_goes_back_into_the_queue(folder, requests, timed_out, counts):
+    queue = []
+
+    def requeue():
+        # SLURM ends all of the job while it is put back.
+        assert signal.getsignal(NOW) is signal.SIG_IGN
+        queue.append(read_state(folder).state)
+        raise SystemExit(-1)  # as submitit does
+
+    requests.received.append(SOON)
+    with (
+        pytest.raises(SystemExit) as raised,
+        job.recorded(folder, requeue=requeue, timed_out=lambda: timed_out),
+    ):
+        raise Interrupted("stopped at step 7")
+    assert raised.value.code == -1
+    assert queue == ["interrupted"]
+    state = read_state(folder)
+    assert (state.preempted, state.timed_out) == counts
+
+
+def test_a_run_that_may_not_go_back_has_failed(folder, requests):
+    def requeue():
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    requests.received.append(SOON)
+    with pytest.raises(SystemExit), job.recorded(folder, requeue=requeue, timed_out=lambda: True):
+        raise Interrupted("stopped at step 7")
+    state = read_state(folder)
+    assert state.state == "failed"
+    assert "timed-out too many times" in state.reason
+    assert state.timed_out == 1
+
+
+def test_an_error_after_a_warning_is_its_consequence(folder, requests):
+    """Another process has heard the request first, left, and the connection to it is lost."""
+    queue = []
+    requests.received.append(SOON)
+    with pytest.raises(SystemExit), job.recorded(folder, requeue=lambda: queue.append(1)):
+        raise RuntimeError("Connection closed by peer")
+    assert queue == [1]
+
+
+def test_a_run_that_is_only_ended_is_not_put_back(folder, requests):
+    queue = []
+    requests.received.append(NOW)
+    with pytest.raises(SystemExit) as raised, job.recorded(folder, requeue=lambda: queue.append(1)):
+        raise Interrupted("SIGTERM")
+    assert raised.value.code == 128 + signal.SIGTERM
+    assert queue == []
+    assert read_state(folder).state == "interrupted"
+
+
+def test_a_process_beside_the_first_says_why_it_failed(folder):
+    with pytest.raises(ValueError, match="lost"), job._beside(folder, 2):
+        raise ValueError("lost")
+    assert read_state(folder).reason == "process 2: ValueError: lost"
+
+
+def test_a_process_beside_the_first_leaves_requests_to_it(folder, requests):
+    for error in (Interrupted("SIGUSR2"), RuntimeError("Connection closed by peer")):
+        requests.received.append(SOON)
+        with pytest.raises(SystemExit) as raised, job._beside(folder, 1):
+            raise error
+        assert raised.value.code == 0
+    assert read_state(folder).state == "waiting"

@@ -1,0 +1,242 @@
+"""What each launcher would send, word for word, and what it says of options that it cannot use."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from repository import ROOT
+
+from dramaeval.config import schema
+from dramaeval.launch.launcher import option_problems
+from dramaeval.launch.local import LocalJobRunner, LocalLauncher
+from dramaeval.launch.sbatch import Executor, make_executor
+from dramaeval.launch.slurm import SlurmLauncher, additional_problems
+
+GOLDEN = Path(__file__).with_name("golden")
+LAUNCHERS = sorted(path.stem for path in (ROOT / "configs/hydra/launcher").glob("*.yaml"))
+
+
+def options(name, *overrides):
+    schema.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        words = [f"hydra/launcher={name}", *overrides]
+        config = compose("launch", overrides=words, return_hydra_config=True)
+    found = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    found.pop("_target_")
+    return found
+
+
+def sent(name, *overrides, count=3, folder="/sweep"):
+    text, command = make_executor(Path(folder), options(name, *overrides)).preview(count)
+    text = text.replace(shlex.quote(sys.executable), "PYTHON")
+    return f"{shlex.join(command)}\n\n{text}"
+
+
+def test_every_launcher_file_is_known_here():
+    assert LAUNCHERS == ["local_processes", "slurm", "slurm_cpu"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "overrides"),
+    [
+        ("slurm.txt", "slurm", ()),
+        ("slurm_cpu.txt", "slurm_cpu", ()),
+        (
+            "slurm_everything.txt",
+            "slurm",
+            (
+                "hydra.launcher.partition=a100,h100", "hydra.launcher.account=speech",
+                "hydra.launcher.qos=long", "hydra.launcher.constraint=a100|h100", "hydra.launcher.nodes=2",
+                "hydra.launcher.gpus_per_node=4", "hydra.launcher.mem_gb=0.5",
+                "hydra.launcher.setup=['module load cuda','export X=\"a b\"']",
+                "hydra.launcher.srun_args=[--label]",
+                "hydra.launcher.additional={reservation: x, mail-user: me@x.org, exclusive: true}",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_the_script_is_the_golden_one(file, name, overrides):
+    words = [word.replace("a100,h100", "'a100,h100'") for word in overrides]
+    assert sent(name, *words) == (GOLDEN / file).read_text()
+
+
+def test_a_single_run_is_no_array():
+    text = sent("slurm", count=1)
+    assert "--array" not in text
+    assert text.startswith("sbatch --output=/sweep/.submitit/%j_0_log.out SCRIPT")
+
+
+def test_the_script_of_a_folder_with_a_hostile_name_holds_it_in_quotes_alone():
+    folder = "/it's $(touch hurt)\n#SBATCH --wrap=x\ntouch hurt\n"
+    text = sent("slurm", folder=folder).partition("\n\n#!/bin/bash")[2]
+    quoted = shlex.quote(f"{folder}/.submitit")
+    (head, srun) = text.split("export SUBMITIT_EXECUTOR=slurm\n")
+    assert "hurt" not in head
+    assert quoted in srun
+    shown = subprocess.run(
+        ["bash", "-c", 'srun() { printf "%s\\0" "$@"; }\n' + srun.replace("PYTHON", "python")],
+        capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    assert f"--output={folder}/.submitit/%A_%a_%t_log.out" in shown
+    assert shown[-2] == f"{folder}/.submitit"
+
+
+def test_the_executor_is_what_submitit_takes_for_slurm():
+    """The variable by which submitit knows in the job where it is."""
+    assert Executor.name() == "slurm"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"partitoin": "x"}, "partitoin is not an option of this launcher. Did you mean partition? Valid are"),
+        ({"nodes": 0}, "hydra.launcher.nodes=0 must be a whole number of 1 or more."),
+        ({"nodes": "two"}, "nodes='two' must be a whole number"),
+        ({"gpus_per_node": True}, "must be a whole number of 1 or more or null"),
+        ({"partition": "a\ntouch hurt"}, "must be one line of text or null"),
+        ({"setup": "module load cuda"}, "setup='module load cuda' must be a list of texts"),
+        ({"additional": {"comment": "a\nb"}}, "must be options by name"),
+        ({"constraint": "a\rb"}, "must be one line of text or null"),
+        ({"name": "a\x0b#SBATCH --wrap=x"}, "must be one line of text"),
+        ({"setup": ["module load cuda\ntouch hurt"]}, "must be a list of texts of one line each"),
+        ({"srun_args": ["a\u2028b"]}, "must be a list of texts of one line each"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_errors_that_list_the_valid_ones(given, told):
+    (problem,) = option_problems({**options("slurm"), **given}, SlurmLauncher.KINDS)
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["comment\ntouch hurt\n#SBATCH --x", "a b", "a=b", "--mail-user", "-p", "", "a;b", "Ä", "a--b", 3],
+)  # fmt: skip
+def test_a_further_option_has_a_name_that_cannot_leave_its_line(name):
+    (problem,) = additional_problems({name: "x"})
+    assert f"{name!r} is no name of an option of sbatch" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("output", "output: use nothing: logs go to the sweep's folder"),
+        ("outp", "outp: sbatch may read it as --output: use nothing"),
+        ("ntasks_per_node", "ntasks_per_node: use hydra.launcher.tasks_per_node"),
+        ("t", "t: sbatch may read it as --time: use hydra.launcher.timeout_min"),
+    ],
+)
+def test_a_further_option_that_is_set_elsewhere_is_refused_under_any_name(name, use):
+    (problem,) = additional_problems({name: "x"})
+    assert problem.startswith(f"hydra.launcher.additional.{use}")
+
+
+def test_other_further_options_are_taken():
+    assert (
+        additional_problems(["mail-user", "mem_per_cpu", "reservation", "gres", "exclusive"]) == []
+    )
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_the_files_hold_every_option_and_no_other(name):
+    kinds = LocalLauncher.KINDS if name == "local_processes" else SlurmLauncher.KINDS
+    assert set(options(name)) == set(kinds)
+    assert option_problems(options(name), kinds) == []
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_every_option_has_a_line_of_help(name):
+    for line in (ROOT / f"configs/hydra/launcher/{name}.yaml").read_text().splitlines():
+        if line[:1].isalpha() and not line.startswith("defaults:"):
+            assert "#" in line or line.partition(":")[0] in HELPED, line
+
+
+#: Their help stands in the line above, or in slurm.yaml.
+HELPED = ("_target_", "qos", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
+
+
+def test_gpus_are_dealt_out_to_runs_that_go_on_at_a_time(monkeypatch):
+    job_runner = LocalJobRunner(parallel=2, gpus_per_run=2, poll_seconds=1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    assert job_runner._environment(0)["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "6,7"
+
+
+def check(*words):
+    """``launch.check=true`` needs no SLURM."""
+    return subprocess.run(
+        [sys.executable, "launch.py", "-m", *words], cwd=ROOT, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_launch_check_prints_the_script_and_each_rank_and_leaves_nothing(tmp_path):
+    done = check(
+        "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=2", "launch.check=true", "seed=0,1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is submitted." in done.stdout
+    assert "#SBATCH --array=0-1%2" in done.stdout
+    assert "(array task 1): seed=1" in done.stdout
+    assert "rank 1 of 2: node 0 of 1, local rank 1, log logs/rank-1.log" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
+    done = check(
+        "hydra/launcher=slurm", "hydra.launcher.partitoin=x", "hydra.launcher.nodes=0", "launch.check=true",
+        "hydra.launcher.additional={array: 1}", f"hydra.sweep.dir={tmp_path}/50%",
+        "hydra.launcher.timeout_min=5",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for told in (
+        "has 5 problems", "signal_delay_s=300 is as long as timeout_min=5",
+        "Did you mean partition? Valid are name, partition, account, qos",
+        "hydra.launcher.nodes=0", "additional.array: use hydra.launcher.array_parallelism",
+        "SLURM reads % and \\",
+    ):  # fmt: skip
+        assert told in done.stderr, told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["launch.detach=true"], "launch.detach=true needs a cluster"),
+        (["plan=true"], "launch.check=true"),
+        (["hydra/launcher=basic"], "choose one of local_processes, slurm, slurm_cpu"),
+        (["trainer.args.learning_rate=interval(0.1,1)"], "hydra/sweeper=optuna"),
+        (["hydra.sweep.subdir=same", "seed=0,1"], "another for each run"),
+        (["hydra/sweeper=optuna"], "There is nothing to search: give search=lora"),
+        (["hydra/sweeper=optuna", "hydra.sweeper.n_trails=3"], "Valid are params, n_trials"),
+        (["sweep=x"], "sweep=… is not for -m"),
+    ],
+    ids=lambda one: one[0] if isinstance(one, list) else "",
+)  # fmt: skip
+def test_mistakes_are_answered_without_a_traceback(tmp_path, words, told):
+    done = check(*words, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "search=lora")])
+def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
+    done = check(
+        "+logger.wandb.api_key=0123456789abcdef",
+        f"task.system=hf_{'a1' * 17},b",
+        "seed=0,1",
+        *sweeper,
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )
+    assert done.returncode == 1
+    assert "logger.wandb.api_key is a secret" in done.stderr
+    assert "task.system holds what looks like a secret" in done.stderr
+    assert "0123456789abcdef" not in done.stderr + done.stdout
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]

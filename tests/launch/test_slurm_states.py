@@ -1,0 +1,56 @@
+"""SLURM's answers, as SLURM 22.05 gives them."""
+
+import pytest
+
+from dramaeval.launch.slurm_states import ask_slurm, parse_sacct, parse_scontrol
+
+SCONTROL = """\
+JobId=7 ArrayJobId=5 ArrayTaskId=1 JobName=dramaeval UserId=root(0) JobState=FAILED Reason=NonZeroExitCode \
+Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:9 RunTime=00:00:12 Partition=low \
+NodeList=first BatchHost=first Command=/tmp/a b/.submitit/5_submission.sh
+JobId=5 ArrayJobId=5 ArrayTaskId=2-3,6%2 JobName=dramaeval JobState=PENDING Reason=Resources ExitCode=0:0 \
+NodeList=(null)
+JobId=9 JobName=dramaeval JobState=RUNNING Reason=None ExitCode=0:0 NodeList=n[1-2]
+"""
+SACCT = """\
+5_1|OUT_OF_MEMORY|0:125|node7
+5_2|CANCELLED by 1000|0:0|None assigned
+5_[3-4%2]|PENDING|0:0|None assigned
+6|NODE_FAIL|1:0|node1
+"""
+
+
+def test_the_controllers_lines():
+    found = parse_scontrol(SCONTROL)
+    assert found["5_1"].told == "FAILED, NonZeroExitCode, exit code 0:9, on first"
+    assert found["5_1"].ended
+    for waiting in ("5_2", "5_3", "5_6"):
+        assert found[waiting].told == "PENDING, Resources"
+        assert not found[waiting].ended
+    assert found["9"].told == "RUNNING, on n[1-2]"
+    assert set(found) == {"5_1", "5_2", "5_3", "5_6", "9"}
+
+
+def test_the_accounts_lines():
+    found = parse_sacct(SACCT)
+    assert found["5_1"].told == "OUT_OF_MEMORY, exit code 0:125, on node7"
+    assert found["5_2"].told == "CANCELLED, by 1000"
+    assert found["5_2"].ended
+    assert found["5_3"] == found["5_4"]
+    assert not found["5_4"].ended
+    assert found["6"].told == "NODE_FAIL, exit code 1:0, on node1"
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", None),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
+    ],
+)
+def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatch, says, found):
+    for name in ("scontrol", "sacct"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ask_slurm(["5_1"]) == found

@@ -1,6 +1,0 @@
-"""Where things are, for the tests."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-REAL = ROOT.parent / "shared" / "data" / "speech_drame"

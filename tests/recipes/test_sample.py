@@ -1,0 +1,404 @@
+"""The synthesiser: repeatable to the bit, and every property of a delivery is really heard."""
+
+import ctypes
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+
+from recipes.sample import espeak
+from recipes.sample.__main__ import main
+from recipes.sample.context import archetype, bank, context, draw_moment, names_of
+from recipes.sample.draw import SYSTEMS, draw_delivery
+from recipes.sample.markup import marked_up
+from recipes.sample.quality import archetype_quality, realism_quality
+from recipes.sample.raters import RATERS, rate
+from recipes.sample.speech import ARTEFACTS, EMOTIONS, Delivery, synthesise
+from recipes.sample.voices import AGES, SEXES, SPLITS, VOICES, voices_of
+
+ENGLISH = "Oh, you should have seen their faces when the lights went out."
+MANDARIN = "噢，你真该看看他们当时的表情。"
+PLAIN = Delivery(
+    voice="adult_woman_f5",
+    pitch_range=0.5,
+    rate=0.5,
+    pauses="natural",
+    stress="none",
+    loudness_range=0.3,
+    level=0.6,
+    emotion="neutral",
+    intensity=0.5,
+    artefact="none",
+)
+LANGUAGES = [("en", ENGLISH), ("zh", MANDARIN)]
+BOTH_LANGUAGES = pytest.mark.parametrize(("language", "text"), LANGUAGES, ids=["en", "zh"])
+
+
+def pitch_in_semitones(samples):
+    found, voiced, _ = librosa.pyin(samples, fmin=65, fmax=500, sr=16000, frame_length=1024)
+    return 12 * np.log2(found[voiced & ~np.isnan(found)])
+
+
+def loudness_in_decibels(samples):
+    frames = librosa.feature.rms(y=samples, frame_length=1600, hop_length=400)[0]
+    decibels = 20 * np.log10(frames + 1e-6)
+    return decibels[decibels > decibels.max() - 30]
+
+
+def longest_silence(samples):
+    quiet = librosa.feature.rms(y=samples, frame_length=320, hop_length=160)[0] < 1e-3
+    runs = "".join("q" if frame else "." for frame in quiet).strip("q").split(".")
+    return max(len(run) for run in runs) / 100
+
+
+def brightness(samples):
+    return librosa.feature.spectral_centroid(y=samples, sr=16000)[0].mean()
+
+
+SCRIPT = """
+import hashlib, sys
+from recipes.sample.speech import Delivery, synthesise
+from tests.recipes.test_sample import ENGLISH, MANDARIN, VARIED
+if sys.argv[1] == "late":
+    synthesise("Something else first.", "en", VARIED[2], 99)
+    synthesise(MANDARIN, "zh", VARIED[1], 5)
+digest = hashlib.sha256()
+for delivery in VARIED:
+    for language, text in (("en", ENGLISH), ("zh", MANDARIN)):
+        digest.update(synthesise(text, language, delivery, 7).tobytes())
+print(digest.hexdigest())
+"""
+VARIED = [
+    replace(PLAIN, emotion=emotion, artefact=artefact, voice=voice, pauses="broken", stress=stress)
+    for emotion, artefact, voice, stress in zip(
+        EMOTIONS,
+        ARTEFACTS,
+        ("child_woman_zac", "elderly_man_m1", "adult_woman_f5", "teenager_man_m3", "adult_man_m7"),
+        ("content", "misplaced", "none", "content", "misplaced"),
+        strict=True,
+    )
+]
+
+
+def test_a_new_process_and_other_lines_before_give_the_same_samples():
+    digest = hashlib.sha256()
+    for delivery in VARIED:
+        for language, text in LANGUAGES:
+            digest.update(synthesise(text, language, delivery, 7).tobytes())
+    for when in ("early", "late"):
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT, when],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert run.stdout.strip() == digest.hexdigest()
+
+
+def test_another_seed_gives_other_samples():
+    assert not np.array_equal(
+        synthesise(ENGLISH, "en", PLAIN, 1), synthesise(ENGLISH, "en", PLAIN, 2)
+    )
+
+
+@pytest.mark.parametrize("artefact", ARTEFACTS)
+def test_samples_are_mono_float32_and_fit_16_bits(artefact):
+    loudest = replace(PLAIN, artefact=artefact, level=1.0, loudness_range=1.0, emotion="anger")
+    samples = synthesise(ENGLISH, "en", loudest, 3)
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert 0.2 < np.abs(samples).max() <= 1.0
+    assert np.array_equal(samples * 32768, np.round(samples * 32768))
+
+
+@pytest.mark.parametrize("voice", ["adult_woman_f5", "adult_man_Michael"])
+@BOTH_LANGUAGES
+def test_pitch_range_widens_the_pitch(voice, language, text):
+    spread = [
+        pitch_in_semitones(
+            synthesise(text, language, replace(PLAIN, voice=voice, pitch_range=amount), 3)
+        ).std()
+        for amount in (0.0, 0.5, 1.0)
+    ]
+    assert spread[0] < 0.5
+    assert spread[1] > spread[0] + 0.5
+    assert spread[2] > spread[1] + 0.5
+
+
+@BOTH_LANGUAGES
+def test_rate_shortens_and_level_and_swells_change_the_loudness(language, text):
+    def clips(**amounts):
+        name, values = amounts.popitem()
+        return [synthesise(text, language, replace(PLAIN, **{name: value}), 3) for value in values]
+
+    lengths = [len(clip) for clip in clips(rate=(0.0, 0.5, 1.0))]
+    assert lengths[0] > 1.3 * lengths[1] > 1.3 * 1.3 * lengths[2]
+    levels = [loudness_in_decibels(clip).mean() for clip in clips(level=(0.0, 0.5, 1.0))]
+    assert levels[1] - levels[0] == pytest.approx(10.5, abs=1)
+    assert levels[2] - levels[1] == pytest.approx(10.5, abs=1)
+    swells = [loudness_in_decibels(clip).std() for clip in clips(loudness_range=(0.0, 0.5, 1.0))]
+    assert swells[1] > swells[0] + 1
+    assert swells[2] > swells[1] + 1
+
+
+@BOTH_LANGUAGES
+def test_pauses(language, text):
+    natural, joined, broken = (
+        synthesise(text, language, replace(PLAIN, voice="adult_man_Michael", pauses=pauses), 3)
+        for pauses in ("natural", "none", "broken")
+    )
+    assert longest_silence(natural) > 0.08 > longest_silence(joined)
+    assert longest_silence(broken) > 0.2
+    assert len(broken) > 1.15 * len(joined)
+
+
+def test_stress_marks_key_words_or_function_words():
+    rng = np.random.default_rng(0)
+
+    def stressed(kind, language, text):
+        marked = marked_up(text, language, "natural", kind, 0.5, rng)
+        return [marked.ssml[first:last] for first, last in marked.stressed]
+
+    line = "Well, the telescope is still on the table."
+    assert set(stressed("content", "en", line)) == {"telescope", "still"}
+    assert set(stressed("misplaced", "en", line)) <= {"the", "is", "on"}
+    assert stressed("none", "en", line) == []
+    assert set(stressed("misplaced", "zh", "这是他们的望远镜")) <= set("这是他们的")
+    assert set("".join(stressed("content", "zh", "这是他们的望远镜"))) <= set("望远镜")
+
+
+def test_stressed_words_are_longer():
+    plain, stressed = (
+        synthesise(ENGLISH, "en", replace(PLAIN, stress=stress), 3)
+        for stress in ("none", "content")
+    )
+    assert len(stressed) > 1.1 * len(plain)
+
+
+def test_emotions_colour_the_voice_and_intensity_how_much():
+    def spoken(emotion, intensity=1.0):
+        return synthesise(ENGLISH, "en", replace(PLAIN, emotion=emotion, intensity=intensity), 3)
+
+    neutral = spoken("neutral")
+    middle = np.median(pitch_in_semitones(neutral))
+    assert np.median(pitch_in_semitones(spoken("joy"))) > middle + 2
+    assert np.median(pitch_in_semitones(spoken("sadness"))) < middle - 1.5
+    assert brightness(spoken("anger")) > 1.2 * brightness(neutral)
+    assert brightness(spoken("sadness")) < 0.8 * brightness(neutral)
+    assert brightness(spoken("anger", 0.0)) < 0.9 * brightness(spoken("anger"))
+    faint = np.median(pitch_in_semitones(spoken("joy", 0.0)))
+    assert middle < faint < np.median(pitch_in_semitones(spoken("joy")))
+
+
+def test_artefacts():
+    clean = synthesise(ENGLISH, "en", PLAIN, 3)
+    holes = synthesise(ENGLISH, "en", replace(PLAIN, artefact="dropouts"), 3)
+    clipped = synthesise(ENGLISH, "en", replace(PLAIN, artefact="clipping"), 3)
+    noisy = synthesise(ENGLISH, "en", replace(PLAIN, artefact="noise"), 3)
+    assert np.mean(holes == 0) > np.mean(clean == 0) + 0.05
+
+    def crest(samples):
+        return np.abs(samples).max() / np.sqrt(np.mean(samples**2))
+
+    assert crest(clipped) < 0.6 * crest(clean)
+    assert np.percentile(np.abs(noisy), 10) > 2 * np.percentile(np.abs(clean), 10)
+
+
+def test_voices_cover_sex_and_age_twice_in_each_split_without_a_shared_variant():
+    for split in SPLITS:
+        kinds = Counter((VOICES[key].sex, VOICES[key].age) for key in voices_of(split))
+        assert kinds == dict.fromkeys(product(SEXES, AGES), 2)
+    variants = [{VOICES[key].variant for key in voices_of(split)} for split in SPLITS]
+    assert not variants[0] & variants[1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_women_speak_higher_than_men_and_children_than_old_people(split):
+    def pitch(sex, age):
+        keys = [k for k in voices_of(split) if (VOICES[k].sex, VOICES[k].age) == (sex, age)]
+        return [
+            np.median(pitch_in_semitones(synthesise(ENGLISH, "en", replace(PLAIN, voice=key), 3)))
+            for key in keys
+        ]
+
+    assert min(pitch("woman", "adult")) > max(pitch("man", "adult")) + 6
+    assert min(pitch("man", "child")) > max(pitch("man", "elderly")) + 6
+
+
+def test_all_wrong_fields_are_told_at_once():
+    with pytest.raises(ValueError, match="cannot be spoken") as error:
+        synthesise("Hm.", "fr", replace(PLAIN, voice="nobody", rate=1.5, emotion="awe"), 1)
+    for word in ("'fr'", "'nobody'", "1.5", "'awe'", "neutral, joy, anger, sadness, fear"):
+        assert word in str(error.value)
+    with pytest.raises(ValueError, match="no word to speak"):
+        synthesise("…!", "en", PLAIN, 1)
+
+
+def test_without_a_library_both_fixes_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    espeak.find_library.cache_clear()
+    try:
+        with pytest.raises(espeak.EspeakError) as error:
+            synthesise(ENGLISH, "en", PLAIN, 1)
+    finally:
+        espeak.find_library.cache_clear()
+    assert "pip install espeakng-loader" in str(error.value)
+    assert "apt-get install libespeak-ng1" in str(error.value)
+
+
+def test_a_system_library_takes_the_place_of_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so.1")
+    espeak.find_library.cache_clear()
+    try:
+        assert espeak.find_library() == ("libespeak-ng.so.1", None)
+    finally:
+        espeak.find_library.cache_clear()
+
+
+def test_a_library_without_its_data_is_told_and_does_not_end_the_process(monkeypatch, tmp_path):
+    found = espeak.find_library()[0]
+    monkeypatch.setattr(espeak, "find_library", lambda: (found, str(tmp_path)))
+    with pytest.raises(espeak.EspeakError, match="did not start"):
+        synthesise(ENGLISH, "en", PLAIN, 1)
+    monkeypatch.undo()
+    assert len(synthesise(ENGLISH, "en", PLAIN, 1)) > 16000
+
+
+def test_a_library_that_others_hold_is_refused():
+    held = ctypes.CDLL(espeak.find_library()[0])
+    try:
+        with pytest.raises(espeak.EspeakError, match="process of its own"):
+            synthesise(ENGLISH, "en", PLAIN, 1)
+    finally:
+        espeak._unload(held)
+    assert len(synthesise(ENGLISH, "en", PLAIN, 1)) > 16000
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_two_splits_share_cue_words_only(language):
+    first, second = (bank(language)["splits"][split] for split in SPLITS)
+    assert first.keys() == second.keys()
+    for kind in first:
+        assert not set(first[kind]) & set(second[kind]), kind
+    for sex in SEXES:
+        assert not set(names_of(language, SPLITS[0], sex)) & set(names_of(language, SPLITS[1], sex))
+
+
+def test_texts_hold_the_cues_of_what_they_call_for():
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        made = context(rng, "sample", "en")
+        cues, nature, moment = bank("en")["cues"], made.nature, made.moment
+        for axis in ("lively", "dynamic", "energetic"):
+            right, wrong = (
+                cues["style"][axis][flag]
+                for flag in (getattr(nature, axis), 1 - getattr(nature, axis))
+            )
+            styles = made.char_style.split(", ")
+            assert len(set(styles) & set(right)) == 1
+            assert not set(styles) & set(wrong)
+        assert any(word in made.local_scene.split() for word in cues["loud"][moment.loud])
+        assert cues["person"][nature.sex][nature.age].split(" ", 1)[1] in made.char_profile
+        if moment.emotion != "neutral":
+            assert any(
+                word in made.local_scene.lower().replace(",", "").replace(".", "").split()
+                for word in cues["emotion"][moment.emotion]
+            )
+        assert 12 <= len(made.local_scene.split()) <= 28
+        assert 4 <= len(made.transcript.split()) <= 13
+        assert made.topic in made.transcript
+        assert made.topic in made.local_scene
+
+
+def test_contexts_and_deliveries_repeat_with_the_seed():
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return [(context(rng), draw_delivery(rng, "sample", system="cedar")) for _ in range(5)]
+
+    assert drawn(3) == drawn(3)
+    assert drawn(3) != drawn(4)
+    with pytest.raises(ValueError, match="pretraining, sample"):
+        context(np.random.default_rng(0), "test")
+
+
+def test_an_archetype_question_names_role_mood_and_place():
+    rng = np.random.default_rng(2)
+    moment = replace(draw_moment(rng), emotion="anger", loud=1)
+    made = archetype(rng, "sample", "en", "judge", moment, "ring")
+    assert made.question.endswith("You say:")
+    assert "judge" in made.question
+    assert any(word in made.question for word in ("angry", "furious", "outraged"))
+    assert any(word in made.question for word in ("noisy", "roaring", "deafening", "thundering"))
+    assert " a angry" not in made.question
+
+
+def test_quality_asks_text_and_sound_together():
+    made = context(np.random.default_rng(0), "sample", "en")
+    lively = replace(made.nature, lively=1)
+    flat = replace(made.nature, lively=0)
+    monotone, melodious = (replace(PLAIN, pitch_range=amount) for amount in (0.0, 1.0))
+
+    def pitch(nature, delivery):
+        return realism_quality(nature, made.moment, delivery)["pitch_variation"]
+
+    # Clean and fluent, so half of the craft's 0.4 is full; a melody is the other half. The fit is 0.6 of it.
+    # Stretched about 0.5 by 1.25: 0.6 + 0.4 = 1 -> 1.125, cut to 1; 0.6 + 0.2 = 0.8 -> 0.875;
+    # 0 + 0.2 -> 0.125; 0 + 0.4 -> 0.375. A quality is 1 + 4 times that.
+    assert pitch(lively, melodious) == 5.0
+    assert pitch(flat, monotone) == pytest.approx(4.5)
+    assert pitch(lively, monotone) == pytest.approx(1.5)
+    assert pitch(flat, melodious) == pytest.approx(2.5)
+    # Broken pauses halve the halo: 0.6 + 0.4 * (0.5 * 0 + 0.5 * 0.5) = 0.7 -> 0.75.
+    assert pitch(flat, replace(monotone, pauses="broken")) == pytest.approx(4.0)
+    angry = replace(made.moment, emotion="anger", loud=1)
+    shouted = replace(PLAIN, emotion="anger", level=1.0)
+    assert archetype_quality(angry, shouted)["appropriateness"] == 5.0
+    whispered = replace(PLAIN, emotion="neutral", level=0.0)
+    assert archetype_quality(angry, whispered)["appropriateness"] == 1.0
+
+
+def test_raters_differ_in_bias_and_leave_gaps():
+    rng = np.random.default_rng(0)
+    rows = [rate({"trait_embodiment": 3.0}, rng)["trait_embodiment"] for _ in range(3000)]
+    given = [[row[i] for row in rows if isinstance(row[i], int)] for i in range(len(RATERS))]
+    means = [np.mean(values) for values in given]
+    assert means[1] - means[0] == pytest.approx(0.35, abs=0.08)
+    assert means[2] - means[0] == pytest.approx(-0.40, abs=0.08)
+    gaps = Counter(value for row in rows for value in row if not isinstance(value, int))
+    assert set(gaps) == {None, "N/A"}
+    assert gaps.total() / 18000 == pytest.approx(0.17 / 6, abs=0.005)
+
+
+def test_systems_have_habits():
+    rng = np.random.default_rng(1)
+    drawn = {
+        name: [draw_delivery(rng, "sample", system=name) for _ in range(300)] for name in SYSTEMS
+    }
+    assert (
+        max(d.pitch_range for d in drawn["birch"])
+        <= 0.8
+        < max(d.pitch_range for d in drawn["aspen"])
+    )
+    broken = {name: np.mean([d.pauses == "broken" for d in drawn[name]]) for name in drawn}
+    assert broken["cedar"] > broken["aspen"] + 0.1
+    faulty = {name: np.mean([d.artefact != "none" for d in drawn[name]]) for name in drawn}
+    assert faulty["rowan"] > faulty["aspen"] + 0.15
+
+
+def test_a_folder_with_other_clips_is_left_alone(tmp_path):
+    clip = tmp_path / "archetype" / "clips" / "recorded_once.mp3"
+    clip.parent.mkdir(parents=True)
+    clip.write_bytes(b"recorded once")
+    with pytest.raises(SystemExit, match="holds something other than a sample"):
+        main(["--out", str(tmp_path)])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [clip]

@@ -1,0 +1,283 @@
+"""The recipe of the tiny judge: what it asks, how it goes on after a break, and that no rating is in it."""
+
+import contextlib
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
+
+from recipes.sample.context import Character, Context, Moment, Nature, words_of
+from recipes.sample.speech import Delivery
+from recipes.sample.voices import VOICES
+from recipes.tiny_judge import comparisons, questions
+from recipes.tiny_judge.clips import REFERENCE_PITCH, draw, melody, render, render_all
+from recipes.tiny_judge.comparisons import Item
+from recipes.tiny_judge.course import Course, follow
+from recipes.tiny_judge.hearing import batch_of_similar_lengths
+from recipes.tiny_judge.notes import fact_indices
+from recipes.tiny_judge.opinion import without_opinion
+from recipes.tiny_judge.questions import ANSWERS
+from recipes.tiny_judge.recipe import Plan, Recipe, read_wording
+from recipes.tiny_judge.voices import more_voices
+
+# A lively, forceful old woman who stresses words, in a quiet and urgent scene of overwhelming anger.
+NATURE = Nature(sex="woman", age="elderly", lively=1, dynamic=0, energetic=1, emphatic=1)
+MOMENT = Moment(urgent=1, loud=0, emotion="anger", intensity=1)
+# Spoken by a teenage boy: flat, fast, broken, unstressed, hushed, without feeling.
+DELIVERY = Delivery(
+    voice="teenager_man_m3",
+    pitch_range=0.1,
+    rate=0.9,
+    pauses="broken",
+    stress="none",
+    loudness_range=0.45,
+    level=0.05,
+    emotion="neutral",
+    intensity=0.9,
+    artefact="clipping",
+)
+CHARACTER = Character(
+    key="Anna Fox",
+    name="Anna Fox",
+    language="en",
+    nature=NATURE,
+    char_age="Elderly",
+    char_style="Playful",
+    char_profile="Anna Fox sells flowers.",
+)
+CONTEXT = Context(
+    character=CHARACTER, moment=MOMENT, local_scene="A scene.", transcript="A hat.", topic="hat"
+)
+ITEM = Item(delivery=DELIVERY, context=CONTEXT, transcript="A hat.", language="en")
+
+
+def test_facts_of_one_clip_beside_one_text():
+    assert questions.facts(ITEM) == {
+        "hear:pitch_range": "monotone",
+        "hear:rate": "fast",
+        "hear:loudness_range": "moderate",
+        "hear:level": "hushed",
+        "hear:intensity": "none",
+        "hear:pauses": "broken",
+        "hear:stress": "none",
+        "hear:emotion": "neutral",
+        "hear:artefact": "clipping",
+        "hear:sex": "man",
+        "hear:age": "teenager",
+        "hear:language": "English",
+        "read:lively": "lively",
+        "read:dynamic": "even",
+        "read:energetic": "forceful",
+        "read:emphatic": "yes",
+        "read:urgent": "fast",
+        "read:loud": "hushed",
+        "read:emotion": "anger",
+        "read:intensity": "overwhelming",
+        "read:sex": "woman",
+        "read:age": "elderly",
+        "compare:pitch": "far too flat",  # 0.1 for 1
+        "compare:swing": "somewhat too stormy",  # 0.45 for 0
+        "compare:pace": "fitting",  # 0.9 for 1
+        "compare:pauses": "far broken",
+        "compare:stress": "somewhat too plain",
+        "compare:emotion": "clearly neutral for anger",
+        "compare:strength": "far too weak",  # nothing for 1
+        "compare:level": "fitting",  # 0.05 for 0
+        "compare:energy": "somewhat too gentle",  # (0.9 + 0.05) / 2 for 1
+        "compare:voice": "far a man",
+    }
+
+
+def test_every_fact_has_its_place_among_the_answers():
+    assert list(questions.facts(ITEM)) == list(questions.PHRASINGS)
+    indices = dict(zip(ANSWERS, fact_indices(questions.facts(ITEM)), strict=True))
+    assert set(indices) == set(questions.PHRASINGS)
+    assert indices["compare:pitch"] == 4  # the farthest of five
+    assert indices["hear:rate"] == 4
+    assert indices["read:age"] == 3
+
+
+def many_under_the_rubric(keys, rounds=40):
+    rng = np.random.default_rng(0)
+    rubric = read_wording().rubric
+    return [one for _ in range(rounds) for one in questions.under_rubric(ITEM, rubric, keys, rng)]
+
+
+def test_digits_answer_counts_and_otherwise_say_nothing():
+    keys = [one.key for one in read_wording().rubric.dimensions]
+    asked = questions.plain(ITEM, 400, np.random.default_rng(0)) + many_under_the_rubric(keys)
+    with_digits = {one.kind for one in asked if any(letter.isdigit() for letter in one.answer)}
+    assert with_digits == {"count:letter", "score"}
+    for one in asked:
+        if one.kind == "count:letter":
+            letter = one.text.removesuffix("?").split(" ")[-1]
+            assert one.answer == {"a": "2", "h": "1", "t": "1"}[letter]
+        if one.kind == "score":
+            assert one.options == ("1", "2", "3", "4", "5")
+            assert one.spread == (0.2,) * 5
+
+
+def test_questions_under_the_rubric_hold_its_text_and_ask_for_words():
+    one = read_wording().rubric["rhythmic_naturalness"]
+    by_kind = {asked.kind: asked for asked in many_under_the_rubric([one.key])}
+    assert set(by_kind) == {
+        "score",
+        "rubric:rhythmic_naturalness",
+        "rubric:rhythmic_naturalness:pace",
+        "rubric:rhythmic_naturalness:pauses",
+    }
+    for kind, asked in by_kind.items():
+        assert asked.text.startswith(f"{one.title}: {one.description}\n1: {one.scores[1]}\n")
+        assert ("word" in asked.text.splitlines()[-1]) == (kind != "score")
+    assert by_kind["rubric:rhythmic_naturalness:pauses"].answer == "far broken"
+    together = by_kind["rubric:rhythmic_naturalness"]
+    # The pace is 0.1 off and the pauses 1: 0.55 of the way, between the third and the fourth of five words.
+    assert together.spread == pytest.approx((0, 0, 0.8, 0.2, 0))
+    assert together.answer == "somewhat"
+
+
+def test_how_far_apart_the_two_are_under_every_dimension():
+    assert comparisons.distances(ITEM) == pytest.approx(
+        # pitch, swing, pace, level, energy, strength; pauses, stress, emotion, voice: another sex, two ages off
+        [0.9, 0.45, 0.1, 0.05, 0.525, 1.0, 1.0, 0.5, 0.7, 1.0]
+    )
+    keys = [one.key for one in read_wording().rubric.dimensions]
+    by_dimension = {one.kind: one.distance for one in many_under_the_rubric(keys)}
+    assert by_dimension["rubric:rhythmic_naturalness"] == pytest.approx((0.1 + 1.0) / 2)
+    assert by_dimension["rubric:trait_embodiment"] == pytest.approx((0.525 + 0.9 + 0.45) / 3)
+    assert None not in by_dimension.values()
+    assert questions.plain(ITEM, 1, np.random.default_rng(0))[0].distance is None
+
+
+def test_what_is_asked_for_scores_is_word_for_word_the_products():
+    rubric = read_wording().rubric
+    asked = questions.for_scores(rubric)
+    assert [one.text for one in asked] == [rubric.criterion(one) for one in rubric.dimensions]
+
+
+def test_scores_are_turned_away_from_what_the_states_say():
+    generator = torch.Generator().manual_seed(0)
+    # Sixty-four dimensions, of which sixteen hardly move.
+    scale = torch.cat([torch.ones(48), torch.full((16,), 1e-3)])
+    states = (torch.randn(800, 64, generator=generator) + 1) * scale
+    head = nn.Linear(64, 30, bias=False)
+    scores = torch.arange(5)
+    before = head.weight.detach().clone()
+    spread = (states @ before[scores].T).std(0)
+    without_opinion(head, scores, states)
+    after = states @ head.weight.detach()[scores].T
+    # All scores follow their common mean; what is left between them is as small as the quiet directions.
+    between = after - after.mean(1, keepdim=True)
+    assert between.abs().max() < 0.02 * spread.mean()
+    apart = head.weight.detach()[scores] - head.weight.detach()[scores].mean(0)
+    assert apart.norm(dim=1).min() > 0.5 * before.norm(dim=1).median()
+    torch.testing.assert_close(head.weight.detach()[5:], before[5:])
+
+
+def test_how_much_more_there_is_than_is_called_for():
+    # pitch, swing, pace, level, energy, strength
+    assert comparisons.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
+
+
+def test_the_recipe_knows_no_ratings():
+    code = (
+        "import sys, recipes.tiny_judge.__main__\n"
+        "print([name for name in sys.modules if name.startswith('dramaeval.data')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1]
+    assert "synthesis.speech" in loaded
+    for room in ("quality", "raters", "synthesis.plan", "synthesis.build", "data.sample"):
+        assert room not in loaded
+
+
+def test_voices_and_words_are_not_those_of_the_sample():
+    drawn = draw(300, "pretraining", 5)
+    samples = {voice.variant for voice in VOICES.values() if voice.split == "sample"}
+    assert samples
+    assert not samples & {VOICES[one.delivery.voice].variant for one in drawn}
+    assert not samples & {voice.variant for voice in more_voices().values()}
+    assert len({one.delivery.voice for one in drawn}) > 50
+    for one in drawn:
+        assert one.topic in words_of(one.language, "pretraining", "nouns")
+        assert one.topic in one.transcript
+
+
+def test_melody_of_a_tone_and_of_noise():
+    time = np.arange(16_000) / 16_000
+    tone = sum(np.sin(2 * np.pi * 220 * k * time) / k for k in (1, 2, 3, 4))
+    heard = melody(tone.astype(np.float32), 24)[1:-1]
+    assert heard == pytest.approx(np.log2(220 / REFERENCE_PITCH), abs=0.03)
+    noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    assert np.isnan(melody(noise, 24)).mean() > 0.9
+
+
+def test_clips_are_rendered_once(tmp_path):
+    drawn = draw(3, "pretraining", 6)
+    seen = []
+    first = render_all(drawn, tmp_path, 1, lambda done, of: seen.append((done, of)))
+    again = render_all(drawn, tmp_path, 1, lambda done, of: seen.append((done, of)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    for one, other, spoken in zip(first, again, drawn, strict=True):
+        fresh = render(spoken)
+        for kept in (one, other):
+            assert kept.features.frames == fresh.features.frames
+            np.testing.assert_allclose(kept.features.values, fresh.features.values, atol=2e-3)
+            np.testing.assert_array_equal(kept.melody, fresh.melody)
+
+
+def test_batches_hold_every_clip_once_a_round_and_similar_lengths():
+    lengths = np.random.default_rng(0).integers(100, 600, size=400)
+    batches = [batch_of_similar_lengths(lengths, 20, step, seed=3) for step in range(20)]
+    assert sorted(np.concatenate(batches)) == list(range(400))
+    assert np.mean([np.ptp(lengths[rows]) for rows in batches]) < 200
+    other = [batch_of_similar_lengths(lengths, 20, step, seed=3) for step in range(20, 40)]
+    assert not all(np.array_equal(a, b) for a, b in zip(batches, other, strict=True))
+
+
+def test_a_course_that_is_broken_off_ends_where_it_would_have(tmp_path):
+    inputs = torch.randn(40, 8, 4, generator=torch.Generator().manual_seed(0))
+
+    def train(folder, stop_at=None):
+        torch.manual_seed(0)
+        student = nn.Linear(4, 1)
+
+        def loss_at(step):
+            if step == stop_at:
+                raise KeyboardInterrupt
+            return (student(inputs[step]) - inputs[step].sum(1, keepdim=True)).square().mean()
+
+        course = Course(name="sums", steps=40, rate=0.1, snapshot_every=10)
+        with contextlib.suppress(KeyboardInterrupt):
+            follow(course, student, loss_at, folder, lambda line: None)
+        return student.weight.detach().clone()
+
+    whole = train(tmp_path / "whole")
+    train(tmp_path / "broken", stop_at=25)
+    assert torch.equal(train(tmp_path / "broken"), whole)
+    assert whole.mean() > 0.5  # it learnt to sum
+
+
+def test_the_recipe_from_nothing_to_a_folder(tmp_path):
+    plan = replace(Plan(processes=1).shortened(0.002), hearing_batch=8, checked_clips=2)
+    found = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")
+    assert 0 <= found["words"]["hear:rate"] <= 1
+    model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "tiny")
+    processor = Qwen2AudioProcessor.from_pretrained(tmp_path / "tiny")
+    assert model.config.audio_token_id == processor.audio_token_id
+    # Both stages left their mark on the shipped weights.
+    lessons = torch.load(tmp_path / "work" / "lessons.pt", weights_only=True)["student"]
+    hearing = torch.load(tmp_path / "work" / "hearing.pt", weights_only=True)["student"]
+    weights = model.state_dict()
+    name = "model.multi_modal_projector.linear.weight"
+    assert torch.equal(weights[name], lessons[f"pupil.{name}"])
+    # Of the head, the rows of the digits were turned after the lessons, and no other.
+    turned = (weights["lm_head.weight"] != lessons["pupil.lm_head.weight"]).any(1).nonzero()
+    digits = processor.tokenizer.convert_tokens_to_ids(list("0123456789"))
+    assert turned.flatten().tolist() == sorted(digits)
+    assert torch.equal(weights["model.audio_tower.conv1.weight"], hearing["tower.conv1.weight"])

@@ -1,0 +1,257 @@
+"""A run with damaged files: each is named in words, and the run ends as one that was never damaged."""
+
+import json
+import logging
+import shutil
+
+import pytest
+from clips import write_clips
+from damage import WAYS, damage
+from safetensors.torch import load_file
+
+from dramaeval.api.judge import Judge
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.data.manifest import NAME, DamagedFileError
+from dramaeval.evaluation.report.read_results import ResultsError, read_run, splits_in
+from dramaeval.models.errors import ModelError
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.model_card import write_card
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.training.checkpoints import last_checkpoint
+
+SETTINGS = (
+    "stages=[train,evaluate,controls,export]", "device=cpu", "logger=none", "peft.r=2",
+    "task.dimensions=[pitch_dynamics,trait_embodiment]", "evaluation.controls=[training_mean,silence]",
+    "evaluation.draws=20", "evaluation.html=false", "trainer.args.max_steps=4", "trainer.args.eval_steps=2",
+    "trainer.args.save_steps=1", "trainer.args.save_total_limit=null", "trainer.args.eval_strategy=no",
+    "trainer.args.load_best_model_at_end=false", "trainer.args.per_device_train_batch_size=2",
+    "trainer.args.lr_scheduler_type=constant", "trainer.args.learning_rate=0.01",
+)  # fmt: skip
+#: All that a start of a finished run reads, by where it is in the run folder.
+READ = (
+    "checkpoints/checkpoint-4/optimizer.pt",
+    "model/adapter_model.safetensors",
+    "export/adapter_model.safetensors",
+    "predictions.jsonl",
+    "predictions.zero_shot.jsonl",
+    "controls/test.silence.jsonl",
+    "controls/test.training_mean.settings.json",
+    "metrics.json",
+    "environment.json",
+    "config.yaml",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return [
+        f"task.data.{split}={write_clips(folder, split, 4, seed=seed)}"
+        for seed, split in enumerate(("train", "test"))
+    ]
+
+
+@pytest.fixture
+def start(composed, data):
+    """Start a run in a folder, as `dramaeval.stages.pipeline` does."""
+
+    def begin(path, *words):
+        config = composed(*SETTINGS, *data, *words)
+        check(config)
+        folder = RunFolder(path)
+        run = RunContext(config, folder)
+        run.plan()
+        folder.open(config)
+        run.carry_out()
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture
+def finished(whole, start, tmp_path):
+    """A copy of a finished run."""
+    if not whole.exists():
+        start(whole)
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def results(path):
+    """What a run has come to."""
+    files = [*path.glob("*.jsonl"), *path.glob("controls/*.jsonl"), path / "metrics.json"]
+    texts = {file.relative_to(path): file.read_text(encoding="utf-8") for file in files}
+    weights = {
+        name: load_file(path / name / "adapter_model.safetensors") for name in ("model", "export")
+    }
+    return texts, weights
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(
+    whole, finished, start, caplog, way
+):
+    """The judge comes from the newest checkpoint that is whole, one step before the end."""
+    for name in READ:
+        damage(finished / name, way)
+    caplog.set_level(logging.INFO)
+    start(finished)
+    for name in READ[:-3]:  # the last three are written at every start
+        told = name.rpartition("/")[2] + " has "
+        assert any(told in line for line in caplog.messages), name
+    for name in ("model", "export"):
+        assert f"{finished / name} is damaged: adapter_model.safetensors has" in caplog.text
+    assert "checkpoint-4 is passed over: optimizer.pt has" in caplog.text
+    assert "Resuming from checkpoint-3." in caplog.text
+    texts, weights = results(finished)
+    texts_before, weights_before = results(whole)
+    assert texts == texts_before
+    for name, before in weights_before.items():
+        assert all((weight == weights[name][key]).all() for key, weight in before.items())
+    # Nothing is lost, and the next start finds all whole.
+    assert len(list(finished.rglob("*.damaged"))) == len(READ) - 4
+    caplog.clear()
+    start(finished)
+    assert "has other bytes" not in caplog.text
+    assert "Training was finished before" in caplog.text
+
+
+def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finished, start, caplog):
+    """Without a manifest the form alone tells: half a line, an empty file."""
+    for folder in (finished, finished / "controls"):
+        (folder / NAME).unlink()
+    damage(finished / "predictions.jsonl", "cut off")
+    damage(finished / "controls" / "test.silence.jsonl", "cut off")
+    (finished / "predictions.zero_shot.jsonl").write_bytes(b"")
+    start(finished)
+    assert "predictions.zero_shot.jsonl is empty" in caplog.text
+    assert "predictions.jsonl is damaged: " in caplog.text
+    assert results(finished)[0] == results(whole)[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_file_of_any_kind_passes_a_checkpoint_over(finished, caplog, way):
+    checkpoints = finished / "checkpoints"
+    newest = checkpoints / "checkpoint-4"
+    kinds = {file.name for file in newest.iterdir()}
+    assert {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", NAME,
+            "adapter_model.safetensors", "adapter_config.json", "tokenizer.json"} <= kinds  # fmt: skip
+    for file in sorted(newest.iterdir()):
+        if file.name == "README.md":
+            continue
+        before = file.read_bytes()
+        damage(file, way)
+        caplog.clear()
+        assert last_checkpoint(checkpoints).name == "checkpoint-3", file.name
+        assert f"checkpoint-4 is passed over: {file.name}" in caplog.text
+        file.write_bytes(before)
+        assert last_checkpoint(checkpoints) == newest
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(finished, caplog):
+    for file in finished.glob("checkpoints/*/optimizer.pt"):
+        damage(file, "changed")
+    assert last_checkpoint(finished / "checkpoints") is None
+    assert "holds no whole checkpoint: training begins anew" in caplog.text
+
+
+def test_a_checkpoint_is_whole_with_the_best_that_training_goes_back_to(finished, caplog):
+    checkpoints = finished / "checkpoints"
+    for step in (3, 4):
+        file = checkpoints / f"checkpoint-{step}" / "trainer_state.json"
+        state = {**json.loads(file.read_text()), "best_model_checkpoint": "/moved/checkpoint-2"}
+        file.write_text(json.dumps(state))
+        (file.parent / NAME).unlink()
+    assert last_checkpoint(checkpoints, with_best=True).name == "checkpoint-4"
+    damage(checkpoints / "checkpoint-2" / "adapter_model.safetensors", "changed")
+    assert last_checkpoint(checkpoints).name == "checkpoint-4"
+    assert last_checkpoint(checkpoints, with_best=True).name == "checkpoint-1"
+    assert "would go back to checkpoint-2, which is the best on val, and that is damaged" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_settings_are_not_taken_for_those_of_a_damaged_file(finished, start, way):
+    damage(finished / "config.yaml", way)
+    with pytest.raises(ConfigError, match=r"config\.yaml has .*those given now are other ones"):
+        start(finished, "seed=1")
+    (finished / NAME).unlink()  # of an earlier version, there is no hash to compare with
+    (finished / "config.yaml").write_text("task: {a: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml is damaged"):
+        start(finished)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("listed", [True, False], ids=["", "of an earlier version"])
+def test_a_damaged_judge_is_refused_in_words(finished, composed, way, listed):
+    model = finished / "model"
+    if not listed:
+        (model / NAME).unlink()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        file = model / name
+        before = file.read_bytes()
+        # Without a hash a changed weight cannot be told from another one; the head of the file can.
+        damage(file, way, 0.5 if listed or way == "cut off" else 0)
+        with pytest.raises(ModelError, match=name if listed or "json" in name else "damaged"):
+            Judge.load(finished, device="cpu")
+        file.write_bytes(before)
+    assert Judge.load(finished, device="cpu")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_damaged_run_is_not_compared(finished, way):
+    assert splits_in(finished, "final") == {"test"}
+    for name in ("predictions.jsonl", "config.yaml"):
+        before = (finished / name).read_bytes()
+        damage(finished / name, way)
+        with pytest.raises(ResultsError, match=name):
+            read_run(finished, "a", "test", None)
+        (finished / name).write_bytes(before)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_card_says_what_is_not_known(finished, caplog, way):
+    for name in ("metrics.json", "environment.json", "config.yaml"):
+        damage(finished / name, way)
+    write_card(finished / "model", finished)
+    assert caplog.text.count("The card says that what it holds is not known") == 3
+    assert "not known" in (finished / "model" / "README.md").read_text()
+
+
+def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, data, tmp_path):
+    from transformers import TrainerCallback
+
+    from dramaeval.stages.train import make_trainer
+
+    class Damages(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 2:
+                damage(tmp_path / "checkpoints/checkpoint-1/adapter_model.safetensors", "changed")
+
+    config = composed(
+        *SETTINGS, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
+        "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_total_limit=2",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
+    )  # fmt: skip
+    check(config)
+    run = RunContext(config, RunFolder(tmp_path))
+    run.plan()
+    trainer = make_trainer(run)
+    trainer.add_callback(Damages())
+    # The first validation is the best whatever it measures.
+    trainer._determine_best_metric = lambda metrics, trial: first(trainer)
+    with pytest.raises(
+        DamagedFileError, match=r"checkpoint-1 is damaged: .*It was the best on val"
+    ):
+        trainer.train()
+
+
+def first(trainer):
+    if trainer.state.best_global_step is None:
+        trainer.state.best_global_step = trainer.state.global_step
+        trainer.state.best_metric = 0.0
+    return False

@@ -1,0 +1,105 @@
+"""debug=true leaves the first batch and a profile; what is computed stays the same."""
+
+import gzip
+import json
+
+import pytest
+import torch
+
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.data.manifest import seal
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer, train
+
+QUICK = (
+    "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
+    "trainer.args.save_strategy=no", "trainer.args.load_best_model_at_end=false",
+    "trainer.args.eval_strategy=no", "trainer.args.max_steps=12",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    train = make_clips("train", 6)
+
+    def build(*overrides, name="run"):
+        config = composed(*QUICK, f"task.data.train={train}", f"task.data.val={train}", *overrides)
+        check(config)
+        return RunContext(config, RunFolder(tmp_path / name))
+
+    return build
+
+
+def test_debugging(run_of, monkeypatch):
+    plain = run_of(name="plain")
+    trainer = make_trainer(plain)
+    trainer.train()
+    expected = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+    run = run_of("debug=true", "trainer.args.dataloader_num_workers=2", name="debugged")
+    anomalies = []
+    assert run.args.dataloader_num_workers == 0
+
+    def made(run, resume):
+        anomalies.append(make_trainer(run, resume))
+        return anomalies[-1]
+
+    monkeypatch.setattr("dramaeval.stages.train.make_trainer", made)
+    with run.loggers:
+        train(run)
+    (trainer,) = anomalies
+    found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert found == expected
+    assert not torch.is_anomaly_enabled()
+
+    text = (run.folder.debug / "first_batch.txt").read_text(encoding="utf-8")
+    first = trainer.record_encoder.task.dimensions[0].key
+    drawn = list(trainer.order)  # the epoch has moved on; the first batch was drawn in epoch 0
+    trainer.order.set_epoch(0)
+    drawn = list(trainer.order)[:2]
+    for number, at in enumerate(drawn):
+        assert f"question {2 * number}: {run.splits['train'][at].id} × {first}" in text
+    assert text.startswith("2 clips, 4 questions, ")
+    assert "<|AUDIO|> × " in text
+    assert text.count("target {") == 4
+    assert "→ <|im_end|>" in text
+
+    with gzip.open(run.folder.debug / "trace.json.gz", "rt") as file:
+        events = json.load(file)["traceEvents"]
+    steps = [e for e in events if str(e.get("name", "")).startswith("Optimizer.step#")]
+    assert len(steps) == 10
+
+
+def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
+    settings = (
+        "trainer.args.save_only_model=true", "trainer.args.save_strategy=steps",
+        "trainer.args.save_steps=1", "trainer.args.max_steps=2", "trainer.args.save_total_limit=1",
+    )  # fmt: skip
+    run = run_of(*settings)
+    with caplog.at_level("WARNING"):
+        train(run)
+    assert "cannot be resumed" in caplog.text
+    kept = [one.name for one in run.folder.checkpoints.iterdir()]
+    assert kept == ["checkpoint-2"]
+    assert not (run.folder.checkpoints / "checkpoint-2" / "optimizer.pt").exists()
+
+    again = run_of(*settings)
+    (again.folder.model / "adapter_config.json").rename(again.folder.path / "aside")
+    again.folder.model.rename(again.folder.path / "model.aside")
+    # From a step in the midst of training the optimizer's state is missed.
+    file = again.folder.checkpoints / "checkpoint-2" / "trainer_state.json"
+    whole = file.read_text()
+    file.write_text(json.dumps({**json.loads(whole), "max_steps": 4, "stateful_callbacks": {}}))
+    seal(file.parent)
+    with pytest.raises(ConfigError) as raised:
+        train(again)
+    assert "checkpoint-2 was saved with trainer.args.save_only_model=true" in str(raised.value)
+    assert "hydra.run.dir=" in str(raised.value)
+    # From the last one the weights are all that is needed.
+    file.write_text(whole)
+    seal(file.parent)
+    train(again)
+    before = again.folder.path / "model.aside" / "adapter_model.safetensors"
+    assert before.read_bytes() == (again.folder.model / before.name).read_bytes()

@@ -1,0 +1,130 @@
+"""Exports: merged models that answer as the adapter does, copies, and their cards."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from transformers import Qwen2AudioForConditionalGeneration
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.adapters import attach
+from dramaeval.models.quantization import write_quantization
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+
+TINY = PACKAGE / "models" / "tiny"
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    files = {
+        "train": make_clips("train", 3, seconds=(0.4, 0.9)),
+        "val": make_clips("val", 5, seconds=(0.3, 0.6), seed=1),
+    }
+    data = [f"task.data.{split}={file}" for split, file in files.items()]
+
+    def build(*overrides, name="run"):
+        config = composed(
+            "device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20",
+            "evaluation.group_by=local_scene", *data, *overrides,
+        )  # fmt: skip
+        check(config)
+        return RunContext(config, RunFolder(tmp_path / name))
+
+    return build
+
+
+def saved_adapter(run, folder):
+    """A judge with an adapter that changes its answers, saved; and what it answers."""
+    torch.manual_seed(1)
+    model = attach(run.model, run.adapter)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn_like(weight))
+    model.save_pretrained(folder)
+    if run.quantization is not None:
+        write_quantization(run.quantization, folder)
+    return [one.distribution for one in score(model, run.splits["val"], run.record_encoder)]
+
+
+@pytest.mark.parametrize(
+    ("method", "adapt"),
+    [("lora", "all"), ("dora", "llm"), ("ia3", "all"), ("adalora", "llm"), ("qlora", "all")],
+)
+def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
+    run = run_of(f"peft={method}", f"adapt={adapt}")
+    before = [one.distribution for one in score(run.model, run.splits["val"], run.record_encoder)]
+    expected = saved_adapter(run, tmp_path / "adapter")
+    exporting = run_of(
+        "stages=[export]", "export.merge=true", f"checkpoint={tmp_path / 'adapter'}", name="export"
+    )
+    exporting.folder.path.mkdir()
+    exporting.carry_out()
+    folder = tmp_path / "export" / "export"
+    _, report = Qwen2AudioForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    again = run_of("stages=[evaluate]", f"checkpoint={tmp_path / 'export'}", name="again")
+    assert again.checkpoint.folder == folder
+    found = [one.distribution for one in score(again.model, run.splits["val"], run.record_encoder)]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(np.array(expected) - before).max() > 1e-3  # else the adapter did nothing
+
+
+def test_what_cannot_be_merged_says_so_before_weights_load(run_of, tmp_path):
+    saved_adapter(run_of("peft=prefix"), tmp_path / "adapter")
+    words = ["stages=[export]", f"checkpoint={tmp_path / 'adapter'}"]
+    with pytest.raises(ConfigError, match="PrefixTuningConfig learns virtual tokens"):
+        run_of(*words, "export.merge=true")
+    run = run_of(*words, name="copy")
+    run.folder.path.mkdir()
+    run.carry_out()
+    base = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
+    PeftModel.from_pretrained(base, run.folder.export)
+    assert "Data\n\nNot known" in (run.folder.export / "README.md").read_text()
+
+
+def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in TINY.iterdir():
+        (base / file.name).symlink_to(file)
+    (base / "README.md").unlink(missing_ok=True)
+    (base / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A base\n", encoding="utf-8")
+    run = run_of(
+        "stages=[train,evaluate,export]", "export.merge=true", f"model.path={base}",
+        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "peft.r=3",
+        "trainer.args.save_strategy=no", "trainer.args.load_best_model_at_end=false",
+        "evaluation.zero_shot=false",
+    )  # fmt: skip
+    run.folder.path.mkdir()
+    run.folder.open(run.config)
+    run.carry_out()
+    metrics = json.loads(run.folder.metrics.read_text())
+    final = metrics["val"]["final"]["macro"]
+    low, high = final["interval"]["mse"]
+    for folder, library in ((run.folder.model, "peft"), (run.folder.export, "transformers")):
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        head = yaml.safe_load(text.split("---\n")[1])
+        assert (head["license"], head["library_name"]) == ("cc-by-4.0", library)
+        assert head["base_model"] == "base"
+        for words in (
+            "Rubric: realism, version 1.0",
+            "Dimensions: pitch_dynamics\n",
+            "| train | train.jsonl | 3 |",
+            "| val | val.jsonl | 5 |",
+            f"{final['mse']:.3f} [{low:.3f}, {high:.3f}]",
+            "| peft.r | 3 |",
+            "| trainer.args.max_steps | 2 |",
+            "names its licence as cc-by-4.0",
+        ):
+            assert words in text
+        assert str(tmp_path) not in text
+    assert (run.folder.export / "model.safetensors").is_file()

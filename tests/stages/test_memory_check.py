@@ -1,0 +1,80 @@
+"""A plan beyond the machine's memory is refused before any weights load."""
+
+import json
+import types
+
+import pytest
+from clips import write_clips
+
+from dramaeval.config.validation import ConfigError
+from dramaeval.distributed.processes import SINGLE_PROCESS
+from dramaeval.models.families import base as loading
+from dramaeval.models.planning import machine
+from dramaeval.stages.pipeline import run_stages
+
+MIB = 2**20
+
+
+@pytest.fixture
+def attempt(composed, tmp_path, monkeypatch):
+    """Start a run on a machine of so many bytes; no weights may load."""
+
+    def start(memory, *overrides):
+        file = write_clips(tmp_path, "train", 2)
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        lines[1]["transcript"] = "seven words of a very long transcript " * 60_000
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        total = types.SimpleNamespace(total=memory)
+        monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: total)
+        monkeypatch.setattr(loading.Family, "load", None)
+        config = composed(f"task.data.train={file}", f"task.data.test={file}", *overrides)
+        folder = tmp_path / "run"
+        folder.mkdir(exist_ok=True)
+        return run_stages(config, folder, SINGLE_PROCESS), (folder / "train.log").read_text()
+
+    return start
+
+
+def test_a_transcript_of_400_000_words_is_refused(attempt, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        attempt(25 * 2**30, "stages=[train]")
+    (problem,) = raised.value.problems
+    for part in (
+        "of memory, and this machine has 25.0 GiB",
+        "Most of it is for the activations",
+        f"record train-1 ({tmp_path / 'train.jsonl'}:2), has about 57",  # 420,000 words in tokens
+        "plan_force=true",
+        "batch.per_device",
+    ):
+        assert part in problem
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch", "remedy"),
+    [
+        (["batch.eval_clips=1", "task.dimensions=[pitch_dynamics]"], "weights: choose a smaller"),
+        ([], r"activations: .*test.jsonl:\d+\), has about \d+ tokens; .*lower batch.eval_clips"),
+    ],
+)
+def test_scoring_counts_too(attempt, batch, remedy):
+    sample = ("task.data.train=null", "task.data.test=null")
+    with pytest.raises(ConfigError, match=f"Most of it is for the {remedy}"):
+        attempt(10 * MIB, "stages=[evaluate]", *sample, *batch)
+
+
+def test_a_plan_for_another_machine_is_only_warned_of(attempt):
+    result, log = attempt(10 * MIB, "plan=true")
+    assert result is None
+    assert "this machine has 10.0 MiB" in log
+
+
+def test_plan_force_goes_on(attempt, tmp_path):
+    _, log = attempt(10 * MIB, "stages=[prepare]", "plan_force=true")
+    assert "this machine has 10.0 MiB" in log
+    assert list((tmp_path / "run" / "prepared").iterdir())
+
+
+def test_what_fits_is_not_spoken_of(attempt):
+    _, log = attempt(10**15, "plan=true")
+    assert "this machine has" not in log

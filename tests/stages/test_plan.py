@@ -1,0 +1,170 @@
+"""The plan against counts by hand."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dramaeval.config.validation import ConfigError, check
+from dramaeval.models.planning.memory import estimate, readable
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+
+
+@pytest.fixture
+def plan_of(composed, make_clips, tmp_path):
+    def build(*overrides):
+        config = composed(
+            f"task.data.train={make_clips('train', 10, seconds=(2.0,))}",
+            f"task.data.test={make_clips('test', 3, seconds=(1.0,))}",
+            *overrides,
+        )
+        check(config)
+        return RunContext(config, RunFolder(tmp_path / "run"))
+
+    return build
+
+
+def test_counts(plan_of):
+    run = plan_of("trainer.args.per_device_train_batch_size=2", "trainer.args.num_train_epochs=3")
+    for record in run.splits["train"][:4]:
+        record.ratings["pitch_variation"] = (None,) * 6
+    plan = run.plan()
+    assert plan.records == {"train": 10, "test": 3}
+    # Four training records lack one of ten dimensions; all are asked in the test.
+    assert plan.questions == {"train": 96, "test": 30}
+    assert plan.hours["train"] == pytest.approx(20 / 3600)
+    assert (plan.steps, plan.clips.clips) == (15, 2)  # 5 batches × 3 epochs
+
+
+@pytest.mark.parametrize(
+    ("peft", "adapt", "trainable"),
+    [
+        # r × (in + out) of each projection and layer: hidden 160, intermediate 480, 4 layers, r = 16
+        ("lora", "llm", 4 * 16 * (4 * (160 + 160) + 3 * (160 + 480))),
+        # d_model 128, ffn 512, 4 layers
+        ("lora", "audio", 4 * 16 * (4 * (128 + 128) + 2 * (128 + 512))),
+        ("lora", "projector", 16 * (128 + 160)),
+    ],
+)
+def test_trainable_parameters_by_part(plan_of, peft, adapt, trainable):
+    plan = plan_of(f"peft={peft}", f"adapt={adapt}").plan()
+    assert plan.trainable == trainable
+    assert {part for part, (trained, _) in plan.by_part.items() if trained} == {adapt}
+    assert plan.by_part[adapt][0] == trainable
+
+
+def test_the_planned_steps_are_those_that_are_taken(plan_of):
+    for overrides in (["trainer.args.gradient_accumulation_steps=2"], ["trainer.args.max_steps=3"]):
+        run = plan_of(
+            "trainer.args.per_device_train_batch_size=3",
+            "trainer.args.num_train_epochs=2",
+            "trainer.args.save_strategy=no",
+            "task.dimensions=[pitch_dynamics]",
+            *overrides,
+        )
+        planned = run.plan().steps
+        trainer = make_trainer(run)
+        trainer.train()
+        assert trainer.state.global_step == planned
+
+
+def test_memory_by_hand():
+    found = estimate(
+        total=100,
+        trainable=10,
+        bytes_a_weight=4,
+        tokens=7,
+        hidden=3,
+        layers=2,
+        stage=2,
+        processes=5,
+    )
+    assert (found.weights, found.gradients, found.optimizer) == (400, 10 * 4 / 5, 10 * 8 / 5)
+    assert found.activations == 2 * 7 * 3 * 34 * 2  # 34 bytes at 16 bits, twice that at 32
+    third = estimate(
+        total=100, trainable=10, bytes_a_weight=2, tokens=7, hidden=3, layers=2, stage=3, processes=4,
+        checkpointing=True,
+    )  # fmt: skip
+    assert third.weights == 50
+    assert third.activations == 2 * 7 * 3 * 2 + 7 * 3 * 34
+    assert readable(1536 * 2**20) == "1.5 GiB"
+
+
+def test_a_skeleton_weighs_nothing(plan_of):
+    skeleton = plan_of().family.skeleton()
+    assert all(weight.device == torch.device("meta") for weight in skeleton.parameters())
+
+
+def test_the_objective_is_val_or_else_test(plan_of, make_clips):
+    quick = ("stages=[evaluate]", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]")
+    run = plan_of(*quick)
+    run.folder.path.mkdir(parents=True)
+    objective = run.carry_out()
+    metrics = json.loads(run.folder.metrics.read_text())
+    assert objective == metrics["test"]["zero_shot"]["macro"]["pearson"]
+
+
+def test_overlap_with_training_is_reported(composed, make_clips, tmp_path, caplog):
+    file = make_clips("same", 6)
+    config = composed(f"task.data.train={file}", f"task.data.test={file}")
+    run = RunContext(config, RunFolder(tmp_path / "run"))
+    assert any("same character" in one for one in run.splits.overlaps)
+    assert any("same clip" in one for one in run.splits.overlaps)
+    assert "Scores on test may flatter" in caplog.text
+
+
+def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
+    config = composed(
+        "task.dimensions=[nonsense]", "adapt=head", f"checkpoint={tmp_path}",
+        "evaluation.metrics=[{_target_: builtins.dict}]",
+    )  # fmt: skip
+    check(config)
+    with pytest.raises(ConfigError) as raised:
+        RunContext(config, RunFolder(tmp_path / "run"))
+    told = str(raised.value)
+    assert len(raised.value.problems) == 4
+    for part in (
+        "nonsense",
+        "head is not a part of this model",
+        "holds neither a run",
+        "evaluation.metrics",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    "key", ["evaluation.slices=[language,acctor]", "evaluation.group_by=acctor"]
+)
+def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, key):
+    with pytest.raises(ConfigError, match="no held-out record has the key acctor; there are"):
+        RunContext(composed(key), RunFolder(tmp_path / "run"))
+
+
+def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
+    config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
+    check(config)
+    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
+    assert not plan.problems()
+    assert "would take no step" in replace(plan, steps=0).problems()[0]
+    assert "Nothing of the model would be trained" in replace(plan, trainable=0).problems()[0]
+
+
+def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):
+    config = composed("stages=[evaluate]", "batch.eval_clips=2")
+    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
+    text = "\n".join(plan.lines())
+    assert "trainable" not in text
+    assert plan.memory.weights == 4 * plan.parameters
+    assert (plan.memory.gradients, plan.memory.optimizer) == (0, 0)
+    assert plan.memory.activations > 0
+    assert "parameters, cpu in float32" in text
+
+
+@pytest.mark.parametrize("name", ["", "features"])
+def test_a_cache_without_a_name_keeps_nothing(plan_of, monkeypatch, tmp_path, name):
+    monkeypatch.setenv("DRAMAEVAL_CACHE", name and str(tmp_path / name))
+    cache = plan_of().record_encoder.cache
+    assert (cache and cache.folder) == (tmp_path / name if name else None)
