@@ -22,7 +22,9 @@ TEMPLATES = Path(__file__).with_name("templates")
 # Control characters, halves of surrogate pairs and non-characters: in no valid XML or UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 # What Markdown reads as formatting, HTML, a link or mathematics, wherever it stands.
-_MARKDOWN = re.compile(r"[\\`*|~<>$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<=\])[(\[:]|^[#+-](?=[#\s])")
+_MARKDOWN = re.compile(
+    r"[\\`*|~<>$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<=\])[(\[:]|^[#+-](?=[#\s])"
+)
 _ENTITIES = frozenset("<>&$([:")  # Not every reader of Markdown knows these behind a backslash.
 
 
