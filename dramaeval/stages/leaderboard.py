@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
