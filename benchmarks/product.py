@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.config import schema
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
@@ -77,6 +78,7 @@ class Product:
         self.family = build_family(self.config)
         self.records: Sequence[Record] = read_records(file, self.task.record_format()).records
         self.processor = self.family.processor()
+        startup.prepare_device("cpu")
         self.model: Any = self.family.load(choose_device("cpu"), None, torch.float32)
 
     def record_encoder(self, cache: FeatureCache | None = None) -> RecordEncoder:

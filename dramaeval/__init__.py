@@ -37,6 +37,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
     for line in startup.prepare():
         logging.getLogger(__name__).warning("%s", line)
+    startup.prepare_device()
     return getattr(import_module(_HOMES[name]), name)
 
 

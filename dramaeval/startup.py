@@ -1,56 +1,61 @@
-"""Everything that a process changes in its environment before it computes, in one place.
+"""Everything that a process changes in its environment before it computes.
 
-`silence` runs when `dramaeval` is imported, since huggingface_hub reads its switches when it is imported
-itself. `prepare` runs where work begins: in launch.py, in each worker and sweep run, and when a name of the
-Python API is used. What happens to which variable is in `dramaeval.config.environment_variables`.
+`silence` runs when `dramaeval` is imported, because huggingface_hub reads its switches when it is imported.
+`prepare` runs where work begins: in launch.py, in each worker and run of a sweep, and when a name of the Python API
+is used. `prepare_device` follows where a model is going to be used; it imports torch.
+`dramaeval.config.environment_variables` says what happens to which variable.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import sys
 
-from dramaeval.config.environment_variables import TABLE, Policy, line_of
+from dramaeval.config.environment_variables import TABLE, Policy, row_of
 from dramaeval.errors import UserFacingError
 
 _TRUE = ("1", "true", "yes", "y", "t", "on")
+#: With any of these the user has arranged memory: `keep_freed_memory` then changes nothing.
+ALLOCATOR_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
-#: What `prepare` has removed, by name, and what this process has set itself.
+#: The variables that `prepare` has removed, and those that this process has set.
 _removed: dict[str, str] = {}
 _set: dict[str, str] = {}
-#: What is recorded, as it was before libraries were imported: some of them set variables too.
+#: The variables to record, as they were before libraries were imported: some libraries set variables too.
 _recorded: dict[str, str] = {}
 
 
 class EnvironmentVariableError(UserFacingError):
-    """Environment variables ask for something that the run cannot do, or contradict each other."""
+    """Environment variables that ask for something the run cannot do, or contradict each other."""
 
 
 def silence() -> None:
-    """Switch off what libraries send without being asked; what the user has set stays."""
+    """Switch off what libraries send without a request; variables that the user has set are kept."""
     for row in TABLE:
         if row.policy is Policy.default and row.name not in os.environ:
             _put(row.name, row.value)
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is not None and "HF_HUB_DISABLE_TELEMETRY" in _set:
-        constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]  # read before this import
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]  # read at its import, before this
 
 
 def prepare() -> list[str]:
-    """Check the environment and remove from it what settings decide.
+    """Check the environment, and remove variables whose place settings have taken.
 
     Returns:
         a line for each variable that this call has removed.
 
     Raises:
-        EnvironmentVariableError: with everything that is wrong.
+        EnvironmentVariableError: with all problems.
     """
     from dramaeval.distributed.rank_variables import is_foreign, rank_problems
 
     problems = rank_problems(os.environ)
     before = set(_removed)
     for name, value in list(os.environ.items()):
-        row = line_of(name)
+        row = row_of(name)
         if row is None or _is_own(name):
             continue
         if row.policy is Policy.refused and value.strip().lower() in _TRUE:
@@ -65,17 +70,43 @@ def prepare() -> list[str]:
         raise EnvironmentVariableError("\n".join(problems))
     _recorded.clear()
     _recorded.update(_to_record())
-    return [_line(name) for name in sorted(set(_removed) - before)]
+    return [_removal(name) for name in sorted(set(_removed) - before)]
 
 
-def skip_gpu_search() -> None:
-    """Tell DeepSpeed, which accelerate imports, that there is no GPU; else it searches and warns."""
-    _put("DS_ACCELERATOR", "cpu")
+def prepare_device(device: str = "auto") -> None:
+    """Arrange this process for the device that it is going to compute on.
+
+    Args:
+        device: the setting ``device``: auto, cpu or cuda.
+    """
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        # accelerate imports DeepSpeed, which otherwise searches for a GPU and warns.
+        _put("DS_ACCELERATOR", "cpu")
+        keep_freed_memory()
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc keep the memory that this process frees; returns whether it does.
+
+    glibc returns large blocks to the operating system when they are freed, and a forward pass on a CPU allocates
+    and frees activations by the gigabyte. Mapping and clearing the pages again takes 5 to 13 % of a pass
+    (docs/benchmarks.md). On a GPU PyTorch's own allocator keeps them. The way back: set one of
+    `ALLOCATOR_VARIABLES`.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in ALLOCATOR_VARIABLES):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # Parameters of mallopt(3), from malloc.h. Up to 1 GiB of free heap is kept (mallopt takes an int); blocks of up
+    # to 32 MiB come from the heap, which is the largest threshold that glibc itself would choose.
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))
 
 
 def removed() -> list[str]:
-    """A line for each variable that `prepare` has removed: what decides in its place."""
-    return [_line(name) for name in sorted(_removed)]
+    """A line for each variable that `prepare` has removed, with the setting that decides instead."""
+    return [_removal(name) for name in sorted(_removed)]
 
 
 def record() -> dict[str, dict[str, str]]:
@@ -87,24 +118,24 @@ def record() -> dict[str, dict[str, str]]:
 
 
 def for_children() -> dict[str, str]:
-    """The environment as the user has given it, for processes that prepare themselves as this one did."""
+    """The environment as the user has set it, for processes that prepare themselves as this one did."""
     kept = {name: value for name, value in os.environ.items() if not _is_own(name)}
     return {**_removed, **kept}
 
 
 def _to_record() -> dict[str, str]:
-    kept = {}
-    for name, value in sorted(os.environ.items()):
-        row = line_of(name)
-        if row and row.policy in (Policy.recorded, Policy.default) and not _is_own(name):
-            kept[name] = value
-    return kept
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if (row := row_of(name))
+        and row.policy in (Policy.recorded, Policy.default)
+        and not _is_own(name)
+    }
 
 
-def _line(name: str) -> str:
-    row = line_of(name)
-    reason = row.reason if row else ""
-    return f"{name}={_removed[name]} in the environment is not used: {reason}."
+def _removal(name: str) -> str:
+    row = row_of(name)
+    return f"{name}={_removed[name]} in the environment is not used: {row.reason if row else ''}."
 
 
 def _put(name: str, value: str) -> None:

@@ -91,6 +91,22 @@ def composed() -> Callable[..., DictConfig]:
 
 
 @pytest.fixture
+def problems_of(composed: Callable[..., DictConfig]) -> Callable[..., list[str]]:
+    """The problems of the configuration with these overrides: problems_of("seed=-1")."""
+    from dramaeval.config.problems import ConfigError
+    from dramaeval.stages.checks import check
+
+    def find(*overrides: str) -> list[str]:
+        try:
+            check(composed(*overrides))
+        except ConfigError as error:
+            return list(error.problems)
+        return []
+
+    return find
+
+
+@pytest.fixture
 def make_clips(tmp_path: Path) -> Callable[..., Path]:
     """Write a JSONL of realism records whose loudness goes with their ratings; see `clips.write_clips`."""
     return partial(write_clips, tmp_path)

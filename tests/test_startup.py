@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from dramaeval import startup
-from dramaeval.config.environment_variables import TABLE, Policy, line_of
+from dramaeval.config.environment_variables import TABLE, Policy, row_of
 from dramaeval.stages import environment
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
@@ -120,20 +120,20 @@ def test_every_variable_that_a_library_reads_is_in_the_table():
                 continue
             names = {name for name in _read_in(file) if name.isupper()}
             count += len(names)
-            unknown |= {name: str(file) for name in names if line_of(name) is None}
+            unknown |= {name: str(file) for name in names if row_of(name) is None}
     assert unknown == {}
     assert count > 300  # the search finds what there is
-    assert [name for name in PUT_TOGETHER if line_of(name) is None] == []
+    assert [name for name in PUT_TOGETHER if row_of(name) is None] == []
 
 
 def test_every_line_has_a_reason_and_the_most_exact_one_counts():
     assert all(row.reason for row in TABLE)
     assert len({row.name for row in TABLE}) == len(TABLE)
-    assert line_of("ACCELERATE_USE_FSDP").policy is Policy.refused
-    assert line_of("ACCELERATE_SOMETHING_NEW").policy is Policy.overridden
-    assert line_of("HF_TOKEN").policy is Policy.harmless
-    assert line_of("HF_ENDPOINT").policy is Policy.recorded
-    assert line_of("HOME") is None
+    assert row_of("ACCELERATE_USE_FSDP").policy is Policy.refused
+    assert row_of("ACCELERATE_SOMETHING_NEW").policy is Policy.overridden
+    assert row_of("HF_TOKEN").policy is Policy.harmless
+    assert row_of("HF_ENDPOINT").policy is Policy.recorded
+    assert row_of("HOME") is None
 
 
 def _of(*policies):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from dramaeval.config.problems import near_match_hint
 from dramaeval.data.records import MIN_SECONDS
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
@@ -37,8 +37,7 @@ def texts_of(
         names[THOUGHT] = fields[THOUGHT] = THOUGHT
     for name, value in context.items():
         if name not in fields:
-            near = get_close_matches(name, fields, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = near_match_hint(name, fields)
             problems.append(
                 f"{name} is not a text of the task {task.name}: it takes "
                 f"{', '.join(names.values()) or 'none'}.{hint}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from dramaeval.config.keys import argument_names, check_arguments
-from dramaeval.config.problems import ConfigError
+from dramaeval.config.problems import ConfigError, near_match_hint, not_among
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,8 @@ def _problems(section: Mapping[str, Any]) -> list[str]:
     problems = []
     for key in section:
         if key not in known:
-            problems.append(f"peft.{key} is not known; {_near(str(key), known)}")
+            hint = near_match_hint(str(key), known)
+            problems.append(f"peft.{key} is not known; choose one of {', '.join(known)}.{hint}")
     enabled = section.get("enabled", True)
     if not isinstance(enabled, bool):
         problems.append(f"peft.enabled={enabled!r} must be true or false.")
@@ -77,7 +77,7 @@ def _problems(section: Mapping[str, Any]) -> list[str]:
     if method is None and enabled:
         problems.append(f"peft.method is missing: choose one of {', '.join(METHODS)}.")
     elif method is not None and not (isinstance(method, str) and method in METHODS):
-        problems.append(f"peft.method={method} is not known; {_near(str(method), list(METHODS))}")
+        problems.append(not_among("peft.method", method, METHODS))
     for name in METHODS:
         arguments = section.get(name)
         if arguments is None:
@@ -103,9 +103,3 @@ def quantization_keys() -> set[str]:
     from transformers import BitsAndBytesConfig
 
     return set(argument_names(BitsAndBytesConfig))
-
-
-def _near(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"choose one of {', '.join(known)}.{hint}"

@@ -180,7 +180,7 @@ _BY_BEGINNING = sorted(
 )
 
 
-def line_of(name: str) -> Variable | None:
+def row_of(name: str) -> Variable | None:
     """The line of the table that a variable falls under; None where there is none."""
     if name in _BY_NAME:
         return _BY_NAME[name]

@@ -63,11 +63,18 @@ class ProblemCollector:
             raise ConfigError(self.problems)
 
 
+def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
+    """The known names that resemble a key, best first; upper and lower case count alike."""
+    by_lower = {name.lower(): name for name in known}
+    synonyms = [name for name in SYNONYMS.get(key, ()) if name in by_lower]
+    return synonyms or [
+        by_lower[name] for name in get_close_matches(key.lower(), by_lower, 3, cutoff)
+    ]
+
+
 def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """`` Did you mean NAME?`` where an unknown key resembles a known one; else an empty text."""
-    names = list(known)
-    near = [name for name in SYNONYMS.get(key, ()) if name in names]
-    near = near or get_close_matches(key, names, 3, cutoff=cutoff)
+    near = near_matches(key, known, cutoff)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -1,28 +1,29 @@
-"""The root schema: the project's own settings, typed, each with a line of help.
+"""The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
-Settings of other libraries (``peft``, ``trainer.args``) are not repeated here: they sit under their own
-``_target_`` and are checked against its constructor by `dramaeval.stages.checks`. This module is imported by
-``--help`` and shell completion, so it imports nothing heavy.
+Settings of other libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes behind a
+``_target_`` are not repeated here: they are compared with the constructors by `dramaeval.stages.checks`. ``--help``
+and shell completion import this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, IntegerNode, OmegaConf
+from omegaconf import DictConfig, IntegerNode, OmegaConf
 
+from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting, settings_text
 from dramaeval.config.run_id import run_id
 
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+SPLITS = ("train", "val", "test")
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Stage(Enum):
-    """What a run does, in this order."""
+    """The stages of a run, in the order in which they run."""
 
     prepare = "prepare"
     train = "train"
@@ -35,21 +36,21 @@ class Stage(Enum):
 
 
 class OnBad(Enum):
-    """What happens to a file with bad records."""
+    """The treatment of a file with bad records."""
 
     stop = "stop"
     skip = "skip"
 
 
 class OnLong(Enum):
-    """What happens to a clip that is longer than the model hears."""
+    """The treatment of a clip that is longer than ``task.data.max_seconds``."""
 
     error = "error"
     trim = "trim"
 
 
 class Device(Enum):
-    """Where the model runs; auto takes a GPU if there is one."""
+    """The device of the model; auto takes a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -57,185 +58,369 @@ class Device(Enum):
 
 
 @dataclass(kw_only=True)
-class DataConfig:
-    """Where the records are and what is done about bad ones."""
+class ModelConfig(Target):
+    """``model``: a family's class and its arguments. Families of your own may take more than these."""
 
-    train: str | None = None  # JSONL files; null where a split is not used
-    val: str | None = None
-    test: str | None = None
-    sample: str | None = (
-        None  # folder of train, val and test.jsonl for when none of the three is given
+    path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
+    revision: str | None = setting(None, help="branch, tag or commit on the hub")
+    dtype: str = setting(
+        "auto",
+        help="data type of the weights; auto: bfloat16 on a GPU that supports it, else float32; with auto, full "
+        "fine-tuning trains float32 weights",
+        choices=("auto", "float32", "bfloat16", "float16"),
     )
-    audio_root: str | None = None  # folder in which wav_path is looked up after the JSONL's own
-    on_bad: OnBad = OnBad.stop  # stop: report all bad records and end; skip: go on without them
-    max_seconds: float = 30.0  # the longest clip, in seconds; Qwen2-Audio hears at most 30
-    on_long: OnLong = OnLong.error  # error: a longer clip is a bad record; trim: keep its beginning
-    workers: int = 8  # threads that read audio headers
+    attention: str = setting(
+        "sdpa",
+        help="transformers' attention of the language model; all but sdpa need batch.shared_prefix=false",
+        choices=("sdpa", "eager", "flash_attention_2"),
+    )
+    device_map: Any = setting(
+        None,
+        help="spread a model that is only evaluated over devices: transformers' device_map",
+        kind="auto, cpu, a device, or {module: device}",
+    )
+    offload_folder: str | None = setting(
+        None, help="folder for the weights that device_map places on disk"
+    )
+    trust_remote_code: bool = setting(False, help="run Python code that comes with the checkpoint")
+    architecture: Any = setting(
+        None,
+        help="values of the checkpoint's config.json, so that plan=true needs no files of the model",
+        kind=MAPPING,
+    )
+    freeze_audio: bool = setting(
+        False, help="with peft=none: do not train the audio encoder (adapters: see adapt)"
+    )
+    train_projector: bool = setting(
+        True,
+        help="with peft=none: train the projector between audio encoder and language model",
+    )
+    head: str = setting(
+        "vocabulary",
+        help="where scores are read: the probabilities of the scale's tokens, or one number from a linear "
+        "layer on the last hidden state (a baseline)",
+        choices=("vocabulary", "regression"),
+    )
+    plain: list[str] = setting(
+        [],
+        help="steps computed as transformers does, slower with the same result, for comparison: log_mel, "
+        "encoder, last_layer, head",
+    )
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """``task.data``: the records, and the treatment of bad ones."""
+
+    train: str | None = setting(
+        None, help="JSONL file of the training records; null: no such split"
+    )
+    val: str | None = setting(None, help="JSONL file of the validation records")
+    test: str | None = setting(None, help="JSONL file of the test records")
+    sample: str | None = setting(
+        None, help="folder with train, val and test.jsonl, used if none of the three files is given"
+    )
+    audio_root: str | None = setting(
+        None,
+        help="folder in which relative wav_path are looked up after the JSONL file's own folder",
+    )
+    on_bad: OnBad = setting(
+        OnBad.stop,
+        help="stop: report all bad records and end; skip: leave them out, with their number in the report",
+    )
+    max_seconds: float = setting(
+        30.0, help="longest clip, in seconds; audio encoders take at most 30", above=0, maximum=30
+    )
+    on_long: OnLong = setting(
+        OnLong.error, help="error: a longer clip is a bad record; trim: keep its beginning"
+    )
+    workers: int = setting(8, help="threads that read the headers of audio files", minimum=1)
+
+
+@dataclass(kw_only=True)
+class TaskConfig(Target):
+    """``task``: a task's class and its arguments. `TASK_KEYS` are used beside the class."""
+
+    name: str = setting(help="name of the task in results")
+    labels: str | None = setting(
+        None, help="how ratings become targets: a name in task.label_policies"
+    )
+    label_policies: dict[str, Any] = setting(
+        dict, help="label policies by name, each a _target_ with its arguments"
+    )
+    objective: str = setting(
+        "soft_ce", help="objective of this task, used unless trainer.objective is given"
+    )
+    best_by: str = setting(
+        "pearson", help="validation figure by which the best checkpoint is chosen"
+    )
+    data: DataConfig = setting(DataConfig, help="records")
+
+
+TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
+
+
+@dataclass(kw_only=True)
+class TrainerConfig(Target):
+    """``trainer``: a trainer's class and its arguments."""
+
+    args: dict[str, Any] = setting(
+        dict, help="TRL's configuration class (SFTConfig or GRPOConfig) and its arguments"
+    )
+
+
+@dataclass(kw_only=True)
+class WandbConfig:
+    """``logger.wandb``: Weights & Biases."""
+
+    enabled: bool = setting(False, help="log to Weights & Biases; logger=wandb sets it")
+    mode: str = setting(
+        "auto",
+        help="auto: online if a key is known (WANDB_API_KEY or wandb login), else offline",
+        choices=("auto", "online", "offline"),
+    )
+    project: str = setting("dramaeval", help="project")
+    entity: str | None = setting(None, help="team; null: your own account")
+    name: str | None = setting(None, help="name of the run; null: the end of the run folder's path")
+    group: str | None = setting(None, help="group of runs")
+    tags: list[str] = setting([], help="tags of the run")
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """``logger``: training curves, beside the files of the run folder."""
+
+    tensorboard: bool = setting(
+        False, help="write TensorBoard files to the run folder's tensorboard/"
+    )
+    wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
 
 
 @dataclass(kw_only=True)
 class BatchConfig:
-    """How questions are put into forward passes."""
+    """``batch``: how questions are put into forward passes."""
 
-    questions_per_clip: int | None = None  # drawn per clip and step in training; null takes all
-    shared_prefix: bool = True  # compute what a clip's questions share once; false: one row each
-    max_tokens: int | None = None  # tokens a training pass, in place of per_device and global
-    per_device: int | None = None  # clips a training pass and process; null: trainer.args, or 4
-    eval_clips: int = 8  # clips a forward pass in evaluation
-    cache_clips: int = 2048  # clips whose log-mel features stay in memory
+    questions_per_clip: int | None = setting(
+        None, help="questions sampled for each clip and training step; null: all", minimum=1
+    )
+    shared_prefix: bool = setting(
+        True,
+        help="compute the tokens that a clip's questions share once; false: one row for each question",
+    )
+    max_tokens: int | None = setting(
+        None,
+        help="tokens of a training pass with padding, instead of global and per_device: clips of similar "
+        "length are batched together",
+        minimum=1,
+    )
+    per_device: int | None = setting(
+        None, help="clips of a training pass in one process; null: trainer.args, or 4", minimum=1
+    )
+    eval_clips: int = setting(8, help="clips of a forward pass in evaluation", minimum=1)
+    cache_clips: int = setting(
+        2048, help="clips whose log-mel features are kept in memory", minimum=1
+    )
+
+    KEYWORDS: ClassVar = (
+        Setting(
+            key="global",
+            type=int | None,
+            default=None,
+            help="clips of an optimizer step over all processes; null: per_device × "
+            "trainer.args.gradient_accumulation_steps × processes",
+            limits=Limits(minimum=1),
+        ),
+    )
 
 
 @dataclass(kw_only=True)
 class CacheConfig:
-    """What clips were made into, kept on disk for second epochs and further runs."""
+    """``cache``: computed features of clips on disk, shared by epochs and runs."""
 
-    enabled: bool = True  # false: every process works out every clip
-    folder: str = "~/.cache/dramaeval/features"  # new, empty or made by the cache; "": none
-    max_gb: float = (
-        20.0  # the bound on a user's entries, in 10^9 bytes; the least recently used go first
+    enabled: bool = setting(
+        True, help="keep features on disk; false: compute them in every process"
+    )
+    folder: str = setting(
+        "${oc.env:DRAMAEVAL_CACHE,'~/.cache/dramaeval/features'}",
+        help="folder of the cache: new, empty, or created by the cache; an empty name turns it off",
+    )
+    max_gb: float = setting(
+        20.0,
+        help="limit of a user's entries in GB (10^9 bytes); the least recently used are removed first",
+        above=0,
     )
 
 
 @dataclass(kw_only=True)
 class EvaluationConfig:
-    """How agreement with people is measured."""
+    """``evaluation``: how agreement with people is measured."""
 
-    draws: int = 2000  # bootstrap draws for the confidence intervals
-    level: float = 0.95  # their confidence
-    zero_shot: bool = True  # also score the judge before training
-    group_by: str = "character"  # record key whose groups the bootstrap keeps together
-    metrics: list[Any] = field(
-        default_factory=list
-    )  # your own, by _target_, beside the standard ones
-    slices: list[str] = field(
-        default_factory=lambda: ["language", "system", "character_seen", "length", "recorded"]
-    )  # how results are divided up: these names, or any key of the records
-    controls: list[str] = field(
-        default_factory=lambda: [
-            "training_mean",
-            "transcript_only",
-            "shuffled_audio",
-            "silence",
-            "prosody",
-            "phrasing",
-        ]
-    )  # what stages=[evaluate,controls] compares the judge with
-    phrasings: int = 5  # wordings of each question in the phrasing control
-    prosody_clips: int = 2000  # training clips that the prosody control learns from, at most
-    html: bool = True  # write report.html after evaluation
+    draws: int = setting(2000, help="bootstrap draws for the confidence intervals", minimum=1)
+    level: float = setting(0.95, help="confidence level of the intervals", above=0, below=1)
+    zero_shot: bool = setting(True, help="also score the judge before training")
+    group_by: str = setting(
+        "character", help="key of the records whose groups the bootstrap draws as a whole"
+    )
+    metrics: list[Any] = setting(
+        [], help="metrics of your own, each a mapping with _target_, beside the standard ones"
+    )
+    slices: list[str] = setting(
+        ["language", "system", "character_seen", "length", "recorded"],
+        help="subsets for which results are also given: these names, or any key of the records",
+    )
+    controls: list[str] | None = setting(
+        None,
+        help="controls that the judge is compared with in stages=[evaluate,controls]; null: all",
+    )
+    phrasings: int = setting(5, help="wordings of each question in the control phrasing", minimum=2)
+    prosody_clips: int = setting(
+        2000, help="largest number of training clips for the control prosody", minimum=10
+    )
+    html: bool = setting(True, help="write report.html after evaluation")
 
 
 @dataclass(kw_only=True)
 class ExportConfig:
-    """What stages=[export] writes."""
+    """``export``: the result of stages=[export]."""
 
-    merge: bool = False  # true: a full model with the adapter worked into its weights
+    merge: bool = setting(
+        False,
+        help="true: a full model with the adapter merged into its weights; false: the adapter",
+    )
 
 
 @dataclass(kw_only=True)
 class LaunchConfig:
-    """How the runs of a sweep are sent off."""
+    """``launch``: how the runs of a sweep are started."""
 
-    check: bool = False  # send nothing; print what would be sent and what each process would run
-    detach: bool = False  # come back once SLURM has the jobs; stages=[report] sweep=PATH collects
-    trust: bool = (
-        False  # resume=true also runs a sweep that another account wrote, whatever it names
+    check: bool = setting(False, help="start nothing; print what would be submitted and run")
+    detach: bool = setting(
+        False,
+        help="return after the jobs are submitted; stages=[report] sweep=FOLDER collects results",
+    )
+    trust: bool = setting(
+        False, help="with resume=true: also run a sweep whose settings another account wrote"
     )
 
 
 @dataclass(kw_only=True)
 class ReportConfig:
-    """What stages=[report] compares."""
+    """``report``: the comparison of stages=[report]."""
 
-    split: str | None = None  # val or test; null: test where every run has it
-    phase: str | None = None  # zero_shot or final; null: the last that a run has
+    split: str | None = setting(
+        None, help="split that is compared; null: test if all runs have it", choices=("val", "test")
+    )
+    phase: str | None = setting(
+        None, help="phase that is compared; null: each run's last", choices=("zero_shot", "final")
+    )
 
 
 @dataclass(kw_only=True)
 class Root:
-    """Everything a run is made of."""
+    """All settings of a run."""
 
-    stages: list[Stage] = field(default_factory=lambda: [Stage.train, Stage.evaluate])
-    checkpoint: str | None = None  # a run, model or adapter folder to start from
-    input: str | None = (
-        None  # JSONL of clips for stages=[score] and [leaderboard]; need not be rated
+    stages: list[Stage] = setting(
+        [Stage.train, Stage.evaluate], help="stages to run; they always run in this order"
     )
-    runs: list[str] = field(default_factory=list)  # folders that stages=[report] compares
-    plan: bool = False  # check everything, print the plan and stop
-    plan_force: bool = False  # go on although the plan needs more memory than there is
-    debug: bool = False  # find out what a training does: anomalies, first batch, profile
-    sweep: str | None = None  # a sweep's folder, for stages=[report] or resume=true
-    resume: bool = False  # run again what has not finished in the folder that `sweep` names
-    launch: LaunchConfig = field(default_factory=LaunchConfig)
-    seed: int = 0  # governs everything random
-    device: Device = Device.auto
-    processes: int = 1  # that launch.py starts on this machine; torchrun brings its own number
-    adapt: Any = "llm"  # parts that get adapters: llm, audio, projector, all, or a list
-    model: Any = MISSING
-    task: Any = MISSING  # a task class's arguments, with `labels`, `label_policies` and `data`
-    peft: Any = None
-    quantization: Any = None  # transformers.BitsAndBytesConfig of the language model; none if empty
-    zero: Any = None
-    trainer: Any = MISSING
-    logger: Any = None
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    cache: CacheConfig = field(default_factory=CacheConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    report: ReportConfig = field(default_factory=ReportConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
+    checkpoint: str | None = setting(
+        None,
+        help="run folder, model or adapter to evaluate, export or continue from; null: the base model",
+    )
+    input: str | None = setting(
+        None,
+        help="JSONL file of clips for stages=[score] and [leaderboard]; ratings are not needed",
+    )
+    runs: list[str] = setting([], help="run folders that stages=[report] compares")
+    plan: bool = setting(False, help="check everything, print the plan and stop")
+    plan_force: bool = setting(False, help="run even if the plan needs more memory than there is")
+    debug: bool = setting(
+        False,
+        help="training with anomaly detection and without loading processes; writes the first batch and a "
+        "profile to debug/",
+    )
+    sweep: str | None = setting(
+        None, help="folder of an earlier sweep, for stages=[report] or resume=true"
+    )
+    resume: bool = setting(False, help="run the unfinished runs of the sweep in the folder sweep=…")
+    launch: LaunchConfig = setting(LaunchConfig, help="how the runs of a sweep are started")
+    seed: int = setting(0, help="seed of everything random", minimum=0, maximum=2**32 - 1)
+    device: Device = setting(Device.auto, help="auto: a GPU if there is one")
+    processes: int = setting(
+        1,
+        help="processes to start on this machine; under torchrun its own number counts",
+        minimum=1,
+    )
+    adapt: Any = setting(
+        "llm",
+        help="parts of the model that get adapters: llm, audio, projector, all, or a list of them",
+        kind="a name or a list of names",
+    )
+    model: ModelConfig = setting(ModelConfig, help="the judge's model")
+    task: TaskConfig = setting(TaskConfig, help="what is asked, and about which records")
+    peft: Any = setting(
+        dict,
+        help="a PEFT configuration class and its arguments; null: full fine-tuning",
+        kind=MAPPING,
+    )
+    quantization: Any = setting(
+        dict,
+        help="transformers.BitsAndBytesConfig and its arguments, for the language model; empty: none",
+        kind=MAPPING,
+    )
+    zero: Any = setting(dict, help="DeepSpeed's settings; null: none", kind=MAPPING)
+    trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")
+    logger: LoggerConfig = setting(LoggerConfig, help="training curves")
+    batch: BatchConfig = setting(BatchConfig, help="how questions are put into forward passes")
+    cache: CacheConfig = setting(CacheConfig, help="computed features of clips on disk")
+    evaluation: EvaluationConfig = setting(
+        EvaluationConfig, help="how agreement with people is measured"
+    )
+    report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
+    export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
 
 
 def is_about_a_sweep(config: Any) -> bool:
-    """Whether a command is about a sweep that is there, and not a run."""
+    """Whether a command is about an existing sweep, and not about a run."""
     collects = Stage.report in config.stages and not config.runs
     return config.sweep is not None or config.resume or collects
 
 
-SPLITS = ("train", "val", "test")
-
-
 def split_files(data: Any) -> dict[str, str]:
-    """The JSONL file of each split of a `DataConfig`: those given, or else all of the bundled sample's."""
+    """The JSONL file of each split of a `DataConfig`: the files given, or those of the sample if none is."""
     given = {name: data[name] for name in SPLITS if data.get(name)}
     if given or not data.get("sample"):
         return given
     return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
 
 
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
 def root() -> DictConfig:
-    """The schema as a configuration without values of other libraries."""
-    root = OmegaConf.structured(Root)
-    # Settings of other libraries take any key of theirs without a `+`; `check` compares them with the
-    # library's own constructor. An explicit flag survives the merging of configs.
-    root.peft = OmegaConf.create({}, flags={"struct": False})
-    root.quantization = OmegaConf.create({}, flags={"struct": False})
-    root.trainer = OmegaConf.create({"args": OmegaConf.create({}, flags={"struct": False})})
-    # So does a task: its class may have arguments of its own. Its data settings stay typed.
-    root.task = OmegaConf.create({}, flags={"struct": False})
-    root.task.data = OmegaConf.structured(DataConfig)
-    OmegaConf.set_struct(root.task.data, True)
-    # A keyword of Python's, so no field of `BatchConfig`: clips of an optimizer step over all processes;
-    # null where trainer.args says the factors.
-    OmegaConf.set_struct(root.batch, False)
-    root.batch["global"] = IntegerNode(None)
-    OmegaConf.set_struct(root.batch, None)
-    return root
+    """The schema as a configuration; it has no values of other libraries' settings."""
+    node = OmegaConf.structured(Root)
+    # These take any key without a `+`. An explicit flag survives the merging of configurations.
+    for key in ("model", "task", "trainer", "trainer.args", "peft", "quantization", "zero"):
+        OmegaConf.set_struct(OmegaConf.select(node, key), False)
+    OmegaConf.set_struct(node.batch, False)
+    node.batch["global"] = IntegerNode(None)
+    OmegaConf.set_struct(node.batch, None)
+    return node
 
 
 def register() -> None:
-    """Tell Hydra the schema, and OmegaConf ``${package:…}``, a path inside the installed package, and
-    ``${run_id:}``, the short id of the configuration."""
-    ConfigStore.instance().store(name="schema", node=root())
-    # A launcher's and a sweeper's options are checked all at once by themselves, with the valid ones at hand.
-    anything = OmegaConf.create({}, flags={"struct": False})
+    """Register the schema with Hydra, and resolvers with OmegaConf.
+
+    ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration, and
+    ``${settings:}`` the part of ``--help`` about settings.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=root())
+    # A launcher and a sweeper check their options themselves, all together.
     for group in ("hydra/launcher", "hydra/sweeper"):
-        ConfigStore.instance().store(group=group, name="open", node=anything)
-    OmegaConf.register_new_resolver(
-        "package", lambda relative: str(PACKAGE / relative), replace=True
-    )
-    OmegaConf.register_new_resolver(
-        "run_id", lambda *, _root_: run_id(_root_), use_cache=False, replace=True
-    )
+        store.store(group=group, name="open", node=OmegaConf.create({}, flags={"struct": False}))
+    resolvers: dict[str, Any] = {
+        "package": lambda relative: str(PACKAGE / relative),
+        "run_id": lambda *, _root_: run_id(_root_),
+        # Hydra reads the help text as a `string.Template`.
+        "settings": lambda: settings_text(Root).replace("$", "$$"),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dramaeval.config.problems import near_matches
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.problems import Finding, counted, printable
 from dramaeval.data.record_format import AnnotationField, RecordFormat
@@ -189,10 +189,8 @@ def _why_not_a_rating(field: AnnotationField, value: Any) -> tuple[str, str] | N
 
 
 def _near_match(name: str, others: Iterable[str]) -> str | None:
-    """The one of the other names that is most like it, case aside, if any is like it at all."""
-    by_lower = {other.lower(): other for other in others}
-    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
-    return by_lower[near[0]] if near else None
+    """The name among others that resembles it most, if any does."""
+    return next(iter(near_matches(name, others, cutoff=0.75)), None)
 
 
 def _is_missing(value: Any) -> bool:

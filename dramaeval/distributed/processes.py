@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dramaeval import startup
+from omegaconf import DictConfig
+
+from dramaeval.config.schema import Stage
 from dramaeval.distributed import rank_variables as ranks
 
 T = TypeVar("T")
@@ -80,6 +82,16 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def needs_process_group(config: DictConfig) -> bool:
+    """Whether a run needs a process group: it has several processes, or trains with DeepSpeed."""
+    return config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
+
+
+def process_count(asked: int) -> int:
+    """The number of processes of the run: those that a launcher started, or as many as ``processes`` asks for."""
+    return int(os.environ["WORLD_SIZE"]) if started_by_launcher() else asked
+
+
 def processes_here(count: int) -> int:
     """How many of a run's ``count`` processes run on this machine; all, unless whoever started them says so."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", count)) if started_by_launcher() else count
@@ -106,8 +118,6 @@ def _join() -> Processes:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    else:
-        startup.skip_gpu_search()
     if not torch.distributed.is_initialized():
         ranks.join("cpu:gloo,cuda:nccl" if cuda else "gloo")
     return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import Stage
+from dramaeval.distributed.processes import needs_process_group
 from dramaeval.distributed.rank_variables import AGENT_STORE
 from dramaeval.launch.sweeps.folder import load_config
 
@@ -34,7 +34,7 @@ def join_by_slurm(folder: Path) -> bool:
     count = int(slurm.get("SLURM_NTASKS", "1"))
     if config.processes not in (1, count):
         raise ConfigError([processes_problem(config.processes, count)])
-    if count == 1 and (config.zero is None or Stage.train not in config.stages):
+    if count == 1 and not needs_process_group(config):
         return False
     os.environ.update(variables(slurm))
     os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine from which the job was sent

@@ -14,8 +14,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dramaeval.config.batch_size import StepSize
 from dramaeval.models.families.base import ModelError
+from dramaeval.training.batch_size import StepSize
 
 
 def fill_zero_config(
@@ -95,8 +95,10 @@ def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
 
 
 def zero_stage(zero: Mapping[str, Any] | None) -> int:
-    """The ZeRO stage that is asked for; 0 for none."""
-    return int((zero or {}).get("zero_optimization", {}).get("stage", 0))
+    """The ZeRO stage that is configured; 0 for none."""
+    settings = (zero or {}).get("zero_optimization")
+    stage = settings.get("stage") if isinstance(settings, Mapping) else 0
+    return stage if isinstance(stage, int) else 0
 
 
 class ZeroEngineCheck(TrainerCallback):

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-from dramaeval import startup
-from dramaeval.models.allocator import keep_freed_memory
 from dramaeval.models.errors import ModelError
 
 
@@ -45,7 +43,5 @@ def choose_device(asked: str) -> torch.device:
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
         )
     if asked == "cpu" or not torch.cuda.is_available():
-        startup.skip_gpu_search()
-        keep_freed_memory()
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -11,9 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dramaeval.config.combinations import unmergeable
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE, Stage
+from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import read_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of
 from dramaeval.models.families.base import Family
@@ -32,6 +32,13 @@ SHAPE = (
     "target_modules",
     "feedforward_modules",
 )
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of ``checkpoint``."""
+    if config.checkpoint is None or Path(config.checkpoint).expanduser().exists():
+        return []
+    return [f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."]
 
 
 def check_start(

@@ -8,13 +8,11 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE, step_size
-from dramaeval.config.combinations import is_a
 from dramaeval.config.composition import chosen_files
+from dramaeval.config.keys import is_a
 from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import Stage
-from dramaeval.config.task_parts import TASK_KEYS
+from dramaeval.config.schema import TASK_KEYS, Stage
 from dramaeval.distributed.spawn import available_cores
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.adapters import adapted_parts, restrict
@@ -27,6 +25,7 @@ from dramaeval.tasks.choice import ChoiceTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
+from dramaeval.training.batch_size import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.training.callbacks.adalora import schedule
 from dramaeval.training.grpo.arguments import completion_arguments, in_completions, reward_problems
 from dramaeval.training.grpo.settings import trains_by_reward
@@ -233,7 +232,7 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     if config.peft is None or Stage.train not in config.stages:
         return None
     node: dict[str, Any] = plain(config.peft)
-    if is_a(node, ("AdaLoraConfig",)):
+    if is_a(node, "AdaLoraConfig"):
         node = _with_schedule(node, steps)
     if family.head == REGRESSION:
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]

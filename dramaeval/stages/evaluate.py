@@ -7,6 +7,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.stages import run_log
@@ -25,6 +29,21 @@ if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    found = [
+        f"evaluation.metrics: {node} is not a metric: give each as a mapping with the _target_ of its class, like "
+        "[{_target_: dramaeval.evaluation.metrics.pearson.Pearson}]. The standard ones are always there."
+        for node in config.evaluation.metrics
+        if not (OmegaConf.is_dict(node) and node.get("_target_"))
+    ]
+    if Stage.evaluate in config.stages and not {"val", "test"} & set(files_of(config.task)):
+        found.append(
+            "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
+        )
+    return found
 
 
 def evaluate(run: RunContext, phase: str) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
+from dramaeval.config.keys import is_a
+from dramaeval.config.schema import Stage
+from dramaeval.distributed.zero import zero_stage
+from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.families.base import Family
@@ -23,6 +28,27 @@ log = logging.getLogger(__name__)
 #: What belongs to training alone.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
             "rng_state*", "trainer_state.json", ranks.FILE)  # fmt: skip
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    merges = config.export.merge
+    if Stage.export not in config.stages:
+        return ["export.merge=true does nothing here: add export to stages."] if merges else []
+    if Stage.train not in config.stages:
+        if config.checkpoint is not None:
+            return []
+        return [
+            "stages has export, but there is nothing to export: give checkpoint=RUN, or add train."
+        ]
+    if merges and config.peft and zero_stage(config.zero) == 3:
+        return [
+            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a run of its own, "
+            "stages=[export] export.merge=true zero=none checkpoint=RUN."
+        ]
+    if merges and is_a(config.peft, "PromptLearningConfig"):
+        return [unmergeable(config.peft["_target_"].rpartition(".")[2])]
+    return []
 
 
 def copy_model(source: Path, folder: Path) -> None:

@@ -17,7 +17,13 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.folder_lock import locked, locked_together
-from dramaeval.distributed.processes import Processes, process_group, started_by_launcher
+from dramaeval.distributed.processes import (
+    Processes,
+    needs_process_group,
+    process_count,
+    process_group,
+    started_by_launcher,
+)
 from dramaeval.distributed.spawn import run_processes, worker_log
 from dramaeval.stages import run_log
 from dramaeval.stages.checks import check
@@ -46,8 +52,8 @@ def run(config: DictConfig) -> float | None:
 
 def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
     secrets.guard(config, HydraConfig.get())
-    together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
-    if together and not config.plan and not started_by_launcher():
+    startup.prepare_device(config.device.value)
+    if needs_process_group(config) and not config.plan and not started_by_launcher():
         check(config)
         return run_processes(config, path, config.processes)
     if started_by_launcher() and HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -94,6 +100,7 @@ def run_stages(config: DictConfig | None, path: Path | None, processes: Processe
 
 
 def _work(shared: DictConfig, path: Path, processes: Processes) -> float | None:
+    startup.prepare_device(shared.device.value)
     folder = RunFolder(path)
     run_log.set_up(
         folder.log if processes.is_rank_zero else worker_log(path, processes.rank),
@@ -137,14 +144,13 @@ def _compare(config: DictConfig, folder: RunFolder) -> None:
 
 
 def _counted(config: DictConfig, processes: Processes) -> int:
-    """The number of processes: torchrun's where it started them, else what the configuration says."""
-    if not started_by_launcher():
-        return config.processes
-    if config.processes not in (1, processes.count):
+    """The number of processes: the launcher's where one started them, else that of the configuration."""
+    count = process_count(config.processes)
+    if config.processes not in (1, count):
         raise ConfigError(
             [
                 f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
                 "torchrun the same number."
             ]
         )
-    return processes.count
+    return count

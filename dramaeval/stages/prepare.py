@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.records import Record
 from dramaeval.stages.run_folder import write_text_atomic
 from dramaeval.tasks.question import Question
@@ -20,6 +23,20 @@ log = logging.getLogger(__name__)
 
 #: What a prepared line keeps of its record: what groups records, and what made the clip.
 KEPT = ("character", "system", "language", "local_scene", "question_type")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.prepare not in config.stages:
+        return []
+    if not files_of(config.task):
+        return ["stages has prepare, but there is no file: give task.data.train, val or test."]
+    if config.task.get("shots"):
+        return [
+            f"task.shots={config.task.shots} with stages=[prepare]: a prepared line holds one clip, and examples "
+            "have their own. Set task.shots=0."
+        ]
+    return []
 
 
 def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed: int) -> None:

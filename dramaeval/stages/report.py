@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
 from dramaeval.evaluation.report.comparison_page import (
     render_comparison,
     sentences,
@@ -31,6 +32,25 @@ from dramaeval.stages.run_folder import RunFolder, as_yaml, write_json_atomic, w
 from dramaeval.stages.run_report import write_tables
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.report not in config.stages:
+        return ["runs=[…] is read by stages=[report] only."] if config.runs else []
+    found = [
+        f"runs: {run} is not a folder."
+        for run in config.runs
+        if not Path(run).expanduser().is_dir()
+    ]
+    if len(config.stages) > 1:
+        found.append(
+            "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
+            "report.html."
+        )
+    if not config.runs:
+        found.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")
+    return found
 
 
 def compare_runs(config: DictConfig, folder: RunFolder) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import EvaluationConfig
@@ -30,6 +29,7 @@ from dramaeval.data.manifest import (
 )
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.training.batch_size import ACCUMULATION, PER_DEVICE
 
 log = logging.getLogger(__name__)
 

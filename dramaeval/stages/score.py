@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig
+
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
@@ -21,6 +23,25 @@ if TYPE_CHECKING:
     from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of the stages ``score`` and ``leaderboard``."""
+    stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
+    if not stages:
+        unread = config.input is not None
+        return (
+            ["input=… is read by stages=[score] and stages=[leaderboard] only."] if unread else []
+        )
+    found = []
+    if config.input is None:
+        found.append(f"stages=[{stages[0]}] needs input=FILE.jsonl: the clips.")
+    if Stage.evaluate in config.stages:
+        found.append(
+            f"stages has evaluate and {stages[0]}, and both write predictions.jsonl: make two runs, the second "
+            "with checkpoint=RUN of the first."
+        )
+    return found
 
 
 def check_systems(stages: Sequence[Stage], records: Sequence[Record]) -> None:

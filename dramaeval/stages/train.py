@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig
 from transformers import TrainerCallback
 
-from dramaeval.config.batch_size import BatchError, step_size
 from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
 from dramaeval.distributed.signals import STOP_REQUESTS
@@ -25,6 +27,7 @@ from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder, is_complete, write_folder_atomic
 from dramaeval.stages.storage_errors import StorageError
+from dramaeval.training.batch_size import BatchError, step_size
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.progress import TrainingProgress
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
@@ -35,6 +38,13 @@ if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.train in config.stages and "train" not in files_of(config.task):
+        return ["task.data.train is not set, but stages has train: give a JSONL file."]
+    return []
 
 
 def train(run: RunContext) -> None:

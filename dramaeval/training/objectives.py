@@ -8,11 +8,11 @@ questions of the whole optimizer step, so that a question counts the same in any
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 
 import torch
 from torch.nn import functional as F
 
+from dramaeval.config.problems import near_match_hint
 from dramaeval.models.forward.answer_distributions import (
     choice_log_p,
     expected_scores,
@@ -158,8 +158,7 @@ def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
                 f"trainer.objective={expression}: {weight!r} is not a weight. Write WEIGHT*NAME, joined by +."
             ) from None
         if name not in names:
-            near = get_close_matches(name, names, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = near_match_hint(name, names)
             raise ValueError(
                 f"trainer.objective={expression}: {name!r} is not known; there are {', '.join(names)}.{hint}"
             )

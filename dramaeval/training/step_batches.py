@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from dramaeval.config.batch_size import StepSize
+from dramaeval.training.batch_size import StepSize
 
 
 class Epoch(Protocol):

@@ -9,7 +9,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 from repository import ROOT
 
-from dramaeval.config import published_yaml as published
+from dramaeval.api import published_yaml as published
 from dramaeval.config.composition import compose, compose_model
 from dramaeval.config.literal import instantiate, literal, resolve
 from dramaeval.config.schema import Stage
@@ -95,7 +95,9 @@ def test_a_resolved_copy_keeps_types_and_resolves_nothing_twice(composed):
 @pytest.mark.parametrize("text", TEXTS[:-1])
 def test_the_name_of_a_model_is_no_syntax(text):
     assert compose_model(text).model.path == text
-    assert compose("model=qwen2_audio", f"model.path={published.written(text)}").model.path == text
+    assert (
+        compose("model=qwen2_audio", f"model.path={published.as_override(text)}").model.path == text
+    )
 
 
 def test_the_trainers_folder_is_the_runs(composed, make_clips, tmp_path):

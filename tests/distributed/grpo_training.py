@@ -13,6 +13,7 @@ from pathlib import Path
 
 from training import build
 
+from dramaeval import startup
 from dramaeval.config import schema
 from dramaeval.distributed.processes import process_group
 from dramaeval.stages.run_folder import write_folder_atomic
@@ -60,6 +61,7 @@ def train(case, folder, data, checkpoint, processes):
 def main(folder, train_file, val_file, checkpoint, *cases):
     """All cases, one after the other."""
     schema.register()
+    startup.prepare_device()
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from dramaeval import startup
 from dramaeval.config import schema
-from dramaeval.config.batch_size import StepSize
 from dramaeval.distributed.processes import process_group
 from dramaeval.distributed.zero import engine_differences
 from dramaeval.evaluation.scoring import score
@@ -27,6 +27,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder, write_folder_atomic
 from dramaeval.stages.train import make_trainer, save
+from dramaeval.training.batch_size import StepSize
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SETTINGS = (
@@ -113,6 +114,7 @@ def scored(folder, data, processes):
 def main(folder, train_file, val_file, textual, *cases):
     """All cases, one after the other."""
     schema.register()
+    startup.prepare_device()
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:

@@ -32,7 +32,7 @@ def resident(name):
 def peak_of(work):
     """How far a piece of work raises the memory that the process holds."""
     work()  # what is made once is made now
-    # What is kept of freed memory (`dramaeval.models.allocator`) would be there already.
+    # Freed memory that the process keeps (`startup.keep_freed_memory`) would be there already.
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     try:
         CLEAR.write_text("5")  # resets the peak

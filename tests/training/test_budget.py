@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from dramaeval.config.batch_size import BatchError
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.training.batch_size import BatchError
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
 from dramaeval.training.step_batches import row_of

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from dramaeval.config.batch_size import StepSize
+from dramaeval.training.batch_size import StepSize
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.step_batches import StepBatchSampler, row_of, split_step
 

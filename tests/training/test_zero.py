@@ -2,7 +2,6 @@
 
 import pytest
 
-from dramaeval.config.batch_size import StepSize
 from dramaeval.distributed.reshard import parts
 from dramaeval.distributed.zero import ZeroEngineCheck, fill_zero_config
 from dramaeval.models.errors import ModelError
@@ -10,6 +9,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.training.batch_size import StepSize
 
 
 def test_nothing_is_left_to_chance(composed):

@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
+from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.trust import targets_of
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.distributed.processes import Processes
 from dramaeval.launch.sweeps.signature import unsigned
@@ -56,7 +56,7 @@ def pruner_of(sweep: Path) -> Any:
         return instantiate(master.hydra.sweeper.pruner)
     values: Any = OmegaConf.to_container(master, resolve=False)
     values = values["hydra"]["sweeper"]["pruner"]
-    foreign = [f"{key}={name}" for key, name in targets_of(values) if not _is_optunas(name)]
+    foreign = [f"{key}={name}" for key, name in targets_in(values) if not _is_optunas(name)]
     if foreign:
         raise ConfigError(
             [

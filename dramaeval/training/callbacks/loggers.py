@@ -32,11 +32,10 @@ class Loggers:
         identity: str | None = None,
     ) -> None:
         self.folder = folder
-        chosen = (config.logger or {}) if writes else {}
         self.debugging = Debugging(folder.debug) if config.debug else None
-        self.tensorboard = bool(chosen.get("tensorboard"))
+        self.tensorboard = writes and config.logger.tensorboard
         self.wandb: Any = None
-        if chosen.get("wandb"):
+        if writes and config.logger.wandb.enabled:
             from dramaeval.training.callbacks.weights_and_biases import WeightsAndBiases
 
             plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)

@@ -8,7 +8,6 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from dramaeval.config.batch_size import PER_DEVICE, StepSize
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
@@ -17,6 +16,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.choice import ChoiceTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
+from dramaeval.training.batch_size import PER_DEVICE, StepSize
 from dramaeval.training.grpo.groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dramaeval.config.combinations import is_a
-from dramaeval.config.keys import check_arguments, resolve_target
+from dramaeval.config.fields import Limits, range_problems
+from dramaeval.config.keys import check_arguments, is_a, resolve_target
 from dramaeval.config.problems import not_among
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
@@ -41,13 +41,18 @@ RESERVED = {
     "log_completions_hub_repo": "nothing: upload the run folder yourself",
 }
 
+SAMPLING_LIMITS = {
+    "num_generations": Limits(minimum=2),  # answers are compared
+    "max_completion_length": Limits(minimum=1),
+    "temperature": Limits(above=0),
+}
 #: Kinds of loss that count every token by its weight, as enumerated answers need it.
 BY_TOKEN = ("dapo", "dr_grpo", "bnpo", "cispo")
 
 
 def trains_by_reward(config: DictConfig) -> bool:
     """Whether the trainer is one that needs rewards."""
-    return is_a(config.trainer.get("args"), ("GRPOConfig",))
+    return is_a(config.trainer.get("args"), "GRPOConfig")
 
 
 def generations(config: DictConfig) -> int:
@@ -55,35 +60,38 @@ def generations(config: DictConfig) -> int:
     return int(config.trainer.args.get("num_generations") or GENERATIONS)
 
 
-def check_grpo(config: DictConfig) -> list[str]:
-    """What cannot run, each with its reason and its fix."""
-    problems: list[str] = []
-    estimator = config.trainer.get("estimator")
+def problems(config: DictConfig) -> list[str]:
+    """Settings that GRPO cannot run with."""
+    estimator, batch = config.trainer.get("estimator"), config.batch
+    found = _check_rewards(config.trainer.get("rewards") or {})
     if estimator not in (SAMPLED, ENUMERATED):
-        problems.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
-    problems += _check_rewards(config.trainer.get("rewards") or {})
-    if config.model.get("head", "vocabulary") == "regression":
-        problems.append(
-            "model.head=regression gives a number and writes no answers that a reward could look at: set "
-            "model.head=vocabulary."
+        found.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
+    if config.model.head == "regression":
+        found.append(
+            "model.head=regression gives a number and writes no answers for rewards: set model.head=vocabulary."
         )
-    if config.batch.questions_per_clip not in (None, 1):
-        problems.append(
-            f"batch.questions_per_clip={config.batch.questions_per_clip}: GRPO asks one question a clip, so "
+    if batch.questions_per_clip not in (None, 1):
+        found.append(
+            f"batch.questions_per_clip={batch.questions_per_clip}: GRPO asks one question a clip, so "
             "that completions are those of one prompt. Leave it out; batch.per_device takes more clips."
         )
-    if config.batch.max_tokens is not None:
-        problems.append(
-            f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every pass, "
+    if batch.max_tokens is not None:
+        found.append(
+            f"batch.max_tokens={batch.max_tokens}: GRPO takes the same number of clips in every pass, "
             "so that processes generate as many answers. Leave it out; batch.per_device says how many clips."
         )
     if config.debug:
-        problems.append(
+        found.append(
             "debug=true shows the batches of supervised training: set debug=false, and look at completions "
             "with trainer.args.log_completions=true."
         )
-    problems += _check_sampling(config)
-    return problems + (_check_enumerated(config) if estimator == ENUMERATED else [])
+    found += range_problems(config.trainer.args, "trainer.args", SAMPLING_LIMITS)
+    if config.trainer.args.get("max_completion_length", 256) is None:
+        found.append(
+            "trainer.args.max_completion_length=null has no limit: give a number of tokens."
+        )
+    found += _check_vllm(config)
+    return found + (_check_enumerated(config) if estimator == ENUMERATED else [])
 
 
 def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
@@ -104,20 +112,6 @@ def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
             "trainer.rewards.distance.weight=1."
         )
     return problems
-
-
-def _check_sampling(config: DictConfig) -> list[str]:
-    args, problems = config.trainer.args, []
-    given = args.get("num_generations")
-    if given is not None and (not isinstance(given, int) or given < 2):
-        problems.append(
-            f"trainer.args.num_generations={given} must be 2 or more: answers are compared."
-        )
-    if args.get("max_completion_length") is None or args.max_completion_length < 1:
-        problems.append("trainer.args.max_completion_length must be 1 or more.")
-    if not args.get("temperature", 1.0) > 0:
-        problems.append(f"trainer.args.temperature={args.temperature} must be above 0.")
-    return problems + _check_vllm(config)
 
 
 def _check_vllm(config: DictConfig) -> list[str]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dramaeval.config.batch_size import BatchError
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import laid_out
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
+from dramaeval.training.batch_size import BatchError
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.step_batches import stand_in
 

@@ -20,11 +20,11 @@ import trl
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from dramaeval.config.batch_size import StepSize
 from dramaeval.data.records import Record
 from dramaeval.models.forward.answer_distributions import chosen
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.training.batch_size import StepSize
 from dramaeval.training.callbacks import adalora as ranks
 from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.judge_training import JudgeTrainingMixin, adapter_weights

@@ -1,0 +1,258 @@
+"""Settings: dataclass fields that carry a type, a default, limits and one line of help.
+
+`dramaeval.config.schema` and the options of launchers are declared with `setting`. `problems`, the ``--help`` text
+and the reference page (`dramaeval.config.reference`) read that declaration.
+"""
+
+from __future__ import annotations
+
+import operator
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING as NO_VALUE
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+
+from dramaeval.config.problems import near_match_hint, not_among
+
+#: The kind of a node that may be null. Its type is Any: Hydra cannot override a key below a typed node that is null.
+MAPPING = "a mapping or null"
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_BOUNDS = (
+    ("minimum", operator.ge, "{:,} or more"),
+    ("above", operator.gt, "above {:,}"),
+    ("maximum", operator.le, "at most {:,}"),
+    ("below", operator.lt, "below {:,}"),
+)
+
+
+@dataclass(kw_only=True)
+class Target:
+    """The arguments of the class under ``_target_``: any key that its constructor takes."""
+
+    _target_: str = MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The values that a setting accepts beside its type: numbers in a range, or one of several texts."""
+
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+    choices: Sequence[str] = ()
+
+    def problem(self, key: str, value: Any) -> str | None:
+        """The message about a value outside the limits; None for a valid one, and for a value of another type."""
+        if self.choices and value is not None:
+            return None if str(value) in self.choices else not_among(key, value, self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        within = all(compare(value, bound) for compare, bound, _ in self._bounds())
+        return None if within else f"{key}={value} must be {self}."
+
+    def _bounds(self) -> Iterator[tuple[Any, float, str]]:
+        for name, compare, words in _BOUNDS:
+            if (bound := getattr(self, name)) is not None:
+                yield compare, bound, words
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return " and ".join(words.format(bound) for _, bound, words in self._bounds())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A declared setting.
+
+    Attributes:
+        key: full key, with dots.
+        type: type hint.
+        default: default value; ``???`` where the user has to give one.
+        help: one line.
+        limits: accepted values.
+        kind: the type in words, where the hint does not say it.
+    """
+
+    key: str
+    type: Any
+    default: Any
+    help: str
+    limits: Limits
+    kind: str | None = None
+
+    @property
+    def expected(self) -> str:
+        """The accepted values in words, for messages and documents."""
+        text, limits = self.kind or type_in_words(self.type), str(self.limits)
+        if self.limits.choices:
+            text = limits
+        elif limits:
+            text += (" of " if limits[0].isdigit() else " ") + limits
+        return f"{text} or null" if NoneType in get_args(self.type) else text
+
+    @property
+    def choices(self) -> Sequence[str]:
+        """The texts that can be given, where these are few."""
+        kinds = [*_parts(self.type), *get_args(self.type)]
+        enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
+        return self.limits.choices or [name for kind in enums for name in kind.__members__]
+
+    @property
+    def nested(self) -> type | None:
+        """The dataclass that declares the settings inside this one, if it is a node."""
+        kinds = [self.type, *get_args(self.type)]
+        return next((kind for kind in kinds if is_dataclass(kind)), None)
+
+    def problem(self, key: str, value: Any) -> str | None:
+        """The message about a value of another type or outside the limits; None for a valid one."""
+        mapping = value is None or isinstance(value, Mapping)
+        if not (mapping if self.kind == MAPPING else fits(self.type, value)):
+            return f"{key}={value!r} must be {self.expected}."
+        return self.limits.problem(key, value)
+
+
+def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **limits: Any) -> Any:  # noqa: A002 - as in argparse
+    """Declare a setting as the field of a dataclass.
+
+    Args:
+        default: default value; a list is copied for each object, and of a class an object is made.
+        help: one line of plain English.
+        kind: the type in words, where the hint does not say it.
+        limits: the arguments of `Limits`.
+    """
+    metadata = {"help": help, "kind": kind, "limits": Limits(**limits)}
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def settings_of(schema: type) -> dict[str, Setting]:
+    """The settings of a dataclass by name; those under ``KEYWORDS`` too, whose names Python keeps for itself."""
+    hints = get_type_hints(schema)
+    found = {}
+    for one in fields(schema):
+        if one.metadata:
+            factory = one.default_factory
+            default = one.default if factory is NO_VALUE else factory()
+            found[one.name] = Setting(
+                key=one.name, type=hints[one.name], default=default, **one.metadata
+            )
+    return found | {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+
+
+def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
+    """Every setting of a dataclass and of the nodes inside it, with full keys; nodes themselves left out."""
+    for name, one in settings_of(schema).items():
+        key = f"{where}.{name}" if where else name
+        if one.nested:
+            yield from all_settings(one.nested, key)
+        else:
+            yield replace(one, key=key)
+
+
+def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
+    """Unknown keys, wrong types and values outside their limits, in a node and in the nodes inside it.
+
+    Args:
+        schema: the dataclass that declares the settings. A `Target` has no unknown keys.
+        node: a configuration's node or a mapping; a setting may be absent.
+        where: the node's key.
+    """
+    known, dot = settings_of(schema), f"{where}." if where else ""
+    found = [
+        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known)}"
+        for key in node
+        if key not in known and not issubclass(schema, Target)
+    ]
+    for name, one in known.items():
+        if name not in node or (OmegaConf.is_config(node) and OmegaConf.is_missing(node, name)):
+            continue
+        value = node[name]
+        if one.nested and isinstance(value, Mapping):
+            found += problems(one.nested, value, dot + name)
+        elif problem := one.problem(dot + name, value):
+            found.append(problem)
+    return found
+
+
+def range_problems(node: Mapping[str, Any], where: str, limits: Mapping[str, Limits]) -> list[str]:
+    """Values outside the limits that this project sets for another library's arguments."""
+    checked = (limit.problem(f"{where}.{key}", node.get(key)) for key, limit in limits.items())
+    return [problem for problem in checked if problem]
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value has a type. Of other hints than plain types, lists and mappings every value fits."""
+    if len(_parts(hint)) > 1:
+        return any(fits(part, value) for part in _parts(hint))
+    kind = get_origin(hint) or hint
+    if kind is float:
+        return type(value) in (int, float)
+    if kind in (int, bool, str, NoneType):
+        return type(value) is kind
+    if kind is list:
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        return listed and all(fits(part, each) for each in value for part in get_args(hint))
+    if kind is dict:
+        return isinstance(value, Mapping)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return isinstance(value, kind) or value in kind.__members__
+    return True
+
+
+def type_in_words(hint: Any) -> str:
+    """A type for messages and documents, without null."""
+    return " or ".join(_type_in_words(part) for part in _parts(hint) if part is not NoneType)
+
+
+def _type_in_words(hint: Any) -> str:
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind is list:
+        within = {str: "texts"}.get(inner[0]) if inner else None
+        if inner and isinstance(inner[0], type) and issubclass(inner[0], Enum):
+            within = ", ".join(inner[0].__members__)
+        return f"a list of {within}" if within else "a list"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(kind.__members__)}"
+    return "a mapping" if kind is dict else "any value"
+
+
+def settings_text(schema: type, width: int = 110) -> str:
+    """Every setting with its default and help, as indented lines for a terminal."""
+    column, lines = " " * 38, []
+    for one in all_settings(schema):
+        assigned = ".KEY=…" if one.default == {} else f"={default_text(one.default)}"
+        explained = all(f"{name}:" in one.help for name in one.choices)
+        text = one.help if explained else f"{one.help} ({' | '.join(one.choices)})"
+        name, wrapped = f"    {one.key}{assigned}  ", textwrap.wrap(text, width - len(column))
+        first = (
+            name.ljust(len(column)) + wrapped.pop(0) if len(name) <= len(column) else name.rstrip()
+        )
+        lines += [first, *(column + line for line in wrapped)]
+    return "\n".join(lines)
+
+
+def default_text(value: Any) -> str:
+    """A default value as it is written on the command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(default_text, value))}]"
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return "null" if value == {} else str(value)

@@ -1,0 +1,125 @@
+"""Rules about the settings of ``zero``, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.problems import near_match_hint
+from dramaeval.config.schema import Device, Stage
+
+#: DeepSpeed's settings that the run fills in, and the settings of ours that decide.
+FILLED = {
+    "train_batch_size": "batch.global",
+    "train_micro_batch_size_per_gpu": "batch.per_device",
+    "gradient_accumulation_steps": "trainer.args.gradient_accumulation_steps or batch.global",
+    "gradient_clipping": "trainer.args.max_grad_norm",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+    "optimizer": "trainer.args.optim",
+    "scheduler": "trainer.args.lr_scheduler_type",
+    "steps_per_print": "trainer.args.logging_steps",
+    "zero_allow_untested_optimizer": "trainer.args.optim",
+    "tensorboard": "logger=tensorboard",
+    "wandb": "logger=wandb",
+}
+#: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown ones, and has no list of its own.
+AT_TOP = (
+    "zero_optimization",
+    "zero_force_ds_cpu_optimizer",
+    "communication_data_type",
+    "seq_parallel_communication_data_type",
+    "prescale_gradients",
+    "gradient_predivide_factor",
+    "data_types",
+    "disable_allgather",
+    "disable_python_gc",
+    "activation_checkpointing",
+    "checkpoint",
+    "aio",
+    "flops_profiler",
+    "comms_logger",
+    "wall_clock_breakdown",
+    "memory_breakdown",
+    "dump_state",
+    "log_level",
+)
+
+
+def problems(config: DictConfig) -> list[str]:
+    """Problems of ``zero``."""
+    import torch
+
+    zero, gpu = config.zero, torch.cuda.is_available()
+    if zero is None:
+        return []
+    if Stage.train not in config.stages:
+        return [
+            "zero=… shares the memory of training, but stages has no train: leave zero=none. Evaluation is "
+            "distributed over processes=N without it."
+        ]
+    settings = zero.get("zero_optimization")
+    if not OmegaConf.is_dict(settings) or settings.get("stage") not in (1, 2, 3):
+        return [
+            "zero.zero_optimization.stage must be 1, 2 or 3: choose zero=zero1, zero2 or zero3."
+        ]
+    found = [
+        f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
+    ]
+    found += _unknown_at_top(zero) + _unknown_settings(settings)
+    if config.device is Device.cpu and gpu:
+        found.append(
+            "zero=… uses a GPU if there is one: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
+            "device=auto."
+        )
+    return found if gpu or config.plan else found + _cpu_problems(config, settings)
+
+
+def _cpu_problems(config: DictConfig, settings: Any) -> list[str]:
+    found = [
+        f"zero.zero_optimization.{name} moves memory from a GPU to the host, and there is no GPU here: "
+        f"choose zero=zero{settings.stage}."
+        for name in ("offload_optimizer", "offload_param")
+        if (settings.get(name) or {}).get("device", "none") != "none"
+    ]
+    if config.model.dtype not in ("auto", "float32"):
+        found.append(
+            f"model.dtype={config.model.dtype} with zero=… needs a GPU: use model.dtype=float32 here."
+        )
+    return found
+
+
+def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
+    """Keys whose value is "auto"."""
+    found = []
+    for name, value in node.items():
+        key = f"{where}.{name}" if where else str(name)
+        if isinstance(value, Mapping):
+            found += _autos(value, key)
+        elif value == "auto":
+            found.append(key)
+    return found
+
+
+def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    fields = DeepSpeedZeroConfig.model_fields
+    known = [*fields, *(field.alias for field in fields.values() if field.alias)]
+    return [
+        f"zero.zero_optimization.{name} is not a setting of DeepSpeed's.{near_match_hint(str(name), known)}"
+        for name in settings
+        if name not in known
+    ]
+
+
+def _unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
+    """Keys beside ``zero_optimization`` that DeepSpeed would ignore, or the run would overwrite."""
+    found = [f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED]
+    return found + [
+        f"zero.{key} is not a setting of DeepSpeed's that can be given here.{near_match_hint(str(key), AT_TOP)}"
+        for key in zero
+        if key not in FILLED and key not in AT_TOP
+    ]

@@ -1,0 +1,157 @@
+"""Rules about ``peft``, ``adapt`` and ``quantization``: their values, and what does not go together with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.fields import Limits, range_problems
+from dramaeval.config.keys import check_arguments, is_a
+from dramaeval.config.schema import Stage
+from dramaeval.distributed.zero import zero_stage
+from dramaeval.models.settings import PART_SETTINGS
+
+#: Values with which PEFT and bitsandbytes cannot train.
+PEFT_LIMITS: Mapping[str, Limits] = {
+    "r": Limits(minimum=1),
+    "lora_alpha": Limits(above=0),
+    "lora_dropout": Limits(minimum=0, below=1),
+    "init_r": Limits(minimum=1),
+    "target_r": Limits(minimum=1),
+    "deltaT": Limits(minimum=1),
+    "num_virtual_tokens": Limits(minimum=1),
+    "encoder_hidden_size": Limits(minimum=1),
+    "bias": Limits(choices=("none", "all", "lora_only")),
+    "prompt_tuning_init": Limits(choices=("RANDOM", "TEXT", "SAMPLE_VOCAB")),
+}
+QUANTIZATION_LIMITS = {"bnb_4bit_quant_type": Limits(choices=("nf4", "fp4"))}
+#: AdaLoRA's phases: the run works them out from its steps where they are null.
+DERIVED = ("total_step", "tinit", "tfinal")
+#: The methods that learn virtual tokens.
+PREFIX, PROMPT = "PrefixTuningConfig", "PromptTuningConfig"
+
+
+def problems(config: DictConfig) -> list[str]:
+    """Problems of ``peft``, ``adapt`` and ``quantization``."""
+    adapt, peft, quantization = config.adapt, config.peft, config.quantization
+    if not isinstance(quantization or {}, Mapping):
+        return []  # reported by the schema
+    names = [adapt] if isinstance(adapt, str) else adapt
+    if not (isinstance(names, list) or OmegaConf.is_list(names)) or not all(
+        isinstance(name, str) for name in names
+    ):
+        return [f"adapt={adapt} must be a name or a list of names: llm, audio, projector or all."]
+    found = check_arguments(quantization, "quantization") if quantization else []
+    if Stage.train not in config.stages:
+        return found
+    found += _quantization_problems(config) if quantization else []
+    if peft is None:
+        return found
+    given = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
+    found += check_arguments(given, "peft") + range_problems(peft, "peft", PEFT_LIMITS)
+    for part, key, fixed in PART_SETTINGS:
+        if config.model.get(key) is fixed and {part, "all"} & set(names):
+            found.append(
+                f"model.{key}={str(fixed).lower()} leaves the {part} untrained, but adapt={_shown(names)} trains "
+                "an adapter in it: change one of the two."
+            )
+    if is_a(peft, "PromptLearningConfig"):
+        found += _virtual_token_problems(config, names)
+    if is_a(peft, PREFIX):
+        found += _prefix_problems(config)
+    return found + (_adalora_problems(config) if is_a(peft, "AdaLoraConfig") else [])
+
+
+def _quantization_problems(config: DictConfig) -> list[str]:
+    found = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
+    if not config.peft:
+        found.append(
+            "quantization is set, but peft=none trains every weight, and quantised weights cannot be trained: "
+            "choose an adapter, for example peft=qlora, or quantization=null."
+        )
+    if zero_stage(config.zero) == 3:
+        found.append(
+            "zero=zero3 splits weights over the processes, which is not possible for weights packed by "
+            "bitsandbytes: set zero=zero2 or zero=none, or leave quantization out."
+        )
+    if find_spec("bitsandbytes") is None:
+        found.append("quantization needs a package that is missing: pip install bitsandbytes")
+    return found
+
+
+def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
+    found = []
+    if not is_a(config.peft, PREFIX, PROMPT):
+        found.append(
+            f"peft._target_={config.peft['_target_']}: of the methods that learn virtual tokens only prefix and "
+            "prompt tuning are supported: use peft=prefix or peft=prompt."
+        )
+    if config.model.head == "regression":
+        found.append(
+            "model.head=regression trains a layer beside the adapter, which PEFT does not save for methods that "
+            "learn virtual tokens: use another method, for example peft=lora."
+        )
+    if list(names) != ["llm"]:
+        found.append(
+            f"adapt={_shown(names)}: virtual tokens are inputs of the language model; the audio encoder and the "
+            "projector take none. Set adapt=llm, or use another method, for example peft=lora."
+        )
+    if zero_stage(config.zero) == 3:
+        # Observed with DeepSpeed 0.19: the processes diverge in the forward pass and wait for ever.
+        found.append(
+            "zero=zero3 gathers a layer's weights when the layer runs, and virtual tokens are read outside the "
+            "layers: the processes would wait for each other without end. Set zero=zero2."
+        )
+    return found
+
+
+def _prefix_problems(config: DictConfig) -> list[str]:
+    args, found = config.trainer.args, []
+    if args.get("gradient_checkpointing"):
+        found.append(
+            "trainer.args.gradient_checkpointing=true does not work with peft=prefix: the learnt keys and values "
+            "are passed in a cache, which recomputation would fill twice. Set it to false, or use peft=prompt."
+        )
+    if not config.peft.get("prefix_projection"):
+        return found
+    if args.get("load_best_model_at_end") or args.get("save_strategy") != "no":
+        found.append(
+            "peft.prefix_projection=true: PEFT saves the projection's result and not the projection, so that "
+            "training cannot resume from a checkpoint. Set trainer.args.save_strategy=no and "
+            "trainer.args.load_best_model_at_end=false, or peft.prefix_projection=false."
+        )
+    if not config.peft.get("encoder_hidden_size"):
+        found.append(
+            "peft.prefix_projection=true needs the projection's width: peft.encoder_hidden_size=512."
+        )
+    return found
+
+
+def _adalora_problems(config: DictConfig) -> list[str]:
+    target, start = config.peft.get("target_r", 8), config.peft.get("init_r", 12)
+    found = []
+    if config.zero:
+        found.append(
+            "peft=adalora allocates ranks by the gradients of each step, which DeepSpeed clears before: set "
+            "zero=none, or use peft=lora."
+        )
+    if isinstance(target, int) and isinstance(start, int) and target >= start:
+        found.append(
+            f"peft.target_r={target} must be below peft.init_r={start}: AdaLoRA shrinks ranks from init_r to "
+            "target_r."
+        )
+    return found
+
+
+def unmergeable(method: str) -> str:
+    """The reason why a method that learns virtual tokens cannot be merged."""
+    return (
+        f"export.merge=true: {method} learns virtual tokens, which are inputs and not weights: there is "
+        "nothing to merge. Set export.merge=false to export the adapter."
+    )
+
+
+def _shown(names: list[str]) -> str:
+    return str(names[0]) if len(names) == 1 else f"[{','.join(map(str, names))}]"

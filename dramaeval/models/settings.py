@@ -1,0 +1,126 @@
+"""Rules about the settings of ``model``: what this machine supports, and what does not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.keys import check_arguments, resolve_target
+from dramaeval.config.schema import Device, Stage
+from dramaeval.distributed.processes import process_count
+
+#: The words that transformers takes as ``device_map``, beside the name of a device.
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda")
+
+#: Parts of a model, the setting that leaves each untrained, and its value.
+PART_SETTINGS = (("audio", "freeze_audio", True), ("projector", "train_projector", False))
+UNKNOWN_PARTS = {"llm": "", "audio": "", "projector": ""}
+
+
+def problems(config: DictConfig) -> list[str]:
+    """Problems of ``model`` and ``device``."""
+    import torch
+
+    model, trains = config.model, Stage.train in config.stages
+    gpu = torch.cuda.is_available() and config.device is not Device.cpu
+    found = check_arguments(model, "model")
+    if not OmegaConf.is_missing(model, "path") and not model.path:
+        found.append("model.path is empty: give a folder or a name on the hub.")
+    if model.attention in ("eager", "flash_attention_2") and config.batch.shared_prefix:
+        found.append(
+            f"model.attention={model.attention} cannot share a prefix between questions: set "
+            "batch.shared_prefix=false, or model.attention=sdpa."
+        )
+    found += _dtype_problems(config, gpu, trains) + _flash_problems(config, gpu, trains)
+    return found + _device_map_problems(config, gpu, trains) + _part_problems(model)
+
+
+def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
+    import torch
+
+    dtype = config.model.dtype
+    if dtype == "float16" and not gpu:
+        return ["model.dtype=float16 is for GPUs: on a CPU use model.dtype=float32, or bfloat16."]
+    if dtype == "float16" and trains and config.peft is None:
+        return [
+            "model.dtype=float16 cannot be trained in full: its gradients vanish or overflow. Use "
+            "model.dtype=auto (float32 weights) or bfloat16, or an adapter (peft=lora)."
+        ]
+    if dtype == "bfloat16" and gpu and not torch.cuda.is_bf16_supported():
+        return [
+            "model.dtype=bfloat16 is not supported by this GPU: use model.dtype=float16 or float32."
+        ]
+    return []
+
+
+def _flash_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
+    model, found = config.model, []
+    if model.attention != "flash_attention_2":
+        return []
+    if not gpu:
+        found.append(
+            "model.attention=flash_attention_2 needs a GPU, and there is none here (or device=cpu): use "
+            "model.attention=sdpa."
+        )
+    if find_spec("flash_attn") is None:
+        found.append(
+            "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: "
+            "pip install flash-attn, or use model.attention=sdpa."
+        )
+    if model.dtype == "float32" or (model.dtype == "auto" and trains and not config.peft):
+        found.append(
+            "model.attention=flash_attention_2 computes in 16 bits, but the weights are float32 (the default of "
+            "full fine-tuning): use model.dtype=bfloat16, or model.attention=sdpa."
+        )
+    return found
+
+
+def _device_map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
+    device_map, folder = config.model.device_map, config.model.offload_folder
+    if device_map is None:
+        if folder is None:
+            return []
+        return [f"model.offload_folder={folder} is only used with model.device_map: set that too."]
+    found = []
+    if trains:
+        found.append(
+            "model.device_map is for a model that is only evaluated, and stages has train: train with zero=zero3 "
+            "over several processes, or leave model.device_map out."
+        )
+    if (count := process_count(config.processes)) > 1:
+        found.append(
+            f"model.device_map spreads one model over all devices, but {count} processes would each do so: "
+            "run one process, or leave model.device_map out."
+        )
+    maps = isinstance(device_map, Mapping)
+    devices = [str(device) for device in (device_map.values() if maps else [device_map])]
+    if not (maps or device_map in DEVICE_MAPS or devices[0].removeprefix("cuda:").isdigit()):
+        found.append(
+            f"model.device_map={device_map} is not known; choose one of {', '.join(DEVICE_MAPS)}, a device like "
+            "cuda:0, or {module: device}."
+        )
+    if not gpu and any(device.startswith("cuda") or device.isdigit() for device in devices):
+        found.append(
+            f"model.device_map={device_map} names a GPU, and there is none here (or device=cpu): use cpu."
+        )
+    if "disk" in devices and folder is None:
+        found.append(
+            "model.device_map leaves weights on disk: give their folder as model.offload_folder=FOLDER."
+        )
+    return found
+
+
+def _part_problems(model: Any) -> list[str]:
+    """Parts to freeze that the family's models do not have."""
+    family = resolve_target(model.get("_target_") or "")
+    parts = getattr(family, "parts", None)
+    if not isinstance(parts, Mapping):  # known only after the model's configuration is read
+        parts = {"llm": ""} if getattr(family, "hears", True) is False else UNKNOWN_PARTS
+    return [
+        f"model.{key}={str(value).lower()}: this model has no {part} of its own; leave the setting out."
+        for part, key, value in PART_SETTINGS
+        if model.get(key) is value and part not in parts
+    ]

@@ -1,0 +1,76 @@
+"""Rules about the settings of ``task``: its data, its label policy, its class's arguments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config import fields
+from dramaeval.config.keys import argument_names, check_arguments, resolve_target
+from dramaeval.config.problems import not_among
+from dramaeval.config.schema import SPLITS, TASK_KEYS, DataConfig, split_files
+from dramaeval.config.task_parts import files_of, parts_of, where_of
+
+
+def problems(config: DictConfig) -> list[str]:
+    """Problems of ``task`` and, in a mixture, of each of its tasks."""
+    task = config.task
+    found = [
+        f"task.data.{split}: {file} does not exist."
+        for split, files in files_of(task).items()
+        for file in files
+        if not Path(file).expanduser().is_file()
+    ]
+    for part, node in parts_of(task).items():
+        where = where_of(task, part)
+        found += check_arguments(node, where, also=TASK_KEYS)
+        found += _label_problems(node, where) + _dimension_problems(node, where)
+    return found + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
+
+
+def _label_problems(node: Any, where: str) -> list[str]:
+    labels, policies = node.get("labels"), node.get("label_policies") or {}
+    target = resolve_target(node.get("_target_") or "")
+    if labels in policies or target is None:
+        return []
+    if labels is None and "labels" not in argument_names(target):
+        return []
+    return [not_among(f"{where}.labels", labels, policies)]
+
+
+def _dimension_problems(node: Any, where: str) -> list[str]:
+    chosen, key = node.get("dimensions"), f"{where}.dimensions"
+    if chosen is None or (chosen and OmegaConf.is_list(chosen)):
+        return []
+    if OmegaConf.is_list(chosen):
+        return [f"{key}=[] asks for nothing: null asks for all dimensions."]
+    return [f"{key}={chosen} must be a list: {key}=[{chosen}]."]
+
+
+def _mixture_problems(task: DictConfig) -> list[str]:
+    first = next(iter(task.tasks))
+    found = [
+        f"task.data.{key} does not say which of the tasks it is for: give task.tasks.{first}.data.{key}."
+        for key in (*SPLITS, "sample")
+        if task.data[key]
+    ]
+    found += check_arguments(task, "task", also=TASK_KEYS)
+    for part, node in parts_of(task).items():
+        where = where_of(task, part)
+        found += fields.problems(DataConfig, node.get("data") or {}, f"{where}.data")
+        if node.get("shots"):
+            found.append(f"{where}.shots={node.shots}: a mixture shows no examples: set it to 0.")
+    return found
+
+
+def _shot_problems(task: DictConfig) -> list[str]:
+    shots = task.get("shots") or 0
+    if not isinstance(shots, int) or shots < 0:
+        return [f"task.shots={shots} must be a whole number of 0 or more."]
+    if shots and "train" not in split_files(task.data):
+        return [
+            f"task.shots={shots} takes its examples from task.data.train: give it as a JSONL file."
+        ]
+    return []
