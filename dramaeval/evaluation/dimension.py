@@ -140,15 +140,16 @@ def counts_of(predictions: Sequence[Prediction], answers: Answers) -> dict[str, 
     `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
     """
     unscored = Counter(p.state for p in predictions if not p.scored)
-    places = [rating for p in predictions for rating in p.ratings]
+    places = sum(len(p.ratings) for p in predictions)
+    missing = sum(p.ratings.count(None) for p in predictions)
     counts: dict[str, Any] = {
         "n": answers.n,
         "records": len(predictions),
         "unscored": sum(unscored.values()),
         "unscored_reasons": dict(unscored.most_common()),
         "missing": sum(p.mean_rating is None for p in predictions),
-        "ratings": sum(rating is not None for rating in places),
-        "ratings_missing": sum(rating is None for rating in places),
+        "ratings": places - missing,
+        "ratings_missing": missing,
     }
     if answers.pass_fail:
         counts["majority_ties"] = int(np.isnan(answers.majority).sum())
