@@ -87,6 +87,13 @@ def cluster_key(prediction: Prediction) -> tuple[str, str]:
     return ("group", prediction.group)
 
 
+def clusters_of(
+    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int]
+) -> np.ndarray:
+    """The number of each prediction's cluster, (n,)."""
+    return np.array([clusters[cluster_key(p)] for p in predictions], dtype=np.intp)
+
+
 def answers_of(
     dimension: str,
     predictions: Sequence[Prediction],
@@ -107,7 +114,7 @@ def answers_of(
         rated=np.array([p.mean_rating for p in kept], dtype=float),
         distribution=distribution.reshape(len(kept), len(scale)),
         ratings=rating_matrix(kept),
-        cluster=np.array([clusters[cluster_key(p)] for p in kept], dtype=np.intp),
+        cluster=clusters_of(kept, clusters),
     )
 
 
