@@ -172,6 +172,7 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
     ]  # fmt: skip
     with clock("rank"):
         found = rank(made, {one.id: one.id.partition("-")[2] for one in made}, **SETTINGS)
+        write_json(folder / "leaderboard.json", found)
     titles = {"pitch": "Pitch"}
     with clock("tables"):
         tables = tables_of(found, titles)
@@ -180,7 +181,6 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
     with clock("page"):
         page = render_board(found, shown, "large", ["task role"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
-    write_json(folder / "leaderboard.json", found)
 
 
 def runs(count: int, clock: Clock, folder: Path) -> None:

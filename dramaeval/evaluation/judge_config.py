@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from dramaeval.config.check import ATTENTIONS, DTYPES, ConfigError
 from dramaeval.config.keys import check_arguments, not_among
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
+from dramaeval.models.errors import ModelError
 
 #: The label policy of a judge that only scores: targets are not asked of it.
 NEUTRAL = {"_target_": "dramaeval.tasks.labels.distribution", "_partial_": True}
@@ -27,9 +29,13 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
 
     Raises:
         ConfigError: with every class that is not trusted, and every setting of the model that is not valid.
+        ModelError: ``config.yaml`` is not YAML.
     """
     file = run / "config.yaml"
-    values = read_plain(file) if file.is_file() else None
+    try:
+        values = read_plain(file) if file.is_file() else None
+    except YAMLError as error:
+        raise ModelError(f"{file} is not YAML: {error}") from None
     if not isinstance(values, dict) or not {"stages", "task", "model"} <= set(values):
         return None
     built = {"model": values["model"], "quantization": values.get("quantization")}

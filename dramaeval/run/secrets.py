@@ -38,6 +38,14 @@ _SETTING = re.compile(_SETTING_NAME + "$", re.I)
 _VARIABLE = re.compile(f"(?:{_VARIABLE_NAME}|_KEY)$")
 #: Shorter values would hide ordinary words wherever they stand.
 _SHORTEST = 8
+_ASSIGNED = (
+    *("api_key=", "apikey=", "secret=", "secret_key=", "password=", "passwd=", "passphrase="),
+    *(
+        f"{kind}{joint}token="
+        for kind in ("hub", "hf", "access", "auth", "bearer")
+        for joint in ("", "_")
+    ),
+)
 _VALUE = (
     r"""(?!null\b|true\b|false\b|\?\?\?)(?:'[^'\n]+'|"[^"\n]+"|[^\s'"$,;&}\])(][^\s'",;&}\])]*)"""
 )
@@ -62,8 +70,11 @@ _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (("://",), r"(://[^/\s:@'\"]*:)[^/\s@'\"]+(?=@)"),
         (("Bearer ", "Basic "), r"((?:Bearer|Basic) )[A-Za-z0-9._~+/=-]{16,}"),
         (("KEY=", "TOKEN=", "SECRET=", "PASS"), rf"({_VARIABLE_NAME}=){_VALUE}"),
-        (("key=", "token=", "secret=", "passw", "passphrase="), rf"(\b{_SETTING_NAME}=){_VALUE}"),
-        (("?", "&"), rf"([?&](?i:[\w.-]*(?:{_SETTING_NAME}|token|signature)=))[^&\s'\"#<>]+"),
+        (_ASSIGNED, rf"(\b{_SETTING_NAME}=){_VALUE}"),
+        (
+            (*_ASSIGNED, "token=", "ignature="),
+            rf"([?&](?i:[\w.-]*(?:{_SETTING_NAME}|token|signature)=))[^&\s'\"#<>]+",
+        ),
     )
 )
 #: Libraries save these settings in files of their own, past every mask.

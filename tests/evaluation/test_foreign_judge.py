@@ -160,6 +160,14 @@ def test_settings_that_no_run_can_have_are_refused(foreign, change, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("text", ["model: [", "model: !!python/object/apply:os.getcwd []"])
+def test_a_file_that_is_no_yaml_of_plain_values_is_named(foreign, text):
+    folder = foreign()
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.yaml is not YAML"):
+        Judge.load(folder, device="cpu")
+
+
 def brings_code(folder, name, **values):
     """A copy of the tiny judge with code beside it that ``name`` asks for."""
     shutil.copytree(TINY, folder)

@@ -8,13 +8,19 @@ resampled column gives; records with count 0 take part in nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+PRODUCTS_A_RECORD = 20
+"""Multiplications that take about as long as to look one record's count up."""
 
 BLOCK = 32
 """Groups that `ordered_sum` takes at a time."""
 
 _WITHIN = 2 * np.triu(np.ones((BLOCK, BLOCK))) - np.eye(BLOCK)
 """T @ this is 2L + T within a block."""
+_ONES = np.ones(BLOCK)
 
 
 class TieGroups:
@@ -37,6 +43,19 @@ class TieGroups:
         if len(self.starts) == sorted_weights.shape[1]:
             return sorted_weights.astype(float, copy=False)
         return np.add.reduceat(sorted_weights, self.starts, axis=1, dtype=float)
+
+    def counting(self, cluster: np.ndarray, clusters: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A function from counts of the clusters, (draws, clusters), to the totals, (draws, groups).
+
+        With few clusters and groups it is a matrix product, else each record's count is looked up.
+        """
+        groups = len(self.starts)
+        if clusters * groups > PRODUCTS_A_RECORD * len(cluster):
+            ordered = cluster[self.order]
+            return lambda counts: self.totals(np.take(counts, ordered, axis=1))
+        records = np.bincount(cluster * groups + self.group, minlength=clusters * groups)
+        table = records.reshape(clusters, groups).astype(float)
+        return lambda counts: counts.astype(float) @ table
 
 
 def midranks(totals: np.ndarray) -> np.ndarray:
@@ -61,7 +80,7 @@ def doubled_deviations(totals: np.ndarray) -> np.ndarray:
 def squared_deviations(totals: np.ndarray) -> np.ndarray:
     """ΣT(R − R̄)² of each draw, (draws,), as (N³ − ΣT³)/12 (Kendall 1945)."""
     records = totals.sum(axis=1)
-    return (records**3 - np.einsum("bg,bg,bg->b", totals, totals, totals)) / 12
+    return (records**3 - np.einsum("bg,bg->b", totals * totals, totals)) / 12
 
 
 def ordered_sum(totals: np.ndarray, products: np.ndarray) -> np.ndarray:
@@ -70,12 +89,14 @@ def ordered_sum(totals: np.ndarray, products: np.ndarray) -> np.ndarray:
     With T the totals, 2(R − R̄) = 2L + T − N, and N falls away as ΣP = 0. Within blocks of `BLOCK` groups L is a
     product with a triangular matrix: a running sum over all groups takes three times as long.
     """
+    totals, products = _padded(totals), _padded(products)
     blocks = (len(totals), -1, BLOCK)
-    totals, products = _padded(totals).reshape(blocks), _padded(products).reshape(blocks)
-    within = np.einsum("bki,bki->b", totals @ _WITHIN, products)
-    sums = totals.sum(axis=2)
+    ranks = (totals.reshape(blocks) @ _WITHIN).reshape(totals.shape)
+    within = np.einsum("bg,bg->b", ranks, products)
+    # A product with ones: numpy's own sums over short rows take ten times as long.
+    sums, sums_of_products = totals.reshape(blocks) @ _ONES, products.reshape(blocks) @ _ONES
     before = np.cumsum(sums, axis=1) - sums
-    return within + 2 * np.einsum("bk,bk->b", before, products.sum(axis=2))
+    return within + 2 * np.einsum("bk,bk->b", before, sums_of_products)
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
