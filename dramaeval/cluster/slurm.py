@@ -22,11 +22,18 @@ from dramaeval.cluster.rendezvous import processes_problem
 from dramaeval.cluster.sbatch import make_executor
 from dramaeval.cluster.slurm_states import SlurmState, ask_slurm
 from dramaeval.config.check import ConfigError
-from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.sweep.folder import SweepFolder, SweepRun
 from dramaeval.sweep.launching import SweepLauncher, import_path
-from dramaeval.sweep.state import FAILED, NEVER, WAITING, RunState, change_state, read_state
-from dramaeval.sweep.state import write_alone as write
+from dramaeval.sweep.state import (
+    FAILED,
+    NEVER,
+    WAITING,
+    RunState,
+    change_state,
+    read_state,
+    write_sealed,
+)
 from dramaeval.sweep.watch import Crew
 
 #: Options of sbatch's that would contradict what is set elsewhere, and where.
@@ -194,7 +201,7 @@ class SlurmCrew(Crew):
         except utils.FailedJobError as error:
             raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
         for run, job in zip(runs, jobs, strict=True):
-            write(run.folder / "slurm.json", sealed({"job": job.job_id}))
+            write_sealed(run.folder / "slurm.json", {"job": job.job_id})
         self.runs = list(runs)
 
     def take_up(self, runs: Sequence[SweepRun]) -> None:

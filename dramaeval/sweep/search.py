@@ -16,10 +16,10 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from dramaeval.config.check import ConfigError
-from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.run.errors import in_words
 from dramaeval.sweep.folder import SweepRun
-from dramaeval.sweep.state import DONE, PRUNED, read_state, write_alone
+from dramaeval.sweep.state import DONE, PRUNED, read_state, write_sealed
 from dramaeval.sweep.sweeper import OurSweeper
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ def distribution(override: Override) -> Any:
 
 def _name_trial(run: SweepRun, number: int) -> None:
     """Let a run know which trial of the study it is."""
-    write_alone(run.folder / "trial.json", sealed({"trial": number}))
+    write_sealed(run.folder / "trial.json", {"trial": number})
 
 
 def _trial_of(run: SweepRun) -> int | None:

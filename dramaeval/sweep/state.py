@@ -10,15 +10,16 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from dramaeval.cluster.process_identity import ProcessIdentity
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
-from dramaeval.run.secrets import without_secrets
+from dramaeval.run.secrets import masked, without_secrets
 
 WAITING, RUNNING, INTERRUPTED = "waiting", "running", "interrupted"
 DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
@@ -180,8 +181,13 @@ def read_state(folder: Path) -> RunState:
 def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunState:
     """Read, change and write the state of a run; returns the new one."""
     new = change(read_state(folder))
-    write_alone(folder / "state.json", sealed(asdict(new)))
+    write_sealed(folder / "state.json", asdict(new))
     return new
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file that holds its own hash; secrets are masked first, as the hash is of what is written."""
+    write_alone(path, sealed(masked(dict(values))), verbatim=True)
 
 
 def write_alone(path: Path, text: str, *, verbatim: bool = False) -> None:
