@@ -39,13 +39,17 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The values that a setting accepts beside its type: numbers in a range, or one of several texts."""
+    """The values that a setting accepts beside its type: numbers in a range, or one of several texts.
+
+    With ``one_line`` no text in the value may contain a line break or another control character.
+    """
 
     minimum: float | None = None
     above: float | None = None
     maximum: float | None = None
     below: float | None = None
     choices: Sequence[str] = ()
+    one_line: bool = False
 
     def problem(self, key: str, value: Any) -> str | None:
         """The message about a value outside the limits; None for a valid one, and for a value of another type."""
@@ -113,7 +117,8 @@ class Setting:
     def problem(self, key: str, value: Any) -> str | None:
         """The message about a value of another type or outside the limits; None for a valid one."""
         mapping = value is None or isinstance(value, Mapping)
-        if not (mapping if self.kind == MAPPING else fits(self.type, value)):
+        valid = mapping if self.kind == MAPPING else fits(self.type, value)
+        if not valid or (self.limits.one_line and not _is_printable(value)):
             return f"{key}={value!r} must be {self.expected}."
         return self.limits.problem(key, value)
 
@@ -207,10 +212,21 @@ def fits(hint: Any, value: Any) -> bool:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
         return listed and all(fits(part, each) for each in value for part in get_args(hint))
     if kind is dict:
-        return isinstance(value, Mapping)
+        values = value.values() if isinstance(value, Mapping) else [value]
+        return isinstance(value, Mapping) and all(
+            fits(part, each) for each in values for part in get_args(hint)[1:]
+        )
     if isinstance(kind, type) and issubclass(kind, Enum):
         return isinstance(value, kind) or value in kind.__members__
     return True
+
+
+def _is_printable(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_printable, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_printable, value))
+    return not isinstance(value, str) or value.isprintable()
 
 
 def type_in_words(hint: Any) -> str:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, IntegerNode, OmegaConf
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting, settings_text
 from dramaeval.config.run_id import run_id
+from dramaeval.config.sweep_options import OPTIONS
 
 SPLITS = ("train", "val", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -413,9 +414,10 @@ def register() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=root())
-    # A launcher and a sweeper check their options themselves, all together.
-    for group in ("hydra/launcher", "hydra/sweeper"):
-        store.store(group=group, name="open", node=OmegaConf.create({}, flags={"struct": False}))
+    # A launcher and a sweeper report unknown options themselves, together with their other problems.
+    for (group, name), options in OPTIONS.items():
+        node = OmegaConf.structured(options, flags={"struct": False})
+        store.store(group=group, name=name, node=node)
     resolvers: dict[str, Any] = {
         "package": lambda relative: str(PACKAGE / relative),
         "run_id": lambda *, _root_: run_id(_root_),

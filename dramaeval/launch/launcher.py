@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
+from dramaeval.config import fields
 from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
@@ -35,8 +35,8 @@ class SweepLauncher(Launcher, ABC):
         options: of ``hydra.launcher``.
     """
 
-    #: What an option may be, by name.
-    KINDS: Mapping[str, str] = {}
+    #: The dataclass that declares the options.
+    OPTIONS: type
 
     def __init__(self, **options: Any) -> None:
         self.options: dict[str, Any] = {
@@ -59,7 +59,10 @@ class SweepLauncher(Launcher, ABC):
         with user_facing_errors():
             for line in startup.prepare():
                 print(line)
-            problems = [*self.problems(), *option_problems(self.options, self.KINDS)]
+            problems = [
+                *self.problems(),
+                *fields.problems(self.OPTIONS, self.options, "hydra.launcher"),
+            ]
             if problems:
                 raise ConfigError(problems)
 
@@ -133,57 +136,6 @@ def result(run: SweepRun) -> JobReturn:
             f"{run.folder.name}: {state.state}" + (f": {state.reason}" if state.reason else "")
         )
     return came
-
-
-def option_problems(options: Mapping[str, Any], kinds: Mapping[str, str]) -> list[str]:
-    """Options that a launcher does not know or cannot use, each with the valid ones."""
-    problems = []
-    for name, value in options.items():
-        key = f"hydra.launcher.{name}"
-        if name not in kinds:
-            near = get_close_matches(name, kinds, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            problems.append(
-                f"{key} is not an option of this launcher.{hint} Valid are {', '.join(kinds)}."
-            )
-        elif wrong := _wrong(value, kinds[name]):
-            problems.append(f"{key}={value!r} must be {wrong}.")
-    problems += [f"hydra.launcher.{name} is missing." for name in kinds if name not in options]
-    return problems
-
-
-def _wrong(value: Any, kind: str) -> str | None:
-    """What a value should be, if it is not."""
-    base, optional = kind.rstrip("?"), kind.endswith("?")
-    if value is None:
-        return None if optional else _WORDS[base]
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    fits = {
-        "text": isinstance(value, str) and value.isprintable(),
-        "positive": whole and value >= 1,
-        "count": whole and value >= 0,
-        "seconds": (whole or isinstance(value, float)) and value > 0,
-        "amount": (whole or isinstance(value, float)) and value > 0,
-        "texts": isinstance(value, list)
-        and all(isinstance(one, str) and one.isprintable() for one in value),
-        "options": isinstance(value, dict)
-        and all(
-            isinstance(one, str | int | float | bool) and str(one).isprintable()
-            for one in value.values()
-        ),
-    }
-    return None if fits[base] else _WORDS[base] + (" or null" if optional else "")
-
-
-_WORDS = {
-    "text": "one line of text",
-    "positive": "a whole number of 1 or more",
-    "count": "a whole number of 0 or more",
-    "seconds": "a number of seconds above 0",
-    "amount": "a number above 0",
-    "texts": "a list of texts of one line each",
-    "options": "options by name, each with a number or one line of text, as {reservation: x}",
-}
 
 
 def import_path() -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dramaeval import startup
+from dramaeval.config.sweep_options import LocalOptions
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.distributed.spawn import available_cores
 from dramaeval.launch.job import console_of
@@ -32,11 +33,7 @@ PATIENCE = 30.0
 class LocalLauncher(SweepLauncher):
     """Starts the runs here."""
 
-    KINDS: Mapping[str, str] = {
-        "parallel": "positive",
-        "gpus_per_run": "positive?",
-        "poll_seconds": "seconds",
-    }
+    OPTIONS = LocalOptions
 
     def problems(self) -> list[str]:
         """What of the sweep's settings cannot be done here."""

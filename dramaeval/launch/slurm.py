@@ -16,6 +16,7 @@ from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.sweep_options import SlurmOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.distributed.folder_lock import remove_lock
 from dramaeval.distributed.lock_holder import holder_of
@@ -57,31 +58,16 @@ _JOB = re.compile(r"\d+(_\d+)?")
 class SlurmLauncher(SweepLauncher):
     """Sends the runs to SLURM."""
 
-    KINDS: Mapping[str, str] = {
-        "name": "text",
-        "partition": "text?",
-        "account": "text?",
-        "qos": "text?",
-        "constraint": "text?",
-        "nodes": "positive",
-        "gpus_per_node": "positive?",
-        "tasks_per_node": "positive",
-        "cpus_per_task": "positive",
-        "mem_gb": "amount?",
-        "timeout_min": "positive",
-        "array_parallelism": "positive",
-        "max_num_timeout": "count",
-        "signal_delay_s": "positive",
-        "setup": "texts",
-        "srun_args": "texts",
-        "additional": "options",
-        "poll_seconds": "seconds",
-    }
+    OPTIONS = SlurmOptions
 
     def problems(self) -> list[str]:
         """What of the sweep's settings SLURM cannot be asked for."""
         found = super().problems()
         found += additional_problems(self.options.get("additional") or {})
+        if self.options.get("tasks_per_node") is None:
+            found.append(
+                "hydra.launcher.tasks_per_node=null: without gpus_per_node it needs a number of processes."
+            )
         minutes, delay = (self.options.get(name) for name in ("timeout_min", "signal_delay_s"))
         if isinstance(minutes, int) and isinstance(delay, int) and delay >= minutes * 60:
             found.append(

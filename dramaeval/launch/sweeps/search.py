@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.sweep_options import SearchOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
@@ -25,26 +26,16 @@ from dramaeval.stages.user_errors import user_facing_errors
 log = logging.getLogger(__name__)
 
 STUDY, JOURNAL = "dramaeval", "study.journal"
-_DIRECTIONS = ("maximize", "minimize")
 
 
 class SearchSweeper(SweepRunner):
     """Asks Optuna for settings, carries them out, tells it what came of them."""
 
-    OPTIONS = ("params", "n_trials", "n_jobs", "direction", "sampler", "pruner")
+    OPTIONS = SearchOptions
 
     def problems(self) -> list[str]:
         """What of the settings cannot be done."""
         found = super().problems()
-        for name in ("n_trials", "n_jobs"):
-            value = self.options.get(name)
-            if not isinstance(value, int) or value < 1:
-                found.append(f"hydra.sweeper.{name}={value} must be a whole number of 1 or more.")
-        if self.options.get("direction") not in _DIRECTIONS:
-            found.append(
-                f"hydra.sweeper.direction={self.options.get('direction')} is not known; choose one of "
-                f"{', '.join(_DIRECTIONS)}."
-            )
         if self.config.launch.detach:
             found.append(
                 "launch.detach=true is not possible in a search: each batch is chosen from what came of those "

@@ -13,8 +13,10 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dramaeval.config import fields
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import refuse_words
+from dramaeval.config.sweep_options import GridOptions
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.runner import command
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder
@@ -31,8 +33,8 @@ class SweepRunner:
         options: of ``hydra.sweeper``.
     """
 
-    #: Names that its options may have.
-    OPTIONS: tuple[str, ...] = ("params",)
+    #: The dataclass that declares the options.
+    OPTIONS: type = GridOptions
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -58,11 +60,7 @@ class SweepRunner:
 
     def problems(self) -> list[str]:
         """What of the settings cannot be done."""
-        found = [
-            f"hydra.sweeper.{name} is not an option of this sweeper. Valid are {', '.join(self.OPTIONS)}."
-            for name in self.options
-            if name not in self.OPTIONS
-        ]
+        found = fields.problems(self.OPTIONS, self.options, "hydra.sweeper")
         if not str(self.config.hydra.launcher._target_).startswith(OURS):
             found.append(
                 "hydra/launcher: choose one of local_processes, slurm, slurm_cpu; other launchers keep no "
