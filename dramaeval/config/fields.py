@@ -1,7 +1,7 @@
 """Settings: dataclass fields that carry a type, a default, limits and one line of help.
 
-`dramaeval.config.schema` and the options of launchers are declared with `setting`. `problems`, the ``--help`` text
-and the reference page (`dramaeval.config.reference`) read that declaration.
+`dramaeval.config.schema` and `dramaeval.config.sweep_options` declare settings with `setting`. The checks (`problems`),
+the ``--help`` text (`settings_text`) and the reference page (`dramaeval.config.reference`) read these declarations.
 """
 
 from __future__ import annotations
@@ -143,25 +143,25 @@ def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **lim
 def settings_of(schema: type) -> dict[str, Setting]:
     """The settings of a dataclass by name; those under ``KEYWORDS`` too, whose names Python keeps for itself."""
     hints = get_type_hints(schema)
-    found = {}
-    for one in fields(schema):
-        if one.metadata:
-            factory = one.default_factory
-            default = one.default if factory is NO_VALUE else factory()
-            found[one.name] = Setting(
-                key=one.name, type=hints[one.name], default=default, **one.metadata
+    settings = {}
+    for declared in fields(schema):
+        if declared.metadata:
+            name, factory = declared.name, declared.default_factory
+            default = declared.default if factory is NO_VALUE else factory()
+            settings[name] = Setting(
+                key=name, type=hints[name], default=default, **declared.metadata
             )
-    return found | {each.key: each for each in getattr(schema, "KEYWORDS", ())}
+    return settings | {each.key: each for each in getattr(schema, "KEYWORDS", ())}
 
 
 def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
     """Every setting of a dataclass and of the nodes inside it, with full keys; nodes themselves left out."""
-    for name, one in settings_of(schema).items():
+    for name, each in settings_of(schema).items():
         key = f"{where}.{name}" if where else name
-        if one.nested:
-            yield from all_settings(one.nested, key)
+        if each.nested:
+            yield from all_settings(each.nested, key)
         else:
-            yield replace(one, key=key)
+            yield replace(each, key=key)
 
 
 def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
@@ -178,13 +178,13 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
         for key in node
         if key not in known and not issubclass(schema, Target)
     ]
-    for name, one in known.items():
+    for name, declared in known.items():
         if name not in node or (OmegaConf.is_config(node) and OmegaConf.is_missing(node, name)):
             continue
         value = node[name]
-        if one.nested and isinstance(value, Mapping):
-            found += problems(one.nested, value, dot + name)
-        elif problem := one.problem(dot + name, value):
+        if declared.nested and isinstance(value, Mapping):
+            found += problems(declared.nested, value, dot + name)
+        elif problem := declared.problem(dot + name, value):
             found.append(problem)
     return found
 
@@ -248,19 +248,32 @@ def _type_in_words(hint: Any) -> str:
     return "a mapping" if kind is dict else "any value"
 
 
-def settings_text(schema: type, width: int = 110) -> str:
-    """Every setting with its default and help, as indented lines for a terminal."""
+def settings_text(schema: type, where: str = "", width: int = 110) -> str:
+    """Every setting with its default and help, as indented lines for a terminal.
+
+    Args:
+        schema: the dataclass that declares the settings.
+        where: the key of its node.
+        width: columns of the terminal.
+    """
     column, lines = " " * 38, []
-    for one in all_settings(schema):
-        assigned = ".KEY=…" if one.default == {} else f"={default_text(one.default)}"
-        explained = all(f"{name}:" in one.help for name in one.choices)
-        text = one.help if explained else f"{one.help} ({' | '.join(one.choices)})"
-        name, wrapped = f"    {one.key}{assigned}  ", textwrap.wrap(text, width - len(column))
+    for each in all_settings(schema, where):
+        assigned = f"={default_text(each.default)}"
+        if each.default in (MISSING, {}):
+            assigned = "=…" if each.default else ".KEY=…"
+        explained = all(f"{name}:" in each.help for name in each.choices)
+        text = each.help if explained else f"{each.help} ({' | '.join(each.choices)})"
+        name, wrapped = f"    {each.key}{assigned}  ", textwrap.wrap(text, width - len(column))
         first = (
             name.ljust(len(column)) + wrapped.pop(0) if len(name) <= len(column) else name.rstrip()
         )
         lines += [first, *(column + line for line in wrapped)]
     return "\n".join(lines)
+
+
+def node_description(schema: type) -> str:
+    """The first line of a node's docstring, without markup."""
+    return (schema.__doc__ or "").partition("\n")[0].replace("`", "")
 
 
 def default_text(value: Any) -> str:

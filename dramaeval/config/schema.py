@@ -1,8 +1,8 @@
 """The schema of a run: every setting of this project with its type, default, limits and a line of help.
 
-Settings of other libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes behind a
-``_target_`` are not repeated here: they are compared with the constructors by `dramaeval.stages.checks`. ``--help``
-and shell completion import this module, so it imports nothing heavy.
+Settings of other libraries (``peft``, ``quantization``, ``zero``, ``trainer.args``) and of the classes under a
+``_target_`` are not repeated here: `dramaeval.stages.checks` compares them with the constructors' arguments.
+``--help`` and shell completion import this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, IntegerNode, OmegaConf
 
-from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting, settings_text
+from dramaeval.config.fields import (
+    MAPPING,
+    Limits,
+    Setting,
+    Target,
+    node_description,
+    setting,
+    settings_text,
+)
 from dramaeval.config.run_id import run_id
 from dramaeval.config.sweep_options import OPTIONS
 
@@ -60,7 +68,7 @@ class Device(Enum):
 
 @dataclass(kw_only=True)
 class ModelConfig(Target):
-    """``model``: a family's class and its arguments. Families of your own may take more than these."""
+    """``model``: a family's class and its arguments; a family of your own may take more."""
 
     path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
     revision: str | None = setting(None, help="branch, tag or commit on the hub")
@@ -140,7 +148,7 @@ class DataConfig:
 
 @dataclass(kw_only=True)
 class TaskConfig(Target):
-    """``task``: a task's class and its arguments. `TASK_KEYS` are used beside the class."""
+    """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
 
     name: str = setting(help="name of the task in results")
     labels: str | None = setting(
@@ -210,12 +218,14 @@ class BatchConfig:
     )
     max_tokens: int | None = setting(
         None,
-        help="tokens of a training pass with padding, instead of global and per_device: clips of similar "
-        "length are batched together",
+        help="tokens of a training pass, padding included, instead of global and per_device; clips of "
+        "similar length are batched together",
         minimum=1,
     )
     per_device: int | None = setting(
-        None, help="clips of a training pass in one process; null: trainer.args, or 4", minimum=1
+        None,
+        help="clips of a training pass in one process; null: trainer.args.per_device_train_batch_size, or 4",
+        minimum=1,
     )
     eval_clips: int = setting(8, help="clips of a forward pass in evaluation", minimum=1)
     cache_clips: int = setting(
@@ -260,7 +270,8 @@ class EvaluationConfig:
     level: float = setting(0.95, help="confidence level of the intervals", above=0, below=1)
     zero_shot: bool = setting(True, help="also score the judge before training")
     group_by: str = setting(
-        "character", help="key of the records whose groups the bootstrap draws as a whole"
+        "character",
+        help="key of the records; the bootstrap resamples all records with the same value together",
     )
     metrics: list[Any] = setting(
         [], help="metrics of your own, each a mapping with _target_, beside the standard ones"
@@ -271,7 +282,7 @@ class EvaluationConfig:
     )
     controls: list[str] | None = setting(
         None,
-        help="controls that the judge is compared with in stages=[evaluate,controls]; null: all",
+        help="names of the controls that the judge is compared with in stages=[evaluate,controls]; null: all",
     )
     phrasings: int = setting(5, help="wordings of each question in the control phrasing", minimum=2)
     prosody_clips: int = setting(
@@ -286,7 +297,7 @@ class ExportConfig:
 
     merge: bool = setting(
         False,
-        help="true: a full model with the adapter merged into its weights; false: the adapter",
+        help="true: write a full model with the adapter merged into its weights; false: write the adapter",
     )
 
 
@@ -294,7 +305,9 @@ class ExportConfig:
 class LaunchConfig:
     """``launch``: how the runs of a sweep are started."""
 
-    check: bool = setting(False, help="start nothing; print what would be submitted and run")
+    check: bool = setting(
+        False, help="start nothing; print the jobs and commands that would be started"
+    )
     detach: bool = setting(
         False,
         help="return after the jobs are submitted; stages=[report] sweep=FOLDER collects results",
@@ -336,7 +349,7 @@ class Root:
     plan_force: bool = setting(False, help="run even if the plan needs more memory than there is")
     debug: bool = setting(
         False,
-        help="training with anomaly detection and without loading processes; writes the first batch and a "
+        help="train with anomaly detection and load data in the main process; write the first batch and a "
         "profile to debug/",
     )
     sweep: str | None = setting(
@@ -344,11 +357,13 @@ class Root:
     )
     resume: bool = setting(False, help="run the unfinished runs of the sweep in the folder sweep=…")
     launch: LaunchConfig = setting(LaunchConfig, help="how the runs of a sweep are started")
-    seed: int = setting(0, help="seed of everything random", minimum=0, maximum=2**32 - 1)
-    device: Device = setting(Device.auto, help="auto: a GPU if there is one")
+    seed: int = setting(
+        0, help="seed of all random number generators", minimum=0, maximum=2**32 - 1
+    )
+    device: Device = setting(Device.auto, help="device of the model; auto: a GPU if there is one")
     processes: int = setting(
         1,
-        help="processes to start on this machine; under torchrun its own number counts",
+        help="processes to start on this machine; under torchrun, torchrun's number is used",
         minimum=1,
     )
     adapt: Any = setting(
@@ -422,7 +437,16 @@ def register() -> None:
         "package": lambda relative: str(PACKAGE / relative),
         "run_id": lambda *, _root_: run_id(_root_),
         # Hydra reads the help text as a `string.Template`.
-        "settings": lambda: settings_text(Root).replace("$", "$$"),
+        "settings": lambda: _help_text().replace("$", "$$"),
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def _help_text() -> str:
+    """The settings of a run, then those of each launcher and sweeper."""
+    texts = [settings_text(Root)]
+    for (group, _), options in OPTIONS.items():
+        settings = settings_text(options, group.replace("/", "."))
+        texts.append(f"\n  {node_description(options)}\n{settings}")
+    return "\n".join(texts)
