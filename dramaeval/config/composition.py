@@ -1,4 +1,4 @@
-"""The configuration without a command line: composed from the same files as launch.py composes it."""
+"""Composes the configuration without a command line, from the same files as launch.py."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ CONFIGS = schema.PACKAGE.parent / "configs"
 
 
 def compose(*overrides: str) -> DictConfig:
-    """Compose ``configs/launch.yaml`` with overrides as they stand on the command line.
+    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line.
 
     Raises:
-        ConfigError: the package was installed without its checkout.
+        ConfigError: the folder ``configs`` does not exist, as in a package that was installed without it.
     """
     import hydra
 
     if not (CONFIGS / "launch.yaml").is_file():
         raise ConfigError(
-            [f"{CONFIGS} is not there: install dramaeval from its checkout with pip install -e ."]
+            [f"{CONFIGS} does not exist: install dramaeval from its checkout with pip install -e ."]
         )
     schema.register()
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -31,22 +31,24 @@ def compose(*overrides: str) -> DictConfig:
 
 
 def chosen_files(group: str) -> list[Path]:
-    """The files that this Hydra job chose from a config group, for whatever package; none outside of a job."""
+    """The files of a config group in the defaults list of this Hydra job, for any package; none outside a job."""
     from hydra.core.hydra_config import HydraConfig
 
     if not HydraConfig.initialized():
         return []
     runtime = HydraConfig.get().runtime
     names = {str(name) for key, name in runtime.choices.items() if key.partition("@")[0] == group}
-    folders = [Path(one.path) for one in runtime.config_sources if one.schema == "file"]
+    folders = [Path(each.path) for each in runtime.config_sources if each.schema == "file"]
     files = (folder / group / f"{name}.yaml" for folder in folders for name in sorted(names))
     return [file for file in files if file.is_file()]
 
 
 def compose_model(name: str) -> DictConfig:
-    """The default configuration with the judge of a name in ``configs/model/``, a folder or a name on the hub.
+    """Compose the default configuration with another model.
 
-    A folder or a name on the hub is taken as Qwen2-Audio, and is never read as an override's syntax.
+    Args:
+        name: the name of a file in ``configs/model/``, a folder, or a name on the hub. The latter two are loaded
+            as Qwen2-Audio and are never parsed as an override.
 
     Raises:
         ConfigError: as `compose`.

@@ -1,7 +1,7 @@
-"""A home folder and a user name for processes whose user has none, as in containers that run under any number.
+"""A home folder and a user name for processes whose user has none, as in a container with an unknown user id.
 
-Libraries look for settings below ``~`` and ask who the user is: some fail without an answer (wandb, torch's
-compiler), some make a folder called ``~`` in the working folder (huggingface_hub).
+Libraries read settings below ``~`` and the name of the user. Without these some fail (wandb, torch's compiler), and
+some create a folder called ``~`` in the working folder (huggingface_hub).
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-#: Where libraries write below the home folder whatever happens, by the variable that names another place.
+#: Folders that libraries write below the home folder unless a variable names another place, by the variable.
 _WRITTEN = {"WANDB_DATA_DIR": "wandb", "WANDB_CACHE_DIR": "wandb", "MPLCONFIGDIR": "matplotlib"}
 
 
 def ensure_home() -> None:
-    """Set HOME, USER and DRAMAEVAL_CACHE of this process and its children where the system knows none.
+    """Set HOME, USER and DRAMAEVAL_CACHE of this process and its children if the system does not provide them.
 
-    The stand-in for the home folder lies among temporary files, which may be held in memory, so no features of
-    clips are kept below it. A home folder that is there stays; if it cannot be written, libraries that write
-    below it whatever happens get another folder.
+    The replacement of the home folder is a temporary folder. These may be in memory, so features of clips are not
+    stored there. An existing home folder is kept; if it is not writable, libraries that write below it get
+    another folder.
     """
     if not _has_home():
         os.environ["HOME"] = str(_private_folder())
         os.environ.setdefault("DRAMAEVAL_CACHE", "")
         print(
-            f"This user has no home folder: {os.environ['HOME']} stands in for it. Features of clips are not "
+            f"This user has no home folder: {os.environ['HOME']} is used instead. Features of clips are not "
             "kept on disk unless DRAMAEVAL_CACHE or cache.folder names a folder.",
             file=sys.stderr,
         )
@@ -42,7 +42,7 @@ def ensure_home() -> None:
 
 
 def _has_home() -> bool:
-    """Whether there is a home folder; Docker's ``--user`` gives ``/`` to users that it does not know."""
+    """Whether the user has a home folder; Docker's ``--user`` sets ``/`` for users that it does not know."""
     home = os.path.expanduser("~")
     if not os.path.isabs(home) or not os.path.isdir(home):
         return False
@@ -50,14 +50,14 @@ def _has_home() -> bool:
 
 
 def _private_folder() -> Path:
-    """The same folder for every process of this user, which nobody else can write or has made before."""
+    """A temporary folder that all processes of this user share and no other user can write or has created."""
     folder = Path(tempfile.gettempdir()) / f"dramaeval-{os.geteuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError:
         return Path(tempfile.mkdtemp(prefix="dramaeval-"))
-    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-    if own and not status.st_mode & 0o022:
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if is_ours and not status.st_mode & 0o022:
         return folder
     return Path(tempfile.mkdtemp(prefix="dramaeval-"))

@@ -1,4 +1,4 @@
-"""The settings of a judge from its run folder. The folder may be somebody else's: it is checked before use."""
+"""Reads the settings of a judge from its run folder. Another person may have written it: it is checked before use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import ModelConfig
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 
-#: The label policy of a judge that only scores: it makes no targets.
+#: The label policy of a judge that only scores; it is never called.
 NEUTRAL = {"_target_": "dramaeval.tasks.labels.distribution", "_partial_": True}
 
 
 def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> DictConfig | None:
-    """The configuration of the run in a folder, in which ``${`` is plain text; None if there is no run.
+    """Read the configuration of the run in a folder; ``${`` in it is plain text. None if the folder is not a run's.
 
     Args:
         run: the folder.
@@ -28,7 +28,7 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
         remote_code: whether code that comes with the model may run.
 
     Raises:
-        ConfigError: with every class that is not trusted, and every setting of the model that is not valid.
+        ConfigError: with every class that is not trusted and every invalid setting of the model.
         yaml.YAMLError: ``config.yaml`` is not YAML.
     """
     file = run / "config.yaml"
@@ -52,13 +52,13 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
         )
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])
-    # Nothing is written to a folder that somebody else names.
+    # The file may come from another person, so no folder that it names is written.
     model.pop("offload_folder", None)
     return OmegaConf.create(literal(values))
 
 
 def neutral_labels(task: DictConfig) -> DictConfig:
-    """A task's settings with this package's own label policy, since scoring makes no targets."""
+    """A task's settings with a label policy of this package; scoring needs no targets."""
     if not task.get("labels"):
         return task
     values = task.copy()

@@ -1,6 +1,6 @@
-"""Keys of a configuration compared with the constructor of the class under ``_target_``.
+"""Compares the keys of a node with the constructor's arguments of the class under its ``_target_``.
 
-Hydra refuses an unknown key, but accepts any key after a ``+``, and the nodes of other libraries accept any key.
+Hydra refuses unknown keys, but not after a ``+``, and not in nodes with the arguments of other libraries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dramaeval.config.problems import near_match_hint
 
 
 def targets_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every ``_target_`` in a configuration or in plain values, with its key."""
+    """Every ``_target_`` in a configuration or in plain containers, as pairs of its key and its value."""
     pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, Mapping):
         pairs = ((key, node[key]) for key in node if not is_missing(node, key))
@@ -32,12 +32,12 @@ def targets_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def is_missing(node: Mapping[Any, Any], key: Any) -> bool:
-    """Whether a key of a configuration's node has no value."""
+    """Whether a key of a configuration's node has the value ``???``."""
     return OmegaConf.is_config(node) and OmegaConf.is_missing(node, key)
 
 
 def missing_targets(config: Mapping[Any, Any]) -> list[str]:
-    """Problems of the classes and functions that a configuration names and that cannot be imported."""
+    """A problem for each ``_target_`` in a configuration that cannot be imported."""
     return [
         f"{key}={name} cannot be imported: {reason}. Give the full name of a class or function, like "
         "package.module.Name."
@@ -47,12 +47,12 @@ def missing_targets(config: Mapping[Any, Any]) -> list[str]:
 
 
 def resolve_target(name: str) -> Any | None:
-    """The class or function that a ``_target_`` names; None where it cannot be imported."""
+    """The class or function that a ``_target_`` names; None if it cannot be imported."""
     return _import(name)[0]
 
 
 def _import(name: str) -> tuple[Any | None, str]:
-    """The object of a name, and the reason why it cannot be imported."""
+    """The object of a name, or None and the reason why it cannot be imported."""
     try:
         return get_object(name), ""
     except (ImportError, ValueError, AttributeError) as error:
@@ -61,7 +61,7 @@ def _import(name: str) -> tuple[Any | None, str]:
 
 
 def is_a(node: Mapping[str, Any] | None, *names: str) -> bool:
-    """Whether a node's class has one of these names, or extends a class that has."""
+    """Whether the class of a node, or a class that it extends, has one of these names."""
     if not node or "_target_" not in node or is_missing(node, "_target_"):
         return False
     classes = getattr(resolve_target(node["_target_"]), "__mro__", ())
@@ -74,13 +74,13 @@ def check_arguments(
     reserved: Mapping[str, str] | None = None,
     also: Sequence[str] = (),
 ) -> list[str]:
-    """Compare a node's keys with the arguments of its ``_target_``'s constructor.
+    """Report keys that the constructor of a node's ``_target_`` does not take, and values of a wrong type.
 
     Args:
         node: a node with a ``_target_``.
         where: its key, for the messages.
-        reserved: arguments that the run sets, and the settings to use instead.
-        also: keys that are removed before the constructor is called.
+        reserved: arguments that the run sets, with the setting to use instead of each.
+        also: further valid keys, which are not passed to the constructor.
     """
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
@@ -102,7 +102,7 @@ def check_arguments(
 
 
 def argument_names(target: Callable[..., Any]) -> list[str]:
-    """The keyword arguments that a class or function takes, of a class also those that it passes on."""
+    """The arguments of a function or of a class, including those that ``**kwargs`` passes to its base classes."""
     names: dict[str, None] = {}
     for each in target.__mro__ if inspect.isclass(target) else (target,):
         if each is object:
@@ -110,5 +110,5 @@ def argument_names(target: Callable[..., Any]) -> list[str]:
         parameters = inspect.signature(each).parameters
         names |= dict.fromkeys(parameters)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            break  # nothing is passed on to the class that it extends
+            break  # this class passes no keyword arguments to its base class
     return [name for name in names if name not in ("self", "args", "kwargs")]

@@ -1,8 +1,8 @@
-"""Final values: OmegaConf and Hydra must not read ``${…}`` in them as an interpolation.
+"""Literal values: OmegaConf and Hydra must not read ``${…}`` in them as an interpolation.
 
-OmegaConf treats every text with ``${`` as an interpolation, whether a user typed it or it is the name of a folder,
-part of somebody else's file or the result of an earlier interpolation. Plain values are escaped by `literal` before
-they become part of a configuration.
+OmegaConf treats every text with ``${`` as an interpolation, also the name of a folder, a text from another person's
+file, and the result of an earlier interpolation. `literal` escapes such values before they become part of a
+configuration.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OPENING = re.compile(r"(\\*)\$\{")
 
 
 def literal(value: Any) -> Any:
-    """A plain value in whose texts, at any depth, OmegaConf finds no interpolation."""
+    """Escape the texts in a plain value, at any depth, so that OmegaConf finds no interpolation in them."""
     if isinstance(value, str):
         # A backslash before an interpolation escapes it, so backslashes are doubled.
         return _OPENING.sub(lambda match: match[1] * 2 + "\\${", value)
@@ -32,23 +32,23 @@ def literal(value: Any) -> Any:
 
 
 def plain(node: Any) -> Any:
-    """A configuration node as dictionaries and lists, its interpolations resolved once."""
+    """Convert a configuration node into dictionaries and lists, with interpolations resolved once."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def instantiate(node: Any, **arguments: Any) -> Any:
-    """Build the object that a node's ``_target_`` names, innermost first, as `hydra.utils.instantiate` does.
+    """Build the object that a node's ``_target_`` names, inner nodes first, as `hydra.utils.instantiate` does.
 
-    Hydra resolves interpolations once more in the values that it is given; here every value is final. The
-    target gets plain containers; objects among the arguments are passed unchanged.
+    Unlike Hydra, this function does not resolve interpolations in the values a second time. The target gets plain
+    containers; objects among the arguments are passed unchanged.
 
     Args:
-        node: a configuration node, or a mapping. ``_partial_``, ``_args_`` and ``_recursive_`` are understood.
+        node: a configuration node or a mapping, which may have ``_partial_``, ``_args_`` and ``_recursive_``.
         arguments: further arguments; they override those of the node.
 
     Raises:
         hydra.errors.InstantiationException: the target cannot be imported, Hydra's policy refuses it, or it
-            raises an error, which is then the cause.
+            raises an error, which becomes the cause.
     """
     return _build({**plain(node), **arguments})
 
@@ -67,7 +67,7 @@ def _build(value: Any) -> Any:
         if key not in _KEYWORDS
     }
     positional = arguments.pop("_args_", ())
-    # Hydra imports the target and applies its policy; the arguments do not pass through it.
+    # Hydra imports the target and applies its policy; it does not see the arguments.
     target = hydra.utils.instantiate({"_target_": name, "_partial_": True})
     if value.get("_partial_"):
         return functools.partial(target.func, *positional, **arguments)
@@ -80,7 +80,7 @@ def _build(value: Any) -> Any:
 
 
 def resolve(config: DictConfig) -> DictConfig:
-    """A copy of a configuration in which every interpolation is replaced by its value; types are kept."""
+    """Copy a configuration and replace each interpolation by its value; types are kept."""
     resolved = config.copy()
     with read_write(resolved), open_dict(resolved):
         _replace_interpolations(resolved, plain(config))
@@ -98,14 +98,14 @@ def _replace_interpolations(node: DictConfig | ListConfig, values: Any) -> None:
 
 
 def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
-    """The reason why Hydra cannot work in a folder; None if it can.
+    """The message about a folder whose name Hydra would interpolate; None for other folders.
 
-    Hydra puts the names of the working folder and of the output folder into its configuration without
-    escaping them, and would write to the folder that the interpolation results in.
+    Hydra puts the names of the working folder and of the output folder into its configuration without escaping
+    them. It would write to the folder that results from the interpolation.
 
     Args:
-        folder: its name, not resolved.
-        what: names the folder in the message.
+        folder: name of the folder, as given.
+        what: name of the folder's purpose, for the message.
     """
     if "${" not in os.fspath(folder):
         return None
@@ -113,7 +113,7 @@ def folder_problem(folder: str | os.PathLike[str], what: str) -> str | None:
 
 
 def read_plain(file: Path) -> Any:
-    """The content of a YAML file as plain values; YAML tags create no objects.
+    """Read a YAML file as plain values; YAML tags do not create objects.
 
     Raises:
         yaml.YAMLError: the file is not YAML.

@@ -1,4 +1,4 @@
-"""Problems of a configuration: the error that lists them all, their collector, and hints at near matches."""
+"""Problems of a configuration: the error that lists them, their collector, and hints at similar names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dramaeval.errors import UserFacingError
 
-#: Names of arguments in other libraries, and the names that PEFT and transformers give them.
+#: Common names of arguments, with the names of the same arguments in PEFT and transformers.
 SYNONYMS = {
     "rank": ("r", "init_r"),
     "lora_rank": ("r",),
@@ -64,7 +64,7 @@ class ProblemCollector:
 
 
 def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[str]:
-    """The known names that resemble a key, best first; upper and lower case count alike."""
+    """The known names that resemble a key, best first, without regard to upper and lower case."""
     by_lower = {name.lower(): name for name in known}
     synonyms = [name for name in SYNONYMS.get(key, ()) if name in by_lower]
     return synonyms or [

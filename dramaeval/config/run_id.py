@@ -1,4 +1,4 @@
-"""The short id of a configuration: the same settings have the same id, wherever and however they are run."""
+"""The short id of a configuration: the same settings have the same id on every machine and with every launcher."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-#: Settings that say how and where a run is carried out, not what it is.
-_NOT_THE_RUN = frozenset({"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache"})
-#: Settings that are paths, also where they are relative.
+#: Settings of how and where a run is executed. They do not change its results.
+_EXECUTION = frozenset({"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache"})
+#: Settings that are paths, absolute or relative.
 _PATHS = frozenset(
     {
         "checkpoint",
@@ -27,12 +27,12 @@ _PATH = object()
 def run_id(config: DictConfig) -> str:
     """The first eight hexadecimal digits of the SHA-256 of the resolved configuration without paths.
 
-    Left out are the settings that are paths (data, checkpoint, offload folder), every value that is an
-    absolute path, and what only says how the run is carried out (``hydra``, ``launch``, ``plan``). So a clone
-    in another folder, on another machine or under another launcher names the run alike.
+    Three kinds of values are left out: settings that are paths (data, checkpoint, offload folder), every other
+    absolute path, and settings of how the run is executed (``hydra``, ``launch``, ``plan``). The id is therefore
+    the same in another folder, on another machine and with another launcher.
 
     Args:
-        config: composed; it may have missing values and hold Hydra's own node.
+        config: a composed configuration; values may be missing, and it may contain Hydra's node.
     """
     plain = _plain(config, "")
     text = json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -42,15 +42,15 @@ def run_id(config: DictConfig) -> str:
 def _plain(node: Any, key: str) -> Any:
     if isinstance(node, DictConfig):
         inner = {name: f"{key}.{name!s}".lstrip(".") for name in node}
-        found = {
-            str(name): _value(node, name, whole)
-            for name, whole in inner.items()
-            if whole not in _NOT_THE_RUN | _PATHS
+        values = {
+            str(name): _value(node, name, full_key)
+            for name, full_key in inner.items()
+            if full_key not in _EXECUTION | _PATHS
         }
-        return {name: value for name, value in found.items() if value is not _PATH}
+        return {name: value for name, value in values.items() if value is not _PATH}
     if isinstance(node, ListConfig):
-        values = [_value(node, number, f"{key}.{number}") for number in range(len(node))]
-        return [value for value in values if value is not _PATH]
+        items = [_value(node, number, f"{key}.{number}") for number in range(len(node))]
+        return [item for item in items if item is not _PATH]
     if isinstance(node, Enum):
         return node.name
     if isinstance(node, str) and os.path.isabs(os.path.expanduser(node)):

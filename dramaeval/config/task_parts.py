@@ -1,4 +1,4 @@
-"""The tasks of a run: one, or those of a mixture."""
+"""Access to the settings of the tasks of a run: a single task, or the tasks of a mixture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dramaeval.config.schema import split_files
 
 
 def parts_of(task: DictConfig) -> dict[str, Any]:
-    """The tasks' settings by name: those of a mixture, or the single task under its own name."""
+    """The settings of each task of a mixture by name; of a single task, its settings under its name."""
     if task.get("tasks"):
         return {str(name): node for name, node in task.tasks.items()}
     return {str(task.get("name")): task}
@@ -22,7 +22,7 @@ def where_of(task: DictConfig, part: str) -> str:
 
 
 def files_of(task: DictConfig) -> dict[str, list[str]]:
-    """The files of each split, of all tasks."""
+    """The files of each split, over all tasks."""
     files: dict[str, list[str]] = {}
     for node in parts_of(task).values():
         for name, file in split_files(node.get("data") or {}).items():

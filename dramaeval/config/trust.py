@@ -1,7 +1,8 @@
-"""The classes that may be built from a run folder that somebody else may have written.
+"""The classes that may be built from the ``config.yaml`` of a run folder.
 
-A ``config.yaml`` names classes under ``_target_``, and could name any function that can be imported. A judge is
-therefore rebuilt from the classes below only; others, and code that comes with a model, need the caller's consent.
+The file may come from another person, and its ``_target_`` can name any function that can be imported. A judge is
+therefore built only from the classes below. Other classes, and code that comes with a model, need the caller's
+consent.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 from dramaeval.config.keys import targets_in
 
-#: Each of these keeps its arguments as data: it opens no file and calls nothing that they name.
-OWN = frozenset(
+#: Each of these stores its arguments as data: it opens no file and calls no function that they name.
+TRUSTED = frozenset(
     {
         "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
         "dramaeval.models.families.causal_lm.CausalLM",
@@ -34,7 +35,7 @@ OWN = frozenset(
 
 
 def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
-    """Problems of every ``_target_`` that is neither in `OWN` nor trusted.
+    """Problems of every ``_target_`` that is neither in `TRUSTED` nor trusted by the caller.
 
     Args:
         values: plain values, as `dramaeval.config.literal.read_plain` returns them.
@@ -44,7 +45,7 @@ def untrusted_targets(values: Any, trust: Sequence[str]) -> list[str]:
         f"{key}={name} is not part of dramaeval, and building it would run its code. If you trust it: "
         f'trust=["{str(name).rpartition(".")[0] or name}"].'
         for key, name in targets_in(values)
-        if not (isinstance(name, str) and (name in OWN or _is_trusted(name, trust)))
+        if not (isinstance(name, str) and (name in TRUSTED or _is_trusted(name, trust)))
     ]
 
 
@@ -57,4 +58,4 @@ def asks_for_remote_code(values: Any) -> bool:
 
 
 def _is_trusted(name: str, trust: Sequence[str]) -> bool:
-    return any(name == trusted or name.startswith(f"{trusted}.") for trusted in trust if trusted)
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in trust if prefix)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from dramaeval import Judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.trust import OWN
+from dramaeval.config.trust import TRUSTED
 from dramaeval.models.families.base import ModelError
 from dramaeval.stages.run_folder import RunFolder
 
@@ -90,7 +90,7 @@ def test_every_class_that_a_judge_is_made_of_here_is_known():
         if "_target_" in (node := yaml.safe_load(file.read_text()))
     }
     assert len(shipped) > 10
-    assert shipped <= OWN
+    assert shipped <= TRUSTED
 
 
 def test_ones_own_task_is_built_by_the_callers_word(foreign, tmp_path, monkeypatch):

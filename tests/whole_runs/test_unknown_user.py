@@ -41,5 +41,5 @@ def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(surrounding
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
     assert not list(working.iterdir())
     stand_in = temporary / "dramaeval-54321"
-    assert f"{stand_in} stands in for it" in done.stderr
+    assert f"{stand_in} is used instead" in done.stderr
     assert not (stand_in / ".cache" / "dramaeval").exists()
