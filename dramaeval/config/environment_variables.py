@@ -1,7 +1,7 @@
-"""Environment variables that libraries read and that can change a run: what happens to each, and why.
+"""The environment variables that libraries read and that can change a run, with the treatment of each and its reason.
 
-`dramaeval.startup` acts on this table. A test compares it with the sources of the installed libraries, so that
-a variable that a new version of a library reads cannot be missed.
+`dramaeval.startup` applies this table. A test compares it with the sources of the installed libraries, so that it
+fails when a new version of a library reads another variable.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from enum import Enum
 
 
 class Policy(Enum):
-    """What happens to a variable at start-up."""
+    """The treatment of a variable at start-up."""
 
-    default = "set to `value` where the user has not set it"
+    default = "set to `value` if the user has not set it"
     overridden = "removed, with a warning, and recorded: a setting decides instead"
-    refused = "an error where its value is true; removed where it is not"
-    ranks = "checked together by `dramaeval.distributed.rank_variables`; an error where they contradict each other"
+    refused = "an error if its value is true; else removed"
+    ranks = "checked together by `dramaeval.distributed.rank_variables`; an error if they contradict each other"
     recorded = "kept, and written to environment.json"
     harmless = "kept: it cannot change a result"
 
@@ -26,10 +26,10 @@ class Variable:
     """One line of the table.
 
     Attributes:
-        name: of the variable, or the beginning of the names of several with ``*`` at its end.
-        policy: what happens to it.
-        reason: why; of an overridden variable, what decides instead; of a refused one, what to do.
-        value: of a default.
+        name: name of the variable; a ``*`` at its end stands for any further characters.
+        policy: its treatment.
+        reason: the reason; for an overridden variable, the setting that decides instead; for a refused one, the fix.
+        value: value of a default.
     """
 
     name: str
@@ -55,7 +55,7 @@ TABLE: tuple[Variable, ...] = (
     Variable("DISABLE_SAFETENSORS_CONVERSION", Policy.default, _NO_REQUEST, "1"),
     # transformers sends progress to a server that the environment names.
     Variable("DISABLE_KUBEFLOW_INTEGRATION", Policy.default, _NO_REQUEST, "TRUE"),
-    # transformers downloads kernels, which are code, where the package `kernels` is installed.
+    # transformers downloads kernels, which are code, if the package `kernels` is installed.
     Variable("USE_HUB_KERNELS", Policy.default, _NO_REQUEST, "NO"),
     # How a model is trained
     Variable(
@@ -87,7 +87,7 @@ TABLE: tuple[Variable, ...] = (
         "only data parallelism (processes=N) and ZeRO (zero=…) are offered",
     ),
     Variable("ACCELERATE_LOG_LEVEL", Policy.harmless, "verbosity"),
-    Variable("ACCELERATE_ENABLE_RICH", Policy.harmless, "how tracebacks look"),
+    Variable("ACCELERATE_ENABLE_RICH", Policy.harmless, "the format of tracebacks"),
     Variable("ACCELERATE_*", Policy.overridden, "the run's settings decide"),
     *_rows(
         Policy.overridden,
@@ -101,10 +101,10 @@ TABLE: tuple[Variable, ...] = (
         Policy.overridden,
         "files of a checkpoint are read as data and never as code",
     ),
-    # Which process of a run this is
+    # The rank of a process
     *_rows(
         Policy.ranks,
-        "torchrun, SLURM or launch.py sets them; left over, a run waits for processes that do not exist",
+        "torchrun, SLURM or launch.py sets them; with values of an earlier run, a run waits for processes that do not exist",
         "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_* "
         "PMI_RANK PMI_SIZE OMPI_COMM_WORLD_* MV2_COMM_WORLD_* MPI_LOCAL* SLURM_PROCID SLURM_STEP_NUM_TASKS",
     ),
@@ -113,7 +113,7 @@ TABLE: tuple[Variable, ...] = (
         "torchrun's bookkeeping, or read by launchers that are not used here",
         "NODE_RANK GROUP_* ROLE_* NPROC PYTHON_EXEC FORK_LAUNCHED CROSS_RANK CROSS_SIZE",
     ),
-    # What is computed, and with what
+    # Kernels, precision and threads
     *_rows(
         Policy.recorded,
         "changes which kernels, precision or number of threads compute",
@@ -124,7 +124,7 @@ TABLE: tuple[Variable, ...] = (
         "SAGEMAKER_* USE_TORCH_XLA USE_TORCH USE_TF USE_JAX USE_LIBUV MALLOC_* GLIBC_TUNABLES LD_PRELOAD "
         "LD_LIBRARY_PATH PYTHONHASHSEED SKLEARN_* SCIPY_* LIBROSA_*",
     ),
-    # Which files are read
+    # Files that are read
     *_rows(
         Policy.recorded,
         "changes which weights or which code of a library is used",
@@ -143,7 +143,7 @@ TABLE: tuple[Variable, ...] = (
         "SLURM_* SLURMD_* SBATCH_* SRUN_* SALLOC_* SUBMITIT_* _TEST_CLUSTER_ DLTS_JOB_ID DLWS_JOB_ID "
         "AZUREML_* AZ_BATCH* JOB_ID",
     ),
-    # No result depends on them
+    # Variables without influence on results
     *_rows(
         Policy.harmless,
         "gives access and is a secret",
@@ -172,7 +172,7 @@ TABLE: tuple[Variable, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE if not row.name.endswith("*")}
-#: The longest beginnings first: the most exact line counts.
+#: The longest beginnings first, so that the most specific row is used.
 _BY_BEGINNING = sorted(
     ((row.name[:-1], row) for row in TABLE if row.name.endswith("*")),
     key=lambda pair: len(pair[0]),
@@ -181,7 +181,7 @@ _BY_BEGINNING = sorted(
 
 
 def row_of(name: str) -> Variable | None:
-    """The line of the table that a variable falls under; None where there is none."""
+    """The row of the table for a variable; None if there is none."""
     if name in _BY_NAME:
         return _BY_NAME[name]
     return next((row for beginning, row in _BY_BEGINNING if name.startswith(beginning)), None)

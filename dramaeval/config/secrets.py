@@ -1,7 +1,7 @@
-"""Secrets stay in the environment: what is saved, logged or sent goes through `masked` or `without_secrets`.
+"""Keeps secrets out of files: `masked` and `without_secrets` mask everything that is saved, logged or sent.
 
-A secret is recognised by the name of its setting or variable, by being the value of such a variable, or by its
-form: the keys of common services, passwords in addresses, assignments like ``HF_TOKEN=…``.
+A secret is recognised by the name of its setting or variable, by its equality to the value of such a variable, or by
+its form: the keys of common services, passwords in addresses, assignments like ``HF_TOKEN=…``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 HIDDEN = "(hidden)"
 
-# Not every *_token is one: eos_token and pad_token are words of a vocabulary.
+# Not every *_token is a secret: eos_token and pad_token are tokens of a vocabulary.
 _SETTING_NAME = (
     r"(?:api_?key|secret(?:_key)?|password|passwd|passphrase|(?:hub|hf|access|auth|bearer)_?token)"
 )
@@ -34,9 +34,9 @@ _VARIABLE_NAME = (
 )
 #: Settings that hold a secret.
 _SETTING = re.compile(_SETTING_NAME + "$", re.I)
-#: Variables of the environment that do.
+#: Environment variables that hold a secret.
 _VARIABLE = re.compile(f"(?:{_VARIABLE_NAME}|_KEY)$")
-#: Shorter values would hide ordinary words wherever they stand.
+#: Shorter values are not masked, since they could be parts of ordinary words.
 _SHORTEST = 8
 _ASSIGNED = (
     *("api_key=", "apikey=", "secret=", "secret_key=", "password=", "passwd=", "passphrase="),
@@ -49,9 +49,9 @@ _ASSIGNED = (
 _VALUE = (
     r"""(?!null\b|true\b|false\b|\?\?\?)(?:'[^'\n]+'|"[^"\n]+"|[^\s'"$,;&}\])(][^\s'",;&}\])]*)"""
 )
-#: What is recognised by its form: words of which one is in every text that holds such a secret, and the secret,
-#: after what stays in a group. Pages of many megabytes are searched, so that the words come first. A W&B key of
-#: 40 hexadecimal digits is not among these: so is every commit.
+#: Secrets that are recognised by their form: for each form some words, and a pattern whose first group is kept. A text
+#: without any of the words is not searched, since pages can have many megabytes. W&B keys of 40 hexadecimal digits
+#: are not included, because commit hashes have the same form.
 _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
     (words, re.compile(pattern, re.DOTALL))
     for words, pattern in (
@@ -77,32 +77,32 @@ _FORMED: tuple[tuple[tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
-#: Libraries save these settings in files of their own, past every mask.
+#: Settings that libraries save in files of their own, unmasked.
 _SAVED_BY_LIBRARIES = ("trainer.args", "peft")
 
 
 def masked(value: Any, key: str = "", also: Iterable[str] = ()) -> Any:
-    """The same plain containers with every secret replaced by `HIDDEN`.
+    """Replace every secret in plain containers by `HIDDEN`.
 
     Args:
         value: plain values, at any depth.
-        key: under which it stands.
-        also: further secrets, wherever they stand.
+        key: the key of the value.
+        also: further secrets, masked in every text.
     """
     return _masked(value, key, [*_forms(also), *_known()])
 
 
 def without_secrets(text: str, also: Iterable[str] = ()) -> str:
-    """A text with every secret in it replaced by `HIDDEN`; see the module for what is recognised."""
+    """Replace every secret in a text by `HIDDEN`."""
     return _without(text, [*_forms(also), *_known()])
 
 
 def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
-    """Mask the files that Hydra has written by the time a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``.
+    """Mask the files that Hydra writes before a run begins: ``.hydra/*.yaml`` and ``multirun.yaml``.
 
     Args:
-        config: as composed.
-        hydra: Hydra's own part, as `hydra.core.hydra_config.HydraConfig.get` gives it.
+        config: the composed configuration.
+        hydra: Hydra's node, from `hydra.core.hydra_config.HydraConfig.get`.
     """
     also = [*_named(config).values(), *_named(hydra).values()]
     folder = Path(hydra.runtime.output_dir, hydra.output_subdir or ".hydra")
@@ -112,7 +112,7 @@ def mask_hydra_files(config: DictConfig, hydra: Any) -> None:
 
 
 def mask_file(file: Path, also: Iterable[str] = ()) -> None:
-    """Mask a YAML file; one without a secret is left as it is."""
+    """Mask the secrets in a YAML file; a file without secrets is not written."""
     values = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     safe = masked(values, also=also)
     if safe != values:
@@ -122,14 +122,14 @@ def mask_file(file: Path, also: Iterable[str] = ()) -> None:
 
 
 def guard(config: DictConfig, hydra: Any = None) -> None:
-    """Stop where a setting is a secret by its name; one that looks like a secret is warned of, and masked.
+    """Refuse settings that are secrets by their names, and warn of values that look like secrets.
 
     Args:
-        config: as composed.
-        hydra: Hydra's own part, for the variables that ``hydra.job.env_set`` sets.
+        config: the composed configuration.
+        hydra: Hydra's node, for the variables that ``hydra.job.env_set`` sets.
 
     Raises:
-        ConfigError: naming the settings, never the values.
+        ConfigError: with the names of the settings, without their values.
     """
     named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
     saved = [
@@ -145,14 +145,14 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
 
 
 def refuse(config: DictConfig, hydra: Any) -> None:
-    """Stop where a setting of a sweep holds a secret: its runs read their settings back from files.
+    """Refuse settings of a sweep that hold a secret, since its runs read their settings from files.
 
     Args:
-        config: a run's, as composed.
-        hydra: Hydra's part of it, with the launcher's options.
+        config: the composed configuration of a run.
+        hydra: Hydra's node of it, with the launcher's options.
 
     Raises:
-        ConfigError: naming the settings, never the values.
+        ConfigError: with the names of the settings, without their values.
     """
     named = [*_named(config), *(f"hydra.{key}" for key in _named(hydra))]
     of_hydra = [f"hydra.{key}" for key in _held(_raw(hydra)) if key.startswith(_OF_SWEEPS)]
@@ -161,10 +161,10 @@ def refuse(config: DictConfig, hydra: Any) -> None:
 
 
 def refuse_words(words: Iterable[str]) -> None:
-    """Stop where a word of the command line, ``key=value``, holds a secret.
+    """Refuse arguments of the command line, ``key=value``, that hold a secret.
 
     Raises:
-        ConfigError: naming the settings, never the values.
+        ConfigError: with the names of the settings, without their values.
     """
     keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
     named = [key for key in keys if _is_secret(key.rpartition(".")[2])]
@@ -182,7 +182,7 @@ _ADVICE = (
     "settings are saved in files. Put it into the environment (WANDB_API_KEY, HF_TOKEN) and leave the setting "
     "out, or refer to it as ${oc.env:NAME}."
 )
-#: What of Hydra's part the user types for a sweep; the rest repeats it, or names folders of this machine.
+#: The parts of Hydra's node that a user sets for a sweep; the rest repeats them or names folders.
 _OF_SWEEPS = ("job.env_set", "launcher", "sweeper")
 
 
@@ -206,12 +206,12 @@ def _without(text: str, known: Iterable[str]) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    """Whether a setting, or a variable in ``hydra.job.env_set``, is called like a secret."""
+    """Whether the name of a setting, or of a variable in ``hydra.job.env_set``, is that of a secret."""
     return bool(_SETTING.search(name) or _VARIABLE.search(name))
 
 
 def _known() -> list[str]:
-    """The secrets in the environment, in every form in which a file may hold them."""
+    """The secrets in the environment, in every form in which a file may contain them."""
     return _forms(
         value
         for name, value in os.environ.items()
@@ -220,7 +220,7 @@ def _known() -> list[str]:
 
 
 def _forms(secrets: Iterable[str]) -> list[str]:
-    """Texts as they are and as JSON, YAML, HTML and addresses write them, longest first."""
+    """Texts unchanged and as JSON, YAML, HTML and addresses escape them, longest first."""
     forms = {
         form
         for secret in secrets
@@ -243,7 +243,7 @@ def _raw(config: Any) -> Any:
 
 
 def _held(values: Any) -> list[str]:
-    """The keys of texts that hold a secret by its value or form."""
+    """The keys of texts with a secret that is recognised by its value or form."""
     known = _known()
     return [
         key
@@ -253,7 +253,7 @@ def _held(values: Any) -> list[str]:
 
 
 def _named(node: Any) -> dict[str, str]:
-    """Settings that are called like a secret and hold one, by key; interpolations are not values."""
+    """Values of settings whose names are those of secrets, by key; interpolations are left out."""
     return {
         key: str(value)
         for key, value in _leaves(_raw(node))

@@ -1,4 +1,4 @@
-"""Rules about the settings of ``zero``, before anything starts."""
+"""Checks of ``zero``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.problems import near_match_hint
 from dramaeval.config.schema import Device, Stage
 
-#: DeepSpeed's settings that the run fills in, and the settings of ours that decide.
+#: DeepSpeed's settings that the run sets, with the setting to use instead of each.
 FILLED = {
     "train_batch_size": "batch.global",
     "train_micro_batch_size_per_gpu": "batch.per_device",
@@ -25,7 +25,7 @@ FILLED = {
     "tensorboard": "logger=tensorboard",
     "wandb": "logger=wandb",
 }
-#: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown ones, and has no list of its own.
+#: DeepSpeed's settings that the user may give. DeepSpeed ignores unknown ones and provides no list.
 AT_TOP = (
     "zero_optimization",
     "zero_force_ds_cpu_optimizer",
@@ -57,7 +57,7 @@ def problems(config: DictConfig) -> list[str]:
         return []
     if Stage.train not in config.stages:
         return [
-            "zero=… shares the memory of training, but stages has no train: leave zero=none. Evaluation is "
+            "zero=… distributes the memory of training, but stages has no train: set zero=none. Evaluation is "
             "distributed over processes=N without it."
         ]
     settings = zero.get("zero_optimization")
@@ -92,7 +92,7 @@ def _cpu_problems(config: DictConfig, settings: Any) -> list[str]:
 
 
 def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
-    """Keys whose value is "auto"."""
+    """The keys with the value "auto"."""
     found = []
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
@@ -116,7 +116,7 @@ def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
 
 
 def _unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
-    """Keys beside ``zero_optimization`` that DeepSpeed would ignore, or the run would overwrite."""
+    """Problems of keys besides ``zero_optimization`` that DeepSpeed would ignore or the run would overwrite."""
     found = [f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED]
     return found + [
         f"zero.{key} is not a setting of DeepSpeed's that can be given here.{near_match_hint(str(key), AT_TOP)}"

@@ -1,4 +1,4 @@
-"""Rules about ``peft``, ``adapt`` and ``quantization``: their values, and what does not go together with them."""
+"""Checks of ``peft``, ``adapt`` and ``quantization``: values, and combinations with other settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.settings import PART_SETTINGS
 
-#: Values with which PEFT and bitsandbytes cannot train.
+#: Limits of PEFT's arguments.
 PEFT_LIMITS: Mapping[str, Limits] = {
     "r": Limits(minimum=1),
     "lora_alpha": Limits(above=0),
@@ -26,8 +26,9 @@ PEFT_LIMITS: Mapping[str, Limits] = {
     "bias": Limits(choices=("none", "all", "lora_only")),
     "prompt_tuning_init": Limits(choices=("RANDOM", "TEXT", "SAMPLE_VOCAB")),
 }
+#: Limits of the arguments of transformers.BitsAndBytesConfig.
 QUANTIZATION_LIMITS = {"bnb_4bit_quant_type": Limits(choices=("nf4", "fp4"))}
-#: AdaLoRA's phases: the run works them out from its steps where they are null.
+#: AdaLoRA's phases; the run derives those that are null from its number of steps.
 DERIVED = ("total_step", "tinit", "tfinal")
 #: The methods that learn virtual tokens.
 PREFIX, PROMPT = "PrefixTuningConfig", "PromptTuningConfig"
@@ -102,7 +103,7 @@ def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
         # Observed with DeepSpeed 0.19: the processes diverge in the forward pass and wait for ever.
         found.append(
             "zero=zero3 gathers a layer's weights when the layer runs, and virtual tokens are read outside the "
-            "layers: the processes would wait for each other without end. Set zero=zero2."
+            "layers: the processes would wait for each other forever. Set zero=zero2."
         )
     return found
 
@@ -146,10 +147,10 @@ def _adalora_problems(config: DictConfig) -> list[str]:
 
 
 def unmergeable(method: str) -> str:
-    """The reason why a method that learns virtual tokens cannot be merged."""
+    """The message about ``export.merge`` with a method that learns virtual tokens."""
     return (
-        f"export.merge=true: {method} learns virtual tokens, which are inputs and not weights: there is "
-        "nothing to merge. Set export.merge=false to export the adapter."
+        f"export.merge=true: {method} learns virtual tokens, which are inputs and not weights, so they "
+        "cannot be merged. Set export.merge=false to export the adapter."
     )
 
 

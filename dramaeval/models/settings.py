@@ -1,4 +1,4 @@
-"""Rules about the settings of ``model``: what this machine supports, and what does not go together."""
+"""Checks of ``model`` and ``device``: support by this machine, and combinations with other settings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dramaeval.config.keys import check_arguments, resolve_target
 from dramaeval.config.schema import Device, Stage
 from dramaeval.distributed.processes import process_count
 
-#: The words that transformers takes as ``device_map``, beside the name of a device.
+#: The values of ``device_map`` in transformers, besides the name of a device.
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda")
 
-#: Parts of a model, the setting that leaves each untrained, and its value.
+#: Parts of a model, with the setting and the value that exclude each from training.
 PART_SETTINGS = (("audio", "freeze_audio", True), ("projector", "train_projector", False))
 UNKNOWN_PARTS = {"llm": "", "audio": "", "projector": ""}
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of ``model`` and ``device``."""
+    """All problems of ``model`` and ``device``."""
     import torch
 
     model, trains = config.model, Stage.train in config.stages
@@ -114,13 +114,13 @@ def _device_map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[st
 
 
 def _part_problems(model: Any) -> list[str]:
-    """Parts to freeze that the family's models do not have."""
+    """Settings that exclude a part from training that the family's models do not have."""
     family = resolve_target(model.get("_target_") or "")
     parts = getattr(family, "parts", None)
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read
         parts = {"llm": ""} if getattr(family, "hears", True) is False else UNKNOWN_PARTS
     return [
-        f"model.{key}={str(value).lower()}: this model has no {part} of its own; leave the setting out."
+        f"model.{key}={str(value).lower()}: this model has no separate {part}; leave the setting out."
         for part, key, value in PART_SETTINGS
         if model.get(key) is value and part not in parts
     ]

@@ -1,7 +1,7 @@
-"""Checks of a composed configuration without reading data or weights: all problems are reported together.
+"""Checks a composed configuration, without reading data or weights, and reports all problems together.
 
-Each rule stands beside its subject: types, limits and unknown keys in the schema, the others in the ``settings``
-modules of their rooms and in the ``check`` of each stage.
+Each rule is declared next to its subject: types, limits and unknown keys in the schema, others in the ``settings``
+modules of tasks, models, training and ZeRO, and in the function ``check`` of each stage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rules about the settings of ``task``: its data, its label policy, its class's arguments."""
+"""Checks of ``task``: its data, its label policy and the arguments of its class."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _dimension_problems(node: Any, where: str) -> list[str]:
     if chosen is None or (chosen and OmegaConf.is_list(chosen)):
         return []
     if OmegaConf.is_list(chosen):
-        return [f"{key}=[] asks for nothing: null asks for all dimensions."]
+        return [f"{key}=[] selects no dimension: null selects all."]
     return [f"{key}={chosen} must be a list: {key}=[{chosen}]."]
 
 
@@ -61,7 +61,9 @@ def _mixture_problems(task: DictConfig) -> list[str]:
         where = where_of(task, part)
         found += fields.problems(DataConfig, node.get("data") or {}, f"{where}.data")
         if node.get("shots"):
-            found.append(f"{where}.shots={node.shots}: a mixture shows no examples: set it to 0.")
+            found.append(
+                f"{where}.shots={node.shots}: a mixture does not support examples: set it to 0."
+            )
     return found
 
 

@@ -2,8 +2,8 @@
 
     global = per device × accumulation × processes
 
-Either ``batch.global`` is given and the accumulation follows from it, for any number of processes, or
-``trainer.args`` gives both factors and the global batch follows from them.
+Either ``batch.global`` is given and determines the accumulation for any number of processes, or ``trainer.args``
+gives both factors and they determine the global batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.keys import is_a
 
-#: Clips of a forward pass and process where neither batch.per_device nor trainer.args gives a number.
+#: Clips of a forward pass in one process if neither batch.per_device nor trainer.args gives a number.
 DEFAULT_PER_DEVICE = 4
 
 PER_DEVICE = "per_device_train_batch_size"
@@ -23,7 +23,7 @@ ACCUMULATION = "gradient_accumulation_steps"
 
 
 class BatchError(ValueError):
-    """The numbers contradict each other or do not divide; the message names the nearest that work."""
+    """Sizes that contradict each other or do not divide; the message names the nearest valid ones."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StepSize:
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of the batch of a training; values below 1 are the schema's."""
+    """Problems of the batch size; the schema reports values below 1."""
     sizes = (config.processes, config.batch["global"], config.batch.per_device)
     if any(size is not None and size < 1 for size in sizes):
         return []
@@ -55,10 +55,10 @@ def problems(config: DictConfig) -> list[str]:
 def step_size(config: DictConfig, processes: int) -> StepSize:
     """The factors of an optimizer step for a number of processes.
 
-    With ``batch.max_tokens`` the clips of a pass are as many as fit; their factor is then 1.
+    With ``batch.max_tokens`` the number of clips of a pass varies, and ``per_device`` is 1.
 
     Raises:
-        BatchError: see there.
+        BatchError: the sizes contradict each other or do not divide.
     """
     args, batch = config.trainer.args, config.batch
     total, per_device, accumulation = batch["global"], args.get(PER_DEVICE), args.get(ACCUMULATION)
@@ -87,7 +87,7 @@ def step_size(config: DictConfig, processes: int) -> StepSize:
 
 
 def _check_token_budget(config: DictConfig) -> None:
-    """Raise where another setting contradicts a budget of tokens, which decides how many clips a pass takes."""
+    """Raise if another setting contradicts ``batch.max_tokens``, which determines the clips of each pass."""
     args = config.trainer.args
     counts = {
         "batch.global": config.batch["global"],
@@ -104,9 +104,9 @@ def _check_token_budget(config: DictConfig) -> None:
     reasons = {
         "zero": config.zero is not None and "DeepSpeed needs a fixed number of clips",
         "task.tasks": bool(config.task.get("tasks"))
-        and "each epoch of a mixture holds other records, which fill another number of batches",
+        and "each epoch of a mixture has other records and therefore another number of batches",
         "trainer": not is_a(config.trainer, "JudgeSFTTrainer")
-        and "only trainer=sft makes batches by length",
+        and "only trainer=sft batches clips by length",
     }
     for key, reason in reasons.items():
         if reason:
@@ -116,13 +116,13 @@ def _check_token_budget(config: DictConfig) -> None:
     steps = (args.get("max_steps") or 0) > 0 or (config.peft or {}).get("total_step")
     if is_a(config.peft, "AdaLoraConfig") and not steps:
         raise BatchError(
-            "batch.max_tokens makes the number of steps depend on the clips' lengths, and peft=adalora needs "
-            "it beforehand: set trainer.args.max_steps."
+            "batch.max_tokens makes the number of steps depend on the clips' lengths, but peft=adalora needs "
+            "it in advance: set trainer.args.max_steps."
         )
 
 
 def _divide(total: int, per_device: int | None, processes: int) -> StepSize:
-    """Divide a global batch; without ``per_device`` a process takes the largest share up to the default."""
+    """Divide a global batch; without ``per_device``, a process takes the largest divisor up to the default."""
     if total % processes:
         raise BatchError(
             f"batch.global={total} does not divide among {_counted(processes)}. Nearest that do: "

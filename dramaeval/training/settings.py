@@ -1,4 +1,4 @@
-"""Rules about the settings of ``trainer`` and ``batch``."""
+"""Checks of ``trainer`` and ``batch``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dramaeval.training import batch_size
 from dramaeval.training.grpo import settings as grpo
 from dramaeval.training.objectives import parse
 
-#: Arguments of TRL's configuration that the run sets, and the settings of ours that decide.
+#: Arguments of TRL's configuration that the run sets, with the setting to use instead of each.
 RESERVED = {
     "output_dir": "hydra.run.dir=FOLDER",
     "seed": "seed=NUMBER",
@@ -29,7 +29,7 @@ RESERVED = {
     "fp16": "model.dtype=float16",
     "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
     "deepspeed": "zero=…",
-    "remove_unused_columns": "nothing: the project makes its own batches",
+    "remove_unused_columns": "nothing: the project creates its own batches",
     "do_train": "stages=[train,…]",
     "do_eval": "trainer.args.eval_strategy=…",
     "label_smoothing_factor": "trainer.objective=… or task.labels=…",
@@ -37,14 +37,14 @@ RESERVED = {
     "train_sampling_strategy": "nothing: the order of the clips follows from seed",
     "push_to_hub": "nothing: upload the run folder's model/ yourself",
 }
-#: The same for supervised training only.
+#: Further such arguments of supervised training.
 RESERVED_SFT = {
     "dataset_kwargs": "nothing: the project prepares its data itself",
     "max_length": "nothing: prompts are never cut",
     "packing": "batch.shared_prefix=true",
     "loss_type": "trainer.objective=…",
 }
-#: Arguments of a trainer that the run supplies.
+#: Arguments of a trainer that the run passes, with the setting to use instead of each.
 SUPPLIED = {
     "model": "model=… and checkpoint=…",
     "record_encoder": "task=…",
@@ -53,13 +53,14 @@ SUPPLIED = {
     "batch": "batch.*",
     "callbacks": "logger=…",
 }
-#: Arguments of TRL's that the run works out where they are null.
+#: Arguments of TRL's configuration that the run derives if they are null.
 DERIVED = (
     batch_size.PER_DEVICE,
     batch_size.ACCUMULATION,
     "num_generations",
     "dataloader_num_workers",
 )
+#: Limits of TRL's arguments.
 ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "learning_rate": Limits(above=0),
     "weight_decay": Limits(minimum=0),
@@ -71,12 +72,12 @@ ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "save_total_limit": Limits(minimum=1),
     "dataloader_num_workers": Limits(minimum=0),
 }
-#: Figures of the validation by which the best checkpoint can be chosen, over all dimensions and scores.
+#: Validation figures over all dimensions and scores by which the best checkpoint can be chosen.
 VALIDATED = ("pearson", "loss", "mse", "accuracy", "choice_accuracy")
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of ``trainer`` and ``batch``, where the run trains."""
+    """Problems of ``trainer`` and ``batch``; if the run does not train, of ``trainer.objective`` alone."""
     found = _objective_problems(config)
     if Stage.train not in config.stages:
         return found
@@ -89,7 +90,7 @@ def problems(config: DictConfig) -> list[str]:
     found += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
     limits = dict(ARGUMENT_LIMITS)
     steps = args.get("max_steps")
-    if not (isinstance(steps, int) and steps > 0):  # then the number of epochs counts
+    if not (isinstance(steps, int) and steps > 0):  # else max_steps replaces it
         limits["num_train_epochs"] = Limits(above=0)
     found += range_problems(args, "trainer.args", limits) + _best_problems(args)
     found += grpo.problems(config) if by_reward else []

@@ -77,7 +77,7 @@ GROUPS = {
         ("+task.tasks.role.data.foo=1", "task.tasks.role.data.foo is not a setting"),
         ("+task.tasks.role.data.workers=two", "task.tasks.role.data.workers='two' must be a whole number of 1 or"),
         ("task.data.test=x.jsonl", "task.data.test does not say which of the tasks it is for"),
-        ("task.tasks.role.shots=1", "task.tasks.role.shots=1: a mixture shows no examples"),
+        ("task.tasks.role.shots=1", "task.tasks.role.shots=1: a mixture does not support examples"),
         ("task.tasks.avqa.labels=x", "task.tasks.avqa.labels=x is not known"),
     ],
     "stages without what they need": [
@@ -98,7 +98,7 @@ GROUPS = {
         ("stages=[]", "stages=[] does nothing"),
         ("input=x.jsonl", "input=… is read by stages=[score]"),
         ("export.merge=true", "add export to stages"),
-        ("task.dimensions=[]", "task.dimensions=[] asks for nothing: null asks for all"),
+        ("task.dimensions=[]", "task.dimensions=[] selects no dimension: null selects all"),
         ("model=qwen2_audio", "model.path has no value"),
     ],
     "no file to train": [("task.data.test=x", "task.data.train is not set, but stages has train")],

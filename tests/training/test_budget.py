@@ -137,7 +137,7 @@ def test_the_share_of_padding_is_logged(run_of):
     [
         (("batch.global=8",), "batch.global=8 says how many clips"),
         (("batch.per_device=8",), "batch.per_device=8 says how many clips"),
-        (("zero=zero2",), "DeepSpeed is told a number of clips"),
+        (("zero=zero2",), "DeepSpeed needs a fixed number of clips"),
         (("peft=adalora",), "set trainer.args.max_steps"),
         (("batch.max_tokens=0",), "batch.max_tokens=0 must be 1 or more"),
     ],
@@ -148,7 +148,7 @@ def test_what_it_does_not_go_with_is_refused(run_of, overrides, said):
 
 
 def test_a_mixture_is_refused(composed):
-    with pytest.raises(ConfigError, match="an epoch of a mixture holds other records"):
+    with pytest.raises(ConfigError, match="each epoch of a mixture has other records"):
         check(composed("task=mixed", "batch.max_tokens=4000"))
 
 

@@ -13,76 +13,76 @@ from dramaeval.config.keys import check_arguments, is_a, resolve_target
 from dramaeval.config.problems import not_among
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
-#: Completions of a question where the configuration does not say.
+#: Default number of completions of a question.
 GENERATIONS = 8
 
-#: Arguments of TRL's that the run decides, beside those that it decides for every trainer.
+#: Arguments of trl.GRPOConfig that the run sets, besides those that it sets for every trainer.
 RESERVED = {
     "reward_weights": "trainer.rewards.NAME.weight=NUMBER",
     "generation_batch_size": "trainer.args.steps_per_generation=NUMBER",
-    "num_generations_eval": "nothing: validation reads scores and samples nothing",
+    "num_generations_eval": "nothing: validation computes scores without sampling",
     "model_init_kwargs": "model.…",
     "trust_remote_code": "model.trust_remote_code=true",
     "chat_template_kwargs": "nothing: prompts are the task's",
     "shuffle_dataset": "nothing: the order of the clips follows from seed",
-    "generation_kwargs": "temperature, top_p, top_k, min_p and repetition_penalty: the judge samples by these",
+    "generation_kwargs": "temperature, top_p, top_k, min_p and repetition_penalty: the judge's sampling settings",
     "cache_implementation": "nothing: the judge keeps keys and values itself",
     "use_transformers_continuous_batching": "batch.shared_prefix=true",
     "use_transformers_paged": "batch.shared_prefix=true",
     "transformers_continuous_batching_config": "batch.shared_prefix=true",
-    "sync_ref_model": "checkpoint=RUN in a run of its own: the reference is the policy that a run begins with",
-    "ref_model_mixup_alpha": "checkpoint=RUN in a run of its own",
-    "ref_model_sync_steps": "checkpoint=RUN in a run of its own",
-    "max_tool_calling_iterations": "nothing: a judge calls no tools",
+    "sync_ref_model": "checkpoint=RUN in a new run: the reference is the initial policy of a run",
+    "ref_model_mixup_alpha": "checkpoint=RUN in a new run",
+    "ref_model_sync_steps": "checkpoint=RUN in a new run",
+    "max_tool_calling_iterations": "nothing: a judge does not call tools",
     "pad_to_multiple_of": "nothing: completions are short",
-    "cast_lm_head_to_fp32": "nothing: log-probabilities are always taken in float32",
-    "router_aux_loss_coef": "nothing: a judge's pass computes no balance of experts",
-    "use_liger_kernel": "nothing: a judge has a pass of its own",
+    "cast_lm_head_to_fp32": "nothing: log-probabilities are always computed in float32",
+    "router_aux_loss_coef": "nothing: the forward pass has no load balancing of experts",
+    "use_liger_kernel": "nothing: a judge has its own forward pass",
     "log_completions_hub_repo": "nothing: upload the run folder yourself",
 }
 
 SAMPLING_LIMITS = {
-    "num_generations": Limits(minimum=2),  # answers are compared
+    "num_generations": Limits(minimum=2),  # a completion is compared with the others
     "max_completion_length": Limits(minimum=1),
     "temperature": Limits(above=0),
 }
-#: Kinds of loss that count every token by its weight, as enumerated answers need it.
+#: Losses that weight every token, as enumerated answers require.
 BY_TOKEN = ("dapo", "dr_grpo", "bnpo", "cispo")
 
 
 def trains_by_reward(config: DictConfig) -> bool:
-    """Whether the trainer is one that needs rewards."""
+    """Whether the trainer trains by rewards."""
     return is_a(config.trainer.get("args"), "GRPOConfig")
 
 
 def generations(config: DictConfig) -> int:
-    """Completions of a question, as TRL counts them."""
+    """The number of completions of a question."""
     return int(config.trainer.args.get("num_generations") or GENERATIONS)
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Settings that GRPO cannot run with."""
+    """Problems of the settings of GRPO."""
     estimator, batch = config.trainer.get("estimator"), config.batch
     found = _check_rewards(config.trainer.get("rewards") or {})
     if estimator not in (SAMPLED, ENUMERATED):
         found.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
     if config.model.head == "regression":
         found.append(
-            "model.head=regression gives a number and writes no answers for rewards: set model.head=vocabulary."
+            "model.head=regression gives a number instead of answers that can be rewarded: set model.head=vocabulary."
         )
     if batch.questions_per_clip not in (None, 1):
         found.append(
-            f"batch.questions_per_clip={batch.questions_per_clip}: GRPO asks one question a clip, so "
-            "that completions are those of one prompt. Leave it out; batch.per_device takes more clips."
+            f"batch.questions_per_clip={batch.questions_per_clip}: GRPO samples one question for each "
+            "clip, so that its completions have the same prompt. Leave it out; batch.per_device sets the number of clips."
         )
     if batch.max_tokens is not None:
         found.append(
-            f"batch.max_tokens={batch.max_tokens}: GRPO takes the same number of clips in every pass, "
-            "so that processes generate as many answers. Leave it out; batch.per_device says how many clips."
+            f"batch.max_tokens={batch.max_tokens}: GRPO uses the same number of clips in every "
+            "pass, so that all processes generate equally many answers. Leave it out; batch.per_device sets the number."
         )
     if config.debug:
         found.append(
-            "debug=true shows the batches of supervised training: set debug=false, and look at completions "
+            "debug=true writes the batches of supervised training: set debug=false, and log completions "
             "with trainer.args.log_completions=true."
         )
     found += range_problems(config.trainer.args, "trainer.args", SAMPLING_LIMITS)
@@ -122,8 +122,8 @@ def _check_vllm(config: DictConfig) -> list[str]:
     problems = []
     if getattr(resolve_target(config.model["_target_"]), "hears", True):
         problems.append(
-            "trainer.args.use_vllm=true: TRL hands vLLM images and no clips, so that completions would be "
-            "drawn without hearing. Set it to false; it is for model=causal_lm."
+            "trainer.args.use_vllm=true: TRL passes images to vLLM but no clips, so that completions would be "
+            "sampled without the audio. Set it to false; it is for model=causal_lm."
         )
     if find_spec("vllm") is None:
         problems.append(
@@ -141,13 +141,13 @@ def _check_enumerated(config: DictConfig) -> list[str]:
     for key, neutral in samples.items():
         if args.get(key, neutral) not in (neutral, None):
             problems.append(
-                f"trainer.args.{key}={args[key]} is about samples, and trainer.estimator=enumerated takes "
-                "none: leave it out."
+                f"trainer.args.{key}={args[key]} is a setting of sampling, and trainer.estimator=enumerated does not "
+                "sample: leave it out."
             )
     if args.get("loss_type", "dapo") not in BY_TOKEN:
         problems.append(
-            f"trainer.args.loss_type={args.loss_type} counts every answer alike, whatever its probability, "
-            f"which trainer.estimator=enumerated needs otherwise: set it to one of {', '.join(BY_TOKEN)}."
+            f"trainer.args.loss_type={args.loss_type} gives every answer the same weight, but "
+            f"trainer.estimator=enumerated weights answers by their probability: set it to one of {', '.join(BY_TOKEN)}."
         )
     fixed = {
         "importance_sampling_level": "token",
@@ -158,13 +158,13 @@ def _check_enumerated(config: DictConfig) -> list[str]:
     for key, wanted in fixed.items():
         if args.get(key, wanted) != wanted:
             problems.append(
-                f"trainer.args.{key}={args[key]} does not go with trainer.estimator=enumerated: set it to "
+                f"trainer.args.{key}={args[key]} does not work with trainer.estimator=enumerated: set it to "
                 f"{'null' if wanted is None else str(wanted).lower()}."
             )
     if args.get("scale_rewards", "group") not in ("group", "none", True, False):
         problems.append(
-            f"trainer.args.scale_rewards={args.scale_rewards} takes the spread of a batch of samples, which "
-            "trainer.estimator=enumerated has not: set it to group or none."
+            f"trainer.args.scale_rewards={args.scale_rewards} is computed from a batch of samples, which "
+            "trainer.estimator=enumerated does not have: set it to group or none."
         )
     for name, node in (config.trainer.get("rewards") or {}).items():
         needs = getattr(resolve_target(node.get("_target_", "")), "needs_batch", False)
@@ -172,6 +172,6 @@ def _check_enumerated(config: DictConfig) -> list[str]:
             problems.append(
                 f"trainer.rewards.{name} compares the sampled answers of a batch, and "
                 "trainer.estimator=enumerated "
-                f"takes no samples: set trainer.rewards.{name}.weight=0 or trainer.estimator=sampled."
+                f"does not sample: set trainer.rewards.{name}.weight=0 or trainer.estimator=sampled."
             )
     return problems
