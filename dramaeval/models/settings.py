@@ -120,7 +120,7 @@ def _part_problems(model: Any) -> list[str]:
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read
         parts = {"llm": ""} if getattr(family, "hears", True) is False else UNKNOWN_PARTS
     return [
-        f"model.{key}={str(value).lower()}: this model has no separate {part}; leave the setting out."
+        f"model.{key}={str(value).lower()}: this model has no separate {part} part; leave the setting out."
         for part, key, value in PART_SETTINGS
         if model.get(key) is value and part not in parts
     ]

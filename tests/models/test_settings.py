@@ -18,10 +18,10 @@ EVALUATE = "stages=[evaluate]"
          ["names a GPU", "model.offload_folder=FOLDER"]),
         ([EVALUATE, "model.offload_folder=x"], ["only used with model.device_map"]),
         (["model=causal_lm", "model.path=x", "model.freeze_audio=true", "model.train_projector=false"],
-         ["model.freeze_audio=true: this model has no audio of its own",
-          "model.train_projector=false: this model has no projector of its own"]),
+         ["model.freeze_audio=true: this model has no separate audio part",
+          "model.train_projector=false: this model has no separate projector part"]),
         (["model=qwen2_5_omni", "model.path=x", "model.train_projector=false", "model.freeze_audio=true"],
-         ["model.train_projector=false: this model has no projector of its own"]),
+         ["model.train_projector=false: this model has no separate projector part"]),
     ],
 )  # fmt: skip
 def test_settings_without_support(problems_of, overrides, messages):

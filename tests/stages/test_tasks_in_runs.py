@@ -232,5 +232,5 @@ def test_heads_and_objectives_that_do_not_fit_are_refused(composed, tmp_path, ov
 def test_an_unknown_head_and_virtual_tokens_are_refused(composed):
     with pytest.raises(ConfigError, match="choose one of vocabulary, regression"):
         check(composed("model.head=linear"))
-    with pytest.raises(ConfigError, match="which PEFT does not keep"):
+    with pytest.raises(ConfigError, match="which PEFT does not save"):
         check(composed("model.head=regression", "peft=prompt"))

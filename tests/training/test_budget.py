@@ -135,8 +135,8 @@ def test_the_share_of_padding_is_logged(run_of):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("batch.global=8",), "batch.global=8 says how many clips"),
-        (("batch.per_device=8",), "batch.per_device=8 says how many clips"),
+        (("batch.global=8",), "batch.global=8 sets the number of clips"),
+        (("batch.per_device=8",), "batch.per_device=8 sets the number of clips"),
         (("zero=zero2",), "DeepSpeed needs a fixed number of clips"),
         (("peft=adalora",), "set trainer.args.max_steps"),
         (("batch.max_tokens=0",), "batch.max_tokens=0 must be 1 or more"),
