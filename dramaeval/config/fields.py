@@ -15,7 +15,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, ListConfig, OmegaConf
 
 from dramaeval.config.problems import near_match_hint, not_among
 
@@ -52,7 +52,12 @@ class Limits:
     one_line: bool = False
 
     def problem(self, key: str, value: Any) -> str | None:
-        """The message about a value outside the limits; None for a valid one, and for a value of another type."""
+        """The message about a value outside the limits; None for a valid one, and for a value of another type.
+
+        Choices apply to each element of a list.
+        """
+        if self.choices and isinstance(value, list | ListConfig):
+            return next(filter(None, (self.problem(key, each) for each in value)), None)
         if self.choices and value is not None:
             return None if str(value) in self.choices else not_among(key, value, self.choices)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -96,7 +101,8 @@ class Setting:
         """The accepted values in words, for messages and documents."""
         text, limits = self.kind or type_in_words(self.type), str(self.limits)
         if self.limits.choices:
-            text = limits
+            is_list = get_origin(self.type) is list
+            text = f"a list of {', '.join(self.limits.choices)}" if is_list else limits
         elif limits:
             text += (" of " if limits[0].isdigit() else " ") + limits
         return f"{text} or null" if NoneType in get_args(self.type) else text

@@ -262,6 +262,17 @@ class CacheConfig:
     )
 
 
+#: The controls; `dramaeval.stages.controls` runs them.
+CONTROLS = (
+    "training_mean",
+    "transcript_only",
+    "shuffled_audio",
+    "silence",
+    "prosody",
+    "phrasing",
+)
+
+
 @dataclass(kw_only=True)
 class EvaluationConfig:
     """``evaluation``: how agreement with people is measured."""
@@ -280,9 +291,10 @@ class EvaluationConfig:
         ["language", "system", "character_seen", "length", "recorded"],
         help="subsets for which results are also given: these names, or any key of the records",
     )
-    controls: list[str] | None = setting(
-        None,
-        help="names of the controls that the judge is compared with in stages=[evaluate,controls]; null: all",
+    controls: list[str] = setting(
+        list(CONTROLS),
+        help="controls that the judge is compared with in stages=[evaluate,controls]",
+        choices=CONTROLS,
     )
     phrasings: int = setting(5, help="wordings of each question in the control phrasing", minimum=2)
     prosody_clips: int = setting(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.data.records import Record
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The registry of controls: each with its description, by its name in ``evaluation.controls``.
+#: The registry of controls: each with its description, by its name in `dramaeval.config.schema.CONTROLS`.
 CONTROLS: dict[str, tuple[Callable[[ControlContext], Any], str]] = {
     "training_mean": (training_mean.training_mean, training_mean.WHAT),
     "transcript_only": (transcript_only.transcript_only, transcript_only.WHAT),
@@ -47,28 +46,17 @@ CONTROLS: dict[str, tuple[Callable[[ControlContext], Any], str]] = {
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
-    found = [
-        not_among("evaluation.controls", name, CONTROLS)
-        for name in config.evaluation.controls or ()
-        if name not in CONTROLS
+    if Stage.controls not in config.stages or Stage.evaluate in config.stages:
+        return []
+    return [
+        "stages has controls without evaluate: controls are compared with the judge's own scores, so set "
+        "stages=[evaluate,controls]."
     ]
-    if Stage.controls in config.stages and Stage.evaluate not in config.stages:
-        found.append(
-            "stages has controls without evaluate: controls are compared with the judge's own scores, so set "
-            "stages=[evaluate,controls]."
-        )
-    return found
-
-
-def chosen_controls(config: DictConfig) -> list[str]:
-    """The names of the controls that a run makes."""
-    names = config.evaluation.controls
-    return list(CONTROLS if names is None else names)
 
 
 def run_controls(run: RunContext, split: str) -> None:
     """Make the predictions of every control on one held-out split, unless they are there already."""
-    for name in chosen_controls(run.config):
+    for name in run.config.evaluation.controls:
         path = control_file(run.folder.path, split, name)
         settings = _settings(run, name)
         if run.processes.broadcast(run.processes.is_rank_zero and _is_made(path, settings)):

@@ -16,7 +16,7 @@ from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.slices import DIVISIONS, slices
-from dramaeval.stages.controls import CONTROLS, chosen_controls, read_control
+from dramaeval.stages.controls import CONTROLS, read_control
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext
@@ -114,7 +114,7 @@ def gather_predictions(
     }
     if Stage.controls in run.config.stages:
         controls = {}
-        for name in chosen_controls(run.config):
+        for name in evaluation.controls:
             predictions, reason, extra = read_control(run.folder.path, split, name)
             controls[name] = {
                 "what": CONTROLS[name][1],

@@ -34,6 +34,7 @@ class Outer:
     kinds: list[Colour] = setting([Colour.red], help="colours")
     lines: list[str] = setting([], help="lines", one_line=True)
     options: dict[str, int | str] = setting(dict, help="options by name", one_line=True)
+    parts: list[str] = setting(["a"], help="parts", choices=("a", "bcd"))
     mode: str = setting("a", help="mode", choices=("a", "b"))
     inner: Inner = setting(Inner, help="a node")
 
@@ -49,6 +50,8 @@ class Outer:
         ({"lines": ["a\nb"]}, "x.lines=['a\\nb'] must be a list of texts."),
         ({"options": {"a": "b\rc"}}, "x.options={'a': 'b\\rc'} must be a mapping."),
         ({"options": {"a": None}}, "x.options={'a': None} must be a mapping."),
+        ({"parts": ["a", "bce"]}, "x.parts=bce is not known; choose one of a, bcd. Did you mean bcd?"),
+        ({"parts": "a"}, "x.parts='a' must be a list of a, bcd."),
         ({"mode": "c"}, "x.mode=c is not known; choose one of a, b."),
         ({"inner": {"size": 0}}, "x.inner.size=0 must be above 0 and at most 9."),
         ({"inner": {"size": 9.5}}, "x.inner.size=9.5 must be above 0 and at most 9."),
@@ -61,7 +64,7 @@ def test_an_invalid_value_has_a_message_with_its_key_and_the_valid_values(node, 
 
 def test_all_problems_are_reported_and_valid_values_are_not():
     assert len(fields.problems(Outer, {"count": 0, "mode": "c", "inner": {"size": 0, "x": 1}})) == 4
-    valid = {"count": 1, "name": "a b", "kinds": ["red", Colour.blue], "lines": ["a"],
+    valid = {"count": 1, "name": "a b", "kinds": ["red", Colour.blue], "lines": ["a"], "parts": [],
              "options": {"a": 1, "b": "c"}, "mode": "b", "inner": {"size": 9}}  # fmt: skip
     assert fields.problems(Outer, valid) == []
 

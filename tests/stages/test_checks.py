@@ -2,7 +2,8 @@
 
 import pytest
 
-from dramaeval.stages.controls import CONTROLS, chosen_controls
+from dramaeval.config.schema import CONTROLS
+from dramaeval.stages import controls
 
 #: Overrides and the message that each has to cause. Those of a group are given together: all are reported.
 GROUPS = {
@@ -122,6 +123,6 @@ def test_nothing_else_is_reported(problems_of):
     assert len(problems_of("peft.rank=1", "trainer.args.lr=1", "task.labels=x", "seed=1")) == 3
 
 
-def test_without_a_list_all_controls_are_made(composed):
-    assert chosen_controls(composed()) == list(CONTROLS)
-    assert chosen_controls(composed("evaluation.controls=[silence]")) == ["silence"]
+def test_every_control_of_the_schema_can_run_and_runs_by_default(composed):
+    assert tuple(controls.CONTROLS) == CONTROLS
+    assert composed().evaluation.controls == list(CONTROLS)
