@@ -1,4 +1,4 @@
-"""Checks of ``trainer`` and ``batch``."""
+"""Checks of ``trainer``, ``batch`` and ``logger``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
-from dramaeval.config.fields import Limits, range_problems
+from dramaeval.config.fields import Limits, range_problems, settings_of
 from dramaeval.config.keys import check_arguments
 from dramaeval.config.problems import not_among
-from dramaeval.config.schema import Stage
+from dramaeval.config.schema import Stage, WandbConfig
 from dramaeval.training import batch_size
 from dramaeval.training.grpo import settings as grpo
 from dramaeval.training.objectives import parse
@@ -77,8 +77,8 @@ VALIDATED = ("pearson", "loss", "mse", "accuracy", "choice_accuracy")
 
 
 def problems(config: DictConfig) -> list[str]:
-    """Problems of ``trainer`` and ``batch``; if the run does not train, of ``trainer.objective`` alone."""
-    found = _objective_problems(config)
+    """Problems of ``trainer``, ``batch`` and ``logger``; without training, of the objective and the logger only."""
+    found = _objective_problems(config) + _logger_problems(config)
     if Stage.train not in config.stages:
         return found
     trainer, by_reward = config.trainer, grpo.trains_by_reward(config)
@@ -106,6 +106,17 @@ def _best_problems(args: Mapping[str, object]) -> list[str]:
         return []
     message = not_among("trainer.args.metric_for_best_model", best, VALIDATED)
     return [f"{message} One dimension's correlation is pearson/KEY."]
+
+
+def _logger_problems(config: DictConfig) -> list[str]:
+    wandb = config.logger.wandb
+    if wandb.enabled:
+        return []
+    return [
+        f"logger.wandb.{name}={wandb[name]} is not used, since logger.wandb.enabled=false: choose logger=wandb."
+        for name, declared in settings_of(WandbConfig).items()
+        if wandb[name] != declared.default
+    ]
 
 
 def _objective_problems(config: DictConfig) -> list[str]:

@@ -94,6 +94,7 @@ GROUPS = {
         ("stages=[leaderboard,controls,export]", "nothing to export", "checkpoint=RUN"),
         ("runs=[/]", "runs=[…] is read by stages=[report]"),
         ("zero=zero1", "stages has no train"),
+        ("logger.wandb.project=x", "logger.wandb.project=x is not used", "choose logger=wandb"),
     ],
     "no stage": [
         ("stages=[]", "stages=[] does nothing"),
