@@ -1,4 +1,4 @@
-"""``${`` in a value that is final stays as it is: in folder names, in files of others, after one resolution."""
+"""``${`` in a literal value is not interpolated: in folder names, in published files, after one resolution."""
 
 import functools
 import subprocess
@@ -30,7 +30,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_omegaconf_gives_a_literal_text_back(text):
+def test_omegaconf_returns_a_literal_text_unchanged(text):
     values = {"text": text, "list": [text, {"inner": text}], "number": 1, "none": None}
     config = OmegaConf.create(literal(values))
     assert config.text == text
@@ -38,30 +38,30 @@ def test_omegaconf_gives_a_literal_text_back(text):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_what_is_made_gets_the_text(text):
+def test_an_instantiated_object_gets_the_literal_text(text):
     node = {"_target_": "builtins.dict", "text": text, "inner": [{"text": text}]}
     assert instantiate(node, more=text) == {"text": text, "inner": [{"text": text}], "more": text}
-    # A node of a configuration is resolved once, as the user wrote it.
+    # A node of a configuration is resolved once.
     config = OmegaConf.create(
         {"a": literal(text), "node": {"_target_": "builtins.dict", "text": "${a}"}}
     )
     assert instantiate(config.node) == {"text": text}
 
 
-def test_nodes_are_made_innermost_first_and_objects_are_handed_over(tmp_path):
-    thing = object()
+def test_inner_nodes_are_instantiated_first_and_objects_are_passed_unchanged():
+    argument = object()
     node = {
         "_target_": "builtins.dict",
         "inner": {"_target_": "builtins.list", "_args_": [[1, 2]]},
         "kept": {"_target_": "builtins.dict", "_partial_": True, "a": 1},
     }
-    made = instantiate(node, thing=thing)
-    assert made["inner"] == [1, 2]
-    assert isinstance(made["kept"], functools.partial)
-    assert made["kept"](b=2) == {"a": 1, "b": 2}
-    assert made["thing"] is thing
-    as_it_is = instantiate({**node, "_recursive_": False})
-    assert as_it_is["inner"] == {"_target_": "builtins.list", "_args_": [[1, 2]]}
+    result = instantiate(node, argument=argument)
+    assert result["inner"] == [1, 2]
+    assert isinstance(result["kept"], functools.partial)
+    assert result["kept"](b=2) == {"a": 1, "b": 2}
+    assert result["argument"] is argument
+    not_recursive = instantiate({**node, "_recursive_": False})
+    assert not_recursive["inner"] == {"_target_": "builtins.list", "_args_": [[1, 2]]}
 
 
 @pytest.mark.parametrize(
@@ -73,36 +73,36 @@ def test_nodes_are_made_innermost_first_and_objects_are_handed_over(tmp_path):
         ({"_target_": "builtins.dict", "a": "???"}, type(None)),
     ],
 )
-def test_what_cannot_be_made_is_one_kind_of_error(node, cause):
+def test_a_node_that_cannot_be_instantiated_raises_instantiation_exception(node, cause):
     with pytest.raises(InstantiationException) as raised:
         instantiate(node)
     assert isinstance(raised.value.__cause__, cause)
 
 
-def test_a_resolved_copy_keeps_types_and_resolves_nothing_twice(composed):
+def test_a_resolved_copy_keeps_types_and_is_resolved_only_once(composed):
     OmegaConf.register_new_resolver("odd", lambda: "w ${oc.env:HOME} x", replace=True)
     config = composed("task.system='${odd:}'", r"checkpoint='\${a}'", "input='${task.system}'")
-    settled = resolve(config)
-    assert settled.task.system == settled.input == "w ${oc.env:HOME} x"
-    assert settled.checkpoint == "${a}"
-    assert settled.stages == [Stage.train, Stage.evaluate]
-    assert OmegaConf.to_container(settled, resolve=True) == OmegaConf.to_container(
+    resolved = resolve(config)
+    assert resolved.task.system == resolved.input == "w ${oc.env:HOME} x"
+    assert resolved.checkpoint == "${a}"
+    assert resolved.stages == [Stage.train, Stage.evaluate]
+    assert OmegaConf.to_container(resolved, resolve=True) == OmegaConf.to_container(
         config, resolve=True
     )
     assert config.task.system == "w ${oc.env:HOME} x"
-    # Where it is handed to, nothing can be resolved any more.
-    assert OmegaConf.to_container(settled, resolve=False)["input"] == r"w \${oc.env:HOME} x"
+    # The copy has no interpolation left.
+    assert OmegaConf.to_container(resolved, resolve=False)["input"] == r"w \${oc.env:HOME} x"
 
 
 @pytest.mark.parametrize("text", TEXTS[:-1])
-def test_the_name_of_a_model_is_no_syntax(text):
+def test_the_name_of_a_model_is_not_parsed_as_an_override(text):
     assert compose_model(text).model.path == text
     assert (
         compose("model=qwen2_audio", f"model.path={published.as_override(text)}").model.path == text
     )
 
 
-def test_the_trainers_folder_is_the_runs(composed, make_clips, tmp_path):
+def test_the_trainers_output_folder_is_in_the_run_folder(composed, make_clips, tmp_path):
     config = composed(
         "device=cpu",
         "logger=none",
@@ -113,7 +113,7 @@ def test_the_trainers_folder_is_the_runs(composed, make_clips, tmp_path):
     assert RunContext(config, folder).args.output_dir == str(folder.checkpoints)
 
 
-def test_a_published_file_of_somebody_else_is_not_interpolated(tmp_path, monkeypatch, capsys):
+def test_texts_of_a_published_file_are_not_interpolated(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MY_SECRET", "s3cret-value")
     file = tmp_path / "sft.yaml"
     file.write_text(

@@ -1,4 +1,4 @@
-"""The short id: of what is computed, not of where and how."""
+"""The short id depends on the settings that change results, and not on paths and launchers."""
 
 import re
 
@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from dramaeval.config.run_id import run_id
 
 
-def test_it_is_the_same_anywhere(composed, tmp_path):
+def test_paths_and_execution_settings_do_not_change_the_id(composed, tmp_path):
     (tmp_path / "train.jsonl").touch()
     first = run_id(composed())
     assert re.fullmatch("[0-9a-f]{8}", first)
@@ -17,12 +17,12 @@ def test_it_is_the_same_anywhere(composed, tmp_path):
         ["task.data.train=relative/train.jsonl", "task.data.audio_root=clips"],
         [f"checkpoint={tmp_path}"],
         ["plan=true", "plan_force=true", "launch.check=true", "launch.detach=true"],
-        [f"model.path={tmp_path}"],  # it is a folder by default too
+        [f"model.path={tmp_path}"],  # the default is a folder as well
     ):
         assert run_id(composed(*elsewhere)) == first, elsewhere
 
 
-def test_the_launcher_and_the_way_there_do_not_count(composed):
+def test_explicit_defaults_do_not_change_the_id(composed):
     explicit = ["task=role", "peft=lora", "trainer.args.learning_rate=0.002", "seed=0"]
     assert run_id(composed(*explicit)) == run_id(composed())
 
@@ -33,11 +33,11 @@ def test_the_launcher_and_the_way_there_do_not_count(composed):
      ["model=qwen2_audio", "model.path=org/one"]],
     ids=" ".join,
 )  # fmt: skip
-def test_what_is_computed_does(composed, words):
+def test_other_settings_change_the_id(composed, words):
     assert run_id(composed(*words)) != run_id(composed())
 
 
-def test_resolved_and_not_resolved_are_alike(composed):
+def test_a_resolved_configuration_has_the_same_id(composed):
     config = composed()
     resolved = config.copy()
     OmegaConf.resolve(resolved)
