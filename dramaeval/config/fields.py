@@ -180,7 +180,7 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
     """
     known, dot = settings_of(schema), f"{where}." if where else ""
     found = [
-        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known)}"
+        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known, 0.6)}"
         for key in node
         if key not in known and not issubclass(schema, Target)
     ]

@@ -94,7 +94,7 @@ def test_the_executor_is_what_submitit_takes_for_slurm():
     ("given", "told"),
     [
         ({"partitoin": "x"}, "hydra.launcher.partitoin is not a setting; there are name, partition, account, qos, constraint"),
-        ({"partitoin": "x"}, "poll_seconds. Did you mean partition"),
+        ({"partitoin": "x"}, "poll_seconds. Did you mean partition?"),
         ({"nodes": 0}, "hydra.launcher.nodes=0 must be 1 or more."),
         ({"max_num_timeout": -1}, "hydra.launcher.max_num_timeout=-1 must be 0 or more."),
         ({"nodes": "two"}, "nodes='two' must be a whole number of 1 or more."),
@@ -189,7 +189,7 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
     assert "Traceback" not in done.stderr
     for told in (
         "has 5 problems", "signal_delay_s=300 is as long as timeout_min=5",
-        "there are name, partition, account, qos", "Did you mean partition",
+        "there are name, partition, account, qos", "Did you mean partition?",
         "hydra.launcher.nodes=0", "additional.array: use hydra.launcher.array_parallelism",
         "SLURM reads % and \\",
     ):  # fmt: skip
