@@ -1,1 +1,1 @@
-"""Configuration: the typed root of the config tree, and every check that can be made before weights load."""
+"""Configuration: the schema of all settings, composition, and the basis of all checks."""

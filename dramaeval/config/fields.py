@@ -19,7 +19,7 @@ from omegaconf import MISSING, ListConfig, OmegaConf
 
 from dramaeval.config.problems import near_match_hint, not_among
 
-#: The kind of a node that may be null. Its type is Any: Hydra cannot override a key below a typed node that is null.
+#: The kind of a node that may be null. Its type is Any, since Hydra cannot override keys of a typed node with value null.
 MAPPING = "a mapping or null"
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _BOUNDS = (
@@ -39,7 +39,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The values that a setting accepts beside its type: numbers in a range, or one of several texts.
+    """The values that a setting accepts, besides its type: numbers in a range, or one of several texts.
 
     With ``one_line`` no text in the value may contain a line break or another control character.
     """
@@ -83,10 +83,10 @@ class Setting:
     Attributes:
         key: full key, with dots.
         type: type hint.
-        default: default value; ``???`` where the user has to give one.
+        default: default value; ``???`` if the user has to give a value.
         help: one line.
         limits: accepted values.
-        kind: the type in words, where the hint does not say it.
+        kind: the type in words, if the hint does not express it.
     """
 
     key: str
@@ -109,7 +109,7 @@ class Setting:
 
     @property
     def choices(self) -> Sequence[str]:
-        """The texts that can be given, where these are few."""
+        """The accepted texts, if the setting has a list of choices or an enum type."""
         kinds = [*_parts(self.type), *get_args(self.type)]
         enums = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)]
         return self.limits.choices or [name for kind in enums for name in kind.__members__]
@@ -133,9 +133,9 @@ def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **lim
     """Declare a setting as the field of a dataclass.
 
     Args:
-        default: default value; a list is copied for each object, and of a class an object is made.
+        default: default value; a list is copied, and a class is instantiated, for each object.
         help: one line of plain English.
-        kind: the type in words, where the hint does not say it.
+        kind: the type in words, if the hint does not express it.
         limits: the arguments of `Limits`.
     """
     metadata = {"help": help, "kind": kind, "limits": Limits(**limits)}
@@ -147,7 +147,7 @@ def setting(default: Any = MISSING, *, help: str, kind: str | None = None, **lim
 
 
 def settings_of(schema: type) -> dict[str, Setting]:
-    """The settings of a dataclass by name; those under ``KEYWORDS`` too, whose names Python keeps for itself."""
+    """The settings of a dataclass by name. ``KEYWORDS`` of the dataclass are settings named like a Python keyword."""
     hints = get_type_hints(schema)
     settings = {}
     for declared in fields(schema):
@@ -161,7 +161,7 @@ def settings_of(schema: type) -> dict[str, Setting]:
 
 
 def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
-    """Every setting of a dataclass and of the nodes inside it, with full keys; nodes themselves left out."""
+    """Every setting of a dataclass and of its nested nodes, with full keys; the nodes are not included."""
     for name, each in settings_of(schema).items():
         key = f"{where}.{name}" if where else name
         if each.nested:
@@ -171,32 +171,37 @@ def all_settings(schema: type, where: str = "") -> Iterator[Setting]:
 
 
 def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
-    """Unknown keys, wrong types and values outside their limits, in a node and in the nodes inside it.
+    """Report unknown keys, wrong types and values outside their limits, in a node and its nested nodes.
 
     Args:
-        schema: the dataclass that declares the settings. A `Target` has no unknown keys.
+        schema: the dataclass that declares the settings. A `Target` accepts any further key.
         node: a configuration's node or a mapping; a setting may be absent.
         where: the node's key.
     """
     known, dot = settings_of(schema), f"{where}." if where else ""
-    found = [
+    messages = [
         f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known, 0.6)}"
         for key in node
         if key not in known and not issubclass(schema, Target)
     ]
     for name, declared in known.items():
-        if name not in node or (OmegaConf.is_config(node) and OmegaConf.is_missing(node, name)):
+        if name not in node or is_missing(node, name):
             continue
         value = node[name]
         if declared.nested and isinstance(value, Mapping):
-            found += problems(declared.nested, value, dot + name)
+            messages += problems(declared.nested, value, dot + name)
         elif problem := declared.problem(dot + name, value):
-            found.append(problem)
-    return found
+            messages.append(problem)
+    return messages
+
+
+def is_missing(node: Mapping[Any, Any], key: Any) -> bool:
+    """Whether a key of a configuration's node has the value ``???``."""
+    return OmegaConf.is_config(node) and OmegaConf.is_missing(node, key)
 
 
 def range_problems(node: Mapping[str, Any], where: str, limits: Mapping[str, Limits]) -> list[str]:
-    """Values outside the limits that this project sets for another library's arguments."""
+    """Report values outside the limits that this project sets for another library's arguments."""
     checked = (limit.problem(f"{where}.{key}", node.get(key)) for key, limit in limits.items())
     return [problem for problem in checked if problem]
 
@@ -206,7 +211,7 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 
 
 def fits(hint: Any, value: Any) -> bool:
-    """Whether a value has a type. Of other hints than plain types, lists and mappings every value fits."""
+    """Whether a value has a type. Hints other than plain types, lists, mappings and enums accept every value."""
     if len(_parts(hint)) > 1:
         return any(fits(part, value) for part in _parts(hint))
     kind = get_origin(hint) or hint

@@ -11,9 +11,9 @@ from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import ListConfig
 
-from dramaeval.config.fields import fits, type_in_words
+from dramaeval.config.fields import fits, is_missing, type_in_words
 from dramaeval.config.problems import near_match_hint
 
 
@@ -29,11 +29,6 @@ def targets_in(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         if key == "_target_":
             yield path, value
         yield from targets_in(value, path)
-
-
-def is_missing(node: Mapping[Any, Any], key: Any) -> bool:
-    """Whether a key of a configuration's node has the value ``???``."""
-    return OmegaConf.is_config(node) and OmegaConf.is_missing(node, key)
 
 
 def missing_targets(config: Mapping[Any, Any]) -> list[str]:

@@ -73,7 +73,7 @@ def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[st
 
 
 def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """`` Did you mean NAME?`` where an unknown key resembles a known one; else an empty text."""
+    """The text `` Did you mean NAME?`` if an unknown key resembles a known one; else an empty text."""
     near = near_matches(key, known, cutoff)
     return f" Did you mean {' or '.join(near)}?" if near else ""
 

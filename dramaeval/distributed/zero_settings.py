@@ -65,42 +65,42 @@ def problems(config: DictConfig) -> list[str]:
         return [
             "zero.zero_optimization.stage must be 1, 2 or 3: choose zero=zero1, zero2 or zero3."
         ]
-    found = [
+    messages = [
         f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
     ]
-    found += _unknown_at_top(zero) + _unknown_settings(settings)
+    messages += _unknown_at_top(zero) + _unknown_settings(settings)
     if config.device is Device.cpu and gpu:
-        found.append(
+        messages.append(
             "zero=… uses a GPU if there is one: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
             "device=auto."
         )
-    return found if gpu or config.plan else found + _cpu_problems(config, settings)
+    return messages if gpu or config.plan else messages + _cpu_problems(config, settings)
 
 
 def _cpu_problems(config: DictConfig, settings: Any) -> list[str]:
-    found = [
+    messages = [
         f"zero.zero_optimization.{name} moves memory from a GPU to the host, and there is no GPU here: "
         f"choose zero=zero{settings.stage}."
         for name in ("offload_optimizer", "offload_param")
         if (settings.get(name) or {}).get("device", "none") != "none"
     ]
     if config.model.dtype not in ("auto", "float32"):
-        found.append(
+        messages.append(
             f"model.dtype={config.model.dtype} with zero=… needs a GPU: use model.dtype=float32 here."
         )
-    return found
+    return messages
 
 
 def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
     """The keys with the value "auto"."""
-    found = []
+    messages = []
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
         if isinstance(value, Mapping):
-            found += _autos(value, key)
+            messages += _autos(value, key)
         elif value == "auto":
-            found.append(key)
-    return found
+            messages.append(key)
+    return messages
 
 
 def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
@@ -117,8 +117,10 @@ def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
 
 def _unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
     """Problems of keys besides ``zero_optimization`` that DeepSpeed would ignore or the run would overwrite."""
-    found = [f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED]
-    return found + [
+    messages = [
+        f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED
+    ]
+    return messages + [
         f"zero.{key} is not a setting of DeepSpeed's that can be given here.{near_match_hint(str(key), AT_TOP)}"
         for key in zero
         if key not in FILLED and key not in AT_TOP

@@ -44,106 +44,106 @@ def problems(config: DictConfig) -> list[str]:
         isinstance(name, str) for name in names
     ):
         return [f"adapt={adapt} must be a name or a list of names: llm, audio, projector or all."]
-    found = check_arguments(quantization, "quantization") if quantization else []
+    messages = check_arguments(quantization, "quantization") if quantization else []
     if Stage.train not in config.stages:
-        return found
-    found += _quantization_problems(config) if quantization else []
+        return messages
+    messages += _quantization_problems(config) if quantization else []
     if peft is None:
-        return found
+        return messages
     given = {key: peft[key] for key in peft if not (peft[key] is None and key in DERIVED)}
-    found += check_arguments(given, "peft") + range_problems(peft, "peft", PEFT_LIMITS)
+    messages += check_arguments(given, "peft") + range_problems(peft, "peft", PEFT_LIMITS)
     for part, key, fixed in PART_SETTINGS:
         if config.model.get(key) is fixed and {part, "all"} & set(names):
-            found.append(
+            messages.append(
                 f"model.{key}={str(fixed).lower()} leaves the {part} untrained, but adapt={_shown(names)} trains "
                 "an adapter in it: change one of the two."
             )
     if is_a(peft, "PromptLearningConfig"):
-        found += _virtual_token_problems(config, names)
+        messages += _virtual_token_problems(config, names)
     if is_a(peft, PREFIX):
-        found += _prefix_problems(config)
-    return found + (_adalora_problems(config) if is_a(peft, "AdaLoraConfig") else [])
+        messages += _prefix_problems(config)
+    return messages + (_adalora_problems(config) if is_a(peft, "AdaLoraConfig") else [])
 
 
 def _quantization_problems(config: DictConfig) -> list[str]:
-    found = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
+    messages = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
     if not config.peft:
-        found.append(
+        messages.append(
             "quantization is set, but peft=none trains every weight, and quantised weights cannot be trained: "
             "choose an adapter, for example peft=qlora, or quantization=null."
         )
     if zero_stage(config.zero) == 3:
-        found.append(
+        messages.append(
             "zero=zero3 splits weights over the processes, which is not possible for weights packed by "
             "bitsandbytes: set zero=zero2 or zero=none, or leave quantization out."
         )
     if find_spec("bitsandbytes") is None:
-        found.append("quantization needs a package that is missing: pip install bitsandbytes")
-    return found
+        messages.append("quantization needs a package that is missing: pip install bitsandbytes")
+    return messages
 
 
 def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
-    found = []
+    messages = []
     if not is_a(config.peft, PREFIX, PROMPT):
-        found.append(
+        messages.append(
             f"peft._target_={config.peft['_target_']}: of the methods that learn virtual tokens only prefix and "
             "prompt tuning are supported: use peft=prefix or peft=prompt."
         )
     if config.model.head == "regression":
-        found.append(
+        messages.append(
             "model.head=regression trains a layer beside the adapter, which PEFT does not save for methods that "
             "learn virtual tokens: use another method, for example peft=lora."
         )
     if list(names) != ["llm"]:
-        found.append(
+        messages.append(
             f"adapt={_shown(names)}: virtual tokens are inputs of the language model; the audio encoder and the "
             "projector take none. Set adapt=llm, or use another method, for example peft=lora."
         )
     if zero_stage(config.zero) == 3:
         # Observed with DeepSpeed 0.19: the processes diverge in the forward pass and wait for ever.
-        found.append(
+        messages.append(
             "zero=zero3 gathers a layer's weights when the layer runs, and virtual tokens are read outside the "
             "layers: the processes would wait for each other forever. Set zero=zero2."
         )
-    return found
+    return messages
 
 
 def _prefix_problems(config: DictConfig) -> list[str]:
-    args, found = config.trainer.args, []
+    args, messages = config.trainer.args, []
     if args.get("gradient_checkpointing"):
-        found.append(
+        messages.append(
             "trainer.args.gradient_checkpointing=true does not work with peft=prefix: the learnt keys and values "
             "are passed in a cache, which recomputation would fill twice. Set it to false, or use peft=prompt."
         )
     if not config.peft.get("prefix_projection"):
-        return found
+        return messages
     if args.get("load_best_model_at_end") or args.get("save_strategy") != "no":
-        found.append(
+        messages.append(
             "peft.prefix_projection=true: PEFT saves the projection's result and not the projection, so that "
             "training cannot resume from a checkpoint. Set trainer.args.save_strategy=no and "
             "trainer.args.load_best_model_at_end=false, or peft.prefix_projection=false."
         )
     if not config.peft.get("encoder_hidden_size"):
-        found.append(
+        messages.append(
             "peft.prefix_projection=true needs the projection's width: peft.encoder_hidden_size=512."
         )
-    return found
+    return messages
 
 
 def _adalora_problems(config: DictConfig) -> list[str]:
     target, start = config.peft.get("target_r", 8), config.peft.get("init_r", 12)
-    found = []
+    messages = []
     if config.zero:
-        found.append(
+        messages.append(
             "peft=adalora allocates ranks by the gradients of each step, which DeepSpeed clears before: set "
             "zero=none, or use peft=lora."
         )
     if isinstance(target, int) and isinstance(start, int) and target >= start:
-        found.append(
+        messages.append(
             f"peft.target_r={target} must be below peft.init_r={start}: AdaLoRA shrinks ranks from init_r to "
             "target_r."
         )
-    return found
+    return messages
 
 
 def unmergeable(method: str) -> str:

@@ -26,16 +26,16 @@ def problems(config: DictConfig) -> list[str]:
 
     model, trains = config.model, Stage.train in config.stages
     gpu = torch.cuda.is_available() and config.device is not Device.cpu
-    found = check_arguments(model, "model")
+    messages = check_arguments(model, "model")
     if not OmegaConf.is_missing(model, "path") and not model.path:
-        found.append("model.path is empty: give a folder or a name on the hub.")
+        messages.append("model.path is empty: give a folder or a name on the hub.")
     if model.attention in ("eager", "flash_attention_2") and config.batch.shared_prefix:
-        found.append(
+        messages.append(
             f"model.attention={model.attention} cannot share a prefix between questions: set "
             "batch.shared_prefix=false, or model.attention=sdpa."
         )
-    found += _dtype_problems(config, gpu, trains) + _flash_problems(config, gpu, trains)
-    return found + _device_map_problems(config, gpu, trains) + _part_problems(model)
+    messages += _dtype_problems(config, gpu, trains) + _flash_problems(config, gpu, trains)
+    return messages + _device_map_problems(config, gpu, trains) + _part_problems(model)
 
 
 def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
@@ -57,25 +57,25 @@ def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
 
 
 def _flash_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
-    model, found = config.model, []
+    model, messages = config.model, []
     if model.attention != "flash_attention_2":
         return []
     if not gpu:
-        found.append(
+        messages.append(
             "model.attention=flash_attention_2 needs a GPU, and there is none here (or device=cpu): use "
             "model.attention=sdpa."
         )
     if find_spec("flash_attn") is None:
-        found.append(
+        messages.append(
             "model.attention=flash_attention_2 needs the package flash-attn, which is not installed: "
             "pip install flash-attn, or use model.attention=sdpa."
         )
     if model.dtype == "float32" or (model.dtype == "auto" and trains and not config.peft):
-        found.append(
+        messages.append(
             "model.attention=flash_attention_2 computes in 16 bits, but the weights are float32 (the default of "
             "full fine-tuning): use model.dtype=bfloat16, or model.attention=sdpa."
         )
-    return found
+    return messages
 
 
 def _device_map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
@@ -84,33 +84,33 @@ def _device_map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[st
         if folder is None:
             return []
         return [f"model.offload_folder={folder} is only used with model.device_map: set that too."]
-    found = []
+    messages = []
     if trains:
-        found.append(
+        messages.append(
             "model.device_map is for a model that is only evaluated, and stages has train: train with zero=zero3 "
             "over several processes, or leave model.device_map out."
         )
     if (count := process_count(config.processes)) > 1:
-        found.append(
+        messages.append(
             f"model.device_map spreads one model over all devices, but {count} processes would each do so: "
             "run one process, or leave model.device_map out."
         )
     maps = isinstance(device_map, Mapping)
     devices = [str(device) for device in (device_map.values() if maps else [device_map])]
     if not (maps or device_map in DEVICE_MAPS or devices[0].removeprefix("cuda:").isdigit()):
-        found.append(
+        messages.append(
             f"model.device_map={device_map} is not known; choose one of {', '.join(DEVICE_MAPS)}, a device like "
             "cuda:0, or {module: device}."
         )
     if not gpu and any(device.startswith("cuda") or device.isdigit() for device in devices):
-        found.append(
+        messages.append(
             f"model.device_map={device_map} names a GPU, and there is none here (or device=cpu): use cpu."
         )
     if "disk" in devices and folder is None:
-        found.append(
+        messages.append(
             "model.device_map leaves weights on disk: give their folder as model.offload_folder=FOLDER."
         )
-    return found
+    return messages
 
 
 def _part_problems(model: Any) -> list[str]:

@@ -17,7 +17,7 @@ from dramaeval.config.task_parts import files_of, parts_of, where_of
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``task`` and, in a mixture, of each of its tasks."""
     task = config.task
-    found = [
+    messages = [
         f"task.data.{split}: {file} does not exist."
         for split, files in files_of(task).items()
         for file in files
@@ -25,9 +25,9 @@ def problems(config: DictConfig) -> list[str]:
     ]
     for part, node in parts_of(task).items():
         where = where_of(task, part)
-        found += check_arguments(node, where, also=TASK_KEYS)
-        found += _label_problems(node, where) + _dimension_problems(node, where)
-    return found + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
+        messages += check_arguments(node, where, also=TASK_KEYS)
+        messages += _label_problems(node, where) + _dimension_problems(node, where)
+    return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
 
 
 def _label_problems(node: Any, where: str) -> list[str]:
@@ -51,20 +51,20 @@ def _dimension_problems(node: Any, where: str) -> list[str]:
 
 def _mixture_problems(task: DictConfig) -> list[str]:
     first = next(iter(task.tasks))
-    found = [
+    messages = [
         f"task.data.{key} does not say which of the tasks it is for: give task.tasks.{first}.data.{key}."
         for key in (*SPLITS, "sample")
         if task.data[key]
     ]
-    found += check_arguments(task, "task", also=TASK_KEYS)
+    messages += check_arguments(task, "task", also=TASK_KEYS)
     for part, node in parts_of(task).items():
         where = where_of(task, part)
-        found += fields.problems(DataConfig, node.get("data") or {}, f"{where}.data")
+        messages += fields.problems(DataConfig, node.get("data") or {}, f"{where}.data")
         if node.get("shots"):
-            found.append(
+            messages.append(
                 f"{where}.shots={node.shots}: a mixture does not support examples: set it to 0."
             )
-    return found
+    return messages
 
 
 def _shot_problems(task: DictConfig) -> list[str]:

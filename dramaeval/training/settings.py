@@ -78,23 +78,23 @@ VALIDATED = ("pearson", "loss", "mse", "accuracy", "choice_accuracy")
 
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``trainer``, ``batch`` and ``logger``; without training, of the objective and the logger only."""
-    found = _objective_problems(config) + _logger_problems(config)
+    messages = _objective_problems(config) + _logger_problems(config)
     if Stage.train not in config.stages:
-        return found
+        return messages
     trainer, by_reward = config.trainer, grpo.trains_by_reward(config)
     args = {
         key: value for key, value in trainer.args.items() if value is not None or key not in DERIVED
     }
     reserved = RESERVED | (grpo.RESERVED if by_reward else RESERVED_SFT)
-    found += check_arguments(args, "trainer.args", reserved=reserved)
-    found += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
+    messages += check_arguments(args, "trainer.args", reserved=reserved)
+    messages += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
     limits = dict(ARGUMENT_LIMITS)
     steps = args.get("max_steps")
     if not (isinstance(steps, int) and steps > 0):  # else max_steps replaces it
         limits["num_train_epochs"] = Limits(above=0)
-    found += range_problems(args, "trainer.args", limits) + _best_problems(args)
-    found += grpo.problems(config) if by_reward else []
-    return found + batch_size.problems(config)
+    messages += range_problems(args, "trainer.args", limits) + _best_problems(args)
+    messages += grpo.problems(config) if by_reward else []
+    return messages + batch_size.problems(config)
 
 
 def _best_problems(args: Mapping[str, object]) -> list[str]:

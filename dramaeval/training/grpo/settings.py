@@ -63,35 +63,35 @@ def generations(config: DictConfig) -> int:
 def problems(config: DictConfig) -> list[str]:
     """Problems of the settings of GRPO."""
     estimator, batch = config.trainer.get("estimator"), config.batch
-    found = _check_rewards(config.trainer.get("rewards") or {})
+    messages = _check_rewards(config.trainer.get("rewards") or {})
     if estimator not in (SAMPLED, ENUMERATED):
-        found.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
+        messages.append(not_among("trainer.estimator", estimator, (SAMPLED, ENUMERATED)))
     if config.model.head == "regression":
-        found.append(
+        messages.append(
             "model.head=regression gives a number instead of answers that can be rewarded: set model.head=vocabulary."
         )
     if batch.questions_per_clip not in (None, 1):
-        found.append(
+        messages.append(
             f"batch.questions_per_clip={batch.questions_per_clip}: GRPO samples one question for each "
             "clip, so that its completions have the same prompt. Leave it out; batch.per_device sets the number of clips."
         )
     if batch.max_tokens is not None:
-        found.append(
+        messages.append(
             f"batch.max_tokens={batch.max_tokens}: GRPO uses the same number of clips in every "
             "pass, so that all processes generate equally many answers. Leave it out; batch.per_device sets the number."
         )
     if config.debug:
-        found.append(
+        messages.append(
             "debug=true writes the batches of supervised training: set debug=false, and log completions "
             "with trainer.args.log_completions=true."
         )
-    found += range_problems(config.trainer.args, "trainer.args", SAMPLING_LIMITS)
+    messages += range_problems(config.trainer.args, "trainer.args", SAMPLING_LIMITS)
     if config.trainer.args.get("max_completion_length", 256) is None:
-        found.append(
+        messages.append(
             "trainer.args.max_completion_length=null has no limit: give a number of tokens."
         )
-    found += _check_vllm(config)
-    return found + (_check_enumerated(config) if estimator == ENUMERATED else [])
+    messages += _check_vllm(config)
+    return messages + (_check_enumerated(config) if estimator == ENUMERATED else [])
 
 
 def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
