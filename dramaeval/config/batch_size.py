@@ -98,7 +98,7 @@ def _refuse_beside_budget(config: DictConfig) -> None:
         and "DeepSpeed is told a number of clips that never changes",
         "task.tasks": bool(config.task.get("tasks"))
         and "an epoch of a mixture holds other records each time, which fill another number of batches",
-        "trainer": not str(config.trainer.get("_target_")).endswith(".JudgeTrainer")
+        "trainer": not str(config.trainer.get("_target_")).endswith(".JudgeSFTTrainer")
         and "only trainer=sft makes batches by length",
     }
     for key, reason in reasons.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.families.base import Family
@@ -16,13 +17,12 @@ from dramaeval.models.modes import follow_umask
 from dramaeval.models.quantization import dequantise
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
-from dramaeval.training.callbacks import adalora as ranks
 
 log = logging.getLogger(__name__)
 
 #: What belongs to training alone.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
-            "rng_state*", "trainer_state.json", ranks.FILE)  # fmt: skip
+            "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
 
 
 def copy_model(source: Path, folder: Path) -> None:

@@ -17,7 +17,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.choice import ChoiceTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
-from dramaeval.training.grpo.groups import too_long
+from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
 
