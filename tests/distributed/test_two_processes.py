@@ -115,7 +115,7 @@ def test_what_was_asked_for_is_what_ran(trained, case):
     if zero == "none":
         assert told["engine"] == "DistributedDataParallel"
         assert told["differences"] == [
-            "zero asks for DeepSpeed, but the model runs as DistributedDataParallel"
+            "zero needs DeepSpeed, but the model runs as DistributedDataParallel"
         ]
         return
     stage = int(zero[-1])

@@ -1,6 +1,6 @@
-"""A training whose last checkpoint was written trains no more: its judge is that of a run never stopped.
+"""A training that resumes from its last checkpoint takes no further step; older checkpoints are deleted last.
 
-The learning rate is constant, so that one more step would show.
+The learning rate is constant, so that a further step would change the weights.
 """
 
 import pytest
@@ -13,7 +13,7 @@ from dramaeval.data.manifest import seal
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.training import judge_training as judging
+from dramaeval.training import checkpoints
 from dramaeval.training.checkpoints import has_ended, last_checkpoint
 
 SETTINGS = (
@@ -37,7 +37,7 @@ class StopsAtTwo(TrainerCallback):
 
 
 @pytest.mark.parametrize(
-    ("words", "callback", "steps"),
+    ("settings", "callback", "steps"),
     [
         # Four clips are two steps an epoch.
         (("trainer.args.max_steps=3", *LAST), None, 3),
@@ -55,12 +55,12 @@ class StopsAtTwo(TrainerCallback):
     ids=["steps", "the best is kept", "part of an epoch", "epochs", "stopped early", "weights alone",
          "adalora", "full", "grpo", "grpo, part of an epoch"],
 )  # fmt: skip
-def test_a_training_at_its_end_trains_no_more(composed, tmp_path, words, callback, steps):
+def test_a_training_at_its_end_takes_no_further_step(composed, tmp_path, settings, callback, steps):
     data = [
         f"task.data.{split}={write_clips(tmp_path, split, 4, seed=seed)}"
         for seed, split in enumerate(("train", "val"))
     ]
-    config = composed(*SETTINGS, *words, *data)
+    config = composed(*SETTINGS, *settings, *data)
     check(config)
     folder = RunFolder(tmp_path / "run")
 
@@ -78,19 +78,21 @@ def test_a_training_at_its_end_trains_no_more(composed, tmp_path, words, callbac
         }
         return weights, trainer.state
 
-    whole, state = trained(None)
+    weights, state = trained(None)
     last = last_checkpoint(folder.checkpoints)
     assert last.name == f"checkpoint-{steps}"
     assert has_ended(last)
     assert not has_ended(last.with_name("checkpoint-1"))
-    again, state_again = trained(last)
-    assert state_again.global_step == state.global_step == steps
+    resumed, resumed_state = trained(last)
+    assert resumed_state.global_step == state.global_step == steps
     assert last_checkpoint(folder.checkpoints) == last
-    assert all(torch.equal(weight, again[name]) for name, weight in whole.items())
+    assert all(torch.equal(weight, resumed[name]) for name, weight in weights.items())
 
 
-def test_an_older_checkpoint_is_deleted_when_the_new_one_is_whole(composed, tmp_path, monkeypatch):
-    """A kill comes before the second checkpoint's manifest; one checkpoint is to be kept."""
+def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
+    composed, tmp_path, monkeypatch
+):
+    """The process is killed before the second checkpoint is sealed, with a limit of one checkpoint."""
     data = f"task.data.train={write_clips(tmp_path, 'train', 4)}"
     config = composed(
         *SETTINGS, *LAST, data, "trainer.args.max_steps=3", "trainer.args.save_total_limit=1"
@@ -107,11 +109,11 @@ def test_an_older_checkpoint_is_deleted_when_the_new_one_is_whole(composed, tmp_
             raise KeyboardInterrupt
         seal(checkpoint, processes)
 
-    monkeypatch.setattr(judging, "seal", seal_one)
+    monkeypatch.setattr(checkpoints, "seal", seal_one)
     with pytest.raises(KeyboardInterrupt):
         make_trainer(run).train()
     assert last_checkpoint(folder.checkpoints).name == "checkpoint-1"
     monkeypatch.undo()
     make_trainer(RunContext(config, folder)).train(resume_from_checkpoint=True)
-    kept = [one.name for one in folder.checkpoints.iterdir()]
-    assert kept == ["checkpoint-3"]
+    names = [path.name for path in folder.checkpoints.iterdir()]
+    assert names == ["checkpoint-3"]

@@ -1,4 +1,4 @@
-"""Clips of a step, dealt out: every clip once, whatever the number of processes."""
+"""The clips of a step are divided over processes, each clip once."""
 
 import itertools
 
@@ -6,20 +6,20 @@ import pytest
 
 from dramaeval.config.batch_size import StepSize
 from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.step_batches import StepBatchSampler, row_of, split_step
+from dramaeval.training.step_batches import StepBatchSampler, record_of, split_step
 
 
-def test_a_full_step_is_dealt_in_order():
+def test_a_full_step_is_divided_in_order():
     assert split_step([9, 8, 7, 6, 5, 4, 3, 2], StepSize(2, 2, 2)) == [
         [[9, 8], [7, 6]],
         [[5, 4], [3, 2]],
     ]
 
 
-def test_a_step_with_fewer_clips_than_processes_gets_stand_ins():
+def test_a_step_with_fewer_clips_than_processes_gets_fillers():
     (turn,) = split_step([5], StepSize(2, 3, 2))
     assert turn[0] == [5]
-    assert [row_of(number) for number in turn[1]] == [5]
+    assert [record_of(number) for number in turn[1]] == [5]
     assert all(number < 0 for number in turn[1])
 
 
@@ -34,11 +34,13 @@ def test_steps_hold_the_same_clips_for_any_number_of_processes(
     order.set_epoch(3)
     step = StepSize(per_device, accumulate, processes)
     ranks = [StepBatchSampler(order, step, rank) for rank in range(processes)]
-    batches = [list(one) for one in ranks]
-    assert {len(one) for one in batches} == {len(ranks[0])}
-    wanted = list(order)
+    batches = [list(sampler) for sampler in ranks]
+    assert {len(of_rank) for of_rank in batches} == {len(ranks[0])}
+    records = list(order)
     for at, start in enumerate(range(0, count, 8)):
         turns = range(at * accumulate, min((at + 1) * accumulate, len(batches[0])))
-        seen = itertools.chain.from_iterable(one[turn] for turn in turns for one in batches)
-        assert sorted(row for row in seen if row >= 0) == sorted(wanted[start : start + 8])
-    assert all(len(batch) <= per_device for one in batches for batch in one)
+        seen = itertools.chain.from_iterable(of_rank[turn] for turn in turns for of_rank in batches)
+        assert sorted(number for number in seen if number >= 0) == sorted(
+            records[start : start + 8]
+        )
+    assert all(len(batch) <= per_device for of_rank in batches for batch in of_rank)

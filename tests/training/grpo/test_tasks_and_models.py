@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from clips import write_clips
+from grpo_training import generate, loss_inputs
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.validation import ConfigError, check
@@ -15,28 +16,22 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
-
-def by_letters(completions):
-    """A reward of one's own, by one function and one line of YAML."""
-    return [sum(map(ord, one.text)) % 7 / 7 for one in completions]
-
-
 SAMPLE = PACKAGE / "data" / "sample"
 QUICK = (
     "trainer=grpo", "stages=[train]", "device=cpu", "logger=none",
     "trainer.args.per_device_train_batch_size=2", "trainer.args.max_steps=1",
     "trainer.args.logging_steps=1", "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false", "trainer.args.warmup_steps=0",
-    # The untaught judge's answers seldom earn anything: let what is written differ in its worth.
-    "+trainer.rewards.mine={_target_: test_grpo_everywhere.by_letters}",
+    # An untrained judge's answers seldom get another reward.
+    "+trainer.rewards.mine={_target_: grpo_training.by_letters}",
 )  # fmt: skip
 SAMPLED = ("trainer.args.num_generations=3", "trainer.args.max_completion_length=12")
 ENUMERATED = ("trainer.estimator=enumerated",)
 CHOICES = ("trainer.rewards.distance.weight=0", "trainer.rewards.exact.weight=1")
 
 
-def few(folder, task, count=6):
-    """Some of the sample's training records, their clips found by full path."""
+def first_records(folder, task, count=6):
+    """The first training records of the sample, with absolute paths of their clips."""
     lines = (SAMPLE / task / "train.jsonl").read_text("utf-8").splitlines()[:count]
     file = folder / f"{task}.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -48,7 +43,7 @@ def few(folder, task, count=6):
     return file
 
 
-def processed(folder):
+def processed_records(folder):
     write_clips(folder, "own", 4)
     file = folder / "processed.jsonl"
     with file.open("w", encoding="utf-8") as out:
@@ -79,7 +74,7 @@ def trainer_of(composed, tmp_path):
 def trained(trainer):
     before = {n: w.detach().clone() for n, w in trainer.model.named_parameters() if w.requires_grad}
     trainer.train()
-    (entry,) = [one for one in trainer.state.log_history if "loss" in one]
+    (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert math.isfinite(entry["grad_norm"])
     assert entry["grad_norm"] > 0
     assert abs(entry["kl"]) < 1e-6
@@ -103,7 +98,7 @@ def trained(trainer):
     ],
 )
 def test_every_task(trainer_of, tmp_path, task, folder, more):
-    file = few(tmp_path, folder) if folder else processed(tmp_path)
+    file = first_records(tmp_path, folder) if folder else processed_records(tmp_path)
     sampled = () if ENUMERATED[0] in more else SAMPLED
     entry = trained(trainer_of(f"task={task}", f"task.data.train={file}", *sampled, *more))
     assert any(name.startswith("dimensions/") for name in entry)
@@ -111,7 +106,7 @@ def test_every_task(trainer_of, tmp_path, task, folder, more):
 
 def test_a_mixture(trainer_of, tmp_path):
     files = [
-        f"task.tasks.{name}.data.train={few(tmp_path, folder, 2)}"
+        f"task.tasks.{name}.data.train={first_records(tmp_path, folder, 2)}"
         for name, folder in (("role", "realism"), ("archetype", "archetype"), ("avqa", "avqa"))
     ]
     entry = trained(
@@ -124,14 +119,14 @@ def test_a_mixture(trainer_of, tmp_path):
 
 @pytest.mark.parametrize("peft", ["qlora", "dora", "rslora"])
 def test_other_adapters(trainer_of, tmp_path, peft):
-    file = few(tmp_path, "realism")
+    file = first_records(tmp_path, "realism")
     trained(trainer_of(f"task.data.train={file}", f"peft={peft}", *SAMPLED))
 
 
 def test_the_published_settings(composed, tmp_path):
     config = composed(
         "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
-        "trainer.args.max_completion_length=8", f"task.data.train={few(tmp_path, 'realism')}",
+        "trainer.args.max_completion_length=8", f"task.data.train={first_records(tmp_path, 'realism')}",
         "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
     assert composed("experiment=grpo").trainer.args.max_steps == 1000
@@ -149,11 +144,11 @@ def test_the_published_settings(composed, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def textual(tmp_path_factory):
+def language_model(tmp_path_factory):
     """A small random language model with the tiny judge's tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    folder = tmp_path_factory.mktemp("textual")
+    folder = tmp_path_factory.mktemp("language_model")
     tokenizer = AutoTokenizer.from_pretrained(PACKAGE / "models" / "tiny")
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -167,21 +162,21 @@ def textual(tmp_path_factory):
 
 
 @pytest.mark.parametrize("estimator", [SAMPLED, ENUMERATED])
-def test_a_judge_that_reads(trainer_of, tmp_path, textual, estimator):
-    file = few(tmp_path, "realism")
+def test_a_judge_without_audio(trainer_of, tmp_path, language_model, estimator):
+    file = first_records(tmp_path, "realism")
     trained(trainer_of(
-        "model=causal_lm", f"model.path={textual}", f"task.data.train={file}", *estimator,
+        "model=causal_lm", f"model.path={language_model}", f"task.data.train={file}", *estimator,
     ))  # fmt: skip
 
 
 def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path):
     trainer = trainer_of(
-        "task=avqa", f"task.data.train={few(tmp_path, 'avqa')}", *CHOICES, *ENUMERATED
+        "task=avqa", f"task.data.train={first_records(tmp_path, 'avqa')}", *CHOICES, *ENUMERATED
     )
     trainer.current_gradient_accumulation_steps = 1
-    (inputs,) = trainer._enumerate([{"row": 0, "epoch": 0}, {"row": 3, "epoch": 0}])
-    weighed = trainer._weighed(trainer.model, inputs)
-    groups = [trainer.groups(row, 0) for row in (0, 3)]
+    (inputs,) = generate(trainer, 0, 3)
+    weighed = loss_inputs(trainer, inputs)
+    groups = [trainer.groups(record, 0) for record in (0, 3)]
     batch = collate([group.encoded_record for group in groups], pad=trainer.record_encoder.pad)
     with torch.no_grad():
         expected = distributions(trainer.model(**batch.inputs).logits, batch)
@@ -201,6 +196,6 @@ def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path
         (("task=avqa",), "options have no order, which distance would need"),
     ],
 )
-def test_what_does_not_fit_the_task_is_refused(trainer_of, overrides, message):
+def test_settings_that_do_not_fit_the_task_are_refused(trainer_of, overrides, message):
     with pytest.raises(ConfigError, match=message):
         trainer_of(*overrides)

@@ -12,7 +12,7 @@ from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
-from dramaeval.training.step_batches import row_of
+from dramaeval.training.step_batches import record_of
 
 SETTINGS = (
     "device=cpu",
@@ -73,7 +73,7 @@ def test_processes_share_the_batches_out(processes):
     turns = [batch for turn in zip(*ranks, strict=True) for batch in turn]
     assert [batch for batch in turns if batch[0] >= 0] == packs.of(2)
     stand_ins = [batch for batch in turns if batch[0] < 0]
-    assert all(len(batch) == 1 and 0 <= row_of(batch[0]) < 60 for batch in stand_ins)
+    assert all(len(batch) == 1 and 0 <= record_of(batch[0]) < 60 for batch in stand_ins)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_resumed_training_goes_on_where_it_was_bit_for_bit(run_of):
     whole = make_trainer(run_of(*settings))
     whole.train()
     steps = whole.state.global_step
-    assert steps == 2 * -(-len(whole._packs) // 2)
+    assert steps == 2 * -(-len(whole.budget_batches) // 2)
     for step in (1, steps // 2, steps // 2 + 1):  # within either epoch, and between them
         run = run_of(*settings)
         checkpoint = run.folder.checkpoints / f"checkpoint-{step}"

@@ -1,4 +1,4 @@
-"""Out of memory and losses that are no number: provoked for real, told with their figures and the way out."""
+"""Exhausted memory and losses that are not finite: the message gives figures and advice."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def run_of(composed, make_clips, tmp_path):
 
     def build(*overrides):
         data = [f"task.data.train={train}", f"task.data.val={train}"]
-        # What is broken here must be looked at, and not what was kept before it broke.
+        # Without the cache, so that the weights that a test damages are used.
         config = composed(*QUICK, "cache.enabled=false", *data, *overrides)
         check(config)
         return RunContext(config, RunFolder(tmp_path / "run"))
@@ -35,24 +35,24 @@ def run_of(composed, make_clips, tmp_path):
 
 
 def greedy(logits, batch):
-    """Objective that asks the allocator for more than any address space holds."""
+    """An objective that allocates more memory than any address space has."""
     return torch.empty(2**52, dtype=torch.float32).sum() + objectives.soft_ce(logits, batch)
 
 
 def positions(text, words):
-    """Where each word stands; in rising order if the advice is in order."""
+    """The position of each word in a text."""
     return [text.index(word) for word in words]
 
 
 def test_out_of_memory_in_training(run_of):
     trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=3", "peft=none"))
-    trainer.objective = objectives.Composition("greedy", {"greedy": greedy})
+    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
     text = str(raised.value)
     assert "Out of memory at training step 1" in text
-    drawn = [trainer.data_collator.records[at] for at in list(trainer.order)[:2]]
-    longest = max(record.seconds for record in drawn)
+    records = [trainer.data_collator.sampler.records[at] for at in list(trainer.order)[:2]]
+    longest = max(record.seconds for record in records)
     assert f"2 clips, 4 questions, longest clip {longest:.1f} s, longest prompt " in text
     total = sum(weight.numel() for weight in trainer.model.parameters())
     assert f"{total:,} parameters" in text
@@ -66,13 +66,13 @@ def test_out_of_memory_in_training(run_of):
     assert raised.value.__cause__ is not None
 
 
-def test_what_is_on_already_is_not_advised(run_of):
+def test_settings_that_are_on_already_are_not_advised(run_of):
     run = run_of(
         "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
         "trainer.args.per_device_train_batch_size=1", "batch.questions_per_clip=1",
     )  # fmt: skip
     trainer = make_trainer(run)
-    trainer.objective = objectives.Composition("greedy", {"greedy": greedy})
+    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
     with pytest.raises(MemoryExhaustedError) as raised:
         trainer.train()
     tries = str(raised.value).partition("Try, in this order:")[2]
@@ -124,8 +124,8 @@ def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
 def test_only_the_questions_with_a_broken_loss_are_named(run_of):
     trainer = make_trainer(run_of())
     first, second = list(trainer.order)[:2]
-    record_encoder, records = trainer.record_encoder, trainer.data_collator.records
-    # The features of one clip are damaged where they are kept.
+    record_encoder, records = trainer.record_encoder, trainer.data_collator.sampler.records
+    # The cached features of one clip are damaged.
     record_encoder._features(str(records[second].clip)).values[:] = np.nan
     with pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
@@ -145,14 +145,14 @@ def test_only_the_questions_with_a_broken_loss_are_named(run_of):
 
 
 def rooted(logits, batch):
-    """Objective whose value is finite while its gradient is not: the root of zero."""
+    """An objective whose value is finite and whose gradient is not: the root of zero."""
     return (logits[batch.score_at].sum(-1) * 0).abs().sqrt() + 1
 
 
-def test_anomaly_detection_is_told_in_words(run_of):
+def test_anomaly_detection_gives_a_message(run_of):
     run = run_of("debug=true")
     trainer = make_trainer(run)
-    trainer.objective = objectives.Composition("rooted", {"rooted": rooted})
+    trainer.objective = objectives.WeightedObjective("rooted", {"rooted": rooted})
     with run.loggers, pytest.raises(NonFiniteLossError) as raised:
         trainer.train()
     assert "AbsBackward0" in str(raised.value)
@@ -160,12 +160,12 @@ def test_anomaly_detection_is_told_in_words(run_of):
     assert not torch.is_anomaly_enabled()
 
 
-def test_other_errors_stay_what_they_are(run_of):
+def test_other_errors_are_unchanged(run_of):
     def wrong(logits, batch):
         raise RuntimeError("something else")
 
     trainer = make_trainer(run_of())
-    trainer.objective = objectives.Composition("wrong", {"wrong": wrong})
+    trainer.objective = objectives.WeightedObjective("wrong", {"wrong": wrong})
     with pytest.raises(RuntimeError, match="something else") as raised:
         trainer.train()
     assert type(raised.value) is RuntimeError

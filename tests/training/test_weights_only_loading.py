@@ -10,11 +10,11 @@ from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from transformers import TrainerCallback
 
+from dramaeval.compat.deepspeed import weights_only_loading
 from dramaeval.models.errors import ModelError
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.training.safe_unpickling import weights_only
 
 
 class Touch:
@@ -36,7 +36,7 @@ def poisoned(tmp_path):
 
 def test_deepspeed_unpickles_nothing_else(poisoned):
     file, hurt = poisoned
-    with pytest.raises(ModelError, match="more than weights"), weights_only(deepspeed=True):
+    with pytest.raises(ModelError, match="more than weights"), weights_only_loading(deepspeed=True):
         TorchCheckpointEngine().load(str(file))
     assert not hurt.exists()
     TorchCheckpointEngine().load(str(file))  # as DeepSpeed does by itself
@@ -53,7 +53,7 @@ def test_what_deepspeed_saves_is_read_back(tmp_path):
         "param_slice_mappings": [{"w": fragment_address(numel=3, start=1)}],
     }
     torch.save(states, file)
-    with weights_only(deepspeed=True):
+    with weights_only_loading(deepspeed=True):
         found = TorchCheckpointEngine().load(str(file))
     assert found["zero_stage"] is ZeroStageEnum.weights
     assert found["loss_scaler"].cur_scale == 4.0
@@ -66,7 +66,7 @@ def test_the_shells_variables_do_not_weaken_it_and_are_as_before(monkeypatch, po
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
     before = dict(os.environ)
-    with pytest.raises(ModelError), weights_only():
+    with pytest.raises(ModelError), weights_only_loading():
         torch.load(poisoned[0])
     assert not poisoned[1].exists()
     assert dict(os.environ) == before
