@@ -1,4 +1,4 @@
-"""What supervised training and GRPO of a judge share: records, validation, checkpoints, figures, failures."""
+"""The base of the trainers: records, validation, checkpoints, figures and failures."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class JudgeTrainer(Trainer):
 
     Attributes:
         current: the batch of the last forward pass, for messages about failures.
-        statistics: what is measured between two logged steps.
+        statistics: the measurements between two logged steps.
     """
 
     #: Counts that are logged as throughput.
@@ -152,7 +152,7 @@ class JudgeTrainer(Trainer):
             ) from error
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Read what the trainer itself keeps in a checkpoint."""
+        """Read the trainer's own state from a checkpoint."""
         self._was_stopped = was_stopped(checkpoint)
 
     def get_train_dataloader(self) -> Any:
@@ -275,11 +275,11 @@ class JudgeTrainer(Trainer):
                 peft_adalora.save_ranks(self.model, folder)
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
-        """See `dramaeval.compat.transformers_trainer.checkpoint_hooks`."""
+        """Seal a checkpoint after its last file."""
         return sealed_checkpoint(folder, self.processes, self)
 
     def load_weights(self, folder: Path, *, best: bool) -> bool:
-        """See `dramaeval.compat.transformers_trainer.checkpoint_hooks`."""
+        """Read the weights of a checkpoint, or return False where transformers reads them correctly."""
         from peft import PeftModel
 
         if best:

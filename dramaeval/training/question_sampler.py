@@ -75,7 +75,9 @@ class EpochOrder(torch.utils.data.Sampler[int]):
 
     def _shuffle(self, group: int, turn: int, count: int) -> np.ndarray:
         if (group, turn) not in self._shuffles:
-            self._shuffles = {key: one for key, one in self._shuffles.items() if key[0] != group}
+            self._shuffles = {
+                key: order for key, order in self._shuffles.items() if key[0] != group
+            }
             rng = np.random.default_rng([self.seed, group, turn, 3])
             self._shuffles[group, turn] = rng.permutation(count)
         return self._shuffles[group, turn]

@@ -1,4 +1,4 @@
-"""The clips of an optimizer step, dealt out to processes and accumulated batches.
+"""The clips of an optimizer step, divided over processes and accumulated batches.
 
 A step always holds the next ``per_device × accumulation × processes`` clips of the epoch's order, for any number of
 processes; no clip is repeated to fill a batch. The last step of an epoch may be short. Where a step has fewer clips
@@ -58,7 +58,7 @@ class StepBatchSampler(torch.utils.data.Sampler[list[int]]):
 
 
 def split_step(records: Sequence[int], step: StepSize) -> list[list[list[int]]]:
-    """Deal out the records of one step: ``[accumulated batch][process]`` to a list of records."""
+    """Divide the records of one step: ``[accumulated batch][process]`` to a list of records."""
     pieces = [
         list(map(int, piece)) or [filler(records[0])]
         for piece in np.array_split(records, _accumulated(len(records), step) * step.processes)

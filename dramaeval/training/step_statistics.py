@@ -1,4 +1,4 @@
-"""What the trainers measure between two logged steps: throughput, and means of their own figures."""
+"""Throughput and means of figures between two logged steps."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class StepStatistics:
         values: dict[str, list[float]] = defaultdict(list)
         for other_counts, other_values in processes.gather((self.counts, dict(self.values))):
             counts.update(other_counts)
-            for name, some in other_values.items():
-                values[name] += some
+            for name, numbers in other_values.items():
+                values[name] += numbers
         elapsed = max(time.monotonic() - self.started, 1e-9)
         figures = {f"{name}_per_second": round(counts[name] / elapsed, 3) for name in self.rates}
-        figures |= {name: sum(some) / len(some) for name, some in values.items()}
+        figures |= {name: sum(numbers) / len(numbers) for name, numbers in values.items()}
         self._reset()
         return figures, counts

@@ -74,7 +74,9 @@ class DimensionMetrics:
             difference = inputs["ref_per_token_logps"] - log_p
             kl = difference.exp() - difference - 1
         lengths = mask.sum(-1).clamp(min=1)
-        columns = [(one * mask).sum(-1) / lengths for one in (kl, entropy, clipped.to(kl.dtype))]
+        columns = [
+            (values * mask).sum(-1) / lengths for values in (kl, entropy, clipped.to(kl.dtype))
+        ]
         weights = (mask * inputs.get("tool_mask", torch.ones_like(mask))).sum(-1)
         rows = torch.stack([*columns, weights.to(kl.dtype)], dim=1).tolist()
         for group, row in zip(groups, rows, strict=True):

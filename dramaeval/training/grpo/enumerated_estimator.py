@@ -82,18 +82,18 @@ class EnumeratedEstimator:
     """Takes all answers of the scale; weights and advantages are those of the pass that trains."""
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
-        """See `Estimator.generate`."""
+        """The answers of each group with their rewards."""
         groups = training.groups_of(rows)
         answers = [group.answers for group in groups]
-        sizes = [len(some) for some in answers]
+        sizes = [len(choices) for choices in answers]
         completions = [
             training.read(group, number, tokens)
-            for number, (group, some) in enumerate(zip(groups, answers, strict=True))
-            for tokens in some
+            for number, (group, choices) in enumerate(zip(groups, answers, strict=True))
+            for tokens in choices
         ]
         training.statistics.count(questions=len(groups), completions=len(completions))
         device = training.accelerator.device
-        ids = [torch.tensor(tokens) for some in answers for tokens in some]
+        ids = [torch.tensor(tokens) for choices in answers for tokens in choices]
         mask = [torch.ones_like(tokens) for tokens in ids]
         no_prompt = torch.zeros(len(ids), 0, dtype=torch.long, device=device)
         generation: Pass = {
@@ -125,7 +125,7 @@ class EnumeratedEstimator:
         groups: Sequence[PromptGroup],
         scores: TokenScores,
     ) -> Pass:
-        """See `Estimator.loss_inputs`; TRL multiplies the mask of the tokens by ``tool_mask``."""
+        """Add advantages, and weights as ``tool_mask``, by which TRL multiplies the mask of the tokens."""
         log_p = inputs.get("old_per_token_logps", scores[0].detach())
         question = number_groups(groups).to(log_p.device)
         rewards = training.rewards.total(inputs["rewards"])
@@ -174,7 +174,7 @@ class EnumeratedEstimator:
         start = 0
         for size in sizes.tolist():
             part = slice(start, start + size)
-            completions = [training.read(groups[start], 0, some) for some in tokens[part]]
+            completions = [training.read(groups[start], 0, answer) for answer in tokens[part]]
             training.by_dimension.add_group(
                 completions, rewards[part].tolist(), share[part].tolist()
             )

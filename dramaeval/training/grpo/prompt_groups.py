@@ -139,9 +139,9 @@ class GenerationBatchSampler(torch.utils.data.Sampler[list[int]]):
         records = list(self.order)
         generation = self.size * self.processes
         for start in range(0, len(records) - generation + 1, generation):
-            own = records[start + self.rank * self.size :][: self.size]
+            numbers = records[start + self.rank * self.size :][: self.size]
             for _ in range(self.passes):
-                yield own
+                yield numbers
 
     def __len__(self) -> int:
         return len(self.order) // (self.size * self.processes) * self.passes

@@ -34,7 +34,7 @@ class SampledEstimator:
         self._groups: Sequence[PromptGroup] = ()  # of the generation, each once
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
-        """See `Estimator.generate`."""
+        """Sample completions of each group; TRL scores and rewards them."""
         self._groups, copies = training.groups_of(rows), training.num_generations
         completions = [group for group in self._groups for _ in range(copies)]
         samples = [{"prompt": " × ".join(group.about)} for group in completions]
@@ -51,7 +51,7 @@ class SampledEstimator:
         groups: Sequence[PromptGroup],
         scores: TokenScores,
     ) -> Pass:
-        """See `Estimator.loss_inputs`: TRL has computed everything at generation."""
+        """The inputs unchanged: TRL has computed the advantages at generation."""
         return inputs
 
     def rollout(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:

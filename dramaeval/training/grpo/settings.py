@@ -1,4 +1,4 @@
-"""What GRPO needs of the rest of a configuration, before anything starts."""
+"""The rules of GRPO's settings; they need the configuration only."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from dramaeval.config.combinations import is_a
 from dramaeval.config.keys import check_arguments, not_among, resolve_target
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
-#: Completions of a question where the configuration does not say.
+#: Completions of a question by default, as in TRL.
 GENERATIONS = 8
 
-#: Arguments of TRL's that the run decides, beside those that it decides for every trainer.
+#: Arguments of TRL that users cannot set, with what to set instead, beside those of every trainer.
 RESERVED = {
     "reward_weights": "trainer.rewards.NAME.weight=NUMBER",
     "generation_batch_size": "trainer.args.steps_per_generation=NUMBER",
-    "num_generations_eval": "nothing: validation reads scores and samples nothing",
+    "num_generations_eval": "nothing: validation scores and does not sample",
     "model_init_kwargs": "model.…",
     "trust_remote_code": "model.trust_remote_code=true",
-    "chat_template_kwargs": "nothing: prompts are the task's",
-    "shuffle_dataset": "nothing: the order of the clips follows from seed",
-    "generation_kwargs": "temperature, top_p, top_k, min_p and repetition_penalty: the judge samples by these",
-    "cache_implementation": "nothing: the judge keeps keys and values itself",
+    "chat_template_kwargs": "nothing: the task writes the prompts",
+    "shuffle_dataset": "nothing: seed determines the order of the clips",
+    "generation_kwargs": "temperature, top_p, top_k, min_p and repetition_penalty",
+    "cache_implementation": "nothing: generation has a cache of its own",
     "use_transformers_continuous_batching": "batch.shared_prefix=true",
     "use_transformers_paged": "batch.shared_prefix=true",
     "transformers_continuous_batching_config": "batch.shared_prefix=true",
-    "sync_ref_model": "checkpoint=RUN in a run of its own: the reference is the policy that a run begins with",
-    "ref_model_mixup_alpha": "checkpoint=RUN in a run of its own",
-    "ref_model_sync_steps": "checkpoint=RUN in a run of its own",
+    "sync_ref_model": "checkpoint=RUN in a new run: the reference is the policy at the beginning of a run",
+    "ref_model_mixup_alpha": "checkpoint=RUN in a new run",
+    "ref_model_sync_steps": "checkpoint=RUN in a new run",
     "max_tool_calling_iterations": "nothing: a judge calls no tools",
     "pad_to_multiple_of": "nothing: completions are short",
-    "cast_lm_head_to_fp32": "nothing: log-probabilities are always taken in float32",
-    "router_aux_loss_coef": "nothing: a judge's pass computes no balance of experts",
-    "use_liger_kernel": "nothing: a judge has a pass of its own",
+    "cast_lm_head_to_fp32": "nothing: log-probabilities are always computed in float32",
+    "router_aux_loss_coef": "nothing: a judge's forward pass has no router loss",
+    "use_liger_kernel": "nothing: a judge has its own forward pass",
     "log_completions_hub_repo": "nothing: upload the run folder yourself",
 }
 
-#: Kinds of loss that count every token by its weight, as enumerated answers need it.
+#: Losses of TRL that weight every token, as enumerated answers need it.
 BY_TOKEN = ("dapo", "dr_grpo", "bnpo", "cispo")
 
 
 def trains_by_reward(config: DictConfig) -> bool:
-    """Whether the trainer is one that needs rewards."""
+    """Whether the configured trainer is GRPO's."""
     return is_a(config.trainer.get("args"), ("GRPOConfig",))
 
 
 def generations(config: DictConfig) -> int:
-    """Completions of a question, as TRL counts them."""
+    """The number of completions of a question."""
     return int(config.trainer.args.get("num_generations") or GENERATIONS)
 
 
 def check_grpo(config: DictConfig) -> list[str]:
-    """What cannot run, each with its reason and its fix."""
+    """The problems of GRPO's settings, each with its fix."""
     problems: list[str] = []
     estimator = config.trainer.get("estimator")
     if estimator not in (SAMPLED, ENUMERATED):
@@ -63,23 +63,23 @@ def check_grpo(config: DictConfig) -> list[str]:
     problems += _check_rewards(config.trainer.get("rewards") or {})
     if config.model.get("head", "vocabulary") == "regression":
         problems.append(
-            "model.head=regression gives a number and writes no answers that a reward could look at: set "
+            "model.head=regression gives a number and writes no answers, which rewards need: set "
             "model.head=vocabulary."
         )
     if config.batch.questions_per_clip not in (None, 1):
         problems.append(
             f"batch.questions_per_clip={config.batch.questions_per_clip}: GRPO asks one question a clip, so "
-            "that completions are those of one prompt. Leave it out; batch.per_device takes more clips."
+            "that all completions of a clip have the same prompt. Leave it out; batch.per_device sets the number of clips."
         )
     if config.batch.max_tokens is not None:
         problems.append(
             f"batch.max_tokens={config.batch.max_tokens}: GRPO takes the same number of clips in every pass, "
-            "so that processes generate as many answers. Leave it out; batch.per_device says how many clips."
+            "so that all processes generate equally many answers. Leave it out; batch.per_device sets the number of clips."
         )
     if config.debug:
         problems.append(
-            "debug=true shows the batches of supervised training: set debug=false, and look at completions "
-            "with trainer.args.log_completions=true."
+            "debug=true writes the batches of supervised training: set debug=false; "
+            "trainer.args.log_completions=true shows completions."
         )
     problems += _check_sampling(config)
     return problems + (_check_enumerated(config) if estimator == ENUMERATED else [])
@@ -110,7 +110,7 @@ def _check_sampling(config: DictConfig) -> list[str]:
     given = args.get("num_generations")
     if given is not None and (not isinstance(given, int) or given < 2):
         problems.append(
-            f"trainer.args.num_generations={given} must be 2 or more: answers are compared."
+            f"trainer.args.num_generations={given} must be 2 or more: GRPO compares answers."
         )
     if args.get("max_completion_length") is None or args.max_completion_length < 1:
         problems.append("trainer.args.max_completion_length must be 1 or more.")
@@ -127,8 +127,8 @@ def _check_vllm(config: DictConfig) -> list[str]:
     problems = []
     if getattr(resolve_target(config.model["_target_"]), "hears", True):
         problems.append(
-            "trainer.args.use_vllm=true: TRL hands vLLM images and no clips, so that completions would be "
-            "drawn without hearing. Set it to false; it is for model=causal_lm."
+            "trainer.args.use_vllm=true: TRL passes images to vLLM and no audio, so that completions would be "
+            "sampled without the clip. Set it to false; it is for model=causal_lm."
         )
     if find_spec("vllm") is None:
         problems.append(
@@ -151,8 +151,9 @@ def _check_enumerated(config: DictConfig) -> list[str]:
             )
     if args.get("loss_type", "dapo") not in BY_TOKEN:
         problems.append(
-            f"trainer.args.loss_type={args.loss_type} counts every answer alike, whatever its probability, "
-            f"which trainer.estimator=enumerated needs otherwise: set it to one of {', '.join(BY_TOKEN)}."
+            f"trainer.args.loss_type={args.loss_type} gives every answer the same weight, and "
+            "trainer.estimator=enumerated weights answers by their probability: set it to one of "
+            f"{', '.join(BY_TOKEN)}."
         )
     fixed = {
         "importance_sampling_level": "token",
@@ -168,8 +169,8 @@ def _check_enumerated(config: DictConfig) -> list[str]:
             )
     if args.get("scale_rewards", "group") not in ("group", "none", True, False):
         problems.append(
-            f"trainer.args.scale_rewards={args.scale_rewards} takes the spread of a batch of samples, which "
-            "trainer.estimator=enumerated has not: set it to group or none."
+            f"trainer.args.scale_rewards={args.scale_rewards} divides by the standard deviation of a batch of samples, "
+            "and trainer.estimator=enumerated has no samples: set it to group or none."
         )
     for name, node in (config.trainer.get("rewards") or {}).items():
         needs = getattr(resolve_target(node.get("_target_", "")), "needs_batch", False)

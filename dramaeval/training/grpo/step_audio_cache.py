@@ -60,7 +60,8 @@ class StepAudioCache:
     def enabled(self) -> bool:
         """Whether a clip's embeddings stay the same during the training, and its completions share them.
 
-        Asked after ZeRO-3 has split the weights: it runs every part of the model in every pass of every process.
+        Not under ZeRO-3, which needs every part of the model in every pass of every process. The first access is
+        after the weights have been split.
         """
         if not self.family.hears or not self.shared_prefix or is_sharded(self.model):
             return False
@@ -96,13 +97,13 @@ class StepAudioCache:
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:
             self._cached.move_to_end(id(clip))
-        found = [self._cached[id(clip)][1] for clip in clips]
+        embedded = [self._cached[id(clip)][1] for clip in clips]
         while len(self._cached) > _SIZE:
             self._cached.popitem(last=False)
-        return found
+        return embedded
 
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
-    return [_moved(one, device) for one in value] if isinstance(value, list) else value
+    return [_moved(item, device) for item in value] if isinstance(value, list) else value

@@ -5,8 +5,8 @@ provide the rest: `PromptGroups` the questions, an `Estimator` the completions, 
 with the clip of their question, `ReferencePolicy` the policy at the beginning, `WeightedRewards` the rewards,
 `Generation` the passes over a generation.
 
-A batch is counted in clips, as everywhere in the project: each has one question, and each question has
-``num_generations`` completions. TRL counts completions.
+The project counts batches in clips: each has one question, and each question has ``num_generations`` completions. TRL
+counts completions.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return int(self.args.per_device_train_batch_size // self.num_generations)
 
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
-        """See `JudgeTrainer`: the records of a generation, once for each pass over it."""
+        """The records of a generation, once for each pass over it."""
         generation = self.generation
         return GenerationBatchSampler(
             self.order,
@@ -153,11 +153,11 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         )
 
     def next_inputs(self, rows: Rows) -> Pass:
-        """See `dramaeval.compat.trl.grpo_hooks`."""
+        """The next pass over the generation, or the first over a new one."""
         return self.generation.next(lambda: self.estimator.generate(self, rows))
 
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
-        """See `GRPOTraining.groups_of`."""
+        """The group of each row; raises BadRecordsError where the model has too few positions for one."""
         groups = [self.groups(row["record"], row["epoch"]) for row in rows]
         positions = self.model.config.get_text_config().max_position_embeddings
         completion = self.max_completion_length
@@ -170,7 +170,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         return groups
 
     def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
-        """See `GRPOTraining.read`."""
+        """A completion, with the number of its group in the batch, as rewards see it."""
         encoder = self.record_encoder.encoder
         finished = tokens[-1] in self.eos_token_ids
         text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
@@ -193,18 +193,18 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     @property
     def needs_old_policy(self) -> bool:
-        """See `GRPOTraining`; as TRL decides it for samples."""
+        """Whether the weights change between the passes over a generation; TRL has the same rule."""
         passes = self.generation.steps * self.generation.iterations
         return bool(self.args.gradient_accumulation_steps % passes)
 
     @property
     def uses_reference(self) -> bool:
-        """See `GRPOTraining`."""
+        """Whether the loss has a distance from the reference (``beta``)."""
         return self.reference is not None
 
     @contextmanager
     def scoring(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
-        """See `GRPOTraining.scoring`."""
+        """Let TRL score completions of these groups, one group a completion, in this block."""
         self._scored_groups = groups
         try:
             yield
@@ -214,18 +214,19 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     def score(
         self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
     ) -> torch.Tensor:
-        """See `GRPOTraining.score`."""
+        """Log-probabilities of completions' tokens under the policy or the reference, without gradients."""
         model = self.reference if reference else self.model
         ids, mask = inputs["completion_ids"], inputs["completion_mask"]
         with torch.no_grad(), self.scoring(groups):
-            return self.score_completions(model, ids, mask, self.args.per_device_train_batch_size)[
-                0
-            ]
+            log_p, _ = self.score_completions(
+                model, ids, mask, self.args.per_device_train_batch_size
+            )
+        return log_p
 
     def score_completions(
         self, model: Any, ids: torch.Tensor, mask: torch.Tensor, at_once: int | None
     ) -> TokenScores:
-        """See `dramaeval.compat.trl.grpo_hooks`; in the loss, the scores of `compute_loss`."""
+        """Log-probabilities and entropies for TRL; within the loss, those that `compute_loss` has computed."""
         if self._scores is not None:
             return self._scores
         if model is not self.reference or self.reference is None:

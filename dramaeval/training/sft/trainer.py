@@ -99,7 +99,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         self.model_accepts_loss_kwargs = True
 
     def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
-        """See `JudgeTrainer`: any number of processes shares the same clips of a step."""
+        """This process's batches; a step has the same clips for any number of processes."""
         args = self.args
         rank, processes = args.process_index, args.world_size
         if self.budget_batches is not None:
@@ -116,7 +116,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         inputs, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         if not inputs:
             return inputs, None
-        batches = [one["batch"] for one in inputs]
+        batches = [row["batch"] for row in inputs]
         count = torch.tensor(
             sum(batch.questions for batch in batches if batch.counts), device=device
         )

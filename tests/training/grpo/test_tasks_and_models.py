@@ -193,7 +193,7 @@ def test_enumerated_options_have_the_likelihoods_of_scoring(trainer_of, tmp_path
     [
         (("task=role_all", *ENUMERATED), "asks for all dimensions in one answer"),
         (("task=role_caption", *ENUMERATED), "begin with a thought"),
-        (("task=avqa",), "options have no order, which distance would need"),
+        (("task=avqa",), "options have no order, which distance needs"),
     ],
 )
 def test_settings_that_do_not_fit_the_task_are_refused(trainer_of, overrides, message):
