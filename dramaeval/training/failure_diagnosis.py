@@ -105,8 +105,8 @@ def _memory_advice(trainer: Any) -> list[str]:
         advice.append("peft=lora: gradients and optimizer states of an adapter only")
     count = settings["questions_per_clip"]
     if count is None or count > 1:
-        asked = trainer.record_encoder.task.dimensions
-        fewer = max(1, (count or len(asked)) // 2)
+        dimensions = trainer.record_encoder.task.dimensions
+        fewer = max(1, (count or len(dimensions)) // 2)
         advice.append(
             f"batch.questions_per_clip={fewer}: each step samples fewer questions a clip; train for more epochs"
         )

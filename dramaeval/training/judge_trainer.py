@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 @checkpoint_hooks
 class JudgeTrainer(Trainer):
-    """The base of a judge's trainers; stands before one of TRL's trainers in the list of bases.
+    """The base of a judge's trainers; precedes one of TRL's trainers in the list of bases.
 
     Args:
         model: the judge, or PEFT's wrapper around it.
@@ -239,7 +239,7 @@ class JudgeTrainer(Trainer):
         logs = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         logs[f"{metric_key_prefix}_runtime"] = time.monotonic() - started
         training = self.model.training
-        self.model.eval()  # TRL files its own figures under the mode of the model
+        self.model.eval()  # TRL keeps its figures by the mode of the model
         self.log(logs)
         self.model.train(training)
         self.control: Any = self.callback_handler.on_evaluate(

@@ -15,7 +15,7 @@ def schedule(total: int) -> dict[str, int]:
 
 
 def moves_ranks(model: Any) -> bool:
-    """Whether the ranks of a model's adapter are still to be found; those of a trained adapter stay."""
+    """Whether training reallocates the ranks of a model's adapter; those of a trained adapter stay."""
     settings = adalora_settings(model)
     return settings is not None and settings.rank_pattern is None
 

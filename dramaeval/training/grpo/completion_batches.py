@@ -28,8 +28,8 @@ def completions_batch(
     """
     encoded_records = []
     for group, completions in groups:
-        asked = [_as_answer(group, tokens) for tokens in completions]
-        encoded_records += _rows(group, asked, shared_prefix)
+        questions = [_as_answer(group, tokens) for tokens in completions]
+        encoded_records += _rows(group, questions, shared_prefix)
     return collate(encoded_records, pad=pad, shared_prefix=shared_prefix)
 
 
@@ -53,17 +53,17 @@ def prompts_to_continue(
     """
     encoded_records = []
     for group in groups:
-        # Generation reads the whole vocabulary; the one choice only completes the form.
+        # Generation uses the logits of the full vocabulary; an answer needs at least one choice.
         answer = AnswerTokens(scale=(0,), lead=(), scores=(0,), tail=())
-        asked = LabelledQuestion(EncodedQuestion(group.prompt, answer), about=group.about)
-        encoded_records += _rows(group, [asked] * copies, shared_prefix)
+        question = LabelledQuestion(EncodedQuestion(group.prompt, answer), about=group.about)
+        encoded_records += _rows(group, [question] * copies, shared_prefix)
     return encoded_records
 
 
 def _rows(
-    group: PromptGroup, asked: Sequence[LabelledQuestion], shared_prefix: bool
+    group: PromptGroup, questions: Sequence[LabelledQuestion], shared_prefix: bool
 ) -> list[EncodedRecord]:
     clips = group.encoded_record.clips
     if shared_prefix:
-        return [EncodedRecord(clips, tuple(asked))]
-    return [EncodedRecord(clips, (question,)) for question in asked]
+        return [EncodedRecord(clips, tuple(questions))]
+    return [EncodedRecord(clips, (question,)) for question in questions]

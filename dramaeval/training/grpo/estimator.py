@@ -60,7 +60,7 @@ class GRPOTraining(Protocol):
 
 
 class Estimator(Protocol):
-    """How completions are made, and how they count in the loss."""
+    """Creates completions, and the inputs that give them their weight in the loss."""
 
     def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
         """The passes of a new generation; a pass holds all completions of its groups."""

@@ -108,23 +108,24 @@ class AnswerForm:
 
         A text without an answer, or with several, gives None for each field.
         """
-        anywhere, alone = _patterns(
+        answer, text_of_answer = _patterns(
             tuple((field.lead, field.choices, field.tail) for field in self.fields), self.thinks
         )
-        matches = anywhere.findall(text)
+        matches = answer.findall(text)
         if len(matches) != 1 or text.count(LEAD) != 1:
             return (None,) * len(self.fields), False
         words = matches[0] if isinstance(matches[0], tuple) else (matches[0],)
         choices = tuple(
             field.choices.index(word) for field, word in zip(self.fields, words, strict=True)
         )
-        return choices, alone.fullmatch(text) is not None
+        return choices, text_of_answer.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
 def _patterns(
     fields: tuple[tuple[str, tuple[str, ...], str], ...], thinks: bool
 ) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The patterns of an answer, and of a text that is an answer in the requested form."""
     parts = []
     for lead, choices, tail in fields:
         texts = "|".join(map(re.escape, sorted(choices, key=len, reverse=True)))
