@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from grpo_training import generate, log_p_of
+from grpo_trainers import generate, log_p_of
 from safetensors.torch import save_file
 from transformers import (
     AudioFlamingo3Config,

@@ -1,6 +1,6 @@
 import pytest
 from clips import write_clips
-from grpo_training import QUICK, TINY
+from grpo_trainers import QUICK, TINY
 from trained_adapter import teach
 from transformers import Qwen2AudioForConditionalGeneration
 

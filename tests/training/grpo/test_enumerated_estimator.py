@@ -1,6 +1,6 @@
 import pytest
 import torch
-from grpo_training import ENUMERATED, check_parity, generate, gradient_of, loss_inputs, plain_log_p
+from grpo_trainers import ENUMERATED, check_parity, generate, gradient_of, loss_inputs, plain_log_p
 
 from dramaeval.training.grpo.sampled_estimator import continue_prompts, sampling_parameters
 from dramaeval.training.grpo.sampling import sample_completions

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from grpo_training import check_parity, generate, plain_log_p
+from grpo_trainers import check_parity, generate, plain_log_p
 
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.training.grpo.completion_batches import completions_batch

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from grpo_training import generate, log_p_of, logged
+from grpo_trainers import generate, log_p_of, logged
 
 
 @pytest.mark.parametrize("peft", ["lora", "ia3", "adalora", "prompt", "prefix", "none"])

@@ -1,5 +1,5 @@
 import pytest
-from grpo_training import generate
+from grpo_trainers import generate
 
 
 def test_completions_end_at_the_end_of_the_turn(trainer_of):

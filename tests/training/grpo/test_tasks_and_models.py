@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from clips import write_clips
-from grpo_training import generate, loss_inputs
+from grpo_trainers import generate, loss_inputs
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.validation import ConfigError, check
@@ -23,7 +23,7 @@ QUICK = (
     "trainer.args.logging_steps=1", "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false", "trainer.args.warmup_steps=0",
     # An untrained judge's answers seldom get another reward.
-    "+trainer.rewards.mine={_target_: grpo_training.by_letters}",
+    "+trainer.rewards.mine={_target_: grpo_trainers.by_letters}",
 )  # fmt: skip
 SAMPLED = ("trainer.args.num_generations=3", "trainer.args.max_completion_length=12")
 ENUMERATED = ("trainer.estimator=enumerated",)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from grpo_training import ENUMERATED, logged
+from grpo_trainers import ENUMERATED, logged
 from hydra.errors import ConfigCompositionException
 
 from dramaeval.config.validation import ConfigError, check
