@@ -4,6 +4,7 @@ import inspect
 import typing
 import warnings
 
+import datasets
 import pytest
 import torch
 import trl
@@ -43,7 +44,7 @@ def trainer_of(tmp_path):
                 args=args,
                 reward_funcs=[lambda completions, **_: [0.0] * len(completions)],
                 rollout_func=rollout_func,
-                train_dataset=[{"prompt": "a"}],
+                train_dataset=datasets.Dataset.from_list([{"prompt": "a"}]),
                 processing_class=tokenizer,
             )
 

@@ -1,6 +1,7 @@
-"""A training reads checkpoints as weights: DeepSpeed's own classes, and nothing that would run code."""
+"""A training reads weights and DeepSpeed's classes from checkpoints, and nothing that could run code."""
 
 import os
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from dramaeval.stages.train import make_trainer
 
 
 class Touch:
-    """What a pickle holds that runs a command."""
+    """An object whose pickle creates a file when it is read."""
 
     def __init__(self, file):
         self.file = file
@@ -28,22 +29,22 @@ class Touch:
 
 
 @pytest.fixture
-def poisoned(tmp_path):
+def malicious(tmp_path):
     file = tmp_path / "states.pt"
-    torch.save({"optimizer": torch.ones(2), "more": Touch(tmp_path / "hurt")}, file)
-    return file, tmp_path / "hurt"
+    torch.save({"optimizer": torch.ones(2), "more": Touch(tmp_path / "executed")}, file)
+    return file, tmp_path / "executed"
 
 
-def test_deepspeed_unpickles_nothing_else(poisoned):
-    file, hurt = poisoned
-    with pytest.raises(ModelError, match="more than weights"), weights_only_loading(deepspeed=True):
+def test_deepspeed_unpickles_nothing_else(malicious):
+    file, executed = malicious
+    with pytest.raises(UnpicklingError), weights_only_loading(deepspeed=True):
         TorchCheckpointEngine().load(str(file))
-    assert not hurt.exists()
-    TorchCheckpointEngine().load(str(file))  # as DeepSpeed does by itself
-    assert hurt.exists()
+    assert not executed.exists()
+    TorchCheckpointEngine().load(str(file))  # as DeepSpeed does without the context
+    assert executed.exists()
 
 
-def test_what_deepspeed_saves_is_read_back(tmp_path):
+def test_the_classes_of_deepspeed_are_read(tmp_path):
     file = tmp_path / "states.pt"
     scaler = DynamicLossScaler(8.0, 3, 1.0, 1, False, False, torch.float16)
     states = {
@@ -54,26 +55,26 @@ def test_what_deepspeed_saves_is_read_back(tmp_path):
     }
     torch.save(states, file)
     with weights_only_loading(deepspeed=True):
-        found = TorchCheckpointEngine().load(str(file))
-    assert found["zero_stage"] is ZeroStageEnum.weights
-    assert found["loss_scaler"].cur_scale == 4.0
-    assert isinstance(found["dynamic"], DynamicLossScaler)
-    assert vars(found["dynamic"]) == vars(scaler)
-    assert found["param_slice_mappings"] == states["param_slice_mappings"]
+        loaded = TorchCheckpointEngine().load(str(file))
+    assert loaded["zero_stage"] is ZeroStageEnum.weights
+    assert loaded["loss_scaler"].cur_scale == 4.0
+    assert isinstance(loaded["dynamic"], DynamicLossScaler)
+    assert vars(loaded["dynamic"]) == vars(scaler)
+    assert loaded["param_slice_mappings"] == states["param_slice_mappings"]
 
 
-def test_the_shells_variables_do_not_weaken_it_and_are_as_before(monkeypatch, poisoned):
+def test_environment_variables_are_overridden_and_restored(monkeypatch, malicious):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
     before = dict(os.environ)
-    with pytest.raises(ModelError), weights_only_loading():
-        torch.load(poisoned[0])
-    assert not poisoned[1].exists()
+    with pytest.raises(UnpicklingError), weights_only_loading():
+        torch.load(malicious[0])
+    assert not malicious[1].exists()
     assert dict(os.environ) == before
 
 
 class Loads(TrainerCallback):
-    """Any library that reads a pickle without a care while a training goes on."""
+    """A library that reads a pickle without restrictions during a training."""
 
     def __init__(self, file):
         self.file = file
@@ -82,13 +83,13 @@ class Loads(TrainerCallback):
         torch.load(self.file, weights_only=False)
 
 
-def test_a_training_reads_in_this_way(composed, make_clips, tmp_path, poisoned):
+def test_a_training_reads_weights_only(composed, make_clips, tmp_path, malicious):
     config = composed(
         "device=cpu", "logger=none", f"task.data.train={make_clips('train', 4)}", "trainer.args.max_steps=1",
         "task.dimensions=[pitch_dynamics]", "trainer.args.per_device_train_batch_size=2",
     )  # fmt: skip
     trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
-    trainer.add_callback(Loads(poisoned[0]))
+    trainer.add_callback(Loads(malicious[0]))
     with pytest.raises(ModelError, match="more than weights"):
         trainer.train()
-    assert not poisoned[1].exists()
+    assert not malicious[1].exists()
