@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 import trl
@@ -13,11 +12,15 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
-from dramaeval.api.sft_trainer import checked, curves, precision_of, ready
-from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.tasks.task import Target
-from dramaeval.training.grpo.groups import PromptGroup, PromptGroups
-from dramaeval.training.grpo.trainer import SAMPLED, JudgeGRPOTrainer
+from dramaeval.api.sft_trainer import (
+    DatasetSampler,
+    checked,
+    curves,
+    precision_of,
+    ready,
+)
+from dramaeval.training.grpo.settings import SAMPLED
+from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
 from dramaeval.training.rewards.exact import Exact
 from dramaeval.training.rewards.format import Format
 
@@ -69,36 +72,8 @@ class GRPOTrainer(JudgeGRPOTrainer):
             rewards=rewards or {"exact": Exact(), "format": Format()},
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
             callbacks=curves(args) if enable_tensorboard else (),
+            sampler=DatasetSampler(dataset, record_encoder),
         )
-        self.groups = Drawn(dataset, record_encoder, args.seed)
-
-
-class Drawn(PromptGroups):
-    """The questions that an `AudioDataset` draws, with its perturbed clips.
-
-    Args:
-        dataset: draws the questions and perturbs the clips.
-        record_encoder: prepares them.
-        seed: of the completions.
-    """
-
-    def __init__(self, dataset: AudioDataset, record_encoder: RecordEncoder, seed: int) -> None:
-        super().__init__(dataset.records, record_encoder, seed)
-        self.dataset = dataset
-        self._features = lru_cache(maxsize=2048)(self._listened)
-
-    def _make(self, row: int, epoch: int) -> PromptGroup:
-        dimension, target = self.dataset.draw_question(row, epoch)
-        question = self.dataset.question(row, epoch)
-        clip = self._features(row, epoch if self.dataset.is_perturb else 0)
-        targets = {dimension.key: Target(target)}
-        encoded_record = self.record_encoder.encode_with_clip(
-            self.dataset.records[row], clip, [question], targets
-        )
-        return self.made(row, epoch, question, targets, encoded_record)
-
-    def _listened(self, row: int, epoch: int) -> Any:
-        return self.record_encoder.logmel(self.dataset.waveform(row, epoch))
 
 
 def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:

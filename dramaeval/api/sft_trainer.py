@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,11 @@ from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.families.base import Family, ModelError
 from dramaeval.models.forward import shared_prefix as branches
 from dramaeval.models.forward.last_layer import prepare
-from dramaeval.models.inputs.collation import Batch, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
-from dramaeval.training.question_sampler import EpochOrder
+from dramaeval.training.question_sampler import SampledQuestions
 from dramaeval.training.sft.trainer import JudgeSFTTrainer
-from dramaeval.training.step_batches import row_of
 
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
@@ -75,54 +72,36 @@ class SFTTrainer(JudgeSFTTrainer):
             objectives=OBJECTIVES,
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
             callbacks=curves(args) if enable_tensorboard else (),
+            sampler=DatasetSampler(dataset, record_encoder),
         )
-        self.data_collator = Batches(dataset, record_encoder, self.order, shared_prefix=shared)
 
 
-class Batches:
-    """The loader's collate function: an `AudioDataset`'s questions, solutions and waveforms as a batch.
+class DatasetSampler:
+    """Gives the questions, solutions and waveforms of an `AudioDataset` to a trainer.
 
     Args:
         dataset: draws the questions and perturbs the clips.
         record_encoder: prepares them.
-        order: tells the epoch.
-        shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
 
-    def __init__(
-        self,
-        dataset: AudioDataset,
-        record_encoder: RecordEncoder,
-        order: EpochOrder,
-        *,
-        shared_prefix: bool,
-    ) -> None:
+    def __init__(self, dataset: AudioDataset, record_encoder: RecordEncoder) -> None:
         self.dataset = dataset
         self.record_encoder = record_encoder
-        self.order = order
-        self.shared_prefix = shared_prefix
-        self._kept = lru_cache(maxsize=2048)(self._features)
+        self._cached = lru_cache(maxsize=2048)(self._features)
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
-        """A batch from rows of the form ``{"record": index}``."""
-        epoch = int(self.order.epoch)
-        made = []
-        numbers = [int(row["record"]) for row in rows]
-        for at in map(row_of, numbers):
-            dimension, target = self.dataset.draw_question(at, epoch)
-            # What is perturbed differs from epoch to epoch; keeping it would only fill the memory.
-            clip = self._features(at, epoch) if self.dataset.is_perturb else self._kept(at, 0)
-            question = self.dataset.question(at, epoch)
-            made.append(
-                self.record_encoder.encode_with_clip(
-                    self.dataset.records[at], clip, [question], {dimension.key: target}
-                )
-            )
-        batch = collate(made, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
-        return {"batch": replace(batch, counts=min(numbers) >= 0)}
+    def __call__(self, number: int, epoch: int) -> SampledQuestions:
+        """The question of a record in an epoch."""
+        dataset, record = self.dataset, self.dataset.records[number]
+        dimension, target = dataset.draw_question(number, epoch)
+        question = dataset.question(number, epoch)
+        # A perturbed clip differs from epoch to epoch: there is no use in keeping it.
+        clip = self._features(number, epoch) if dataset.is_perturb else self._cached(number, 0)
+        targets = {dimension.key: Target(target)}
+        encoded = self.record_encoder.encode_with_clip(record, clip, [question], targets)
+        return SampledQuestions(record, (question,), targets, encoded)
 
-    def _features(self, at: int, epoch: int) -> Any:
-        return self.record_encoder.logmel(self.dataset.waveform(at, epoch))
+    def _features(self, number: int, epoch: int) -> Any:
+        return self.record_encoder.logmel(self.dataset.waveform(number, epoch))
 
 
 def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:

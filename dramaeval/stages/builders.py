@@ -8,6 +8,7 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.composition import chosen_files
 from dramaeval.config.keys import is_a
 from dramaeval.config.literal import instantiate, plain
@@ -25,7 +26,6 @@ from dramaeval.tasks.choice import ChoiceTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
-from dramaeval.training.batch_size import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.training.callbacks.adalora import schedule
 from dramaeval.training.grpo.arguments import completion_arguments, in_completions, reward_problems
 from dramaeval.training.grpo.settings import trains_by_reward
@@ -331,11 +331,9 @@ def build_arguments(
         # An error while loading then has a traceback of its own instead of a worker's.
         own |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
         own |= {"dataloader_persistent_workers": False}
-    from dramaeval.distributed.zero import (
-        disable_zero_compilation,
-        fill_zero_config,
-        set_zero_process_group,
-    )
+    from dramaeval.compat.accelerate import set_process_group
+    from dramaeval.compat.deepspeed import skip_shared_memory_library
+    from dramaeval.distributed.zero import fill_zero_config
 
     if config.zero is not None and not config.plan:
         zero: dict[str, Any] = plain(config.zero)
@@ -343,7 +341,7 @@ def build_arguments(
         # With use_cpu transformers would run plain data parallelism and say nothing.
         own["use_cpu"] = False
         if device.type == "cpu":
-            disable_zero_compilation()
+            skip_shared_memory_library()
     if not validates:
         own |= {"eval_strategy": "no", "load_best_model_at_end": False}
     try:
@@ -351,7 +349,7 @@ def build_arguments(
     except InstantiationException as error:
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
     if own["deepspeed"] and device.type == "cpu":
-        set_zero_process_group(arguments)
+        set_process_group(arguments)
     # A process has one GPU; transformers would take all that it sees into one batch.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes_here
-from dramaeval.distributed.zero import unpartitioned_weights, zero_stage
+from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import attach, load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
@@ -54,12 +56,7 @@ from dramaeval.stages.export import export
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import make_plan, planned_steps
 from dramaeval.stages.prepare import prepare
-from dramaeval.stages.run_folder import (
-    RunFolder,
-    is_complete,
-    write_folder_atomic,
-    write_json_atomic,
-)
+from dramaeval.stages.run_folder import RunFolder, is_complete, write_folder_atomic
 from dramaeval.stages.run_log import Progress
 from dramaeval.stages.score import check_rated, check_systems, score_input
 from dramaeval.stages.splits import INPUT, read_splits, scores_input
@@ -99,7 +96,14 @@ class RunContext:
         environment.seed_everything(config.seed)
         if config.debug:
             debug.prepare()
-        self.loggers = Loggers(config, folder, writes=processes.is_rank_zero, identity=self.id)
+        self.loggers = Loggers(
+            config,
+            folder.path,
+            debug_folder=folder.debug,
+            tensorboard_folder=folder.tensorboard,
+            writes=processes.is_rank_zero,
+            identity=self.id,
+        )
         with ProblemCollector() as problems:
             self.device = problems.collect(choose_device, config.device.value)
             self.task = problems.collect(build_task, config)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.stages import run_log
@@ -23,7 +24,6 @@ from dramaeval.stages.phase_metrics import (
     objective_of,
     read_answers,
 )
-from dramaeval.stages.run_folder import write_json_atomic
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext

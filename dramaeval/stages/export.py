@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.zero import zero_stage
@@ -21,13 +22,12 @@ from dramaeval.models.modes import follow_umask
 from dramaeval.models.quantization import dequantise
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
-from dramaeval.training.callbacks import adalora as ranks
 
 log = logging.getLogger(__name__)
 
 #: What belongs to training alone.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
-            "rng_state*", "trainer_state.json", ranks.FILE)  # fmt: skip
+            "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
 
 
 def check(config: DictConfig) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dramaeval.config.batch_size import StepSize
 from dramaeval.data.records import Record
 from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters
@@ -20,7 +21,6 @@ from dramaeval.models.quantization import packed_bytes
 from dramaeval.stages.splits import Splits
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
-from dramaeval.training.batch_size import StepSize
 from dramaeval.training.question_sampler import trainable_dimensions
 
 #: English text has about four characters a token in Qwen's vocabulary.

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.records import Record
-from dramaeval.stages.run_folder import write_text_atomic
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 from transformers import TrainerCallback
 
+from dramaeval.config.batch_size import BatchError, step_size
 from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
@@ -27,7 +28,6 @@ from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder, is_complete, write_folder_atomic
 from dramaeval.stages.storage_errors import StorageError
-from dramaeval.training.batch_size import BatchError, step_size
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.progress import TrainingProgress
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of

@@ -1,36 +1,107 @@
-"""Checkpoints of a training: which of them can be resumed, and whether it has reached its end."""
+"""Checkpoints of a training: which can be resumed, whether one is the last, and how one is written."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from dramaeval.data.manifest import damage_in
+from transformers.trainer_utils import rotate_checkpoints
+
+from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
+from dramaeval.distributed.processes import Processes
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PREFIX = "checkpoint-"
 
 
 def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
-    """The newest checkpoint that is whole, or None; what is wrong with newer ones is logged.
+    """The newest undamaged checkpoint, or None; what is wrong with newer ones is logged.
 
     Args:
-        folder: with the checkpoints.
-        with_best: whether the checkpoint with the best validation so far has to be whole too, because training
-            goes back to it at its end.
+        folder: contains the checkpoints.
+        with_best: also require an undamaged best checkpoint, because training loads it at its end.
     """
-    named = [one for one in folder.glob(f"{_PREFIX}*") if one.name.removeprefix(_PREFIX).isdigit()]
-    for checkpoint in sorted(named, key=step_of, reverse=True):
+    checkpoints = [
+        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()
+    ]
+    for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
         problem = _problem(checkpoint) or (with_best and _problem_with_best(checkpoint))
         if not problem:
             return checkpoint
-        log.warning("%s is passed over: %s.", checkpoint.name, problem)
-    if named:
-        log.warning("%s holds no whole checkpoint: training begins anew.", folder)
+        log.warning("%s is skipped: %s.", checkpoint.name, problem)
+    if checkpoints:
+        log.warning("%s holds no undamaged checkpoint: training starts anew.", folder)
     return None
+
+
+def checkpoint_to_resume(
+    requested: str | bool | None, folder: Path, processes: Processes, *, with_best: bool
+) -> str | None:
+    """The checkpoint that `Trainer.train` is to resume; its files are checked before any is read.
+
+    Args:
+        requested: a checkpoint's folder; True for the newest undamaged one; False or None for none.
+        folder: contains the checkpoints.
+        processes: of the training.
+        with_best: see `last_checkpoint`.
+
+    Raises:
+        DamagedFileError: the requested checkpoint is damaged.
+        ValueError: there is no undamaged one.
+    """
+    if not requested:
+        return None
+    if requested is not True:
+        require_undamaged(Path(requested), processes, "Resume an earlier one.")
+        return requested
+    newest = _on_rank_zero(processes, lambda: last_checkpoint(folder, with_best=with_best))
+    if newest is None:
+        raise ValueError(
+            f"{folder} holds no undamaged checkpoint: leave out resume_from_checkpoint."
+        )
+    return str(newest)
+
+
+def require_undamaged(checkpoint: Path, processes: Processes, advice: str) -> None:
+    """Raise DamagedFileError, with advice for the user, if a file of a checkpoint is damaged."""
+    if damage := _on_rank_zero(processes, lambda: damage_in(checkpoint)):
+        raise DamagedFileError(f"{checkpoint} is damaged: {'; '.join(damage)}. {advice}")
+
+
+def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
+    """The result of work that rank 0 does for all: only rank 0 reads the files."""
+    return processes.broadcast(work() if processes.is_rank_zero else cast(T, None))
+
+
+@contextmanager
+def sealed_checkpoint(folder: Path, processes: Processes, trainer: Any) -> Iterator[None]:
+    """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older ones.
+
+    transformers would delete older checkpoints before this one is sealed, so that its limit is lifted meanwhile.
+    """
+    processes.on_rank_zero(lambda: begin(folder))
+    args = trainer.args
+    limit, args.save_total_limit = args.save_total_limit, None
+    try:
+        yield
+    finally:
+        args.save_total_limit = limit
+    processes.barrier()
+    seal(folder, processes)
+    if args.should_save:
+        rotate_checkpoints(
+            output_dir=str(folder.parent),
+            save_total_limit=limit,
+            best_model_checkpoint=trainer.state.best_model_checkpoint,
+            use_mtime=True,
+        )
 
 
 def step_of(checkpoint: Path) -> int:
@@ -42,15 +113,15 @@ def _problem(checkpoint: Path) -> str | None:
     if damage := damage_in(checkpoint):
         return "; ".join(damage)
     # Earlier versions wrote no manifest; their checkpoints are complete where the trainer's state is.
-    return None if "global_step" in state_of(checkpoint) else "it was not written to its end"
+    return None if "global_step" in state_of(checkpoint) else "it is incomplete"
 
 
 def _problem_with_best(checkpoint: Path) -> str | None:
-    named = state_of(checkpoint).get("best_model_checkpoint")
-    best = checkpoint.parent / Path(named or checkpoint).name
+    name = state_of(checkpoint).get("best_model_checkpoint")
+    best = checkpoint.parent / Path(name or checkpoint).name
     if best == checkpoint or not best.is_dir() or not (problem := _problem(best)):
         return None
-    return f"training would go back to {best.name}, which is the best on val, and that is damaged: {problem}"
+    return f"training would return to {best.name}, the best on val, which is damaged: {problem}"
 
 
 def has_ended(checkpoint: Path) -> bool:
@@ -68,7 +139,7 @@ def was_stopped(checkpoint: Path) -> bool:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """What the trainer wrote down of a checkpoint; empty where that is not there or damaged."""
+    """The trainer's state in a checkpoint; empty if it is missing or damaged."""
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

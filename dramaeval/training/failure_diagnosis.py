@@ -1,7 +1,7 @@
-"""What to say when training runs out of memory or its loss stops being a number.
+"""Messages about exhausted memory and losses that are not finite.
 
-The settings to try stand in the order of least loss: first those that give the same result and only take
-longer, then those that change what is trained.
+The advised settings begin with the least harmful: first those that give the same result and only take longer, then
+those that change the training.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _QUESTIONS_NAMED = 20
 
 @contextmanager
 def explain_failures(trainer: Any) -> Iterator[None]:
-    """Turn errors of a training into `TrainingFailureError`, where the user can do something about them.
+    """Turn errors that a setting can remove into `TrainingFailureError` in this block.
 
     Args:
-        trainer: a `JudgeTrainer`; its ``current`` is the batch it works on.
+        trainer: a `JudgeTrainer`; its ``current`` is the batch of the failed pass.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def explain_failures(trainer: Any) -> Iterator[None]:
         batch = trainer.current
         if batch is not None and is_out_of_memory(error):
             raise MemoryExhaustedError(_memory_text(trainer, batch, error)) from error
-        if batch is not None and "returned nan values" in str(error):  # anomaly detection's words
+        if batch is not None and "returned nan values" in str(error):  # from anomaly detection
             every = list(range(batch.questions))
             text = _loss_text(trainer, batch, every, f"In the backward pass: {first_line(error)}")
             raise NonFiniteLossError(text) from error
@@ -50,13 +50,15 @@ def explain_failures(trainer: Any) -> Iterator[None]:
 
 
 def require_finite(losses: torch.Tensor, trainer: Any, batch: Batch) -> None:
-    """Stop where the loss of a question is NaN or infinite.
+    """Check that the loss of every question is finite.
 
     Args:
         losses: float32 ``[questions]``.
+        trainer: see `explain_failures`.
+        batch: of the losses.
 
     Raises:
-        NonFiniteLossError: naming the questions, as record id × dimension.
+        NonFiniteLossError: a loss is NaN or infinite; the message names the questions as record id × dimension.
     """
     bad = (~torch.isfinite(losses.detach())).nonzero()[:, 0].tolist()
     if bad:
@@ -100,16 +102,16 @@ def _memory_advice(trainer: Any) -> list[str]:
     if on_gpu and weights[0].dtype == torch.float32:
         advice.append("model.dtype=bfloat16: half the weights, rounded")
     if not hasattr(trainer.model, "peft_config"):
-        advice.append("peft=lora: gradients and optimizer states for an adapter alone")
+        advice.append("peft=lora: gradients and optimizer states of an adapter only")
     count = settings["questions_per_clip"]
     if count is None or count > 1:
-        asked = trainer.record_encoder.task.dimensions
-        fewer = max(1, (count or len(asked)) // 2)
+        dimensions = trainer.record_encoder.task.dimensions
+        fewer = max(1, (count or len(dimensions)) // 2)
         advice.append(
-            f"batch.questions_per_clip={fewer}: each step draws fewer questions a clip; train for more epochs"
+            f"batch.questions_per_clip={fewer}: each step samples fewer questions a clip; train for more epochs"
         )
     advice.append(
-        "task.data.max_seconds=15 task.data.on_long=trim: the judge hears only the beginning of longer clips"
+        "task.data.max_seconds=15 task.data.on_long=trim: only the beginning of longer clips is used"
     )
     return advice
 
@@ -126,7 +128,7 @@ def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") 
         f"weights: {f'{broken} holds NaN or infinity' if broken else 'all finite'}",
     ]
     rate = trainer.lr_scheduler.get_last_lr()[0] if trainer.lr_scheduler else args.learning_rate
-    facts.append(f"learning rate {rate:.3g}{_lately(history)}")
+    facts.append(f"learning rate {rate:.3g}{_recent_losses(history)}")
     if extra:
         facts.append(extra)
     head = f"The loss is not finite at training step {trainer.state.global_step + 1}."
@@ -145,21 +147,19 @@ def _loss_advice(trainer: Any, only_some: bool) -> list[str]:
     advice = []
     if only_some:
         advice.append(
-            "look at the records of these questions: the other ones of the batch are sound"
+            "look at the records of these questions: the others of the batch have finite losses"
         )
     advice.append("debug=true: names the operation that fails")
     if next(trainer.model.parameters()).dtype == torch.float16:
         advice.append("model.dtype=bfloat16 or float32: float16 overflows early")
     if args.max_grad_norm > 0.5:
-        advice.append(
-            f"trainer.args.max_grad_norm={args.max_grad_norm / 2:g}: shortens steep steps"
-        )
-    advice.append("trainer.args.warmup_steps=0.1: begins more gently")
-    advice.append(f"trainer.args.learning_rate={args.learning_rate / 2:g}: half of now")
+        advice.append(f"trainer.args.max_grad_norm={args.max_grad_norm / 2:g}: limits large steps")
+    advice.append("trainer.args.warmup_steps=0.1: begins with small steps")
+    advice.append(f"trainer.args.learning_rate={args.learning_rate / 2:g}: half of the present one")
     return advice
 
 
-def _lately(history: Sequence[dict[str, Any]]) -> str:
+def _recent_losses(history: Sequence[dict[str, Any]]) -> str:
     """The last logged losses and gradient norms."""
     logged = [entry for entry in history if "loss" in entry][-3:]
     if not logged:
@@ -170,7 +170,7 @@ def _lately(history: Sequence[dict[str, Any]]) -> str:
 
 
 def _broken_weight(model: Any) -> str | None:
-    """The name of the first weight with a value that is not finite."""
+    """The name of the first weight with a value that is not finite; None if there is none."""
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight.detach()).all()):
             return str(name)

@@ -1,8 +1,8 @@
-"""Objectives: what a step of training lowers, as a value per question.
+"""Objectives of supervised training: losses per question.
 
-An objective is a function of the logits at the answer positions and of the batch that returns one loss a
-question, float32 ``[questions]``. The trainer adds the named ones with their weights and averages over the
-questions of the whole optimizer step, so that a question counts the same in any batch.
+An objective is a function of the logits at the answer positions and of the batch. It returns one loss per question,
+float32 ``[questions]``. The trainer takes the weighted sum of the selected objectives and its mean over the questions
+of the optimizer step, so that a question has the same weight in any batch.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 
 
 def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of the written answer's tokens, −Σ log p(token), the end of the turn included.
+    """Cross-entropy of the answer's tokens, −Σ log p(token), the end of the turn included.
 
-    Where the target is spread over several scores the likeliest is the one written. A thought before the
-    answer counts as part of it.
+    Where the target is a distribution over several scores, the answer has the likeliest. A thought before the answer
+    is part of it.
     """
     return _by_question(_token_losses(logits, batch), batch)
 
@@ -36,8 +36,8 @@ def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy with the raters' distribution at the score, −Σ_k q(k) log p(k), over the vocabulary.
 
-    The other tokens of the answer keep their plain cross-entropy. After DeQA-Score (You et al. 2025,
-    arXiv 2501.11561), equations 4-5. Where a choice has several tokens, p(k) is that of all of them.
+    The other tokens of the answer have their plain cross-entropy. Where a choice has several tokens, p(k) is the
+    product of their probabilities. After DeQA-Score (You et al. 2025, arXiv 2501.11561), equations 4-5.
     """
     losses = _token_losses(logits, batch)
     chosen = (
@@ -48,20 +48,20 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def choice_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy with the target over the choices alone, −Σ_k q(k) log (p(k) / Σ_j p(j)).
+    """Cross-entropy with the target over the choices only, −Σ_k q(k) log (p(k) / Σ_j p(j)).
 
-    What scoring reads is exactly what is trained: the options of a multiple-choice question against each
-    other. It says nothing of the answer's form: add ``answer_ce`` where the judge is to write answers.
+    It trains the probabilities that scoring compares, and not the form of an answer: add ``answer_ce`` if the judge
+    has to write answers.
     """
     return -(targets_of(batch) * scale_log_p(logits, batch)).sum(dim=-1)
 
 
 def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p over the scale alone.
+    """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p normalised over the scale.
 
-    With ``model.head=regression`` the head's value stands in place of Σ_k k p(k). Regression-aware
-    fine-tuning (Lukasik et al. 2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It says nothing of the
-    answer's other tokens: add ``answer_ce`` or ``soft_ce`` where the judge is to write answers.
+    With ``model.head=regression`` the head's value replaces Σ_k k p(k). Regression-aware fine-tuning (Lukasik et al.
+    2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It does not train the answer's other tokens: add ``answer_ce``
+    or ``soft_ce`` if the judge has to write answers.
     """
     return (expected_scores(logits, batch) - rated_scores(batch)).square()
 
@@ -69,22 +69,22 @@ def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared earth mover's distance, Σ_k (s_{k+1} − s_k) (P(k) − Q(k))², with P, Q cumulative over the scale.
 
-    Hou et al. 2016 (arXiv 1611.05916), equation 8, with the gaps of an uneven scale as weights. A score far
-    from the raters' costs more than one beside it, which cross-entropy does not know.
+    A score far from the raters' has a larger loss than a near one; cross-entropy treats both alike. Hou et al. 2016
+    (arXiv 1611.05916), equation 8, with the gaps of an uneven scale as weights.
     """
     gap = (scale_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
-    # Padding of a shorter scale has no next score; its cumulative difference is 0 all the same.
+    # The padding of a shorter scale has no next score; its cumulative difference is 0.
     step = batch.scale.diff(dim=-1).clamp(min=0)
     return (step * gap[:, :-1].square()).sum(-1)
 
 
 def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Pairs within a pass: the mean of log(1 + exp(−(e_i − e_j))) over the pairs that i is better or worse in.
+    """Pairwise ranking loss: the mean of log(1 + exp(−s_ij (e_i − e_j))) over the partners j of a question i.
 
-    RankNet (Burges et al. 2005, ICML) on expected scores e, for every two clips of the batch that are asked
-    for the same dimension and whose targets' means differ; both questions of a pair bear its loss, so that a
-    step is lowered by ordering clips as the raters do. A question without such a partner has none. Pairs do
-    not reach over accumulated passes or processes: the larger ``batch.per_device``, the more there are.
+    RankNet (Burges et al. 2005, ICML) on expected scores e; s_ij is 1 where the raters score i above j, and −1 where
+    below. Partners are the questions of the same batch about the same dimension whose targets have another mean. A
+    question without a partner has loss 0. Pairs do not span accumulated batches or processes, so that a larger
+    ``batch.per_device`` gives more of them.
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
     keys = [key for _, key in batch.about]
@@ -97,9 +97,9 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def targets_of(batch: Batch) -> torch.Tensor:
-    """The batch's targets; raises ValueError on a batch that was made for scoring."""
+    """The batch's targets; raises ValueError if it has none."""
     if batch.targets is None:
-        raise ValueError("This batch has no targets: it was made for scoring, not for training.")
+        raise ValueError("This batch has no targets: it is a batch for scoring, not for training.")
     return batch.targets
 
 
@@ -109,7 +109,7 @@ def rated_scores(batch: Batch) -> torch.Tensor:
 
 
 def _token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of every written token, ``[answers]``; 0 where nothing is trained."""
+    """Cross-entropy of every answer token, ``[answers]``; 0 for tokens that are not trained."""
     if is_regression(logits):
         raise ValueError(
             "model.head=regression gives a number and no tokens: set trainer.objective to expected_mse or "
@@ -119,34 +119,32 @@ def _token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def _by_question(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Sum answer tokens by question: ``[answers]`` to ``[questions]``."""
+    """The sum over the answer tokens of each question: ``[answers]`` to ``[questions]``."""
     return losses.new_zeros(batch.questions).index_add(0, batch.question_of, losses)
 
 
 class WeightedObjective:
-    """Several objectives, added up with their weights.
+    """The weighted sum of objectives.
 
     Args:
-        expression: names joined by ``+``, each with a weight before a ``*`` if it is not 1, for example
+        expression: names joined by ``+``; a weight other than 1 precedes its name with ``*``, for example
             ``soft_ce+0.5*expected_mse``.
-        known: what the names mean.
+        known: the objectives by name.
 
     Raises:
-        ValueError: a name that is not known or a weight that is no number; says which are known.
+        ValueError: an unknown name, or a weight that is not a number.
     """
 
     def __init__(self, expression: str, known: Mapping[str, Objective]) -> None:
-        self.terms: list[tuple[str, float, Objective]] = []
-        for name, weight in parse(expression, known):
-            self.terms.append((name, weight, known[name]))
+        self.terms = [(name, weight, known[name]) for name, weight in parse(expression, known)]
 
     def __call__(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-        """Each term's weighted loss per question, float32 ``[questions]``; their sum is the loss."""
+        """The weighted loss of each term per question, float32 ``[questions]``; their sum is the loss."""
         return {name: weight * term(logits, batch) for name, weight, term in self.terms}
 
 
 def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:
-    """The names and weights of an expression like ``soft_ce+0.5*expected_mse``; see `WeightedObjective`."""
+    """The names and weights of an expression of `WeightedObjective`."""
     names = list(known)
     terms: dict[str, float] = {}
     for part in str(expression).replace(" ", "").split("+"):

@@ -1,33 +1,34 @@
-"""What each step of training sees: the order of the clips, and which questions are drawn about each.
+"""The questions of training: the order of the records in an epoch, and the questions sampled about each.
 
-Everything is a function of (seed, epoch, record), never of what was drawn before. A run that is resumed, or
-that is spread over other numbers of processes, therefore draws the same.
+Everything is a function of (seed, epoch, record) and of nothing that was sampled before. A run that resumes, or that
+has another number of processes, therefore samples the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from dramaeval.data.records import Record
-from dramaeval.models.inputs.collation import Batch, collate
+from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target, Task
-from dramaeval.training.step_batches import row_of
+from dramaeval.training.step_batches import record_of
 
 
 class EpochOrder(torch.utils.data.Sampler[int]):
-    """All records in a new order each epoch.
+    """All records, in a new order each epoch.
 
-    The epoch lives in shared memory, so that loader workers see it change.
+    The epoch is in shared memory, so that the loader's workers see it change.
 
     Args:
-        count: of records.
+        count: number of records.
         seed: of the order.
         mixture: groups of records with their shares of an epoch, see `dramaeval.tasks.task.Task.mixture`; None
             takes every record once an epoch.
@@ -40,47 +41,53 @@ class EpochOrder(torch.utils.data.Sampler[int]):
         self.seed = seed
         self.mixture = mixture
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._walks: dict[tuple[int, int], np.ndarray] = {}
+        self._shuffles: dict[tuple[int, int], np.ndarray] = {}
+
+    @classmethod
+    def of_records(cls, records: Sequence[Record], task: Task, seed: int) -> EpochOrder:
+        """The order of a task's records."""
+        return cls(len(records), seed, task.mixture(records))
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer at the start of each epoch."""
+        """Change the epoch; the trainer calls this at the start of each."""
         self.epoch.fill_(int(epoch))
 
     def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, int(self.epoch)])
-        if self.mixture is None:
-            return iter(rng.permutation(self.count).tolist())
-        return iter(rng.permutation(self.mixed(int(self.epoch))).tolist())
+        epoch = int(self.epoch)
+        rng = np.random.default_rng([self.seed, epoch])
+        records = self.count if self.mixture is None else self.mixed(epoch)
+        return iter(rng.permutation(records).tolist())
 
     def mixed(self, epoch: int) -> list[int]:
         """The records of an epoch of a mixture, group by group.
 
-        Each group is a walk through one shuffle of its records after another, taken up where the epoch before
-        left it, so that all of a group come up equally often.
+        Each group passes through one shuffle of its records after another and continues where the epoch before
+        stopped, so that all of its records come up equally often.
         """
         groups = self.mixture or []
-        shares = shared_out(self.count, [weight for _, weight in groups])
-        found: list[int] = []
-        for number, ((rows, _), share) in enumerate(zip(groups, shares, strict=True)):
-            for place in range(epoch * share, (epoch + 1) * share):
-                turn, at = divmod(place, len(rows))
-                walk = self._walk(number, turn, len(rows))
-                found.append(rows[walk[at]])
-        return found
+        shares = apportion(self.count, [weight for _, weight in groups])
+        mixed: list[int] = []
+        for group, ((records, _), share) in enumerate(zip(groups, shares, strict=True)):
+            for position in range(epoch * share, (epoch + 1) * share):
+                turn, at = divmod(position, len(records))
+                mixed.append(records[self._shuffle(group, turn, len(records))[at]])
+        return mixed
 
-    def _walk(self, group: int, turn: int, count: int) -> np.ndarray:
-        if (group, turn) not in self._walks:
-            self._walks = {key: walk for key, walk in self._walks.items() if key[0] != group}
+    def _shuffle(self, group: int, turn: int, count: int) -> np.ndarray:
+        if (group, turn) not in self._shuffles:
+            self._shuffles = {
+                key: order for key, order in self._shuffles.items() if key[0] != group
+            }
             rng = np.random.default_rng([self.seed, group, turn, 3])
-            self._walks[group, turn] = rng.permutation(count)
-        return self._walks[group, turn]
+            self._shuffles[group, turn] = rng.permutation(count)
+        return self._shuffles[group, turn]
 
     def __len__(self) -> int:
         return self.count
 
 
-def shared_out(count: int, weights: Sequence[float]) -> list[int]:
-    """``count`` shared out by weights in whole numbers, the largest remainders rounded up (Hamilton's method).
+def apportion(count: int, weights: Sequence[float]) -> list[int]:
+    """Divide ``count`` by weights into whole numbers, the largest remainders rounded up (Hamilton's method).
 
     Every share is at least 1.
     """
@@ -88,87 +95,129 @@ def shared_out(count: int, weights: Sequence[float]) -> list[int]:
     shares = np.floor(exact).astype(int)
     for at in np.argsort(shares - exact, kind="stable")[: count - shares.sum()]:
         shares[at] += 1
-    return [max(1, int(one)) for one in shares]
+    return [max(1, int(share)) for share in shares]
 
 
-class TrainingCollator:
-    """The loader's collate function: draws questions and targets for the records of a step.
+@dataclass(frozen=True)
+class SampledQuestions:
+    """The questions that one step asks about a record.
+
+    Attributes:
+        record: the record.
+        questions: at least one.
+        targets: what the label policy makes of the ratings, by dimension.
+        encoded: the record's clips, and the questions with their targets as tokens.
+    """
+
+    record: Record
+    questions: tuple[Question, ...]
+    targets: Mapping[str, Target]
+    encoded: EncodedRecord
+
+
+#: Gives the questions of a record (by its number) in an epoch.
+Sampler = Callable[[int, int], SampledQuestions]
+
+
+class QuestionSampler:
+    """Samples the questions and the targets of training records.
 
     Args:
         records: the training records.
         record_encoder: prepares them.
-        order: tells the epoch.
-        questions_per_clip: how many dimensions a clip is asked for in one step; None asks for all that have
-            ratings. Over the epochs each dimension of a record comes up equally often.
-        shared_prefix: see `dramaeval.models.inputs.collation.collate`.
+        seed: of the samples.
+        questions_per_clip: number of dimensions of a record in one step; None takes all that have ratings. Over the
+            epochs each dimension of a record comes up equally often.
+        one_prompt: sample one question only. It has all dimensions of the record in tasks that ask for all in one
+            answer, and otherwise one.
     """
 
     def __init__(
         self,
         records: Sequence[Record],
         record_encoder: RecordEncoder,
-        order: EpochOrder,
+        seed: int,
         *,
         questions_per_clip: int | None = None,
-        shared_prefix: bool = True,
+        one_prompt: bool = False,
     ) -> None:
         self.records = records
         self.record_encoder = record_encoder
-        self.order = order
+        self.seed = seed
         self.questions_per_clip = questions_per_clip
+        self.one_prompt = one_prompt
+
+    def __call__(self, number: int, epoch: int) -> SampledQuestions:
+        """The questions of a record in an epoch."""
+        record, task = self.records[number], self.record_encoder.task
+        dimensions, targets = self.dimensions(number, epoch)
+        # A random stream of its own: the wording of a question does not change its target.
+        rng = np.random.default_rng([self.seed, epoch, number, 2])
+        questions = task.questions(record, dimensions, rng)[: 1 if self.one_prompt else None]
+        encoded = self.record_encoder.encode(record, questions, targets)
+        return SampledQuestions(record, tuple(questions), targets, encoded)
+
+    def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
+        """The dimensions that a record is asked about in an epoch, and their targets."""
+        record, task = self.records[number], self.record_encoder.task
+        count = self.questions_per_clip
+        if self.one_prompt:
+            part = task.parts.get(str(record.part), task)  # the record's own task in a mixture
+            count = 1 if part.one_at_a_time else None
+        return sample_questions(task, record, (self.seed, epoch, number), questions_per_clip=count)
+
+
+class TrainingCollator:
+    """The loader's collate function: samples the questions of a step's records and encodes them.
+
+    Args:
+        sampler: gives the questions of a record in an epoch.
+        order: knows the epoch.
+        pad: the padding token.
+        shared_prefix: see `dramaeval.models.inputs.collation.collate`.
+    """
+
+    def __init__(
+        self, sampler: Sampler, order: EpochOrder, *, pad: int, shared_prefix: bool = True
+    ) -> None:
+        self.sampler = sampler
+        self.order = order
+        self.pad = pad
         self.shared_prefix = shared_prefix
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Batch]:
-        """A batch from rows of the form ``{"record": index}``."""
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
+        """A batch from rows of the form ``{"record": number}``; a filler's number is negative."""
         epoch = int(self.order.epoch)
-        made = []
-        for row in rows:
-            at = row_of(int(row["record"]))
-            dimensions, targets = self.sample_questions(at, epoch)
-            # A stream of its own: what is asked does not change what is answered.
-            rng = np.random.default_rng([self.order.seed, epoch, at, 2])
-            questions = self.record_encoder.task.questions(self.records[at], dimensions, rng)
-            made.append(self.record_encoder.encode(self.records[at], questions, targets))
-        batch = collate(made, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
-        counts = all(int(row["record"]) >= 0 for row in rows)
-        return {"batch": batch if counts else replace(batch, counts=False)}
-
-    def sample_questions(self, at: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
-        """The dimensions asked about a record in an epoch, and their targets."""
-        return sample_questions(
-            self.record_encoder.task,
-            self.records[at],
-            (self.order.seed, epoch, at),
-            questions_per_clip=self.questions_per_clip,
-        )
+        numbers = [int(row["record"]) for row in rows]
+        encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
+        batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
+        return {"batch": replace(batch, counts=min(numbers) >= 0)}
 
 
 def sample_questions(
     task: Task, record: Record, key: tuple[int, int, int], *, questions_per_clip: int | None = None
 ) -> tuple[list[Dimension], dict[str, Target]]:
-    """The dimensions asked about a record, and their targets by key.
+    """The dimensions that a record is asked about, and their targets by key.
 
     Args:
-        task: what can be asked.
-        record: about what.
-        key: seed, epoch and the record's number; what is drawn is a function of them.
-        questions_per_clip: see `TrainingCollator`.
+        task: the task.
+        record: the record.
+        key: seed, epoch and the record's number; the sample is a function of them.
+        questions_per_clip: see `QuestionSampler`.
     """
-    seed, epoch, at = key
-    rated = trainable_dimensions(task, record)
-    if questions_per_clip is not None and questions_per_clip < len(rated):
-        # A fixed shuffle per record, walked through from epoch to epoch, meets each equally often.
-        count = questions_per_clip
-        walk = np.random.default_rng([seed, at]).permutation(len(rated))
-        taken = walk[(np.arange(count) + epoch * count) % len(rated)]
-        rated = [rated[one] for one in sorted(taken)]
-    rng = np.random.default_rng([seed, epoch, at])
-    targets = task.targets(record, rated, rng)
-    return [one for one in rated if one.key in targets], targets
+    seed, epoch, number = key
+    dimensions = trainable_dimensions(task, record)
+    if questions_per_clip is not None and questions_per_clip < len(dimensions):
+        # One shuffle per record, followed from epoch to epoch, reaches each dimension equally often.
+        shuffle = np.random.default_rng([seed, number]).permutation(len(dimensions))
+        positions = np.arange(questions_per_clip) + epoch * questions_per_clip
+        dimensions = [dimensions[at] for at in sorted(shuffle[positions % len(dimensions)])]
+    targets = task.targets(record, dimensions, np.random.default_rng([seed, epoch, number]))
+    return [dimension for dimension in dimensions if dimension.key in targets], targets
 
 
 def trainable_dimensions(task: Task, record: Record) -> list[Dimension]:
-    """The dimensions of a record that somebody rated."""
+    """The dimensions of a record that have a rating."""
     return [
         dimension
         for dimension in task.asked(record)

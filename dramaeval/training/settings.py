@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
+from dramaeval.config import batch_size
 from dramaeval.config.fields import Limits, range_problems, settings_of
 from dramaeval.config.keys import check_arguments
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage, WandbConfig
-from dramaeval.training import batch_size
 from dramaeval.training.grpo import settings as grpo
 from dramaeval.training.objectives import parse
 

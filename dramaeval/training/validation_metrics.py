@@ -1,4 +1,4 @@
-"""Validation during training: a handful of figures, cheap enough for every few steps."""
+"""The figures of a validation during training."""
 
 from __future__ import annotations
 
@@ -17,78 +17,83 @@ from dramaeval.evaluation.written_answers import AnyPrediction
 
 
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
-    """Figures of scored predictions that have ratings, and of multiple-choice questions.
+    """Figures of predictions with ratings, and of multiple-choice questions.
 
-    Where there are both, ``choice_accuracy`` stands beside the figures of the ratings; where there are no
-    ratings, ``accuracy`` and ``loss`` (the mean −log p of the right option) are those of the options.
+    If there are both, ``accuracy`` and ``loss`` are those of the ratings. If there are no ratings, they are those of
+    the options, with the mean −log p of the right option as loss. ``choice_accuracy`` is always that of the options.
     """
-    options = [one for one in predictions if isinstance(one, OptionPrediction)]
-    figures = _of_ratings([one for one in predictions if isinstance(one, Prediction)])
+    options = [each for each in predictions if isinstance(each, OptionPrediction)]
+    figures = _of_ratings([each for each in predictions if isinstance(each, Prediction)])
     if not options:
         return figures
     likely = summarise_options(options, seed=0, draws=0)["overall"]["likelihood"]
     if likely["accuracy"] is None:
         return figures
-    own = {"accuracy": likely["accuracy"], "loss": -likely["mean_log_p"], "questions": likely["n"]}
-    return own | figures | {"choice_accuracy": likely["accuracy"]}
+    return {
+        "accuracy": likely["accuracy"],
+        "loss": -likely["mean_log_p"],
+        "questions": likely["n"],
+        **figures,
+        "choice_accuracy": likely["accuracy"],
+    }
 
 
 def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Loss, macro correlation and per-score accuracy of scored predictions that have ratings.
+    """Loss, macro correlation and per-score accuracy of predictions with ratings.
 
-    ``loss`` is the cross-entropy between the raters' histogram and the judge's distribution over the scale,
-    in nats, whatever is trained on, so that runs with other objectives compare. The macro takes the
-    dimensions on which the correlation is defined; where there is none it is left out.
+    ``loss`` is the cross-entropy between the raters' histogram and the judge's distribution over the scale, in nats,
+    for any objective, so that runs with different objectives can be compared. The macro correlation is the mean over
+    the dimensions that have a defined one, and absent if there are none.
     """
     by_dimension: dict[str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_dimension[prediction.dimension].append(prediction)
     clusters = cluster_names(predictions)
-    answers = [dimension_arrays(key, group, clusters) for key, group in by_dimension.items()]
-    answers = [one for one in answers if one.n]
-    if not answers:
+    dimensions = [dimension_arrays(key, group, clusters) for key, group in by_dimension.items()]
+    dimensions = [arrays for arrays in dimensions if arrays.n]
+    if not dimensions:
         return {}
     figures = {
         "mse": float(
-            np.mean(np.concatenate([(one.predicted - one.rated) ** 2 for one in answers]))
+            np.mean(np.concatenate([(each.predicted - each.rated) ** 2 for each in dimensions]))
         ),
-        "questions": float(sum(one.n for one in answers)),
+        "questions": float(sum(arrays.n for arrays in dimensions)),
     }
-    losses = np.concatenate([_cross_entropies(one) for one in answers])
+    losses = np.concatenate([_cross_entropies(arrays) for arrays in dimensions])
     if np.isfinite(losses).all():  # a regression head gives no distribution
         figures = {"loss": float(np.mean(losses)), **figures}
     correlations = {}
-    for one in answers:
+    for arrays in dimensions:
         try:
-            correlations[one.dimension] = value_of(Pearson(), one)
+            correlations[arrays.dimension] = value_of(Pearson(), arrays)
         except UndefinedError:
             continue
     if correlations:
         figures["pearson"] = float(np.mean(list(correlations.values())))
     figures |= {f"pearson/{key}": value for key, value in correlations.items()}
-    return figures | _accuracy(answers)
+    return figures | _accuracy(dimensions)
 
 
-def _cross_entropies(answers: DimensionArrays) -> np.ndarray:
+def _cross_entropies(arrays: DimensionArrays) -> np.ndarray:
     """−mean over raters of log p(rating) for each record, ``[records]``."""
-    # A probability that underflowed to 0 would make one question outweigh all others.
-    log_p = np.log(np.maximum(answers.distribution, 1e-12))
-    given = answers.ratings[:, :, None] == answers.scale
-    return -(given * log_p[:, None, :]).sum(axis=(1, 2)) / given.sum(axis=(1, 2))
+    # A probability that underflows to 0 would make the loss infinite.
+    log_p = np.log(np.maximum(arrays.distribution, 1e-12))
+    rated = arrays.ratings[:, :, None] == arrays.scale
+    return -(rated * log_p[:, None, :]).sum(axis=(1, 2)) / rated.sum(axis=(1, 2))
 
 
-def _accuracy(answers: Sequence[DimensionArrays]) -> dict[str, float]:
-    """Share of questions whose likeliest score is the one nearest the mean rating, overall and per score."""
-    right: Counter[float] = Counter()
+def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:
+    """Share of questions whose likeliest score is the score nearest to the mean rating, overall and per score."""
+    correct: Counter[float] = Counter()
     count: Counter[float] = Counter()
-    for one in answers:
-        known = np.isfinite(one.distribution).all(axis=1)
-        likeliest = np.where(known, one.distribution.argmax(axis=1), one.predicted_step)
-        for wanted, chosen in zip(one.rated_step, likeliest, strict=True):
-            count[one.scale[wanted]] += 1
-            right[one.scale[wanted]] += int(wanted == chosen)
-    figures = {"accuracy": right.total() / count.total()}
+    for arrays in dimensions:
+        known = np.isfinite(arrays.distribution).all(axis=1)
+        likeliest = np.where(known, arrays.distribution.argmax(axis=1), arrays.predicted_step)
+        for wanted, chosen in zip(arrays.rated_step, likeliest, strict=True):
+            count[arrays.scale[wanted]] += 1
+            correct[arrays.scale[wanted]] += int(wanted == chosen)
+    figures = {"accuracy": correct.total() / count.total()}
     for score in sorted(count):
-        figures[f"score_{score:g}/accuracy"] = right[score] / count[score]
+        figures[f"score_{score:g}/accuracy"] = correct[score] / count[score]
         figures[f"score_{score:g}/count"] = float(count[score])
     return figures

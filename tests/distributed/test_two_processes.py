@@ -115,18 +115,18 @@ def test_what_was_asked_for_is_what_ran(trained, case):
     if zero == "none":
         assert told["engine"] == "DistributedDataParallel"
         assert told["differences"] == [
-            "zero asks for DeepSpeed, but the model runs as DistributedDataParallel"
+            "zero needs DeepSpeed, but the model runs as DistributedDataParallel"
         ]
         return
     stage = int(zero[-1])
     assert (told["engine"], told["stage"]) == ("DeepSpeedEngine", stage)
     assert told["differences"] == [
-        *([] if stage == 2 else [f"ZeRO stage: asked 2, got {stage}"]),
-        "processes: asked 3, got 2",
-        "clips a process: asked 2, got 1",
-        "accumulated batches: asked 1, got 2",
-        "clips a step: asked 6, got 4",
-        "optimizer in host memory: asked True, got False",
+        *([] if stage == 2 else [f"ZeRO stage: configured 2, runs with {stage}"]),
+        "processes: configured 3, runs with 2",
+        "clips a process: configured 2, runs with 1",
+        "accumulated batches: configured 1, runs with 2",
+        "clips a step: configured 6, runs with 4",
+        "optimizer in host memory: configured True, runs with False",
     ]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from grpo_trainers import generate, log_p_of
 from safetensors.torch import save_file
 from transformers import (
     AudioFlamingo3Config,
@@ -342,14 +343,12 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.plan()
     trainer = make_trainer(run)
-    make = trainer._enumerate if estimator == "enumerated" else trainer._sample
-    (inputs,) = make([{"row": 0, "epoch": 0}, {"row": 3, "epoch": 0}])
+    (inputs,) = generate(trainer, 0, 3)
     mask = inputs["completion_mask"].bool()
-    shared = trainer._read_whole(inputs, trainer.model)[mask]
-    trainer.batch_settings = {**trainer.batch_settings, "shared_prefix": False}
-    trainer.heard = type(trainer.heard)(trainer)
-    apart = trainer._read_whole(inputs, trainer.model)[mask]
-    torch.testing.assert_close(shared, apart, atol=1e-4, rtol=0)
+    shared = log_p_of(trainer, inputs)[mask]
+    trainer.scorer.shared_prefix = trainer.scorer.audio.enabled = False
+    separate = log_p_of(trainer, inputs)[mask]
+    torch.testing.assert_close(shared, separate, atol=1e-4, rtol=0)
     trainer.train()
     (entry,) = [one for one in trainer.state.log_history if "loss" in one]
     assert abs(entry["kl"]) < 1e-6

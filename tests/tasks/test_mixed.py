@@ -9,7 +9,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.splits import read_splits
-from dramaeval.training.question_sampler import EpochOrder, sample_questions, shared_out
+from dramaeval.training.question_sampler import EpochOrder, apportion, sample_questions
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_weights_are_shares_of_an_epoch(mixture):
 
 def test_shares_by_hand():
     # 10 · 1/6, 2/6, 3/6 = 1.67, 3.33, 5: the largest remainder is rounded up
-    assert shared_out(10, [1, 2, 3]) == [2, 3, 5]
-    assert shared_out(7, [1, 1, 1]) == [3, 2, 2]
-    assert shared_out(5, [1, 1000]) == [1, 5]
+    assert apportion(10, [1, 2, 3]) == [2, 3, 5]
+    assert apportion(7, [1, 1, 1]) == [3, 2, 2]
+    assert apportion(5, [1, 1000]) == [1, 5]
 
 
 def test_without_weights_every_record_comes_once(composed):

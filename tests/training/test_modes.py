@@ -14,7 +14,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.export import export
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save
-from dramaeval.training.grpo.saved_generation import save_generation
+from dramaeval.training.grpo.saved_generation import Generation
 
 
 @pytest.fixture(params=[0o027, 0o002, 0o077], ids=oct)
@@ -54,8 +54,8 @@ def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, p
     assert set(written.values()) == {"0o640", "0o750"}
 
 
-def test_what_is_generated_and_not_used_up(tmp_path, umask):
-    save_generation(tmp_path, SINGLE_PROCESS, 3, None)
+def test_a_saved_generation(tmp_path, umask):
+    Generation(steps=1, iterations=1).save(tmp_path, SINGLE_PROCESS)
     assert set(modes(tmp_path).values()) == {oct(0o666 & ~umask)}
 
 

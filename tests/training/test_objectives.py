@@ -104,7 +104,7 @@ def test_gradients_are_those_of_the_function(objective):
 
 def test_a_batch_for_scoring_is_refused():
     logits, batch = two_questions()
-    with pytest.raises(ValueError, match="made for scoring"):
+    with pytest.raises(ValueError, match="a batch for scoring"):
         soft_ce(logits, Batch(**{**vars(batch), "targets": None}))
 
 

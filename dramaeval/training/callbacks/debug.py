@@ -1,9 +1,9 @@
-"""``debug=true``: what a training really does, kept in the run folder's ``debug/``.
+"""``debug=true``: anomaly detection, the first batch as text, and a profile, in the run folder's ``debug/``.
 
-Anomaly detection names the operation whose gradient is not finite, loading runs in the training process so
-that an error in it has a plain traceback, CUDA reports errors where they happen, and two files show the rest:
-``first_batch.txt``, token by token, and ``trace.json.gz``, a profile of ten steps for chrome://tracing or
-Perfetto. What is computed stays the same; it only takes longer.
+Anomaly detection names the operation whose gradient is not finite. Data is loaded in the training process, so that
+an error has a plain traceback, and CUDA reports errors where they occur. ``first_batch.txt`` lists the first batch
+token by token; ``trace.json.gz`` is a profile of ten steps for chrome://tracing or Perfetto. Results stay the same;
+training takes longer.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PROFILED_STEPS = 10
 
 
 def prepare() -> None:
-    """What has to be set before CUDA starts."""
+    """Set the environment variables that CUDA reads at its start."""
     os.environ.setdefault("CUDA_LAUNCH_BLOCKING", "1")
 
 
 def dump_first_batch(trainer: Any, folder: Path) -> None:
-    """Write the first batch of the training, as the model will see it, to ``first_batch.txt``.
+    """Write the first batch of the training to ``first_batch.txt``.
 
-    Drawn from the collator, not from a loader, so that no random state moves.
+    The collator is called directly: a loader would advance random states.
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = trainer.args.per_device_train_batch_size
@@ -45,7 +45,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
     head = (
         f"{batch.clips} clips, {batch.questions} questions, {batch.tokens} tokens computed\n{names}"
     )
-    columns = "row  position  token  → what is trained there"
+    columns = "row  position  token  → trained token"
     text = dump_text(batch, trainer.processing_class.tokenizer)
     file = folder / "first_batch.txt"
     file.write_text(without_secrets(f"{head}\n\n{columns}\n{text}\n"), encoding="utf-8")
@@ -53,10 +53,10 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
 
 
 class Debugging(TrainerCallback):
-    """Anomaly detection while training runs, and a profile of its first steps.
+    """Anomaly detection during training, and a profile of its first steps.
 
     Args:
-        folder: where the trace goes.
+        folder: of the trace.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class Debugging(TrainerCallback):
         self._left = PROFILED_STEPS
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Switch everything on."""
+        """Start anomaly detection and the profiler."""
         torch.autograd.set_detect_anomaly(True)
         if state.is_world_process_zero:
             activities = [torch.profiler.ProfilerActivity.CPU]
@@ -81,11 +81,11 @@ class Debugging(TrainerCallback):
             self._write()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Switch everything off."""
+        """Stop both."""
         self.close()
 
     def close(self) -> None:
-        """The end, also of a training that stops half-way."""
+        """Stop both, also after a training that failed."""
         torch.autograd.set_detect_anomaly(False)
         self._write()
 

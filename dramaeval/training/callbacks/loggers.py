@@ -1,65 +1,68 @@
-"""Where curves, tables and traces go beside the run folder's own files, as ``logger`` and ``debug`` say."""
+"""The loggers of a run, chosen by ``logger`` and ``debug``: TensorBoard, W&B, profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.secrets import masked
-from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.callbacks.debug import Debugging
 
 
 class Loggers:
-    """The run's loggers; a context that closes them however the run ends.
+    """The run's loggers; a context manager that closes them at the end, also after an error.
 
     Args:
         config: the run's configuration.
-        folder: where they keep their files.
-        writes: whether this process is the one that writes curves and tables.
+        folder: the run folder.
+        debug_folder: for the files of ``debug=true``.
+        tensorboard_folder: for TensorBoard's files.
+        writes: whether this process writes curves and tables.
         identity: the run's short id.
     """
 
     def __init__(
         self,
         config: DictConfig,
-        folder: RunFolder,
+        folder: Path,
         *,
+        debug_folder: Path,
+        tensorboard_folder: Path,
         writes: bool = True,
         identity: str | None = None,
     ) -> None:
-        self.folder = folder
-        self.debugging = Debugging(folder.debug) if config.debug else None
-        self.tensorboard = writes and config.logger.tensorboard
+        self.debugging = Debugging(debug_folder) if config.debug else None
+        self.tensorboard = tensorboard_folder if writes and config.logger.tensorboard else None
         self.wandb: Any = None
         if writes and config.logger.wandb.enabled:
             from dramaeval.training.callbacks.weights_and_biases import WeightsAndBiases
 
-            plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-            about = {**masked(plain), "run_id": identity}
-            self.wandb = WeightsAndBiases(plain["logger"]["wandb"], folder.path, about)
+            settings: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+            about = {**masked(settings), "run_id": identity}
+            self.wandb = WeightsAndBiases(settings["logger"]["wandb"], folder, about)
 
     def callbacks(self, step: int | None) -> list[Any]:
-        """Callbacks for the trainer.
+        """The trainer's callbacks.
 
         Args:
             step: the step that training resumes at, or None.
         """
-        found: list[Any] = []
+        callbacks: list[Any] = []
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
             from transformers.integrations import TensorBoardCallback
 
-            # What was logged after the checkpoint that is resumed will be logged again.
-            writer = SummaryWriter(log_dir=str(self.folder.tensorboard), purge_step=step)
-            found.append(TensorBoardCallback(writer))
-        return found + [one for one in (self.wandb, self.debugging) if one]
+            # Steps after the resumed checkpoint will be logged again.
+            writer = SummaryWriter(log_dir=str(self.tensorboard), purge_step=step)
+            callbacks.append(TensorBoardCallback(writer))
+        return callbacks + [callback for callback in (self.wandb, self.debugging) if callback]
 
     def report(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Pass on the measured agreement."""
+        """Report the measured agreement to W&B."""
         if self.wandb:
             self.wandb.report(metrics)
 

@@ -8,20 +8,20 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dramaeval.stages.run_log import duration
+from dramaeval.data.durations import duration
 
 log = logging.getLogger(__name__)
 
 
 class TrainingProgress(TrainerCallback):
-    """Says a line at every logged step and at every validation."""
+    """Logs a line at every logged step and at every validation."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock at the step that training begins or resumes at."""
         self.began, self.first = time.monotonic(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """A line a logged step."""
+        """Log step, loss, throughput and the time left."""
         if not logs or "loss" not in logs:
             return
         done = state.global_step - self.first
@@ -40,11 +40,11 @@ class TrainingProgress(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """A line a validation."""
+        """Log the main figures of a validation."""
         if metrics:
-            found = [
+            figures = [
                 f"{name} {metrics[f'eval_{name}']:.3f}"
                 for name in ("loss", "pearson", "mse")
                 if f"eval_{name}" in metrics
             ]
-            log.info("val: step %d, %s", state.global_step, ", ".join(found))
+            log.info("val: step %d, %s", state.global_step, ", ".join(figures))

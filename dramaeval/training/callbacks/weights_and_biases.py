@@ -1,7 +1,7 @@
-"""Weights & Biases: one run a training, with the configuration, the curves and the final table.
+"""Weights & Biases: one run per training, with the configuration, the curves and the final table.
 
-wandb is used directly: transformers' own callback would file the trainer's arguments instead of the run's
-configuration, and start a new run at every resume.
+This module calls wandb directly: the callback of transformers would record the trainer's arguments instead of the
+run's configuration, and would start a new run at every resume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from transformers import TrainerCallback
 
 from dramaeval.config.secrets import masked
-from dramaeval.stages.run_folder import write_text_atomic
+from dramaeval.data.atomic_files import write_text_atomic
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ STEP = "train/global_step"
 
 
 class WeightsAndBiases(TrainerCallback):
-    """Sends what is logged to W&B, or keeps it in ``wandb/`` of the run folder for ``wandb sync``.
+    """Sends logged figures to W&B, or keeps them in ``wandb/`` of the run folder for ``wandb sync``.
 
     Args:
         settings: the values of ``logger.wandb``.
@@ -44,18 +44,18 @@ class WeightsAndBiases(TrainerCallback):
 
     @property
     def run(self) -> Any:
-        """The W&B run, started when it is first needed."""
+        """The W&B run; starts at the first access."""
         if self._run is None:
             self._run = self._start()
         return self._run
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start before the first step, so that a lost connection shows early."""
+        """Start the run before the first step, so that a lost connection is reported early."""
         if state.is_world_process_zero:
             log.info("W&B run %s (%s).", self.run.id, "offline" if self.run.offline else "online")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """The same names as in TensorBoard."""
+        """Log the figures under the names that TensorBoard has."""
         from transformers.integrations import rewrite_logs
 
         if logs and state.is_world_process_zero:
@@ -118,14 +118,14 @@ class WeightsAndBiases(TrainerCallback):
                 mode=mode,
                 dir=str(self.folder),
                 config=self.config,
-                # train.log has what is said, environment.json the versions and the commit.
+                # train.log has the log, environment.json the versions and the commit.
                 settings=wandb.Settings(
                     silent=True, console="off", save_code=False, disable_git=True
                 ),
             )
 
     def _id(self) -> str:
-        """The run's id, kept in the run folder, so that a resumed run goes on under it."""
+        """The run's id; it is kept in the run folder, so that a resumed run continues the same curves."""
         file = self.folder / "wandb" / "run-id"
         kept = (
             file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
@@ -133,14 +133,14 @@ class WeightsAndBiases(TrainerCallback):
         if kept and re.fullmatch("[0-9a-f]{8}", kept):
             return kept
         if kept is not None:
-            log.warning("%s holds no id of a run: the curves go on as another run of W&B's.", file)
+            log.warning("%s holds no id of a run: the curves continue in a new W&B run.", file)
         file.parent.mkdir(parents=True, exist_ok=True)
         identity = secrets.token_hex(4)
         write_text_atomic(file, identity)
         return identity
 
     def _mode(self) -> Any:
-        """What to ask wandb for; None where WANDB_MODE is set, which wandb reads itself."""
+        """The mode for wandb; None if WANDB_MODE is set, which wandb reads itself."""
         if self.settings["mode"] != "auto":
             return str(self.settings["mode"])
         if os.environ.get("WANDB_MODE"):
@@ -150,17 +150,17 @@ class WeightsAndBiases(TrainerCallback):
 
 @contextmanager
 def _masked_command() -> Iterator[None]:
-    """W&B keeps the words of the command, with every setting in them."""
-    words = sys.argv
-    sys.argv = [masked(word) for word in words]
+    """Mask secrets in the command line in this block: W&B records it."""
+    arguments = sys.argv
+    sys.argv = [masked(argument) for argument in arguments]
     try:
         yield
     finally:
-        sys.argv = words
+        sys.argv = arguments
 
 
 def key_is_known() -> bool:
-    """Whether wandb would find a key: in the environment, or where `wandb login` put it."""
+    """Whether wandb finds a key: in the environment, or in the file of `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     from netrc import NetrcParseError, netrc

@@ -1,4 +1,4 @@
-"""GRPO in a run: its batches in TRL's numbers, and what it needs of task and records before weights load."""
+"""GRPO in a run: its batch sizes as TRL counts them, and its rules for tasks and records."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
+from dramaeval.config.batch_size import PER_DEVICE, StepSize
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.question_encoder import EncodedQuestion
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
-from dramaeval.training.batch_size import PER_DEVICE, StepSize
-from dramaeval.training.grpo.groups import too_long
+from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
 
-_FRAMES_A_SECOND = 100
+_FRAMES_PER_SECOND = 100
 
 
 def in_completions(config: DictConfig, step: StepSize) -> StepSize:
-    """A step as TRL and DeepSpeed count it: with GRPO in completions, otherwise in clips as it is."""
+    """A step as TRL and DeepSpeed count it: in completions with GRPO, otherwise in clips."""
     if not trains_by_reward(config):
         return step
     return StepSize(step.per_device * generations(config), step.accumulation, step.processes)
@@ -36,39 +37,40 @@ def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
     count = generations(config)
     return {
         PER_DEVICE: step.per_device * count,
-        "per_device_eval_batch_size": count,  # validation is the project's own; TRL checks that it divides
+        "per_device_eval_batch_size": count,  # unused; TRL requires a multiple of num_generations
         "num_generations": count,
         "reward_weights": None,
     }
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
-    """Rewards and estimators that do not fit what is asked."""
+    """The problems of rewards and estimators with the tasks of a run."""
     problems = []
-    used = [
+    ordered = [
         name
         for name, node in config.trainer.rewards.items()
         if node.get("weight", 1.0) != 0
         and getattr(get_object(node["_target_"]), "needs_order", False)
     ]
-    for one in tasks:
-        if isinstance(one, ChoiceTask) and used:
+    for task in tasks:
+        if isinstance(task, ChoiceTask) and ordered:
             problems.append(
-                f"trainer.rewards: options have no order, which {', '.join(used)} would need, and "
-                f"{one.name} asks for "
-                f"options: set trainer.rewards.{used[0]}.weight=0 trainer.rewards.exact.weight=1."
+                f"trainer.rewards: {task.name} asks for options, and options have no order, which "
+                f"{', '.join(ordered)} needs: set trainer.rewards.{ordered[0]}.weight=0 "
+                "trainer.rewards.exact.weight=1."
             )
         if config.trainer.estimator != ENUMERATED:
             continue
-        if isinstance(one, ThoughtTask):
+        if isinstance(task, ThoughtTask):
             problems.append(
-                f"trainer.estimator=enumerated: the answers of {one.name} begin with a thought, and "
-                "thoughts cannot "
-                "be enumerated. Set trainer.estimator=sampled."
+                f"trainer.estimator=enumerated: the answers of {task.name} begin with a thought, and "
+                "thoughts cannot be enumerated. Set trainer.estimator=sampled."
             )
-        elif not one.one_at_a_time and not isinstance(one, ChoiceTask) and one.name != "processed":
+        elif (
+            not task.one_at_a_time and not isinstance(task, ChoiceTask) and task.name != "processed"
+        ):
             problems.append(
-                f"trainer.estimator=enumerated: {one.name} asks for all dimensions in one answer, which has "
+                f"trainer.estimator=enumerated: {task.name} asks for all dimensions in one answer, which has "
                 "too many values to enumerate. Set trainer.estimator=sampled, or ask for one at a time "
                 "(task=role)."
             )
@@ -78,13 +80,13 @@ def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
 def check_completions(
     args: Any, record_encoder: RecordEncoder, records: Sequence[Record], positions: int
 ) -> None:
-    """Whether answers fit into a completion, prompts into the model, and a generation into the training split.
+    """Check that answers fit into a completion, prompts into the model, and a generation into the training split.
 
     Args:
-        args: the trainer's.
-        record_encoder: tokenise.
-        records: that are trained on.
-        positions: that the model knows.
+        args: of the trainer.
+        record_encoder: tokenises the questions.
+        records: the training records.
+        positions: number of positions of the model.
 
     Raises:
         ConfigError: completions are too short for an answer, or there are too few records for a step.
@@ -101,25 +103,16 @@ def check_completions(
     most = args.max_completion_length
     problems: list[Problem] = []
     needed = 0
-    shapes: set[Any] = set()
+    forms: set[Any] = set()
     for record in records:
         for question in record_encoder.questions(
             record, trainable_dimensions(record_encoder.task, record)
         ):
-            shape = tuple((one.lead, one.choices, one.tail) for one in question.places)
-            if shape not in shapes:
-                shapes.add(shape)
+            form = tuple((field.lead, field.choices, field.tail) for field in question.places)
+            if form not in forms:
+                forms.add(form)
                 needed = max(needed, _longest(record_encoder.encoder.encode_question(question)))
-            heard = (
-                (record, *record_encoder.task.examples(record))
-                if record_encoder.family.hears
-                else ()
-            )
-            audio = sum(record_encoder.family.audio_tokens(_frames(one)) for one in heard)
-            # A token is at least a byte, so that few prompts have to be tokenised.
-            if audio + _bytes(question.messages) + 64 + most <= positions:
-                continue
-            length = audio + len(record_encoder.encoder.prompt(question.messages)) - len(heard)
+            length = _prompt_length(record_encoder, record, question, positions - most)
             if length + most > positions:
                 problems.append(too_long(record, length, most, positions))
                 break
@@ -134,19 +127,32 @@ def check_completions(
         )
 
 
-def _longest(places: Sequence[EncodedQuestion]) -> int:
-    """Tokens of the longest answer."""
+def _longest(fields: Sequence[EncodedQuestion]) -> int:
+    """Tokens of the longest answer to a question, from the fields of its answer."""
     return sum(
-        len(one.answer.lead) + max(map(len, one.answer.choices)) + len(one.answer.tail)
-        for one in places
+        len(field.answer.lead) + max(map(len, field.answer.choices)) + len(field.answer.tail)
+        for field in fields
     )
 
 
-def _frames(record: Record) -> int:
-    return max(1, round(record.seconds * _FRAMES_A_SECOND))
+def _prompt_length(
+    record_encoder: RecordEncoder, record: Record, question: Question, limit: int
+) -> int:
+    """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
+    family = record_encoder.family
+    clips = (record, *record_encoder.task.examples(record)) if family.hears else ()
+    audio = sum(
+        family.audio_tokens(max(1, round(clip.seconds * _FRAMES_PER_SECOND))) for clip in clips
+    )
+    # A token is at least a byte, so that few prompts have to be tokenised.
+    bound = audio + _bytes(question.messages) + 64
+    if bound <= limit:
+        return bound
+    return audio + len(record_encoder.encoder.prompt(question.messages)) - len(clips)
 
 
 def _bytes(messages: Sequence[Mapping[str, Any]]) -> int:
+    """An upper bound of the bytes of a prompt's text, the chat template included."""
     total = 0
     for message in messages:
         content = message["content"]

@@ -1,89 +1,124 @@
-"""Figures of GRPO by dimension, gathered between two logged steps."""
+"""Figures of GRPO by dimension, collected between two logged steps."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
+from dramaeval.training.grpo.policy_scorer import TokenScores
+from dramaeval.training.grpo.prompt_groups import PromptGroup
 from dramaeval.training.rewards.completion import Completion
 
-#: A spread of rewards below this is none.
+#: A standard deviation of rewards below this counts as none.
 NO_SPREAD = 1e-6
 
 
 class DimensionMetrics:
-    """Collects; `summary` says it in figures. Weights are 1 for samples, and probabilities for answers that are
-    enumerated."""
+    """Rewards, scores and token figures by dimension. Samples have weight 1, enumerated answers their probability."""
 
     def __init__(self) -> None:
-        self.groups: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        self.scores: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-        self.tokens: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
-
-    def __bool__(self) -> bool:
-        return bool(self.groups or self.tokens)
+        #: Mean reward, its standard deviation and the mean length of each group.
+        self.groups: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        #: Written score, mean rating and weight of each completion.
+        self.scores: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        #: KL, entropy, clipped share and weight of each completion.
+        self.tokens: dict[str, list[tuple[float, ...]]] = defaultdict(list)
 
     def add_group(
-        self, completions: Sequence[Completion], rewards: Sequence[float], weights: Sequence[float]
+        self,
+        completions: Sequence[Completion],
+        rewards: Sequence[float],
+        weights: Sequence[float] | None = None,
     ) -> None:
-        """The completions of a question with their weighted rewards."""
-        share = np.asarray(weights, dtype=np.float64) / sum(weights)
+        """Add the completions of a group with the weighted sums of their rewards."""
+        share = np.asarray(weights or [1.0] * len(completions), dtype=np.float64)
+        share = share / share.sum()
         mean = float(share @ np.asarray(rewards))
         spread = float(np.sqrt(share @ (np.asarray(rewards) - mean) ** 2))
-        length = float(share @ np.asarray([one.tokens for one in completions]))
-        for given in completions[0].given:
-            self.groups[given.dimension].append((mean, spread, length))
-        for one, weight in zip(completions, share.tolist(), strict=True):
-            for given in one.given:
-                if given.score is not None and given.ratings:
-                    self.scores[given.dimension].append((given.score, given.mean_rating, weight))
+        length = float(share @ np.asarray([completion.tokens for completion in completions]))
+        for answer in completions[0].answers:
+            self.groups[answer.dimension].append((mean, spread, length))
+        for completion, weight in zip(completions, share.tolist(), strict=True):
+            for answer in completion.answers:
+                if answer.score is not None and answer.ratings:
+                    self.scores[answer.dimension].append((answer.score, answer.mean_rating, weight))
 
-    def add_tokens(
-        self, dimensions: Iterable[str], kl: float, entropy: float, clipped: float, weight: float
+    def add_pass(
+        self,
+        groups: Sequence[PromptGroup],
+        inputs: Mapping[str, Any],
+        scores: TokenScores,
+        *,
+        clip: tuple[float, float],
     ) -> None:
-        """What a pass measured over the tokens of one completion, as means."""
-        for key in dimensions:
-            self.tokens[key].append((kl, entropy, clipped, weight))
+        """Add the mean KL, entropy and clipped share of each completion of a pass.
+
+        Args:
+            groups: one for each completion.
+            inputs: of the pass.
+            scores: of its tokens under the policy.
+            clip: the range of the probability ratio around 1 within which nothing is clipped.
+        """
+        log_p, entropy = (values.detach() for values in scores)
+        mask = inputs["completion_mask"]
+        ratio = (log_p - inputs.get("old_per_token_logps", log_p)).exp()
+        advantages = inputs["advantages"][:, None]
+        low, high = clip
+        clipped = ((advantages > 0) & (ratio > 1 + high)) | ((advantages < 0) & (ratio < 1 - low))
+        kl = torch.zeros_like(log_p)
+        if "ref_per_token_logps" in inputs:
+            difference = inputs["ref_per_token_logps"] - log_p
+            kl = difference.exp() - difference - 1
+        lengths = mask.sum(-1).clamp(min=1)
+        columns = [
+            (values * mask).sum(-1) / lengths for values in (kl, entropy, clipped.to(kl.dtype))
+        ]
+        weights = (mask * inputs.get("tool_mask", torch.ones_like(mask))).sum(-1)
+        rows = torch.stack([*columns, weights.to(kl.dtype)], dim=1).tolist()
+        for group, row in zip(groups, rows, strict=True):
+            for dimension in group.dimensions:
+                self.tokens[dimension].append(tuple(row))
 
     def merged(self, others: Iterable[DimensionMetrics]) -> DimensionMetrics:
-        """All of them together."""
-        whole = DimensionMetrics()
-        for one in others:
-            for mine, theirs in (
-                (whole.groups, one.groups),
-                (whole.scores, one.scores),
-                (whole.tokens, one.tokens),
-            ):
-                for key, values in theirs.items():
-                    mine[key].extend(values)  # type: ignore[arg-type]  # of a kind in each pair
-        return whole
+        """The metrics of several processes in one."""
+        merged = DimensionMetrics()
+        for other in others:
+            for name, rows in vars(other).items():
+                for key, values in rows.items():
+                    getattr(merged, name)[key].extend(values)
+        return merged
 
     def summary(self) -> dict[str, float]:
         """The figures by name, and the mean correlation over the dimensions that have one."""
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for key, groups in self.groups.items():
             means, spreads, lengths = np.asarray(groups).T
-            found[f"{key}/reward"] = float(means.mean())
-            found[f"{key}/reward_spread"] = float(spreads.mean())
-            found[f"{key}/no_spread"] = float((spreads < NO_SPREAD).mean())
-            found[f"{key}/length"] = float(lengths.mean())
+            figures[f"{key}/reward"] = float(means.mean())
+            figures[f"{key}/reward_spread"] = float(spreads.mean())
+            figures[f"{key}/no_spread"] = float((spreads < NO_SPREAD).mean())
+            figures[f"{key}/length"] = float(lengths.mean())
         for key, tokens in self.tokens.items():
-            values = np.asarray(tokens)
-            weights = values[:, 3] / max(values[:, 3].sum(), 1e-12)
-            for at, name in enumerate(("kl", "entropy", "clipped")):
-                found[f"{key}/{name}"] = float(weights @ values[:, at])
-        correlations = {key: _pearson(np.asarray(one)) for key, one in self.scores.items()}
-        defined = {key: one for key, one in correlations.items() if one is not None}
-        found |= {f"{key}/pearson": one for key, one in defined.items()}
-        if defined:
-            found["pearson"] = float(np.mean(list(defined.values())))
-        return found
+            *columns, weights = np.asarray(tokens).T
+            weights = weights / max(weights.sum(), 1e-12)
+            for name, values in zip(("kl", "entropy", "clipped"), columns, strict=True):
+                figures[f"{key}/{name}"] = float(weights @ values)
+        correlations = {
+            key: value
+            for key, rows in self.scores.items()
+            if (value := _pearson(np.asarray(rows))) is not None
+        }
+        figures |= {f"{key}/pearson": value for key, value in correlations.items()}
+        if correlations:
+            figures["pearson"] = float(np.mean(list(correlations.values())))
+        return figures
 
 
 def _pearson(rows: np.ndarray) -> float | None:
-    """Weighted correlation of columns 0 and 1; None where one of them does not vary."""
+    """Weighted correlation of columns 0 and 1, with the weights of column 2; None where one does not vary."""
     written, rated, weight = rows.T
     if len(set(rated.tolist())) < 2 or len(set(written.tolist())) < 2:
         return None

@@ -1,8 +1,8 @@
-"""The policy that training began with, which GRPO measures its distance (KL) from.
+"""The reference policy: the model as it was at the beginning, from which GRPO measures the distance (KL).
 
-It is never a second model. Where a fresh adapter does nothing yet, the reference is the base with the adapter
-off. Everywhere else (an adapter that was trained before, virtual tokens, which do something from the start,
-full fine-tuning) it is the same model with the trained weights as they were, put in place for the pass.
+It is never a second model. Where a new adapter does not change its base yet, the reference is the base with the
+adapter disabled. Otherwise (an adapter that was trained before, virtual tokens, full fine-tuning) it is the same
+model with its trained weights replaced, during a pass, by their values at the beginning.
 """
 
 from __future__ import annotations
@@ -14,104 +14,83 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from dramaeval.compat.deepspeed import swapped_shards
 from dramaeval.evaluation.scoring import is_sharded
+
+#: The value at which an adapter's weight leaves the base unchanged; None where any value does beside the others.
+_NEUTRAL = {
+    "lora_A": None,
+    "lora_B": 0.0,
+    "lora_E": 0.0,
+    "ia3_l": 1.0,
+    "lora_magnitude_vector": None,
+}
 
 
 class ReferencePolicy:
-    """The model as it was when this was made.
+    """The trained weights of a model at the time of construction.
 
     Args:
         model: before the first step, and before DeepSpeed splits its weights.
     """
 
     def __init__(self, model: Any) -> None:
-        self.off = does_nothing(model)
-        self.kept: dict[str, torch.Tensor] = {}
-        if not self.off:
-            self.kept = {
+        self.adapter_off = is_neutral_adapter(model)
+        self.weights: dict[str, torch.Tensor] = {}
+        if not self.adapter_off:
+            self.weights = {
                 name: weight.detach().clone()
                 for name, weight in model.named_parameters()
                 if weight.requires_grad
             }
 
     @contextmanager
-    def in_place(self, model: Any, engine: Any = None) -> Iterator[None]:
-        """Let a model be its reference in here.
+    def applied(self, model: Any, engine: Any = None) -> Iterator[None]:
+        """Turn a model into its reference in this block.
 
         Args:
-            model: the one it was made of, unwrapped.
-            engine: what wraps it in training; DeepSpeed's, where ZeRO-3 has split the weights.
+            model: the model of the constructor, unwrapped.
+            engine: the wrapped model; DeepSpeed's engine where ZeRO-3 has split the weights.
         """
-        if self.off:
+        if self.adapter_off:
             with model.disable_adapter():
                 yield
             return
         if is_sharded(model):
-            with self._shards_in_place(model, engine):
+            with swapped_shards(model, engine, self.weights):
                 yield
             return
-        weights = [
-            (w, self.kept[name]) for name, w in model.named_parameters() if name in self.kept
-        ]
-        trained = [weight.data for weight, _ in weights]
+        weights = {n: w for n, w in model.named_parameters() if n in self.weights}
+        trained = {name: weight.data for name, weight in weights.items()}
         try:
-            for weight, kept in weights:
-                weight.data = kept.to(weight.device, weight.dtype)
+            for name, weight in weights.items():
+                weight.data = self.weights[name].to(weight.device, weight.dtype)
             yield
         finally:
-            for (weight, _), data in zip(weights, trained, strict=True):
-                weight.data = data
-
-    @contextmanager
-    def _shards_in_place(self, model: Any, engine: Any) -> Iterator[None]:
-        """The same where each process holds a shard of every weight, which passes gather and let go again."""
-        weights = [
-            (w, self.kept[name]) for name, w in model.named_parameters() if name in self.kept
-        ]
-        engine.empty_partition_cache()  # what is gathered are the policy's weights
-        trained = [weight.ds_tensor.clone() for weight, _ in weights]
-        try:
-            for weight, kept in weights:
-                weight.ds_tensor.copy_(_shard(kept, weight.ds_tensor, engine))
-            yield
-        finally:
-            engine.empty_partition_cache()
-            for (weight, _), data in zip(weights, trained, strict=True):
-                weight.ds_tensor.copy_(data)
+            for name, weight in weights.items():
+                weight.data = trained[name]
 
 
-def _shard(whole: torch.Tensor, like: torch.Tensor, engine: Any) -> torch.Tensor:
-    """This process's part of a weight, as DeepSpeed splits it: equal parts of it flat, the last padded."""
-    size = like.numel()
-    flat = torch.nn.functional.pad(
-        whole.flatten(), (0, size * engine.dp_world_size - whole.numel())
-    )
-    return flat[engine.global_rank * size :][:size].to(like.device, like.dtype)
+def is_neutral_adapter(model: Any) -> bool:
+    """Whether a model's adapter leaves its base unchanged: a low-rank product of 0, or factors of 1.
 
-
-def does_nothing(model: Any) -> bool:
-    """Whether a model's adapter leaves its base as it is: a low-rank product of 0, or factors of 1.
-
-    Such adapters are those that nobody has trained yet. An initialisation that changes the base's weights
-    (PiSSA, OLoRA) has no such product.
+    Such an adapter has not been trained yet. An initialisation that changes the base's weights (PiSSA, OLoRA) is none.
     """
     if not isinstance(model, PeftModel) or model.active_peft_config.is_prompt_learning:
         return False
-    neutral = {"lora_A": None, "lora_B": 0.0, "lora_E": 0.0, "ia3_l": 1.0}
-    neutral |= {"lora_magnitude_vector": None}
-    deciding = False
-    rank_wise = model.active_peft_config.peft_type == "ADALORA"
+    # AdaLoRA's product is 0 by its singular values (lora_E).
+    skipped = {"lora_B"} if model.active_peft_config.peft_type == "ADALORA" else set()
+    decided = False
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
             continue
-        kind = next((kind for kind in neutral if f".{kind}." in name), None)
+        kind = next((kind for kind in _NEUTRAL if f".{kind}." in name), None)
         if kind is None:
             return False
-        if rank_wise and kind == "lora_B":  # AdaLoRA's zeros are its singular values, lora_E
+        value = _NEUTRAL[kind]
+        if value is None or kind in skipped:
             continue
-        value = neutral[kind]
-        if value is not None:
-            deciding = True
-            if not bool((weight.detach() == value).all()):
-                return False
-    return deciding
+        if not bool((weight.detach() == value).all()):
+            return False
+        decided = True
+    return decided

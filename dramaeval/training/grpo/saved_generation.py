@@ -1,13 +1,13 @@
-"""What GRPO has generated and not used up, kept in a checkpoint beside the optimizer's state.
+"""The passes over a generation, and their place in a checkpoint.
 
-With several passes over a generation (``num_iterations``, ``steps_per_generation``) a checkpoint can fall
-between two of them. The completions were drawn with weights that are gone by then, so they are kept themselves.
+With several passes over a generation (``num_iterations``, ``steps_per_generation``) a checkpoint can fall between
+two of them. The weights that sampled the completions are gone by then, so the completions are saved.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,59 +20,85 @@ from dramaeval.models.modes import follow_umask
 
 log = logging.getLogger(__name__)
 
+#: The inputs of one pass: tensors with one row a completion, and scalars.
+Pass = dict[str, Any]
 
-def save_generation(
-    checkpoint: Path,
-    processes: Processes,
-    step: int,
-    passes: Sequence[Mapping[str, torch.Tensor]] | None,
-) -> None:
-    """Write this process's part.
+#: They stay on the CPU: they number records and epochs.
+_ON_CPU = ("row", "epoch")
+
+
+class Generation:
+    """The passes over the last generation of one process.
 
     Args:
-        checkpoint: its folder.
-        processes: that train together.
-        step: passes that were made since training began.
-        passes: what is generated; None where all of it is used up.
+        steps: passes that hold all completions once (``steps_per_generation``).
+        iterations: how often each is repeated (``num_iterations``).
     """
-    tensors = {
-        f"{number}.{key}": value.detach().cpu().contiguous().clone()
-        for number, one in enumerate(passes or ())
-        for key, value in one.items()
-    }
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    # A file of safetensors holds at least one tensor.
-    tensors["step"] = torch.tensor(step)
-    file = _file(checkpoint, processes)
-    save_file(tensors, file)
-    follow_umask([file])
+
+    def __init__(self, steps: int, iterations: int) -> None:
+        self.steps = steps
+        self.iterations = iterations
+        self.taken = 0  # passes since training began
+        self.passes: list[Pass] | None = None
+
+    def next(self, generate: Callable[[], list[Pass]]) -> Pass:
+        """The next pass; of a new generation where the last is used up."""
+        if self.passes is None or self._is_used_up:
+            self.passes = generate()
+        inputs = self.passes[self.taken % self.steps]
+        self.taken += 1
+        return inputs
+
+    @property
+    def _is_used_up(self) -> bool:
+        return self.taken % (self.steps * self.iterations) == 0
+
+    def save(self, checkpoint: Path, processes: Processes) -> None:
+        """Write this process's passes, unless they are used up, into a checkpoint."""
+        left = [] if self._is_used_up else self.passes or []
+        tensors = {
+            f"{number}.{key}": value.detach().cpu().contiguous().clone()
+            for number, inputs in enumerate(left)
+            for key, value in inputs.items()
+        }
+        tensors["step"] = torch.tensor(self.taken)
+        file = _file(checkpoint, processes)
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file)
+        follow_umask([file])
+
+    def load(self, checkpoint: Path, processes: Processes, device: torch.device) -> None:
+        """Read the file of `save`; a training with another number of processes generates anew."""
+        file = _file(checkpoint, processes)
+        if not file.is_file():
+            log.warning(
+                "%s was written by another number of processes: its completions are left out.",
+                checkpoint,
+            )
+            self.taken, self.passes = 0, None
+            return
+        passes: dict[int, Pass] = {}
+        with safe_open(file, framework="pt") as tensors:
+            self.taken = int(tensors.get_tensor("step"))
+            for name in list(tensors.keys()):
+                number, dot, key = name.partition(".")
+                if dot:
+                    value = tensors.get_tensor(name)
+                    value = value if key in _ON_CPU else value.to(device)
+                    passes.setdefault(int(number), {})[key] = value
+        self.passes = [passes[number] for number in sorted(passes)] or None
 
 
-def load_generation(
-    checkpoint: Path, processes: Processes, device: torch.device
-) -> tuple[int, list[dict[str, Any]] | None]:
-    """The passes made, and what is generated and not used up.
-
-    With another number of processes what was generated is left behind, and the run generates anew.
-    """
-    file = _file(checkpoint, processes)
-    if not file.is_file():
-        log.warning(
-            "%s was written by another number of processes: what was generated is left behind.",
-            checkpoint,
+def divide(generation: Pass, sizes: list[int]) -> list[Pass]:
+    """Divide a generation into passes of so many completions; scalars belong to each."""
+    passes, start = [], 0
+    for size in sizes:
+        rows = slice(start, start + size)
+        passes.append(
+            {key: value[rows] if value.ndim else value for key, value in generation.items()}
         )
-        return 0, None
-    found: dict[int, dict[str, Any]] = {}
-    with safe_open(file, framework="pt") as kept:
-        step = int(kept.get_tensor("step"))
-        for name in list(kept.keys()):
-            number, dot, key = name.partition(".")
-            if dot:
-                value = kept.get_tensor(name)
-                found.setdefault(int(number), {})[key] = (
-                    value if key in ("row", "epoch") else value.to(device)
-                )
-    return step, [found[number] for number in sorted(found)] or None
+        start += size
+    return passes
 
 
 def _file(checkpoint: Path, processes: Processes) -> Path:

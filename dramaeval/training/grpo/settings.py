@@ -1,4 +1,4 @@
-"""What GRPO needs of the rest of a configuration, before anything starts."""
+"""The rules of GRPO's settings; they need the configuration only."""
 
 from __future__ import annotations
 

@@ -1,108 +1,109 @@
-"""Clips of a step as the language model hears them, computed once for all passes of the step.
+"""The embeddings of a step's clips, computed once for all of its forward passes.
 
-A step of GRPO passes over its prompts three times: to write, for the reference and for the policy. Where
-neither audio tower nor projector are trained, all three hear the same.
+A step of GRPO passes over its prompts three times: for generation, for the reference and for the policy. Where
+neither audio tower nor projector is trained, their output is the same in all three.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.evaluation.scoring import is_sharded
+from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
-from dramaeval.training.grpo.groups import PromptGroup
+from dramaeval.training.grpo.prompt_groups import PromptGroup
 
-if TYPE_CHECKING:
-    from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
+Clip = ClipFeatures | EncodedClip
 
-_KEPT = 256
+_SIZE = 256
 
 
 class StepAudioCache:
-    """What `AnsweringModel.embed_clips` gave for the clips that were asked about last.
+    """The output of `JudgeModel.embed_clips` for the clips that were used last.
 
     Args:
-        trainer: whose model hears. Nothing is kept where it trains what hears, where prefixes are not shared
-            (then every completion has a clip of its own), or where ZeRO-3 splits the weights.
+        model: the judge, or PEFT's wrapper around it.
+        family: knows the parts of the judge.
+        shared_prefix: whether the completions of a group share its clip; the cache is off if not.
+        device: of the model.
+        autocast: gives the context of a forward pass.
     """
 
-    def __init__(self, trainer: JudgeGRPOTrainer) -> None:
-        self.trainer = trainer
-        self._keeps: bool | None = None
-        self._kept: OrderedDict[int, tuple[ClipFeatures | EncodedClip, torch.Tensor]] = (
-            OrderedDict()
-        )
+    def __init__(
+        self,
+        model: Any,
+        family: Family,
+        *,
+        shared_prefix: bool,
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.model = model
+        self.judge = unwrap_judge(model)
+        self.family = family
+        self.shared_prefix = shared_prefix
+        self.device = device
+        self.autocast = autocast
+        # The clip is kept beside its embeddings, so that no other clip gets its id.
+        self._cached: OrderedDict[int, tuple[Clip, torch.Tensor]] = OrderedDict()
+
+    @cached_property
+    def enabled(self) -> bool:
+        """Whether a clip's embeddings stay the same during the training, and its completions share them.
+
+        Not under ZeRO-3, which needs every part of the model in every pass of every process. The first access is
+        after the weights have been split.
+        """
+        if not self.family.hears or not self.shared_prefix or is_sharded(self.model):
+            return False
+        audio = [path for part, path in self.family.parts.items() if part != "llm"]
+        trained = [name for name, weight in self.model.named_parameters() if weight.requires_grad]
+        return not any(path in name for name in trained for path in audio)
 
     @contextmanager
-    def recalled(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
-        """Let the judge recall the groups' clips in here, in their order, where anything is kept."""
-        if not self.keeps:
+    def used(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
+        """Let the judge take the clips of some groups, in this order, from the cache in this block."""
+        if not self.enabled:
             yield
             return
-        judge = unwrap_judge(self.trainer.accelerator.unwrap_model(self.trainer.model))
         clips = [clip for group in groups for clip in group.encoded_record.clips]
-        embedded = self._hear(judge, clips)
-        # In the order in which the judge numbers them.
-        heard = [
-            one
-            for _, one in sorted(zip(clip_numbers(clips), embedded, strict=True), key=itemgetter(0))
-        ]
-        before = vars(judge).get("hear_clips")
-        judge.embed_clips = lambda *_, **__: heard
+        numbered = zip(clip_numbers(clips), self._embeddings(clips), strict=True)
+        embeddings = [embedding for _, embedding in sorted(numbered, key=itemgetter(0))]
+        self.judge.embed_clips = lambda *_, **__: embeddings
         try:
             yield
         finally:
-            del judge.embed_clips
-            if before is not None:
-                judge.embed_clips = before
+            del self.judge.embed_clips  # the method of the class again
 
-    def _hear(self, judge: Any, clips: Sequence[ClipFeatures | EncodedClip]) -> list[torch.Tensor]:
-        """Each clip as embeddings, ``[audio tokens, hidden]``."""
-        new = {id(clip): clip for clip in clips if id(clip) not in self._kept}
+    def _embeddings(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
+        """The embeddings of each clip, ``[audio tokens, hidden]``."""
+        new = {id(clip): clip for clip in clips if id(clip) not in self._cached}
         if new:
             inputs, numbers = clip_inputs(list(new.values()))
-            device = self.trainer.accelerator.device
-            # Not in inference mode: the gradient of what follows needs the values.
-            with torch.no_grad(), torch.inference_mode(False), self.trainer.accelerator.autocast():
-                found = judge.embed_clips(
-                    **{key: _moved(one, device) for key, one in inputs.items()}
-                )
+            inputs = {key: _moved(value, self.device) for key, value in inputs.items()}
+            # Not in inference mode: the gradient of the passes that follow needs these values.
+            with torch.no_grad(), torch.inference_mode(False), self.autocast():
+                embeddings = self.judge.embed_clips(**inputs)
             for key, number in zip(new, numbers, strict=True):
-                # The clip itself is kept too, so that its id stays its own.
-                self._kept[key] = (new[key], found[number].clone())
+                self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:
-            self._kept.move_to_end(id(clip))
-        heard = [self._kept[id(clip)][1] for clip in clips]
-        while len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return heard
-
-    @property
-    def keeps(self) -> bool:
-        """Whether what is heard stays the same."""
-        if self._keeps is None:
-            trainer = self.trainer
-            family, model = trainer.record_encoder.family, trainer.model
-            trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
-            hearing = [place for part, place in family.parts.items() if part != "llm"]
-            self._keeps = (
-                family.hears
-                and bool(trainer.batch_settings["shared_prefix"])
-                and not is_sharded(model)
-                and not any(place in name for name in trained for place in hearing)
-            )
-        return self._keeps
+            self._cached.move_to_end(id(clip))
+        embedded = [self._cached[id(clip)][1] for clip in clips]
+        while len(self._cached) > _SIZE:
+            self._cached.popitem(last=False)
+        return embedded
 
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device)
-    return [_moved(one, device) for one in value] if isinstance(value, list) else value
+    return [_moved(item, device) for item in value] if isinstance(value, list) else value

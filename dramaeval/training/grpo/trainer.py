@@ -1,74 +1,75 @@
-"""GRPO (Shao et al. 2024, arXiv 2402.03300): TRL's GRPOTrainer for judges that hear.
+"""GRPO (Shao et al. 2024, arXiv 2402.03300): TRL's GRPOTrainer for judges.
 
-TRL supplies loss, clipping, KL, scaling of rewards, logging and the loop. What is replaced is what it has no
-notion of: each completion sees the clip of its own question, a prompt and its clip are computed once for all
-completions, rewards know what raters said, and the answers of a scale can be enumerated instead of sampled.
+TRL provides loss, clipping, KL, scaling of rewards, logging and the loop. The collaborators of `JudgeGRPOTrainer`
+provide the rest: `PromptGroups` the questions, an `Estimator` the completions, `PolicyScorer` their log-probabilities
+with the clip of their question, `ReferencePolicy` the policy at the beginning, `WeightedRewards` the rewards,
+`Generation` the passes over a generation.
 
-A batch is counted in clips, as everywhere in the project; each is asked one question, and each question has
-``num_generations`` completions. TRL counts completions.
+The project counts batches in clips: each has one question, and each question has ``num_generations`` completions. TRL
+counts completions.
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import trl
-from accelerate.data_loader import prepare_data_loader
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dramaeval.compat.trl import grpo_hooks, quiet_rollout, without_reference_model
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.training.callbacks import adalora as ranks
+from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.grpo.dimension_metrics import DimensionMetrics
-from dramaeval.training.grpo.drawing import Drawing
-from dramaeval.training.grpo.enumerating import Enumerating
-from dramaeval.training.grpo.groups import (
+from dramaeval.training.grpo.enumerated_estimator import EnumeratedEstimator
+from dramaeval.training.grpo.estimator import Rows
+from dramaeval.training.grpo.policy_scorer import PolicyScorer, TokenScores
+from dramaeval.training.grpo.prompt_groups import (
     GenerationBatchSampler,
     PromptGroup,
     PromptGroups,
     too_long,
 )
-from dramaeval.training.grpo.policy import Policy
 from dramaeval.training.grpo.reference_policy import ReferencePolicy
-from dramaeval.training.grpo.saved_generation import load_generation, save_generation
+from dramaeval.training.grpo.sampled_estimator import REWARDS, SampledEstimator
+from dramaeval.training.grpo.saved_generation import Generation, Pass
+from dramaeval.training.grpo.settings import SAMPLED
 from dramaeval.training.grpo.step_audio_cache import StepAudioCache
-from dramaeval.training.judge_training import JudgeTrainingMixin, adapter_weights
-from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.rewards.completion import Completion, completion_of
-from dramaeval.training.rewards.composition import WeightedRewards
+from dramaeval.training.judge_trainer import JudgeTrainer
+from dramaeval.training.question_sampler import EpochOrder, QuestionSampler, Sampler
+from dramaeval.training.rewards.completion import Completion, read_completion
+from dramaeval.training.rewards.weighted_rewards import WeightedRewards
 
 log = logging.getLogger(__name__)
 
-SAMPLED, ENUMERATED = "sampled", "enumerated"
 
-
-class JudgeGRPOTrainer(Enumerating, Drawing, Policy, JudgeTrainingMixin, trl.GRPOTrainer):
+@grpo_hooks
+class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     """TRL's GRPOTrainer for judges.
 
     Args:
         model: the judge, or PEFT's wrapper around it.
-        args: ``trl.GRPOConfig``; ``per_device_train_batch_size`` is a multiple of ``num_generations``, so that
-            the completions of a question stay together.
+        args: `trl.GRPOConfig`; ``per_device_train_batch_size`` is a multiple of ``num_generations``, so that the
+            completions of a question stay together.
         record_encoder: prepares records for the model.
-        train_records: what is asked about; each has at least one rating.
-        val_records: what is validated on, or none.
-        estimator: ``sampled`` draws completions; ``enumerated`` takes every answer of the scale with its exact
-            probability (see `dramaeval.training.grpo.enumerated_answers`).
-        rewards: see `dramaeval.training.rewards.composition.WeightedRewards`.
-        batch: the settings of ``batch.*`` in the configuration.
-        callbacks: further transformers callbacks.
+        train_records: the training records; each has at least one rating.
+        val_records: the validation records; empty for no validation.
+        estimator: ``sampled`` samples completions; ``enumerated`` takes every answer of the scale with its exact
+            probability (see `dramaeval.training.grpo.enumerated_estimator`).
+        rewards: see `dramaeval.training.rewards.weighted_rewards.WeightedRewards`.
+        batch: the settings ``batch.*`` of the configuration.
+        callbacks: further callbacks of transformers.
+        sampler: gives the question of a record in an epoch; None samples those of the task.
     """
 
+    rates = ("tokens", "questions", "completions")
     eos_token_ids: list[int]
-    _step: int  # passes that were made
-    _buffered_inputs: Any  # the passes over what is generated; None where nothing is
 
     def __init__(
         self,
@@ -82,120 +83,102 @@ class JudgeGRPOTrainer(Enumerating, Drawing, Policy, JudgeTrainingMixin, trl.GRP
         rewards: Mapping[str, Any],
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
+        sampler: Sampler | None = None,
     ) -> None:
-        self.record_encoder = record_encoder
-        self.val_records = val_records
-        self.batch_settings = batch
-        self.estimator = estimator
         self.rewards = WeightedRewards(rewards)
-        self.order = EpochOrder(
-            len(train_records), args.seed, record_encoder.task.mixture(train_records)
+        self.groups = PromptGroups(
+            sampler or QuestionSampler(train_records, record_encoder, args.seed, one_prompt=True),
+            args.seed,
         )
-        self.groups = PromptGroups(train_records, record_encoder, args.seed)
         self.reference = ReferencePolicy(model) if args.beta else None
-        self.heard = StepAudioCache(self)
+        self.estimator = SampledEstimator() if estimator == SAMPLED else EnumeratedEstimator()
         self.by_dimension = DimensionMetrics()
-        self.current = None
-        self._since = time.monotonic()
-        self._seen = {"tokens": 0, "questions": 0, "completions": 0}
-        self._computed = 0
-        self._weights = sum(weight.numel() for weight in model.parameters())
-        self._places = ([], [])
-        self._read_already = None
-        precise = adapter_weights(model)
-        beta, args.beta = args.beta, 0.0  # TRL would load a second model, or copy the adapter
-        super().__init__(
-            model=model,
-            reward_funcs=[_named(name) for name in self.rewards.weights],
-            args=args,
-            train_dataset=datasets.Dataset.from_dict({"prompt": [""] * len(train_records)}),
-            # Only tells the trainer that there is validation; `JudgeTrainingMixin.evaluate` does it.
-            eval_dataset=datasets.Dataset.from_dict({"prompt": [""] * len(val_records)})
-            if val_records
-            else None,
-            # With a processor TRL would look for images.
-            processing_class=record_encoder.encoder.tokenizer,
-            callbacks=list(callbacks),
-        )
+        self._scored_groups: Sequence[PromptGroup] = ()
+        self._scores: TokenScores | None = None
+        args.reward_weights = list(self.rewards.weights.values())
+        with without_reference_model(args), quiet_rollout():
+            super().__init__(
+                model=model,
+                args=args,
+                record_encoder=record_encoder,
+                order=EpochOrder.of_records(train_records, record_encoder.task, args.seed),
+                val_records=val_records,
+                batch=batch,
+                reward_funcs=[_reward_func(name) for name in self.rewards.weights],
+                rollout_func=getattr(self.estimator, "rollout", None),
+                # With a processor TRL would look for images.
+                processing_class=record_encoder.encoder.tokenizer,
+                callbacks=list(callbacks),
+            )
         self.processing_class = record_encoder.processor
-        args.beta = self.beta = beta
-        # Not a model: tells `_get_per_token_logps_and_entropies` whose turn it is.
-        self.ref_model = self.reference
-        self.reward_weights = torch.tensor(list(self.rewards.weights.values()))
-        end = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
-        self.eos_token_ids = sorted({end, *self.eos_token_ids})
-        self.aux_loss_enabled = False  # the pass of a judge has none
-        for weight, value in precise:
-            weight.data = value
-        if ranks.moves_ranks(model):
-            self.add_callback(ranks.RankSchedule())
-        self.remove_callback(ProgressCallback)
-        self.remove_callback(PrinterCallback)
-        log.info("Reward: %s; %s answers.", self.rewards.in_words(), self.estimator)
+        self.beta = args.beta
+        self.ref_model = self.reference  # TRL passes it to `score_completions`
+        self.aux_loss_enabled = False  # a judge's forward pass has no balance of experts
+        end_of_turn = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
+        self.eos_token_ids = sorted({end_of_turn, *self.eos_token_ids})
+        self.generation = Generation(args.steps_per_generation, args.num_iterations)
+        self.scorer = PolicyScorer(
+            accelerator=self.accelerator,
+            audio=StepAudioCache(
+                model,
+                record_encoder.family,
+                shared_prefix=batch["shared_prefix"],
+                device=self.accelerator.device,
+                autocast=self.accelerator.autocast,
+            ),
+            pad=record_encoder.pad,
+            shared_prefix=batch["shared_prefix"],
+            temperature=args.temperature,
+            begin_pass=self.begin_pass,
+            check=lambda log_p, batch: require_finite(log_p, self, batch),
+        )
+        log.info("Reward: %s; %s answers.", self.rewards.formula(), estimator)
 
-    # What a step sees
+    # Passes
 
     @property
-    def clips_a_pass(self) -> int:
+    def clips_per_pass(self) -> int:
         """Questions of a forward pass and process."""
         return int(self.args.per_device_train_batch_size // self.num_generations)
 
-    def get_train_dataloader(self) -> Any:
-        """Rows of this process; completions are made of them in `_prepare_inputs`."""
-        steps = self.args.steps_per_generation
-        loader = torch.utils.data.DataLoader(
-            _Rows(self.order),
-            batch_sampler=GenerationBatchSampler(
-                self.order,
-                self.clips_a_pass * steps,
-                steps * self.num_iterations,
-                self.args.process_index,
-                self.args.world_size,
-            ),
-            collate_fn=list,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
-        return prepare_data_loader(
-            loader, self.args.device, num_processes=1, process_index=0, put_on_device=False
+    def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
+        """The records of a generation, once for each pass over it."""
+        generation = self.generation
+        return GenerationBatchSampler(
+            self.order,
+            self.clips_per_pass * generation.steps,
+            generation.steps * generation.iterations,
+            self.args.process_index,
+            self.args.world_size,
         )
 
-    def _prepare_inputs(self, generation_batch: list[dict[str, int]]) -> dict[str, Any]:
-        """The next pass over what is generated; groups stay whole, unlike in TRL's shuffle."""
-        steps = self.args.steps_per_generation
-        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
-            make = self._enumerate if self.estimator == ENUMERATED else self._sample
-            self._buffered_inputs = make(generation_batch)
-        return self._buffered_inputs[self._step % steps]
+    def next_inputs(self, rows: Rows) -> Pass:
+        """The next pass over the generation, or the first over a new one."""
+        return self.generation.next(lambda: self.estimator.generate(self, rows))
 
-    def _groups_of(self, rows: Sequence[Mapping[str, int]]) -> list[PromptGroup]:
-        groups = [self.groups(one["row"], one["epoch"]) for one in rows]
-        most = self.model.config.get_text_config().max_position_embeddings
-        for group in groups:
-            long = len(group.prompt) + self.max_completion_length
-            if long > most:
-                written = self.max_completion_length
-                raise BadRecordsError([too_long(group.record, len(group.prompt), written, most)])
+    def groups_of(self, rows: Rows) -> list[PromptGroup]:
+        """The group of each row; raises BadRecordsError where the model has too few positions for one."""
+        groups = [self.groups(row["record"], row["epoch"]) for row in rows]
+        positions = self.model.config.get_text_config().max_position_embeddings
+        completion = self.max_completion_length
+        if problems := [
+            too_long(group.record, len(group.prompt), completion, positions)
+            for group in groups
+            if len(group.prompt) + completion > positions
+        ]:
+            raise BadRecordsError(problems)
         return groups
 
-    # What both estimators need
-
-    def _completion(
-        self, number: int, groups: Sequence[PromptGroup], tokens: Sequence[int]
-    ) -> Completion:
-        """A completion as rewards see it."""
-        finished = tokens[-1] in self.eos_token_ids
+    def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
+        """A completion, with the number of its group in the batch, as rewards see it."""
         encoder = self.record_encoder.encoder
+        finished = tokens[-1] in self.eos_token_ids
         text = encoder.tokenizer.decode(list(tokens), skip_special_tokens=False)
-        if finished:
-            kept = text.removesuffix(encoder.end_of_turn)
-            if kept == text:
-                kept = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
-            text = kept
-        group = groups[number]
-        return completion_of(
+        if finished and text.endswith(encoder.end_of_turn):
+            text = text.removesuffix(encoder.end_of_turn)
+        elif finished:
+            text = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
+        return read_completion(
             self.record_encoder.task,
             group.record,
             group.question,
@@ -206,81 +189,104 @@ class JudgeGRPOTrainer(Enumerating, Drawing, Policy, JudgeTrainingMixin, trl.GRP
             finished=finished,
         )
 
-    def _values(self, completions: Sequence[Completion]) -> torch.Tensor:
-        columns = list(self.rewards(completions).values())
-        return torch.tensor(columns, dtype=torch.float32, device=self.accelerator.device).T
+    # Scores and loss
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        self._places = (inputs["row"].tolist(), inputs["epoch"].tolist())
-        if self.estimator == ENUMERATED:
-            inputs = self._weighed(model, inputs)
-        loss = super()._compute_loss(model, inputs)
-        self._note_tokens(inputs)
+    @property
+    def needs_old_policy(self) -> bool:
+        """Whether the weights change between the passes over a generation; TRL has the same rule."""
+        passes = self.generation.steps * self.generation.iterations
+        return bool(self.args.gradient_accumulation_steps % passes)
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the loss has a distance from the reference (``beta``)."""
+        return self.reference is not None
+
+    @contextmanager
+    def scoring(self, groups: Sequence[PromptGroup]) -> Iterator[None]:
+        """Let TRL score completions of these groups, one group a completion, in this block."""
+        self._scored_groups = groups
+        try:
+            yield
+        finally:
+            self._scored_groups = ()
+
+    def score(
+        self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
+    ) -> torch.Tensor:
+        """Log-probabilities of completions' tokens under the policy or the reference, without gradients."""
+        model = self.reference if reference else self.model
+        ids, mask = inputs["completion_ids"], inputs["completion_mask"]
+        with torch.no_grad(), self.scoring(groups):
+            log_p, _ = self.score_completions(
+                model, ids, mask, self.args.per_device_train_batch_size
+            )
+        return log_p
+
+    def score_completions(
+        self, model: Any, ids: torch.Tensor, mask: torch.Tensor, at_once: int | None
+    ) -> TokenScores:
+        """Log-probabilities and entropies for TRL; within the loss, those that `compute_loss` has computed."""
+        if self._scores is not None:
+            return self._scores
+        if model is not self.reference or self.reference is None:
+            return self.scorer(model, self._scored_groups, ids, mask, at_once)
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        with self.reference.applied(unwrapped, self.model_wrapped):
+            return self.scorer(self.model, self._scored_groups, ids, mask, at_once)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: Pass,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """TRL's loss of a pass."""
+        groups = self.groups.of_pass(inputs)
+        scores = self.scorer(model, groups, inputs["completion_ids"], inputs["completion_mask"])
+        inputs = self.estimator.loss_inputs(self, inputs, groups, scores)
+        self._scores = scores
+        try:
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        finally:
+            self._scores = None
+        clip = (self.epsilon_low, self.epsilon_high)
+        self.by_dimension.add_pass(groups, inputs, scores, clip=clip)
         return loss
 
-    def _pass_groups(self, inputs: Mapping[str, Any]) -> list[PromptGroup]:
-        """The groups of a pass, each once."""
-        rows = zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True)
-        return [self.groups(*one) for one in dict.fromkeys(rows)]
+    def begin_pass(self, batch: Any) -> None:
+        """Count the tokens of every forward pass, those of the reference included."""
+        super().begin_pass(batch)
+        self.statistics.count(tokens=batch.tokens)
 
-    # Around it
+    def step_figures(self, counts: Counter[str]) -> dict[str, float]:
+        """The figures by dimension."""
+        merged = self.by_dimension.merged(self.processes.gather(self.by_dimension))
+        self.by_dimension = DimensionMetrics()
+        return {f"dimensions/{name}": value for name, value in merged.summary().items()}
 
-    def train(
-        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
-    ) -> Any:
-        """See `JudgeTrainingMixin.train`; a training goes on in the midst of a generation if it was stopped there."""
-        resume = self.whole_checkpoint(resume_from_checkpoint)
-        if resume:
-            self._step, self._buffered_inputs = load_generation(
-                Path(resume), self.processes, self.accelerator.device
-            )
-        return super().train(resume, *args, **kwargs)
+    # Checkpoints
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        left = self._step % (self.args.steps_per_generation * self.num_iterations)
-        kept = self._buffered_inputs if left else None
-        save_generation(Path(output_dir), self.processes, self._step, kept)
-        super()._save_rng_state(output_dir)
+    def before_resuming(self, checkpoint: Path) -> None:
+        """Also read the passes that are left of a generation."""
+        super().before_resuming(checkpoint)
+        self.generation.load(checkpoint, self.processes, self.accelerator.device)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add figures by dimension and throughput to what TRL logs during training."""
-        if "loss" in logs:
-            together = self.by_dimension.merged(self.processes.gather(self.by_dimension))
-            self.by_dimension = DimensionMetrics()
-            logs |= {f"dimensions/{name}": value for name, value in together.summary().items()}
-            now = time.monotonic()
-            elapsed = max(now - self._since, 1e-9)
-            seen = self.processes.gather(self._seen)
-            for name in self._seen:
-                logs[f"{name}_per_second"] = round(sum(one[name] for one in seen) / elapsed, 3)
-            self._seen = dict.fromkeys(self._seen, 0)
-            self._since = now
-        super().log(logs, start_time)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        """Forward and backward of what was read: 6 operations a weight and token (Kaplan et al. 2020)."""
-        tokens, self._computed = self._computed, 0
-        return 6 * self._weights * tokens
+    @contextmanager
+    def checkpoint_files(self, folder: Path) -> Iterator[None]:
+        """Also write the passes that are left of a generation."""
+        with super().checkpoint_files(folder):
+            if not self.args.save_only_model:
+                self.generation.save(folder, self.processes)
+            yield
 
 
-class _Rows(torch.utils.data.Dataset[dict[str, int]]):
-    """The numbers of training records, with the epoch that they are drawn in."""
+def _reward_func(name: str) -> Any:
+    """TRL's ``reward_funcs`` entry of a reward: the values that the rollout has computed with all rewards."""
 
-    def __init__(self, order: EpochOrder) -> None:
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, number: int) -> dict[str, int]:
-        return {"row": number, "epoch": int(self.order.epoch)}
-
-
-def _named(name: str) -> Any:
-    """Stands for a reward in TRL's lists, which go by name; `JudgeGRPOTrainer._calculate_rewards` computes all."""
-
-    def reward(*_: Any, **__: Any) -> list[float]:
-        raise NotImplementedError
+    def reward(**fields: Any) -> list[float]:
+        return [values[name] for values in fields[REWARDS]]
 
     reward.__name__ = name
     return reward

@@ -1,1 +1,1 @@
-"""Rewards of GRPO, one a file: how good a written answer is."""
+"""Rewards of GRPO, one a file."""

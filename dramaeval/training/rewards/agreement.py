@@ -1,22 +1,22 @@
-"""How many raters gave the score: a reward that knows their spread."""
+"""The share of raters who agree with an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dramaeval.training.rewards.completion import Completion, Given, over_places
+from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Agreement:
-    """The share of raters who gave the score that was written; an unreadable answer earns 0."""
+    """The share of raters who gave the written score; an unreadable answer earns 0."""
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1; the mean over the places of an answer."""
-        return [over_places(one, self._value) for one in completions]
+        """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
+        return [completion.mean(self._value) for completion in completions]
 
     @staticmethod
-    def _value(given: Given) -> float:
-        if given.choice is None:
+    def _value(answer: FieldAnswer) -> float:
+        if answer.choice is None:
             return 0.0
         # Options are numbered from 0 in the ratings, as in the scale.
-        return given.ratings.count(float(given.scale[given.choice])) / len(given.ratings)
+        return answer.ratings.count(float(answer.scale[answer.choice])) / len(answer.ratings)

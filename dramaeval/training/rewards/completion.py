@@ -1,7 +1,7 @@
-"""A written answer as rewards see it: its text, what was read of it, and what people said.
+"""A completion as rewards see it: its text, the answer read from it, and the raters' values.
 
-A reward is a callable on a batch of completions that returns one finite number for each. Most look at one
-completion at a time; what the batch is for is rewards like `dramaeval.training.rewards.correlation`.
+A reward is a callable that takes a sequence of completions and returns one finite number for each. Most look at one
+completion at a time; `dramaeval.training.rewards.correlation` compares the completions of a batch.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dramaeval.tasks.task import Target, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """What was answered at one place, and what people said there.
+class FieldAnswer:
+    """The answer to one field of a question, and the raters' values of it.
 
     Attributes:
-        dimension: key of what is asked.
-        scale: the scores to choose from, rising; for options just their order.
+        dimension: key of the dimension.
+        scale: the scores to choose from, rising; for options their numbers.
         options: whether the choices are texts without an order.
-        choice: number of the choice that was written; None where none could be read.
-        ratings: the raters' values, missing ones left out; of options the number of the right one.
-        wanted: number of the choice that the label policy would have written.
+        choice: index of the written choice; None if none could be read.
+        ratings: the raters' values without missing ones; for options the number of the right one.
+        wanted: index of the choice that the label policy would write.
     """
 
     dimension: str
@@ -38,12 +38,12 @@ class Given:
 
     @property
     def score(self) -> float | None:
-        """The score that was written; None where none could be read, or where there are options."""
+        """The written score; None if none could be read, or if the choices are options."""
         return None if self.choice is None or self.options else float(self.scale[self.choice])
 
     @property
     def mean_rating(self) -> float:
-        """The raters' mean."""
+        """The mean of the ratings."""
         return sum(self.ratings) / len(self.ratings)
 
 
@@ -53,12 +53,12 @@ class Completion:
 
     Attributes:
         id: of the record.
-        group: number of the question in the batch; its completions are compared with each other.
-        text: what was written, without the token that ended it.
-        tokens: how many were written, the end of the turn included.
-        finished: whether it was ended by the judge, and not by the limit.
-        well_formed: whether the text is an answer in the asked form and nothing else.
-        given: what was answered, a place each.
+        group: number of the question in the batch; completions of a group are compared with each other.
+        text: without the token that ended it.
+        tokens: number of generated tokens, the end of the turn included.
+        finished: whether the judge ended it, rather than the limit.
+        well_formed: whether the text is an answer in the requested form and nothing else.
+        answers: one for each field of the answer.
     """
 
     id: str
@@ -67,32 +67,36 @@ class Completion:
     tokens: int
     finished: bool
     well_formed: bool
-    given: tuple[Given, ...]
+    answers: tuple[FieldAnswer, ...]
+
+    @property
+    def given(self) -> tuple[FieldAnswer, ...]:
+        """The name of ``answers`` in version 0.1."""
+        return self.answers
+
+    def mean(self, value: Callable[[FieldAnswer], float]) -> float:
+        """The mean of a value over the fields of the answer."""
+        return sum(map(value, self.answers)) / len(self.answers)
 
 
 Reward = Callable[[Sequence[Completion]], Sequence[float]]
 
 
-def over_places(completion: Completion, value: Callable[[Given], float]) -> float:
-    """The mean of a value over the places of an answer."""
-    return sum(map(value, completion.given)) / len(completion.given)
-
-
 @dataclass(frozen=True)
-class Form:
-    """The form in which a question is answered.
+class AnswerForm:
+    """The form of a question's answers.
 
     Attributes:
-        places: of the answer, the first without a thought before it.
+        fields: of the answer, the first without a thought before it.
         thinks: whether a thought comes before the answer.
     """
 
-    places: tuple[AnswerField, ...]
+    fields: tuple[AnswerField, ...]
     thinks: bool
 
     @classmethod
-    def of(cls, question: Question) -> Form:
-        """The form of a question's answers. A thought that is given is the judge's own to write here."""
+    def of(cls, question: Question) -> AnswerForm:
+        """The form of a question's answers; the judge writes the thought itself, also where the record has one."""
         first, *rest = question.places
         thinks = question.thinks or first.lead.startswith(THINK)
         if first.lead.startswith(THINK):
@@ -100,29 +104,30 @@ class Form:
         return cls((first, *rest), thinks)
 
     def read(self, text: str) -> tuple[tuple[int | None, ...], bool]:
-        """The choices in a text, one a place, and whether the text is the answer and nothing else.
+        """The choices in a text, one a field, and whether the text is the answer and nothing else.
 
-        A text that holds no answer, or several, has None at each place.
+        A text without an answer, or with several, gives None for each field.
         """
-        anywhere, whole = _patterns(
-            tuple((one.lead, one.choices, one.tail) for one in self.places), self.thinks
+        answer, text_of_answer = _patterns(
+            tuple((field.lead, field.choices, field.tail) for field in self.fields), self.thinks
         )
-        found = anywhere.findall(text)
-        if len(found) != 1 or text.count(LEAD) != 1:
-            return (None,) * len(self.places), False
-        words = found[0] if isinstance(found[0], tuple) else (found[0],)
+        matches = answer.findall(text)
+        if len(matches) != 1 or text.count(LEAD) != 1:
+            return (None,) * len(self.fields), False
+        words = matches[0] if isinstance(matches[0], tuple) else (matches[0],)
         choices = tuple(
-            place.choices.index(word) for place, word in zip(self.places, words, strict=True)
+            field.choices.index(word) for field, word in zip(self.fields, words, strict=True)
         )
-        return choices, whole.fullmatch(text) is not None
+        return choices, text_of_answer.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)
 def _patterns(
-    places: tuple[tuple[str, tuple[str, ...], str], ...], thinks: bool
+    fields: tuple[tuple[str, tuple[str, ...], str], ...], thinks: bool
 ) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The patterns of an answer, and of a text that is an answer in the requested form."""
     parts = []
-    for lead, choices, tail in places:
+    for lead, choices, tail in fields:
         texts = "|".join(map(re.escape, sorted(choices, key=len, reverse=True)))
         parts.append(rf"{re.escape(lead)}({texts}){re.escape(tail)}")
     answer = "".join(parts)
@@ -130,7 +135,7 @@ def _patterns(
     return re.compile(answer), re.compile(thought + answer, re.DOTALL)
 
 
-def completion_of(
+def read_completion(
     task: Task,
     record: Record,
     question: Question,
@@ -141,19 +146,19 @@ def completion_of(
     tokens: int,
     finished: bool,
 ) -> Completion:
-    """Read a completion.
+    """Read the answer of a completion.
 
     Args:
-        task: knows what the raters said.
-        record: that was asked about.
-        question: that was asked.
+        task: knows the ratings of its dimensions.
+        record: the record that the question is about.
+        question: the question.
         targets: what the label policy makes of the ratings, by dimension.
         group: number of the question in the batch.
-        text: what was written.
-        tokens: how many.
+        text: of the completion.
+        tokens: number of its tokens.
         finished: whether the judge ended it.
     """
-    form = Form.of(question)
+    form = AnswerForm.of(question)
     choices, well_formed = form.read(text)
     return Completion(
         id=record.id,
@@ -162,23 +167,23 @@ def completion_of(
         tokens=tokens,
         finished=finished,
         well_formed=well_formed and finished,
-        given=tuple(
-            _given(task, record, place, choice, targets[place.dimension.key])
-            for place, choice in zip(form.places, choices, strict=True)
+        answers=tuple(
+            _field_answer(task, record, field, choice, targets[field.dimension.key])
+            for field, choice in zip(form.fields, choices, strict=True)
         ),
     )
 
 
-def _given(
-    task: Task, record: Record, place: AnswerField, choice: int | None, target: Target
-) -> Given:
-    ratings = task.ratings(record, place.dimension)
+def _field_answer(
+    task: Task, record: Record, field: AnswerField, choice: int | None, target: Target
+) -> FieldAnswer:
+    ratings = task.ratings(record, field.dimension)
     likeliest = int(target.distribution.argmax())
-    return Given(
-        dimension=place.dimension.key,
-        scale=place.scale,
-        options=place.options,
+    return FieldAnswer(
+        dimension=field.dimension.key,
+        scale=field.scale,
+        options=field.options,
         choice=choice,
-        ratings=tuple(float(one) for one in ratings if one is not None),
+        ratings=tuple(float(rating) for rating in ratings if rating is not None),
         wanted=likeliest if target.written is None else target.written,
     )

@@ -4,44 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dramaeval.training.rewards.completion import Completion, Given
+from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Correlation:
-    """The share of the batch's other clips that a score is on the right side of, as Kendall's tau counts.
+    """The share of the batch's other clips that a score ranks as the raters do, as in Kendall's tau.
 
-    A completion is compared with every completion about other clips that are asked for the same dimension and
-    whose mean rating differs: 1 where the two scores differ as the ratings do, ½ where they are the same, 0
-    otherwise. A question without such a partner earns 0 with every answer, and so teaches nothing; an
-    unreadable answer earns 0. Partners are found among the questions that a process generates together: the
-    more (``batch.per_device``, ``trainer.args.steps_per_generation``), the better.
+    A completion is compared with every completion about another clip that has the same dimension and another mean
+    rating: 1 where the two scores differ in the direction of the ratings, ½ where they are equal, 0 otherwise. A
+    question without such a partner earns 0 for every answer and so trains nothing; an unreadable answer earns 0.
+    Partners are the questions that one process generates together: the more (``batch.per_device``,
+    ``trainer.args.steps_per_generation``), the better.
     """
 
     needs_order = True
     needs_batch = True
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1; the mean over the places of an answer."""
-        by_dimension: dict[str, list[tuple[str, Given]]] = {}
-        for one in completions:
-            for given in one.given:
-                if given.score is not None:
-                    by_dimension.setdefault(given.dimension, []).append((one.id, given))
+        """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
+        by_dimension: dict[str, list[tuple[str, FieldAnswer]]] = {}
+        for completion in completions:
+            for answer in completion.answers:
+                if answer.score is not None:
+                    by_dimension.setdefault(answer.dimension, []).append((completion.id, answer))
         return [
-            sum(_value(one.id, given, by_dimension.get(given.dimension, ())) for given in one.given)
-            / len(one.given)
-            for one in completions
+            sum(
+                _value(completion.id, answer, by_dimension.get(answer.dimension, ()))
+                for answer in completion.answers
+            )
+            / len(completion.answers)
+            for completion in completions
         ]
 
 
-def _value(record: str, given: Given, others: Sequence[tuple[str, Given]]) -> float:
-    if given.score is None:
+def _value(record: str, answer: FieldAnswer, others: Sequence[tuple[str, FieldAnswer]]) -> float:
+    if answer.score is None:
         return 0.0
     points = []
-    for name, other in others:
-        rated = given.mean_rating - other.mean_rating
-        if name == record or rated == 0 or other.score is None:
+    for other_record, other in others:
+        rated = answer.mean_rating - other.mean_rating
+        if other_record == record or rated == 0 or other.score is None:
             continue
-        product = (given.score - other.score) * rated
+        product = (answer.score - other.score) * rated
         points.append(0.5 if product == 0 else float(product > 0))
     return sum(points) / len(points) if points else 0.0

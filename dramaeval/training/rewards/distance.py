@@ -1,10 +1,10 @@
-"""How near the score is to the raters' mean: a graded reward, unlike `exact`."""
+"""The distance of a score from the raters' mean: a graded reward, unlike `exact`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dramaeval.training.rewards.completion import Completion, Given, over_places
+from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Distance:
@@ -13,7 +13,7 @@ class Distance:
     Graded rewards for scoring: arXiv 2603.10175.
 
     Args:
-        squared: 1 − ((k − mean rating) / range)², whose best answer in expectation is the mean itself.
+        squared: 1 − ((k − mean rating) / range)². The answer with the highest expected reward is then the mean.
     """
 
     needs_order = True
@@ -22,11 +22,11 @@ class Distance:
         self.squared = squared
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
-        """One reward a completion, in 0 to 1; the mean over the places of an answer."""
-        return [over_places(one, self._value) for one in completions]
+        """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
+        return [completion.mean(self._value) for completion in completions]
 
-    def _value(self, given: Given) -> float:
-        if given.score is None:
+    def _value(self, answer: FieldAnswer) -> float:
+        if answer.score is None:
             return 0.0
-        away = abs(given.score - given.mean_rating) / (given.scale[-1] - given.scale[0])
-        return 1 - (away**2 if self.squared else away)
+        distance = abs(answer.score - answer.mean_rating) / (answer.scale[-1] - answer.scale[0])
+        return 1 - (distance**2 if self.squared else distance)

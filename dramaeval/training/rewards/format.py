@@ -1,4 +1,4 @@
-"""Whether an answer has the asked form."""
+"""Whether an answer has the requested form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dramaeval.training.rewards.completion import Completion
 
 
 class Format:
-    """1 for an answer in the asked form, ended by the judge and with nothing around it; else 0."""
+    """1 for an answer in the requested form, ended by the judge and with nothing around it; else 0."""
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, 0 or 1."""
-        return [float(one.well_formed) for one in completions]
+        return [float(completion.well_formed) for completion in completions]

@@ -1,4 +1,4 @@
-"""How long an answer is."""
+"""The length of an answer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dramaeval.training.rewards.completion import Completion
 
 
 class Length:
-    """0 up to ``free`` tokens, and −1 at ``most``; in between and beyond on the straight line through both.
+    """0 up to ``free`` tokens and −1 at ``most``; in between and beyond on the straight line through both.
 
     Args:
-        free: tokens that cost nothing.
-        most: tokens that cost 1.
+        free: number of tokens without a cost.
+        most: number of tokens that costs 1.
     """
 
     def __init__(self, free: int = 16, most: int = 64) -> None:
@@ -23,4 +23,5 @@ class Length:
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, 0 or below."""
-        return [-max(0, one.tokens - self.free) / (self.most - self.free) for one in completions]
+        scale = self.most - self.free
+        return [-max(0, completion.tokens - self.free) / scale for completion in completions]

@@ -1,9 +1,9 @@
-"""Batches of clips of like length, as many as fit a budget of tokens (`batch.max_tokens`).
+"""Batches of clips of similar length, as many as fit into a budget of tokens (`batch.max_tokens`).
 
-Records are sorted into classes of like size, and the sorted row of classes is cut once into batches that stay
-within the budget whichever of a class's records they hold. Each epoch shuffles the records within their
-classes and the batches among themselves. So the number of batches never changes, an epoch is a function of
-(seed, epoch) alone, and a resumed training finds its place by counting.
+Records are sorted into size classes, and the sorted sequence of classes is cut once into batches that stay within
+the budget whichever of a class's records they hold. Each epoch shuffles the records within their classes, and the
+batches. So the number of batches never changes, an epoch is a function of (seed, epoch), and a resumed training
+finds its place by counting.
 """
 
 from __future__ import annotations
@@ -11,30 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
 
+from dramaeval.config.batch_size import BatchError
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import laid_out
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
-from dramaeval.training.batch_size import BatchError
 from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.step_batches import stand_in
+from dramaeval.training.step_batches import filler
 
-#: A class holds sizes up to this much apart; it bounds the padding that is due to lengths.
+#: Largest ratio of two sizes of a class; it bounds the padding that is due to lengths.
 _CLASS = 1.06
-_FRAMES_A_SECOND = 100
+_FRAMES_PER_SECOND = 100
 
 
 @dataclass(frozen=True)
 class Size:
-    """The largest row or rows that a record's questions can take up: a prefix and equally wide branches.
+    """The largest row that a record's questions can take: a prefix and equally wide branches, in tokens.
 
-    In the plain layout the prefix is 0 and a branch is a row.
+    In the layout without a shared prefix, the prefix is 0 and each branch is a row.
     """
 
     prefix: int
@@ -43,11 +44,11 @@ class Size:
 
     @property
     def tokens(self) -> int:
-        """Positions that are computed, padding between the record's own questions included."""
+        """Computed positions, with the padding between the record's questions."""
         return self.prefix + self.branches * self.width
 
     def padded(self, other: Size) -> Size:
-        """What both take up when they share a batch."""
+        """The size of each of two records that share a batch."""
         return Size(
             max(self.prefix, other.prefix),
             max(self.branches, other.branches),
@@ -58,28 +59,28 @@ class Size:
 def size_of(
     record: Record,
     record_encoder: RecordEncoder,
-    draw: Callable[[Record], tuple[list[Dimension], Mapping[str, Target]]],
+    sample: Callable[[Record], tuple[list[Dimension], Mapping[str, Target]]],
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
 ) -> Size:
-    """A record's size, whichever of its questions are drawn.
+    """A record's size, whichever of its questions are sampled.
 
-    The clip is not decoded: its length is that of its header. Where wordings are drawn anew each epoch, those
-    of ``draw`` stand for all.
+    The clip is not decoded: its header gives its length. Where each epoch samples another wording, the one of
+    ``sample`` stands for all.
 
     Args:
-        record: what is sized.
+        record: the record.
         record_encoder: tokenises its questions.
-        draw: gives all its rated dimensions and their targets.
-        questions_per_clip: how many of them a step takes; None takes all.
+        sample: gives all its rated dimensions and their targets.
+        questions_per_clip: number of them in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
-    dimensions, targets = draw(record)
+    dimensions, targets = sample(record)
     clip = None
     if record_encoder.family.hears:
-        # A frame more than the header says: resampling may round up.
-        frames = math.ceil(record.seconds * _FRAMES_A_SECOND) + 1
+        # One frame more than the header gives: resampling may round up.
+        frames = math.ceil(record.seconds * _FRAMES_PER_SECOND) + 1
         clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
     asked = record_encoder.encode_with_clip(record, clip, dimensions, targets).asked
     rows, shared, longest = laid_out(asked)
@@ -95,11 +96,11 @@ class TokenBudgetBatches:
 
     Args:
         sizes: of the records.
-        max_tokens: a batch's budget, padding included.
+        max_tokens: the budget of a batch, padding included.
         seed: of the shuffling.
 
     Raises:
-        BatchError: a single record is larger than the budget.
+        BatchError: a single record exceeds the budget.
     """
 
     def __init__(self, sizes: Sequence[Size], max_tokens: int, seed: int) -> None:
@@ -110,29 +111,27 @@ class TokenBudgetBatches:
                 f"{largest:,} tokens. Set it to {largest} or more, or batch.questions_per_clip lower."
             )
         self.seed = seed
-        order = sorted(range(len(sizes)), key=lambda at: (sizes[at].tokens, at))
-        label = [int(math.log(sizes[at].tokens) / math.log(_CLASS)) for at in order]
+        numbers = sorted(range(len(sizes)), key=lambda number: (sizes[number].tokens, number))
         self.classes = [
-            [at for at, own in zip(order, label, strict=True) if own == one]
-            for one in sorted(set(label))
+            list(members)
+            for _, members in groupby(
+                numbers, lambda number: int(math.log(sizes[number].tokens) / math.log(_CLASS))
+            )
         ]
-        bounds = []
+        #: Number of records of the sorted sequence in each batch.
+        self.counts: list[int] = []
+        count, widest = 0, sizes[numbers[0]]
         for members in self.classes:
             bound = sizes[members[0]]
-            for at in members[1:]:
-                bound = bound.padded(sizes[at])
-            bounds.append(bound)
-        #: How many records of the sorted row each batch takes.
-        self.counts: list[int] = []
-        taken, widest = 0, bounds[0]
-        for members, bound in zip(self.classes, bounds, strict=True):
+            for number in members[1:]:
+                bound = bound.padded(sizes[number])
             for _ in members:
-                together = widest.padded(bound) if taken else bound
-                if taken and (taken + 1) * together.tokens > max_tokens:
-                    self.counts.append(taken)
-                    taken, together = 0, bound
-                taken, widest = taken + 1, together
-        self.counts.append(taken)
+                widened = widest.padded(bound) if count else bound
+                if count and (count + 1) * widened.tokens > max_tokens:
+                    self.counts.append(count)
+                    count, widened = 0, bound
+                count, widest = count + 1, widened
+        self.counts.append(count)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -140,39 +139,38 @@ class TokenBudgetBatches:
     def of(self, epoch: int) -> list[list[int]]:
         """An epoch's batches, each a list of record numbers."""
         rng = np.random.default_rng([self.seed, epoch, 4])
-        row = [at for members in self.classes for at in rng.permutation(members).tolist()]
-        ends = np.cumsum(self.counts).tolist()
-        batches = [row[end - count : end] for count, end in zip(self.counts, ends, strict=True)]
-        return [batches[at] for at in rng.permutation(len(batches))]
+        shuffled = [number for members in self.classes for number in rng.permutation(members)]
+        batches = np.split(np.asarray(shuffled), np.cumsum(self.counts)[:-1])
+        return [batches[at].tolist() for at in rng.permutation(len(batches))]
 
 
 class TokenBudgetSampler(torch.utils.data.Sampler[list[int]]):
-    """One process's batches of an epoch; a process that has none left gets a stand-in.
+    """One process's batches of an epoch; a process without a batch in a turn gets a filler.
 
     Args:
-        packs: the batches.
-        order: tells the epoch.
+        batches: of all processes.
+        order: knows the epoch.
         rank: of this process.
-        processes: that share the batches out.
+        processes: number of them.
     """
 
     def __init__(
-        self, packs: TokenBudgetBatches, order: EpochOrder, rank: int, processes: int
+        self, batches: TokenBudgetBatches, order: EpochOrder, rank: int, processes: int
     ) -> None:
-        self.packs = packs
+        self.batches = batches
         self.order = order
         self.rank = rank
         self.processes = processes
 
     def set_epoch(self, epoch: int) -> None:
-        """Passed on to the order."""
+        """Change the order's epoch; the trainer calls this."""
         self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self.packs.of(int(self.order.epoch))
+        batches = self.batches.of(int(self.order.epoch))
         for start in range(0, len(batches), self.processes):
             turn = batches[start : start + self.processes]
-            yield turn[self.rank] if self.rank < len(turn) else [stand_in(turn[0][0])]
+            yield turn[self.rank] if self.rank < len(turn) else [filler(turn[0][0])]
 
     def __len__(self) -> int:
-        return math.ceil(len(self.packs) / self.processes)
+        return math.ceil(len(self.batches) / self.processes)

@@ -1,55 +1,58 @@
-"""Supervised fine-tuning: TRL's SFTTrainer with the judge's batches, objectives and validation.
+"""Supervised fine-tuning: TRL's SFTTrainer with a judge's batches, objectives and validation.
 
-TRL supplies the loop, the optimizer, the distributed back ends, checkpoints and loggers. What is replaced is
-what TRL has no notion of: a batch of clips with branching questions, a loss on answer positions alone, and
-validation by agreement with raters.
+TRL provides the loop, the optimizer, the distributed back ends, checkpoints and loggers. `JudgeSFTTrainer` replaces
+the batches (clips with the questions asked about them) and the loss (objectives at answer positions).
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import datasets
 import torch
 import trl
-from accelerate.data_loader import prepare_data_loader
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dramaeval.config.batch_size import StepSize
 from dramaeval.data.records import Record
 from dramaeval.models.forward.answer_distributions import chosen
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.training.batch_size import StepSize
-from dramaeval.training.callbacks import adalora as ranks
 from dramaeval.training.failure_diagnosis import require_finite
-from dramaeval.training.judge_training import JudgeTrainingMixin, adapter_weights
+from dramaeval.training.judge_trainer import JudgeTrainer
 from dramaeval.training.objectives import Objective, WeightedObjective, targets_of
-from dramaeval.training.question_sampler import EpochOrder, TrainingCollator, sample_questions
+from dramaeval.training.question_sampler import (
+    EpochOrder,
+    QuestionSampler,
+    Sampler,
+    TrainingCollator,
+    sample_questions,
+)
 from dramaeval.training.sft.token_budget import TokenBudgetBatches, TokenBudgetSampler, size_of
 from dramaeval.training.step_batches import StepBatchSampler
 
 log = logging.getLogger(__name__)
 
 
-class JudgeSFTTrainer(JudgeTrainingMixin, trl.SFTTrainer):
-    """TRL's trainer for judges.
+class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
+    """TRL's SFTTrainer for judges.
 
     Args:
         model: the judge, or PEFT's wrapper around it.
-        args: `trl.SFTConfig`; every argument of it keeps its meaning. A batch is counted in clips.
+        args: `trl.SFTConfig`; every argument keeps its meaning. A batch is counted in clips.
         record_encoder: prepares records for the model.
-        train_records: what is learnt from; each has at least one rating.
-        val_records: what is validated on, or none.
+        train_records: the training records; each has at least one rating.
+        val_records: the validation records; empty for no validation.
         objective: see `dramaeval.training.objectives.WeightedObjective`.
-        objectives: what the names in ``objective`` mean.
-        batch: the settings of ``batch.*`` in the configuration.
-        callbacks: further transformers callbacks.
+        objectives: the functions that ``objective`` names.
+        batch: the settings ``batch.*`` of the configuration.
+        callbacks: further callbacks of transformers.
+        sampler: gives the questions of a record in an epoch; None samples those of the task.
     """
+
+    rates = ("tokens", "clips", "questions")
 
     def __init__(
         self,
@@ -63,109 +66,63 @@ class JudgeSFTTrainer(JudgeTrainingMixin, trl.SFTTrainer):
         objectives: Mapping[str, Objective],
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
+        sampler: Sampler | None = None,
     ) -> None:
-        self.record_encoder = record_encoder
-        self.val_records = val_records
-        self.batch_settings = batch
         self.objective = WeightedObjective(objective, objectives)
-        self.order = EpochOrder(
-            len(train_records), args.seed, record_encoder.task.mixture(train_records)
+        self.budget_batches = (
+            _budget_batches(train_records, record_encoder, batch, args.seed)
+            if batch.get("max_tokens")
+            else None
         )
-        self.current: Batch | None = None  # what is worked on, for messages
-        self._seen: Counter[str] = Counter()
-        self._since = time.monotonic()
-        # Counted here: ZeRO-3 leaves no process a whole weight.
-        self._packs = self._packed(train_records, args.seed) if batch.get("max_tokens") else None
-        self._weights = sum(weight.numel() for weight in model.parameters())
-        # The records themselves stay in memory; the loader only passes their numbers around.
-        rows = datasets.Dataset.from_dict({"record": list(range(len(train_records)))})
-        precise = adapter_weights(model)
+        order = EpochOrder.of_records(train_records, record_encoder.task, args.seed)
+        sampler = sampler or QuestionSampler(
+            train_records,
+            record_encoder,
+            args.seed,
+            questions_per_clip=batch["questions_per_clip"],
+        )
         super().__init__(
             model=model,
             args=args,
-            train_dataset=rows,
-            # Only tells the trainer that there is validation; `evaluate` below does it.
-            eval_dataset=datasets.Dataset.from_dict({"record": list(range(len(val_records)))})
-            if val_records
-            else None,
+            record_encoder=record_encoder,
+            order=order,
+            val_records=val_records,
+            batch=batch,
             processing_class=record_encoder.processor,
             data_collator=TrainingCollator(
-                train_records,
-                record_encoder,
-                self.order,
-                questions_per_clip=batch["questions_per_clip"],
-                shared_prefix=batch["shared_prefix"],
+                sampler, order, pad=record_encoder.pad, shared_prefix=batch["shared_prefix"]
             ),
             callbacks=list(callbacks),
         )
-        # TRL rounds the adapters of quantised models to bfloat16, which swallows small updates.
-        for weight, value in precise:
-            weight.data = value
-        if ranks.moves_ranks(model):
-            self.add_callback(ranks.RankSchedule())
-        # The loss is divided by the questions of the whole step (see compute_loss), not once more by the
-        # number of accumulated batches.
+        # `compute_loss` divides by the questions of the optimizer step; transformers must not divide by the number of
+        # accumulated batches too.
         self.model_accepts_loss_kwargs = True
-        # Progress is reported by the run, with the time left.
-        self.remove_callback(ProgressCallback)
-        self.remove_callback(PrinterCallback)
 
-    def get_train_dataloader(self) -> Any:
-        """Batches of this process, dealt out by us: every step has the same clips for any number."""
+    def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
+        """This process's batches; a step has the same clips for any number of processes."""
+        args = self.args
+        rank, processes = args.process_index, args.world_size
+        if self.budget_batches is not None:
+            return TokenBudgetSampler(self.budget_batches, self.order, rank, processes)
         step = StepSize(
-            self.args.per_device_train_batch_size,
-            self.args.gradient_accumulation_steps,
-            self.args.world_size,
+            args.per_device_train_batch_size, args.gradient_accumulation_steps, processes
         )
-        rank, processes = self.args.process_index, self.args.world_size
-        dealt = (
-            StepBatchSampler(self.order, step, rank)
-            if self._packs is None
-            else TokenBudgetSampler(self._packs, self.order, rank, processes)
-        )
-        loader = torch.utils.data.DataLoader(
-            Numbers(self.order.count),
-            batch_sampler=dealt,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
-        # Accelerate only moves the batches; left to itself it would deal them out a second time.
-        return prepare_data_loader(
-            loader, self.args.device, num_processes=1, process_index=0, put_on_device=True
-        )
+        return StepBatchSampler(self.order, step, rank)
 
-    def _packed(self, records: Sequence[Record], seed: int) -> TokenBudgetBatches:
-        """Batches of like length within ``batch.max_tokens``; every process works out the same."""
-        task, settings = self.record_encoder.task, self.batch_settings
-        sizes = [
-            size_of(
-                record,
-                self.record_encoder,
-                partial(sample_questions, task, key=(seed, 0, at)),
-                questions_per_clip=settings["questions_per_clip"],
-                shared_prefix=settings["shared_prefix"],
-            )
-            for at, record in enumerate(records)
-        ]
-        packs = TokenBudgetBatches(sizes, settings["max_tokens"], seed)
-        log.info(
-            "%d batches an epoch, of %.1f clips each, within %d tokens.",
-            len(packs),
-            len(records) / len(packs),
-            settings["max_tokens"],
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step, and the number of their questions over all processes."""
+        inputs, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not inputs:
+            return inputs, None
+        batches = [row["batch"] for row in inputs]
+        count = torch.tensor(
+            sum(batch.questions for batch in batches if batch.counts), device=device
         )
-        return packs
-
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """Questions in an optimizer step, over all processes: what the loss is averaged over."""
-        counted = [one["batch"].questions for one in batch_samples if one["batch"].counts]
-        count = torch.tensor(sum(counted), device=device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
-        return count
+        return inputs, count
 
     def compute_loss(
         self,
@@ -175,71 +132,79 @@ class JudgeSFTTrainer(JudgeTrainingMixin, trl.SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Mean of the objective over the questions of the optimizer step."""
-        batch = self.current = inputs["batch"]
+        batch = inputs["batch"]
+        self.begin_pass(batch)
         outputs = model(**batch.inputs)
         terms = self.objective(outputs.logits, batch)
         losses = torch.stack(list(terms.values())).sum(dim=0)
         require_finite(losses, self, batch)
         count = batch.questions if num_items_in_batch is None else num_items_in_batch
-        # Gradients are averaged over processes, while the count is of all of them.
+        # Gradients are averaged over processes, and the count is that of all.
         loss = losses.sum() / count * self.args.world_size
         if outputs.loss is not None and outputs.loss.requires_grad:
-            # What an adapter adds of its own (AdaLoRA's orthogonality), once an optimizer step in all.
+            # An adapter's own loss (AdaLoRA's orthogonality) has weight 1 in an optimizer step.
             if batch.counts:
-                self._metrics["train"]["loss_adapter"].append(float(outputs.loss.detach()))
+                self.statistics.add("loss_adapter", float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
         loss = loss * int(batch.counts)
         if batch.counts:
-            detached = {name: term.detach() for name, term in terms.items()}
-            self._note(batch, outputs.logits.detach(), detached)
+            self._count_answers(batch, outputs.logits.detach(), terms)
         return (loss, outputs) if return_outputs else loss
 
-    def _note(self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
-        """Count what the logged figures are made of."""
-        self._seen.update(tokens=batch.tokens, clips=batch.clips, questions=batch.questions)
-        self._seen["padded"] += batch.inputs["input_ids"].numel()
+    def _count_answers(
+        self, batch: Batch, logits: torch.Tensor, terms: Mapping[str, torch.Tensor]
+    ) -> None:
+        """Count what the logged figures need."""
+        statistics = self.statistics
+        statistics.count(
+            tokens=batch.tokens,
+            clips=batch.clips,
+            questions=batch.questions,
+            positions=batch.inputs["input_ids"].numel(),
+        )
         if len(terms) > 1:
             for name, term in terms.items():
-                self._metrics["train"][f"loss_{name}"].append(float(term.mean()))
-        hits = chosen(logits, batch) == targets_of(batch).argmax(dim=-1)
+                statistics.add(f"loss_{name}", float(term.detach().mean()))
         wanted = targets_of(batch).argmax(dim=-1)
         scores = batch.scale.gather(1, wanted[:, None])[:, 0]
-        for score_wanted, hit in zip(scores.tolist(), hits.tolist(), strict=True):
-            self._seen[f"score_{score_wanted:g}/count"] += 1
-            self._seen[f"score_{score_wanted:g}/right"] += int(hit)
+        correct = chosen(logits, batch) == wanted
+        for score, hit in zip(scores.tolist(), correct.tolist(), strict=True):
+            key = f"score_{score:g}"
+            statistics.count(**{f"{key}/count": 1, f"{key}/correct": int(hit)})
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add throughput and per-score accuracy to what TRL logs during training."""
-        # Only during training do all processes log together.
-        if "loss" in logs:
-            self._seen = sum(self.processes.gather(self._seen), Counter())
-        if "loss" in logs and self._seen:
-            now = time.monotonic()
-            elapsed = max(now - self._since, 1e-9)
-            for name in ("tokens", "clips", "questions"):
-                logs[f"{name}_per_second"] = round(self._seen[name] / elapsed, 3)
-            logs["padding_share"] = round(1 - self._seen["tokens"] / self._seen["padded"], 4)
-            for name in [name for name in self._seen if name.endswith("/count")]:
-                right = self._seen[name.replace("/count", "/right")]
-                logs[name] = self._seen[name]
-                logs[name.replace("/count", "/accuracy")] = right / self._seen[name]
-            self._seen.clear()
-            self._since = now
-        super().log(logs, start_time)
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Forward and backward of a batch: 6 operations a weight and token (Kaplan et al. 2020)."""
-        return 6 * self._weights * inputs["batch"].tokens
+    def step_figures(self, counts: Counter[str]) -> dict[str, float]:
+        """The share of padding, and for each score its number of questions and the accuracy on them."""
+        if not counts["positions"]:
+            return {}
+        figures: dict[str, float] = {
+            "padding_share": round(1 - counts["tokens"] / counts["positions"], 4)
+        }
+        for name in [name for name in counts if name.endswith("/count")]:
+            key = name.removesuffix("/count")
+            figures[name] = counts[name]
+            figures[f"{key}/accuracy"] = counts[f"{key}/correct"] / counts[name]
+        return figures
 
 
-class Numbers(torch.utils.data.Dataset[dict[str, int]]):
-    """Rows that are just their numbers, stand-ins' included."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, number: int) -> dict[str, int]:
-        return {"record": number}
+def _budget_batches(
+    records: Sequence[Record], record_encoder: RecordEncoder, batch: Mapping[str, Any], seed: int
+) -> TokenBudgetBatches:
+    """Batches of similar length within ``batch.max_tokens``; every process computes the same."""
+    sizes = [
+        size_of(
+            record,
+            record_encoder,
+            partial(sample_questions, record_encoder.task, key=(seed, 0, number)),
+            questions_per_clip=batch["questions_per_clip"],
+            shared_prefix=batch["shared_prefix"],
+        )
+        for number, record in enumerate(records)
+    ]
+    batches = TokenBudgetBatches(sizes, batch["max_tokens"], seed)
+    log.info(
+        "%d batches an epoch, of %.1f clips each, within %d tokens.",
+        len(batches),
+        len(records) / len(batches),
+        batch["max_tokens"],
+    )
+    return batches

@@ -1,0 +1,194 @@
+"""Private parts of DeepSpeed, and of transformers' integration of it.
+
+Each function states what it reaches, why, since which version, and when it can be removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_FORCE, _FORBID = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+def skip_shared_memory_library() -> None:
+    """Let DeepSpeed communicate through gloo on a CPU.
+
+    Reaches: ``deepspeed.ops.__compatible_ops__``.
+    Why: otherwise it compiles a library at the first start, which takes a C++ compiler and minutes.
+    Since: DeepSpeed 0.17.
+    Remove when: DeepSpeed has a setting for it.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+@contextlib.contextmanager
+def unpartitioned_weights() -> Iterator[None]:
+    """Read models with all of their weights in this block, although the training to come splits them.
+
+    Reaches: ``transformers.integrations.deepspeed._hf_deepspeed_config_weak_ref``.
+    Why: under ZeRO-3 transformers would split the weights while it reads them; the judge could then not be
+    scored before the training, and the saved files would have wrong names.
+    Since: transformers 5.0.
+    Remove when: ``from_pretrained`` takes an argument for it.
+    """
+    from transformers.integrations import deepspeed as integration
+
+    reference = integration._hf_deepspeed_config_weak_ref
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        integration._hf_deepspeed_config_weak_ref = reference
+
+
+@contextlib.contextmanager
+def weights_only_loading(*, deepspeed: bool = False) -> Iterator[None]:
+    """Let every `torch.load` of this block read tensors and plain values only.
+
+    Args:
+        deepspeed: whether DeepSpeed's files are read; the classes that it saves are then allowed.
+
+    Reaches: PyTorch's environment variables, and the classes that DeepSpeed saves.
+    Why: transformers reads its own files so; DeepSpeed passes ``weights_only=False``, and a pickle can run code.
+    Since: DeepSpeed 0.17.
+    Remove when: DeepSpeed reads its checkpoints with ``weights_only=True``.
+
+    Raises:
+        pickle.UnpicklingError: a file holds anything else.
+    """
+    before = {name: os.environ.pop(name, None) for name in (_FORCE, _FORBID)}
+    os.environ[_FORCE] = "1"
+    try:
+        with torch.serialization.safe_globals(_saved_classes() if deepspeed else []):
+            yield
+    finally:
+        del os.environ[_FORCE]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+def _saved_classes() -> list[Any]:
+    """The classes in checkpoints of ZeRO 1, 2 and 3, in 16 and 32 bits; they hold numbers."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+
+
+@contextlib.contextmanager
+def universal_checkpoints(join: Callable[[Path], bool]) -> Iterator[None]:
+    """Let the trainer read checkpoints of another number of processes in this block.
+
+    Reaches: ``transformers.trainer.deepspeed_load_checkpoint``, the engine's ``_config``, and the parameter
+    groups and states of ZeRO's optimizer.
+    Why: transformers has no setting for DeepSpeed's universal format. DeepSpeed 0.19 gives the weight decay of the
+    first group to all groups when it reads it at stage 3, and one step counter to all states, which then counts
+    each step once a group.
+    Since: transformers 5.0, DeepSpeed 0.19.
+    Remove when: transformers passes ``load_universal_checkpoint`` on, and the contract test finds the groups as
+    they were.
+
+    Args:
+        join: brings a checkpoint into the universal format, if it has to be; returns whether it had to.
+    """
+    from transformers import trainer
+
+    plain = trainer.deepspeed_load_checkpoint
+
+    def load(engine: Any, checkpoint: str, load_module_strict: bool = True) -> None:
+        joined = join(Path(checkpoint))
+        engine._config.load_universal_checkpoint = joined
+        decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
+        plain(engine, checkpoint, load_module_strict=load_module_strict)
+        if joined:
+            separate_groups(engine.optimizer, decays)
+
+    trainer.deepspeed_load_checkpoint = load
+    try:
+        yield
+    finally:
+        trainer.deepspeed_load_checkpoint = plain
+
+
+def separate_groups(optimizer: Any, decays: Sequence[float]) -> None:
+    """Give each parameter group its weight decay and each state its own step counter; see `universal_checkpoints`."""
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+    for state in optimizer.optimizer.state.values():
+        if torch.is_tensor(state.get("step")):
+            state["step"] = state["step"].clone()
+
+
+def write_universal(source: Path, target: Path) -> None:
+    """Convert a checkpoint's states into DeepSpeed's universal format, with its script's own function.
+
+    Reaches: ``deepspeed.checkpoint.ds_to_universal.main`` with the arguments of its command line.
+    Why: DeepSpeed offers the conversion as a script only.
+    Since: DeepSpeed 0.19.
+    Remove when: it offers a function.
+    """
+    from deepspeed.checkpoint import ds_to_universal
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        ds_to_universal.main(
+            Namespace(
+                input_folder=str(source),
+                output_folder=str(target),
+                num_extract_workers=1,
+                num_merge_workers=1,
+                keep_temp_folder=False,
+                strict=True,
+                inject_missing_state=True,
+            )
+        )
+
+
+@contextlib.contextmanager
+def swapped_shards(
+    model: Any, engine: Any, replacements: Mapping[str, torch.Tensor]
+) -> Iterator[None]:
+    """Put other values in place of the weights that ZeRO-3 has split, in this block.
+
+    Reaches: ``weight.ds_tensor``, and the engine's ``empty_partition_cache``, ``dp_world_size`` and
+    ``global_rank``.
+    Why: DeepSpeed's own function sets a whole weight from every process, and gathers it for that.
+    Since: DeepSpeed 0.17.
+    Remove when: DeepSpeed can set a process's shard.
+
+    Args:
+        model: its parameters hold shards.
+        engine: DeepSpeed's, around the model.
+        replacements: whole weights by the names of the model's parameters.
+    """
+    weights = [
+        (w, replacements[name]) for name, w in model.named_parameters() if name in replacements
+    ]
+    engine.empty_partition_cache()  # a gathered weight still has the values before
+    before = [weight.ds_tensor.clone() for weight, _ in weights]
+    try:
+        for weight, value in weights:
+            weight.ds_tensor.copy_(_shard(value, weight.ds_tensor, engine))
+        yield
+    finally:
+        engine.empty_partition_cache()
+        for (weight, _), data in zip(weights, before, strict=True):
+            weight.ds_tensor.copy_(data)
+
+
+def _shard(value: torch.Tensor, like: torch.Tensor, engine: Any) -> torch.Tensor:
+    """This process's part of a weight, as DeepSpeed splits it: equal parts of the flat weight, the last padded."""
+    size = like.numel()
+    flat = torch.nn.functional.pad(
+        value.flatten(), (0, size * engine.dp_world_size - value.numel())
+    )
+    return flat[engine.global_rank * size :][:size].to(like.device, like.dtype)

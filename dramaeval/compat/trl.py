@@ -1,0 +1,117 @@
+"""Private parts of TRL.
+
+Each function states what it reaches, why, since which version, and when it can be removed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+TrainerClass = TypeVar("TrainerClass", bound=type[Any])
+
+
+def grpo_hooks(cls: TrainerClass) -> TrainerClass:
+    """Let a subclass of `trl.GRPOTrainer` prepare its passes and score their tokens in public methods.
+
+    The class defines:
+
+    * ``next_inputs(rows)``: the inputs of the next pass, a dictionary for ``compute_loss``;
+    * ``score_completions(model, ids, mask, at_once)``: log-probabilities and entropies of the completions' tokens
+      under a model. ``ids`` are the tokens without the prompt, ``[completions, width]``, as are the mask and both
+      results; ``at_once`` is the number of completions of a forward pass, None for all.
+    """
+
+    def _prepare_inputs(self: Any, generation_batch: Any) -> dict[str, Any]:
+        """Replaces `GRPOTrainer._prepare_inputs`.
+
+        Why: TRL shuffles the completions of a generation before it deals them out to passes, so that a pass
+        holds parts of many groups; here a group stays in one pass, where its prompt and clip are computed once.
+        The enumerated estimator has no samples to generate.
+        Since: TRL 1.0.
+        Remove when: TRL calls a public method for the passes of a generation.
+        """
+        return self.next_inputs(generation_batch)
+
+    def _get_per_token_logps_and_entropies(
+        self: Any,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Replaces `GRPOTrainer._get_per_token_logps_and_entropies`.
+
+        Why: TRL has no audio inputs and computes the prompt once for each completion.
+        Since: TRL 1.9; earlier versions expect two return values.
+        Remove when: TRL passes extra fields of a sample to the model and lets completions share a prompt.
+        """
+        ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
+        return (*self.score_completions(model, ids, mask, batch_size), None)
+
+    for method in (_prepare_inputs, _get_per_token_logps_and_entropies):
+        setattr(cls, method.__name__, method)
+    return cls
+
+
+def generate_and_score(trainer: Any, samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Call `GRPOTrainer._generate_and_score_completions`.
+
+    Why: it is what TRL calls from the replaced `_prepare_inputs`; it calls ``rollout_func`` and ``reward_funcs``
+    and computes advantages, the old policy's and the reference's log-probabilities, and metrics.
+    Since: TRL 1.0.
+    Remove when: `grpo_hooks` is removed.
+    """
+    return trainer._generate_and_score_completions(samples)
+
+
+@contextmanager
+def without_reference_model(args: Any) -> Iterator[None]:
+    """Let `GRPOTrainer.__init__` create no reference model in this block.
+
+    Why: with ``beta`` above 0 it loads a second model, or copies the adapter; the reference of a judge is the
+    model itself (see `dramaeval.training.grpo.reference_policy`).
+    Since: TRL 1.0. The caller sets ``beta`` and ``ref_model`` of the trainer afterwards.
+    Remove when: the constructor takes a reference.
+    """
+    beta, args.beta = args.beta, 0.0
+    try:
+        yield
+    finally:
+        args.beta = beta
+
+
+@contextmanager
+def quiet_rollout() -> Iterator[None]:
+    """Ignore the warning that ``rollout_func`` is experimental in this block.
+
+    Why: the contract test watches over it, and users cannot act on the warning.
+    Since: TRL 1.0.
+    Remove when: ``rollout_func`` is no longer experimental.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rollout_func", category=UserWarning)
+        yield
+
+
+@contextmanager
+def adapters_keep_precision(model: Any) -> Iterator[None]:
+    """Undo what TRL's constructors do to the trained weights of a quantised model in this block.
+
+    Why: they round them to bfloat16, where small updates are lost.
+    Since: TRL 1.0 (SFTTrainer and GRPOTrainer).
+    Remove when: the constructors leave the weights' precision alone.
+    """
+    quantised = any(getattr(model, f"is_loaded_in_{bits}bit", False) for bits in (4, 8))
+    trained = [w for w in model.parameters() if w.requires_grad] if quantised else []
+    values = [weight.data.clone() for weight in trained]
+    yield
+    for weight, value in zip(trained, values, strict=True):
+        weight.data = value

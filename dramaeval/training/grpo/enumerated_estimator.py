@@ -1,0 +1,181 @@
+"""An estimator that takes every answer of a scale with its exact probability, in place of samples.
+
+For one question let p(k) be the policy's probability of the answer k, all of its tokens included, and
+q(k) = p(k) / Σ_j p(j) its share among the answers of the scale. The advantage of answer k is r(k) − Σ_j q(j) r(j),
+divided by the standard deviation under q where ``scale_rewards=group``, and answer k has weight q(k) in the loss. So
+the gradient is Σ_k q(k) ∇log p(k) (r(k) − Σ_j q(j) r(j)), the expectation of GRPO's for completions that are answers
+of the scale, with two differences. GRPO's baseline, the mean of the samples themselves, reduces its gradient by
+(G − 1)/G. And completions that are no answers do not count here, so that a judge is not trained in the form of an
+answer. Their probability is logged (``outside``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from dramaeval.training.grpo.dimension_metrics import NO_SPREAD
+from dramaeval.training.grpo.estimator import GRPOTraining, Rows, pass_rows
+from dramaeval.training.grpo.policy_scorer import TokenScores
+from dramaeval.training.grpo.prompt_groups import PromptGroup, number_groups
+from dramaeval.training.grpo.saved_generation import Pass, divide
+
+
+@dataclass(frozen=True)
+class AnswerWeights:
+    """Weights and advantages of the answers to some questions.
+
+    Attributes:
+        weights: q of each answer times the number of answers of its question, so that their mean is 1, ``[answers]``.
+        advantages: of each answer, ``[answers]``.
+        means: Σ q r of each question, ``[questions]``.
+        spreads: the standard deviation of r under q, ``[questions]``.
+        outside: probability of everything that is no answer of the scale, ``[questions]``.
+    """
+
+    weights: torch.Tensor
+    advantages: torch.Tensor
+    means: torch.Tensor
+    spreads: torch.Tensor
+    outside: torch.Tensor
+
+
+def weigh_answers(
+    log_p: torch.Tensor, rewards: torch.Tensor, question: torch.Tensor, *, scaled: bool
+) -> AnswerWeights:
+    """Compute weights and advantages in float64.
+
+    Args:
+        log_p: log-probability of each answer under the old policy, ``[answers]``.
+        rewards: of each answer, ``[answers]``.
+        question: number of its question, from 0 and without gaps, int64 ``[answers]``.
+        scaled: divide advantages by the standard deviation.
+    """
+    log_p, rewards = log_p.detach().double(), rewards.double()
+    count = int(question.max()) + 1
+
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(count).index_add(0, question, values)
+
+    # Divided in logarithms, so that answers of tiny probability keep their shares.
+    largest = log_p.new_full((count,), -torch.inf).scatter_reduce(0, question, log_p, "amax")
+    shares = (log_p - largest[question]).exp()
+    q = shares / sums(shares)[question]
+    means = sums(q * rewards)
+    advantages = rewards - means[question]
+    spreads = sums(q * advantages**2).sqrt()
+    if scaled:
+        advantages = advantages / (spreads[question] + 1e-4)
+    return AnswerWeights(
+        weights=(q * sums(torch.ones_like(q))[question]).float(),
+        advantages=advantages.float(),
+        means=means.float(),
+        spreads=spreads.float(),
+        outside=(1 - sums(log_p.exp())).clamp(min=0).float(),
+    )
+
+
+class EnumeratedEstimator:
+    """Takes all answers of the scale; weights and advantages are those of the pass that trains."""
+
+    def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
+        """The answers of each group with their rewards."""
+        groups = training.groups_of(rows)
+        answers = [group.answers for group in groups]
+        sizes = [len(choices) for choices in answers]
+        completions = [
+            training.read(group, number, tokens)
+            for number, (group, choices) in enumerate(zip(groups, answers, strict=True))
+            for tokens in choices
+        ]
+        training.statistics.count(questions=len(groups), completions=len(completions))
+        device = training.accelerator.device
+        ids = [torch.tensor(tokens) for choices in answers for tokens in choices]
+        mask = [torch.ones_like(tokens) for tokens in ids]
+        no_prompt = torch.zeros(len(ids), 0, dtype=torch.long, device=device)
+        generation: Pass = {
+            **pass_rows(rows, sizes),
+            "prompt_ids": no_prompt,
+            "prompt_mask": no_prompt,
+            "completion_ids": pad_sequence(
+                ids, batch_first=True, padding_value=training.record_encoder.pad
+            ).to(device),
+            "completion_mask": pad_sequence(mask, batch_first=True).to(device),
+            "rewards": training.rewards(completions).to(device),
+        }
+        by_answer = [group for group, size in zip(groups, sizes, strict=True) for _ in range(size)]
+        if training.needs_old_policy:
+            generation["old_per_token_logps"] = training.score(by_answer, generation)
+        if training.uses_reference:
+            generation["ref_per_token_logps"] = training.score(
+                by_answer, generation, reference=True
+            )
+        tokens = generation["completion_mask"].sum()
+        generation["num_items_in_batch"] = training.accelerator.gather(tokens).sum()
+        step = training.clips_per_pass
+        return divide(generation, [sum(sizes[at : at + step]) for at in range(0, len(sizes), step)])
+
+    def loss_inputs(
+        self,
+        training: GRPOTraining,
+        inputs: Pass,
+        groups: Sequence[PromptGroup],
+        scores: TokenScores,
+    ) -> Pass:
+        """Add advantages, and weights as ``tool_mask``, by which TRL multiplies the mask of the tokens."""
+        log_p = inputs.get("old_per_token_logps", scores[0].detach())
+        question = number_groups(groups).to(log_p.device)
+        rewards = training.rewards.total(inputs["rewards"])
+        answers = weigh_answers(
+            (log_p * inputs["completion_mask"]).sum(-1),
+            rewards,
+            question,
+            scaled=training.scale_rewards == "group",
+        )
+        self._record(training, inputs, groups, answers, question, rewards)
+        return {
+            **inputs,
+            "advantages": answers.advantages,
+            "tool_mask": answers.weights[:, None].to(log_p.dtype),
+        }
+
+    def _record(
+        self,
+        training: GRPOTraining,
+        inputs: Pass,
+        groups: Sequence[PromptGroup],
+        answers: AnswerWeights,
+        question: torch.Tensor,
+        rewards: torch.Tensor,
+    ) -> None:
+        """Record under TRL's names what TRL records of samples, as exact expectations."""
+        sizes = torch.bincount(question)
+        share = answers.weights / sizes[question]  # q
+        mean = share / len(sizes)
+        lengths = inputs["completion_mask"].sum(-1)
+        figures = {
+            "reward": answers.means.mean(),
+            "reward_std": answers.spreads.mean(),
+            "frac_reward_zero_std": (answers.spreads < NO_SPREAD).float().mean(),
+            "outside": answers.outside.mean(),
+            "completions/mean_length": (mean * lengths).sum(),
+        }
+        for name, values in zip(training.rewards.weights, inputs["rewards"].T, strict=True):
+            figures[f"rewards/{name}/mean"] = (mean * values).sum()
+        for name, value in figures.items():
+            training.statistics.add(name, value.item())
+        tokens = [
+            ids[:length]
+            for ids, length in zip(inputs["completion_ids"].tolist(), lengths.tolist(), strict=True)
+        ]
+        start = 0
+        for size in sizes.tolist():
+            part = slice(start, start + size)
+            completions = [training.read(groups[start], 0, answer) for answer in tokens[part]]
+            training.by_dimension.add_group(
+                completions, rewards[part].tolist(), share[part].tolist()
+            )
+            start += size

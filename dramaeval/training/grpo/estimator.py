@@ -1,0 +1,92 @@
+"""The interface of GRPO's estimators: `sampled_estimator` and `enumerated_estimator`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.training.grpo.dimension_metrics import DimensionMetrics
+from dramaeval.training.grpo.policy_scorer import PolicyScorer, TokenScores
+from dramaeval.training.grpo.prompt_groups import PromptGroup
+from dramaeval.training.grpo.saved_generation import Pass
+from dramaeval.training.rewards.completion import Completion
+from dramaeval.training.rewards.weighted_rewards import WeightedRewards
+from dramaeval.training.step_statistics import StepStatistics
+
+#: Rows of the loader: the number of a record, and the epoch.
+Rows = Sequence[Mapping[str, int]]
+
+
+class GRPOTraining(Protocol):
+    """What an estimator uses of `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`.
+
+    Attributes:
+        num_generations: completions of a group.
+        scale_rewards: ``group``, ``batch`` or ``none``.
+        clips_per_pass: groups of a forward pass and process.
+        needs_old_policy: whether the weights change between the passes over a generation.
+        uses_reference: whether the loss has a distance from the reference (``beta``).
+    """
+
+    accelerator: Any
+    record_encoder: RecordEncoder
+    rewards: WeightedRewards
+    scorer: PolicyScorer
+    statistics: StepStatistics
+    by_dimension: DimensionMetrics
+    num_generations: int
+    scale_rewards: str
+    clips_per_pass: int
+    needs_old_policy: bool
+    uses_reference: bool
+
+    def groups_of(self, rows: Rows) -> list[PromptGroup]:
+        """The group of each row; raises BadRecordsError where the model has too few positions for one."""
+
+    def read(self, group: PromptGroup, number: int, tokens: Sequence[int]) -> Completion:
+        """A completion, with the number of its group in the batch, as rewards see it."""
+
+    def scoring(self, groups: Sequence[PromptGroup]) -> AbstractContextManager[None]:
+        """Let TRL score completions of these groups, one group a completion, in this block."""
+
+    def score(
+        self, groups: Sequence[PromptGroup], inputs: Pass, *, reference: bool = False
+    ) -> torch.Tensor:
+        """Log-probabilities of completions' tokens under the policy or the reference, without gradients."""
+
+
+class Estimator(Protocol):
+    """Creates completions, and the inputs that give them their weight in the loss."""
+
+    def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
+        """The passes of a new generation; a pass holds all completions of its groups."""
+
+    def loss_inputs(
+        self,
+        training: GRPOTraining,
+        inputs: Pass,
+        groups: Sequence[PromptGroup],
+        scores: TokenScores,
+    ) -> Pass:
+        """The inputs of TRL's loss.
+
+        Args:
+            training: the trainer.
+            inputs: of the pass.
+            groups: one for each completion.
+            scores: of the completions' tokens, with gradients.
+        """
+
+
+def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:
+    """The record (``row``) and the epoch of each completion, from those of each group and the groups' sizes."""
+    return {
+        key: torch.tensor(
+            [row[name] for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
+        )
+        for key, name in (("row", "record"), ("epoch", "epoch"))
+    }

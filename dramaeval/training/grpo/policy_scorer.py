@@ -1,0 +1,120 @@
+"""Log-probabilities of completions under a model, with their clips and with prompts that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from dramaeval.models.inputs.collation import Batch
+from dramaeval.training.grpo.completion_batches import completions_batch
+from dramaeval.training.grpo.prompt_groups import PromptGroup
+from dramaeval.training.grpo.step_audio_cache import StepAudioCache
+
+#: Log-probabilities and entropies of tokens, both float32 ``[completions, width]``, 0 after a completion's end.
+TokenScores = tuple[torch.Tensor, torch.Tensor]
+
+
+class PolicyScorer:
+    """Scores the tokens of completions.
+
+    Args:
+        accelerator: gives the device and the precision of a forward pass.
+        audio: the cache of the step's clips.
+        pad: the padding token.
+        shared_prefix: see `dramaeval.training.grpo.completion_batches.completions_batch`.
+        temperature: divides the logits.
+        begin_pass: called with each batch before its forward pass.
+        check: called with the log-probability of each completion, float32 ``[completions]``, and the batch; raises
+            an error if one is not finite.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: Any,
+        audio: StepAudioCache,
+        pad: int,
+        shared_prefix: bool,
+        temperature: float,
+        begin_pass: Callable[[Batch], None],
+        check: Callable[[torch.Tensor, Batch], None],
+    ) -> None:
+        self.accelerator = accelerator
+        self.audio = audio
+        self.pad = pad
+        self.shared_prefix = shared_prefix
+        self.temperature = temperature
+        self.begin_pass = begin_pass
+        self.check = check
+
+    def __call__(
+        self,
+        model: Any,
+        groups: Sequence[PromptGroup],
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        at_once: int | None = None,
+    ) -> TokenScores:
+        """Score completions.
+
+        Args:
+            model: the policy.
+            groups: one for each completion; the completions of a group are adjacent.
+            ids: the completions' tokens, padded on the right, ``[completions, width]``.
+            mask: 1 for a completion's tokens.
+            at_once: completions of a forward pass at least, so far as there are; a group is never divided. None
+                takes all.
+        """
+        # A masked completion (mask_truncated_completions) keeps one token, so that it has a place in the batch.
+        lengths = mask.gt(0).sum(-1).clamp(min=1).tolist()
+        completions = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
+        parts = [
+            self._score(model, groups[span], completions[span], ids.shape[1])
+            for span in _spans(groups, at_once or len(groups))
+        ]
+        log_p, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
+        return log_p, entropies
+
+    def _score(
+        self,
+        model: Any,
+        groups: Sequence[PromptGroup],
+        completions: Sequence[Sequence[int]],
+        width: int,
+    ) -> TokenScores:
+        """One forward pass."""
+        prompts: list[tuple[PromptGroup, list[Sequence[int]]]] = []
+        for group, tokens in zip(groups, completions, strict=True):
+            if not prompts or prompts[-1][0] is not group:
+                prompts.append((group, []))
+            prompts[-1][1].append(tokens)
+        batch = completions_batch(prompts, pad=self.pad, shared_prefix=self.shared_prefix)
+        batch = batch.to(self.accelerator.device)
+        self.begin_pass(batch)
+        with self.accelerator.autocast(), self.audio.used([group for group, _ in prompts]):
+            logits = model(**batch.inputs).logits
+        log_p = (logits.float() / self.temperature).log_softmax(dim=-1)
+        entropy = -(log_p.exp() * log_p).sum(dim=-1)
+        log_p = log_p.gather(1, batch.labels[:, None])[:, 0]
+        self.check(log_p.new_zeros(batch.questions).index_add(0, batch.question_of, log_p), batch)
+        lengths = torch.bincount(batch.question_of, minlength=batch.questions)
+        offsets = (batch.question_of * width) - (lengths.cumsum(0) - lengths)[batch.question_of]
+        places = offsets + torch.arange(len(log_p), device=offsets.device)
+        shape = (batch.questions, width)
+        log_p, entropy = (
+            values.new_zeros(shape).view(-1).index_copy(0, places, values).view(shape)
+            for values in (log_p, entropy)
+        )
+        return log_p, entropy
+
+
+def _spans(groups: Sequence[PromptGroup], size: int) -> Iterator[slice]:
+    """Spans of at least ``size`` completions, so far as there are, that divide no group."""
+    start = 0
+    for end in range(1, len(groups) + 1):
+        last = end == len(groups)
+        if last or (end - start >= size and groups[end] is not groups[end - 1]):
+            yield slice(start, end)
+            start = end

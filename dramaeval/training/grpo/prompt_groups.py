@@ -1,0 +1,147 @@
+"""The prompts of GRPO: one question a record and epoch, and the records of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from dramaeval.data.problems import Problem
+from dramaeval.data.records import Record
+from dramaeval.models.inputs.collation import EncodedRecord
+from dramaeval.tasks.question import Question
+from dramaeval.tasks.task import Target
+from dramaeval.training.question_sampler import Sampler
+from dramaeval.training.step_batches import Order
+
+
+@dataclass(frozen=True)
+class PromptGroup:
+    """A question whose completions are compared with each other.
+
+    Attributes:
+        record: the record that the question is about.
+        question: the question.
+        targets: what the label policy makes of the ratings, by dimension.
+        encoded_record: the clip, and the question with each field of its answer as tokens.
+        seed: of the completions that are sampled for it.
+    """
+
+    record: Record
+    question: Question
+    targets: Mapping[str, Target]
+    encoded_record: EncodedRecord
+    seed: int
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The tokens up to the beginning of the answer, audio placeholders expanded."""
+        return self.encoded_record.asked[0].question.prompt
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The keys of the dimensions that the question is about."""
+        return tuple(field.dimension.key for field in self.question.places)
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """The record's id and the dimensions, for messages."""
+        return self.record.id, "+".join(self.dimensions)
+
+    @property
+    def answers(self) -> list[tuple[int, ...]]:
+        """The tokens of every answer of the scale, with the end of the turn; for questions of one field."""
+        (asked,) = self.encoded_record.asked
+        answer = asked.question.answer
+        return [(*answer.lead, *choice, *answer.tail) for choice in answer.choices]
+
+
+class PromptGroups:
+    """The group of each record and epoch.
+
+    Args:
+        sampler: gives a record's question in an epoch.
+        seed: of the completions.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int) -> None:
+        self.sampler = sampler
+        self.seed = seed
+        # Generation and each pass over its completions use the same groups.
+        self._cached = lru_cache(maxsize=1024)(self._build)
+
+    def __call__(self, record: int, epoch: int) -> PromptGroup:
+        """The group of a record, by its number, in an epoch."""
+        return self._cached(record, epoch)
+
+    def of_pass(self, inputs: Mapping[str, torch.Tensor]) -> list[PromptGroup]:
+        """The group of each completion of a pass."""
+        pairs = zip(inputs["row"].tolist(), inputs["epoch"].tolist(), strict=True)
+        return [self(record, epoch) for record, epoch in pairs]
+
+    def _build(self, record: int, epoch: int) -> PromptGroup:
+        sampled = self.sampler(record, epoch)
+        seeds = np.random.SeedSequence([self.seed, epoch, record, 4])
+        (seed,) = seeds.generate_state(1, np.uint64)
+        return PromptGroup(
+            sampled.record, sampled.questions[0], sampled.targets, sampled.encoded, int(seed >> 1)
+        )
+
+
+def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:
+    """The number of each completion's group, from 0 and without gaps, int64 ``[completions]``."""
+    numbers = {key: at for at, key in enumerate(dict.fromkeys(map(id, groups)))}
+    return torch.tensor([numbers[id(group)] for group in groups])
+
+
+def too_long(record: Record, length: int, completion: int, positions: int) -> Problem:
+    """The problem of a prompt that the model has no positions for."""
+    return Problem(
+        file=record.file,
+        line=record.line,
+        id=record.id,
+        key="prompt",
+        problem=f"its prompt has {length} tokens, clip included, and a completion up to {completion}; the model "
+        f"has {positions} positions",
+        fix="shorten its texts, or lower trainer.args.max_completion_length; a prompt is never cut",
+    )
+
+
+class GenerationBatchSampler(torch.utils.data.Sampler[list[int]]):
+    """One process's records of an epoch: those of a generation together, repeated for each pass over them.
+
+    A generation is sampled with the same weights. It has the same records for any number of processes. Records that
+    are left over at the end of an epoch are left out; the next epoch has another order.
+
+    Args:
+        order: the epoch's records.
+        size: records of a generation and process.
+        passes: passes over a generation.
+        rank: of this process.
+        processes: number of them.
+    """
+
+    def __init__(self, order: Order, size: int, passes: int, rank: int, processes: int) -> None:
+        self.order = order
+        self.size = size
+        self.passes = passes
+        self.rank = rank
+        self.processes = processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change the order's epoch; the trainer calls this."""
+        self.order.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        records = list(self.order)
+        generation = self.size * self.processes
+        for start in range(0, len(records) - generation + 1, generation):
+            numbers = records[start + self.rank * self.size :][: self.size]
+            for _ in range(self.passes):
+                yield numbers
+
+    def __len__(self) -> int:
+        return len(self.order) // (self.size * self.processes) * self.passes

@@ -1,0 +1,154 @@
+"""GRPO's own estimator: completions are sampled from the judge and compared with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from trl.models.utils import unwrap_model_for_generation
+
+from dramaeval.compat.trl import generate_and_score
+from dramaeval.models.forward.generation import (
+    CachedGeneration,
+    Continuation,
+    UncachedGeneration,
+    supports_cache,
+)
+from dramaeval.models.inputs.collation import EncodedRecord, collate
+from dramaeval.training.grpo.completion_batches import prompts_to_continue
+from dramaeval.training.grpo.estimator import GRPOTraining, Rows, pass_rows
+from dramaeval.training.grpo.policy_scorer import TokenScores
+from dramaeval.training.grpo.prompt_groups import PromptGroup
+from dramaeval.training.grpo.sampling import SamplingParameters, sample_completions
+from dramaeval.training.grpo.saved_generation import Pass, divide
+
+#: The field of TRL's samples that holds a completion's rewards by name.
+REWARDS = "judge_rewards"
+
+
+class SampledEstimator:
+    """Samples completions; TRL computes advantages and loss."""
+
+    def __init__(self) -> None:
+        self._groups: Sequence[PromptGroup] = ()  # of the generation, each once
+
+    def generate(self, training: GRPOTraining, rows: Rows) -> list[Pass]:
+        """Sample completions of each group; TRL scores and rewards them."""
+        self._groups, copies = training.groups_of(rows), training.num_generations
+        completions = [group for group in self._groups for _ in range(copies)]
+        samples = [{"prompt": " × ".join(group.about)} for group in completions]
+        with training.scoring(completions):
+            generation = generate_and_score(training, samples)
+        generation |= pass_rows(rows, [copies] * len(rows))
+        size = copies * training.clips_per_pass
+        return divide(generation, [size] * (len(completions) // size))
+
+    def loss_inputs(
+        self,
+        training: GRPOTraining,
+        inputs: Pass,
+        groups: Sequence[PromptGroup],
+        scores: TokenScores,
+    ) -> Pass:
+        """The inputs unchanged: TRL has computed the advantages at generation."""
+        return inputs
+
+    def rollout(self, prompts: Sequence[str], trainer: Any) -> dict[str, Any]:
+        """TRL's ``rollout_func``: the completions of all groups, with their rewards as an extra field."""
+        copies = len(prompts) // len(self._groups)
+        log_p = None
+        if trainer.use_vllm:  # for judges without audio, see dramaeval.training.grpo.settings
+            _, ids, top, _ = trainer.vllm_generation.generate(
+                prompts=[list(group.prompt) for group in self._groups for _ in range(copies)],
+                images=None,
+                num_generations=copies,
+            )
+            log_p = [[candidates[0] for candidates in sequence] for sequence in top]
+        else:
+            ids = self._sample(trainer, copies)
+        completions = [
+            trainer.read(self._groups[at // copies], at // copies, tokens)
+            for at, tokens in enumerate(ids)
+        ]
+        values = trainer.rewards(completions)
+        totals = trainer.rewards.total(values).tolist()
+        for at in range(0, len(completions), copies):
+            group = slice(at, at + copies)
+            trainer.by_dimension.add_group(completions[group], totals[group])
+        trainer.statistics.count(questions=len(self._groups), completions=len(completions))
+        names = list(trainer.rewards.weights)
+        return {
+            "prompt_ids": [list(group.prompt) for group in self._groups for _ in range(copies)],
+            "completion_ids": ids,
+            "logprobs": log_p,
+            REWARDS: [dict(zip(names, row, strict=True)) for row in values.tolist()],
+        }
+
+    def _sample(self, trainer: Any, copies: int) -> list[list[int]]:
+        """Sample the completions of all groups, as many groups at a time as a pass has."""
+        parameters = sampling_parameters(trainer)
+        completions: list[list[int]] = []
+        training = trainer.model.training
+        with (
+            unwrap_model_for_generation(
+                trainer.model_wrapped,
+                trainer.accelerator,
+                gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            trainer.accelerator.autocast(),
+        ):
+            model.eval()
+            for at in range(0, len(self._groups), trainer.clips_per_pass):
+                groups = self._groups[at : at + trainer.clips_per_pass]
+                sampled = sample_completions(
+                    continue_prompts(trainer, model, groups, copies),
+                    [group.prompt for group in groups],
+                    [group.seed for group in groups],
+                    parameters,
+                )
+                completions += [tokens for group in sampled for tokens in group]
+        trainer.model.train(training)
+        return completions
+
+
+def continue_prompts(
+    training: GRPOTraining, model: Any, groups: Sequence[PromptGroup], copies: int
+) -> Continuation:
+    """The beginning of ``copies`` completions of each group, group after group."""
+    shared, pad = training.scorer.shared_prefix, training.record_encoder.pad
+    device = training.accelerator.device
+    if supports_cache(model):
+        # Completions that share a prompt continue from one copy of its keys and values.
+        branches = copies if shared else 1
+        prompts = prompts_to_continue(groups, copies // branches, shared_prefix=shared)
+        with training.scorer.audio.used(groups), torch.inference_mode():
+            return CachedGeneration(model, prompts, pad, device, branches)
+
+    def logits_at_end(encoded_records: Sequence[EncodedRecord]) -> torch.Tensor:
+        batch = collate(encoded_records, pad=pad, shared_prefix=shared).to(device)
+        return model(**batch.inputs).logits[batch.score_at]
+
+    prompts = prompts_to_continue(groups, copies, shared_prefix=shared)
+    return UncachedGeneration(prompts, logits_at_end)
+
+
+def sampling_parameters(trainer: Any) -> SamplingParameters:
+    """The parameters of a trainer's arguments."""
+    # Rows of the vocabulary without a text, and the placeholder of audio, cannot be written.
+    vocabulary = trainer.model.config.get_text_config().vocab_size
+    suppressed = [*range(len(trainer.record_encoder.encoder.tokenizer), vocabulary)]
+    if trainer.record_encoder.family.hears:
+        suppressed.append(trainer.record_encoder.audio_token)
+    return SamplingParameters(
+        max_tokens=trainer.max_completion_length,
+        end_tokens=tuple(trainer.eos_token_ids),
+        suppressed_tokens=tuple(suppressed),
+        temperature=trainer.temperature,
+        top_p=trainer.top_p,
+        top_k=trainer.top_k,
+        min_p=trainer.min_p,
+        repetition_penalty=trainer.repetition_penalty,
+    )

@@ -1,0 +1,112 @@
+"""Sampling of completions: the random numbers of a group depend on the seed, the epoch and the record only.
+
+They do not depend on the batch or on earlier samples, so that a run that resumes, or that has another number of
+processes, samples the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    LogitsProcessor,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from dramaeval.models.forward.generation import Continuation
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParameters:
+    """How tokens are sampled; names and meanings are those of ``trl.GRPOConfig``.
+
+    Attributes:
+        max_tokens: of a completion.
+        end_tokens: end a completion.
+        suppressed_tokens: are never sampled, such as the placeholder of audio.
+    """
+
+    max_tokens: int
+    end_tokens: tuple[int, ...]
+    suppressed_tokens: tuple[int, ...] = ()
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def processors(self, device: torch.device) -> list[LogitsProcessor]:
+        """The logits processors of transformers, in the order in which its generation applies them."""
+        processors: list[LogitsProcessor] = []
+        if self.repetition_penalty != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        if self.suppressed_tokens:
+            tokens = list(self.suppressed_tokens)
+            processors.append(SuppressTokensLogitsProcessor(tokens, device=device))
+        if self.temperature != 1.0:
+            processors.append(TemperatureLogitsWarper(self.temperature))
+        if self.top_k > 0:
+            processors.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1.0:
+            processors.append(TopPLogitsWarper(self.top_p))
+        if self.min_p is not None:
+            processors.append(MinPLogitsWarper(self.min_p))
+        return processors
+
+
+def sample_completions(
+    continuation: Continuation,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    parameters: SamplingParameters,
+) -> list[list[list[int]]]:
+    """Sample completions.
+
+    Args:
+        continuation: the sequences, those of a group one after the other.
+        prompts: the tokens of each group's prompt.
+        seeds: of each group's random numbers.
+        parameters: see `SamplingParameters`.
+
+    Returns:
+        for each group its completions as tokens, with the token that ended each if there is one.
+    """
+    device = continuation.logits.device
+    size = len(continuation.logits) // len(prompts)
+    processors = parameters.processors(device)
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    completions: list[list[int]] = [[] for _ in range(len(continuation.logits))]
+    ended = [False] * len(completions)
+    needs_history = parameters.repetition_penalty != 1.0
+    for length in range(1, parameters.max_tokens + 1):
+        for group, generator in enumerate(generators):
+            rows = range(group * size, (group + 1) * size)
+            # Each sequence of a group takes random numbers until all of the group have ended.
+            if all(ended[row] for row in rows):
+                continue
+            history = [
+                [*prompts[group], *completions[row]] if needs_history else [] for row in rows
+            ]
+            if needs_history:
+                width = max(map(len, history))
+                history = [tokens + tokens[-1:] * (width - len(tokens)) for tokens in history]
+            scores = continuation.logits[rows.start : rows.stop].float()
+            ids = torch.tensor(history, device=device, dtype=torch.long)
+            for processor in processors:
+                scores = processor(ids, scores)
+            sampled = torch.multinomial(scores.softmax(dim=-1), 1, generator=generator)[:, 0]
+            for row, token in zip(rows, sampled.tolist(), strict=True):
+                if not ended[row]:
+                    completions[row].append(token)
+                    ended[row] = token in parameters.end_tokens
+        if all(ended) or length == parameters.max_tokens:
+            break
+        continuation.feed([tokens[-1] for tokens in completions])
+    return [completions[at : at + size] for at in range(0, len(completions), size)]

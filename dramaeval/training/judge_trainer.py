@@ -1,0 +1,325 @@
+"""The base of the trainers: records, validation, checkpoints, figures and failures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import datasets
+import torch
+from accelerate.data_loader import prepare_data_loader
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from dramaeval.compat import peft_adalora
+from dramaeval.compat.deepspeed import weights_only_loading
+from dramaeval.compat.transformers_trainer import checkpoint_hooks
+from dramaeval.compat.trl import adapters_keep_precision
+from dramaeval.data.records import Record
+from dramaeval.distributed.processes import Processes
+from dramaeval.evaluation.scoring import AnyPrediction, score
+from dramaeval.models.errors import ModelError
+from dramaeval.models.inputs.collation import Batch
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.modes import new_weights_follow_umask
+from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
+from dramaeval.training.callbacks.steps_taken import StepsTaken
+from dramaeval.training.checkpoints import (
+    checkpoint_to_resume,
+    require_undamaged,
+    sealed_checkpoint,
+    was_stopped,
+)
+from dramaeval.training.failure_diagnosis import explain_failures
+from dramaeval.training.question_sampler import EpochOrder
+from dramaeval.training.resharding import any_number_of_processes
+from dramaeval.training.step_statistics import StepStatistics
+from dramaeval.training.validation_metrics import validation_metrics
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+else:
+    Trainer = object
+
+log = logging.getLogger(__name__)
+
+
+@checkpoint_hooks
+class JudgeTrainer(Trainer):
+    """The base of a judge's trainers; precedes one of TRL's trainers in the list of bases.
+
+    Args:
+        model: the judge, or PEFT's wrapper around it.
+        args: TRL's arguments.
+        record_encoder: prepares records for the model.
+        order: of the training records.
+        val_records: validation records; empty for no validation.
+        batch: the settings ``batch.*`` of the configuration.
+        trl_arguments: further arguments of TRL's constructor.
+
+    Attributes:
+        current: the batch of the last forward pass, for messages about failures.
+        statistics: the measurements between two logged steps.
+    """
+
+    #: Counts that are logged as throughput.
+    rates: ClassVar[Sequence[str]] = ("tokens", "questions")
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        args: Any,
+        record_encoder: RecordEncoder,
+        order: EpochOrder,
+        val_records: Sequence[Record],
+        batch: Mapping[str, Any],
+        **trl_arguments: Any,
+    ) -> None:
+        self.record_encoder = record_encoder
+        self.val_records = val_records
+        self.batch_settings = batch
+        self.order = order
+        self.current: Batch | None = None
+        self.statistics = StepStatistics(self.rates)
+        self._uncounted_tokens = 0
+        self._was_stopped = False
+        self._steps_taken = StepsTaken()
+        # Counted before ZeRO-3 splits the weights.
+        self._parameter_count = sum(weight.numel() for weight in model.parameters())
+        with adapters_keep_precision(model):
+            super().__init__(
+                model=model,
+                args=args,
+                # The records stay in memory; TRL's datasets only have their number.
+                train_dataset=_placeholders(len(order)),
+                eval_dataset=_placeholders(len(val_records)) if val_records else None,
+                **trl_arguments,
+            )
+        self.add_callback(self._steps_taken)
+        if moves_ranks(model):
+            self.add_callback(RankSchedule())
+        # `dramaeval.training.callbacks.progress.TrainingProgress` reports the progress of a run.
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+
+    @property
+    def processes(self) -> Processes:
+        """The processes of the training."""
+        return Processes(self.args.process_index, self.args.world_size)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the training has reached its last step, or was stopped before it by a callback."""
+        return self._was_stopped or self.state.global_step >= self.state.max_steps
+
+    # Training
+
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Train as TRL does; a training that resumes after its last step takes no further step.
+
+        Raises:
+            DamagedFileError: the checkpoint to resume is damaged.
+            ModelError: a file of the checkpoint could run code.
+            TrainingFailureError: memory is exhausted, or the loss is not finite.
+            ValueError: ``resume_from_checkpoint=True``, and there is no undamaged checkpoint.
+        """
+        checkpoint = checkpoint_to_resume(
+            resume_from_checkpoint,
+            Path(self.args.output_dir),
+            self.processes,
+            with_best=self.args.load_best_model_at_end,
+        )
+        if checkpoint:
+            self.before_resuming(Path(checkpoint))
+        reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)
+        try:
+            with explain_failures(self), any_number_of_processes(self.processes), reading:
+                return super().train(checkpoint, *args, **kwargs)
+        except UnpicklingError as error:
+            raise ModelError(
+                "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
+                "code: it is not read. Start anew in another folder (hydra.run.dir=…). "
+                f"({(str(error).strip().splitlines() or [''])[0]})"
+            ) from error
+
+    def before_resuming(self, checkpoint: Path) -> None:
+        """Read the trainer's own state from a checkpoint."""
+        self._was_stopped = was_stopped(checkpoint)
+
+    def get_train_dataloader(self) -> Any:
+        """This process's batches, in the order of `batch_sampler`."""
+        args = self.args
+        loader = torch.utils.data.DataLoader(
+            RecordNumbers(self.order),
+            batch_sampler=self.batch_sampler(),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        # With one process accelerate moves batches to the device and does not distribute them again.
+        return prepare_data_loader(
+            loader, args.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
+    @abstractmethod
+    def batch_sampler(self) -> torch.utils.data.Sampler[list[int]]:
+        """This process's batches of an epoch, as numbers of records."""
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The batches of an optimizer step; none after the last step.
+
+        transformers looks for the end of a training only after a step, so that a training that resumes from the
+        checkpoint of its last step would take one more.
+        """
+        if self.has_finished:
+            log.info("Training had reached its end at step %d.", self.state.global_step)
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    # Figures
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the trainer's own figures to a logged step."""
+        # Only logs with a loss are written by all processes together.
+        if "loss" in logs:
+            figures, counts = self.statistics.collect(self.processes)
+            logs |= figures | self.step_figures(counts)
+        if "train_runtime" in logs and not self._steps_taken.count(self.state):
+            return  # the summary of a training that took no step
+        super().log(logs, start_time)
+
+    @abstractmethod
+    def step_figures(self, counts: Counter[str]) -> dict[str, float]:
+        """Further figures of a logged step.
+
+        Args:
+            counts: of `StepStatistics`, over all processes since the step that was logged before.
+        """
+
+    def begin_pass(self, batch: Batch) -> None:
+        """Note the batch of a forward pass that is about to run."""
+        self.current = batch
+        self._uncounted_tokens += batch.tokens
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Operations since the last call: 6 for each weight and token, forward and backward (Kaplan et al. 2020)."""
+        tokens, self._uncounted_tokens = self._uncounted_tokens, 0
+        return 6 * self._parameter_count * tokens
+
+    # Validation
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Score the validation records and log the agreement with their raters.
+
+        Returns:
+            the logged figures. During training an undefined figure that decides which step is the best is NaN: a
+            NaN is never the best.
+        """
+        started = time.monotonic()
+        metrics = validation_metrics(self.predict_records(self.val_records))
+        logs = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        logs[f"{metric_key_prefix}_runtime"] = time.monotonic() - started
+        training = self.model.training
+        self.model.eval()  # TRL keeps its figures by the mode of the model
+        self.log(logs)
+        self.model.train(training)
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, logs
+        )
+        self.statistics.pause(time.monotonic() - started)
+        deciding = f"eval_{(self.args.metric_for_best_model or '').removeprefix('eval_')}"
+        if not self.is_in_train or not self.args.metric_for_best_model or deciding in logs:
+            return logs
+        log.warning("val: %s is undefined here, so this step cannot be the best.", deciding)
+        return {**logs, deciding: float("nan")}
+
+    def predict_records(self, records: Sequence[Record]) -> list[AnyPrediction]:
+        """Score records with the model in its present state."""
+        return score(
+            self.model,
+            records,
+            self.record_encoder,
+            clips_a_batch=self.batch_settings["eval_clips"],
+            shared_prefix=self.batch_settings["shared_prefix"],
+            processes=self.processes,
+            writes_answers=False,
+        )
+
+    # Checkpoints
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save as transformers does, with the permissions of the umask and with AdaLoRA's state."""
+        folder = Path(output_dir or self.args.output_dir)
+        with new_weights_follow_umask(folder):
+            super().save_model(output_dir, _internal_call)
+            if peft_adalora.adalora_settings(self.model) and self.args.should_save:
+                peft_adalora.save_ranks(self.model, folder)
+
+    def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
+        """Seal a checkpoint after its last file."""
+        return sealed_checkpoint(folder, self.processes, self)
+
+    def load_weights(self, folder: Path, *, best: bool) -> bool:
+        """Read the weights of a checkpoint, or return False where transformers reads them correctly."""
+        from peft import PeftModel
+
+        if best:
+            require_undamaged(
+                folder,
+                self.processes,
+                "It was the best on val. Start the run again in its folder: it resumes the newest undamaged "
+                "checkpoint.",
+            )
+        if peft_adalora.adalora_settings(self.model):
+            peft_adalora.load_ranks(self.model, folder)
+            if best:
+                peft_adalora.mask_unused_ranks(self.model)
+        elif isinstance(self.model, PeftModel) or self.is_deepspeed_enabled:
+            return False
+        else:
+            saved = type(self.model).from_pretrained(folder, dtype=self.model.dtype)
+            self.model.load_state_dict(saved.state_dict())
+        return True
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write none: TRL's card would describe a language model, not a judge."""
+
+
+class RecordNumbers(torch.utils.data.Dataset[dict[str, int]]):
+    """The numbers of the training records, with the epoch that they are read in; fillers are negative.
+
+    Args:
+        order: of the records; it knows the epoch.
+    """
+
+    def __init__(self, order: EpochOrder) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, number: int) -> dict[str, int]:
+        return {"record": number, "epoch": int(self.order.epoch)}
+
+
+def _placeholders(count: int) -> datasets.Dataset:
+    return datasets.Dataset.from_dict({"record": list(range(count))})

@@ -1,0 +1,53 @@
+"""What `dramaeval.compat.deepspeed` assumes about DeepSpeed and transformers' integration of it."""
+
+import inspect
+
+import pytest
+from contracts import contract
+
+from dramaeval.compat import deepspeed as entries
+
+pytest.importorskip("deepspeed")
+
+
+def test_the_shared_memory_library_has_a_switch():
+    import deepspeed.ops
+
+    with contract(entries.skip_shared_memory_library):
+        assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
+
+
+def test_the_integration_keeps_its_configuration_in_a_reference():
+    from transformers.integrations import deepspeed as integration
+
+    with contract(entries.unpartitioned_weights):
+        before = integration._hf_deepspeed_config_weak_ref
+        with entries.unpartitioned_weights():
+            assert not integration.is_deepspeed_zero3_enabled()
+        assert integration._hf_deepspeed_config_weak_ref is before
+
+
+def test_the_trainer_reads_checkpoints_with_one_function():
+    from transformers import trainer
+
+    with contract(entries.universal_checkpoints):
+        parameters = list(inspect.signature(trainer.deepspeed_load_checkpoint).parameters)
+        assert parameters == ["deepspeed_engine", "checkpoint_path", "load_module_strict"]
+
+
+def test_the_script_of_the_universal_format_takes_its_arguments():
+    from deepspeed.checkpoint import ds_to_universal
+
+    with contract(entries.write_universal):
+        assert list(inspect.signature(ds_to_universal.main).parameters) == ["args"]
+        assert ds_to_universal.parse_arguments
+
+
+def test_an_engine_has_the_attributes_of_its_shards():
+    from deepspeed import DeepSpeedEngine
+
+    with contract(entries.swapped_shards):
+        assert callable(DeepSpeedEngine.empty_partition_cache)
+        source = inspect.getsource(DeepSpeedEngine)
+        assert "self.dp_world_size = " in source
+        assert "self.global_rank = " in source

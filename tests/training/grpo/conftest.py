@@ -1,0 +1,44 @@
+import pytest
+from clips import write_clips
+from grpo_trainers import QUICK, TINY
+from trained_adapter import teach
+from transformers import Qwen2AudioForConditionalGeneration
+
+from dramaeval.stages.checks import check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    train = write_clips(folder, "train", 8, seconds=(0.3, 1.7, 1.0, 2.9))
+    return [f"task.data.train={train}", f"task.data.val={write_clips(folder, 'val', 4, seed=1)}"]
+
+
+@pytest.fixture
+def config_of(composed, files):
+    return lambda *overrides: composed(*QUICK, *files, *overrides)
+
+
+@pytest.fixture(scope="module")
+def trained_adapter(files, tmp_path_factory):
+    return f"checkpoint={teach(tmp_path_factory.mktemp('adapter'), files)}"
+
+
+@pytest.fixture
+def trainer_of(config_of, tmp_path):
+    def build(*overrides):
+        config = config_of(*overrides)
+        check(config)
+        run = RunContext(config, RunFolder(tmp_path / "run"))
+        run.plan()
+        return make_trainer(run)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()

@@ -1,0 +1,103 @@
+import pytest
+import torch
+from grpo_trainers import ENUMERATED, check_parity, generate, gradient_of, loss_inputs, plain_log_p
+
+from dramaeval.training.grpo.sampled_estimator import continue_prompts, sampling_parameters
+from dramaeval.training.grpo.sampling import sample_completions
+
+
+@pytest.mark.slow
+def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_adapter):
+    """2,880 sampled completions of one question, in groups of four, against its five answers.
+
+    Without scaling, a group's own mean as baseline makes the sampled gradient (G − 1)/G of the enumerated one:
+    E[Σ_i (r_i − r̄) ∇log p_i] / G = (G − 1)/G · Cov(r, ∇log p). (With scaling by a group's own spread there is
+    no common factor.) The loss is linear in the advantages at the policy that was sampled, so completions that
+    were sampled several times go through it once, with the sum of their advantages.
+    """
+    settings = (
+        "trainer.args.scale_rewards=none", "trainer.args.loss_type=dr_grpo", "trainer.args.beta=0",
+        "trainer.args.per_device_train_batch_size=1", "task.dimensions=[pitch_dynamics]",
+        trained_adapter,
+    )  # fmt: skip
+    exact = trainer_of(*settings, *ENUMERATED)
+    exact.current_gradient_accumulation_steps = 1
+    (inputs,) = generate(exact, 1)
+    enumerated = gradient_of(exact, inputs)
+    # Nearly every completion is one of the five answers.
+    assert exact.statistics.values["outside"][0] < 0.01
+
+    size, at_once, turns = 4, 240, 12
+    sampled = trainer_of(*settings, f"trainer.args.num_generations={size}")
+    sampled.current_gradient_accumulation_steps = 1
+    group = sampled.groups(1, 0)
+    advantages, count = {}, 0
+    for seed in range(turns):
+        with torch.no_grad():
+            continuation = continue_prompts(sampled, sampled.model, [group], at_once)
+            (completions,) = sample_completions(
+                continuation, [group.prompt], [seed], sampling_parameters(sampled)
+            )
+        # Completions that are no answers of the scale do not count in the enumerated estimator.
+        completions = [tokens for tokens in completions if tuple(tokens) in group.answers]
+        completions = completions[: len(completions) // size * size]
+        values = sampled.rewards([sampled.read(group, 0, tokens) for tokens in completions])
+        rewards = sampled.rewards.total(values).view(-1, size)
+        differences = (rewards - rewards.mean(dim=1, keepdim=True)).flatten()
+        for tokens, advantage in zip(completions, differences.tolist(), strict=True):
+            advantages[tuple(tokens)] = advantages.get(tuple(tokens), 0.0) + advantage
+        count += len(completions)
+    assert count > 2700
+    assert len(advantages) == 5
+    answers = [torch.tensor(tokens) for tokens in advantages]
+    ids = torch.nn.utils.rnn.pad_sequence(answers, batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence(
+        [torch.ones_like(tokens) for tokens in answers], batch_first=True
+    )
+    # TRL divides by the number of rows.
+    mean = torch.tensor(list(advantages.values())) * len(answers) / count
+    estimate = gradient_of(
+        sampled,
+        {
+            "row": torch.full((len(answers),), 1),
+            "epoch": torch.zeros(len(answers), dtype=torch.long),
+            "prompt_ids": ids[:, :0],
+            "prompt_mask": mask[:, :0],
+            "completion_ids": ids,
+            "completion_mask": mask,
+            "advantages": mean,
+            "num_items_in_batch": mask.sum(),
+        },
+    )
+    expected = enumerated * (size - 1) / size
+    assert (estimate - expected).norm() / expected.norm() < 0.1
+    assert torch.cosine_similarity(estimate, expected, dim=0) > 0.995
+
+
+def test_answers_have_exact_probabilities(plain, trainer_of):
+    trainer = trainer_of(
+        *ENUMERATED, "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",
+        "trainer.args.scale_rewards=group",
+    )  # fmt: skip
+    trainer.current_gradient_accumulation_steps = 2
+    passes = generate(trainer, 0, 1, 2, 3)
+    assert len(passes) == 2
+    for inputs in passes:
+        assert len(inputs["row"]) == 10
+        check_parity(plain, trainer, inputs)
+        weighed = loss_inputs(trainer, inputs)
+        p = torch.stack(
+            [
+                plain_log_p(plain, trainer, record, tokens[: int(mask.sum())]).sum()
+                for record, tokens, mask in zip(
+                    inputs["row"].tolist(), inputs["completion_ids"].tolist(),
+                    inputs["completion_mask"], strict=True,
+                )
+            ]
+        ).view(2, 5).softmax(dim=-1)  # fmt: skip
+        torch.testing.assert_close(weighed["tool_mask"].view(2, 5), p * 5, atol=1e-3, rtol=1e-3)
+        rewards = trainer.rewards.total(inputs["rewards"]).view(2, 5)
+        mean = (p * rewards).sum(-1, keepdim=True)
+        spread = (p * (rewards - mean) ** 2).sum(-1, keepdim=True).sqrt()
+        expected = (rewards - mean) / (spread + 1e-4)
+        torch.testing.assert_close(weighed["advantages"].view(2, 5), expected, atol=2e-3, rtol=2e-3)

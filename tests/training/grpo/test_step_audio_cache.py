@@ -1,0 +1,30 @@
+import pytest
+import torch
+
+
+@pytest.mark.parametrize(("overrides", "times"), [((), 1), (("batch.shared_prefix=false",), 3 * 3)])
+def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times):
+    trainer = trainer_of("trainer.args.max_steps=1", "cache.enabled=false", *overrides)
+    judge, encoded = trainer.model.get_base_model(), []
+    embed = judge.embed_audio
+
+    def counted(features, frames):
+        encoded.append(len(features))
+        return embed(features, frames)
+
+    monkeypatch.setattr(judge, "embed_audio", counted)
+    trainer.train()
+    # Two clips with three completions each. Without shared prefixes each completion encodes its clip, for
+    # generation, for the reference and for the policy.
+    assert sum(encoded) == 2 * times
+
+
+def test_cached_clips_train_the_same_weights(trainer_of, tmp_path):
+    settings = ("trainer.args.max_steps=2", f"cache.folder={tmp_path / 'cache'}")
+    trainers = [trainer_of(*settings) for _ in range(2)]
+    for trainer in trainers:
+        trainer.train()
+    caches = [trainer.model.get_base_model().hearing for trainer in trainers]
+    assert [cache.encoded > 0 for cache in caches] == [True, False]
+    for weight, other in zip(*(t.model.parameters() for t in trainers), strict=True):
+        assert torch.equal(weight, other)

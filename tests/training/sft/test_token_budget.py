@@ -1,0 +1,165 @@
+"""Batches by length: every record once an epoch, within the budget, the same after an interruption."""
+
+import itertools
+
+import pytest
+import torch
+
+from dramaeval.config.batch_size import BatchError
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training.question_sampler import EpochOrder
+from dramaeval.training.sft.token_budget import Size, TokenBudgetBatches, TokenBudgetSampler
+from dramaeval.training.step_batches import record_of
+
+SETTINGS = (
+    "device=cpu",
+    "stages=[train]",
+    "batch.max_tokens=4000",
+    "trainer.args.num_train_epochs=2",
+    "trainer.args.logging_steps=1",
+    "trainer.args.eval_strategy=no",
+    "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false",
+)
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    train = make_clips("train", 14, seconds=(0.5, 7.0, 1.3, 0.9, 3.0, 2.0, 0.6))
+
+    def build(*overrides, name="run"):
+        config = composed(*SETTINGS, f"task.data.train={train}", *overrides)
+        check(config)
+        return RunContext(config, RunFolder(tmp_path / name))
+
+    return build
+
+
+def sizes():
+    return [Size(100 + 37 * (at % 11), 10, 20 + at % 3) for at in range(60)]
+
+
+def test_each_epoch_has_every_record_once_in_as_many_batches_within_the_budget():
+    own, packs = sizes(), TokenBudgetBatches(sizes(), 1600, seed=3)
+    for epoch in range(4):
+        batches = packs.of(epoch)
+        assert len(batches) == len(packs)
+        assert sorted(itertools.chain(*batches)) == list(range(60))
+        for batch in batches:
+            together = own[batch[0]]
+            for at in batch[1:]:
+                together = together.padded(own[at])
+            assert len(batch) * together.tokens <= 1600
+    assert packs.of(1) == TokenBudgetBatches(sizes(), 1600, seed=3).of(1)
+    contents = [{frozenset(batch) for batch in packs.of(epoch)} for epoch in (0, 1)]
+    assert contents[0] != contents[1]  # who shares a batch changes too
+    assert packs.of(0) != TokenBudgetBatches(sizes(), 1600, seed=4).of(0)
+
+
+def test_a_record_beyond_the_budget_is_named_by_its_size():
+    with pytest.raises(BatchError, match="the largest needs 690 tokens"):
+        TokenBudgetBatches(sizes(), 500, seed=0)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_processes_share_the_batches_out(processes):
+    order, packs = EpochOrder(60, seed=3), TokenBudgetBatches(sizes(), 1600, seed=3)
+    order.set_epoch(2)
+    ranks = [list(TokenBudgetSampler(packs, order, rank, processes)) for rank in range(processes)]
+    assert {len(one) for one in ranks} == {len(TokenBudgetSampler(packs, order, 0, processes))}
+    turns = [batch for turn in zip(*ranks, strict=True) for batch in turn]
+    assert [batch for batch in turns if batch[0] >= 0] == packs.of(2)
+    stand_ins = [batch for batch in turns if batch[0] < 0]
+    assert all(len(batch) == 1 and 0 <= record_of(batch[0]) < 60 for batch in stand_ins)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("batch.questions_per_clip=3",), ("batch.questions_per_clip=1",),
+     ("batch.shared_prefix=false", "batch.questions_per_clip=2"),
+     ("task.prompt_layout=criteria_first", "batch.max_tokens=9000"),
+     ("task=role_all", "batch.max_tokens=2500")],
+)  # fmt: skip
+def test_real_batches_are_within_the_budget_with_their_padding(run_of, overrides):
+    run = run_of(*overrides)
+    trainer = make_trainer(run)
+    loader = trainer.get_train_dataloader()
+    for epoch in range(2):
+        loader.batch_sampler.set_epoch(epoch)
+        batches = [one["batch"] for one in loader]
+        widths = [batch.inputs["input_ids"].numel() for batch in batches]
+        assert max(widths) <= run.config.batch.max_tokens
+        assert sum(batch.clips for batch in batches) == 14
+    assert len(batches) < 14  # they do hold more than a clip each
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_a_resumed_training_goes_on_where_it_was_bit_for_bit(run_of):
+    settings = ("trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
+                "trainer.args.save_total_limit=20", "trainer.args.gradient_accumulation_steps=2")  # fmt: skip
+    whole = make_trainer(run_of(*settings))
+    whole.train()
+    steps = whole.state.global_step
+    assert steps == 2 * -(-len(whole.budget_batches) // 2)
+    for step in (1, steps // 2, steps // 2 + 1):  # within either epoch, and between them
+        run = run_of(*settings)
+        checkpoint = run.folder.checkpoints / f"checkpoint-{step}"
+        again = make_trainer(run, checkpoint)
+        again.train(resume_from_checkpoint=str(checkpoint))
+        assert losses(again) == losses(whole)
+        for one, other in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_the_share_of_padding_is_logged(run_of):
+    shares = {}
+    for name, overrides in {
+        "by length": (),
+        "as they come": ("batch.max_tokens=null", "batch.per_device=2"),
+    }.items():
+        trainer = make_trainer(run_of(*overrides))
+        trainer.train()
+        logged = [one for one in trainer.state.log_history if "padding_share" in one]
+        assert all(0 <= one["padding_share"] < 1 for one in logged)
+        shares[name] = sum(one["padding_share"] for one in logged) / len(logged)
+    assert shares["by length"] < shares["as they come"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("batch.global=8",), "batch.global=8 sets the number of clips"),
+        (("batch.per_device=8",), "batch.per_device=8 sets the number of clips"),
+        (("zero=zero2",), "DeepSpeed needs a fixed number of clips"),
+        (("peft=adalora",), "set trainer.args.max_steps"),
+        (("batch.max_tokens=0",), "batch.max_tokens=0 must be 1 or more"),
+    ],
+)
+def test_what_it_does_not_go_with_is_refused(run_of, overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        run_of(*overrides)
+
+
+def test_a_mixture_is_refused(composed):
+    with pytest.raises(ConfigError, match="each epoch of a mixture has other records"):
+        check(composed("task=mixed", "batch.max_tokens=4000"))
+
+
+def test_too_small_a_budget_is_told_in_the_users_words(run_of):
+    with pytest.raises(
+        ConfigError, match=r"batch\.max_tokens=300 is less than one clip's questions"
+    ):
+        make_trainer(run_of("batch.max_tokens=300"))
+
+
+def test_the_plan_says_so(run_of):
+    plan = run_of("batch.max_tokens=1500").plan()
+    assert any("at most 1,500 tokens" in one for one in plan.lines())
+    assert plan.steps > 0

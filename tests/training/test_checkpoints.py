@@ -1,0 +1,119 @@
+"""A training that resumes from its last checkpoint takes no further step; older checkpoints are deleted last.
+
+The learning rate is constant, so that a further step would change the weights.
+"""
+
+import pytest
+import torch
+from clips import write_clips
+from transformers import TrainerCallback
+
+from dramaeval.data.manifest import seal
+from dramaeval.stages.checks import check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training import checkpoints
+from dramaeval.training.checkpoints import has_ended, last_checkpoint
+
+SETTINGS = (
+    "stages=[train]", "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics]",
+    "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
+    "trainer.args.eval_steps=1", "trainer.args.save_steps=1", "trainer.args.save_total_limit=null",
+    "trainer.args.learning_rate=0.01", "trainer.args.lr_scheduler_type=constant",
+)  # fmt: skip
+LAST = ("trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false")
+GRPO = (
+    "trainer=grpo", "trainer.args.num_generations=2", "trainer.args.max_completion_length=8",
+    "trainer.rewards.length.weight=1", "trainer.rewards.length.free=2",
+)  # fmt: skip
+
+
+class StopsAtTwo(TrainerCallback):
+    """Ends the training where early stopping does: at a validation."""
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "callback", "steps"),
+    [
+        # Four clips are two steps an epoch.
+        (("trainer.args.max_steps=3", *LAST), None, 3),
+        (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=loss",
+          "trainer.args.greater_is_better=true"), None, 3),
+        (("trainer.args.num_train_epochs=1.5", *LAST), None, 3),
+        (("trainer.args.num_train_epochs=2", *LAST), None, 4),
+        (("trainer.args.max_steps=5",), StopsAtTwo, 2),
+        (("trainer.args.max_steps=3", "trainer.args.save_only_model=true", *LAST), None, 3),
+        (("trainer.args.max_steps=3", "peft=adalora", *LAST), None, 3),
+        (("trainer.args.max_steps=3", "peft=none", *LAST), None, 3),
+        (("trainer.args.max_steps=3", *GRPO, *LAST), None, 3),
+        (("trainer.args.num_train_epochs=1.5", *GRPO, *LAST), None, 3),
+    ],
+    ids=["steps", "the best is kept", "part of an epoch", "epochs", "stopped early", "weights alone",
+         "adalora", "full", "grpo", "grpo, part of an epoch"],
+)  # fmt: skip
+def test_a_training_at_its_end_takes_no_further_step(composed, tmp_path, settings, callback, steps):
+    data = [
+        f"task.data.{split}={write_clips(tmp_path, split, 4, seed=seed)}"
+        for seed, split in enumerate(("train", "val"))
+    ]
+    config = composed(*SETTINGS, *settings, *data)
+    check(config)
+    folder = RunFolder(tmp_path / "run")
+
+    def trained(resume):
+        run = RunContext(config, folder)
+        run.plan()
+        trainer = make_trainer(run, resume)
+        if callback:
+            trainer.add_callback(callback())
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        weights = {
+            name: weight.detach().clone()
+            for name, weight in trainer.model.named_parameters()
+            if weight.requires_grad
+        }
+        return weights, trainer.state
+
+    weights, state = trained(None)
+    last = last_checkpoint(folder.checkpoints)
+    assert last.name == f"checkpoint-{steps}"
+    assert has_ended(last)
+    assert not has_ended(last.with_name("checkpoint-1"))
+    resumed, resumed_state = trained(last)
+    assert resumed_state.global_step == state.global_step == steps
+    assert last_checkpoint(folder.checkpoints) == last
+    assert all(torch.equal(weight, resumed[name]) for name, weight in weights.items())
+
+
+def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
+    composed, tmp_path, monkeypatch
+):
+    """The process is killed before the second checkpoint is sealed, with a limit of one checkpoint."""
+    data = f"task.data.train={write_clips(tmp_path, 'train', 4)}"
+    config = composed(
+        *SETTINGS, *LAST, data, "trainer.args.max_steps=3", "trainer.args.save_total_limit=1"
+    )
+    check(config)
+    folder = RunFolder(tmp_path / "run")
+    run = RunContext(config, folder)
+    run.plan()
+    sealed = []
+
+    def seal_one(checkpoint, processes):
+        sealed.append(checkpoint.name)
+        if len(sealed) == 2:
+            raise KeyboardInterrupt
+        seal(checkpoint, processes)
+
+    monkeypatch.setattr(checkpoints, "seal", seal_one)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(run).train()
+    assert last_checkpoint(folder.checkpoints).name == "checkpoint-1"
+    monkeypatch.undo()
+    make_trainer(RunContext(config, folder)).train(resume_from_checkpoint=True)
+    names = [path.name for path in folder.checkpoints.iterdir()]
+    assert names == ["checkpoint-3"]

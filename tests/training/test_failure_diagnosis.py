@@ -1,0 +1,171 @@
+"""Exhausted memory and losses that are not finite: the message gives figures and advice."""
+
+import numpy as np
+import pytest
+import torch
+
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
+from dramaeval.stages.checks import check
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.train import make_trainer
+from dramaeval.training import objectives
+
+QUICK = (
+    "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
+    "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
+    "trainer.args.save_strategy=no", "trainer.args.load_best_model_at_end=false",
+    "trainer.args.eval_strategy=no", "trainer.args.max_steps=3",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run_of(composed, make_clips, tmp_path):
+    train = make_clips("train", 4, seconds=(1.0, 1.5))
+
+    def build(*overrides):
+        data = [f"task.data.train={train}", f"task.data.val={train}"]
+        # Without the cache, so that the weights that a test damages are used.
+        config = composed(*QUICK, "cache.enabled=false", *data, *overrides)
+        check(config)
+        return RunContext(config, RunFolder(tmp_path / "run"))
+
+    return build
+
+
+def greedy(logits, batch):
+    """An objective that allocates more memory than any address space has."""
+    return torch.empty(2**52, dtype=torch.float32).sum() + objectives.soft_ce(logits, batch)
+
+
+def positions(text, words):
+    """The position of each word in a text."""
+    return [text.index(word) for word in words]
+
+
+def test_out_of_memory_in_training(run_of):
+    trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=3", "peft=none"))
+    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
+    with pytest.raises(MemoryExhaustedError) as raised:
+        trainer.train()
+    text = str(raised.value)
+    assert "Out of memory at training step 1" in text
+    records = [trainer.data_collator.sampler.records[at] for at in list(trainer.order)[:2]]
+    longest = max(record.seconds for record in records)
+    assert f"2 clips, 4 questions, longest clip {longest:.1f} s, longest prompt " in text
+    total = sum(weight.numel() for weight in trainer.model.parameters())
+    assert f"{total:,} parameters" in text
+    assert "allocate memory" in text
+    tries = [
+        "per_device_train_batch_size=1 trainer.args.gradient_accumulation_steps=6",
+        "gradient_checkpointing=true", "peft=lora", "batch.questions_per_clip=1", "max_seconds=15",
+    ]  # fmt: skip
+    assert positions(text, tries) == sorted(positions(text, tries))
+    assert "batch.shared_prefix" not in text  # it is on already
+    assert raised.value.__cause__ is not None
+
+
+def test_settings_that_are_on_already_are_not_advised(run_of):
+    run = run_of(
+        "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
+        "trainer.args.per_device_train_batch_size=1", "batch.questions_per_clip=1",
+    )  # fmt: skip
+    trainer = make_trainer(run)
+    trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
+    with pytest.raises(MemoryExhaustedError) as raised:
+        trainer.train()
+    tries = str(raised.value).partition("Try, in this order:")[2]
+    assert "1. batch.shared_prefix=true" in tries
+    for absent in ("gradient_checkpointing", "per_device", "peft=lora", "questions_per_clip"):
+        assert absent not in tries
+
+
+def test_out_of_memory_while_scoring(run_of):
+    run = run_of()
+    run.model.register_forward_hook(lambda *_: torch.empty(2**52))
+    with pytest.raises(MemoryExhaustedError) as raised:
+        score(run.model, run.splits["val"], run.record_encoder, clips_a_batch=4)
+    assert "Out of memory while scoring" in str(raised.value)
+    assert "4 clips, 8 questions" in str(raised.value)
+    assert "batch.eval_clips=2" in str(raised.value)
+
+
+def test_signs_of_exhausted_memory():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**52)
+    assert is_out_of_memory(raised.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    with pytest.raises(MemoryError) as by_numpy:
+        np.empty(2**52)
+    assert is_out_of_memory(by_numpy.value)
+    assert not is_out_of_memory(RuntimeError("The size of tensor a (3) must match"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
+    trainer = make_trainer(run_of())
+    broken = next(
+        name for name, _ in trainer.model.named_parameters() if name.endswith("norm.weight")
+    )
+    dict(trainer.model.named_parameters())[broken].data[0] = torch.inf
+    with pytest.raises(NonFiniteLossError) as raised:
+        trainer.train()
+    text = str(raised.value)
+    assert "The loss is not finite at training step 1" in text
+    assert "4 of 4 in the batch" in text
+    for at in list(trainer.order)[:2]:
+        for dimension in ("pitch_dynamics", "trait_embodiment"):
+            assert f"train-{at} × {dimension}" in text
+    assert f"{broken} holds NaN or infinity" in text
+    assert "broken before the first step" in text
+
+
+def test_only_the_questions_with_a_broken_loss_are_named(run_of):
+    trainer = make_trainer(run_of())
+    first, second = list(trainer.order)[:2]
+    record_encoder, records = trainer.record_encoder, trainer.data_collator.sampler.records
+    # The cached features of one clip are damaged.
+    record_encoder._features(str(records[second].clip)).values[:] = np.nan
+    with pytest.raises(NonFiniteLossError) as raised:
+        trainer.train()
+    text = str(raised.value)
+    assert "2 of 4 in the batch" in text
+    assert f"train-{second} × pitch_dynamics" in text
+    assert f"train-{first} ×" not in text
+    assert "weights: all finite" in text
+    tries = [
+        "look at the records",
+        "debug=true",
+        "max_grad_norm=0.5",
+        "warmup_steps",
+        "learning_rate=0.001",
+    ]
+    assert positions(text, tries) == sorted(positions(text, tries))
+
+
+def rooted(logits, batch):
+    """An objective whose value is finite and whose gradient is not: the root of zero."""
+    return (logits[batch.score_at].sum(-1) * 0).abs().sqrt() + 1
+
+
+def test_anomaly_detection_gives_a_message(run_of):
+    run = run_of("debug=true")
+    trainer = make_trainer(run)
+    trainer.objective = objectives.WeightedObjective("rooted", {"rooted": rooted})
+    with run.loggers, pytest.raises(NonFiniteLossError) as raised:
+        trainer.train()
+    assert "AbsBackward0" in str(raised.value)
+    assert "train-" in str(raised.value)
+    assert not torch.is_anomaly_enabled()
+
+
+def test_other_errors_are_unchanged(run_of):
+    def wrong(logits, batch):
+        raise RuntimeError("something else")
+
+    trainer = make_trainer(run_of())
+    trainer.objective = objectives.WeightedObjective("wrong", {"wrong": wrong})
+    with pytest.raises(RuntimeError, match="something else") as raised:
+        trainer.train()
+    assert type(raised.value) is RuntimeError
