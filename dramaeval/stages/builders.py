@@ -183,7 +183,7 @@ def check_layout(config: DictConfig, family: Family) -> None:
     Raises:
         ConfigError: this is none of them.
     """
-    if config.batch.shared_prefix and (reason := family.layout_problem()):
+    if config.batch.shared_prefix and (reason := family.shared_prefix_problem()):
         raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
 
 

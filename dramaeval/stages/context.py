@@ -113,14 +113,14 @@ class RunContext:
             if self.family and self.task:
                 problems.collect(check_answers, config, self.family, self.task)
             self.metrics = problems.collect(build_metrics, config)
-        self.splits = read_splits(config, self.task, heard=self.family.hears)
+        self.splits = read_splits(config, self.task, heard=self.family.takes_audio)
         attach_examples(self.task, self.splits, config.seed)
         held_out = [one for split in self.evaluated for one in self.splits[split]]
         tasks = list(self.task.parts.values()) or [self.task]
         check_keys(config, held_out, tasks, self.splits["train"])
         check_systems(config.stages, self.splits[INPUT])
         check_rated(config.stages, self.task)
-        if not self.family.hears:
+        if not self.family.takes_audio:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
@@ -258,7 +258,7 @@ class RunContext:
     def _cache(self) -> FeatureCache | None:
         """Where features of clips are kept; None where they are not."""
         settings = self.config.cache
-        if not settings.enabled or not settings.folder or not self.family.hears:
+        if not settings.enabled or not settings.folder or not self.family.takes_audio:
             return None
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 
@@ -286,7 +286,7 @@ class RunContext:
         base = start.folder if start and not start.adapter else self.base
         model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
-            self.family.prove_layout(model)
+            self.family.check_shared_prefix(model)
         if start and start.adapter:
             check_adapter_fits(model)
             model = load_adapter(model, start.folder, trainable=self.trains)

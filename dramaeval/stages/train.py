@@ -111,7 +111,7 @@ def make_trainer(run: RunContext, resume: Path | None = None) -> Any:
     environment.seed_everything(run.config.seed)
     if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
         model = attach(model, run.adapter)
-    if run.family.hears and is_trained(model, run.family.parts["audio"]):
+    if run.family.takes_audio and is_trained(model, run.family.parts["audio"]):
         attach_encoding_cache(model, run.record_encoder, None)
     trained = sum(count for count, _ in count_parameters(model, run.family).values())
     log.info("Training %s parameters.", f"{trained:,}")
