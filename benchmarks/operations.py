@@ -14,7 +14,6 @@ from benchmarks.machine import LAYOUTS, works
 from benchmarks.product import TIMED, Product
 from benchmarks.timing import OURS, Row
 from dramaeval.models.families.qwen2_audio import WINDOW
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.inputs.collation import EncodedRecord, collate
 from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 
@@ -29,8 +28,7 @@ def counted(bench: Bench) -> list[Row]:
     rows = []
     for name, overrides in LAYOUTS.items():
         product = bench.product(*TIMED, *overrides)
-        shape = Shape.of(product.model.config, reads_last=product.model.reads_last)
-        whole = Shape.of(product.model.config, reads_last=False)
+        shape = Shape.of(product.model.config)
         layout = name.rpartition(", ")[2]
         encoded_record = product.record_encoder().encode(
             product.records[0], product.task.dimensions
@@ -41,7 +39,7 @@ def counted(bench: Bench) -> list[Row]:
                 f"scoring a clip on ten dimensions, {layout}",
                 "TFLOP a clip",
                 forward(shape, own).total,
-                sum(_written(whole, one) for one in _apart(encoded_record, 0, answers=1)),
+                sum(_written(shape, one) for one in _apart(encoded_record, 0, answers=1)),
             )
         )
         for lora in (True, False):
@@ -54,15 +52,14 @@ def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) 
     batch, record_encoder = _first_batch(product)
     questions = sum(len(encoded_record.questions) for encoded_record in record_encoder)
     rank = _RANK if lora else 0
-    shape = Shape.of(product.model.config, reads_last=unwrap_judge(product.model).reads_last)
-    whole = Shape.of(product.model.config, reads_last=False)
+    shape = Shape.of(product.model.config)
     reply = len(batch.labels) // batch.questions
     apart = [one for encoded_record in record_encoder for one in _apart(encoded_record, reply)]
     return _row(
         f"training, {name}, {'LoRA' if lora else 'full'}",
         "TFLOP a question",
         training_step(shape, works(batch), rank=rank).total / questions,
-        training_step(whole, apart, rank=rank).total / questions,
+        training_step(shape, apart, rank=rank).total / questions,
     )
 
 

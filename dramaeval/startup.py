@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.config.environment_variables import TABLE, Policy, line_of
 from dramaeval.errors import UserFacingError
 
@@ -66,6 +67,17 @@ def prepare() -> list[str]:
     _recorded.clear()
     _recorded.update(_to_record())
     return [_line(name) for name in sorted(set(_removed) - before)]
+
+
+def prepare_device(kind: str) -> None:
+    """Prepare this process for computing on a device, before DeepSpeed is imported.
+
+    Args:
+        kind: cpu or cuda.
+    """
+    if kind == "cpu":
+        skip_gpu_search()
+        keep_freed_memory()
 
 
 def skip_gpu_search() -> None:

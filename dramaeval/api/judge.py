@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval import startup
 from dramaeval.api.clip_input import check_length, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import neutral_labels, read_judge_config
@@ -66,7 +67,7 @@ class Judge:
     """An audio language model that scores clips; made by `Judge.load`.
 
     Attributes:
-        model: the judge, an `AnsweringModel` or PEFT's wrapper around one.
+        model: the judge, a `JudgeModel` or PEFT's wrapper around one.
         family: its architecture.
         processor: its processor.
         config: the run's configuration, or the default one.
@@ -114,6 +115,7 @@ class Judge:
             ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
         where = choose_device(device)
+        startup.prepare_device(where.type)
         config, start = _find(
             str(path), [trust] if isinstance(trust, str) else trust, trust_remote_code
         )

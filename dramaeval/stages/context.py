@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.feature_cache import FeatureCache
@@ -25,12 +26,9 @@ from dramaeval.models.adapters import attach, load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
-from dramaeval.models.inputs.audio_encodings import (
-    AudioEncodingCache,
-    attach_encoding_cache,
-    tower_name,
-)
-from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.forward.judge_model import unwrap_judge
+from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
+from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages import environment
 from dramaeval.stages.base_model import base_folder, base_quantization, check_start
@@ -45,7 +43,7 @@ from dramaeval.stages.builders import (
     build_task,
     check_adapted,
     check_answers,
-    check_layout,
+    check_family,
 )
 from dramaeval.stages.controls import run_controls
 from dramaeval.stages.evaluate import evaluate, report
@@ -108,11 +106,12 @@ class RunContext:
                 problems.collect(find_checkpoint, config.checkpoint) if config.checkpoint else None
             )
             if self.family:
-                problems.collect(check_layout, config, self.family)
+                problems.collect(check_family, config, self.family)
                 problems.collect(check_adapted, config, self.family)
             if self.family and self.task:
                 problems.collect(check_answers, config, self.family, self.task)
             self.metrics = problems.collect(build_metrics, config)
+        startup.prepare_device(self.device.type)
         self.splits = read_splits(config, self.task, heard=self.family.takes_audio)
         attach_examples(self.task, self.splits, config.seed)
         held_out = [one for split in self.evaluated for one in self.splits[split]]
@@ -267,7 +266,7 @@ class RunContext:
         kept = None
         # With ZeRO-3 a pass through the tower is one of all processes, whoever has clips for it.
         if self.record_encoder.cache is not None and zero_stage(self.config.zero) < 3:
-            name = tower_name(model, self.family)
+            name = tower_name(unwrap_judge(model), self.family.parts.get("audio"))
             kept = (
                 AudioEncodingCache(self.record_encoder.cache, name, self.family.parts["audio"])
                 if name

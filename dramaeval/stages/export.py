@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.bitsandbytes_layers import dequantise
+from dramaeval.compat.safetensors import follow_umask
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.families.base import Family
-from dramaeval.models.modes import follow_umask
-from dramaeval.models.quantization import dequantise
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
 from dramaeval.training.callbacks import adalora as ranks

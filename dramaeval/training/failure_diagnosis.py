@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.models.failures import (
     MemoryExhaustedError,
     NonFiniteLossError,
     TrainingFailureError,
     failure_message,
     first_line,
-    is_out_of_memory,
     parameters_of,
     size_of,
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from transformers.trainer_utils import rotate_checkpoints
 
+from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
@@ -18,7 +19,6 @@ from dramaeval.distributed.reshard import resharded_checkpoints
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.training.callbacks import adalora as ranks
 from dramaeval.training.checkpoints import last_checkpoint, was_stopped
 from dramaeval.training.failure_diagnosis import explain_failures

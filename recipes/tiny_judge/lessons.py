@@ -21,15 +21,16 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
+from dramaeval.compat.transformers import encode_frames
 from dramaeval.data.logmel import ClipFeatures, pad_features
 from dramaeval.models.families.qwen2_audio import (
     Qwen2AudioForConditionalGeneration,
     audio_tokens,
-    encode,
 )
 from dramaeval.models.forward import shared_prefix as branches
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, LabelledQuestion, collate
-from dramaeval.models.inputs.question_encoder import LEAD, TAIL, AnswerTokens, EncodedQuestion
+from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuestion
+from dramaeval.tasks.question import LEAD, TAIL
 from dramaeval.tasks.rubric import Rubric
 from recipes.sample import context as contexts
 from recipes.sample.context import Context, Moment, Nature
@@ -68,7 +69,7 @@ def encodings(
     for start in range(0, len(order), size):
         rows = order[start : start + size]
         features, frames = pad_features([clips[i] for i in rows])
-        outputs = encode(judge.model.audio_tower, features, frames)
+        outputs = encode_frames(judge.model.audio_tower, features, frames)
         for row, output, n in zip(rows, outputs, frames, strict=True):
             tokens = audio_tokens(int(n))
             values = output[:tokens].T.contiguous().half().numpy()

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.config.validation import check
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
+from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

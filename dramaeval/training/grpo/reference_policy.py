@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from dramaeval.evaluation.scoring import is_sharded
+from dramaeval.compat.deepspeed_weights import is_partitioned
 
 
 class ReferencePolicy:
@@ -46,7 +46,7 @@ class ReferencePolicy:
             with model.disable_adapter():
                 yield
             return
-        if is_sharded(model):
+        if is_partitioned(model):
             with self._shards_in_place(model, engine):
                 yield
             return

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dramaeval.compat.deepspeed_weights import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
-from dramaeval.evaluation.scoring import is_sharded
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
+from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
 from dramaeval.training.grpo.groups import PromptGroup
 
@@ -27,7 +27,7 @@ _KEPT = 256
 
 
 class StepAudioCache:
-    """What `AnsweringModel.embed_clips` gave for the clips that were asked about last.
+    """What `JudgeModel.embed_clips` gave for the clips that were asked about last.
 
     Args:
         trainer: whose model hears. Nothing is kept where it trains what hears, where prefixes are not shared
@@ -96,7 +96,7 @@ class StepAudioCache:
             self._keeps = (
                 family.takes_audio
                 and bool(trainer.batch_settings["shared_prefix"])
-                and not is_sharded(model)
+                and not is_partitioned(model)
                 and not any(place in name for name in trained for place in hearing)
             )
         return self._keeps

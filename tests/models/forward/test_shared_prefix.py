@@ -8,12 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention as plain
 from torch.utils.flop_counter import FlopCounterMode
 
-from dramaeval.models.forward import shared_prefix as branches
-from dramaeval.models.forward.shared_prefix import (
-    SharedPrefixLayout,
-    as_mask,
-    shared_prefix_attention,
-)
+from dramaeval.models.forward import shared_prefix
+from dramaeval.models.forward.shared_prefix import SharedPrefixLayout, shared_prefix_attention
 
 HEADS, SIZE, COUNT = 2, 8, 3
 
@@ -48,7 +44,7 @@ def alone(query, key, value, real, branch, width):
 @pytest.mark.parametrize("lengths", [(5,), (5, 2, 4)])
 @pytest.mark.parametrize("before", [0, 3])
 def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before):
-    monkeypatch.setattr(branches, "CHUNK", chunk)
+    monkeypatch.setattr(shared_prefix, "CHUNK", chunk)
     width = 23
     prefix = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     layout = SharedPrefixLayout(prefix=prefix, count=COUNT, width=width)
@@ -72,12 +68,12 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
 
 
 def test_pairs_a_branch_may_not_see_are_mostly_not_computed(states):
-    width = 4 * branches.CHUNK
+    width = 4 * shared_prefix.CHUNK
     layout = SharedPrefixLayout(prefix=torch.ones(1, 5, dtype=torch.bool), count=COUNT, width=width)
     query, key, value = states(1, 5 + COUNT * width)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
     # Of the backends, the counter knows the products of this one on a CPU.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        shared_prefix_attention(module, query, key, value, layout)
+        shared_prefix_attention(module, query, key, value, layout.as_mask())
     pairs = 5 * 5 + COUNT * (width * 5 + width * width * 5 // 8)
     assert counter.get_total_flops() == 4 * pairs * HEADS * SIZE

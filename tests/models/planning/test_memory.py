@@ -4,7 +4,14 @@ import pytest
 
 from dramaeval.models.planning.memory import estimate
 
-ALL = {"total": 1000, "trainable": 1000, "bytes_a_weight": 4, "tokens": 0, "hidden": 1, "layers": 1}
+ALL = {
+    "total": 1000,
+    "trainable": 1000,
+    "bytes_per_weight": 4,
+    "tokens": 0,
+    "hidden": 1,
+    "layers": 1,
+}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from dramaeval.compat.transformers import encode_frames
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.logmel import LogMel, pad_features
-from dramaeval.models.families.qwen2_audio import Qwen2Audio, audio_tokens, encode
+from dramaeval.models.families.qwen2_audio import Qwen2Audio, audio_tokens
 
 TINY = PACKAGE / "models" / "tiny"
 RATE = 16_000
@@ -100,7 +101,7 @@ def test_encoder_equals_transformers_on_the_valid_part(processor, plain, duratio
     features, frames = pad_features([logmel(wave) for wave in waves])
     with torch.no_grad():
         expected = tower(made.input_features, attention_mask=mask).last_hidden_state
-        found = encode(tower, features, frames)
+        found = encode_frames(tower, features, frames)
     assert features.shape[-1] <= max(frames) + 2  # no work on the 30 s
     for row, count in enumerate(frames):
         tokens = audio_tokens(int(count))
@@ -120,9 +121,9 @@ def test_a_clip_does_not_depend_on_its_neighbours(processor, judge):
     clips = [logmel(noise(seconds, 7)) for seconds in (0.4, 5.0, 1.7)]
     tower = judge.model.audio_tower
     with torch.no_grad():
-        together = encode(tower, *pad_features(clips))
+        together = encode_frames(tower, *pad_features(clips))
         for row, clip in enumerate(clips):
-            alone = encode(tower, *pad_features([clip]))
+            alone = encode_frames(tower, *pad_features([clip]))
             tokens = audio_tokens(clip.frames)
             torch.testing.assert_close(together[row, :tokens], alone[0, :tokens], atol=1e-5, rtol=0)
 

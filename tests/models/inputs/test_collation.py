@@ -1,5 +1,7 @@
 """What is trained, token by token: the answer and nothing but the answer."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from dramaeval.models.inputs.dump import dump, dump_text
 from dramaeval.models.inputs.question_encoder import QuestionEncoder, TokenizationError
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
+from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.rubric import Dimension
 
 
 @pytest.fixture
@@ -85,25 +89,33 @@ def test_the_dump_reads_well(batch_of):
     assert "target {1.0:" in text
 
 
-def test_a_tokenizer_that_merges_scores_is_refused():
-    class Merging:
-        def __call__(self, text, add_special_tokens):
-            return {"input_ids": [hash(text) % 1000]}
-
-        def convert_ids_to_tokens(self, ids):
-            return ids
-
-    processor = type(
-        "Processor", (), {"tokenizer": Merging(), "apply_chat_template": lambda *a, **k: ""}
+def encode_scale(scale, tokenise=None):
+    """Encode a question whose answer is a score of a scale."""
+    family = Qwen2Audio(path=str(PACKAGE / "models" / "tiny"))
+    processor = family.processor()
+    encoder = QuestionEncoder(
+        processor.tokenizer,
+        end_of_turn=family.turn_end,
+        render=partial(family.render, processor),
+        tokenise=tokenise or partial(family.tokenise, processor),
     )
-    with pytest.raises(TokenizationError, match="one token of its own"):
-        QuestionEncoder(processor()).encode([], (1, 2, 3))
+    dimension = Dimension(key="a", title="A", definition="", scale=scale)
+    question = Question(
+        messages=[{"role": "user", "content": "?"}],
+        places=(AnswerField.of_score(dimension),),
+        key=("a",),
+    )
+    return encoder.encode_question(question)
 
 
-def test_ten_is_two_tokens_and_refused():
-    processor = Qwen2Audio(path=str(PACKAGE / "models" / "tiny")).processor()
-    with pytest.raises(TokenizationError, match="single"):
-        QuestionEncoder(processor).encode([{"role": "user", "content": "?"}], (1, 5, 10))
+def test_tokenizer_that_merges_scores_is_refused():
+    with pytest.raises(TokenizationError, match="score 2 as one token of its own"):
+        encode_scale((1, 2, 3), tokenise=lambda text: [sum(map(ord, text)) % 1000])
+
+
+def test_score_of_two_tokens_is_refused():
+    with pytest.raises(TokenizationError, match="score 10 .*single digits"):
+        encode_scale((1, 5, 10))
 
 
 def test_targets_are_distributions(batch_of):

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from dramaeval.compat.bitsandbytes_layers import keep_packing
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.records import RecordFormat, read_records
@@ -16,7 +17,6 @@ from dramaeval.models.families.base import ModelError
 from dramaeval.models.families.causal_lm import CausalLM
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.models.quantization import keep_as_loaded
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
@@ -234,7 +234,7 @@ def test_every_method_learns_and_answers_as_plain_peft(
         ),
         tmp_path / "adapter",
     ).eval()
-    keep_as_loaded(plain)  # bitsandbytes' CPU kernel refuses layers of this width
+    keep_packing(plain)  # bitsandbytes' CPU kernel refuses layers of this width
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     logits = plain_logits(plain, tokenizer, run.task, run.splits["val"][0], run.task.dimensions[0])
     share = logits[tokenizer.convert_tokens_to_ids(list("12345"))].softmax(-1)

@@ -12,7 +12,7 @@ from transformers import Qwen2AudioForConditionalGeneration as Plain
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.models.families.qwen2_audio import Qwen2Audio, Qwen2AudioForConditionalGeneration
-from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.models.forward import shared_prefix
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
@@ -32,7 +32,7 @@ def resident(name):
 def peak_of(work):
     """How far a piece of work raises the memory that the process holds."""
     work()  # what is made once is made now
-    # What is kept of freed memory (`dramaeval.models.allocator`) would be there already.
+    # What is kept of freed memory (`dramaeval.compat.glibc`) would be there already.
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     try:
         CLEAR.write_text("5")  # resets the peak
@@ -51,8 +51,8 @@ def models():
     config.text_config.hidden_size, config.text_config.intermediate_size = 40, 80
     torch.manual_seed(0)
     judge = Qwen2AudioForConditionalGeneration(config).eval()
-    branches.register()
-    judge.model.language_model.set_attn_implementation(branches.NAME)
+    shared_prefix.register()
+    judge.model.language_model.set_attn_implementation(shared_prefix.NAME)
     plain = Plain(config).eval()
     plain.load_state_dict(judge.state_dict())
     for model in (judge, plain):

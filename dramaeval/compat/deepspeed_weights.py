@@ -1,0 +1,16 @@
+"""Weights that DeepSpeed has split over processes."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether ZeRO-3 has split the weights, so that every forward pass is one of all processes.
+
+    Reaches: the attribute ``ds_id`` of a parameter.
+    Why: a split parameter is empty between passes, and nothing public tells it from one without weights.
+    Since: DeepSpeed 0.17.
+    Remove when: DeepSpeed has a function for it.
+    """
+    return any(hasattr(weight, "ds_id") for weight in model.parameters())
