@@ -51,20 +51,20 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
     query, key, value = states(len(lengths), prefix.shape[1] + COUNT * width, before)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
     weights = torch.randn(HEADS, width, SIZE, dtype=torch.float64)
-    for mask in (layout, as_mask(layout)):
-        found, _ = shared_prefix_attention(module, query, key, value, mask)
-        found = found[:, prefix.shape[1] :].unflatten(1, (COUNT, width)).transpose(2, 3)
-        for row, real in enumerate(prefix):
-            for branch in range(COUNT):
-                wanted = alone(query[row], key[row], value[row], real, branch, width)
-                torch.testing.assert_close(found[row, branch], wanted)
-                pulled, due = (
-                    torch.autograd.grad(
-                        (one * weights).sum(), (query, key, value), retain_graph=True
-                    )
-                    for one in (found[row, branch], wanted)
+    outputs, _ = shared_prefix_attention(module, query, key, value, layout.as_mask())
+    outputs = outputs[:, prefix.shape[1] :].unflatten(1, (COUNT, width)).transpose(2, 3)
+    for row, real in enumerate(prefix):
+        for branch in range(COUNT):
+            expected = alone(query[row], key[row], value[row], real, branch, width)
+            output = outputs[row, branch]
+            torch.testing.assert_close(output, expected)
+            gradients, expected_gradients = (
+                torch.autograd.grad(
+                    (values * weights).sum(), (query, key, value), retain_graph=True
                 )
-                torch.testing.assert_close(pulled, due)
+                for values in (output, expected)
+            )
+            torch.testing.assert_close(gradients, expected_gradients)
 
 
 def test_pairs_a_branch_may_not_see_are_mostly_not_computed(states):

@@ -99,7 +99,9 @@ def encode_scale(scale, tokenise=None):
         render=partial(family.render, processor),
         tokenise=tokenise or partial(family.tokenise, processor),
     )
-    dimension = Dimension(key="a", title="A", definition="", scale=scale)
+    dimension = Dimension(
+        key="a", annotation="a", title="A", scale=scale, description="", scores={}
+    )
     question = Question(
         messages=[{"role": "user", "content": "?"}],
         places=(AnswerField.of_score(dimension),),
@@ -114,7 +116,7 @@ def test_tokenizer_that_merges_scores_is_refused():
 
 
 def test_score_of_two_tokens_is_refused():
-    with pytest.raises(TokenizationError, match="score 10 .*single digits"):
+    with pytest.raises(TokenizationError, match=r"score 10 .*single digits"):
         encode_scale((1, 5, 10))
 
 
