@@ -10,7 +10,7 @@ the prefix is computed once. The layout is registered with transformers as an at
 every other mask it is transformers' own sdpa attention.
 
 A layout passes through a language model as a mask of four dimensions, which every decoder of transformers hands to its
-attention unchanged (`dramaeval.compat.transformers`).
+attention unchanged (see `carrier_mask`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from dramaeval.compat.transformers import carrier_mask
 
 NAME = "shared_prefix"
 #: Queries of a branch that attend at once. Keys after the last of them are not computed; smaller products are slower.
@@ -44,9 +46,8 @@ class SharedPrefixLayout:
     width: int
 
     def as_mask(self) -> torch.Tensor:
-        """uint8 ``[rows, 1, branches, prefix width]``; no other mask has this type."""
-        rows, width = self.prefix.shape
-        return self.prefix.to(torch.uint8)[:, None, None].expand(rows, 1, self.count, width)
+        """The layout as a mask, uint8 ``[rows, 1, branches, prefix width]``."""
+        return carrier_mask(self.prefix, self.count)
 
     @classmethod
     def from_mask(cls, mask: Any, tokens: int) -> SharedPrefixLayout | None:

@@ -112,7 +112,7 @@ def encode_scale(scale, tokenise=None):
 
 def test_tokenizer_that_merges_scores_is_refused():
     with pytest.raises(TokenizationError, match="score 2 as one token of its own"):
-        encode_scale((1, 2, 3), tokenise=lambda text: [sum(map(ord, text)) % 1000])
+        encode_scale((1, 2, 3), tokenise=lambda text: list(map(ord, text.replace("2<", "Ω"))))
 
 
 def test_score_of_two_tokens_is_refused():
