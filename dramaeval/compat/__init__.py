@@ -1,1 +1,1 @@
-"""Every reach into a private part or an internal assumption of another library, one module a library."""
+"""Private parts of other libraries: one module per library, one contract test per entry."""

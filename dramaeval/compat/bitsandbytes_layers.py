@@ -18,7 +18,7 @@ def is_quantised(module: nn.Module) -> bool:
     """Whether a layer is quantised.
 
     Reaches: the names of bitsandbytes' layers.
-    Why: asking by class would import bitsandbytes, which takes a second, in every run.
+    Why: a comparison of classes would import bitsandbytes in every run, which takes a second.
     Since: bitsandbytes 0.50.
     Remove when: transformers marks the layers that it has quantised.
     """
@@ -30,8 +30,8 @@ def keep_packing(model: nn.Module) -> None:
     """Keep quantised weights as they were loaded, on CPUs with bfloat16 instructions.
 
     Reaches: ``Linear4bit.support_avx512bf16_for_cpu``.
-    Why: the first evaluation would repack the weights, with scales rounded to bfloat16: the judge that is measured
-    would differ from the one that is trained. Layers whose width is no multiple of the block are refused.
+    Why: the first evaluation would repack the weights, with scales rounded to bfloat16: the evaluated judge would differ
+    from the trained one. Layers whose width is not a multiple of the block are refused.
     Since: bitsandbytes 0.49.
     Remove when: repacking is exact or has a switch.
     """
@@ -44,7 +44,7 @@ def keep_packing(model: nn.Module) -> None:
 def leave_out(config: Any, names: Sequence[str]) -> None:
     """Name layers of a `BitsAndBytesConfig` that are not quantised.
 
-    Reaches: how transformers matches ``llm_int8_skip_modules``: against the beginning of a layer's full name.
+    Reaches: the matching of ``llm_int8_skip_modules`` in transformers, against the beginning of a layer's full name.
     Why: other versions have matched other parts of the name.
     Since: transformers 5.0.
     Remove when: the matching is documented.
@@ -53,7 +53,7 @@ def leave_out(config: Any, names: Sequence[str]) -> None:
 
 
 def weight_count(weight: torch.nn.Parameter) -> int:
-    """The number of weights that a parameter stands for.
+    """The number of weights that a parameter holds.
 
     Reaches: ``Params4bit.quant_state``.
     Why: a parameter in four bits holds two weights per element.

@@ -1,4 +1,4 @@
-"""Weights that DeepSpeed has split over processes."""
+"""Private parts of DeepSpeed that models rely on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def is_partitioned(model: nn.Module) -> bool:
-    """Whether ZeRO-3 has split the weights, so that every forward pass is one of all processes.
+    """Whether ZeRO-3 has split the weights, so that all processes take part in every forward pass.
 
     Reaches: the attribute ``ds_id`` of a parameter.
-    Why: a split parameter is empty between passes, and nothing public tells it from one without weights.
+    Why: a split parameter is empty between passes, and no public attribute distinguishes it.
     Since: DeepSpeed 0.17.
     Remove when: DeepSpeed has a function for it.
     """

@@ -28,7 +28,7 @@ def without_defaults(arguments: dict[str, Any]) -> dict[str, Any]:
     Reaches: the call of `PeftModelForCausalLM.forward`.
     Why: it passes every argument that a language model may have, as None, and ``return_dict``.
     Since: PEFT 0.18.
-    Remove when: PEFT passes on what it got.
+    Remove when: PEFT passes the given arguments only.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     given.pop("return_dict", None)

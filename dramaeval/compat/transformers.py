@@ -23,22 +23,22 @@ def encode_frames(encoder: Any, input_features: torch.Tensor, frames: torch.Tens
 
     Returns:
         ``[clips, width // 4, d_model]``; steps past ``((frames - 1) // 2 + 1) // 2`` of a clip are padding. The others
-        equal those of the encoder's own pass over 3,000 frames, whose mask hides the padding likewise.
+        equal those of the encoder's forward pass over 3,000 frames with a mask for the padding.
 
     Reaches: the modules of `Qwen2AudioEncoder` (``conv1``, ``conv2``, ``embed_positions``, ``layers``, ``avg_pooler``,
     ``layer_norm``) and its attributes ``dropout`` and ``layerdrop``.
-    Why: its own pass refuses anything but 30 s, most of which is padding: with it a LoRA step takes 1.1 times as long,
-    full training 1.25 times (docs/benchmarks.md). ``model.plain=[encoder]`` is the way back.
+    Why: its forward pass accepts 30 s only, most of which is padding: a LoRA step takes 1.1 times as long with it, full
+    training 1.25 times (docs/benchmarks.md). ``model.plain=[encoder]`` uses it.
     Since: transformers 5.0.
     Remove when: the encoder accepts shorter inputs.
     """
     weight = encoder.conv1.weight
-    # Weights that a device map leaves in memory or on disk have no device until their layer is called.
+    # Offloaded weights are on the meta device until their layer is called.
     device = input_features.device if weight.is_meta else weight.device
     hidden = nn.functional.gelu(encoder.conv1(input_features.to(device, weight.dtype)))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
     positions = torch.arange(hidden.shape[1], device=hidden.device)
-    # Called as a module, not read as a weight, so that ZeRO-3 gathers it.
+    # A call of the module, not a read of its weight: ZeRO-3 gathers weights on calls.
     hidden = hidden + encoder.embed_positions(positions)
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     valid = positions[None] < ((frames.to(hidden.device) - 1) // 2 + 1)[:, None]
@@ -71,18 +71,18 @@ class OwnWeightNames:
 
 
 def carrier_mask(flags: torch.Tensor, copies: int) -> torch.Tensor:
-    """A mask that carries values through a language model to its attention, unchanged.
+    """A mask that passes through a language model to its attention unchanged.
 
     Args:
         flags: bool ``[rows, width]``.
-        copies: length of the third dimension, which carries a number.
+        copies: length of the third dimension.
 
     Returns:
         uint8 ``[rows, 1, copies, width]``; no other mask has this type.
 
-    Reaches: `transformers.masking_utils`, which returns a mask of four dimensions as it is, whatever its type.
-    Why: questions that share a prefix need an attention of their own, and decoders pass the mask in different forms:
-    Qwen and Gemma a dictionary by kind of layer, Llama a tensor. A tensor of four dimensions passes all of them.
+    Reaches: `transformers.masking_utils`, which returns masks of four dimensions and any type unchanged.
+    Why: the attention of shared prefixes needs their layout. Decoders pass masks in different forms: Qwen and Gemma a
+    dictionary by kind of layer, Llama a tensor. All of them pass a tensor of four dimensions.
     Since: transformers 5.0.
     Remove when: decoders hand further arguments to a registered attention.
     """
@@ -107,7 +107,7 @@ def attention_implementation(config: Any) -> str | None:
     """The name of the attention implementation that a model uses.
 
     Reaches: ``PreTrainedConfig._attn_implementation``.
-    Why: transformers has `PreTrainedModel.set_attn_implementation` and no way to ask for the name.
+    Why: transformers has `PreTrainedModel.set_attn_implementation`, but no public attribute with the name.
     Since: transformers 5.0.
     Remove when: there is a public attribute.
     """
@@ -120,7 +120,7 @@ def forget_attention_implementation(config: Any) -> None:
     Reaches: ``PreTrainedConfig._attn_implementation``.
     Why: a file can name a kernel on the hub there, which transformers would download and run.
     Since: transformers 5.0.
-    Remove when: transformers takes no kernel's name from a file.
+    Remove when: transformers ignores a kernel's name in a file.
     """
     config._attn_implementation = None
 
@@ -141,7 +141,7 @@ def model_class_for(config: Any, *, causal_lm: bool = False) -> Any | None:
     if type(config) not in mapping:
         return None
     classes = mapping[type(config)]
-    # A few configurations stand for several classes; the first is the usual one.
+    # A few configurations belong to several classes; the first is the usual one.
     return classes[0] if isinstance(classes, tuple | list) else classes
 
 
@@ -149,7 +149,7 @@ def takes_registered_attention(model_class: Any) -> bool:
     """Whether a model computes its attention by the registered implementations.
 
     Reaches: ``PreTrainedModel._supports_attention_backend``.
-    Why: an architecture with an attention of its own ignores a shared prefix.
+    Why: an architecture that computes its attention differently ignores a shared prefix.
     Since: transformers 5.0.
     Remove when: there is a public attribute.
     """

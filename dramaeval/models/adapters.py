@@ -1,7 +1,7 @@
 """Adapters: PEFT's methods, limited to the parts of the model that ``adapt`` names.
 
-Layers of the audio tower and of the language model have the same names, so that a list of name endings would adapt
-both. The endings are therefore turned into one pattern over full module names.
+Layers of the audio tower and of the language model have the same names: a list of endings would adapt both parts. The
+endings are therefore converted to one pattern over full module names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
 from dramaeval.models.loading import UNSAFE_PICKLE
 
-#: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
+#: The layers that (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
 IA3_INPUTS = ("down_proj", "fc2")
 
@@ -70,7 +70,7 @@ def target_pattern(
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
     """Limit a PEFT configuration to the adapted parts; changes and returns it.
 
-    ``target_modules`` that is a pattern already (a string) is kept.
+    A string as ``target_modules`` is a pattern already and is kept.
     """
     set_task_type(config)
     parts = adapted_parts(adapt, family)
@@ -84,7 +84,7 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
 
 
 def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
-    """(IA)³ scales few layers of each part; a part without such layers has its outputs scaled."""
+    """Limit (IA)³, which scales few layers of each part; in a part without these it scales all projections."""
     if isinstance(config.target_modules, str):
         config.feedforward_modules = config.feedforward_modules or set()
         return config
@@ -158,7 +158,7 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     Args:
         model: the base, quantised as it was in training.
         folder: with PEFT's files.
-        trainable: whether training goes on.
+        trainable: whether its weights are trained further.
 
     Raises:
         ModelError: the files are damaged, unsafe, or do not fit the base.
@@ -200,8 +200,8 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:
     """Trainable and all parameters of each part, and of the rest under ``other``.
 
-    Adapter weights count to the part that they are in, virtual tokens to the language model. Weights packed in four
-    bits count as the weights that they hold.
+    Adapter weights are counted in the part that contains them, virtual tokens in the language model. Parameters in four
+    bits count as the weights that are packed in them.
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():

@@ -9,7 +9,7 @@ from pathlib import Path
 from dramaeval.data.manifest import DamagedFileError, require_whole
 from dramaeval.models.errors import ModelError
 
-#: Bytes up to which a model's file holds settings and no weights.
+#: Size in bytes up to which a file of a model is taken for settings, not weights.
 _SETTINGS = 2**20
 
 

@@ -12,7 +12,7 @@ _FRAMES_PER_SECOND = 100
 
 
 class TrainingFailureError(UserFacingError, RuntimeError):
-    """A run cannot go on; the message gives the numbers and what to try."""
+    """A training cannot continue; the message gives the numbers and advice."""
 
 
 class MemoryExhaustedError(TrainingFailureError):
@@ -50,7 +50,7 @@ def first_line(error: BaseException) -> str:
 
 
 def failure_message(head: str, facts: list[str], advice: list[str]) -> str:
-    """One message: what happened, the numbers, and what to try in this order."""
+    """A message of a first line, the numbers, and numbered advice."""
     numbered = [f"  {number}. {text}" for number, text in enumerate(advice, 1)]
     tries = ["Try, in this order:", *numbered] if numbered else []
     return "\n".join([head, *(f"  {fact}" for fact in facts), *tries])

@@ -65,7 +65,7 @@ class ModelFiles:
             arguments["trust_remote_code"] = self.trust_remote_code
         if not local:
             arguments["revision"] = self.revision
-        # Without this the hub's client tries for half a minute per file before it takes the cached one.
+        # Without this the hub's client retries for half a minute per file before it reads the cached file.
         arguments["local_files_only"] = local or not hub_is_reachable()
         try:
             return from_pretrained(self.source, **arguments)

@@ -1,7 +1,7 @@
-"""Quantised bases: the language model in four or eight bits, everything else as it is.
+"""Quantised bases: the language model in four or eight bits, all other parts unchanged.
 
-Audio tower and projector are small and lose accuracy, and the vocabulary head gives the scores, so they are left out.
-Whether transformers has followed that is checked on the loaded model.
+Audio tower and projector are small and would lose accuracy, and the vocabulary head gives the scores: they are not
+quantised, and the loaded model is checked for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import nn
 from dramaeval.compat.bitsandbytes_layers import is_quantised, leave_out
 from dramaeval.models.errors import ModelError
 
-#: Lies beside an adapter that was trained on a quantised base, with the settings of that quantisation.
+#: The file beside an adapter that holds the settings of its quantised base.
 FILE = "quantization.json"
 
 

@@ -2,16 +2,22 @@
 
 A new architecture is one file beside this one, with two classes, and one YAML:
 
-- a `JudgeModel` before the transformers class, under the name of that class. It overrides `JudgeModel.encode_audio` and
-  `JudgeModel.project_audio`, and the properties ``audio_token`` and ``decoder`` where the model has other names for them;
-- a `Family`, which has to define ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other
-  method has a default that suits an architecture with a chat template and a processor of its own;
-- ``configs/model/NAME.yaml`` with the family as ``_target_``. Its first lines,
-  ``defaults: [qwen2_audio, _self_]``, inherit the settings that all families share.
+- the judge's model inherits from `JudgeModel` and then from the transformers class, and has the name of that class. It
+  overrides `JudgeModel.encode_audio` and `JudgeModel.project_audio`, and the properties `JudgeModel.audio_token` and
+  `JudgeModel.decoder` where the transformers class has other names for them;
+- the `Family` defines ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other method has
+  a default that suits an architecture with a chat template and a processor;
+- ``configs/model/NAME.yaml`` has the family as ``_target_``. Its first lines, ``defaults: [qwen2_audio, _self_]``,
+  inherit the settings that all families share.
 
-`dramaeval.models.families.audio_flamingo3` is the shortest example. The tests of every family run on a new one after it
-is added to ``KINDS`` in ``tests/models/test_audio_families.py``. `Family.load` proves on the loaded model that questions
-can share a prefix, unless its language model is one of `TESTED_DECODERS`.
+No family builds an attention mask: `JudgeModel.answer_logits` hands the layout of a shared prefix to the language model
+as a mask (`dramaeval.models.forward.shared_prefix`). `Family.shared_prefix_problem` refuses language models that would
+not use it, and `Family.check_shared_prefix` compares both layouts on the loaded model, unless its language model is one
+of `TESTED_DECODERS`.
+
+`dramaeval.models.families.audio_flamingo3` is the shortest example. An entry in ``KINDS`` of
+``tests/models/families/test_audio_families.py`` runs the tests of all families on a new one. An entry in ``OWN`` of
+`dramaeval.config.trust` lets `dramaeval.Judge.load` read its runs without ``trust``.
 """
 
 from __future__ import annotations
@@ -59,8 +65,8 @@ class Family(ABC):
         trust_remote_code: whether code that comes with a checkpoint may run.
         architecture: values of the checkpoint's configuration, so that a plan needs no files.
         device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to spread a
-            model that is only evaluated; None puts all of it on the run's device.
-        offload_folder: holds the weights that ``device_map`` leaves on disk.
+            model that is only evaluated; None puts the complete model on the run's device.
+        offload_folder: for the weights that ``device_map`` leaves on disk.
         freeze_audio: whether the audio tower keeps its weights in full fine-tuning.
         train_projector: whether the projector is trained in full fine-tuning.
         head: where scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear layer on
@@ -128,13 +134,13 @@ class Family(ABC):
 
     @abstractmethod
     def model_class(self) -> Any:
-        """The judge's class: a `JudgeModel` and a transformers class. Called before a model is made or loaded."""
+        """The judge's class, a `JudgeModel` and a transformers class; called before a model is built or loaded."""
 
     @abstractmethod
     def audio_tokens(self, frames: int) -> int:
         """Number of prompt positions of a clip of so many mel frames (10 ms each).
 
-        Called for every clip when its prompt is made; equals the length of its embeddings.
+        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings.
         """
 
     # What has a default
@@ -165,12 +171,12 @@ class Family(ABC):
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
         """A question's chat messages as text, up to where the answer begins, or directly as token ids.
 
-        Called for every question. The placeholder of each clip stands once.
+        Called for every question. The placeholder of each clip occurs once.
         """
         return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def tokenise(self, processor: Any, text: str) -> list[int]:
-        """The token ids of a text, special tokens in it by their names, none added; called for every question."""
+        """The token ids of a text, in which special tokens stand by name; none is added. Called for every question."""
         tokenizer = getattr(processor, "tokenizer", processor)
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 

@@ -1,7 +1,7 @@
 """Any causal language model of text alone: a judge of transcript and context, without the clip.
 
 It is the cascaded judge, and the control that shows what the audio adds. The transformers class is known only after the
-configuration is read, so the judge's class is made from it then.
+configuration is read; the judge's class is derived from it then.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel, at_posi
 
 log = logging.getLogger(__name__)
 
-#: Stands for an answer when a chat template renders the end of one.
+#: The answer in the conversation from which the end of a turn is read.
 _ANSWER = "ANSWER"
 
 
 class TextJudgeModel(JudgeModel):
-    """Mixed into a causal language model; its own head and everything between decoder and head are used."""
+    """Mixed into a causal language model; keeps its head and all steps between decoder and head."""
 
     @property
     def audio_token(self) -> int:
@@ -41,9 +41,9 @@ class TextJudgeModel(JudgeModel):
         return getattr(self, self.base_model_prefix)
 
     def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """The model's own forward pass, whose hidden states are reduced to the answer positions before the head.
+        """Run the forward pass of transformers, with the hidden states cut to the answer positions before the head.
 
-        Scaling, soft caps and biases between decoder and head are thereby included.
+        This includes scaling, soft caps and biases between decoder and head.
         """
         if hasattr(self, SCORE_HEAD):
             return super().logits_at(answer_index, **inputs)
@@ -62,7 +62,7 @@ class TextJudgeModel(JudgeModel):
             logits = super().forward(**inputs).logits
         finally:
             hook.remove()
-        # A few classes (OPT) do not call the module with the hook, and compute every position.
+        # A few classes (OPT) do not call the module that has the hook, and compute every position.
         return logits[0] if reduced else at_positions(logits, answer_index)
 
 
@@ -86,7 +86,7 @@ class CausalLM(Family):
         """The transformers class.
 
         Raises:
-            ModelError: the configuration cannot be read, or is not one of a text-only causal language model.
+            ModelError: the configuration cannot be read, or its model takes more than text.
         """
         from transformers import AutoConfig
 
@@ -139,7 +139,7 @@ class CausalLM(Family):
         return AutoConfig.for_model(values.pop("model_type"), **values)
 
     def audio_tokens(self, frames: int) -> int:
-        """None: the prompt does not contain the clip."""
+        """0: the prompt does not contain the clip."""
         return 0
 
     def processor(self, checkpoint: Path | None = None) -> Any:
@@ -160,7 +160,9 @@ class CausalLM(Family):
         Where a template has no system message, its text precedes the first message; where there is no template, the
         texts follow each other, separated by an empty line.
         """
-        texts = [{"role": one["role"], "content": _text(one["content"])} for one in messages]
+        texts = [
+            {"role": message["role"], "content": _text(message["content"])} for message in messages
+        ]
         if not processor.chat_template:
             text = "\n\n".join(message["content"] for message in texts)
             return f"{processor.bos_token or ''}{text}\n"
@@ -174,10 +176,10 @@ class CausalLM(Family):
             return _chat(processor, [user, *rest], add_generation_prompt=True)
 
     def end_of_turn(self, processor: Any) -> str:
-        """What the chat template renders after an answer, up to its first special token.
+        """The text that the chat template renders after an answer, up to its first special token.
 
         Raises:
-            ModelError: neither the template nor the tokenizer has an end of an answer.
+            ModelError: neither the template nor the tokenizer defines the end of an answer.
         """
         if processor.chat_template:
             turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
@@ -201,7 +203,7 @@ def _text(content: Any) -> str:
 
 
 def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
-    # Templates of models that can think first have this switch; others ignore it.
+    # Templates of reasoning models have the switch enable_thinking; others ignore it.
     return tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
     )

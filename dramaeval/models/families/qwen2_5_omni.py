@@ -1,8 +1,8 @@
 """Qwen2.5-Omni's thinker, which takes audio and text; the talker, which generates speech, is left out.
 
 Architecture: Xu et al. 2025, "Qwen2.5-Omni Technical Report" (arXiv 2503.20215). The encoder attends within windows of
-two seconds and sees no padding. Positions have three rows, for time, height and width; without pictures all three
-count the tokens, which is what the language model makes of one row.
+two seconds and takes clips without padding. Position ids have three rows, for time, height and width. Without images
+all three count the tokens; the language model expands one row to that.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import audio_tokens
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 
-#: Weights that no path from a clip to an answer uses: the image encoder, and marks for streaming.
+#: Weights that a judge does not use: the image encoder, and the embeddings of marks for streaming.
 _UNUSED = ("model.visual.", "model.audio_tower.audio_bos_eos_token.")
 
 
-class Qwen2_5OmniThinkerForConditionalGeneration(JudgeModel, PlainThinker):  # noqa: N801 - its name
+class Qwen2_5OmniThinkerForConditionalGeneration(JudgeModel, PlainThinker):  # noqa: N801 - the name in transformers
     """transformers' thinker with the judge's forward pass; same weights, same names, same files."""
 
     def encode_audio(
@@ -77,7 +77,7 @@ class Qwen25Omni(Family):
     def processor(self, checkpoint: Path | None = None) -> Any:
         """Qwen2-Audio's processor around the tokenizer, feature extractor and chat template of the files.
 
-        The model's own processor needs torchvision, for pictures. For audio both render and count alike.
+        The processor of Qwen2.5-Omni needs torchvision, for images. For audio both render the same prompts.
 
         Raises:
             ModelError: the files cannot be read, or hold no chat template.

@@ -69,7 +69,7 @@ class Qwen2AudioForConditionalGeneration(PooledWhisperJudge, PlainQwen2Audio):
     """transformers' Qwen2-Audio with the judge's forward pass; same weights, same names, same files."""
 
     def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """The encoder over 30 s; the mask is made as in `Qwen2AudioModel.forward`."""
+        """The encoder over 30 s, with the mask of `Qwen2AudioModel.forward`."""
         tower = self.model.audio_tower
         steps = torch.arange(window.shape[2] // 2, device=window.device)
         valid = steps[None] < ((frames.to(window.device) - 1) // 2 + 1)[:, None]
@@ -106,5 +106,5 @@ class Qwen2Audio(Family):
         return audio_tokens(frames)
 
     def encoded_frames(self, frames: int) -> int:
-        """The clip's own frames, or those of 30 s with ``model.plain=[encoder]``."""
+        """The frames of the clip, or those of 30 s with ``model.plain=[encoder]``."""
         return WINDOW if "encoder" in self.plain else frames

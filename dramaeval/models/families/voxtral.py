@@ -1,8 +1,8 @@
 """Voxtral: Whisper's encoder over a window of 30 s, a projector, and a Llama.
 
 Architecture: Liu et al. 2025, "Voxtral" (arXiv 2507.13264). The encoder includes the silence after a clip, so that every
-clip takes as many prompt positions as a full window. Mistral's own package makes the prompts, as token ids and without
-a chat template.
+clip takes as many prompt positions as a full window. Mistral's package mistral-common renders the prompts as token
+ids; there is no chat template.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POSITIONS = WINDOW // 8
 _DEPTH, _SILENCE = 2.0, -1.5
 _MISSING = (
     "model=voxtral needs a package that is missing: pip install 'dramaeval[voxtral]' (Mistral's mistral-common, which "
-    "makes Voxtral's prompts)."
+    "renders Voxtral's prompts)."
 )
 
 
@@ -39,7 +39,7 @@ class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
     def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """Encode windows of 30 s, filled with the value of silence beside each clip."""
+        """Encode windows of 30 s; each is filled with silence after its clip."""
         tower = self.model.audio_tower
         floor = (input_features.amax(dim=(1, 2)) - _DEPTH).clamp(min=_SILENCE)
         missing = WINDOW - input_features.shape[2]
@@ -102,7 +102,8 @@ class Voxtral(Family):
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> list[int]:
         """A question's messages as token ids, each clip's placeholder once.
 
-        Voxtral has no system message beside a clip: its text precedes the user's.
+        Voxtral has no system message in conversations with audio: the text of the system message comes first in the
+        user's message.
         """
         content: list[dict[str, Any]] = []
         for message in messages:
@@ -124,7 +125,7 @@ class Voxtral(Family):
         ]
 
     def tokenise(self, processor: Any, text: str) -> list[int]:
-        """Token ids; Mistral's tokenizer would take the end of a turn for plain text."""
+        """The token ids of a text; Mistral's tokenizer reads the end of a turn as plain text."""
         plain, end, _ = text.partition(self.turn_end)
         tokens = list(processor.tokenizer(plain, add_special_tokens=False)["input_ids"])
         return [*tokens, processor.tokenizer.eos_token_id] if end else tokens
@@ -132,7 +133,7 @@ class Voxtral(Family):
 
 @cache
 def _silent_clip() -> str:
-    """A clip in base64, of which Mistral's package makes as many placeholders as of any other."""
+    """A clip in base64; Mistral's package renders the same number of placeholders for every clip."""
     import numpy as np
     import soundfile
 

@@ -9,8 +9,7 @@ import torch
 
 from dramaeval.models.inputs.batch import NO_SCORE, Batch
 
-#: Stands for a choice that does not exist. A large negative number instead of −∞: its gradient is 0, where that of
-#: exp(−∞) is undefined.
+#: The value of a choice that does not exist. It is finite because the gradient of exp(−∞) is undefined.
 LOWEST = -1e9
 
 
@@ -60,15 +59,15 @@ def chosen(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def is_regression(logits: torch.Tensor) -> bool:
-    """Whether these are a regression head's: one number at each answer position."""
+    """Whether the logits come from a regression head: one number at each answer position."""
     return logits.shape[-1] == 1
 
 
 def _choice_values(at_scores: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Values of the choices: at their token where they have one, summed log-probabilities where they have several.
+    """Values of the choices: the value of a single token, or the summed log-probabilities of several tokens.
 
     Args:
-        at_scores: ``[questions, vocabulary]``, logits or log-probabilities where scores are predicted.
+        at_scores: ``[questions, vocabulary]``, logits or log-probabilities at the positions of the scores.
         logits: ``[answers, vocabulary]``.
         batch: names the tokens.
     """

@@ -1,8 +1,8 @@
 """Greedy generation of thoughts and answers, and the continuations that sampling uses.
 
-`CachedGeneration` keeps the keys and values of earlier tokens, so that a token costs one small step. Where a judge's
-pass is not the plain one (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which
-is slower. Both generate what transformers' own greedy generation does, whatever the batch.
+`CachedGeneration` keeps the keys and values of earlier tokens, so that a token costs one small step. Where a judge
+does not support that (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
+slower. Both generate the same text as the greedy generation of transformers, in batches of any size.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ROWS = 16
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A generated text without its end, and whether the end was generated."""
+    """A generated text without its end marker, and whether the marker was generated."""
 
     text: str
     finished: bool
 
 
 class Continuation(Protocol):
-    """Sequences that are being continued; ``logits [sequences, vocabulary]`` are those of the next token."""
+    """Sequences that are continued token by token; ``logits [sequences, vocabulary]`` predict the next token."""
 
     logits: torch.Tensor
 
@@ -58,7 +58,7 @@ def generate(
     Args:
         records: their prompts and clips are used; their answers are ignored.
         encoder: of their questions.
-        start: makes a continuation with one sequence per question.
+        start: starts a continuation with one sequence per question.
         opening: the text with which every answer begins.
         until: the text that ends a generation, as the end of the turn does.
         max_tokens: for each record the most tokens to generate.
@@ -83,7 +83,7 @@ def _groups(
     """Numbered records with at most `ROWS` questions in all, their answers replaced by the opening."""
     group: list[tuple[int, EncodedRecord]] = []
     room = ROWS
-    # The next token is read from the whole vocabulary; the one score only marks the position.
+    # The next token is chosen from the full vocabulary; the score only marks the position.
     answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,), tail=())
     for number, record in enumerate(records):
         questions = [
@@ -219,9 +219,9 @@ class CachedGeneration:
 
 
 def supports_cache(model: Any) -> bool:
-    """Whether the judge's pass is decoder and head alone, which `CachedGeneration` computes step by step.
+    """Whether the judge's pass consists of decoder and head, which `CachedGeneration` computes step by step.
 
-    It is not with virtual tokens, nor where a text model does more between the two.
+    It does not with virtual tokens, nor where a text model has further steps between decoder and head.
     """
     learns_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
     return not learns_tokens and type(unwrap_judge(model)).logits_at is JudgeModel.logits_at

@@ -1,8 +1,8 @@
 """The forward pass of a judge: from a batch of questions to the logits at the answer positions.
 
 A transformers model computes logits for every token of every sequence; a judge needs a few of them. A family's class
-inherits from `JudgeModel` and from a class of transformers. The first adds this pass; loading, saving and generation
-stay the second's. Such a class keeps the name of the transformers class (see `OwnWeightNames`).
+inherits this pass from `JudgeModel`, and loading, saving and generation from a class of transformers, whose name it
+keeps (see `OwnWeightNames`).
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class FeatureMismatchError(ValueError):
 class JudgeModel(OwnWeightNames, PreTrainedModel):
     """Mixed into a transformers class, before it; a family overrides `encode_audio` and `project_audio`.
 
-    Where the configuration says so, the judge has a regression head: a linear layer that reads one number from the last
-    hidden state at each answer position, in place of the vocabulary head.
+    With ``judge_head: regression`` in its configuration the judge has a regression head in place of the vocabulary head:
+    a linear layer that maps the last hidden state at each answer position to one number.
 
     Attributes:
         plain: steps that are computed as transformers does, see `dramaeval.models.families.base.Family`.
@@ -114,7 +114,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         answer_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """`answer_logits` where ``answer_index`` is given; else the pass of transformers."""
+        """Run `answer_logits` if ``answer_index`` is given, else the forward pass of transformers."""
         if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)
         given = without_defaults(kwargs)
@@ -147,14 +147,14 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
                 one sequence.
             branch_count: branches per row, with ``prefix_mask``.
             attention_mask: for rows that are not padded on the right; None is causal.
-            virtual_embeddings: ``[rows, virtual tokens, hidden]``, put before every row.
+            virtual_embeddings: ``[rows, virtual tokens, hidden]``, prepended to the rows.
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
             feature_frames: ``[clips]``, valid frames of each.
             clip_order: ``[occurrences]``, the clip of each run of audio tokens, row by row; clips of ``encoded_clips``
                 are numbered after those of ``input_features``.
             clip_keys: for each clip of ``input_features`` the key of its encoding.
             encoded_clips: ``[steps, width]`` for each clip whose encoding is known.
-            kwargs: for the language model, such as prefix tuning's cache, which all tokens of all branches see.
+            kwargs: for the language model, such as the cache of prefix tuning, which all tokens attend to.
 
         Raises:
             FeatureMismatchError: audio tokens and audio embeddings differ in number.
@@ -176,8 +176,8 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
             width = (embeddings.shape[1] - prefix_mask.shape[1]) // branch_count
             attention_mask = SharedPrefixLayout(prefix_mask, branch_count, width).as_mask()
         elif attention_mask is None:
-            # Right padding is after every answer and needs no mask. Position ids would make transformers look for
-            # packed sequences; without them it counts from zero, as they do.
+            # Padding follows every answer and needs no mask. With position ids transformers would look for packed
+            # sequences; without them it numbers the positions in the same way.
             positions = None
         if "past_key_values" in kwargs:
             kwargs[cache_argument(self.decoder)] = kwargs.pop("past_key_values")

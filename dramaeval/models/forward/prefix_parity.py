@@ -1,4 +1,4 @@
-"""A proof on the loaded model that questions which share a prefix get the answers of separate ones."""
+"""A check on the loaded model: questions that share a prefix get the same logits as separate questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(model: Any, kind: str) -> None:
 
     Args:
         model: the judge, or PEFT's wrapper around one.
-        kind: names its language model in the message.
+        kind: the name of its language model, for messages.
 
     Raises:
         ModelError: the answers differ.
@@ -51,7 +51,7 @@ def check(model: Any, kind: str) -> None:
 
 
 def _random_record(vocabulary: int) -> EncodedRecord:
-    """Two questions of different length over random tokens, after a common beginning."""
+    """A record with two questions of random tokens, of different length and with a common beginning."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(vocabulary, (40,), generator=generator).tolist()
     answer = AnswerTokens(scale=(0, 1), lead=(tokens[0],), scores=(tokens[1], tokens[2]), tail=())

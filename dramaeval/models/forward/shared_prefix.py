@@ -5,9 +5,9 @@ therefore one *prefix* followed by equally wide *branches*:
 
     [ prefix, padded on the right | branch 0 | branch 1 | … ]
 
-A branch sees the prefix and itself, never another branch, so that each question is answered as if it stood alone while
-the prefix is computed once. The layout is registered with transformers as an attention implementation, `NAME`; for
-every other mask it is transformers' own sdpa attention.
+A branch attends to the prefix and to itself, never to another branch: each question gets the logits of a separate
+sequence, and the prefix is computed once. The attention is registered with transformers under `NAME`; for every other
+mask it is the sdpa attention of transformers.
 
 A layout passes through a language model as a mask of four dimensions, which every decoder of transformers hands to its
 attention unchanged (see `carrier_mask`).
@@ -27,7 +27,7 @@ from transformers.masking_utils import sdpa_mask
 from dramaeval.compat.transformers import carrier_mask
 
 NAME = "shared_prefix"
-#: Queries of a branch that attend at once. Keys after the last of them are not computed; smaller products are slower.
+#: Queries of a branch that are computed together. Keys after the last of them are left out; small products are slow.
 CHUNK = 128
 
 
@@ -63,7 +63,7 @@ class SharedPrefixLayout:
         return cls(mask[:, 0, 0].bool(), count, (tokens - mask.shape[3]) // count)
 
     def visible_keys(self) -> torch.Tensor:
-        """Which keys the branches of a row see: bool ``[rows, 1, width, prefix width + width]``."""
+        """The keys that a branch attends to: bool ``[rows, 1, width, prefix width + width]``."""
         rows, prefix_width = self.prefix.shape
         branch = torch.ones(self.width, self.width, dtype=torch.bool, device=self.prefix.device)
         prefix = self.prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
@@ -76,7 +76,7 @@ class SharedPrefixLayout:
         return states.transpose(1, 2).reshape(rows * self.count, heads, self.width, size)
 
     def copy_to_branches(self, states: torch.Tensor) -> torch.Tensor:
-        """Keys or values ``[rows, heads, keys, size]`` as each branch sees them.
+        """Keys or values ``[rows, heads, keys, size]``, copied for each branch.
 
         Returns:
             ``[rows × count, heads, keys before the branches + width, size]``.
@@ -94,13 +94,13 @@ def shared_prefix_attention(
     attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Attention within prefix and branches, or sdpa for a mask that is no layout.
+    """Attention within prefix and branches; sdpa for any other mask.
 
     Args:
         module: the attention layer.
         query: ``[rows, heads, tokens, head size]``.
-        key: ``[rows, key heads, keys, head size]``; keys of earlier positions, as prefix tuning gives them, stand in
-            front of those of the tokens.
+        key: ``[rows, key heads, keys, head size]``; keys of earlier positions, as in prefix tuning, come before those of
+            the tokens.
         value: as ``key``.
         attention_mask: of `SharedPrefixLayout.as_mask`, or any mask of sdpa.
         kwargs: of `sdpa_attention_forward`.
@@ -155,7 +155,7 @@ def _attention_in_chunks(
 ) -> torch.Tensor:
     """sdpa attention for `CHUNK` queries at a time; the queries belong to the last keys.
 
-    sdpa computes every pair of a mask, masked or not, so that pairs of later keys are left out here.
+    sdpa computes masked pairs too; later keys are therefore left out.
     """
     width = query.shape[2]
     front = key.shape[2] - width
@@ -172,7 +172,7 @@ def _attention_in_chunks(
 
 
 def _causal_mask(earlier: int, tokens: int, device: torch.device) -> torch.Tensor:
-    """Causal, with earlier keys in front that all tokens see: bool ``[1, 1, tokens, earlier + tokens]``."""
+    """A causal mask after earlier keys that all tokens attend to: bool ``[1, 1, tokens, earlier + tokens]``."""
     mask = torch.ones(tokens, earlier + tokens, dtype=torch.bool, device=device)
     return mask.tril(diagonal=earlier)[None, None]
 

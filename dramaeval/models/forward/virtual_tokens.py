@@ -1,9 +1,9 @@
 """Prefix and prompt tuning of a judge: virtual tokens before a prompt with audio.
 
-For prompt tuning PEFT prepends embeddings to those of the words and passes the model embeddings alone, in which the
-place of the audio can no longer be found. So the judge gets both, and prepends the virtual tokens after it has inserted
-the audio (`JudgeModel.answer_logits`). Prefix tuning comes as keys and values of earlier positions and leaves the
-input unchanged: there PEFT's own pass is used.
+For prompt tuning PEFT passes the model embeddings without token ids, so that the positions of the audio are unknown.
+The wrapper here passes both token ids and virtual tokens; `JudgeModel.answer_logits` inserts the audio and then
+prepends the virtual tokens. Prefix tuning adds keys and values of earlier positions and leaves the input unchanged:
+there PEFT's forward pass is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from peft import PeftModelForCausalLM, PeftType
 
 
 class VirtualTokens(PeftModelForCausalLM):
-    """PEFT's wrapper for methods that learn virtual tokens; it saves and loads PEFT's own files."""
+    """PEFT's wrapper for methods that learn virtual tokens; saves and loads files in PEFT's format."""
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """The outputs of a frozen audio tower, kept on disk from epoch to epoch and from run to run.
 
-Each clip is encoded alone and in the precision of the weights, so that its encoding does not depend on the clips of the
-same batch: a training that finds every encoding on disk computes the same, to the last bit, as one that finds none.
+Each clip is encoded separately and in the precision of the weights, so that its encoding does not depend on the other
+clips of a batch: a training that reads every encoding from disk is bit-identical to one that computes them all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AudioEncodingCache:
     """The encodings of one frozen audio tower.
 
     Args:
-        cache: where they are kept.
+        cache: keeps them on disk.
         tower: identifies the tower, see `tower_name`.
         path: module path of the tower in the judge.
 
@@ -57,7 +57,7 @@ class AudioEncodingCache:
             judge: a `JudgeModel`.
             features: ``[clips, mel bins, frames]``.
             frames: int ``[clips]``, valid frames.
-            keys: of each clip; empty for one that is not kept.
+            keys: of each clip; empty for a clip whose encoding is not kept.
 
         Returns:
             ``[steps, width]`` for each clip.
@@ -95,15 +95,15 @@ class AudioEncodingCache:
 
 
 def tower_name(judge: Any, path: str | None) -> str | None:
-    """Identifies the audio tower by its code, weights, precision and kind of device.
+    """A name for the audio tower that depends on its code, weights, precision and kind of device.
 
     Args:
         judge: a `JudgeModel`, with or without adapters.
         path: module path of the tower; None for a judge without one.
 
     Returns:
-        None where these do not decide the encodings: weights that are not at hand (left on disk by a device map), and
-        adapters in the tower, whose scale is no weight.
+        None where these do not determine the encodings: a device map leaves weights on disk, or the tower has
+        adapters, whose scale is not a weight.
     """
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""The inputs of one forward pass: encoded records before collation, a `Batch` after it.
+"""The inputs of a forward pass: encoded records before collation, a `Batch` after it.
 
 Every *answer position* is a position of the sequences at which the next token is predicted and used: the tokens of the
 answers in training, the token of each score in scoring. ``answers`` below is their number in the batch.

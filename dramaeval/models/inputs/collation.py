@@ -1,4 +1,4 @@
-"""Encoded records to the tensors of one forward pass.
+"""Collation: encoded records become the tensors of one forward pass.
 
 In the shared layout a record is one row whose common beginning is computed once (see
 `dramaeval.models.forward.shared_prefix`); in the plain layout every question is a row. The logits are equal.
@@ -47,12 +47,12 @@ class _Sequence:
 
 
 def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
-    """Make one batch of encoded records.
+    """Collate encoded records into one batch.
 
     Args:
         records: at least one, each with at least one question.
         pad: the padding token's id.
-        shared_prefix: make a record one row of a prefix and branches; else one row per question.
+        shared_prefix: whether a record is one row of a prefix and branches; else each question is a row.
     """
     questions: list[LabelledQuestion] = []
     rows: list[list[_Sequence]] = []
@@ -180,7 +180,7 @@ def _row_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
     width = max(len(sequence.tokens) for sequence in sequences)
     index = [(row, at) for row, sequence in enumerate(sequences) for at in sequence.positions]
     return {
-        "input_ids": torch.tensor([_padded(one.tokens, width, pad) for one in sequences]),
+        "input_ids": torch.tensor([_padded(sequence.tokens, width, pad) for sequence in sequences]),
         "position_ids": torch.arange(width).expand(len(sequences), width),
         "answer_index": torch.tensor(index),
     }
@@ -230,7 +230,7 @@ def _computed_tokens(rows: list[list[_Sequence]], shared_prefix: bool) -> int:
 def _shared_length(sequences: Sequence[_Sequence]) -> int:
     """Number of leading tokens that all sequences share before the first answer position.
 
-    It is taken from the tokens and therefore right for every layout of the prompt.
+    It is read from the tokens and therefore holds for every layout of the prompt.
     """
     limit = min(sequence.positions[0] for sequence in sequences)
     first = sequences[0].tokens
@@ -266,11 +266,11 @@ def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
 
 
 def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) -> dict[str, Any]:
-    """Every clip once, and the clips that the audio tokens of the rows stand for, in their order.
+    """Every clip once, and the clip of each run of audio tokens, in the order of the rows.
 
     Args:
         records: of the batch.
-        copies: how often the clips of each record occur.
+        copies: number of times that the clips of each record occur.
     """
     clips = [clip for record in records for clip in record.clips]
     if not clips:
@@ -278,6 +278,6 @@ def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) 
     inputs, numbers = clip_inputs(clips)
     order: list[int] = []
     for record, count in zip(records, copies, strict=True):
-        own, numbers = numbers[: len(record.clips)], numbers[len(record.clips) :]
-        order += own * count
+        record_numbers, numbers = numbers[: len(record.clips)], numbers[len(record.clips) :]
+        order += record_numbers * count
     return inputs | {"clip_order": torch.tensor(order)}

@@ -1,4 +1,4 @@
-"""A batch as readable lines: every token of it, and what is trained at each."""
+"""A batch as readable lines: each token, and the token that is trained at its position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DumpedToken:
         row: its row.
         position: its position in the row.
         token: its text in the vocabulary.
-        trained: the next token that is trained here; None where nothing is.
+        trained: the next token, where it is trained; else None.
         target: the target distribution by score, where a score is predicted.
     """
 
@@ -29,7 +29,7 @@ class DumpedToken:
 
 
 def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
-    """Every token of a batch, padding included, with what is trained at it."""
+    """Every token of a batch, padding included."""
     text = tokenizer.convert_ids_to_tokens
     index = batch.inputs["answer_index"].tolist()
     answers = {tuple(position): answer for answer, position in enumerate(index)}
@@ -52,7 +52,7 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
 
 
 def dump_text(batch: Batch, tokenizer: Any) -> str:
-    """The dump as lines; a run of one token (audio, padding) is counted instead of listed."""
+    """The dump as lines; repetitions of a token (audio, padding) are counted instead of listed."""
     lines: list[str] = []
     runs = groupby(
         dump(batch, tokenizer),

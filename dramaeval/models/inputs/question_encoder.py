@@ -1,6 +1,6 @@
-"""Questions as tokens: the only place where a chat prompt and its answer are tokenised.
+"""Questions as tokens: the only module that tokenises chat prompts and answers.
 
-Which tokens are trained follows from the tokenised answer itself, never from the length of another text.
+The tokenised answer decides which tokens are trained; lengths of other texts are not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from dramaeval.tasks.question import AnswerField, Question
 
-#: Precedes an answer when its tokens are looked up, so that they are those of running text.
+#: Precedes an answer when it is tokenised, so that its tokens are those of running text.
 _BEFORE = "assistant\n"
 _FIELDS_KEPT = 8192
 
@@ -20,7 +20,7 @@ Messages = list[dict[str, Any]]
 
 
 class TokenizationError(ValueError):
-    """The tokenizer joins what scoring reads separately, or the chat template leaves out a clip."""
+    """The tokenizer merges a score with other text, or the chat template leaves out a clip."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class QuestionEncoder:
         tokenizer: the model's tokenizer.
         end_of_turn: the text with which the chat format ends an answer.
         render: chat messages to text, or directly to token ids.
-        tokenise: text to token ids, none added.
+        tokenise: text to token ids, without added special tokens.
     """
 
     def __init__(
@@ -156,10 +156,10 @@ class QuestionEncoder:
     def _score_tokens(
         self, field: _FieldText, replies: Sequence[tuple[int, ...]]
     ) -> tuple[int, tuple[int, ...]]:
-        """The position at which the replies differ, and the token of each reply there.
+        """The position at which the replies differ, and the token of each reply at it.
 
         Raises:
-            TokenizationError: they differ in length, in another number of tokens than one, or before the answer.
+            TokenizationError: they differ in length, in more or less than one token, or before the answer.
         """
         first, before = replies[0], self._before
         positions = set()
@@ -183,7 +183,7 @@ class QuestionEncoder:
         return at, tuple(reply[at] for reply in replies)
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
-        """Options as complete answers: the lead is what all of them begin with."""
+        """Options as complete answers; the lead is their common beginning."""
         before = len(self._before)
         replies = [self._reply([field], {0: text})[before:] for text in field.choices]
         common = _common_length([*replies, self.opening(field.lead)])

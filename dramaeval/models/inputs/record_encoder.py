@@ -1,4 +1,4 @@
-"""Records to encoded records: clips are decoded and transformed once, prompts rendered and tokenised once."""
+"""Encoding of records: each clip is decoded and transformed once, each prompt is rendered and tokenised once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target, Task
 
-#: One per dimension, in the order in which the dimensions are given, or by the dimension's key.
+#: A target for each dimension, in the order of the dimensions or by their keys.
 Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]
 #: Tokenised questions that stay in memory, a few kB each.
 _PROMPTS_KEPT = 50_000
@@ -38,13 +38,13 @@ class RecordEncoder:
         task: renders the questions.
         processor: the model's processor.
         family: the model's architecture.
-        max_seconds: clips are cut there; longer ones were refused before unless trimming is configured.
+        max_seconds: clips are cut at this length; longer clips are refused earlier unless trimming is configured.
         cache_clips: clips whose features stay in memory (about 50 kB per second of audio).
         cache: keeps log-mels on disk; None computes them in every process.
 
     Attributes:
-        encoding_cache: the encodings of the judge's frozen audio tower; a clip that is in it is neither decoded nor
-            encoded. Set by `attach_encoding_cache`.
+        encoding_cache: the encodings of the judge's frozen audio tower; a clip that has one is neither decoded nor
+            encoded again. `attach_encoding_cache` sets it.
         decoded: number of clips that were decoded.
         pad: id of the padding token.
         audio_token: id of the audio placeholder, where the model takes audio.
@@ -80,7 +80,7 @@ class RecordEncoder:
             transform = PaddedLogMel if "log_mel" in family.plain else LogMel
             self.logmel = transform(processor.feature_extractor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
-        # No position that is used sees padding: any token will do where the tokenizer has none for it.
+        # Padding reaches no position that is used: any token serves where the tokenizer has none for it.
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(token for token in pads if token is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._compute_features)
@@ -114,7 +114,7 @@ class RecordEncoder:
             targets: in training a distribution over the scale of each dimension.
 
         Raises:
-            BadRecordsError: the clip cannot be decoded although its header is sound.
+            BadRecordsError: the clip cannot be decoded although its header is valid.
         """
         clip = self._clip(record) if self.family.takes_audio else None
         return self.encode_with_clip(record, clip, questions, targets)
@@ -216,7 +216,7 @@ class RecordEncoder:
         return self._encodings[path]
 
     def set_encoding_cache(self, cache: AudioEncodingCache | None) -> None:
-        """Take the encodings of another audio tower; None encodes every clip again."""
+        """Use the encodings of another audio tower; with None every clip is encoded again."""
         self.encoding_cache = cache
         self._encodings.clear()
 
@@ -251,7 +251,7 @@ class RecordEncoder:
 def attach_encoding_cache(
     model: Any, record_encoder: RecordEncoder, cache: AudioEncodingCache | None
 ) -> None:
-    """Let a judge and its record encoder use kept encodings; None stops it."""
+    """Let a judge and its record encoder use kept encodings; None ends that."""
     unwrap_judge(model).encoding_cache = cache
     record_encoder.set_encoding_cache(cache)
 

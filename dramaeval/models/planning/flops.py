@@ -1,8 +1,8 @@
 """Floating-point operations of a judge's pass and of a training step, from the architecture alone.
 
-A matrix product of [a, b] and [b, c] counts 2abc, everything else nothing; attention counts every pair of positions
-that is computed, masked or not, as `torch.utils.flop_counter` does. A backward pass costs the forward pass again for the
-gradients of the inputs, and again for the gradients of the weights where they are trained.
+A matrix product of [a, b] and [b, c] counts 2abc operations; other operations are not counted. Attention counts every
+computed pair of positions, masked or not, as `torch.utils.flop_counter` does. A backward pass takes the operations of a
+forward pass for the gradients of the inputs, and once more for the gradients of the weights where they are trained.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What one clip adds to a pass.
+    """The size of one clip's part of a pass.
 
     Attributes:
         prefix: tokens that its questions share.
@@ -117,12 +117,12 @@ class Work:
 
     @property
     def copied(self) -> int:
-        """Positions whose keys and values are copied, so that every branch has them."""
+        """Positions whose keys and values are copied to the branches."""
         return self.branches * (self.prefix + self.width) if self.shared else 0
 
     @property
     def pairs(self) -> int:
-        """Pairs of positions that attention computes; branches leave out most pairs that are masked."""
+        """Pairs of positions that attention computes; most masked pairs of branches are left out."""
         chunk = CHUNK if self.shared else self.width
         within = sum(
             min(chunk, self.width - start) * min(start + chunk, self.width)
@@ -196,19 +196,19 @@ def training_step(
     audio = full if trains_audio is None else trains_audio
     inputs = audio if trains_inputs is None else trains_inputs
     passes = 3.0 if full else 2.0  # frozen matrices only pass gradients on
-    again = 1.0 if checkpointing else 0.0
+    recomputed = 1.0 if checkpointing else 0.0
     omitted = 0.0
     if not full and not inputs and not checkpointing:
-        # Queries, keys and values of the first layer pass no gradient on. With checkpointing they do: each layer
-        # takes its input for one that needs a gradient.
+        # Queries, keys and values of the first layer need no gradient of their input. With checkpointing it is
+        # computed, because every layer's input requires a gradient.
         widths = 3.0 * rank + shape.queries + 2 * shape.keys
         omitted = 2.0 * sum(clip.tokens for clip in work) * shape.hidden * widths
     return Operations(
         audio=once.audio * (passes if audio else 1.0),
-        decoder=once.decoder * (passes + again) - omitted,
-        attention=once.attention * (3.0 + again),
+        decoder=once.decoder * (passes + recomputed) - omitted,
+        attention=once.attention * (3.0 + recomputed),
         head=once.head * passes,
-        adapter=once.adapter * (3.0 + again),
+        adapter=once.adapter * (3.0 + recomputed),
     )
 
 

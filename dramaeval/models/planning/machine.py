@@ -1,4 +1,4 @@
-"""How much memory there is: of the GPU, of the machine, and of the control group that a process runs in.
+"""Available memory: of the GPU, of the machine, and of the control group of the process.
 
 SLURM, Docker and Kubernetes limit a job by a control group; it cannot use the rest of the machine's memory.
 """
@@ -43,7 +43,7 @@ class Capacity:
         return cls(host=min(machine, group), processes=processes, gpu=gpu, source=source)
 
     def shortages(self, memory: MemoryEstimate) -> list[str]:
-        """What an estimate needs beyond this capacity, as sentences without a full stop."""
+        """The amounts by which an estimate exceeds this capacity, as sentences without a full stop."""
         sentences = []
         if self.gpu is not None and memory.total > self.gpu:
             sentences.append(
