@@ -71,7 +71,9 @@ def test_prefix_of_names(model, lora):
 
 
 def test_names_of_virtual_tokens(model):
-    wrapper = get_peft_model(model, prompt_tuning())
+    config = prompt_tuning()
+    config.task_type = "CAUSAL_LM"
+    wrapper = get_peft_model(model, config)
     with contract(entries.is_virtual_token):
         virtual = [name for name, _ in wrapper.named_parameters() if entries.is_virtual_token(name)]
         trained = [name for name, weight in wrapper.named_parameters() if weight.requires_grad]
@@ -98,6 +100,7 @@ def test_saved_virtual_tokens_are_loaded(model, tmp_path, trainable):
     saved.save_pretrained(tmp_path)
     expected = saved.prompt_encoder["default"].embedding.weight
     base = saved.get_base_model()
+    config.inference_mode = not trainable
     with contract(entries.load_virtual_tokens):
         with pytest.raises(ValueError, match="prompt learning"):
             PeftModel.from_pretrained(base, tmp_path, is_trainable=True)

@@ -1,4 +1,4 @@
-"""The ways back to what transformers does: `model.plain` changes how long a pass takes, and nothing else."""
+"""`model.plain` runs the steps of transformers: a pass takes longer and gives the same values and gradients."""
 
 import pytest
 import torch
@@ -18,12 +18,12 @@ TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
 SECONDS = (0.1, 3.21, 7.77)
 ALL = ("log_mel", "encoder", "head")
-WAYS = [*((one,) for one in ALL), ALL]
+COMBINATIONS = [*((step,) for step in ALL), ALL]
 
 
 @pytest.fixture
 def pass_of(composed, make_clips):
-    """One pass with its gradient: logits and every weight's gradient, by the weight's name."""
+    """A forward and a backward pass: logits, and gradients by the name of the weight."""
     file = make_clips("clip", len(SECONDS), seconds=SECONDS)
 
     def run(*plain):
@@ -35,10 +35,11 @@ def pass_of(composed, make_clips):
         )
         model = family.load(CPU)
         family.freeze_fixed(model)
-        asked = task.dimensions[:3]
-        targets = {one.key: Target(torch.full((5,), 0.2).numpy()) for one in asked}
+        dimensions = task.dimensions[:3]
+        targets = {dimension.key: Target(torch.full((5,), 0.2).numpy()) for dimension in dimensions}
         batch = collate(
-            [record_encoder.encode(one, asked, targets) for one in records], pad=record_encoder.pad
+            [record_encoder.encode(record, dimensions, targets) for record in records],
+            pad=record_encoder.pad,
         )
         logits = model(**batch.inputs).logits
         torch.nn.functional.cross_entropy(logits, batch.labels).backward()
@@ -52,21 +53,21 @@ def pass_of(composed, make_clips):
     return run
 
 
-@pytest.mark.parametrize("plain", WAYS, ids="+".join)
+@pytest.mark.parametrize("plain", COMBINATIONS, ids="+".join)
 def test_values_and_gradients_are_the_same(pass_of, plain):
     _, _, expected, reference, _ = pass_of()
-    _, _, found, gradients, _ = pass_of(*plain)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    _, _, logits, gradients, _ = pass_of(*plain)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     assert gradients.keys() == reference.keys()
     assert any("audio_tower" in name for name in gradients)
     for name, gradient in gradients.items():
         apart = (gradient - reference[name]).norm()
-        # A key's bias shifts all of a softmax alike: its gradient is rounding, whichever way it is taken.
+        # The bias of the keys shifts a softmax uniformly: its gradient is rounding error.
         assert apart <= 1e-3 * reference[name].norm() + 1e-6, name
 
 
-def test_the_plain_way_is_taken(pass_of):
-    """What passes through the parts is seen: else the test above could compare a way with itself."""
+def test_plain_steps_process_longer_inputs(pass_of):
+    """The test above compares different computations: the inputs of tower and head differ in size."""
     widths = {}
     for plain in ((), ALL):
         model, record_encoder, *_, batch = pass_of(*plain)
@@ -84,8 +85,8 @@ def test_the_plain_way_is_taken(pass_of):
     assert plain["head"].numel() > 10 * quick["head"].numel()
 
 
-def test_what_is_kept_is_kept_apart(pass_of):
-    """A training that takes its clips from disk gives the same to the last bit, so ways do not mix."""
+def test_caches_of_plain_steps_are_separate(pass_of):
+    """A training that reads its clips from disk is bit-identical to one that computes them."""
     names, transforms = set(), set()
     for plain in ((), ("encoder",), ("log_mel",)):
         model, record_encoder, *_ = pass_of(*plain)
@@ -105,7 +106,7 @@ def test_what_is_kept_is_kept_apart(pass_of):
         ("causal_lm", "log_mel", "head"),
     ],
 )
-def test_what_has_no_quicker_way_is_refused(composed, model, plain, valid):
+def test_unknown_steps_are_refused(composed, model, plain, valid):
     config = composed(f"model={model}", "model.path=somewhere", f"model.plain=[{plain}]")
     with pytest.raises(ConfigError, match=f"model.plain=.*{plain}.*valid are {valid}"):
         build_family(config)

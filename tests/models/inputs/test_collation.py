@@ -1,4 +1,4 @@
-"""What is trained, token by token: the answer and nothing but the answer."""
+"""The trained tokens of a batch are those of the answers and no others."""
 
 from functools import partial
 
@@ -30,14 +30,17 @@ def batch_of(composed, make_clips):
         records = read_records(file, task.record_format()).records
         record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=8)
         rng = np.random.default_rng(0)
-        made = []
-        for record in records:
-            asked = task.dimensions[:3]
-            made.append(
-                record_encoder.encode(record, asked, [task.target(record, d, rng) for d in asked])
+        dimensions = task.dimensions[:3]
+        encoded = [
+            record_encoder.encode(
+                record,
+                dimensions,
+                [task.target(record, dimension, rng) for dimension in dimensions],
             )
+            for record in records
+        ]
         return (
-            collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix),
+            collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix),
             processor.tokenizer,
             records,
         )
@@ -47,41 +50,41 @@ def batch_of(composed, make_clips):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_only_the_answer_is_trained_whatever_the_padding(batch_of, shared_prefix, side):
+def test_only_answers_are_trained(batch_of, shared_prefix, side):
     batch, tokenizer, records = batch_of(shared_prefix, side)
-    trained = [one for one in dump(batch, tokenizer) if one.trained is not None]
+    trained = [token for token in dump(batch, tokenizer) if token.trained is not None]
     by_question = [trained[start : start + 7] for start in range(0, len(trained), 7)]
     assert len(by_question) == batch.questions == 9
     for at, answer in enumerate(by_question):
-        said = "".join(one.trained for one in answer)
+        text = "".join(token.trained for token in answer)
         ratings = list(records[at // 3].ratings.values())[at % 3]
         likeliest = max(range(1, 6), key=lambda k: (ratings.count(k), -k))
-        assert said == f"<answer>{likeliest}</answer><|im_end|>"
-        with_target = [one for one in answer if one.target]
+        assert text == f"<answer>{likeliest}</answer><|im_end|>"
+        with_target = [token for token in answer if token.target]
         assert len(with_target) == 1
         assert with_target[0].target == {
             k: pytest.approx(ratings.count(k) / 6, abs=1e-4) for k in range(1, 6)
         }
 
 
-def test_the_answer_continues_the_prompt(batch_of):
+def test_answer_follows_the_prompt(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=False)
     rows = {}
-    for one in dump(batch, tokenizer):
-        rows.setdefault(one.row, []).append(one)
+    for token in dump(batch, tokenizer):
+        rows.setdefault(token.row, []).append(token)
     for row in rows.values():
-        first = next(at for at, one in enumerate(row) if one.trained)
-        # What comes before is exactly where the chat template hands over to the model.
+        first = next(at for at, token in enumerate(row) if token.trained)
+        # The chat template ends with the header of the answer.
         before = tokenizer.convert_tokens_to_string(
-            [one.token for one in row[first - 6 : first + 1]]
+            [token.token for token in row[first - 6 : first + 1]]
         )
         assert before.endswith("<|im_start|>assistant\n")
-        # Each trained token is the next input, up to the last, after which nothing is read.
+        # Each trained token is the next input; the last has no next input.
         for here, after in zip(row[first:], row[first + 1 : first + 7], strict=False):
             assert here.trained == after.token or here is row[first + 6]
 
 
-def test_the_dump_reads_well(batch_of):
+def test_text_of_a_dump(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=True)
     text = dump_text(batch, tokenizer)
     assert "<|AUDIO|> × 50" in text  # 2.0 s: 25 tokens a second
