@@ -1,4 +1,4 @@
-"""Memory of a process under ZeRO; the figures are ZeRO's own (arXiv 1910.02054, section 3), by hand."""
+"""Memory of a process under ZeRO, by hand from arXiv 1910.02054, section 3."""
 
 import pytest
 
@@ -18,12 +18,12 @@ ALL = {
     ("stage", "weights", "gradients", "optimizer"),
     [(0, 4000, 4000, 8000), (1, 4000, 4000, 2000), (2, 4000, 1000, 2000), (3, 1000, 1000, 2000)],
 )
-def test_a_quarter_each(stage, weights, gradients, optimizer):
-    found = estimate(**ALL, stage=stage, processes=4)
-    assert (found.weights, found.gradients, found.optimizer) == (weights, gradients, optimizer)
-    assert found.total == weights + gradients + optimizer
+def test_shares_of_four_processes(stage, weights, gradients, optimizer):
+    memory = estimate(**ALL, stage=stage, processes=4)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (weights, gradients, optimizer)
+    assert memory.total == weights + gradients + optimizer
 
 
-def test_what_is_offloaded_is_in_the_hosts_memory():
-    found = estimate(**ALL, stage=3, processes=4, offload=(True, True))
-    assert (found.total, found.host) == (1000, 3000)
+def test_offloaded_states_are_in_host_memory():
+    memory = estimate(**ALL, stage=3, processes=4, offload=(True, True))
+    assert (memory.total, memory.host) == (1000, 3000)
