@@ -23,6 +23,7 @@ from dramaeval.compat.peft import (
     set_task_type,
 )
 from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
 from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
 from dramaeval.models.loading import UNSAFE_PICKLE
@@ -188,9 +189,8 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     except UnpicklingError as error:
         raise ModelError(f"The adapter in {folder} {UNSAFE_PICKLE}") from error
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()
         raise ModelError(
-            f"The adapter in {folder} does not fit {model.name_or_path}: {reason[0] if reason else error}. "
+            f"The adapter in {folder} does not fit {model.name_or_path}: {first_line(error)}. "
             f"Give the model that it was trained on: model.path={config.base_model_name_or_path}."
         ) from error
     freeze_rank_counters(wrapped)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from safetensors import SafetensorError
 
 from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
 
 #: Why weights in a pickle are refused; the sentence begins with their name.
 UNSAFE_PICKLE = (
@@ -85,9 +86,7 @@ class ModelFiles:
                 f"The model {self.source} brings Python code, which runs only with "
                 "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
             )
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        return ModelError(f"The model {self.source} could not be read: {reason}")
+        return ModelError(f"The model {self.source} could not be read: {first_line(error)}")
 
 
 @lru_cache(maxsize=1)

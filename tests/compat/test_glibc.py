@@ -1,4 +1,4 @@
-"""What a pass on a CPU frees stays with the process, unless its environment says otherwise."""
+"""The process keeps the memory that it frees, unless environment variables configure the allocator."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import pytest
 
 from dramaeval.compat import glibc
 
-#: MiB of the process that twenty freed blocks of 8 MiB have left behind.
+#: Prints the MiB that the process keeps after it has freed twenty blocks of 8 MiB.
 MEASURED = """
 import psutil
 import torch
@@ -24,10 +24,10 @@ print((process.memory_info().rss - before) / 2**20)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives memory back")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("setting", [None, *glibc.SETTINGS])
 def test_freed_memory_is_kept(setting):
-    # By a value that changes nothing: glibc's own threshold, or no tunable at all.
+    # A value without effect: glibc's default threshold, or no tunable.
     around = {key: value for key, value in os.environ.items() if key not in glibc.SETTINGS}
     around |= {} if setting is None else {setting: "" if setting == "GLIBC_TUNABLES" else "131072"}
     command = [sys.executable, "-c", MEASURED]
@@ -36,6 +36,6 @@ def test_freed_memory_is_kept(setting):
     assert kept > 120 if setting is None else kept < 40, kept
 
 
-def test_another_libc_is_left_alone(monkeypatch):
+def test_other_libc_is_not_changed(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not glibc.keep_freed_memory()
