@@ -1,4 +1,4 @@
-"""Attention over prefix and branches against PyTorch's own causal attention, one sequence a branch."""
+"""Attention over prefix and branches against the causal attention of PyTorch, one sequence per branch."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ HEADS, SIZE, COUNT = 2, 8, 3
 
 @pytest.fixture
 def states():
-    """Queries, keys and values of some rows."""
+    """Random queries, keys and values."""
 
     def build(rows, tokens, before=0):
         torch.manual_seed(0)
@@ -29,21 +29,21 @@ def states():
     return build
 
 
-def alone(query, key, value, real, branch, width):
-    """What the tokens of a row's branch get where the sequence holds its real prefix and this branch only."""
-    own = torch.arange(len(real) + branch * width, len(real) + (branch + 1) * width)
+def separate_attention(query, key, value, real, branch, width):
+    """The attention of a branch in a sequence of the row's real prefix and this branch."""
+    branch_tokens = torch.arange(len(real) + branch * width, len(real) + (branch + 1) * width)
     before = key.shape[1] - query.shape[1]
-    at = torch.cat([real.nonzero()[:, 0], own])
+    at = torch.cat([real.nonzero()[:, 0], branch_tokens])
     keys = torch.cat([torch.arange(before), at + before])
-    seen = torch.ones(len(at), len(keys), dtype=torch.bool).tril(diagonal=before)
-    return plain(query[:, at], key[:, keys], value[:, keys], seen)[:, -width:]
+    visible = torch.ones(len(at), len(keys), dtype=torch.bool).tril(diagonal=before)
+    return plain(query[:, at], key[:, keys], value[:, keys], visible)[:, -width:]
 
 
-# Of 23 tokens, with a chunk of 8: two whole chunks and one of 7; with one of 40 they are one.
+# A branch of 23 tokens: two chunks of 8 and one of 7; one chunk of 40.
 @pytest.mark.parametrize("chunk", [1, 8, 40])
 @pytest.mark.parametrize("lengths", [(5,), (5, 2, 4)])
 @pytest.mark.parametrize("before", [0, 3])
-def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before):
+def test_branches_equal_separate_sequences(states, monkeypatch, chunk, lengths, before):
     monkeypatch.setattr(shared_prefix, "CHUNK", chunk)
     width = 23
     prefix = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
@@ -55,7 +55,7 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
     outputs = outputs[:, prefix.shape[1] :].unflatten(1, (COUNT, width)).transpose(2, 3)
     for row, real in enumerate(prefix):
         for branch in range(COUNT):
-            expected = alone(query[row], key[row], value[row], real, branch, width)
+            expected = separate_attention(query[row], key[row], value[row], real, branch, width)
             output = outputs[row, branch]
             torch.testing.assert_close(output, expected)
             gradients, expected_gradients = (
@@ -67,12 +67,12 @@ def test_each_branch_is_as_if_alone(states, monkeypatch, chunk, lengths, before)
             torch.testing.assert_close(gradients, expected_gradients)
 
 
-def test_pairs_a_branch_may_not_see_are_mostly_not_computed(states):
+def test_most_masked_pairs_are_not_computed(states):
     width = 4 * shared_prefix.CHUNK
     layout = SharedPrefixLayout(prefix=torch.ones(1, 5, dtype=torch.bool), count=COUNT, width=width)
     query, key, value = states(1, 5 + COUNT * width)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=1)
-    # Of the backends, the counter knows the products of this one on a CPU.
+    # On a CPU the counter counts the products of this backend only.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         shared_prefix_attention(module, query, key, value, layout.as_mask())
     pairs = 5 * 5 + COUNT * (width * 5 + width * width * 5 // 8)
