@@ -82,10 +82,10 @@ class Omni:
     def logits(folder, messages, wave):
         plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        made = WhisperFeatureExtractor.from_pretrained(folder)(
+        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
             wave, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
         )  # fmt: skip
-        frames = int(made.attention_mask.sum())
+        frames = int(inputs.attention_mask.sum())
         # Qwen2_5OmniProcessor.replace_audio_token
         count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
         text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
@@ -93,8 +93,8 @@ class Omni:
         with torch.no_grad():
             return plain(
                 **given,
-                input_features=made.input_features,
-                feature_attention_mask=made.attention_mask,
+                input_features=inputs.input_features,
+                feature_attention_mask=inputs.attention_mask,
             ).logits[0, -1]
 
 
@@ -123,9 +123,9 @@ class Flamingo:
         plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
         processor = AudioFlamingo3Processor.from_pretrained(folder)
         text = rendered(processor, messages)
-        made = processor(text=[text], audio=[wave], sampling_rate=RATE)
+        inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
-            return plain(**made).logits[0, -1]
+            return plain(**inputs).logits[0, -1]
 
 
 class Mistrals:
@@ -151,24 +151,24 @@ class Mistrals:
         from mistral_common import tokens
 
         file = Path(tokens.__file__).parents[1] / "data" / "tekken_240911.json"
-        made = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
         named = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
                  6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
                  10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]",
                  15: "[MIDDLE]", 16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]",
                  19: "[TOOL_CONTENT]", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}  # fmt: skip
-        made["special_tokens"] = [
+        values["special_tokens"] = [
             {"rank": at, "token_str": named.get(at, f"<SPECIAL_{at}>"), "is_control": True}
             for at in range(100)
         ]
-        made["config"] |= {"version": "v7", "default_num_special_tokens": 100}
-        made["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
-        made["vocab"] = made["vocab"][: size - 100]
-        del made["image"]
+        values["config"] |= {"version": "v7", "default_num_special_tokens": 100}
+        values["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
+        values["vocab"] = values["vocab"][: size - 100]
+        del values["image"]
         audio = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
-        made["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
+        values["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
                          "audio_encoding_config": audio}  # fmt: skip
-        (folder / "tekken.json").write_text(json.dumps(made), encoding="utf-8")
+        (folder / "tekken.json").write_text(json.dumps(values), encoding="utf-8")
 
     @staticmethod
     def logits(folder, messages, wave):
@@ -183,11 +183,11 @@ class Mistrals:
         clip = {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
         content = [clip if part["type"] == "audio" else part for part in user["content"]]
         content = [{"type": "text", "text": system["content"]}, *content]
-        made = processor.apply_chat_template([{"role": "user", "content": content}])
+        inputs = processor.apply_chat_template([{"role": "user", "content": content}])
         lead = tokenizer("<answer>", add_special_tokens=False, return_tensors="pt").input_ids
-        ids = torch.cat([made.input_ids, lead.view(1, -1)], dim=1)
+        ids = torch.cat([inputs.input_ids, lead.view(1, -1)], dim=1)
         with torch.no_grad():
-            return plain(input_ids=ids, input_features=made.input_features).logits[0, -1]
+            return plain(input_ids=ids, input_features=inputs.input_features).logits[0, -1]
 
 
 def rendered(processor, messages):
@@ -215,9 +215,9 @@ def kind(request):
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
     torch.manual_seed(0)
-    made = tmp_path_factory.mktemp(kind.name)
-    kind.write(made, AutoTokenizer.from_pretrained(TINY))
-    return made
+    path = tmp_path_factory.mktemp(kind.name)
+    kind.write(path, AutoTokenizer.from_pretrained(TINY))
+    return path
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -229,8 +229,8 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     judge, processor = family.load(CPU), family.processor()
     record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=4)
     dimensions = task.dimensions[::5]
-    made = [record_encoder.encode(record, dimensions) for record in records]
-    batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
+    encoded = [record_encoder.encode(record, dimensions) for record in records]
+    batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
     with torch.no_grad():
         logits = judge(**batch.inputs).logits
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
@@ -238,11 +238,14 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
             continue  # half of the questions in each layout: plain features of 300 s are slow
         expected = kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
-    quiet = type(made[1].clips[0])(
-        np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0
+    quiet = type(encoded[1].clips[0])(
+        np.full_like(encoded[1].clips[0].values, encoded[1].clips[0].floor),
+        encoded[1].clips[0].frames,
+        0.0,
     )
     silenced = collate(
-        [made[0], type(made[1])((quiet,), made[1].questions), *made[2:]], pad=record_encoder.pad
+        [encoded[0], type(encoded[1])((quiet,), encoded[1].questions), *encoded[2:]],
+        pad=record_encoder.pad,
     )
     with torch.no_grad():
         changes = (judge(**silenced.inputs).logits - logits).abs().amax(dim=1)
@@ -261,9 +264,9 @@ def test_plain_steps_give_the_same_values_and_gradients(kind, folder, composed, 
         record_encoder = RecordEncoder(
             task, family.processor(), family, max_seconds=30, cache_clips=4
         )
-        made = [record_encoder.encode(record, dimensions, targets) for record in records]
+        encoded = [record_encoder.encode(record, dimensions, targets) for record in records]
         judge = family.load(CPU)
-        logits = judge(**collate(made, pad=record_encoder.pad).inputs).logits
+        logits = judge(**collate(encoded, pad=record_encoder.pad).inputs).logits
         logits.log_softmax(-1)[:, ::7].mean().backward()
         outputs.append(logits.detach())
         gradients.append(

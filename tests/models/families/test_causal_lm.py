@@ -48,18 +48,18 @@ SHARING = ("qwen2", "llama", "granite", "opt")
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
     """A folder with a small random model of a kind and the tiny judge's tokenizer."""
-    made = {}
+    folders = {}
 
     def build(kind):
-        if kind not in made:
+        if kind not in folders:
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(
                 AutoConfig.for_model(kind, **SIZES, **KINDS[kind])
             )
-            made[kind] = tmp_path_factory.mktemp(kind)
-            model.save_pretrained(made[kind])
-            AutoTokenizer.from_pretrained(TINY).save_pretrained(made[kind])
-        return made[kind]
+            folders[kind] = tmp_path_factory.mktemp(kind)
+            model.save_pretrained(folders[kind])
+            AutoTokenizer.from_pretrained(TINY).save_pretrained(folders[kind])
+        return folders[kind]
 
     return build
 
@@ -139,12 +139,12 @@ def test_scores_do_not_depend_on_the_layout(folder_of, without_clips, composed):
     record_encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=1)
     judge = family.load(CPU)
     family.check_shared_prefix(judge)
-    found = [
+    predictions = [
         score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
         for size, shared in ((1, False), (3, True))
     ]
-    assert len(found[0]) == 30
-    for separate, shared in zip(*found, strict=True):
+    assert len(predictions[0]) == 30
+    for separate, shared in zip(*predictions, strict=True):
         assert separate.expected == pytest.approx(shared.expected, abs=1e-4)
         assert separate.distribution != (0.2,) * 5
 
@@ -186,8 +186,8 @@ def test_a_step_of_training_and_scores(
     run.folder.path.mkdir()
     run.folder.open(config)
     run.carry_out()
-    lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
-    assert [one["state"] for one in lines] == ["scored"] * 8
+    lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["scored"] * 8
     tokenizer = AutoTokenizer.from_pretrained(run.folder.model)
     plain = AutoModelForCausalLM.from_pretrained(folder if peft == "lora" else run.folder.model)
     weights = dict(plain.named_parameters())

@@ -57,30 +57,30 @@ def plain_logits(plain, record_encoder, record, dimension, side):
     processor.tokenizer.padding_side = side
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    made = processor(
+    inputs = processor(
         text=[text + "<answer>"],
         audio=[decode(record.clip, 16_000)],
         sampling_rate=16_000,
         return_tensors="pt",
     )
     with torch.no_grad():
-        return plain(**made).logits[0, -1]
+        return plain(**inputs).logits[0, -1]
 
 
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
     dimensions = record_encoder.task.dimensions[::3]
-    made = [record_encoder.encode(record, dimensions) for record in records]
+    encoded = [record_encoder.encode(record, dimensions) for record in records]
     expected = [
         plain_logits(plain, record_encoder, record, dimension, "left")
         for record, dimension in itertools.product(records, dimensions)
     ]
     for shared_prefix in (True, False):
-        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix)
         with torch.no_grad():
-            found = judge(**batch.inputs).logits
-        torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)
+            logits = judge(**batch.inputs).logits
+        torch.testing.assert_close(logits, torch.stack(expected), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -98,22 +98,24 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
         + "<answer>"
         for record in records
     ]
-    made = processor(
+    inputs = processor(
         text=texts,
         audio=[decode(record.clip, 16_000) for record in records],
         sampling_rate=16_000,
         return_tensors="pt",
         padding=True,
     )
-    lengths = made.attention_mask.sum(-1)
-    last = lengths - 1 if side == "right" else torch.full_like(lengths, made.input_ids.shape[1] - 1)
+    lengths = inputs.attention_mask.sum(-1)
+    last = (
+        lengths - 1 if side == "right" else torch.full_like(lengths, inputs.input_ids.shape[1] - 1)
+    )
     batch = collate(
         [record_encoder.encode(record, [dimension]) for record in records], pad=record_encoder.pad
     )
     with torch.no_grad():
-        expected = plain(**made).logits[torch.arange(len(records)), last]
-        found = judge(**batch.inputs).logits
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        expected = plain(**inputs).logits[torch.arange(len(records)), last]
+        logits = judge(**batch.inputs).logits
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
 def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):

@@ -80,10 +80,10 @@ def plain_logits(plain, processor, question, record, answer):
         question.messages, tokenize=False, add_generation_prompt=True
     )
     sound = [decode(record.clip, 16_000)]
-    made = processor(text=[text + answer], audio=sound, sampling_rate=16_000, return_tensors="pt")
+    inputs = processor(text=[text + answer], audio=sound, sampling_rate=16_000, return_tensors="pt")
     begin = processor(text=[text], audio=sound, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
-        return made.input_ids[0], plain(**made).logits[0], begin.input_ids.shape[1]
+        return inputs.input_ids[0], plain(**inputs).logits[0], begin.input_ids.shape[1]
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
@@ -92,7 +92,7 @@ def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
 ):
     """The reference decodes greedily: a plain forward pass for each field."""
     records, record_encoder = prepared("task=role_all", "task.dimensions=null")
-    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
+    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for at, record in enumerate(records):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
@@ -101,7 +101,7 @@ def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
             answer += field.lead
             _, logits, _ = plain_logits(plain, processor, question, record, answer)
             share = logits[-1, digits].double().softmax(-1).numpy()
-            prediction = found[at * 10 + number]
+            prediction = predictions[at * 10 + number]
             assert prediction.dimension == field.dimension.key
             np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
             answer += str(1 + int(share.argmax()))
@@ -129,12 +129,12 @@ def test_questions_without_earlier_scores(plain, processor, judge, prepared):
         "task=role_all", "task.order=shuffled", "task.earlier=left_out",
         "task.dimensions=[emotion_accuracy,pitch_dynamics]",
     )  # fmt: skip
-    found = score(judge, records[:1], record_encoder)
+    predictions = score(judge, records[:1], record_encoder)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 2
     for question, prediction, label in zip(
-        questions, found, ("EmotionAccuracy", "PitchDynamics"), strict=True
+        questions, predictions, ("EmotionAccuracy", "PitchDynamics"), strict=True
     ):
         _, logits, _ = plain_logits(plain, processor, question, records[0], f"<answer>[{label}]")
         share = logits[-1, digits].double().softmax(-1).numpy()
@@ -176,8 +176,8 @@ def test_likelihoods_of_options_are_those_of_complete_answers(
     plain, processor, judge, options, shared_prefix
 ):
     records, record_encoder = options
-    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
-    for record, prediction in zip(records, found, strict=True):
+    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
+    for record, prediction in zip(records, predictions, strict=True):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         totals = []
         for option in prediction.options:
@@ -188,14 +188,14 @@ def test_likelihoods_of_options_are_those_of_complete_answers(
         # The lead <answer> is common to all and cancels.
         share = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
         np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
-    assert [prediction.answer for prediction in found] == [1, 0]
-    assert found[0].id == "0"
+    assert [prediction.answer for prediction in predictions] == [1, 0]
+    assert predictions[0].id == "0"
 
 
 def test_written_answers_are_those_of_greedy_generation(plain, processor, judge, options):
     records, record_encoder = options
-    found = score(judge, records, record_encoder)
-    for record, prediction in zip(records, found, strict=True):
+    predictions = score(judge, records, record_encoder)
+    for record, prediction in zip(records, predictions, strict=True):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         text = generated(plain, processor, question, record, "<answer>", 6)
         expected = text.split("</answer>")[0].split("<|im_end|>")[0]
@@ -207,15 +207,15 @@ def generated(plain, processor, question, record, opening, tokens):
     text = processor.apply_chat_template(
         question.messages, tokenize=False, add_generation_prompt=True
     )
-    made = processor(
+    inputs = processor(
         text=[text + opening],
         audio=[decode(record.clip, 16_000)],
         sampling_rate=16_000,
         return_tensors="pt",
     )
     with torch.no_grad():
-        ids = plain.generate(**made, max_new_tokens=tokens, do_sample=False)
-    return processor.tokenizer.decode(ids[0, made.input_ids.shape[1] :])
+        ids = plain.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+    return processor.tokenizer.decode(ids[0, inputs.input_ids.shape[1] :])
 
 
 def test_training_on_an_option(plain, processor, judge, options):
@@ -282,17 +282,17 @@ def test_thought_is_generated_before_the_score(plain, processor, judge, prepared
     pieces = map(processor.tokenizer.decode, processor.tokenizer(text)["input_ids"][1:])
     first = next(piece.strip() for piece in pieces if piece.strip())
     monkeypatch.setattr("dramaeval.evaluation.written_answers.THOUGHT", first)
-    (found,) = score(judge, [record], record_encoder)
+    (prediction,) = score(judge, [record], record_encoder)
     thought = text[: text.index(first)] if first in text else text
     _, logits, _ = plain_logits(
         plain, processor, question, record, f"<think>{thought}</think>\n<answer>"
     )
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
-    if found.scored:
+    if prediction.scored:
         share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
     else:
-        pytest.fail(f"{first!r} does not end {text!r}: {found.state}")
+        pytest.fail(f"{first!r} does not end {text!r}: {prediction.state}")
 
 
 def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
@@ -306,17 +306,17 @@ def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
         fields = {**records[0].fields, "audio_info": {"audio_caption": " A hum. "}}
         record = type(records[0])(**{**vars(records[0]), "fields": fields})
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
-        (found,) = score(judge, [record], record_encoder)
+        (prediction,) = score(judge, [record], record_encoder)
         _, logits, _ = plain_logits(plain, processor, question, record, lead)
         share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
 
 
 def test_scores_are_the_mean_over_wordings(judge, prepared):
     records, record_encoder = prepared(
         "task=role_variation", "task.wordings_in_scoring=3", "task.dimensions=[pitch_dynamics]"
     )
-    (found,) = score(judge, records[:1], record_encoder)
+    (prediction,) = score(judge, records[:1], record_encoder)
     questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 3
     shares = []
@@ -324,10 +324,10 @@ def test_scores_are_the_mean_over_wordings(judge, prepared):
         batch = collate([record_encoder.encode(records[0], [question])], pad=record_encoder.pad)
         with torch.no_grad():
             shares.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
-    np.testing.assert_allclose(found.distribution, np.mean(shares, axis=0), atol=1e-5)
+    np.testing.assert_allclose(prediction.distribution, np.mean(shares, axis=0), atol=1e-5)
     expected = [float(share @ [1, 2, 3, 4, 5]) for share in shares]
-    np.testing.assert_allclose(found.wordings, expected, atol=1e-4)
-    assert found.expected == pytest.approx(np.mean(expected), abs=1e-4)
+    np.testing.assert_allclose(prediction.wordings, expected, atol=1e-4)
+    assert prediction.expected == pytest.approx(np.mean(expected), abs=1e-4)
     assert np.ptp(expected) > 1e-6
 
 
