@@ -1,10 +1,6 @@
-"""The permissions of safetensors files.
+"""Private parts of safetensors.
 
-Reaches: the temporary file under which safetensors writes.
-Why: only its owner may read it, and it is renamed with these permissions. Members of a group who may read the rest of
-    a run folder could then not load the model.
-Since: safetensors 0.8.
-Remove when: `safetensors.torch.save_file` writes files with the permissions of the umask.
+Each entry states what it reaches, why, since which version, and when it can be removed.
 """
 
 from __future__ import annotations
@@ -20,7 +16,12 @@ from pathlib import Path
 def new_weights_follow_umask(folder: Path) -> Iterator[None]:
     """Give the safetensors files that this block writes into a folder the permissions of new files.
 
-    Files that were there before and did not change keep their permissions.
+    Files that existed before and did not change keep their permissions.
+
+    Reaches: the permissions of the temporary file that safetensors writes and renames.
+    Why: only the owner may read it. Members of a group who may read the rest of a run folder could not load the model.
+    Since: safetensors 0.8.
+    Remove when: `safetensors.torch.save_file` writes files with the permissions of the umask.
     """
     before = {file: file.stat().st_ino for file in _weights(folder)}
     yield

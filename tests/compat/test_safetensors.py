@@ -8,7 +8,6 @@ import torch
 from contracts import contract
 from safetensors.torch import save_file
 
-from dramaeval.compat import safetensors
 from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.config.validation import check
 from dramaeval.distributed.processes import SINGLE_PROCESS
@@ -37,7 +36,7 @@ def modes(folder):
 @pytest.mark.parametrize("umask", [0o027], indirect=True)
 def test_safetensors_writes_private_files(umask, tmp_path):
     file = tmp_path / "model.safetensors"
-    with contract(safetensors):
+    with contract(new_weights_follow_umask):
         save_file({"weight": torch.ones(1)}, file)
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
