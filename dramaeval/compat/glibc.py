@@ -1,11 +1,6 @@
-"""The C library's allocator.
+"""Private parts of the C library's allocator.
 
-Reaches: ``mallopt`` with M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
-Why: glibc returns large blocks to the operating system when they are freed, and a pass on a CPU allocates and frees
-    its activations by the gigabyte. Each page is then mapped and cleared again: up to a tenth of the time of a pass
-    (docs/benchmarks.md). On a GPU PyTorch's own allocator keeps them.
-Since: glibc 2.0.
-Remove when: PyTorch has an allocator for CPUs that keeps freed blocks.
+Each entry states what it reaches, why, since which version, and when it can be removed.
 """
 
 from __future__ import annotations
@@ -29,6 +24,13 @@ def keep_freed_memory() -> bool:
 
     Returns:
         whether it does; false without glibc.
+
+    Reaches: ``mallopt`` with M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+    Why: glibc returns large blocks to the operating system when they are freed. A pass on a CPU allocates and frees its
+    activations by the gigabyte, and each page is then mapped and cleared again: up to a tenth of the time of a pass
+    (docs/benchmarks.md). On a GPU PyTorch's allocator keeps them.
+    Since: glibc 2.0.
+    Remove when: PyTorch has an allocator for CPUs that keeps freed blocks.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in SETTINGS):
         return False
