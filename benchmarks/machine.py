@@ -9,7 +9,6 @@ import torch
 from benchmarks.bench import Bench, peft_of
 from benchmarks.product import TIMED
 from benchmarks.timing import OURS, Row, alternate, seconds
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.planning.flops import Shape, Work, training_step
 
@@ -43,7 +42,7 @@ def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> R
     trainer.model.train()
     count = product.config.batch.per_device
     batch = trainer.data_collator([{"record": at} for at in range(count)])["batch"]
-    shape = Shape.of(trainer.model.config, reads_last=unwrap_judge(trainer.model).reads_last)
+    shape = Shape.of(trainer.model.config)
     terms = training_step(shape, works(batch), rank=16 if lora else 0)
     one, other = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
 

@@ -14,7 +14,6 @@ from benchmarks.machine import LAYOUTS, works
 from benchmarks.product import TIMED, Product
 from benchmarks.timing import OURS, Row
 from dramaeval.models.families.qwen2_audio import WINDOW
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.inputs.collation import EncodedRecord, collate
 from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 
@@ -29,8 +28,7 @@ def counted(bench: Bench) -> list[Row]:
     rows = []
     for name, overrides in LAYOUTS.items():
         product = bench.product(*TIMED, *overrides)
-        shape = Shape.of(product.model.config, reads_last=product.model.reads_last)
-        whole = Shape.of(product.model.config, reads_last=False)
+        shape = Shape.of(product.model.config)
         layout = name.rpartition(", ")[2]
         encoded_record = product.record_encoder().encode(
             product.records[0], product.task.dimensions
@@ -41,7 +39,7 @@ def counted(bench: Bench) -> list[Row]:
                 f"scoring a clip on ten dimensions, {layout}",
                 "TFLOP a clip",
                 forward(shape, own).total,
-                sum(_written(whole, one) for one in _apart(encoded_record, 0, answers=1)),
+                sum(_written(shape, one) for one in _apart(encoded_record, 0, answers=1)),
             )
         )
         for lora in (True, False):
@@ -52,17 +50,16 @@ def counted(bench: Bench) -> list[Row]:
 def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) -> Row:
     product = bench.product(*overrides, *peft_of(lora), "trainer.args.max_steps=1")
     batch, record_encoder = _first_batch(product)
-    questions = sum(len(encoded_record.asked) for encoded_record in record_encoder)
+    questions = sum(len(encoded_record.questions) for encoded_record in record_encoder)
     rank = _RANK if lora else 0
-    shape = Shape.of(product.model.config, reads_last=unwrap_judge(product.model).reads_last)
-    whole = Shape.of(product.model.config, reads_last=False)
+    shape = Shape.of(product.model.config)
     reply = len(batch.labels) // batch.questions
     apart = [one for encoded_record in record_encoder for one in _apart(encoded_record, reply)]
     return _row(
         f"training, {name}, {'LoRA' if lora else 'full'}",
         "TFLOP a question",
         training_step(shape, works(batch), rank=rank).total / questions,
-        training_step(whole, apart, rank=rank).total / questions,
+        training_step(shape, apart, rank=rank).total / questions,
     )
 
 
@@ -70,8 +67,8 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
     trainer = product.trainer()
     entries = [{"record": at} for at in range(product.config.batch.per_device)]
     batch = trainer.data_collator(entries)["batch"]
-    asked = {record: [] for record, _ in batch.about}
-    for record, dimension in batch.about:
+    asked = {record: [] for record, _ in batch.question_keys}
+    for record, dimension in batch.question_keys:
         asked[record].append(dimension)
     task, records = product.task, {record.id: record for record in product.records}
     dimensions = {dimension.key: dimension for dimension in task.dimensions}
@@ -84,7 +81,7 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
 
 def _apart(encoded_record: EncodedRecord, reply: int, answers: int | None = None) -> list[Work]:
     """A row for each question, all of 30 s; logits at every position where ``answers`` does not say."""
-    lengths = [len(one.question.prompt) + reply for one in encoded_record.asked]
+    lengths = [len(one.question.prompt) + reply for one in encoded_record.questions]
     return [
         Work(prefix=0, branches=1, width=length, frames=WINDOW, answers=answers or length)
         for length in lengths

@@ -56,7 +56,7 @@ class Method:
 
     name: str
     rank: int
-    bytes_a_weight: float
+    bytes_per_weight: float
     stage: int
     checkpointing: bool
 
@@ -87,7 +87,7 @@ class Judge7B:
         family = build_family(config)
         skeleton: Any = family.skeleton()
         family.freeze_fixed(skeleton)
-        shape = Shape.of(skeleton.config, reads_last=skeleton.reads_last)
+        shape = Shape.of(skeleton.config)
         plain = count_parameters(skeleton, family)
         adapted = attach(skeleton, build_adapter(config, family))
         trained = sum(count for count, _ in count_parameters(adapted, family).values())
@@ -100,7 +100,7 @@ def memory(judge: Judge7B, method: Method, work: Work, clips: int, gpus: int) ->
     found = estimate(
         total=judge.total + (judge.adapter if method.rank else 0),
         trainable=judge.adapter if method.rank else judge.total,
-        bytes_a_weight=int(method.bytes_a_weight),
+        bytes_per_weight=int(method.bytes_per_weight),
         tokens=work.tokens * clips,
         hidden=shape.hidden,
         layers=shape.layers,
@@ -113,7 +113,7 @@ def memory(judge: Judge7B, method: Method, work: Work, clips: int, gpus: int) ->
         processes=gpus,
     )
     # Full training keeps its weights in float32 and computes in bfloat16, so activations have half the bytes.
-    halved = found.activations / (method.bytes_a_weight / 2)
+    halved = found.activations / (method.bytes_per_weight / 2)
     found = replace(found, activations=halved)
     if method.name.startswith("QLoRA"):
         # NF4 with double quantisation: 4.127 bits a weight (Dettmers et al. 2023, section 3).
@@ -125,7 +125,7 @@ def evaluation_memory(judge: Judge7B, work: Work, clips: int) -> MemoryEstimate:
     """Bytes of one GPU that scores: one layer's activations at a time."""
     shape = judge.shape
     return estimate(
-        total=judge.total, trainable=0, bytes_a_weight=2, tokens=work.tokens * clips,
+        total=judge.total, trainable=0, bytes_per_weight=2, tokens=work.tokens * clips,
         hidden=shape.hidden, layers=1, inner=shape.inner, copied=work.copied * clips,
     )  # fmt: skip
 
@@ -138,14 +138,14 @@ def step_seconds(
     gpus: int,
     machine: Machine,
     *,
-    hears: bool,
+    encodes_audio: bool,
 ) -> dict[str, float]:
     """Seconds of a step by what takes them; they are added up, as if nothing overlapped."""
     step = training_step(
         judge.shape,
         [work] * clips,
         rank=method.rank,
-        hears=hears or method.rank == 0,
+        encodes_audio=encodes_audio or method.rank == 0,
         checkpointing=method.checkpointing,
     )
     trained = judge.adapter if method.rank else judge.total
@@ -258,7 +258,7 @@ def _time_table(judge: Judge7B, machine: Machine, work: Work) -> str:
             if not clips:
                 text += f"| {method.name} | {gpus} | does not fit | | | | |\n"
                 continue
-            took = step_seconds(judge, method, work, clips, gpus, machine, hears=False)
+            took = step_seconds(judge, method, work, clips, gpus, machine, encodes_audio=False)
             rate = clips * work.branches * gpus / sum(took.values())
             cells = " | ".join(f"{value:.3f}" for value in took.values())
             text += f"| {method.name} | {gpus} | {clips} | {cells} | {rate:,.0f} |\n"
@@ -284,15 +284,17 @@ def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) ->
             if not clips:
                 continue
             each = sum(
-                step_seconds(judge, method, together, clips, gpus, machine, hears=False).values()
+                step_seconds(
+                    judge, method, together, clips, gpus, machine, encodes_audio=False
+                ).values()
             )
-            first = step_seconds(judge, method, together, clips, gpus, machine, hears=True)
+            first = step_seconds(judge, method, together, clips, gpus, machine, encodes_audio=True)
             steps = TRAIN / (clips * gpus)
             training = steps * (sum(first.values()) + (EPOCHS - 1) * each)
             scoring = 2 * HELD_OUT * scoring_seconds(judge, together, machine) / gpus
             rows = clips * together.tokens // alone.tokens
             plain = sum(
-                step_seconds(judge, method, alone, rows, gpus, machine, hears=True).values()
+                step_seconds(judge, method, alone, rows, gpus, machine, encodes_audio=True).values()
             )
             apart = EPOCHS * TRAIN * 10 / rows * plain
             apart += 2 * HELD_OUT * 10 * scoring_seconds(judge, alone, machine)

@@ -85,7 +85,7 @@ def ways_back(bench: Bench) -> list[Row]:
         steps = bench.steps + 1
         overrides = (*TIMED, *peft_of(lora), *ONE_QUESTION, f"trainer.args.max_steps={steps}")
         turns: dict[str, Callable[[], float]] = {}
-        for plain in ("", "log_mel", "last_layer", "head", "encoder", "log_mel,encoder,head"):
+        for plain in ("", "log_mel", "head", "encoder", "log_mel,encoder,head"):
             product = bench.product(*overrides, f"model.plain=[{plain}]")
             name = f"model.plain=[{plain}]" if plain else OURS
             turns[name] = lambda product=product: _turn(product.trainer, 2)

@@ -8,17 +8,14 @@ is used. `prepare_device` follows where a model is going to be used; it imports 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import sys
 
+from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.config.environment_variables import TABLE, Policy, row_of
 from dramaeval.errors import UserFacingError
 
 _TRUE = ("1", "true", "yes", "y", "t", "on")
-#: With any of these the user has arranged memory: `keep_freed_memory` then changes nothing.
-ALLOCATOR_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 #: The variables that `prepare` has removed, and those that this process has set.
 _removed: dict[str, str] = {}
@@ -82,26 +79,13 @@ def prepare_device(device: str = "auto") -> None:
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
-        # accelerate imports DeepSpeed, which otherwise searches for a GPU and warns.
-        _put("DS_ACCELERATOR", "cpu")
+        skip_gpu_search()
         keep_freed_memory()
 
 
-def keep_freed_memory() -> bool:
-    """Let glibc keep the memory that this process frees; returns whether it does.
-
-    glibc returns large blocks to the operating system when they are freed, and a forward pass on a CPU allocates
-    and frees activations by the gigabyte. Mapping and clearing the pages again takes 5 to 13 % of a pass
-    (docs/benchmarks.md). On a GPU PyTorch's own allocator keeps them. The way back: set one of
-    `ALLOCATOR_VARIABLES`.
-    """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in ALLOCATOR_VARIABLES):
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    # Parameters of mallopt(3), from malloc.h. Up to 1 GiB of free heap is kept (mallopt takes an int); blocks of up
-    # to 32 MiB come from the heap, which is the largest threshold that glibc itself would choose.
-    trim_threshold, mmap_threshold = -1, -3
-    return bool(mallopt(trim_threshold, 2**30) and mallopt(mmap_threshold, 2**25))
+def skip_gpu_search() -> None:
+    """Tell DeepSpeed, which accelerate imports, that there is no GPU; else it searches and warns."""
+    _put("DS_ACCELERATOR", "cpu")
 
 
 def removed() -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from dramaeval import startup
 from dramaeval.api.clip_input import check_length, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import neutral_labels, read_judge_config
@@ -67,7 +68,7 @@ class Judge:
     """An audio language model that scores clips; made by `Judge.load`.
 
     Attributes:
-        model: the judge, an `AnsweringModel` or PEFT's wrapper around one.
+        model: the judge, a `JudgeModel` or PEFT's wrapper around one.
         family: its architecture.
         processor: its processor.
         config: the run's configuration, or the default one.
@@ -115,6 +116,7 @@ class Judge:
             ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
         where = choose_device(device)
+        startup.prepare_device(where.type)
         config, start = _find(
             str(path), [trust] if isinstance(trust, str) else trust, trust_remote_code
         )
@@ -130,8 +132,8 @@ class Judge:
         plain = start is not None and adapter is None
         asked = None if plain else build_quantization(config)
         model = family.load(where, full, quantization=base_quantization(asked, adapter))
-        if config.batch.shared_prefix and family.shares_prefix():
-            family.prove_layout(model)
+        if config.batch.shared_prefix and family.supports_shared_prefix():
+            family.check_shared_prefix(model)
         if adapter is not None:
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
@@ -140,7 +142,7 @@ class Judge:
     @property
     def shared_prefix(self) -> bool:
         """Whether a clip's questions share a row; see `dramaeval.models.inputs.collation.collate`."""
-        return bool(self.config.batch.shared_prefix) and self.family.shares_prefix()
+        return bool(self.config.batch.shared_prefix) and self.family.supports_shared_prefix()
 
     def task(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
         """The task of that name: the run's own, or the default one of ``configs/task/``.
@@ -180,7 +182,7 @@ class Judge:
         data = config.task.data
         found = read_records(
             file,
-            replace(task.record_format(), heard=self.family.hears),
+            replace(task.record_format(), heard=self.family.takes_audio),
             audio_root=data.audio_root,
             on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,
@@ -286,7 +288,7 @@ class _Heard(RecordEncoder):
         super().__init__(*args, **kwargs)
         self.given: dict[int, np.ndarray] = {}
         #: Hz of the arrays; a judge that only reads hears none.
-        self.rate: int = self.logmel.sampling_rate if self.family.hears else 16000
+        self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
 
     def encode(
         self,
@@ -296,7 +298,7 @@ class _Heard(RecordEncoder):
     ) -> EncodedRecord:
         """See `RecordEncoder.encoded_record`."""
         waveform = self.given.get(record.line)
-        if waveform is None or not self.family.hears:
+        if waveform is None or not self.family.takes_audio:
             return super().encode(record, asked, targets)
         return self.encode_with_clip(record, self.logmel(waveform), asked, targets)
 

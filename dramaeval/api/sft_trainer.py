@@ -17,8 +17,7 @@ from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.families.base import Family, ModelError
-from dramaeval.models.forward import shared_prefix as branches
-from dramaeval.models.forward.last_layer import prepare
+from dramaeval.models.forward.shared_prefix import NAME
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
@@ -146,7 +145,7 @@ def ready(
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
-    if not judge.family.hears:
+    if not judge.family.takes_audio:
         raise ModelError(
             f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
         )
@@ -200,14 +199,11 @@ def _taken_over(model: Any) -> Judge:
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
     config = compose("model=qwen2_audio")
     config.model.path = literal(source)
-    config.model.attention = "sdpa" if attention == branches.NAME else attention
+    config.model.attention = "sdpa" if attention == NAME else attention
     family: Family = instantiate(config.model)
     # The judge's class only adds a forward pass to transformers': the weights stay where they are.
     model.__class__ = Ours
-    prepare(family.decoder_of(model))
-    if family.attention == "sdpa":
-        branches.register()
-        family.decoder_of(model).set_attn_implementation(branches.NAME)
+    family.configure(model)
     return Judge(model, family, family.processor(), config)
 
 

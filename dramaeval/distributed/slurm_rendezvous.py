@@ -84,9 +84,9 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
 
 def _first_node(slurm: Mapping[str, str]) -> str:
     """Where rank 0 is: the first node by name, or by address where the name says nothing to this machine."""
-    from submitit.slurm.slurm import _parse_node_list
+    from dramaeval.compat.submitit import node_names
 
-    name = _parse_node_list(slurm["SLURM_JOB_NODELIST"])[0]
+    name = node_names(slurm["SLURM_JOB_NODELIST"])[0]
     try:
         socket.getaddrinfo(name, None)
     except OSError:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.deepspeed_weights import is_partitioned
+from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
@@ -23,7 +25,6 @@ from dramaeval.models.failures import (
     MemoryExhaustedError,
     failure_message,
     first_line,
-    is_out_of_memory,
     parameters_of,
     size_of,
 )
@@ -65,7 +66,7 @@ def score(
     the last bit, on how many processes share the work: they share out the batches that one would make.
 
     Args:
-        model: the judge, an `AnsweringModel` or PEFT's wrapper around one, in evaluation mode.
+        model: the judge, a `JudgeModel` or PEFT's wrapper around one, in evaluation mode.
         records: what to score.
         record_encoder: prepares them.
         clips_a_batch: records a forward pass.
@@ -150,13 +151,15 @@ class Passes:
         self.shared_prefix = shared_prefix
         self.processes = processes
         self.device = input_device(model)
-        self.sharded = is_sharded(model)
+        self.sharded = is_partitioned(model)
 
     def read(self, encoded_records: Sequence[EncodedRecord]) -> list[Reading]:
         """For each encoded_record and question a distribution, or the value of a regression head."""
         rows = self._run(encoded_records, _distributions_or_values).double().numpy()
         left = iter(rows)
-        return [[next(left) for _ in encoded_record.asked] for encoded_record in encoded_records]
+        return [
+            [next(left) for _ in encoded_record.questions] for encoded_record in encoded_records
+        ]
 
     def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
         """Begin to write to each question.
@@ -173,7 +176,7 @@ class Passes:
         if not supports_cache(self.model):
             return UncachedGeneration(
                 encoded_records,
-                lambda some: self._run(some, lambda logits, batch: logits[batch.score_at]),
+                lambda some: self._run(some, lambda logits, batch: logits[batch.score_index]),
             )
         with torch.inference_mode():
             return CachedGeneration(self.model, encoded_records, self.pad, self.device)
@@ -194,11 +197,6 @@ class Passes:
                 raise
             text = _memory_text(self.model, batch, error, self.shared_prefix)
             raise MemoryExhaustedError(text) from error
-
-
-def is_sharded(model: Any) -> bool:
-    """Whether ZeRO-3 has split the weights, so that every forward pass is one of all processes."""
-    return any(hasattr(weight, "ds_id") for weight in model.parameters())
 
 
 def _stand_in(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:

@@ -197,5 +197,5 @@ def _write(
         passes.begin,
         opening=opening,
         until=until,
-        most=[most for _, most in asked],
+        max_tokens=[most for _, most in asked],
     )

@@ -1,84 +1,16 @@
-"""The script that is given to sbatch: submitit's, for folders of any name."""
+"""The options of the SLURM launcher as those of sbatch."""
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+from dramaeval.compat.submitit import Executor
 
 #: What is given to sbatch under the same name.
 _AS_THEY_ARE = ("partition", "account", "qos", "constraint", "nodes", "gpus_per_node", "cpus_per_task",
                 "array_parallelism", "signal_delay_s")  # fmt: skip
-
-
-class Executor(SlurmExecutor):
-    """submitit's executor, for folders of any name.
-
-    The names of logs are given to sbatch as arguments: in a line of the script a newline in them would begin
-    a command.
-    """
-
-    @classmethod
-    def affinity(cls) -> int:
-        """Whether SLURM is here is told by the launcher, in its own words."""
-        return 2
-
-    @classmethod
-    def name(cls) -> str:
-        """As submitit knows it."""
-        return "slurm"
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """submitit's script, with the folder only where bash reads it as one quoted word."""
-        parameters = dict(self.parameters)
-        log = self.folder / ("%A_%a_%t_log.out" if "map_count" in parameters else "%j_%t_log.out")
-        srun = ["srun", "--unbuffered", f"--output={log}", *parameters.pop("srun_args")]
-        text = _make_sbatch_string(
-            command=f"{shlex.join(srun)} {command}", folder="/", use_srun=False, **parameters
-        )
-        return "".join(
-            line for line in text.splitlines(True) if not line.startswith("#SBATCH --output=")
-        )
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        which = "%A_%a" if self.parameters.get("map_count") else "%j"
-        return [
-            "sbatch",
-            f"--output={self.folder / f'{which}_0_log.out'}",
-            str(submission_file_path),
-        ]
-
-    def _internal_process_submissions(self, delayed_submissions: Any) -> Any:
-        """As submitit does it, with this class for the array too."""
-        if len(delayed_submissions) == 1:
-            return super()._internal_process_submissions(delayed_submissions)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files = []
-        for number, delayed in enumerate(delayed_submissions):
-            file = self.folder / f"{os.getpid()}-{number}.pkl"
-            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
-            delayed.dump(file)
-            files.append(file)
-        array = Executor(self.folder, self.max_num_timeout)
-        array.parameters = {**self.parameters, "map_count": len(files)}
-        first = array._submit_command(self._submitit_command_str)
-        jobs = [
-            self.job_class(self.folder, f"{first.job_id}_{number}") for number in range(len(files))
-        ]
-        for job, file in zip(jobs, files, strict=True):
-            job.paths.move_temporary_file(file, "submitted_pickle")
-        return jobs
-
-    def preview(self, count: int) -> tuple[str, list[str]]:
-        """The script and the command with which so many runs would be sent."""
-        which = Executor(self.folder, self.max_num_timeout)
-        which.parameters = {**self.parameters, **({"map_count": count} if count > 1 else {})}
-        text = which._make_submission_file_text(self._submitit_command_str, "")
-        return text, which._make_submission_command(Path("SCRIPT"))
 
 
 def make_executor(sweep: Path, options: Mapping[str, Any]) -> Executor:

@@ -1,7 +1,7 @@
-"""Adapters: PEFT's own methods, kept to the parts of the model that ``adapt`` names.
+"""Adapters: PEFT's methods, limited to the parts of the model that ``adapt`` names.
 
-Layers of the audio tower and of the language model share their names, so a list of name endings would adapt
-both. The endings are therefore turned into one pattern over full module names.
+Layers of the audio tower and of the language model have the same names: a list of endings would adapt both parts. The
+endings are therefore converted to one pattern over full module names.
 """
 
 from __future__ import annotations
@@ -14,10 +14,21 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from dramaeval.models.families.base import MORE_THAN_WEIGHTS, NEEDS_HEAD, Family, ModelError
+from dramaeval.compat.bitsandbytes_layers import weight_count
+from dramaeval.compat.peft import (
+    base_name,
+    freeze_rank_counters,
+    is_virtual_token,
+    load_virtual_tokens,
+    set_task_type,
+)
+from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
+from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
+from dramaeval.models.loading import UNSAFE_PICKLE
 
-#: What (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
+#: The layers that (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
 IA3_INPUTS = ("down_proj", "fc2")
 
@@ -26,18 +37,18 @@ def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
     """The parts that ``adapt`` names, in the family's order.
 
     Raises:
-        ValueError: a name that the family does not have.
+        ValueError: the family has no part of a name.
     """
-    named = [adapt] if isinstance(adapt, str) else list(adapt)
-    if "all" in named:
+    names = [adapt] if isinstance(adapt, str) else list(adapt)
+    if "all" in names:
         return list(family.parts)
-    unknown = [name for name in named if name not in family.parts]
-    if unknown or not named:
+    unknown = [name for name in names if name not in family.parts]
+    if unknown or not names:
         raise ValueError(
-            f"adapt={','.join(named) or '[]'}: {', '.join(unknown) or 'nothing'} is not a part of this model. "
+            f"adapt={','.join(names) or '[]'}: {', '.join(unknown) or 'nothing'} is not a part of this model. "
             f"Choose from {', '.join(family.parts)}, all, or a list of them."
         )
-    return [name for name in family.parts if name in named]
+    return [part for part in family.parts if part in names]
 
 
 def target_pattern(
@@ -48,23 +59,21 @@ def target_pattern(
     Args:
         family: the model's family.
         parts: the parts that get adapters.
-        endings: names of the layers to adapt; None takes the family's own for each part.
+        endings: names of the layers to adapt; None takes the family's projections of each part.
     """
-    branches = []
+    patterns = []
     for part in parts:
         names = "|".join(re.escape(name) for name in (endings or family.projections[part]))
-        branches.append(rf"{re.escape(family.parts[part])}\.(?:.*\.)?(?:{names})")
-    return _joined(branches)
+        patterns.append(rf"{re.escape(family.parts[part])}\.(?:.*\.)?(?:{names})")
+    return _joined(patterns)
 
 
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
-    """Keep a PEFT configuration to the adapted parts; changes and returns it.
+    """Limit a PEFT configuration to the adapted parts; changes and returns it.
 
-    A ``target_modules`` that is already a pattern (a string) is the user's own business.
+    A string as ``target_modules`` is a pattern already and is kept.
     """
-    if config.peft_type in ("ADALORA", "PREFIX_TUNING", "PROMPT_TUNING") and not config.task_type:
-        # Only as a causal language model does PEFT run AdaLoRA's own forward pass and virtual tokens.
-        config.task_type = "CAUSAL_LM"
+    set_task_type(config)
     parts = adapted_parts(adapt, family)
     if config.peft_type == "IA3":
         return _restrict_ia3(config, family, parts)
@@ -76,20 +85,22 @@ def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
 
 
 def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
-    """(IA)³ scales few layers of each part; one that has none of its own has its outputs scaled."""
+    """Limit (IA)³, which scales few layers of each part; in a part without these it scales all projections."""
     if isinstance(config.target_modules, str):
         config.feedforward_modules = config.feedforward_modules or set()
         return config
-    given = sorted(config.target_modules or ())
+    endings = sorted(config.target_modules or ())
     scaled: dict[str, list[str]] = {}
     for part in parts:
         names = list(family.projections[part])
         usual = [name for name in names if name in IA3_OUTPUTS + IA3_INPUTS]
-        scaled[part] = given or usual or names
-    config.target_modules = _joined([target_pattern(family, [p], scaled[p]) for p in parts])
+        scaled[part] = endings or usual or names
+    config.target_modules = _joined(
+        [target_pattern(family, [part], scaled[part]) for part in parts]
+    )
     if not isinstance(config.feedforward_modules, str):
-        asked = set(config.feedforward_modules or IA3_INPUTS)
-        inputs = {part: [name for name in scaled[part] if name in asked] for part in parts}
+        feedforward = set(config.feedforward_modules or IA3_INPUTS)
+        inputs = {part: [name for name in scaled[part] if name in feedforward] for part in parts}
         patterns = [target_pattern(family, [part], inputs[part]) for part in parts if inputs[part]]
         config.feedforward_modules = _joined(patterns) if patterns else set()
     return config
@@ -103,7 +114,7 @@ def attach(model: Any, config: Any) -> Any:
     """Wrap a model with a new adapter.
 
     Raises:
-        ModelError: PEFT cannot attach it; the message is PEFT's own reason.
+        ModelError: PEFT cannot attach it; the message holds PEFT's reason.
     """
     from peft import get_peft_model
 
@@ -113,25 +124,19 @@ def attach(model: Any, config: Any) -> Any:
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
-        return _with_constants(get_peft_model(model, config))
-    # PEFT raises whatever a wrong value runs into.
+        wrapped = get_peft_model(model, config)
+    # A wrong value can raise any of these inside PEFT.
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from error
-
-
-def _with_constants(model: Any) -> Any:
-    """Freeze AdaLoRA's count of ranks: PEFT does not save it, yet moving it to a device makes it trainable."""
-    for name, weight in model.named_parameters():
-        if ".ranknum." in name:
-            weight.requires_grad_(False)
-    return model
+    freeze_rank_counters(wrapped)
+    return wrapped
 
 
 def read_adapter(folder: Path) -> Any:
-    """PEFT's configuration of a saved adapter, without what would import, read or download something else.
+    """PEFT's configuration of a saved adapter, without the values that would import, read or download something.
 
     Raises:
-        ModelError: it asks for Megatron's layers, whose module PEFT would import by the name that it gives.
+        ModelError: it names Megatron's layers, whose module PEFT would import.
     """
     from peft import PeftConfig
 
@@ -143,21 +148,21 @@ def read_adapter(folder: Path) -> Any:
         )
     config.auto_mapping = None
     if hasattr(config, "prompt_tuning_init"):
-        # The saved weights follow: nothing has to be made from a text or from another file.
+        # The saved weights replace the initial ones, which need no text and no file.
         config.prompt_tuning_init = "RANDOM"
     return config
 
 
 def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
-    """Put a saved adapter on its base.
+    """Wrap a model with a saved adapter.
 
     Args:
         model: the base, quantised as it was in training.
         folder: with PEFT's files.
-        trainable: whether training goes on.
+        trainable: whether its weights are trained further.
 
     Raises:
-        ModelError: the files do not fit the base.
+        ModelError: the files are damaged, unsafe, or do not fit the base.
     """
     from peft import PeftModel
 
@@ -172,43 +177,38 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
         )
     try:
         if config.is_prompt_learning:
-            from dramaeval.models.forward.virtual_tokens import load_virtual_tokens
+            from dramaeval.models.forward.virtual_tokens import VirtualTokens
 
-            return load_virtual_tokens(model, folder, config, trainable=trainable)
-        return _with_constants(
-            PeftModel.from_pretrained(model, folder, is_trainable=trainable, config=config)
-        )
+            config.inference_mode = not trainable
+            return load_virtual_tokens(VirtualTokens(model, config), folder, trainable=trainable)
+        wrapped = PeftModel.from_pretrained(model, folder, is_trainable=trainable, config=config)
     except SafetensorError as error:
         raise ModelError(
             f"The adapter in {folder} is damaged: {error}. Restore it from a copy."
         ) from None
     except UnpicklingError as error:
-        raise ModelError(f"The adapter in {folder} {MORE_THAN_WEIGHTS}") from error
+        raise ModelError(f"The adapter in {folder} {UNSAFE_PICKLE}") from error
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()
         raise ModelError(
-            f"The adapter in {folder} does not fit {model.name_or_path}: {reason[0] if reason else error}. "
+            f"The adapter in {folder} does not fit {model.name_or_path}: {first_line(error)}. "
             f"Give the model that it was trained on: model.path={config.base_model_name_or_path}."
         ) from error
+    freeze_rank_counters(wrapped)
+    return wrapped
 
 
 def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]]:
     """Trainable and all parameters of each part, and of the rest under ``other``.
 
-    Adapter weights count to the part that they sit in, virtual tokens to the language model. Weights packed
-    in 4 bits count as what they stand for.
+    Adapter weights are counted in the part that contains them, virtual tokens in the language model. Parameters in four
+    bits count as the weights that are packed in them.
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():
-        # Without PEFT's own prefix, whose "model" is not the model's.
-        plain = name.removeprefix("base_model.model.")
-        part = next(
-            (key for key, path in family.parts.items() if f".{path}." in f".{plain}"), "other"
-        )
-        if name.startswith("prompt_encoder."):
-            part = "llm"
-        state = getattr(weight, "quant_state", None)
-        size = state.shape.numel() if state is not None else weight.numel()
+        path = f".{base_name(name)}"
+        part = next((part for part, root in family.parts.items() if f".{root}." in path), "other")
+        part = "llm" if is_virtual_token(name) else part
+        size = weight_count(weight)
         counts[part][0] += size if weight.requires_grad else 0
         counts[part][1] += size
     return {part: (trained, total) for part, (trained, total) in counts.items()}

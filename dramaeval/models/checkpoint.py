@@ -1,4 +1,4 @@
-"""What ``checkpoint=PATH`` points to: a run, a model or an adapter."""
+"""The folder that ``checkpoint=PATH`` points to: a run, a model or an adapter."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from pathlib import Path
 from dramaeval.data.manifest import DamagedFileError, require_whole
 from dramaeval.models.errors import ModelError
 
-#: Bytes up to which the files of a model are settings and no weights.
+#: Size in bytes up to which a file of a model is taken for settings, not weights.
 _SETTINGS = 2**20
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What ``checkpoint=PATH`` points to.
-
-    Attributes:
-        folder: the folder with the weights.
-        adapter: whether these are a PEFT adapter rather than a full model.
-    """
+    """A folder with weights, and whether they are a PEFT adapter rather than a full model."""
 
     folder: Path
     adapter: bool
@@ -30,45 +25,41 @@ def find_checkpoint(path: str) -> Checkpoint:
     """Find the model in a run folder, a model folder or an adapter folder.
 
     Raises:
-        ModelError: there is none, or files of it are missing or cut off; the message says what was looked for.
+        ModelError: there is none, or a file of it is missing or damaged.
     """
-    given = Path(path).expanduser()
-    for folder in (given, given / "model", given / "export"):
+    root = Path(path).expanduser()
+    for folder in (root, root / "model", root / "export"):
         for name in ("adapter_config.json", "config.json"):
             if (folder / name).is_file():
                 check_whole(folder, up_to=_SETTINGS)
-                return _described(folder, name)
-    what = (
-        "does not exist" if not given.exists() else "holds neither a run nor a model nor an adapter"
-    )
+                _check_json(folder / name)
+                return Checkpoint(folder, adapter=name != "config.json")
+    reason = "holds neither a run nor a model nor an adapter" if root.exists() else "does not exist"
     raise ModelError(
-        f"checkpoint={path} {what}. Give a run folder (with model/ in it), a model folder (with config.json) "
+        f"checkpoint={path} {reason}. Give a run folder (with model/ in it), a model folder (with config.json) "
         "or an adapter folder (with adapter_config.json). A run that was interrupted before its end is resumed "
         "by hydra.run.dir, not by checkpoint."
     )
 
 
-def _described(folder: Path, name: str) -> Checkpoint:
+def _check_json(file: Path) -> None:
     try:
-        described = isinstance(json.loads((folder / name).read_text(encoding="utf-8")), dict)
+        damaged = not isinstance(json.loads(file.read_text(encoding="utf-8")), dict)
     except ValueError:
-        described = False
-    if not described:
-        raise ModelError(
-            f"{folder / name} is damaged: it holds no JSON object. Restore it from a copy."
-        )
-    return Checkpoint(folder, adapter=name != "config.json")
+        damaged = True
+    if damaged:
+        raise ModelError(f"{file} is damaged: it holds no JSON object. Restore it from a copy.")
 
 
 def check_whole(folder: Path, *, up_to: int | None = None) -> None:
-    """Stop where the files of a model that was trained here are damaged.
+    """Check the files of a model that was trained here; a model without a manifest is not checked.
 
     Args:
-        folder: of the model; what others have made has no manifest and is not checked.
-        up_to: see `damage_in`; None reads all files, as is due before weights load.
+        folder: of the model.
+        up_to: size in bytes of the largest file to check; None checks all files, as before weights load.
 
     Raises:
-        ModelError: naming every file.
+        ModelError: it names every damaged file.
     """
     try:
         require_whole(folder, up_to=up_to)

@@ -1,4 +1,4 @@
-"""Which device a judge runs on, and what that rules out."""
+"""Which device a judge runs on, and where its inputs go."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dramaeval.models.errors import ModelError
 
 
 def input_device(model: Any) -> torch.device:
-    """Where a batch goes: the first device that holds weights (offloaded ones have none)."""
+    """The device that a batch goes to: the first one that holds weights (offloaded weights have none)."""
     devices = (weight.device for weight in model.parameters())
-    return next((one for one in devices if one.type != "meta"), torch.device("cpu"))
+    return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
 def check_adapter_fits(model: Any) -> None:
-    """Adapters go onto models whose weights are all on devices; PEFT cannot follow weights that come and go.
+    """Check that all weights are on devices, where PEFT can put an adapter.
 
     Raises:
-        ModelError: the device map leaves some in memory or on disk.
+        ModelError: the device map leaves a part in memory or on disk.
     """
-    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
-    if len(places) > 1 and places & {"cpu", "disk"}:
+    devices = set(map(str, getattr(model, "hf_device_map", {}).values()))
+    if len(devices) > 1 and devices & {"cpu", "disk"}:
         raise ModelError(
             "model.device_map leaves a part of the model in memory or on disk, where PEFT cannot put an "
             "adapter. Merge the adapter into its model first, use more or larger GPUs, or device=cpu without "
@@ -31,17 +31,18 @@ def check_adapter_fits(model: Any) -> None:
         )
 
 
-def choose_device(asked: str) -> torch.device:
-    """The device to run on; auto takes the GPU of this process if there is one.
+def choose_device(setting: str) -> torch.device:
+    """The device of the setting ``device``; auto is the GPU of this process if there is one.
 
     Raises:
-        ModelError: a GPU is asked for and there is none.
+        ModelError: a GPU is required and PyTorch finds none.
     """
-    if asked == "cuda" and not torch.cuda.is_available():
+    available = torch.cuda.is_available()
+    if setting == "cuda" and not available:
         raise ModelError(
             "device=cuda, but PyTorch sees no GPU here (CUDA_VISIBLE_DEVICES="
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
         )
-    if asked == "cpu" or not torch.cuda.is_available():
+    if setting == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -1,4 +1,4 @@
-"""What goes wrong with models, in words for the user."""
+"""Errors of models."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from dramaeval.errors import UserFacingError
 
 
 class ModelError(UserFacingError, ValueError):
-    """A model cannot be had as it is asked for; the message says why and what to do."""
+    """A model cannot be loaded or used as configured; the message states why and the fix."""

@@ -148,14 +148,14 @@ def _adapt(config: DictConfig) -> str | list[str]:
     return config.adapt if isinstance(config.adapt, str) else list(config.adapt)
 
 
-def check_layout(config: DictConfig, family: Family) -> None:
-    """Questions share a prefix only in architectures where that changes no answer.
+def check_family(config: DictConfig, family: Family) -> None:
+    """The rules of the model's architecture.
 
     Raises:
-        ConfigError: this is none of them.
+        ConfigError: the settings break one.
     """
-    if config.batch.shared_prefix and (reason := family.layout_problem()):
-        raise ConfigError([f"{reason} Set batch.shared_prefix=false: one row a question."])
+    if found := family.problems(shared_prefix=config.batch.shared_prefix):
+        raise ConfigError(found)
 
 
 def check_answers(config: DictConfig, family: Family, task: Task) -> None:

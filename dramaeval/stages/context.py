@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
@@ -28,12 +29,9 @@ from dramaeval.models.adapters import attach, load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
-from dramaeval.models.inputs.audio_encodings import (
-    AudioEncodingCache,
-    attach_encoding_cache,
-    tower_name,
-)
-from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.forward.judge_model import unwrap_judge
+from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
+from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages import environment
 from dramaeval.stages.base_model import base_folder, base_quantization, check_start
@@ -47,7 +45,7 @@ from dramaeval.stages.builders import (
     build_task,
     check_adapted,
     check_answers,
-    check_layout,
+    check_family,
 )
 from dramaeval.stages.controls import run_controls
 from dramaeval.stages.evaluate import evaluate, report
@@ -112,19 +110,20 @@ class RunContext:
                 problems.collect(find_checkpoint, config.checkpoint) if config.checkpoint else None
             )
             if self.family:
-                problems.collect(check_layout, config, self.family)
+                problems.collect(check_family, config, self.family)
                 problems.collect(check_adapted, config, self.family)
             if self.family and self.task:
                 problems.collect(check_answers, config, self.family, self.task)
             self.metrics = problems.collect(build_metrics, config)
-        self.splits = read_splits(config, self.task, heard=self.family.hears)
+        startup.prepare_device(self.device.type)
+        self.splits = read_splits(config, self.task, heard=self.family.takes_audio)
         attach_examples(self.task, self.splits, config.seed)
         held_out = [one for split in self.evaluated for one in self.splits[split]]
         tasks = list(self.task.parts.values()) or [self.task]
         check_keys(config, held_out, tasks, self.splits["train"])
         check_systems(config.stages, self.splits[INPUT])
         check_rated(config.stages, self.task)
-        if not self.family.hears:
+        if not self.family.takes_audio:
             log.info("This judge reads and does not hear: no clip is looked up or decoded.")
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
@@ -262,7 +261,7 @@ class RunContext:
     def _cache(self) -> FeatureCache | None:
         """Where features of clips are kept; None where they are not."""
         settings = self.config.cache
-        if not settings.enabled or not settings.folder or not self.family.hears:
+        if not settings.enabled or not settings.folder or not self.family.takes_audio:
             return None
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 
@@ -271,7 +270,7 @@ class RunContext:
         kept = None
         # With ZeRO-3 a pass through the tower is one of all processes, whoever has clips for it.
         if self.record_encoder.cache is not None and zero_stage(self.config.zero) < 3:
-            name = tower_name(model, self.family)
+            name = tower_name(unwrap_judge(model), self.family.parts.get("audio"))
             kept = (
                 AudioEncodingCache(self.record_encoder.cache, name, self.family.parts["audio"])
                 if name
@@ -290,7 +289,7 @@ class RunContext:
         base = start.folder if start and not start.adapter else self.base
         model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
-            self.family.prove_layout(model)
+            self.family.check_shared_prefix(model)
         if start and start.adapter:
             check_adapter_fits(model)
             model = load_adapter(model, start.folder, trainable=self.trains)

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval.compat.bitsandbytes_layers import dequantise
 from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
+from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.zero import zero_stage
@@ -18,8 +20,6 @@ from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint
 from dramaeval.models.families.base import Family
-from dramaeval.models.modes import follow_umask
-from dramaeval.models.quantization import dequantise
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
 

@@ -14,7 +14,6 @@ from dramaeval.data.records import Record
 from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters
 from dramaeval.models.families.base import Family
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.planning.flops import Shape, Work, training_step
 from dramaeval.models.planning.memory import MemoryEstimate, estimate, readable
 from dramaeval.models.quantization import packed_bytes
@@ -178,10 +177,10 @@ def make_plan(
     longest, largest = lengths.longest, lengths.largest
     steps, clips, operations = 0, None, 0.0
     text = skeleton.config.get_text_config()
-    form = Shape.of(skeleton.config, reads_last=unwrap_judge(skeleton).reads_last)
+    form = Shape.of(skeleton.config)
     shape: dict[str, Any] = {
         "total": total,
-        "bytes_a_weight": dtype.itemsize,
+        "bytes_per_weight": dtype.itemsize,
         "hidden": text.hidden_size,
         "layers": text.num_hidden_layers,
         "inner": form.inner,
@@ -216,14 +215,13 @@ def make_plan(
             trainable=trained,
             tokens=max_tokens or largest.tokens * clips.per_device,
             copied=round(pass_clips * largest.copied),
-            read=round(pass_clips * largest.read) if form.reads_last else None,
             audio=form.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * hearing,
             checkpointing=args.gradient_checkpointing,
             processes=processes,
             stage=zero_stage(zero),
             offload=offloads(zero),
         )
-    packed, each = packed_bytes(quantization, skeleton, family) if quantization else (0, 0.0)
+    packed, each = packed_bytes(quantization, skeleton, family.parts) if quantization else (0, 0.0)
     if packed:
         memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
     return Plan(

@@ -87,7 +87,7 @@ def score_input(run: RunContext) -> list[Prediction]:
     records, path = run.splits[INPUT], run.folder.predictions("final")
     # Raters' verdicts, where some clips have them, must not decide what the judge is asked about a clip.
     task = run.task.without_ratings()
-    record_encoder = run.record_encoder.of(task)
+    record_encoder = run.record_encoder.for_task(task)
     missing = take_up(path, records, lambda one: len(task.asked(one)), run.processes)
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))

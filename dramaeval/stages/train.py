@@ -21,7 +21,9 @@ from dramaeval.distributed.signals import STOP_REQUESTS
 from dramaeval.distributed.zero import ZeroEngineCheck
 from dramaeval.launch.sweeps.pruning import pruning
 from dramaeval.models.adapters import attach, count_parameters
-from dramaeval.models.inputs.audio_encodings import attach_encoding_cache, is_trained
+from dramaeval.models.forward.judge_model import unwrap_judge
+from dramaeval.models.inputs.audio_encodings import is_trained
+from dramaeval.models.inputs.record_encoder import attach_encoding_cache
 from dramaeval.models.quantization import write_quantization
 from dramaeval.stages import environment
 from dramaeval.stages.export import LEFT_OUT
@@ -121,7 +123,7 @@ def make_trainer(run: RunContext, resume: Path | None = None) -> Any:
     environment.seed_everything(run.config.seed)
     if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
         model = attach(model, run.adapter)
-    if run.family.hears and is_trained(model, run.family.parts["audio"]):
+    if run.family.takes_audio and is_trained(unwrap_judge(model), run.family.parts["audio"]):
         attach_encoding_cache(model, run.record_encoder, None)
     trained = sum(count for count, _ in count_parameters(model, run.family).values())
     log.info("Training %s parameters.", f"{trained:,}")

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.models.failures import (
     MemoryExhaustedError,
     NonFiniteLossError,
     TrainingFailureError,
     failure_message,
     first_line,
-    is_out_of_memory,
     parameters_of,
     size_of,
 )
@@ -119,7 +119,7 @@ def _memory_advice(trainer: Any) -> list[str]:
 def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") -> str:
     args, history = trainer.args, trainer.state.log_history
     broken = _broken_weight(trainer.model)
-    names = [" × ".join(batch.about[number]) for number in bad[:_QUESTIONS_NAMED]]
+    names = [" × ".join(batch.question_keys[number]) for number in bad[:_QUESTIONS_NAMED]]
     more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
     facts = [
         f"questions: {len(bad)} of {batch.questions} in the batch: {', '.join(names)}{more}",

@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from dramaeval.compat import peft_adalora
 from dramaeval.compat.deepspeed import weights_only_loading
+from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.compat.transformers_trainer import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
 from dramaeval.data.records import Record
@@ -27,7 +28,6 @@ from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.errors import ModelError
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
 from dramaeval.training.callbacks.steps_taken import StepsTaken
 from dramaeval.training.checkpoints import (

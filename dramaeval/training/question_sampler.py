@@ -191,7 +191,7 @@ class TrainingCollator:
         numbers = [int(row["record"]) for row in rows]
         encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
         batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
-        return {"batch": replace(batch, counts=min(numbers) >= 0)}
+        return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
 
 
 def sample_questions(

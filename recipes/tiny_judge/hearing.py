@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dramaeval.compat.transformers import encode_frames
 from dramaeval.data.logmel import ClipFeatures, pad_features
-from dramaeval.models.families.qwen2_audio import audio_tokens, encode
+from dramaeval.models.families.qwen2_audio import audio_tokens
 from recipes.sample.speech import ARTEFACTS, EMOTIONS, PAUSES, STRESSES
 from recipes.sample.voices import AGES, SEXES, VOICES
 from recipes.tiny_judge.clips import Rendered, Spoken
@@ -100,7 +101,7 @@ class Listener(nn.Module):
         half_way: list[torch.Tensor] = []
         layer = self.tower.layers[len(self.tower.layers) // 2 - 1]
         hook = layer.register_forward_hook(lambda _, __, output: half_way.append(output))
-        encoded = encode(self.tower, features, frames)
+        encoded = encode_frames(self.tower, features, frames)
         hook.remove()
         lengths = torch.tensor([audio_tokens(int(n)) for n in frames])
         valid = (torch.arange(encoded.shape[1])[None] < lengths[:, None]).unsqueeze(-1)

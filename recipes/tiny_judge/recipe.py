@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 import yaml
 
+from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration
 from dramaeval.tasks.rubric import read_rubric
@@ -302,17 +302,6 @@ def corpus(wording: Wording, seed: int) -> list[str]:
                 contexts.archetype(rng, "pretraining", language, role, moment, noun).question
             )
     return fixed * 200 + drawn
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed blocks: fetching them anew from the kernel costs a quarter of a step."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
 def cores() -> int:

@@ -52,7 +52,7 @@ def test_training_saving_and_judging(make_clips, tmp_path):
     for number, at in enumerate(rows):
         answer = batch.labels[batch.question_of == number].tolist()
         assert tokens.decode(answer).removesuffix("<|im_end|>") == data[at]["solution"]
-        assert batch.about[number][0] == data.records[at].id
+        assert batch.question_keys[number][0] == data.records[at].id
 
     trainer.train()
     losses = [one["loss"] for one in trainer.state.log_history if "loss" in one]
@@ -89,7 +89,6 @@ def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
     data = AudioDataset(file, is_perturb=True)
     trainer = SFTTrainer(model, args, data, enable_tensorboard=False)
     assert args.max_length == before_args  # the arguments are copied
-    assert trainer.model.reads_last
     frames = trainer.data_collator([{"record": 0}])["batch"].inputs["feature_frames"]
     trainer.order.set_epoch(1)
     again = trainer.data_collator([{"record": 0}])["batch"].inputs["feature_frames"]

@@ -1,4 +1,4 @@
-"""The shipped tiny judge: plain files, plain tokens, and ears."""
+"""The shipped tiny judge: its files, its tokens, and what it recognises in speech."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def processor():
     return Qwen2AudioProcessor.from_pretrained(FOLDER)
 
 
-def test_it_is_small_and_holds_safetensors_only(model):
+def test_folder_is_small_and_has_safetensors_only(model):
     assert sum(weight.numel() for weight in model.parameters()) <= 8_000_000
     weights = [path for path in FOLDER.iterdir() if path.stat().st_size > 1_000_000]
     assert [path.name for path in weights] == ["model.safetensors"]
@@ -35,7 +35,7 @@ def test_it_is_small_and_holds_safetensors_only(model):
     assert suffixes <= {".json", ".safetensors", ".jinja", ".md", ".txt"}
 
 
-def test_it_has_the_architecture_of_the_7b(model):
+def test_architecture_is_that_of_the_7b(model):
     audio = model.config.audio_config
     assert (audio.num_mel_bins, audio.max_source_positions) == (128, 1500)
     assert model.config.text_config.model_type == "qwen2"
@@ -44,14 +44,14 @@ def test_it_has_the_architecture_of_the_7b(model):
 
 
 def test_auto_processor_finds_the_same_parts(processor):
-    found = AutoProcessor.from_pretrained(FOLDER)
-    assert type(found) is Qwen2AudioProcessor
-    assert found.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
-    assert found.feature_extractor.feature_size == 128
-    assert found.feature_extractor.sampling_rate == 16_000
+    automatic = AutoProcessor.from_pretrained(FOLDER)
+    assert type(automatic) is Qwen2AudioProcessor
+    assert automatic.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert automatic.feature_extractor.feature_size == 128
+    assert automatic.feature_extractor.sampling_rate == 16_000
 
 
-def test_every_digit_is_one_token_beside_anything(processor):
+def test_every_digit_is_one_token(processor):
     tokenizer = processor.tokenizer
     for digit in "0123456789":
         ids = tokenizer(digit, add_special_tokens=False)["input_ids"]
@@ -103,7 +103,7 @@ def test_the_chat_template_is_that_of_qwen2_audio(processor):
 
 
 def ask(model, processor, waveform, question):
-    """The words that plain transformers generates."""
+    """The words that transformers generates."""
     context = (
         "Character: Adult; Honest. Anna sells flowers and is a woman. She puts no weight on any word.\n"
         f"Scene: Anna tells a customer about the lantern.\nLine: {TEXT}\n"
@@ -146,8 +146,8 @@ def delivery(voice, **changes):
     return replace(plain, **changes)
 
 
-#: What is changed in the delivery, what is asked, and the words that are right.
-HEARD = (
+#: A change of the delivery, a question about it, and the correct words.
+QUESTIONS = (
     ({"level": 0.02}, "How loud is the voice?", {"hushed", "soft"}),
     ({"level": 0.98}, "How loud is the voice?", {"raised", "loud"}),
     ({"rate": 0.02}, "How fast is the speech?", {"slow", "unhurried"}),
@@ -159,15 +159,15 @@ HEARD = (
 )
 
 
-def test_it_hears_voices_that_it_never_heard(model, processor):
+def test_judge_recognises_deliveries_of_unseen_voices(model, processor):
     voices = [
         key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"
     ]
-    right = []
+    correct = []
     for seed, voice in enumerate(sorted(voices)):
-        for changes, question, words in HEARD:
+        for changes, question, words in QUESTIONS:
             waveform = synthesise(TEXT, "en", delivery(voice, **changes), seed)
-            right.append(ask(model, processor, waveform, question) in words)
-    # A guess is right in at most two cases of five.
-    assert len(right) == 32
-    assert np.mean(right) >= 0.75
+            correct.append(ask(model, processor, waveform, question) in words)
+    # A guess is correct in at most two cases of five.
+    assert len(correct) == 32
+    assert np.mean(correct) >= 0.75

@@ -76,7 +76,7 @@ def test_memory_by_hand():
     found = estimate(
         total=100,
         trainable=10,
-        bytes_a_weight=4,
+        bytes_per_weight=4,
         tokens=7,
         hidden=3,
         layers=2,
@@ -86,7 +86,7 @@ def test_memory_by_hand():
     assert (found.weights, found.gradients, found.optimizer) == (400, 10 * 4 / 5, 10 * 8 / 5)
     assert found.activations == 2 * 7 * 3 * 34 * 2  # 34 bytes at 16 bits, twice that at 32
     third = estimate(
-        total=100, trainable=10, bytes_a_weight=2, tokens=7, hidden=3, layers=2, stage=3, processes=4,
+        total=100, trainable=10, bytes_per_weight=2, tokens=7, hidden=3, layers=2, stage=3, processes=4,
         checkpointing=True,
     )  # fmt: skip
     assert third.weights == 50

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
+from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
@@ -145,8 +146,8 @@ def test_only_the_questions_with_a_broken_loss_are_named(run_of):
 
 
 def rooted(logits, batch):
-    """An objective whose value is finite and whose gradient is not: the root of zero."""
-    return (logits[batch.score_at].sum(-1) * 0).abs().sqrt() + 1
+    """Objective whose value is finite while its gradient is not: the root of zero."""
+    return (logits[batch.score_index].sum(-1) * 0).abs().sqrt() + 1
 
 
 def test_anomaly_detection_gives_a_message(run_of):

@@ -214,7 +214,7 @@ def test_other_parts_that_come_out_quantised_stop_the_run(run_of, monkeypatch):
     from dramaeval.models.families import base as loading
 
     # As with names that transformers does not match: nothing is left out.
-    monkeypatch.setattr(loading, "only_language_model", lambda config, *rest: config)
+    monkeypatch.setattr(loading, "for_language_model", lambda config, *rest: config)
     run = run_of("peft=qlora", "quantization.llm_int8_skip_modules=[nothing]")
     with pytest.raises(ModelError, match="outside of the language model came out quantised"):
         _ = run.model

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 
+from dramaeval.compat.hydra import context_of
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
@@ -192,8 +191,7 @@ def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
         if named:
             master.hydra.launcher = mine.launcher
     loader = GlobalHydra.instance().config_loader()
-    context = HydraContext(config_loader=loader, callbacks=Callbacks())
     plugin: Any = Plugins.instance().instantiate_sweeper(
-        hydra_context=context, task_function=lambda _: None, config=master
+        hydra_context=context_of(loader), task_function=lambda _: None, config=master
     )
     return plugin.does

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
+from dramaeval.compat.hydra import grid_jobs
 from dramaeval.config.problems import ConfigError
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.sweeper import SweepRunner
@@ -26,7 +26,7 @@ class GridSweeper(SweepRunner):
         overrides = self.overrides(arguments)
         with user_facing_errors():
             check_discrete(overrides)
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+        jobs = grid_jobs(overrides)
         if self.launcher.checks:
             self.launcher.launch(jobs, 0)
             return

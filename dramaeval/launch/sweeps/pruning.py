@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
+from dramaeval.compat.optuna import resume_trial
 from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
@@ -108,7 +109,7 @@ class PruningCallback(TrainerCallback):
             storage=journal(self.folder.parent),
             pruner=pruner_of(self.folder.parent),
         )
-        return optuna.trial.Trial(study, study.trials[about["trial"]]._trial_id)
+        return resume_trial(study, about["trial"])
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any

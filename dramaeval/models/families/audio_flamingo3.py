@@ -1,7 +1,7 @@
-"""Audio Flamingo 3 as a judge: Qwen2-Audio's encoder of another training, and a projector of two layers.
+"""Audio Flamingo 3: Qwen2-Audio's encoder, trained differently, and a projector of two layers.
 
-Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a
-clip has at most one.
+Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a clip has at
+most one.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import AudioFlamingo3Config
 from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFlamingo3
 
-from dramaeval.models.families.qwen2_audio import PoolingModel, Qwen2Audio
+from dramaeval.models.families.qwen2_audio import PooledWhisperJudge, Qwen2Audio
 
 
-class AudioFlamingo3ForConditionalGeneration(PoolingModel, PlainAudioFlamingo3):
+class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlamingo3):
     """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
 
     def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """See `PoolingModel.encode_window`."""
+        """The encoder over 30 s, which masks the padding itself."""
         tower = self.model.audio_tower
         valid = torch.arange(window.shape[2], device=window.device)[None] < frames[:, None]
-        heard = window.to(tower.conv1.weight.dtype)
-        return tower(heard, input_features_mask=valid).last_hidden_state
+        features = window.to(tower.conv1.weight.dtype)
+        return tower(features, input_features_mask=valid).last_hidden_state
 
 
 class AudioFlamingo3(Qwen2Audio):
@@ -36,9 +35,5 @@ class AudioFlamingo3(Qwen2Audio):
     }
 
     def model_class(self) -> Any:
-        """See `Family.model_class`."""
+        """The judge's Audio Flamingo 3."""
         return AudioFlamingo3ForConditionalGeneration
-
-    def configuration(self, values: Mapping[str, Any]) -> Any:
-        """See `Family.configuration`."""
-        return AudioFlamingo3Config(**values)

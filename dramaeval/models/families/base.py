@@ -1,84 +1,100 @@
-"""Where a judge's weights come from, and what is known of its architecture.
+"""The interface between one architecture and the rest of the program.
 
-A *family* knows one architecture: its transformers classes, where its parts are, how many tokens a clip
-takes. It is what a ``configs/model/*.yaml`` instantiates. Families are cheap to make; nothing is read before
-`Family.load`.
+A new architecture is one file beside this one, with two classes, and one YAML:
+
+- the judge's model inherits from `JudgeModel` and then from the transformers class, and has the name of that class. It
+  overrides `JudgeModel.encode_audio` and `JudgeModel.project_audio`, and the properties `JudgeModel.audio_token` and
+  `JudgeModel.decoder` where the transformers class has other names for them;
+- the `Family` defines ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other method has
+  a default that suits an architecture with a chat template and a processor;
+- ``configs/model/NAME.yaml`` has the family as ``_target_``. Its first lines, ``defaults: [qwen2_audio, _self_]``,
+  inherit the settings that all families share.
+
+No family builds an attention mask: `JudgeModel.answer_logits` hands the layout of a shared prefix to the language model
+as a mask (`dramaeval.models.forward.shared_prefix`). `Family.shared_prefix_problem` refuses language models that would
+not use it, and `Family.check_shared_prefix` compares both layouts on the loaded model, unless its language model is one
+of `TESTED_DECODERS`.
+
+`dramaeval.models.families.audio_flamingo3` is the shortest example. An entry in ``KINDS`` of
+``tests/models/families/test_audio_families.py`` runs the tests of all families on a new one. An entry in ``OWN`` of
+`dramaeval.config.trust` lets `dramaeval.Judge.load` read its runs without ``trust``.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
-import transformers
-from safetensors import SafetensorError
 from transformers.utils.logging import disable_progress_bar
 
-from dramaeval.models.errors import ModelError
-from dramaeval.models.forward import shared_prefix as branches
-from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
-from dramaeval.models.forward.last_layer import proved
-from dramaeval.models.quantization import (
-    keep_as_loaded,
-    only_language_model,
-    require_language_model_only,
+from dramaeval.compat.bitsandbytes_layers import keep_packing
+from dramaeval.compat.transformers import (
+    forget_attention_implementation,
+    model_class_for,
+    takes_registered_attention,
 )
+from dramaeval.models.errors import ModelError
+from dramaeval.models.forward import prefix_parity, shared_prefix
+from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
+from dramaeval.models.loading import ModelFiles
+from dramaeval.models.quantization import check_quantised, for_language_model
 
 log = logging.getLogger(__name__)
 
-MORE_THAN_WEIGHTS = (
-    "is a pickle that holds more than weights, and reading it could run code: it is not read. Save the weights "
-    "as safetensors where you trust them."
-)
+#: Why a judge with a regression head is refused; the sentence begins with its name.
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
+#: ``model_type`` of the language models whose shared prefixes the tests compare with separate questions.
+TESTED_DECODERS = frozenset(
+    {"gemma", "granite", "llama", "opt", "qwen2", "qwen2_5_omni_text", "qwen3"}
+)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Family(ABC):
-    """One architecture of audio language model.
+    """One architecture of audio language model; nothing is read before a method needs it.
 
     Args:
         path: a local folder or a name on the hub.
         revision: branch, tag or commit on the hub.
         dtype: of the weights; auto is bfloat16 on a GPU that has it, else float32.
-        attention: transformers' attention implementation for the language model.
+        attention: transformers' attention implementation of the language model.
         trust_remote_code: whether code that comes with a checkpoint may run.
-        architecture: the checkpoint's configuration values, so that a plan needs no files.
-        device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to
-            spread a model that only evaluates; None puts all of it on the run's device.
-        offload_folder: takes the weights that ``device_map`` leaves on disk.
-        freeze_audio: in full fine-tuning, whether the audio tower keeps its weights.
-        train_projector: in full fine-tuning, whether the projector is trained.
-        head: what scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear
-            layer on the last hidden state that is trained with the rest.
-        plain: what is done as transformers does it, slower and the same but for dropout's draws, to compare
-            with: ``log_mel`` and ``encoder`` over 30 s whatever the clip's length, ``last_layer`` at every
-            position, ``head`` (and with it the last layer) at every position. Naming ``last_layer`` where it is
-            computed whole anyway (see `dramaeval.models.forward.last_layer`) changes nothing.
+        architecture: values of the checkpoint's configuration, so that a plan needs no files.
+        device_map: where the parts go, as transformers takes it (``auto``, ``cpu``, or module to device), to spread a
+            model that is only evaluated; None puts the complete model on the run's device.
+        offload_folder: for the weights that ``device_map`` leaves on disk.
+        freeze_audio: whether the audio tower keeps its weights in full fine-tuning.
+        train_projector: whether the projector is trained in full fine-tuning.
+        head: where scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear layer on
+            the last hidden state that is trained with the rest.
+        plain: steps that are computed as transformers does, for comparison; slower and equal up to dropout. ``log_mel``
+            and ``encoder`` work on 30 s whatever the clip's length, ``head`` on every position.
 
     Raises:
-        ValueError: ``plain`` names what this architecture has no quicker way for.
+        ValueError: ``plain`` names a step that is not in `plain_options`.
     """
 
-    #: What `plain` may name: where the judge has a quicker way than transformers.
-    quick: Sequence[str] = ("log_mel", "encoder", "head", "last_layer")
+    # An architecture defines these.
 
-    #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
-    hears: bool = True
-    #: With what the chat format ends an answer; see `end_of_turn`.
-    turn_end: str = "<|im_end|>"
-    #: The parts that `adapt` names, as module paths in the plain transformers model.
+    #: Module paths, in the plain transformers model, of the parts that ``adapt`` names: "llm", "audio", "projector".
     parts: Mapping[str, str]
-    #: The linear layers of each part that adapters attach to by default, by the end of their names.
+    #: For each part the names of the linear layers that get adapters by default.
     projections: Mapping[str, Sequence[str]]
+
+    # These have defaults.
+
+    #: Whether prompts contain the clip; false for a model of text alone.
+    takes_audio: bool = True
+    #: The steps that ``plain`` may name: those that the judge computes in another way than transformers.
+    plain_options: Sequence[str] = ("log_mel", "encoder", "head")
+    #: The text with which the chat format ends an answer; see `end_of_turn`.
+    turn_end: str = "<|im_end|>"
+    #: Full names, or their ends, of weights that are constants of the architecture and never trained.
+    fixed: Sequence[str] = ()
 
     def __init__(
         self,
@@ -96,10 +112,10 @@ class Family(ABC):
         head: str = "vocabulary",
         plain: Sequence[str] = (),
     ) -> None:
-        if unknown := [one for one in plain if one not in self.quick]:
+        if unknown := [step for step in plain if step not in self.plain_options]:
             raise ValueError(
-                f"model.plain={list(plain)}: {', '.join(map(repr, unknown))} is nothing that this model does "
-                f"otherwise than transformers; it can name {', '.join(self.quick)}."
+                f"model.plain={list(plain)}: {', '.join(map(repr, unknown))} is no step that this model computes "
+                f"in another way than transformers; valid are {', '.join(self.plain_options)}."
             )
         self.path = path
         self.revision = revision
@@ -114,65 +130,150 @@ class Family(ABC):
         self.head = head
         self.plain = frozenset(plain)
 
-    @abstractmethod
-    def model_class(self) -> Any:
-        """The judge's model class, an `AnsweringModel`."""
+    # What an architecture defines
 
     @abstractmethod
-    def configuration(self, values: Mapping[str, Any]) -> Any:
-        """A transformers configuration from ``architecture`` values."""
+    def model_class(self) -> Any:
+        """The judge's class, a `JudgeModel` and a transformers class; called before a model is built or loaded."""
 
     @abstractmethod
     def audio_tokens(self, frames: int) -> int:
-        """How many prompt positions a clip of so many mel frames takes."""
+        """Number of prompt positions of a clip of so many mel frames (10 ms each).
+
+        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings.
+        """
+
+    # What has a default
+
+    def configuration(self, values: Mapping[str, Any]) -> Any:
+        """A transformers configuration from the setting ``architecture``; called for a plan without files."""
+        return self.model_class().config_class(**values)
 
     def encoded_frames(self, frames: int) -> int:
-        """How many mel frames the audio tower goes through for a clip of so many."""
+        """Number of mel frames that the audio tower computes for a clip of so many; called by the plan."""
         return frames
 
-    @abstractmethod
-    def decoder_of(self, model: Any) -> Any:
-        """The language model inside a loaded model, for its attention implementation."""
+    def processor(self, checkpoint: Path | None = None) -> Any:
+        """The processor, with ``tokenizer``, ``feature_extractor``, ``audio_token`` and a chat template.
+
+        Called once per run. A model of text alone returns its tokenizer.
+
+        Args:
+            checkpoint: a folder with a full model, in place of ``path``.
+
+        Raises:
+            ModelError: the files cannot be read.
+        """
+        from transformers import AutoProcessor
+
+        return self.files(checkpoint).read(AutoProcessor.from_pretrained)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
-        """A question's messages as text, up to where the answer begins; or as tokens right away."""
+        """A question's chat messages as text, up to where the answer begins, or directly as token ids.
+
+        Called for every question. The placeholder of each clip occurs once.
+        """
         return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def tokenise(self, processor: Any, text: str) -> list[int]:
-        """The tokens of a text, special ones in it by their names, and none beside it."""
+        """The token ids of a text, in which special tokens stand by name; none is added. Called for every question."""
         tokenizer = getattr(processor, "tokenizer", processor)
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def end_of_turn(self, processor: Any) -> str:
-        """The text with which the model's chat format ends an answer."""
+        """The text with which the chat format ends an answer; called once per run."""
         return self.turn_end
 
-    def layout_problem(self) -> str | None:
-        """Why questions cannot share a prefix in this architecture; None where they can."""
+    def problems(self, *, shared_prefix: bool) -> list[str]:
+        """Problems of the settings that only this architecture knows; called before weights are loaded.
+
+        Args:
+            shared_prefix: whether questions are to share their prefix.
+
+        Raises:
+            ModelError: the model's configuration cannot be read.
+        """
+        reason = self.shared_prefix_problem() if shared_prefix else None
+        return [f"{reason} Set batch.shared_prefix=false: one row a question."] if reason else []
+
+    def shared_prefix_problem(self) -> str | None:
+        """Why questions of this model cannot share a prefix, as a sentence; None where they can."""
+        text = self.read_configuration().get_text_config()
+        kind = text.model_type
+        windowed = sorted(set(getattr(text, "layer_types", None) or ()) - {"full_attention"})
+        if windowed:
+            return f"{kind} has layers of {', '.join(windowed)}, whose questions cannot share a prefix."
+        window = getattr(text, "sliding_window", None)
+        if window and getattr(text, "use_sliding_window", True):
+            return f"{kind} attends within a window of {window} tokens: its questions cannot share a prefix."
+        decoder = model_class_for(text)
+        if decoder is not None and not takes_registered_attention(decoder):
+            return f"{kind} has its own attention in transformers: its questions cannot share a prefix."
         return None
-
-    def shares_prefix(self) -> bool:
-        """Whether questions about a clip can share their beginning."""
-        return self.attention == "sdpa" and self.layout_problem() is None
-
-    def prove_layout(self, model: Any) -> None:
-        """Where the architecture is not known beforehand, prove on the loaded model that they can."""
-        return
-
-    #: Weights that are constants of the architecture and never trained, by their full names.
-    fixed: Sequence[str] = ()
 
     def freeze_fixed(self, model: Any) -> None:
         """Freeze the constants of the architecture, and the parts that are not to be trained."""
-        kept = {"audio": self.freeze_audio, "projector": not self.train_projector}
-        paths = [f".{path}." for part, path in self.parts.items() if kept.get(part)]
+        frozen = {"audio": self.freeze_audio, "projector": not self.train_projector}
+        paths = [f".{path}." for part, path in self.parts.items() if frozen.get(part)]
         if self.head == REGRESSION:
             vocabulary = model.get_output_embeddings().weight
             if vocabulary is not model.get_input_embeddings().weight:
-                vocabulary.requires_grad_(False)  # nothing is read from it
+                vocabulary.requires_grad_(False)  # no output of it is used
         for name, weight in model.named_parameters():
             if name.endswith(tuple(self.fixed)) or any(path in f".{name}" for path in paths):
                 weight.requires_grad_(False)
+
+    # What every architecture gets
+
+    def supports_shared_prefix(self) -> bool:
+        """Whether questions about a clip can share their beginning."""
+        return self.attention == "sdpa" and self.shared_prefix_problem() is None
+
+    def check_shared_prefix(self, model: Any) -> None:
+        """Compare answers with and without a shared prefix, where the tests do not cover the language model.
+
+        Raises:
+            ModelError: the answers differ.
+        """
+        kind = model.config.get_text_config().model_type
+        if kind not in TESTED_DECODERS:
+            prefix_parity.check(model, kind)
+
+    def files(self, checkpoint: Path | None = None) -> ModelFiles:
+        """The model's files: those of ``path``, or of a folder in its place."""
+        if checkpoint is not None:
+            return ModelFiles(str(checkpoint), None, self.trust_remote_code)
+        return ModelFiles(self.path, self.revision, self.trust_remote_code)
+
+    def read_configuration(self, checkpoint: Path | None = None) -> Any:
+        """The model's configuration: from ``architecture``, or from the files.
+
+        Raises:
+            ModelError: it cannot be read, or needs a regression head that is not configured.
+        """
+        if self.architecture and checkpoint is None:
+            configuration = self.configuration(self.architecture)
+        else:
+            reader = self.model_class().config_class.from_pretrained
+            configuration = self.files(checkpoint).read(reader)
+            forget_attention_implementation(configuration)
+        if self.head == REGRESSION:
+            setattr(configuration, HEAD, REGRESSION)
+        elif getattr(configuration, HEAD, None) == REGRESSION:
+            raise ModelError(f"The judge in {self.path} {NEEDS_HEAD}")
+        return configuration
+
+    def skeleton(self, checkpoint: Path | None = None) -> Any:
+        """The model without weights, on the meta device.
+
+        Args:
+            checkpoint: a folder with a full model, in place of ``path``.
+        """
+        configuration = self.read_configuration(checkpoint)
+        with torch.device("meta"):
+            model = self.model_class()(configuration)
+        self.configure(model)
+        return model
 
     def load(
         self,
@@ -181,179 +282,58 @@ class Family(ABC):
         dtype: torch.dtype | None = None,
         quantization: Any = None,
     ) -> Any:
-        """The model with its weights, in evaluation mode, on a device.
+        """The model with its weights, in evaluation mode.
 
         Args:
             device: where it goes.
             checkpoint: a folder with a full model of this family, in place of ``path``.
-            dtype: of the weights; None takes what ``dtype`` of the family says.
-            quantization: `transformers.BitsAndBytesConfig` for the language model, or None; every other
-                part stays as it is.
+            dtype: of the weights; None takes the one of `torch_dtype`.
+            quantization: `transformers.BitsAndBytesConfig` for the language model, or None.
 
         Raises:
-            ModelError: the files are not there, not reachable, or another architecture's; or other parts than
-                the language model came out quantised.
+            ModelError: the files cannot be read or are another architecture's, or layers outside the language model
+                were quantised.
         """
-        branches.register()
         disable_progress_bar()
-        source = str(checkpoint) if checkpoint else self.path
-        dtype = dtype or self.torch_dtype(device)
-        extra = self._placement()
+        files, dtype = self.files(checkpoint), dtype or self.torch_dtype(device)
+        arguments: dict[str, Any] = {}
+        if self.device_map is not None:
+            arguments["device_map"] = self.device_map
+            if self.offload_folder:
+                arguments["offload_folder"] = self.offload_folder
         if self.head == REGRESSION:
-            extra["config"] = self._with_head(self._described(checkpoint))
+            arguments["config"] = self.read_configuration(checkpoint)
         if quantization is not None:
-            skeleton = self.skeleton(checkpoint)
-            extra["quantization_config"] = only_language_model(quantization, self, skeleton, dtype)
-            extra.setdefault("device_map", {"": device})
-        model = self._reading(
-            source,
-            lambda: self.model_class().from_pretrained(
-                source,
-                dtype=dtype,
-                attn_implementation=self.attention,
-                **extra,
-                **self._hub_arguments(checkpoint),
-            ),
+            arguments["quantization_config"] = for_language_model(
+                quantization, self.parts, self.skeleton(checkpoint), dtype
+            )
+            arguments.setdefault("device_map", {"": device})
+        model = files.read(
+            self.model_class().from_pretrained,
+            dtype=dtype,
+            attn_implementation=self.attention,
+            **arguments,
         )
         if hasattr(model, SCORE_HEAD) and self.head != REGRESSION:
-            raise ModelError(f"The judge in {source} {NEEDS_HEAD}")
+            raise ModelError(f"The judge in {files.source} {NEEDS_HEAD}")
         if quantization is not None:
-            require_language_model_only(model, self)
-            keep_as_loaded(model)
-        # With a device map the weights are where they belong already.
-        model = (model if "device_map" in extra else model.to(device)).eval()
-        self._set_up(model)
-        if model.reads_last and not proved(self.decoder_of(model)):
-            log.warning(
-                "The last layer of %s cannot be computed at the answers alone with transformers %s, and is "
-                "computed whole, as with model.plain=[last_layer].",
-                source,
-                transformers.__version__,
-            )
-            model.plain = self.plain | {"last_layer"}
+            check_quantised(model, self.parts)
+            keep_packing(model)
+        model = (model if "device_map" in arguments else model.to(device)).eval()
+        self.configure(model)
         return model
 
-    def _set_up(self, model: Any) -> None:
-        """What of the settings a model has to know."""
+    def configure(self, model: Any) -> None:
+        """Give a judge the settings of its forward pass."""
         model.plain = self.plain
         if self.attention == "sdpa":
-            self.decoder_of(model).set_attn_implementation(branches.NAME)
-
-    def _placement(self) -> dict[str, Any]:
-        if self.device_map is None:
-            return {}
-        folder = {"offload_folder": self.offload_folder} if self.offload_folder else {}
-        return {"device_map": self.device_map, **folder}
-
-    def processor(self, checkpoint: Path | None = None) -> Any:
-        """The processor: tokenizer, feature extractor and chat template."""
-        from transformers import AutoProcessor
-
-        source = str(checkpoint) if checkpoint else self.path
-        return self._reading(
-            source,
-            lambda: AutoProcessor.from_pretrained(source, **self._hub_arguments(checkpoint)),
-        )
-
-    def skeleton(self, checkpoint: Path | None = None) -> Any:
-        """The model without weights (on the meta device), from its architecture alone."""
-        if self.architecture and checkpoint is None:
-            configuration = self.configuration(self.architecture)
-        else:
-            configuration = self._described(checkpoint)
-        branches.register()
-        with torch.device("meta"):
-            model = self.model_class()(self._with_head(configuration))
-        self._set_up(model)
-        return model
-
-    def _described(self, checkpoint: Path | None) -> Any:
-        """The configuration that stands beside the weights."""
-        source = str(checkpoint) if checkpoint else self.path
-        reader = self.model_class().config_class
-        configuration = self._reading(
-            source, lambda: reader.from_pretrained(source, **self._hub_arguments(checkpoint))
-        )
-        # A file can name a kernel on the hub here, which transformers would download and run.
-        configuration._attn_implementation = None
-        return configuration
-
-    def _with_head(self, configuration: Any) -> Any:
-        """The configuration with the head that is asked for.
-
-        Raises:
-            ModelError: it is that of a judge with a regression head, and none is asked for.
-        """
-        if self.head == REGRESSION:
-            setattr(configuration, HEAD, REGRESSION)
-        elif getattr(configuration, HEAD, None) == REGRESSION:
-            raise ModelError(f"The judge in {self.path} {NEEDS_HEAD}")
-        return configuration
+            shared_prefix.register()
+            model.decoder.set_attn_implementation(shared_prefix.NAME)
 
     def torch_dtype(self, device: torch.device) -> torch.dtype:
         """The dtype of the weights on a device."""
         if self.dtype != "auto":
-            return {
-                "float32": torch.float32,
-                "bfloat16": torch.bfloat16,
-                "float16": torch.float16,
-            }[self.dtype]
+            return _DTYPES[self.dtype]
         if device.type == "cuda" and torch.cuda.is_bf16_supported():
             return torch.bfloat16
         return torch.float32
-
-    def _hub_arguments(self, checkpoint: Path | None) -> dict[str, Any]:
-        local = checkpoint is not None or Path(self.path).is_dir()
-        return {
-            "revision": None if local else self.revision,
-            "trust_remote_code": self.trust_remote_code,
-            # Without this the hub's client tries for half a minute a file before it takes the cached one.
-            "local_files_only": local or not _hub_reachable(),
-        }
-
-    def _reading(self, source: str, read: Any) -> Any:
-        """Run a reader of model files; say in a line what is wrong when they cannot be had."""
-        local = Path(source)
-        if not local.is_dir() and (local.is_absolute() or source.startswith((".", "~"))):
-            raise ModelError(
-                f"model.path={source} is not a folder. Give the folder that holds config.json and the "
-                "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
-            )
-        try:
-            return read()
-        except UnpicklingError as error:
-            raise ModelError(f"The model {source} {MORE_THAN_WEIGHTS}") from error
-        except (OSError, ValueError, SafetensorError) as error:
-            if not local.is_dir() and not _hub_reachable():
-                raise ModelError(
-                    f"The model {source} is not in the local cache and the hub cannot be reached from here. "
-                    "Download it elsewhere and point to it: model.path=/folder/of/the/model."
-                ) from None
-            if "trust_remote_code" in str(error):
-                raise ModelError(
-                    f"The model {source} brings Python code along, which runs only if you say so: "
-                    "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
-                ) from None
-            reason = str(error).strip().splitlines()
-            raise ModelError(
-                f"The model {source} could not be read: {reason[0] if reason else type(error).__name__}"
-            ) from error
-
-
-@lru_cache(maxsize=1)
-def _hub_reachable() -> bool:
-    """Whether the hub answers at all; asked once a process."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    address = urlsplit(constants.ENDPOINT)
-    port = address.port or (80 if address.scheme == "http" else 443)
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
-    if proxied:
-        return True
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=5).close()
-    except OSError:
-        return False
-    return True

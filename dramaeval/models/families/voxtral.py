@@ -1,8 +1,8 @@
-"""Voxtral as a judge: Whisper's encoder over a whole window of 30 s, and a Llama that reads its answer.
+"""Voxtral: Whisper's encoder over a window of 30 s, a projector, and a Llama.
 
-Architecture: Liu et al. 2025, "Voxtral" (arXiv 2507.13264). Unlike Qwen2-Audio's, its encoder looks at the
-silence after a clip and hands it on: every clip takes as many positions as a full window. Its prompts are made
-by Mistral's own package, token by token, and not by a chat template.
+Architecture: Liu et al. 2025, "Voxtral" (arXiv 2507.13264). The encoder includes the silence after a clip, so that every
+clip takes as many prompt positions as a full window. Mistral's package mistral-common renders the prompts as token
+ids; there is no chat template.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import VoxtralConfig
 from transformers import VoxtralForConditionalGeneration as PlainVoxtral
 
-from dramaeval.models.families.base import Family, ModelError
+from dramaeval.models.errors import ModelError
+from dramaeval.models.families.base import Family
 from dramaeval.models.families.qwen2_audio import WINDOW, Qwen2Audio
-from dramaeval.models.forward.judge_model import JudgeModel
-from dramaeval.models.forward.shared_prefix import SharedPrefixLayout, as_mask
+from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 
-#: The positions that a window takes: four encoder steps share one.
+#: Prompt positions of a window: four encoder steps share one.
 POSITIONS = WINDOW // 8
-#: Whisper's features lie at most this far below the loudest of a clip, and never below silence.
+#: Whisper's features are at most this far below a clip's maximum, and never below silence.
 _DEPTH, _SILENCE = 2.0, -1.5
+_MISSING = (
+    "model=voxtral needs a package that is missing: pip install 'dramaeval[voxtral]' (Mistral's mistral-common, which "
+    "renders Voxtral's prompts)."
+)
 
 
 class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
@@ -37,43 +39,27 @@ class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
     def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """See `JudgeModel.encode_audio`; the rest of the window is filled with each clip's own silence."""
+        """Encode windows of 30 s; each is filled with silence after its clip."""
         tower = self.model.audio_tower
         floor = (input_features.amax(dim=(1, 2)) - _DEPTH).clamp(min=_SILENCE)
         missing = WINDOW - input_features.shape[2]
-        rest = floor[:, None, None].expand(-1, input_features.shape[1], missing)
-        window = torch.cat([input_features, rest], dim=2)
-        trained = any(weight.requires_grad for weight in tower.parameters())
-        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+        silence = floor[:, None, None].expand(-1, input_features.shape[1], missing)
+        window = torch.cat([input_features, silence], dim=2)
+        with gradients_if_trained(tower):
             return list(tower(window).last_hidden_state)
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
-        """See `JudgeModel.project_audio`."""
-        # As `VoxtralModel.get_audio_features` groups them.
+        """Project steps in groups, as `VoxtralModel.get_audio_features` does."""
         size = self.config.audio_config.intermediate_size
         grouped = torch.stack(encoded).reshape(len(encoded), -1, size)
         return list(self.model.multi_modal_projector(grouped))
-
-    @property
-    def audio_token(self) -> int:
-        """See `JudgeModel.audio_token`."""
-        return int(self.config.audio_token_id)
-
-    @property
-    def decoder(self) -> nn.Module:
-        """See `JudgeModel.decoder`."""
-        return self.model.language_model
-
-    def layout_mask(self, layout: SharedPrefixLayout) -> Any:
-        """See `JudgeModel.layout_mask`."""
-        return as_mask(layout)
 
 
 class Voxtral(Family):
     """Any Voxtral checkpoint in transformers' format; see `Family` for the arguments."""
 
     turn_end = "</s>"
-    quick = ("log_mel", "head", "last_layer")
+    plain_options = ("log_mel", "head")
     parts: Mapping[str, str] = Qwen2Audio.parts
     projections: Mapping[str, Sequence[str]] = {
         **Qwen2Audio.projections,
@@ -82,81 +68,72 @@ class Voxtral(Family):
     fixed = Qwen2Audio.fixed
 
     def model_class(self) -> Any:
-        """See `Family.model_class`."""
+        """The judge's Voxtral."""
         return VoxtralForConditionalGeneration
 
-    def configuration(self, values: Mapping[str, Any]) -> Any:
-        """See `Family.configuration`."""
-        return VoxtralConfig(**values)
-
     def audio_tokens(self, frames: int) -> int:
-        """See `Family.audio_tokens`; the same for every clip."""
+        """The same number for every clip."""
         return POSITIONS
 
     def encoded_frames(self, frames: int) -> int:
-        """See `Family.encoded_frames`; a window for every clip."""
+        """A window for every clip."""
         return WINDOW
 
-    def decoder_of(self, model: Any) -> Any:
-        """See `Family.decoder_of`."""
-        return model.model.language_model
+    def problems(self, *, shared_prefix: bool) -> list[str]:
+        """Whether Mistral's package is installed, and what holds for every family."""
+        missing = [_MISSING] if find_spec("mistral_common") is None else []
+        return [*missing, *super().problems(shared_prefix=shared_prefix)]
 
     def processor(self, checkpoint: Path | None = None) -> Any:
-        """See `Family.processor`.
+        """The processor around Mistral's tokenizer.
 
         Raises:
-            ModelError: mistral-common is missing, or the files are not there.
+            ModelError: Mistral's package is missing, or the files cannot be read.
         """
         if find_spec("mistral_common") is None:
-            raise ModelError(
-                "model=voxtral needs a package that is missing: pip install 'dramaeval[voxtral]' (Mistral's "
-                "mistral-common, which makes Voxtral's prompts)."
-            )
+            raise ModelError(_MISSING)
         from transformers import AutoFeatureExtractor, MistralCommonBackend, VoxtralProcessor
 
-        source = str(checkpoint) if checkpoint else self.path
-        hub = {
-            key: value
-            for key, value in self._hub_arguments(checkpoint).items()
-            if key != "trust_remote_code"
-        }
-        tokenizer = self._reading(
-            source, lambda: MistralCommonBackend.from_pretrained(source, **hub)
-        )
-        extractor = self._reading(
-            source, lambda: AutoFeatureExtractor.from_pretrained(source, **hub)
-        )
+        files = self.files(checkpoint)
+        extractor = files.read(AutoFeatureExtractor.from_pretrained, accepts_code=False)
+        tokenizer = files.read(MistralCommonBackend.from_pretrained, accepts_code=False)
         return VoxtralProcessor(extractor, tokenizer)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> list[int]:
-        """A question's messages as tokens, its clip's placeholder standing once.
+        """A question's messages as token ids, each clip's placeholder once.
 
-        Voxtral knows no system message beside a clip, so its text goes to the head of the user's.
+        Voxtral has no system message in conversations with audio: the text of the system message comes first in the
+        user's message.
         """
         content: list[dict[str, Any]] = []
         for message in messages:
-            given = message["content"]
-            parts = [{"type": "text", "text": given}] if isinstance(given, str) else given
+            parts = message["content"]
+            parts = [{"type": "text", "text": parts}] if isinstance(parts, str) else parts
             content += [
-                {"type": "audio", "base64": _silence()} if part["type"] == "audio" else part
+                {"type": "audio", "base64": _silent_clip()} if part["type"] == "audio" else part
                 for part in parts
             ]
-        made = processor.tokenizer.apply_chat_template(
+        tokens = processor.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=True, return_dict=False
         )
         marker = processor.audio_token_id
-        return [token for at, token in enumerate(made) if token != marker or made[at - 1] != marker]
+        previous = [None, *tokens]
+        return [
+            token
+            for token, before in zip(tokens, previous, strict=False)
+            if token != marker or before != marker
+        ]
 
     def tokenise(self, processor: Any, text: str) -> list[int]:
-        """See `Family.tokenise`; Mistral's tokenizer takes the end of a turn for plain text."""
+        """The token ids of a text; Mistral's tokenizer reads the end of a turn as plain text."""
         plain, end, _ = text.partition(self.turn_end)
-        made = list(processor.tokenizer(plain, add_special_tokens=False)["input_ids"])
-        return [*made, processor.tokenizer.eos_token_id] if end else made
+        tokens = list(processor.tokenizer(plain, add_special_tokens=False)["input_ids"])
+        return [*tokens, processor.tokenizer.eos_token_id] if end else tokens
 
 
 @cache
-def _silence() -> str:
-    """A clip for Mistral's package to count; which one does not matter, they all take a window."""
+def _silent_clip() -> str:
+    """A clip in base64; Mistral's package renders the same number of placeholders for every clip."""
     import numpy as np
     import soundfile
 

@@ -1,9 +1,8 @@
-"""Letting a judge write: greedy decoding of thoughts and answers, the same for any batch.
+"""Greedy generation of thoughts and answers, and the continuations that sampling uses.
 
-Keys and values of what is before are kept, so that a token costs one small step. Where a judge's pass is not
-a plain one (virtual tokens in front, a text model that does more on the way to its head), the pass of scoring
-is repeated for every token instead, which is slower and writes the same. Both write what transformers' own
-greedy generation writes (tests compare them).
+`CachedGeneration` keeps the keys and values of earlier tokens, so that a token costs one small step. Where a judge
+does not support that (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
+slower. Both generate the same text as the greedy generation of transformers, in batches of any size.
 """
 
 from __future__ import annotations
@@ -15,83 +14,85 @@ from typing import Any, Protocol
 import torch
 from transformers import DynamicCache
 
-from dramaeval.models.forward.judge_model import JudgeModel
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
-from dramaeval.models.inputs.collation import CLIP_INPUTS, EncodedRecord, LabelledQuestion, collate
+from dramaeval.compat.transformers import cache_argument
+from dramaeval.models.forward.judge_model import JudgeModel, at_positions, unwrap_judge
+from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
+from dramaeval.models.inputs.collation import CLIP_INPUTS, collate
 from dramaeval.models.inputs.question_encoder import AnswerTokens, QuestionEncoder
 
+#: Sequences that are continued at a time; each holds the keys and values of its prompt.
 ROWS = 16
-"""Questions that are written to at a time: each holds the keys and values of its whole prompt."""
 
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """What was written: the text, without what ended it, and whether it was ended."""
+    """A generated text without its end marker, and whether the marker was generated."""
 
     text: str
     finished: bool
 
 
 class Continuation(Protocol):
-    """Sequences on their way; ``logits`` of the next token, ``[sequences, vocabulary]``."""
+    """Sequences that are continued token by token; ``logits [sequences, vocabulary]`` predict the next token."""
 
     logits: torch.Tensor
 
     def feed(self, tokens: Sequence[int]) -> None:
-        """Add a token to each and go on to the next."""
+        """Append one token to each sequence and update ``logits``."""
+
+
+Start = Callable[[Sequence[EncodedRecord]], Continuation]
 
 
 def generate(
-    encoded_records: Sequence[EncodedRecord],
+    records: Sequence[EncodedRecord],
     encoder: QuestionEncoder,
-    begin: Callable[[Sequence[EncodedRecord]], Continuation],
+    start: Start,
     *,
     opening: str,
     until: str,
-    most: Sequence[int],
+    max_tokens: Sequence[int],
 ) -> list[list[GeneratedText]]:
-    """Write on from every question of the encoded_records, the likeliest token each time.
+    """Continue every question of some records with the most probable token each time.
 
     Args:
-        encoded_records: their answers are ignored, only prompts and clips count.
+        records: their prompts and clips are used; their answers are ignored.
         encoder: of their questions.
-        begin: takes encoded_records up, one sequence a question (`CachedGeneration`, `UncachedGeneration`).
-        opening: the text that is written already.
-        until: ends the writing, and so does the end of the turn; it is looked for in the text.
-        most: tokens that are written at most, for each encoded_record.
+        start: starts a continuation with one sequence per question.
+        opening: the text with which every answer begins.
+        until: the text that ends a generation, as the end of the turn does.
+        max_tokens: for each record the most tokens to generate.
 
     Returns:
-        for each encoded_record what was written to each of its questions, after ``opening``.
+        for each record the text after ``opening``, one per question.
     """
-    begun = encoder.opening(opening)
-    found: list[list[GeneratedText]] = [[] for _ in encoded_records]
-    for group in _groups(encoded_records, begun):
-        owners = [at for at, encoded_record in group for _ in encoded_record.asked]
-        limits = [most[at] for at in owners]
-        texts = _write(
-            begin([encoded_record for _, encoded_record in group]), encoder, until, limits
-        )
-        for at, text in zip(owners, texts, strict=True):
-            found[at].append(text)
-    return found
+    texts: list[list[GeneratedText]] = [[] for _ in records]
+    for group in _groups(records, encoder.opening(opening)):
+        owners = [number for number, record in group for _ in record.questions]
+        continuation = start([record for _, record in group])
+        limits = [max_tokens[number] for number in owners]
+        generated = _continue(continuation, encoder, until, limits)
+        for number, text in zip(owners, generated, strict=True):
+            texts[number].append(text)
+    return texts
 
 
 def _groups(
-    encoded_records: Sequence[EncodedRecord], begun: tuple[int, ...]
+    records: Sequence[EncodedRecord], opening: tuple[int, ...]
 ) -> Iterator[list[tuple[int, EncodedRecord]]]:
-    """The questions a few at a time, each encoded_record with its number, cut off where the answer begins."""
+    """Numbered records with at most `ROWS` questions in all, their answers replaced by the opening."""
     group: list[tuple[int, EncodedRecord]] = []
     room = ROWS
-    for at, encoded_record in enumerate(encoded_records):
-        # What follows is read from the whole vocabulary; the one choice is there for form.
-        answer = AnswerTokens(scale=(0,), lead=begun, scores=(0,), tail=())
-        asked = [
-            LabelledQuestion(question=replace(one.question, answer=answer), about=one.about)
-            for one in encoded_record.asked
+    # The next token is chosen from the full vocabulary; the score only marks the position.
+    answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,), tail=())
+    for number, record in enumerate(records):
+        questions = [
+            LabelledQuestion(replace(question.question, answer=answer), key=question.key)
+            for question in record.questions
         ]
-        while asked:
-            part, asked = asked[:room], asked[room:]
-            group.append((at, EncodedRecord(clips=encoded_record.clips, asked=tuple(part))))
+        while questions:
+            part, questions = questions[:room], questions[room:]
+            group.append((number, EncodedRecord(record.clips, tuple(part))))
             room -= len(part)
             if room == 0:
                 yield group
@@ -100,99 +101,95 @@ def _groups(
         yield group
 
 
-def _write(
-    going: Continuation, encoder: QuestionEncoder, until: str, limits: Sequence[int]
+def _continue(
+    continuation: Continuation, encoder: QuestionEncoder, until: str, limits: Sequence[int]
 ) -> list[GeneratedText]:
-    said: list[list[int]] = [[] for _ in limits]
-    done: dict[int, GeneratedText] = {}
+    generated: list[list[int]] = [[] for _ in limits]
+    texts: dict[int, GeneratedText] = {}
     for length in range(1, max(limits) + 1):
-        tokens = going.logits.argmax(dim=-1).tolist()
-        for at, token in enumerate(tokens):
-            if at in done:
+        tokens = continuation.logits.argmax(dim=-1).tolist()
+        for row, token in enumerate(tokens):
+            if row in texts:
                 continue
-            said[at].append(token)
-            text = encoder.tokenizer.decode(said[at], skip_special_tokens=False)
+            generated[row].append(token)
+            text = encoder.tokenizer.decode(generated[row], skip_special_tokens=False)
             ends = [text.index(end) for end in (until, encoder.end_of_turn) if end in text]
             if ends:
-                done[at] = GeneratedText(text[: min(ends)], finished=until in text)
-            elif length == limits[at]:
-                done[at] = GeneratedText(text, finished=False)
-        if len(done) == len(said):
+                texts[row] = GeneratedText(text[: min(ends)], finished=until in text)
+            elif length == limits[row]:
+                texts[row] = GeneratedText(text, finished=False)
+        if len(texts) == len(limits):
             break
-        going.feed(tokens)
-    return [done[at] for at in range(len(said))]
+        continuation.feed(tokens)
+    return [texts[row] for row in range(len(limits))]
 
 
 class UncachedGeneration:
-    """Writes by the pass of scoring, over and over.
+    """Continues sequences by a complete pass per token.
 
     Args:
-        encoded_records: what is written to.
-        logits: the pass: at the end of each question, ``[questions, vocabulary]``.
+        records: one sequence per question.
+        read: the pass: logits of the next token, ``[questions, vocabulary]``.
     """
 
     def __init__(
         self,
-        encoded_records: Sequence[EncodedRecord],
-        logits: Callable[[Sequence[EncodedRecord]], torch.Tensor],
+        records: Sequence[EncodedRecord],
+        read: Callable[[Sequence[EncodedRecord]], torch.Tensor],
     ) -> None:
-        self.record_encoder = list(encoded_records)
-        self.read = logits
-        self.logits = logits(self.record_encoder)
+        self.records = list(records)
+        self.read = read
+        self.logits = read(self.records)
 
     def feed(self, tokens: Sequence[int]) -> None:
-        """See `Continuation.feed`."""
-        left = iter(tokens)
-        self.record_encoder = [
+        """Append one token to each sequence and update ``logits``."""
+        remaining = iter(tokens)
+        self.records = [
             replace(
-                encoded_record,
-                asked=tuple(_longer(one, next(left)) for one in encoded_record.asked),
+                record,
+                questions=tuple(
+                    _append(question, next(remaining)) for question in record.questions
+                ),
             )
-            for encoded_record in self.record_encoder
+            for record in self.records
         ]
-        self.logits = self.read(self.record_encoder)
+        self.logits = self.read(self.records)
 
 
-def _longer(asked: LabelledQuestion, token: int) -> LabelledQuestion:
-    answer = asked.question.answer
+def _append(question: LabelledQuestion, token: int) -> LabelledQuestion:
+    answer = question.question.answer
     answer = replace(answer, lead=(*answer.lead, token))
-    return replace(asked, question=replace(asked.question, answer=answer))
+    return replace(question, question=replace(question.question, answer=answer))
 
 
 class CachedGeneration:
-    """Writes with the keys and values of what is before; see `supports_cache`.
+    """Continues sequences with the keys and values of their earlier tokens; see `supports_cache`.
 
     Args:
         model: the judge.
-        encoded_records: what is written to.
-        pad: the padding token.
+        records: one sequence per question.
+        pad: id of the padding token.
         device: where the model's inputs go.
-        copies: sequences that go on from each question; what is before is computed once for all of them.
+        copies: sequences per question; their prompt is computed once.
     """
 
     def __init__(
         self,
         model: Any,
-        encoded_records: Sequence[EncodedRecord],
+        records: Sequence[EncodedRecord],
         pad: int,
         device: torch.device,
         copies: int = 1,
     ) -> None:
-        self.model = unwrap_judge(model)
-        batch = collate(encoded_records, pad=pad, shared_prefix=False).to(device)
-        inputs = batch.inputs
-        ids = inputs["input_ids"]
-        rows, self.last = inputs["answer_index"].unbind(-1)
+        self.judge = unwrap_judge(model)
+        self.cache = DynamicCache()
+        inputs = collate(records, pad=pad, shared_prefix=False).to(device).inputs
+        ids, index = inputs["input_ids"], inputs["answer_index"]
+        self.last = index[:, 1]
         self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
         clips = {key: inputs[key] for key in CLIP_INPUTS if key in inputs}
-        self.cache = DynamicCache()
-        embeddings, positions = self.model.embed(ids, **clips), inputs["position_ids"]
-        if self.model.reads_last:
-            places = self.model.places(inputs["answer_index"], inputs_embeds=embeddings)
-            last = self._run(embeddings, positions, read_at=places)[0]
-        else:
-            last = self._run(embeddings, positions)[rows, self.last]
-        self.logits = self._head(last)
+        hidden = self._run(self.judge.embed(ids, **clips), inputs["position_ids"])
+        self.logits = self.judge.get_output_embeddings()(at_positions(hidden, index))
         if copies > 1:
             self.cache.batch_repeat_interleave(copies)
             self.mask = self.mask.repeat_interleave(copies, dim=0)
@@ -200,35 +197,31 @@ class CachedGeneration:
             self.logits = self.logits.repeat_interleave(copies, dim=0)
 
     def feed(self, tokens: Sequence[int]) -> None:
-        """See `Continuation.feed`."""
+        """Append one token to each sequence and update ``logits``."""
         with torch.inference_mode():
-            self._feed(tokens)
+            ids = torch.tensor(tokens, device=self.mask.device)[:, None]
+            self.last = self.last + 1
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
+            hidden = self._run(self.judge.embed(ids), self.last[:, None])
+            self.logits = self.judge.get_output_embeddings()(hidden[:, 0])
 
-    def _feed(self, tokens: Sequence[int]) -> None:
-        ids = torch.tensor(tokens, device=self.mask.device)[:, None]
-        self.last = self.last + 1
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        self.logits = self._head(self._run(self.model.embed(ids), self.last[:, None])[:, 0])
-
-    def _run(
-        self, embeddings: torch.Tensor, position_ids: torch.Tensor, **more: Any
-    ) -> torch.Tensor:
-        found = self.model.decoder(
+    def _run(self, embeddings: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """The last hidden states ``[rows, tokens, hidden]``; extends the cache."""
+        decoder = self.judge.decoder
+        output = decoder(
             inputs_embeds=embeddings,
             attention_mask=self.mask.long(),
             position_ids=position_ids,
-            cache=self.cache,
             use_cache=True,
-            **more,
+            **{cache_argument(decoder): self.cache},
         )
-        return found.last_hidden_state
-
-    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.model.get_output_embeddings()(hidden)
+        return output.last_hidden_state
 
 
 def supports_cache(model: Any) -> bool:
-    """Whether a judge's pass is the plain one that `CachedGeneration` does step by step."""
+    """Whether the judge's pass consists of decoder and head, which `CachedGeneration` computes step by step.
+
+    It does not with virtual tokens, nor where a text model has further steps between decoder and head.
+    """
     learns_tokens = getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False)
-    plain = type(unwrap_judge(model))
-    return not learns_tokens and plain.read is JudgeModel.read
+    return not learns_tokens and type(unwrap_judge(model)).logits_at is JudgeModel.logits_at

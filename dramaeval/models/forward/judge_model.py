@@ -1,9 +1,8 @@
-"""The forward pass of a judge: from a batch of questions to logits at the answer positions, and no others.
+"""The forward pass of a judge: from a batch of questions to the logits at the answer positions.
 
-A transformers model builds logits for every token of every sequence; a judge needs a handful. The classes of
-the supported families inherit from `JudgeModel`, which adds that pass and leaves everything else, loading,
-saving and generation included, as transformers has it. Such a class keeps the name of the one it extends:
-transformers files weight mappings and the saved architecture under that name.
+A transformers model computes logits for every token of every sequence; a judge needs a few of them. A family's class
+inherits this pass from `JudgeModel`, and loading, saving and generation from a class of transformers, whose name it
+keeps (see `OwnWeightNames`).
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import ModelOutput
 
-from dramaeval.models.forward.last_layer import prepare, takes_places
-from dramaeval.models.forward.places import Places
-from dramaeval.models.forward.shared_prefix import SharedPrefixLayout, layout_of
+from dramaeval.compat.peft import without_defaults
+from dramaeval.compat.transformers import OwnWeightNames, cache_argument
+from dramaeval.models.forward.shared_prefix import SharedPrefixLayout
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
 
 if TYPE_CHECKING:
@@ -26,12 +25,18 @@ if TYPE_CHECKING:
 else:
     PreTrainedModel = object
 
+#: The key of a model's configuration that names its head, and the value for a regression head.
+HEAD = "judge_head"
+REGRESSION = "regression"
+#: The name of that head's module.
+SCORE_HEAD = "score_head"
+
 
 @dataclass
 class AnswerLogits(ModelOutput):
-    """What the pass returns: ``logits [answers, vocabulary]``, in the order of ``answer_index``.
+    """Logits ``[answers, vocabulary]`` in the order of ``answer_index``; ``[answers, 1]`` of a regression head.
 
-    ``loss`` is there in training for adapters that add to it: it starts at 0 (see `AdaLoraModel.forward`).
+    In training ``loss`` is 0, for adapters that add to it (see `peft.AdaLoraModel.forward`).
     """
 
     logits: torch.Tensor | None = None
@@ -39,65 +44,68 @@ class AnswerLogits(ModelOutput):
 
 
 class FeatureMismatchError(ValueError):
-    """The prompt reserves another number of audio tokens than the clip has features."""
+    """A prompt reserves another number of audio tokens than its clips have embeddings."""
 
 
-#: Says in a model's configuration that it has a regression head.
-HEAD = "judge_head"
-REGRESSION = "regression"
-#: The module of that head.
-SCORE_HEAD = "score_head"
+class JudgeModel(OwnWeightNames, PreTrainedModel):
+    """Mixed into a transformers class, before it; a family overrides `encode_audio` and `project_audio`.
 
+    With ``judge_head: regression`` in its configuration the judge has a regression head in place of the vocabulary head:
+    a linear layer that maps the last hidden state at each answer position to one number.
 
-class JudgeModel(PreTrainedModel):
-    """Mixed into a transformers class in front of it; the three hooks say where its parts are.
-
-    A model whose configuration says so has a regression head: a linear layer that reads one number off the
-    last hidden state at each answer position, in place of the vocabulary head.
+    Attributes:
+        plain: steps that are computed as transformers does, see `dramaeval.models.families.base.Family`.
+        encoding_cache: keeps the encodings of a frozen audio tower; None encodes every time.
     """
+
+    plain: frozenset[str] = frozenset()
+    encoding_cache: AudioEncodingCache | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         if getattr(config, HEAD, None) == REGRESSION:
             self.score_head = nn.Linear(config.get_text_config().hidden_size, 1)
-        prepare(self.decoder)
-
-    #: What is done as transformers does it, see `Family`: ``head`` and ``last_layer`` here, ``encoder`` in
-    #: models that hear.
-    plain: frozenset[str] = frozenset()
-    #: Keeps what a frozen audio tower makes of clips; None works it out each time.
-    hearing: AudioEncodingCache | None = None
-
-    def embed_audio(
-        self, input_features: torch.Tensor, feature_frames: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """Each clip as language-model embeddings, a list of ``[audio tokens, hidden]``."""
-        return self.project_audio(self.encode_audio(input_features, feature_frames))
 
     def encode_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
     ) -> list[torch.Tensor]:
-        """What the audio tower makes of each clip, a list of ``[steps, width]`` without padding."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it encodes audio.")
+        """Run the audio tower; called once per batch, or once per clip where encodings are kept.
+
+        Args:
+            input_features: float32 ``[clips, mel bins, frames]``, padded to the longest clip.
+            feature_frames: int64 ``[clips]``, valid mel frames of 10 ms.
+
+        Returns:
+            ``[steps, width]`` for each clip, without padding.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define encode_audio.")
 
     def project_audio(self, encoded: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Encoded clips as language-model embeddings, a list of ``[audio tokens, hidden]``."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it projects audio.")
+        """Map encoded clips into the language model; called after `encode_audio`, or with kept encodings.
+
+        Args:
+            encoded: ``[steps, width]`` for each clip.
+
+        Returns:
+            ``[audio tokens, hidden]`` for each clip; as many tokens as `Family.audio_tokens` gives.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define project_audio.")
+
+    def embed_audio(
+        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """`encode_audio`, then `project_audio`."""
+        return self.project_audio(self.encode_audio(input_features, feature_frames))
 
     @property
     def audio_token(self) -> int:
-        """The id of the placeholder that audio embeddings replace."""
-        raise NotImplementedError(f"{type(self).__name__} does not name its audio token.")
-
-    @classmethod
-    def is_custom_code(cls) -> bool:
-        """No: the modelling is transformers' own, and so are the names in its weight files."""
-        return False
+        """The id of the placeholder that the clips' embeddings replace."""
+        return int(self.config.audio_token_id)
 
     @property
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> Any:
         """The language model without its vocabulary head."""
-        raise NotImplementedError(f"{type(self).__name__} does not name its language model.")
+        return self.model.language_model
 
     def forward(
         self,
@@ -106,56 +114,50 @@ class JudgeModel(PreTrainedModel):
         answer_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Answer a batch where ``answer_index`` is given; else do what transformers does.
-
-        See `answer` for the arguments of the first case.
-        """
+        """Run `answer_logits` if ``answer_index`` is given, else the forward pass of transformers."""
         if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)
-        # PEFT's wrappers pass every argument that a language model might take, as None.
-        given = {name: value for name, value in kwargs.items() if value is not None}
-        given.pop("return_dict", None)
-        return self.answer(input_ids=input_ids, answer_index=answer_index, **given)
+        given = without_defaults(kwargs)
+        return self.answer_logits(input_ids=input_ids, answer_index=answer_index, **given)
 
-    def answer(
+    def answer_logits(
         self,
         *,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         answer_index: torch.Tensor,
+        prefix_mask: torch.Tensor | None = None,
+        branch_count: int = 0,
+        attention_mask: torch.Tensor | None = None,
+        virtual_embeddings: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
         feature_frames: torch.Tensor | None = None,
         clip_order: torch.Tensor | None = None,
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
-        prefix_mask: torch.Tensor | None = None,
-        branch_count: int = 0,
-        attention_mask: torch.Tensor | None = None,
-        virtual_embeddings: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> AnswerLogits:
         """Logits at the answer positions.
 
         Args:
             input_ids: ``[rows, tokens]``, padded on the right.
-            position_ids: ``[rows, tokens]``, continued from the prefix in every branch.
-            answer_index: ``[answers, 2]``, the row and the position whose next token is asked for.
+            position_ids: ``[rows, tokens]``; every branch continues the positions of its prefix.
+            answer_index: ``[answers, 2]``, row and position of each answer position.
+            prefix_mask: bool ``[rows, prefix width]``, true where a prefix token is real; None where every row is
+                one sequence.
+            branch_count: branches per row, with ``prefix_mask``.
+            attention_mask: for rows that are not padded on the right; None is causal.
+            virtual_embeddings: ``[rows, virtual tokens, hidden]``, prepended to the rows.
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
             feature_frames: ``[clips]``, valid frames of each.
-            clip_order: ``[occurrences]``, the clip that each run of audio tokens stands for, row by row; clips
-                that are encoded already are numbered after the others.
-            clip_keys: for each clip of ``input_features`` the key under which its encoding is kept.
-            encoded_clips: ``[steps, width]`` each, clips that the tower need not hear again.
-            prefix_mask: bool ``[rows, prefix width]`` in the branched layout, None where every row is one
-                plain sequence.
-            branch_count: branches a row in the branched layout.
-            attention_mask: for plain rows that are not padded on the right; None means causal.
-            virtual_embeddings: ``[rows, virtual tokens, hidden]``, put in front of every row.
-            kwargs: for the language model, such as the ``cache`` of prefix tuning, which every token of every
-                branch sees.
+            clip_order: ``[occurrences]``, the clip of each run of audio tokens, row by row; clips of ``encoded_clips``
+                are numbered after those of ``input_features``.
+            clip_keys: for each clip of ``input_features`` the key of its encoding.
+            encoded_clips: ``[steps, width]`` for each clip whose encoding is known.
+            kwargs: for the language model, such as the cache of prefix tuning, which all tokens attend to.
 
         Raises:
-            FeatureMismatchError: audio tokens and audio features differ in number.
+            FeatureMismatchError: audio tokens and audio embeddings differ in number.
         """
         embeddings = self.embed(
             input_ids, input_features, feature_frames, clip_order, clip_keys, encoded_clips
@@ -164,35 +166,31 @@ class JudgeModel(PreTrainedModel):
             count = virtual_embeddings.shape[1]
             embeddings = torch.cat([virtual_embeddings.to(embeddings.dtype), embeddings], dim=1)
             answer_index = answer_index + answer_index.new_tensor([0, count])
-            position_ids = _in_front(torch.arange(count), position_ids + count)
+            position_ids = _prepend(torch.arange(count), position_ids + count)
             if prefix_mask is not None:
-                prefix_mask = _in_front(torch.ones(count, dtype=torch.bool), prefix_mask)
+                prefix_mask = _prepend(torch.ones(count, dtype=torch.bool), prefix_mask)
             if attention_mask is not None:
-                attention_mask = _in_front(torch.ones(count), attention_mask)
-        mask: Any = attention_mask
+                attention_mask = _prepend(torch.ones(count), attention_mask)
         positions: torch.Tensor | None = position_ids
         if prefix_mask is not None:
             width = (embeddings.shape[1] - prefix_mask.shape[1]) // branch_count
-            layout = SharedPrefixLayout(prefix=prefix_mask, count=branch_count, width=width)
-            mask = self.layout_mask(layout)
+            attention_mask = SharedPrefixLayout(prefix_mask, branch_count, width).as_mask()
         elif attention_mask is None:
-            # Causal attention never looks at padding on the right. Position ids would make transformers
-            # look for packed sequences in them; without any it counts from zero, which is what they say.
+            # Padding follows every answer and needs no mask. With position ids transformers would look for packed
+            # sequences; without them it numbers the positions in the same way.
             positions = None
         if "past_key_values" in kwargs:
-            # PEFT (0.21) gives prefix tuning's cache under the name it had before transformers 5.24.
-            kwargs["cache"] = kwargs.pop("past_key_values")
-        logits = self.read(
+            kwargs[cache_argument(self.decoder)] = kwargs.pop("past_key_values")
+        logits = self.logits_at(
             answer_index,
             inputs_embeds=embeddings,
-            attention_mask=mask,
+            attention_mask=attention_mask,
             position_ids=positions,
             use_cache=False,
             **kwargs,
         )
-        return AnswerLogits(
-            logits=logits, loss=logits.new_zeros(()).float() if self.training else None
-        )
+        loss = logits.new_zeros(()).float() if self.training else None
+        return AnswerLogits(logits=logits, loss=loss)
 
     def embed(
         self,
@@ -203,12 +201,22 @@ class JudgeModel(PreTrainedModel):
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
     ) -> torch.Tensor:
-        """Embeddings ``[rows, tokens, hidden]`` with the clips in their places; see `answer`."""
+        """Embeddings ``[rows, tokens, hidden]`` with clips in the place of audio tokens; see `answer_logits`."""
         embeddings = self.get_input_embeddings()(input_ids)
         if clip_order is None:
             return embeddings
         clips = self.embed_clips(input_features, feature_frames, clip_keys, encoded_clips)
-        return self._place(embeddings, input_ids, [clips[int(i)] for i in clip_order])
+        audio = torch.cat([clips[int(number)] for number in clip_order])
+        reserved = input_ids == self.audio_token
+        if int(reserved.sum()) != audio.shape[0]:
+            raise FeatureMismatchError(
+                f"The prompts of this batch reserve {int(reserved.sum())} audio tokens, but their clips have "
+                f"{audio.shape[0]} features. Prompt and clip must be prepared by the same processor: check "
+                "that model.path names the model whose processor rendered the prompts."
+            )
+        return embeddings.masked_scatter(
+            reserved.unsqueeze(-1), audio.to(embeddings.device, embeddings.dtype)
+        )
 
     def embed_clips(
         self,
@@ -217,76 +225,55 @@ class JudgeModel(PreTrainedModel):
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
     ) -> list[torch.Tensor]:
-        """Clips as embeddings, ``[audio tokens, hidden]`` each: those to hear, then the encoded ones."""
+        """``[audio tokens, hidden]`` for each clip: those with features, then the encoded ones."""
         clips: list[torch.Tensor] = []
+        cache = self.encoding_cache
         if input_features is not None and feature_frames is not None:
-            if self.hearing is None:
+            if cache is None:
                 clips = self.embed_audio(input_features, feature_frames)
             else:
-                heard = self.hearing.encode(self, input_features, feature_frames, clip_keys)
-                clips = self.project_audio(heard)
+                encodings = cache.encode(self, input_features, feature_frames, clip_keys)
+                clips = self.project_audio(encodings)
         if encoded_clips:
-            if self.hearing is not None:
-                self.hearing.require_frozen(self)
+            if cache is not None:
+                cache.check_frozen(self)
             clips += self.project_audio(list(encoded_clips))
         return clips
 
-    def layout_mask(self, layout: SharedPrefixLayout) -> Any:
-        """The layout in the form in which the language model hands it on to its attention.
+    def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """Run the language model, and its head at the answer positions.
 
-        Qwen2 takes masks by kind of layer; see `dramaeval.models.forward.shared_prefix.as_mask` for others.
-        """
-        return {"full_attention": layout}
+        Args:
+            answer_index: ``[answers, 2]``, row and position of each.
+            inputs: of the language model.
 
-    def read(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """Run the language model and its head; logits ``[answers, vocabulary]`` at the answer positions.
-
-        With a regression head they are its numbers, ``[answers, 1]``.
+        Returns:
+            ``[answers, vocabulary]``, or ``[answers, 1]`` of a regression head.
         """
         head = getattr(self, SCORE_HEAD, None) or self.get_output_embeddings()
-        if self.reads_last:
-            places = self.places(answer_index, **inputs)
-            return head(self.decoder(**inputs, read_at=places).last_hidden_state[0])
         hidden = self.decoder(**inputs).last_hidden_state
-        row, position = answer_index.to(hidden.device).unbind(-1)
         if "head" in self.plain:
-            return head(hidden)[row, position]
-        return head(hidden[row, position])
-
-    @property
-    def reads_last(self) -> bool:
-        """Whether the last layer is computed at the answers alone; a head at every position needs all of it."""
-        return not self.plain & {"head", "last_layer"} and takes_places(self.decoder)
-
-    @staticmethod
-    def places(
-        answer_index: torch.Tensor,
-        *,
-        inputs_embeds: torch.Tensor,
-        attention_mask: Any = None,
-        **_: Any,
-    ) -> Places:
-        """The answers of a pass as its last layer takes them; see `read` for the arguments."""
-        mask = (
-            attention_mask["full_attention"] if isinstance(attention_mask, dict) else attention_mask
-        )
-        rows, tokens = inputs_embeds.shape[:2]
-        return Places.of(answer_index.to(inputs_embeds.device), rows, layout_of(mask, tokens))
-
-    def _place(
-        self, embeddings: torch.Tensor, input_ids: torch.Tensor, clips: list[torch.Tensor]
-    ) -> torch.Tensor:
-        reserved = input_ids == self.audio_token
-        audio = torch.cat(clips).to(embeddings.device, embeddings.dtype)
-        if int(reserved.sum()) != audio.shape[0]:
-            raise FeatureMismatchError(
-                f"The prompts of this batch reserve {int(reserved.sum())} audio tokens, but their clips have "
-                f"{audio.shape[0]} features. Prompt and clip must be prepared by the same processor: check "
-                "that model.path names the model whose processor rendered the prompts."
-            )
-        return embeddings.masked_scatter(reserved.unsqueeze(-1), audio)
+            return at_positions(head(hidden), answer_index)
+        return head(at_positions(hidden, answer_index))
 
 
-def _in_front(first: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
-    """Put ``[count]`` in front of every row of ``[rows, tokens]``."""
+def at_positions(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """``[rows, tokens, size]`` at ``[answers, 2]`` of row and position: ``[answers, size]``."""
+    row, position = index.to(values.device).unbind(-1)
+    return values[row, position]
+
+
+def gradients_if_trained(tower: nn.Module) -> torch.set_grad_enabled:
+    """A context in which an audio tower keeps activations only where one of its weights is trained."""
+    trained = any(weight.requires_grad for weight in tower.parameters())
+    return torch.set_grad_enabled(torch.is_grad_enabled() and trained)
+
+
+def unwrap_judge(model: Any) -> Any:
+    """The `JudgeModel` inside PEFT's wrapper, with its adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _prepend(first: torch.Tensor, rest: torch.Tensor) -> torch.Tensor:
+    """``[count]`` before every row of ``[rows, tokens]``."""
     return torch.cat([first.to(rest).expand(rest.shape[0], -1), rest], dim=1)

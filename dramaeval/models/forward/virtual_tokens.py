@@ -1,22 +1,21 @@
-"""Prefix and prompt tuning on a judge: virtual tokens in front of a prompt that holds audio.
+"""Prefix and prompt tuning of a judge: virtual tokens before a prompt with audio.
 
-PEFT puts the embeddings of prompt tuning in front of those of the words, and hands the model embeddings
-alone; where the audio belongs can then no longer be seen. So the judge gets both, and prepends the virtual
-tokens itself after it has placed the audio (`AnsweringModel.answer`). Prefix tuning comes as keys and values
-of earlier positions, which leave the input as it is; there PEFT's own pass is right.
+For prompt tuning PEFT passes the model embeddings without token ids, so that the positions of the audio are unknown.
+The wrapper here passes both token ids and virtual tokens; `JudgeModel.answer_logits` inserts the audio and then
+prepends the virtual tokens. Prefix tuning adds keys and values of earlier positions and leaves the input unchanged:
+there PEFT's forward pass is used.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModelForCausalLM, PeftType
+from peft import PeftModelForCausalLM, PeftType
 
 
 class VirtualTokens(PeftModelForCausalLM):
-    """PEFT's wrapper for methods that learn virtual tokens; its files are PEFT's own."""
+    """PEFT's wrapper for methods that learn virtual tokens; saves and loads files in PEFT's format."""
 
     def forward(
         self,
@@ -25,7 +24,7 @@ class VirtualTokens(PeftModelForCausalLM):
         answer_index: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """As PEFT does it, but with the audio in its place; see `AnsweringModel.answer` for the arguments."""
+        """PEFT's pass; see `JudgeModel.answer_logits` for the arguments with ``answer_index``."""
         if answer_index is None or input_ids is None:
             return super().forward(input_ids, *args, **kwargs)
         if self.active_peft_config.peft_type == PeftType.PREFIX_TUNING:
@@ -34,23 +33,3 @@ class VirtualTokens(PeftModelForCausalLM):
         return self.base_model(
             input_ids=input_ids, answer_index=answer_index, virtual_embeddings=virtual, **kwargs
         )
-
-
-def load_virtual_tokens(
-    model: Any, folder: Path, config: PeftConfig, *, trainable: bool
-) -> VirtualTokens:
-    """Put saved virtual tokens in front of a model.
-
-    PEFT's own loader refuses to make them trainable again, for the sake of prefixes with a projection, which
-    it does not save.
-
-    Args:
-        model: the base.
-        folder: with PEFT's files.
-        config: as read from there.
-        trainable: whether training goes on.
-    """
-    config.inference_mode = not trainable
-    wrapped = VirtualTokens(model, config)
-    wrapped.load_adapter(folder, "default", is_trainable=trainable)
-    return wrapped

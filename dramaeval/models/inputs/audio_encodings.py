@@ -1,39 +1,38 @@
-"""What a frozen audio tower makes of clips, kept from epoch to epoch and from run to run.
+"""The outputs of a frozen audio tower, kept on disk from epoch to epoch and from run to run.
 
-A tower that no training changes gives the same for the same clip. Each clip is then encoded alone, at its
-weights' own precision, so that what is kept does not depend on which clips it happened to share a batch with: a
-training that finds everything on disk computes the same, to the last bit, as one that finds nothing.
+Each clip is encoded separately and in the precision of the weights, so that its encoding does not depend on the other
+clips of a batch: a training that reads every encoding from disk is bit-identical to one that computes them all.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import transformers
 
+from dramaeval.compat.transformers import attention_implementation
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.logmel import EncodedClip
 
-if TYPE_CHECKING:
-    from dramaeval.models.families.base import Family
-    from dramaeval.models.inputs.record_encoder import RecordEncoder
-
-#: Part of every key; raised whenever the same weights give other values.
+#: Part of every key; raised when the same weights give other values.
 VERSION = 1
+#: Mel frames past the end of a clip that the encoder's convolutions read.
+_LOOKAHEAD = 2
 
 
 class AudioEncodingCache:
-    """A frozen tower's encodings on disk.
+    """The encodings of one frozen audio tower.
 
     Args:
-        cache: where they are kept.
-        tower: names the tower, see `tower_name`.
-        path: of the tower's module in the judge.
+        cache: keeps them on disk.
+        tower: identifies the tower, see `tower_name`.
+        path: module path of the tower in the judge.
 
     Attributes:
-        encoded: how many clips the tower was run on.
+        encoded: number of clips that the tower has encoded.
     """
 
     def __init__(self, cache: FeatureCache, tower: str, path: str) -> None:
@@ -42,89 +41,87 @@ class AudioEncodingCache:
         self.path = path
         self.encoded = 0
 
-    def recall(self, key: str) -> EncodedClip | None:
-        """What was kept of a clip; None where nothing was."""
-        found = self.cache.get(self._key(key)) if key else None
-        if found is None:
+    def get(self, key: str) -> EncodedClip | None:
+        """The encoding of a clip; None where there is none."""
+        entry = self.cache.get(self._key(key)) if key else None
+        if entry is None:
             return None
-        return EncodedClip(values=found["values"], frames=int(found["frames"]))
+        return EncodedClip(values=entry["values"], frames=int(entry["frames"]))
 
     def encode(
-        self, model: Any, features: torch.Tensor, frames: torch.Tensor, keys: Sequence[str]
+        self, judge: Any, features: torch.Tensor, frames: torch.Tensor, keys: Sequence[str]
     ) -> list[torch.Tensor]:
-        """Run the tower over clips one by one, and keep what has a key; see `AnsweringModel.answer`."""
-        self.require_frozen(model)
-        found = []
-        for row, (count, key) in enumerate(zip(frames.tolist(), keys, strict=True)):
-            # Two frames past the clip's end are looked at.
-            own = features[row : row + 1, :, : min(count + 2, features.shape[2])]
-            with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-                (encoded,) = model.encode_audio(own, frames[row : row + 1])
-            self.encoded += 1
-            if key:
-                kept = {"values": encoded.detach().cpu(), "frames": torch.tensor(count)}
-                self.cache.put(self._key(key), kept)
-            found.append(encoded)
-        return found
+        """Encode clips one by one, and keep those that have a key.
 
-    def require_frozen(self, model: Any) -> None:
-        """Stop before a tower that is being trained is passed by.
+        Args:
+            judge: a `JudgeModel`.
+            features: ``[clips, mel bins, frames]``.
+            frames: int ``[clips]``, valid frames.
+            keys: of each clip; empty for a clip whose encoding is not kept.
+
+        Returns:
+            ``[steps, width]`` for each clip.
 
         Raises:
-            RuntimeError: it is.
+            RuntimeError: the tower is being trained.
         """
-        if torch.is_grad_enabled() and is_trained(model, self.path):
+        self.check_frozen(judge)
+        encodings = []
+        for row, (count, key) in enumerate(zip(frames.tolist(), keys, strict=True)):
+            clip = features[row : row + 1, :, : count + _LOOKAHEAD]
+            with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+                (encoding,) = judge.encode_audio(clip, frames[row : row + 1])
+            self.encoded += 1
+            if key:
+                entry = {"values": encoding.detach().cpu(), "frames": torch.tensor(count)}
+                self.cache.put(self._key(key), entry)
+            encodings.append(encoding)
+        return encodings
+
+    def check_frozen(self, judge: Any) -> None:
+        """Check that the tower is not being trained.
+
+        Raises:
+            RuntimeError: it is, and kept encodings would be outdated.
+        """
+        if torch.is_grad_enabled() and is_trained(judge, self.path):
             raise RuntimeError(
-                "The audio tower is trained, but its encodings are kept: whoever makes it trainable has to set "
-                "the judge's `hearing` to None."
+                "The audio tower is trained, but its encodings are kept: set the judge's encoding_cache to None "
+                "where the tower is made trainable."
             )
 
     def _key(self, key: str) -> str:
         return f"encoded {VERSION} {self.tower} {key}"
 
 
-def tower_name(model: Any, family: Family) -> str | None:
-    """A name for the audio tower as it stands: code, weights, precision, kind of device.
+def tower_name(judge: Any, path: str | None) -> str | None:
+    """A name for the audio tower that depends on its code, weights, precision and kind of device.
 
-    None where that would not say everything: weights that are not at hand (left on disk by a device map),
-    adapters in the tower, whose scale is no weight; and for a judge that only reads.
+    Args:
+        judge: a `JudgeModel`, with or without adapters.
+        path: module path of the tower; None for a judge without one.
+
+    Returns:
+        None where these do not determine the encodings: a device map leaves weights on disk, or the tower has
+        adapters, whose scale is not a weight.
     """
-    import transformers
-
-    path = family.parts.get("audio")
     if path is None:
         return None
-    tower = unwrap_judge(model).get_submodule(path)
+    tower = judge.get_submodule(path)
     digest = hashlib.blake2b(digest_size=20)
     weights = dict([*tower.named_parameters(), *tower.named_buffers()])
-    for name, weight in sorted(weights.items(), key=lambda one: one[0]):
+    for name, weight in sorted(weights.items()):
         if weight.is_meta or "base_layer" in name:
             return None
         digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} {weight.device.type}".encode())
         raw = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(raw.numpy()))
-    attention = tower.config._attn_implementation
-    way = "30 s " if "encoder" in unwrap_judge(model).plain else ""
-    code = f"{type(unwrap_judge(model)).__name__} {way}{attention} transformers {transformers.__version__}"
+    window = "30 s " if "encoder" in judge.plain else ""
+    attention = attention_implementation(tower.config)
+    code = f"{type(judge).__name__} {window}{attention} transformers {transformers.__version__}"
     return f"{code} torch {torch.__version__} {digest.hexdigest()}"
 
 
-def is_trained(model: Any, path: str) -> bool:
+def is_trained(judge: Any, path: str) -> bool:
     """Whether any weight of the module at a path is trainable."""
-    return any(
-        weight.requires_grad for weight in unwrap_judge(model).get_submodule(path).parameters()
-    )
-
-
-def attach_encoding_cache(
-    model: Any, record_encoder: RecordEncoder, hearing: AudioEncodingCache | None
-) -> None:
-    """Let a judge and what prepares its clips keep the tower's encodings; None stops it."""
-    unwrap_judge(model).hearing = hearing
-    record_encoder.forget_encodings()
-    record_encoder.hearing = hearing
-
-
-def unwrap_judge(model: Any) -> Any:
-    """The judge inside of PEFT's wrapper, its adapters still in place."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return any(weight.requires_grad for weight in judge.get_submodule(path).parameters())

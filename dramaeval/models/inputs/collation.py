@@ -1,307 +1,215 @@
-"""Questions and clips as the tensors of one forward pass.
+"""Collation: encoded records become the tensors of one forward pass.
 
-A *encoded_record* is one record's share of a batch: its clip and the questions asked about it. In the shared layout a
-encoded_record is one row, its common beginning computed once (see `dramaeval.models.forward.shared_prefix`); in the plain layout
-every question is a row of its own. Both give the same logits.
+In the shared layout a record is one row whose common beginning is computed once (see
+`dramaeval.models.forward.shared_prefix`); in the plain layout every question is a row. The logits are equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip, pad_features
-from dramaeval.models.inputs.question_encoder import EncodedQuestion
+from dramaeval.models.inputs.batch import (
+    NO_SCORE,
+    UNTRAINED,
+    Batch,
+    EncodedRecord,
+    LabelledQuestion,
+)
 
-NO_SCORE = -1
-#: The label of a token that is computed and not trained, PyTorch's own.
-UNTRAINED = -100
-#: What a pass is told of the clips, where there are any.
+#: The arguments of `JudgeModel.embed` that describe clips.
 CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
 
 
-@dataclass(frozen=True)
-class LabelledQuestion:
-    """One question of a encoded_record, a place where the judge chooses; in training with what it is to choose.
+@dataclass
+class _Sequence:
+    """The tokens of one answer and its prompt, and the positions at which the answer is predicted.
 
     Attributes:
-        question: its tokens, audio placeholders expanded.
-        target: distribution over the choices ``[choices]``; None when the judge is only to be scored.
-        about: the record's id and the dimension's key, for messages to people.
-        written: the choice that is written there; None writes the target's likeliest, in training. In
-            scoring it only matters where the answer goes on, and None writes the middle of the scale.
-        goes_on: whether it is answered in the same answer as the question before it, after that one's choice.
+        tokens: token ids.
+        positions: the answer positions in ``tokens``.
+        labels: the token to predict at each.
+        question_of: the question that each belongs to.
+        score_index: for each question the index into ``positions`` at which its choice is predicted.
+        terms: ``(index into positions, token, question, choice)`` of choices of several tokens.
     """
 
-    question: EncodedQuestion
-    target: np.ndarray | None = None
-    about: tuple[str, str] = ("", "")
-    written: int | None = None
-    goes_on: bool = False
-
-    @property
-    def choice(self) -> int:
-        """The choice that is written."""
-        if self.written is not None:
-            return self.written
-        if self.target is not None:
-            return int(np.argmax(self.target))
-        return (len(self.question.answer.choices) - 1) // 2
-
-
-@dataclass(frozen=True)
-class EncodedRecord:
-    """One record's clips (in the order in which its prompts name them) and questions."""
-
-    clips: tuple[ClipFeatures | EncodedClip, ...]
-    asked: tuple[LabelledQuestion, ...]
-
-
-@dataclass
-class _Row:
-    """Token ids of one sequence, where its answers are read, and what they should be.
-
-    ``asked`` has the number of the question that each answer belongs to. ``begins`` has, for each question,
-    the first answer at which a choice of it is read. ``terms`` are ``(answer, token, question, choice)``: the
-    log-probabilities that make up choices of several tokens.
-    """
-
-    tokens: list[int]
-    positions: list[int]
-    labels: list[int]
-    asked: list[int]
-    begins: dict[int, int]
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    question_of: list[int] = field(default_factory=list)
+    score_index: dict[int, int] = field(default_factory=dict)
     terms: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One forward pass.
-
-    Attributes:
-        inputs: keyword arguments of `AnsweringModel.answer`.
-        labels: token id at every answer position, int64 ``[answers]``.
-        question_of: the question that each answer position belongs to, int64 ``[answers]``.
-        score_at: which answers are scores, int64 ``[questions]``, in the order of encoded_records and their questions;
-            of choices of several tokens the first.
-        score_tokens: token ids of each question's scale, int64 ``[questions, longest scale]``, padded with
-            `NO_SCORE`; nothing else where choices have several tokens.
-        scale: the scores that they stand for, float32 of the same shape, padded with 0.
-        targets: float32 of the same shape, padded with 0; None when nothing is trained.
-        tokens: real tokens that are computed, padding apart.
-        clips: records in the batch.
-        about: record id and dimension key of each question, in the order of ``score_at``.
-        longest: tokens of the longest question, with its audio and in training its answer.
-        counts: whether it trains anything; false for a stand-in (see `dramaeval.training.step_batches`).
-        terms: the tokens of choices that have several, int64 ``[terms, 4]`` of answer, token id, question and
-            choice, to be read by `dramaeval.models.forward.answer_distributions`; None where all choices are single tokens.
-    """
-
-    inputs: dict[str, Any]
-    labels: torch.Tensor
-    question_of: torch.Tensor
-    score_at: torch.Tensor
-    score_tokens: torch.Tensor
-    scale: torch.Tensor
-    targets: torch.Tensor | None
-    tokens: int
-    clips: int
-    about: tuple[tuple[str, str], ...] = ()
-    longest: int = 0
-    counts: bool = True
-    terms: torch.Tensor | None = None
-
-    @property
-    def questions(self) -> int:
-        """How many questions the batch asks."""
-        return len(self.score_at)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch with its tensors on a device."""
-
-        def move(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                return value.to(device, non_blocking=non_blocking)
-            if isinstance(value, list):
-                return [move(one) for one in value]
-            return value
-
-        moved = {one.name: move(getattr(self, one.name)) for one in fields(self)}
-        moved["inputs"] = {name: move(value) for name, value in self.inputs.items()}
-        return Batch(**moved)
-
-
-def collate(
-    encoded_records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True
-) -> Batch:
-    """Put encoded_records into one batch.
+def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
+    """Collate encoded records into one batch.
 
     Args:
-        encoded_records: at least one, each with at least one question.
+        records: at least one, each with at least one question.
         pad: the padding token's id.
-        shared_prefix: lay a encoded_record out as one row of prefix and branches; else one row a question.
+        shared_prefix: whether a record is one row of a prefix and branches; else each question is a row.
     """
-    rows, first = [], 0
-    for encoded_record in encoded_records:
-        rows.append(_rows(encoded_record.asked, first))
-        first += len(encoded_record.asked)
-    # A single row has nobody to share its beginning with, and is quicker without a mask.
-    shared_prefix = shared_prefix and any(len(record_rows) > 1 for record_rows in rows)
-    inputs = _branched(rows, pad) if shared_prefix else _plain(rows, pad)
-    _add_clips(
-        inputs,
-        encoded_records,
-        rows_per_record=None if shared_prefix else [len(row) for row in rows],
-    )
-    flat = [row for record_rows in rows for row in record_rows]
-    starts = np.cumsum([0] + [len(row.labels) for row in flat[:-1]]).tolist()
-    asked = [one for encoded_record in encoded_records for one in encoded_record.asked]
-    longest = max(len(one.question.answer.scale) for one in asked)
-    begins: dict[int, int] = {}
+    questions: list[LabelledQuestion] = []
+    rows: list[list[_Sequence]] = []
+    for record in records:
+        rows.append(_sequences(record.questions, len(questions)))
+        questions += record.questions
+    # Without a second sequence there is nothing to share, and the pass is faster without a mask.
+    shared_prefix = shared_prefix and any(len(sequences) > 1 for sequences in rows)
+    inputs = _branch_inputs(rows, pad) if shared_prefix else _row_inputs(rows, pad)
+    copies = [1 if shared_prefix else len(sequences) for sequences in rows]
+    inputs |= _batch_clip_inputs(records, copies)
+    sequences = [sequence for record_sequences in rows for sequence in record_sequences]
+    score_index: dict[int, int] = {}
     terms: list[tuple[int, int, int, int]] = []
-    for start, row in zip(starts, flat, strict=True):
-        for question, at in row.begins.items():
-            begins.setdefault(question, start + at)
-        terms += [(start + at, *rest) for at, *rest in row.terms]
+    start = 0
+    for sequence in sequences:
+        for question, index in sequence.score_index.items():
+            score_index.setdefault(question, start + index)
+        terms += [
+            (start + at, token, number, choice) for at, token, number, choice in sequence.terms
+        ]
+        start += len(sequence.labels)
+    answers = [question.question.answer for question in questions]
+    width = max(len(answer.scale) for answer in answers)
+    scales = [_padded(answer.scale, width, 0) for answer in answers]
     return Batch(
         inputs=inputs,
-        labels=torch.tensor([label for row in flat for label in row.labels]),
-        question_of=torch.tensor([question for row in flat for question in row.asked]),
-        score_at=torch.tensor([begins[question] for question in range(len(asked))]),
-        score_tokens=torch.tensor(
-            [_padded(list(one.question.answer.scores), longest, NO_SCORE) for one in asked]
-        ),
-        scale=torch.tensor(
-            [_padded([float(k) for k in one.question.answer.scale], longest, 0.0) for one in asked]
-        ),
-        targets=_targets(asked, longest),
-        tokens=_computed(rows, shared_prefix),
-        clips=len(encoded_records),
-        about=tuple(one.about for one in asked),
-        longest=max(len(row.tokens) for row in flat),
+        labels=torch.tensor([label for sequence in sequences for label in sequence.labels]),
+        question_of=torch.tensor([n for sequence in sequences for n in sequence.question_of]),
+        score_index=torch.tensor([score_index[number] for number in range(len(questions))]),
+        score_tokens=torch.tensor([_padded(answer.scores, width, NO_SCORE) for answer in answers]),
+        scale=torch.tensor(scales, dtype=torch.float32),
+        targets=_targets(questions, width),
+        tokens=_computed_tokens(rows, shared_prefix),
+        clips=len(records),
+        question_keys=tuple(question.key for question in questions),
+        longest_question=max(len(sequence.tokens) for sequence in sequences),
         terms=torch.tensor(terms) if terms else None,
     )
 
 
-def laid_out(asked: Sequence[LabelledQuestion]) -> tuple[int, int, int]:
-    """How a encoded_record's questions are laid out: its rows, the tokens that they share, those of the longest."""
-    rows = _rows(asked, 0)
-    return len(rows), shared_length(rows), max(len(row.tokens) for row in rows)
+def layout_sizes(questions: Sequence[LabelledQuestion]) -> tuple[int, int, int]:
+    """Number of sequences of a record, tokens that they share, and tokens of the longest."""
+    sequences = _sequences(questions, 0)
+    longest = max(len(sequence.tokens) for sequence in sequences)
+    return len(sequences), _shared_length(sequences), longest
 
 
-def _rows(asked: Sequence[LabelledQuestion], first: int) -> list[_Row]:
-    """A encoded_record's questions as sequences; ``first`` is the number of the first of them in the batch."""
-    rows: list[_Row] = []
-    at = 0
-    while at < len(asked):
-        end = at + 1
-        while end < len(asked) and asked[end].goes_on:
+def _sequences(questions: Sequence[LabelledQuestion], first: int) -> list[_Sequence]:
+    """The sequences of a record's questions, which are numbered from ``first``."""
+    sequences: list[_Sequence] = []
+    start = 0
+    while start < len(questions):
+        end = start + 1
+        while end < len(questions) and questions[end].continues_answer:
             end += 1
-        if asked[at].question.answer.options:
-            rows += _option_rows(asked[at], first + at)
+        if questions[start].question.answer.options:
+            sequences += _option_sequences(questions[start], first + start)
         else:
-            rows.append(_score_row(asked[at:end], first + at))
-        at = end
-    return rows
+            sequences.append(_score_sequence(questions[start:end], first + start))
+        start = end
+    return sequences
 
 
-def _score_row(asked: Sequence[LabelledQuestion], number: int) -> _Row:
-    """Lay out one answer: the whole of it when it is trained, up to its last score when it is scored."""
-    tokens = list(asked[0].question.prompt)
-    row = _Row([], [], [], [], {})
-    for at, one in enumerate(asked):
-        answer = one.question.answer
-        written = answer.scores[one.choice]
-        if one.target is None:
+def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> _Sequence:
+    """One answer: in training all of its tokens are predicted, in scoring only the scores."""
+    tokens = list(questions[0].question.prompt)
+    sequence = _Sequence()
+    for number, question in enumerate(questions, first):
+        answer = question.question.answer
+        score = answer.scores[question.choice]
+        if question.target is None:
             tokens += answer.lead
-            reply, label = [written], NO_SCORE
-            row.begins[number + at] = len(row.positions)
-            row.labels.append(label)
+            reply, labels, lead = [score], [NO_SCORE], 0
         else:
-            reply = [*answer.lead, written, *answer.tail]
-            row.begins[number + at] = len(row.positions) + len(answer.lead)
-            row.labels += reply
-        row.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
-        row.asked += [number + at] * len(reply)
+            reply = labels = [*answer.lead, score, *answer.tail]
+            lead = len(answer.lead)
+        sequence.score_index[number] = len(sequence.positions) + lead
+        sequence.labels += labels
+        sequence.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
+        sequence.question_of += [number] * len(reply)
         tokens += reply
-    # The last token of the reply is never an input: nothing is read after it.
-    row.tokens = tokens[:-1]
-    return row
+    # Nothing is predicted after the last token of the answer.
+    sequence.tokens = tokens[:-1]
+    return sequence
 
 
-def _option_rows(asked: LabelledQuestion, number: int) -> list[_Row]:
-    """Lay out each option as a sequence of its own: all are read, the written one alone is trained."""
-    answer, rows = asked.question.answer, []
+def _option_sequences(question: LabelledQuestion, number: int) -> list[_Sequence]:
+    """One sequence per option: the tokens of all are predicted, those of the written one trained."""
+    answer, sequences = question.question.answer, []
     for choice, option in enumerate(answer.options):
-        tokens = [*asked.question.prompt, *answer.lead, *option]
-        trained = asked.target is not None and choice == asked.choice
+        tokens = [*question.question.prompt, *answer.lead, *option]
+        trained = question.target is not None and choice == question.choice
         lead = len(answer.lead) if trained else 0
         begin = len(tokens) - len(option)
-        unlabelled = UNTRAINED if asked.target is not None else NO_SCORE
-        rows.append(
-            _Row(
+        unlabelled = UNTRAINED if question.target is not None else NO_SCORE
+        sequences.append(
+            _Sequence(
                 tokens=tokens[:-1],
                 positions=list(range(begin - lead - 1, len(tokens) - 1)),
                 labels=tokens[begin - lead :] if trained else [unlabelled] * len(option),
-                asked=[number] * (lead + len(option)),
-                begins={number: lead},
+                question_of=[number] * (lead + len(option)),
+                score_index={number: lead},
                 terms=[(lead + at, token, number, choice) for at, token in enumerate(option)],
             )
         )
-    return rows
+    return sequences
 
 
-def _targets(asked: Sequence[LabelledQuestion], longest: int) -> torch.Tensor | None:
-    targets = [one.target for one in asked if one.target is not None]
-    if len(targets) < len(asked):
+def _targets(questions: Sequence[LabelledQuestion], width: int) -> torch.Tensor | None:
+    targets = [question.target for question in questions if question.target is not None]
+    if len(targets) < len(questions):
         return None
-    padded = [_padded([float(p) for p in one], longest, 0.0) for one in targets]
+    padded = [_padded([float(share) for share in target], width, 0.0) for target in targets]
     return torch.tensor(padded, dtype=torch.float32)
 
 
-def _padded(values: list[Any], length: int, filler: Any) -> list[Any]:
-    return values + [filler] * (length - len(values))
+def _padded(values: Sequence[Any], length: int, filler: Any) -> list[Any]:
+    return [*values, *[filler] * (length - len(values))]
 
 
-def _plain(rows: list[list[_Row]], pad: int) -> dict[str, Any]:
-    """One row a question, padded on the right."""
-    flat = [row for record_rows in rows for row in record_rows]
-    width = max(len(row.tokens) for row in flat)
-    index = [(at, position) for at, row in enumerate(flat) for position in row.positions]
+def _row_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
+    """One row per sequence, padded on the right."""
+    sequences = [sequence for record_sequences in rows for sequence in record_sequences]
+    width = max(len(sequence.tokens) for sequence in sequences)
+    index = [(row, at) for row, sequence in enumerate(sequences) for at in sequence.positions]
     return {
-        "input_ids": torch.tensor([_padded(row.tokens, width, pad) for row in flat]),
-        "position_ids": torch.arange(width).expand(len(flat), width),
+        "input_ids": torch.tensor([_padded(sequence.tokens, width, pad) for sequence in sequences]),
+        "position_ids": torch.arange(width).expand(len(sequences), width),
         "answer_index": torch.tensor(index),
     }
 
 
-def _branched(rows: list[list[_Row]], pad: int) -> dict[str, Any]:
-    """One row a encoded_record: its questions' common beginning, then a branch for each."""
-    prefixes = [shared_length(record_rows) for record_rows in rows]
+def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
+    """One row per record: the common beginning of its sequences, then a branch for each."""
+    prefixes = [_shared_length(sequences) for sequences in rows]
     prefix_width = max(prefixes)
     width = max(
-        len(row.tokens) - prefix
-        for record_rows, prefix in zip(rows, prefixes, strict=True)
-        for row in record_rows
+        len(sequence.tokens) - prefix
+        for sequences, prefix in zip(rows, prefixes, strict=True)
+        for sequence in sequences
     )
-    count = max(len(record_rows) for record_rows in rows)
+    count = max(map(len, rows))
     shape = (len(rows), prefix_width + count * width)
     input_ids = torch.full(shape, pad)
     position_ids = torch.zeros(shape, dtype=torch.long)
     index = []
-    for at, (record_rows, prefix) in enumerate(zip(rows, prefixes, strict=True)):
-        input_ids[at, :prefix] = torch.tensor(record_rows[0].tokens[:prefix])
-        position_ids[at, :prefix] = torch.arange(prefix)
-        for branch, row in enumerate(record_rows):
+    for row, (sequences, prefix) in enumerate(zip(rows, prefixes, strict=True)):
+        input_ids[row, :prefix] = torch.tensor(sequences[0].tokens[:prefix])
+        position_ids[row, :prefix] = torch.arange(prefix)
+        for branch, sequence in enumerate(sequences):
             begin = prefix_width + branch * width
-            own = torch.tensor(row.tokens[prefix:])
-            input_ids[at, begin : begin + len(own)] = own
-            position_ids[at, begin : begin + len(own)] = torch.arange(prefix, len(row.tokens))
-            index += [(at, begin + position - prefix) for position in row.positions]
+            tokens = torch.tensor(sequence.tokens[prefix:])
+            input_ids[row, begin : begin + len(tokens)] = tokens
+            positions = torch.arange(prefix, len(sequence.tokens))
+            position_ids[row, begin : begin + len(tokens)] = positions
+            index += [(row, begin + at - prefix) for at in sequence.positions]
     return {
         "input_ids": input_ids,
         "position_ids": position_ids,
@@ -311,64 +219,65 @@ def _branched(rows: list[list[_Row]], pad: int) -> dict[str, Any]:
     }
 
 
-def _computed(rows: list[list[_Row]], shared_prefix: bool) -> int:
-    """Tokens that pass through the model: a shared beginning counts once."""
-    every = sum(len(row.tokens) for record_rows in rows for row in record_rows)
+def _computed_tokens(rows: list[list[_Sequence]], shared_prefix: bool) -> int:
+    """Tokens that the language model computes; a shared beginning counts once."""
+    count = sum(len(sequence.tokens) for sequences in rows for sequence in sequences)
     if not shared_prefix:
-        return every
-    return every - sum(
-        (len(encoded_record) - 1) * shared_length(encoded_record) for encoded_record in rows
-    )
+        return count
+    return count - sum((len(sequences) - 1) * _shared_length(sequences) for sequences in rows)
 
 
-def shared_length(rows: Sequence[_Row]) -> int:
-    """How many leading tokens a encoded_record's questions share, short of any position that is read.
+def _shared_length(sequences: Sequence[_Sequence]) -> int:
+    """Number of leading tokens that all sequences share before the first answer position.
 
-    Taken from the tokens themselves, so it is right for every layout of the prompt.
+    It is read from the tokens and therefore holds for every layout of the prompt.
     """
-    limit = min(row.positions[0] for row in rows)
-    first = rows[0].tokens
+    limit = min(sequence.positions[0] for sequence in sequences)
+    first = sequences[0].tokens
     for at in range(limit):
-        if any(row.tokens[at] != first[at] for row in rows):
+        if any(sequence.tokens[at] != first[at] for sequence in sequences):
             return at
     return limit
 
 
-def clip_inputs(clips: Sequence[ClipFeatures | EncodedClip]) -> tuple[dict[str, Any], list[int]]:
-    """What a judge is told of clips (see `AnsweringModel.embed_clips`), and the number that it gives each."""
-    heard = [clip for clip in clips if isinstance(clip, ClipFeatures)]
+def clip_inputs(
+    clips: Sequence[ClipFeatures | EncodedClip],
+) -> tuple[dict[str, Any], list[int]]:
+    """The arguments of `JudgeModel.embed_clips` for some clips, and the number that it gives to each.
+
+    Clips that are encoded already are numbered after the others.
+    """
+    features = [clip for clip in clips if isinstance(clip, ClipFeatures)]
     encoded = [clip for clip in clips if isinstance(clip, EncodedClip)]
     inputs: dict[str, Any] = {}
-    if heard:
-        inputs["input_features"], inputs["feature_frames"] = pad_features(heard)
-        inputs["clip_keys"] = [clip.key for clip in heard]
+    if features:
+        inputs["input_features"], inputs["feature_frames"] = pad_features(features)
+        inputs["clip_keys"] = [clip.key for clip in features]
     if encoded:
         inputs["encoded_clips"] = [clip.values for clip in encoded]
     return inputs, clip_numbers(clips)
 
 
 def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
-    """The number that a judge gives each clip: those that are encoded already come after the others."""
+    """The number that `JudgeModel.embed_clips` gives to each clip."""
     first_encoded = sum(isinstance(clip, ClipFeatures) for clip in clips)
-    after, before = iter(range(first_encoded, len(clips))), iter(range(first_encoded))
-    return [next(after if isinstance(clip, EncodedClip) else before) for clip in clips]
+    features, encoded = iter(range(first_encoded)), iter(range(first_encoded, len(clips)))
+    return [next(encoded if isinstance(clip, EncodedClip) else features) for clip in clips]
 
 
-def _add_clips(
-    inputs: dict[str, Any],
-    encoded_records: Sequence[EncodedRecord],
-    rows_per_record: list[int] | None,
-) -> None:
-    """Add every clip once, and the order in which the rows' audio tokens ask for them."""
-    clips = [clip for encoded_record in encoded_records for clip in encoded_record.clips]
+def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) -> dict[str, Any]:
+    """Every clip once, and the clip of each run of audio tokens, in the order of the rows.
+
+    Args:
+        records: of the batch.
+        copies: number of times that the clips of each record occur.
+    """
+    clips = [clip for record in records for clip in record.clips]
     if not clips:
-        return
-    own_inputs, numbers = clip_inputs(clips)
-    inputs |= own_inputs
+        return {}
+    inputs, numbers = clip_inputs(clips)
     order: list[int] = []
-    first = 0
-    for at, encoded_record in enumerate(encoded_records):
-        own = numbers[first : first + len(encoded_record.clips)]
-        order += own * (1 if rows_per_record is None else rows_per_record[at])
-        first += len(encoded_record.clips)
-    inputs["clip_order"] = torch.tensor(order)
+    for record, count in zip(records, copies, strict=True):
+        record_numbers, numbers = numbers[: len(record.clips)], numbers[len(record.clips) :]
+        order += record_numbers * count
+    return inputs | {"clip_order": torch.tensor(order)}

@@ -1,7 +1,6 @@
-"""Questions as tokens: the one place where a chat prompt and its answer are tokenised.
+"""Questions as tokens: the only module that tokenises chat prompts and answers.
 
-The mask of what is trained comes from the tokenised answer itself, so that padding, truncation or the length
-of something else cannot move it.
+The tokenised answer decides which tokens are trained; lengths of other texts are not used.
 """
 
 from __future__ import annotations
@@ -11,24 +10,31 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question
+from dramaeval.tasks.question import AnswerField, Question
 
-#: Stands before an answer while its tokens are looked up, so that they are those of running text.
+#: Precedes an answer when it is tokenised, so that its tokens are those of running text.
 _BEFORE = "assistant\n"
+_FIELDS_KEPT = 8192
+
+Messages = list[dict[str, Any]]
 
 
 class TokenizationError(ValueError):
-    """The tokenizer does not keep apart what scoring needs apart."""
+    """The tokenizer merges a score with other text, or the chat template leaves out a clip."""
 
 
 @dataclass(frozen=True)
 class AnswerTokens:
-    """The tokens of every choice at one place of an answer: ``lead``, one of the choices, ``tail``.
+    """The tokens of one field of an answer: ``lead``, then one of the choices, then ``tail``.
 
-    Scores are one token each, in ``scores``. Choices of several tokens are in ``options`` instead, each up to
-    the very end of the answer, so that their likelihoods are those of whole answers and no option is favoured
-    for being the beginning of another. ``scale`` holds what the choices stand for. After the last place the
-    tail (or the option) holds the end of turn; a place before it has no tail.
+    Attributes:
+        scale: the number that each choice stands for.
+        lead: token ids before the choice.
+        scores: the token id of each choice, where every choice is one token.
+        tail: token ids after the last field of the answer, with the end of the turn; empty for other fields.
+        options: the token ids of each choice, where choices have several. Each holds everything up to the end of the
+            answer, so that the likelihoods are those of complete answers and no option gains by being the beginning
+            of another.
     """
 
     scale: tuple[int, ...]
@@ -38,153 +44,151 @@ class AnswerTokens:
     options: tuple[tuple[int, ...], ...] = ()
 
     @property
-    def choices(self) -> tuple[tuple[int, ...], ...]:
-        """The tokens of each choice."""
+    def choice_tokens(self) -> tuple[tuple[int, ...], ...]:
+        """The token ids of each choice."""
         return self.options or tuple((token,) for token in self.scores)
 
 
 @dataclass(frozen=True)
 class EncodedQuestion:
-    """A question as token ids, and one place of its answer; ``prompt`` ends where the answer begins."""
+    """The token ids of a prompt, up to where the answer begins, and of one field of the answer."""
 
     prompt: tuple[int, ...]
     answer: AnswerTokens
 
     def with_audio(self, token: int, lengths: Sequence[int]) -> EncodedQuestion:
-        """The same question with every audio placeholder repeated to its clip's length.
+        """A copy in which every audio placeholder is repeated to the length of its clip.
+
+        Args:
+            token: id of the placeholder.
+            lengths: prompt positions of each clip, in the order of the placeholders.
 
         Raises:
-            TokenizationError: the prompt has another number of placeholders than there are clips.
+            TokenizationError: there are more or fewer placeholders than clips.
         """
-        places = [at for at, one in enumerate(self.prompt) if one == token]
-        if len(places) != len(lengths):
+        if self.prompt.count(token) != len(lengths):
             raise TokenizationError(
-                f"The chat template renders {len(places)} audio placeholders for {len(lengths)} clips. "
+                f"The chat template renders {self.prompt.count(token)} audio placeholders for {len(lengths)} clips. "
                 "The processor's chat template must put each clip of a message into the prompt."
             )
-        prompt = list(self.prompt)
-        for at, length in reversed(list(zip(places, lengths, strict=True))):
-            prompt[at : at + 1] = [token] * length
+        remaining = iter(lengths)
+        prompt: list[int] = []
+        for item in self.prompt:
+            prompt += [token] * next(remaining) if item == token else [item]
         return replace(self, prompt=tuple(prompt))
 
 
 class QuestionEncoder:
-    """Renders chat messages with a processor's template and tokenises them.
+    """Renders chat messages and tokenises prompts and answers.
 
     Args:
-        processor: the model's processor, with ``tokenizer`` and chat template; or a tokenizer alone.
-        end_of_turn: the text with which the model's chat format ends an answer.
-        render: makes text or tokens of chat messages; None takes the processor's chat template.
-        tokenise: makes tokens of text; None takes the tokenizer.
+        tokenizer: the model's tokenizer.
+        end_of_turn: the text with which the chat format ends an answer.
+        render: chat messages to text, or directly to token ids.
+        tokenise: text to token ids, without added special tokens.
     """
 
     def __init__(
         self,
-        processor: Any,
-        end_of_turn: str = "<|im_end|>",
-        render: Callable[[list[dict[str, Any]]], str | list[int]] | None = None,
-        tokenise: Callable[[str], list[int]] | None = None,
+        tokenizer: Any,
+        *,
+        end_of_turn: str,
+        render: Callable[[Messages], str | list[int]],
+        tokenise: Callable[[str], list[int]],
     ) -> None:
-        self.processor = processor
-        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.tokenizer = tokenizer
         self.end_of_turn = end_of_turn
-        self.render = render or self._template
-        self.tokenise = tokenise or self._tokenised
-        self._places = lru_cache(maxsize=8192)(self._encode_places)
-
-    def encode(self, messages: list[dict[str, Any]], scale: tuple[int, ...]) -> EncodedQuestion:
-        """Tokenise a question for one score; audio placeholders stand once each, see `with_audio`."""
-        place = _Written(LEAD, tuple(map(str, scale)), scale, TAIL, options=False)
-        (answer,) = self._places((place,))
-        return EncodedQuestion(prompt=self.prompt(messages), answer=answer)
+        self.render = render
+        self.tokenise = tokenise
+        self._answers = lru_cache(maxsize=_FIELDS_KEPT)(self._encode_answer)
 
     def encode_question(self, question: Question) -> list[EncodedQuestion]:
-        """Tokenise a question: its prompt with each place of its answer, in order."""
+        """A question's prompt with each field of its answer, in order; one placeholder per clip.
+
+        Raises:
+            TokenizationError: a score is not one token of its own.
+        """
         prompt = self.prompt(question.messages)
-        answers = self._places(tuple(map(_Written.of, question.places)))
+        answers = self._answers(tuple(map(_FieldText.of, question.places)))
         return [EncodedQuestion(prompt=prompt, answer=answer) for answer in answers]
 
-    def prompt(self, messages: list[dict[str, Any]]) -> tuple[int, ...]:
-        """The tokens of chat messages up to where the answer begins."""
-        made = self.render(messages)
-        return self._ids(made) if isinstance(made, str) else tuple(made)
+    def prompt(self, messages: Messages) -> tuple[int, ...]:
+        """The token ids of chat messages up to where the answer begins."""
+        rendered = self.render(messages)
+        return tuple(self.tokenise(rendered) if isinstance(rendered, str) else rendered)
 
     def opening(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text with which an answer begins."""
-        before = self._ids(_BEFORE)
-        return self._ids(_BEFORE + text)[len(before) :]
+        """The token ids of a text with which an answer begins."""
+        return self._in_answer(text)[len(self._before) :]
 
-    def _template(self, messages: list[dict[str, Any]]) -> str:
-        return self.processor.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+    @property
+    def _before(self) -> tuple[int, ...]:
+        return tuple(self.tokenise(_BEFORE))
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenise(text))
+    def _in_answer(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenise(_BEFORE + text))
 
-    def _tokenised(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _encode_places(self, places: tuple[_Written, ...]) -> tuple[AnswerTokens, ...]:
-        """The answers as running text has them: they may differ in the tokens of the choices, and no other.
-
-        Each place is found by writing its choices one after another while all other places keep their first.
-        """
-        if places[-1].options:
-            return (self._encode_options(places),)
-        first = self._reply(places, {})
-        before = self._ids(_BEFORE)
-        found: list[tuple[int, tuple[int, ...]]] = []
-        for number, place in enumerate(places):
-            replies = [self._reply(places, {number: text}) for text in place.choices]
-            found.append(self._read_place(place, replies, before))
+    def _encode_answer(self, fields: tuple[_FieldText, ...]) -> tuple[AnswerTokens, ...]:
+        """The fields of one answer; replies may differ in the tokens of the choices and in no other."""
+        if fields[0].options:
+            return (self._encode_options(fields[0]),)
+        first = self._reply(fields, {})
+        begin = len(self._before)
         answers = []
-        begin = len(before)
-        for number, (place, (at, scores)) in enumerate(zip(places, found, strict=True)):
-            tail = first[at + 1 :] if number == len(places) - 1 else ()
+        for number, field in enumerate(fields):
+            replies = [self._reply(fields, {number: text}) for text in field.choices]
+            at, scores = self._score_tokens(field, replies)
+            tail = first[at + 1 :] if number == len(fields) - 1 else ()
             answers.append(
-                AnswerTokens(scale=place.scale, lead=first[begin:at], scores=scores, tail=tail)
+                AnswerTokens(scale=field.scale, lead=first[begin:at], scores=scores, tail=tail)
             )
             begin = at + 1
         return tuple(answers)
 
-    def _reply(self, places: Sequence[_Written], chosen: dict[int, str]) -> tuple[int, ...]:
+    def _reply(self, fields: Sequence[_FieldText], chosen: dict[int, str]) -> tuple[int, ...]:
+        """The answer with the chosen texts in their fields and the first choices in the others."""
         text = "".join(
-            f"{place.lead}{chosen.get(number, place.choices[0])}{place.tail}"
-            for number, place in enumerate(places)
+            f"{field.lead}{chosen.get(number, field.choices[0])}{field.tail}"
+            for number, field in enumerate(fields)
         )
-        return self._ids(f"{_BEFORE}{text}{self.end_of_turn}")
+        return self._in_answer(f"{text}{self.end_of_turn}")
 
-    def _read_place(
-        self, place: _Written, replies: Sequence[tuple[int, ...]], before: tuple[int, ...]
+    def _score_tokens(
+        self, field: _FieldText, replies: Sequence[tuple[int, ...]]
     ) -> tuple[int, tuple[int, ...]]:
-        """Where the replies differ, which must be in one token, and the token of each there."""
-        first = replies[0]
-        for score, reply in zip(place.choices, replies, strict=True):
-            differ = [
-                at for at, pair in enumerate(zip(first, reply, strict=False)) if len(set(pair)) > 1
-            ]
-            wrong = len(reply) != len(first) or len(differ) != (score != place.choices[0])
-            if wrong or reply[: len(before)] != before:
+        """The position at which the replies differ, and the token of each reply at it.
+
+        Raises:
+            TokenizationError: they differ in length, in more or less than one token, or before the answer.
+        """
+        first, before = replies[0], self._before
+        positions = set()
+        for score, reply in zip(field.choices, replies, strict=True):
+            differing = [at for at, token in enumerate(reply[: len(first)]) if token != first[at]]
+            expected = 0 if score == field.choices[0] else 1
+            if (
+                len(reply) != len(first)
+                or len(differing) != expected
+                or reply[: len(before)] != before
+            ):
                 raise TokenizationError(
                     f"This tokenizer does not keep the score {score} as one token of its own between "
-                    f"{LEAD} and {TAIL} ({self.tokenizer.convert_ids_to_tokens(list(reply))}). "
+                    f"{field.lead} and {field.tail or 'the next score'} "
+                    f"({self.tokenizer.convert_ids_to_tokens(list(reply))}). "
                     "Scores are read from one position, so each needs a single token: choose a scale of "
                     "single digits in the rubric."
                 )
-        at = next(
-            at for at, pair in enumerate(zip(first, replies[1], strict=True)) if len(set(pair)) > 1
-        )
+            positions |= set(differing)
+        at = min(positions)
         return at, tuple(reply[at] for reply in replies)
 
-    def _encode_options(self, places: tuple[_Written, ...]) -> AnswerTokens:
-        """Options as whole answers: what all have in common at the beginning is the lead, the rest theirs."""
-        (place,) = places
-        before = len(self._ids(_BEFORE))
-        replies = [self._reply(places, {0: text})[before:] for text in place.choices]
-        common = _common_length([*replies, self.opening(place.lead)])
+    def _encode_options(self, field: _FieldText) -> AnswerTokens:
+        """Options as complete answers; the lead is their common beginning."""
+        before = len(self._before)
+        replies = [self._reply([field], {0: text})[before:] for text in field.choices]
+        common = _common_length([*replies, self.opening(field.lead)])
         return AnswerTokens(
-            scale=place.scale,
+            scale=field.scale,
             lead=replies[0][:common],
             scores=(),
             tail=(),
@@ -193,8 +197,8 @@ class QuestionEncoder:
 
 
 @dataclass(frozen=True)
-class _Written:
-    """What a place's tokens depend on."""
+class _FieldText:
+    """The part of an `AnswerField` that decides its tokens."""
 
     lead: str
     choices: tuple[str, ...]
@@ -203,14 +207,14 @@ class _Written:
     options: bool
 
     @classmethod
-    def of(cls, place: AnswerField) -> _Written:
-        return cls(place.lead, place.choices, place.scale, place.tail, place.options)
+    def of(cls, field: AnswerField) -> _FieldText:
+        return cls(field.lead, field.choices, field.scale, field.tail, field.options)
 
 
 def _common_length(sequences: Sequence[tuple[int, ...]]) -> int:
-    """How many leading tokens all sequences share, short of the end of any."""
+    """Number of leading tokens that all sequences share."""
     shortest = min(map(len, sequences))
     for at in range(shortest):
-        if len({one[at] for one in sequences}) > 1:
+        if len({sequence[at] for sequence in sequences}) > 1:
             return at
     return shortest

@@ -1,4 +1,4 @@
-"""From records to record_encoder: clips decoded and transformed once, prompts rendered and tokenised once."""
+"""Encoding of records: each clip is decoded and transformed once, each prompt is rendered and tokenised once."""
 
 from __future__ import annotations
 
@@ -16,38 +16,41 @@ from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel, PaddedLogMe
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
+from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
-from dramaeval.models.inputs.collation import EncodedRecord, LabelledQuestion
+from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
 from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target, Task
 
-#: One a dimension, in the order in which they are asked, or by the dimension's key.
+#: A target for each dimension, in the order of the dimensions or by their keys.
 Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]
 #: Tokenised questions that stay in memory, a few kB each.
 _PROMPTS_KEPT = 50_000
 
 
 class RecordEncoder:
-    """Prepares records for the model; keeps what it has prepared.
+    """Encodes records for a model, and keeps what it has encoded.
 
     Args:
         task: renders the questions.
         processor: the model's processor.
-        family: knows how many tokens a clip takes.
-        max_seconds: longer clips are cut there; they have been refused before unless trimming was asked for.
-        cache_clips: how many clips' features stay in memory (about 50 kB a second of sound).
-        cache: keeps log-mels on disk; None works them out anew in every process.
+        family: the model's architecture.
+        max_seconds: clips are cut at this length; longer clips are refused earlier unless trimming is configured.
+        cache_clips: clips whose features stay in memory (about 50 kB per second of audio).
+        cache: keeps log-mels on disk; None computes them in every process.
 
     Attributes:
-        hearing: recalls what the judge's audio tower made of clips before, where the tower is frozen: such
-            clips are neither decoded nor encoded again. Set by who loads the judge.
-        decoded: how many clips were decoded.
+        encoding_cache: the encodings of the judge's frozen audio tower; a clip that has one is neither decoded nor
+            encoded again. `attach_encoding_cache` sets it.
+        decoded: number of clips that were decoded.
+        pad: id of the padding token.
+        audio_token: id of the audio placeholder, where the model takes audio.
     """
 
-    hearing: AudioEncodingCache | None = None
+    encoding_cache: AudioEncodingCache | None = None
 
     def __init__(
         self,
@@ -66,26 +69,26 @@ class RecordEncoder:
         self.cache_clips = cache_clips
         self.cache = cache
         self.decoded = 0
+        tokenizer = getattr(processor, "tokenizer", processor)
         self.encoder = QuestionEncoder(
-            processor,
-            family.end_of_turn(processor),
-            partial(family.render, processor),
-            partial(family.tokenise, processor),
+            tokenizer,
+            end_of_turn=family.end_of_turn(processor),
+            render=partial(family.render, processor),
+            tokenise=partial(family.tokenise, processor),
         )
-        tokenizer = self.encoder.tokenizer
-        if family.hears:
+        if family.takes_audio:
             transform = PaddedLogMel if "log_mel" in family.plain else LogMel
             self.logmel = transform(processor.feature_extractor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
-        # Padding is never looked at, so that any token will do where there is none for it.
+        # Padding reaches no position that is used: any token serves where the tokenizer has none for it.
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-        self.pad: int = next(one for one in pads if one is not None)
-        self._features = lru_cache(maxsize=cache_clips)(self._listen)
+        self.pad: int = next(token for token in pads if token is not None)
+        self._features = lru_cache(maxsize=cache_clips)(self._compute_features)
         self._encodings: dict[str, EncodedClip] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
-    def of(self, task: Task) -> RecordEncoder:
-        """One that prepares the same clips for another task."""
+    def for_task(self, task: Task) -> RecordEncoder:
+        """An encoder of the same clips for another task."""
         other = RecordEncoder(
             task,
             self.processor,
@@ -94,87 +97,86 @@ class RecordEncoder:
             cache_clips=self.cache_clips,
             cache=self.cache,
         )
-        other.hearing = self.hearing
+        other.encoding_cache = self.encoding_cache
         return other
 
     def encode(
-        self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
+        self,
+        record: Record,
+        questions: Sequence[Dimension | Question],
+        targets: Targets | None = None,
     ) -> EncodedRecord:
         """A record's clip and questions, ready for `dramaeval.models.inputs.collation.collate`.
 
         Args:
             record: the record.
-            asked: what is asked about it: dimensions, in the words of scoring, or questions.
-            targets: in training, for each dimension a distribution over its scale: in the order of the
-                dimensions, or by key.
+            questions: questions, or dimensions whose questions are those of scoring.
+            targets: in training a distribution over the scale of each dimension.
 
         Raises:
-            BadRecordsError: the clip's header was sound, but its samples are not.
+            BadRecordsError: the clip cannot be decoded although its header is valid.
         """
-        return self.encode_with_clip(
-            record, self._heard(record) if self.family.hears else None, asked, targets
-        )
+        clip = self._clip(record) if self.family.takes_audio else None
+        return self.encode_with_clip(record, clip, questions, targets)
 
     def encode_with_clip(
         self,
         record: Record,
         clip: ClipFeatures | EncodedClip | None,
-        asked: Sequence[Dimension | Question],
+        questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """The same for a clip whose features are at hand already, whatever file the record names.
+        """`encode` with a clip in place of the one that the record names.
 
         Args:
             record: the record.
-            clip: its features; None for a judge that only reads.
-            asked: what is asked about it.
-            targets: as in `encoded_record`.
+            clip: its features; None for a model of text alone.
+            questions: as for `encode`.
+            targets: as for `encode`.
 
         Raises:
             BadRecordsError: the clip is too short for the encoder.
         """
-        wanted = _by_key(asked, targets)
-        questions = self.questions(record, asked)
-        places = [self._encoded(record, question) for question in questions]
+        by_key = _by_key(questions, targets)
         clips: tuple[ClipFeatures | EncodedClip, ...] = ()
+        lengths: list[int] = []
         if clip is not None:
             examples = self.task.examples(record)
-            clips = (*(self._heard(example) for example in examples), clip)
-            lengths = [
-                self._length(of, one) for of, one in zip((*examples, record), clips, strict=True)
-            ]
-            places = [
-                [one.with_audio(self.audio_token, lengths) for one in answer] for answer in places
-            ]
-        made = []
-        for question, encoded in zip(questions, places, strict=True):
-            for number, (place, tokens) in enumerate(zip(question.places, encoded, strict=True)):
-                target = wanted[place.dimension.key] if wanted is not None else None
-                made.append(
+            clips = (*map(self._clip, examples), clip)
+            pairs = zip((*examples, record), clips, strict=True)
+            lengths = [self._audio_tokens(owner, features) for owner, features in pairs]
+        labelled = []
+        for question in self.questions(record, questions):
+            fields = zip(question.places, self._encode_question(record, question), strict=True)
+            for number, (field, tokens) in enumerate(fields):
+                target = None if by_key is None else by_key[field.dimension.key]
+                labelled.append(
                     LabelledQuestion(
-                        question=tokens,
+                        tokens.with_audio(self.audio_token, lengths) if clips else tokens,
                         target=None if target is None else target.distribution,
-                        about=(record.id, place.dimension.key),
-                        written=None if target is None else target.written,
-                        goes_on=number > 0,
+                        key=(record.id, field.dimension.key),
+                        written_choice=None if target is None else target.written,
+                        continues_answer=number > 0,
                     )
                 )
-        return EncodedRecord(clips=clips, asked=tuple(made))
+        return EncodedRecord(clips=clips, questions=tuple(labelled))
 
-    def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
-        """The questions that a encoded_record asks, dimensions in the words of scoring."""
-        dimensions = [one for one in asked if isinstance(one, Dimension)]
-        given = [one for one in asked if isinstance(one, Question)]
-        return [*self.task.questions(record, dimensions), *given] if dimensions else given
+    def questions(
+        self, record: Record, questions: Sequence[Dimension | Question]
+    ) -> list[Question]:
+        """The given questions, after those of scoring about the given dimensions."""
+        dimensions = [item for item in questions if isinstance(item, Dimension)]
+        rendered = [item for item in questions if isinstance(item, Question)]
+        return [*self.task.questions(record, dimensions), *rendered] if dimensions else rendered
 
     def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
-        """The tokens of the question about one dimension, its audio placeholder standing once."""
+        """The tokens of the question about one dimension, with one audio placeholder per clip."""
         (question,) = self.questions(record, [dimension])
-        return self._encoded(record, question)[0]
+        return self._encode_question(record, question)[0]
 
-    def _encoded(self, record: Record, question: Question) -> list[EncodedQuestion]:
-        """The tokens of each place of a question's answer."""
-        order = tuple(place.lead for place in question.places)
+    def _encode_question(self, record: Record, question: Question) -> list[EncodedQuestion]:
+        """The tokens of each field of a question's answer."""
+        order = tuple(field.lead for field in question.places)
         key = (str(record.file), record.line, question.key, order)
         if key not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:
@@ -182,68 +184,76 @@ class RecordEncoder:
             self._prompts[key] = self.encoder.encode_question(question)
         return self._prompts[key]
 
-    def _length(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
-        """Prompt positions that a clip takes."""
+    def _audio_tokens(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
+        """Prompt positions of a record's clip."""
         length = self.family.audio_tokens(clip.frames)
         if length == 0:
-            reason = f"lasts {record.seconds:.3f} s, too short to be heard"
+            reason = f"lasts {record.seconds:.3f} s, too short to be encoded"
             raise BadRecordsError([_problem(record, reason, "leave it out")])
         return length
 
-    def _heard(self, record: Record) -> ClipFeatures | EncodedClip:
-        held = inline_audio(record)
-        if held is not None:
-            return self.logmel(held[: int(self.max_seconds * self.logmel.sampling_rate)])
+    def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
+        waveform = inline_audio(record)
+        if waveform is not None:
+            return self.logmel(waveform[: int(self.max_seconds * self.logmel.sampling_rate)])
         path = str(record.clip)
         try:
-            return self._recalled(path) or self._features(path)
+            return self._encoding(path) or self._features(path)
         except UnreadableClipError as error:
             raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
 
-    def _recalled(self, path: str) -> EncodedClip | None:
-        """What the judge's frozen tower made of a clip before."""
-        if self.hearing is None:
+    def _encoding(self, path: str) -> EncodedClip | None:
+        """The kept encoding of a clip."""
+        if self.encoding_cache is None:
             return None
         if path not in self._encodings:
-            found = self.hearing.recall(self._key(path))
-            if found is None:
+            encoding = self.encoding_cache.get(self._key(path))
+            if encoding is None:
                 return None
             if len(self._encodings) >= self.cache_clips:
                 self._encodings.pop(next(iter(self._encodings)))
-            self._encodings[path] = found
+            self._encodings[path] = encoding
         return self._encodings[path]
 
-    def forget_encodings(self) -> None:
-        """Hear every clip again: the tower is not what it was."""
-        self.hearing = None
+    def set_encoding_cache(self, cache: AudioEncodingCache | None) -> None:
+        """Use the encodings of another audio tower; with None every clip is encoded again."""
+        self.encoding_cache = cache
         self._encodings.clear()
 
     def _key(self, path: str) -> str:
-        """Under what a clip's features are kept; empty where they are not."""
+        """The key of a clip's features and encoding; empty where they are not kept."""
         if self.cache is None:
             return ""
         try:
             return f"{self.logmel.name} {self.max_seconds:g} {content_key(path)}"
         except OSError:
-            return ""  # decoding says what is wrong with it
+            return ""  # decoding reports the problem
 
-    def _listen(self, path: str) -> ClipFeatures:
+    def _compute_features(self, path: str) -> ClipFeatures:
         key = self._key(path)
-        if self.cache is not None and key and (kept := self.cache.get(f"log-mel {key}")):
-            values = kept["values"].numpy()
-            return ClipFeatures(values, int(kept["frames"]), float(kept["floor"]), key)
+        if self.cache is not None and key and (entry := self.cache.get(f"log-mel {key}")):
+            values = entry["values"].numpy()
+            return ClipFeatures(values, int(entry["frames"]), float(entry["floor"]), key)
         waveform = decode(path, self.logmel.sampling_rate, max_seconds=self.max_seconds)
         self.decoded += 1
         clip = replace(self.logmel(waveform), key=key)
-        # Where the tower's output is kept, nobody asks for what went into it.
-        if self.cache is not None and key and self.hearing is None:
-            whole = {
+        # Where encodings are kept, the features are not needed again.
+        if self.cache is not None and key and self.encoding_cache is None:
+            entry = {
                 "values": torch.from_numpy(clip.values),
                 "frames": torch.tensor(clip.frames),
                 "floor": torch.tensor(clip.floor, dtype=torch.float64),
             }
-            self.cache.put(f"log-mel {key}", whole)
+            self.cache.put(f"log-mel {key}", entry)
         return clip
+
+
+def attach_encoding_cache(
+    model: Any, record_encoder: RecordEncoder, cache: AudioEncodingCache | None
+) -> None:
+    """Let a judge and its record encoder use kept encodings; None ends that."""
+    unwrap_judge(model).encoding_cache = cache
+    record_encoder.set_encoding_cache(cache)
 
 
 def _problem(record: Record, reason: str, fix: str) -> Problem:
@@ -253,7 +263,7 @@ def _problem(record: Record, reason: str, fix: str) -> Problem:
 
 
 def _by_key(
-    asked: Sequence[Dimension | Question], targets: Targets | None
+    questions: Sequence[Dimension | Question], targets: Targets | None
 ) -> dict[str, Target] | None:
     """Targets by dimension key."""
     if targets is None:
@@ -261,6 +271,9 @@ def _by_key(
     if isinstance(targets, Mapping):
         pairs = dict(targets)
     else:
-        keys = [one.key for one in asked if isinstance(one, Dimension)]
+        keys = [item.key for item in questions if isinstance(item, Dimension)]
         pairs = dict(zip(keys, targets, strict=True))
-    return {key: one if isinstance(one, Target) else Target(one) for key, one in pairs.items()}
+    return {
+        key: target if isinstance(target, Target) else Target(target)
+        for key, target in pairs.items()
+    }

@@ -1,9 +1,8 @@
 """Floating-point operations of a judge's pass and of a training step, from the architecture alone.
 
-A matrix product of [a, b] and [b, c] counts 2abc, everything else nothing; attention counts every pair of
-positions that is computed, masked or not, as `torch.utils.flop_counter` does (a test compares the two). A
-backward pass costs once more what leads to the inputs, and once more what leads to the weights where they are
-trained.
+A matrix product of [a, b] and [b, c] counts 2abc operations; other operations are not counted. Attention counts every
+computed pair of positions, masked or not, as `torch.utils.flop_counter` does. A backward pass takes the operations of a
+forward pass for the gradients of the inputs, and once more for the gradients of the weights where they are trained.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dramaeval.models.forward.shared_prefix import CHUNK
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What of an architecture matters here: a decoder, and an encoder with two convolutions in front.
+    """The sizes of an architecture: a decoder, and an encoder with two convolutions before it.
 
     Attributes:
         hidden: width of the language model.
@@ -26,8 +25,7 @@ class Shape:
         keys: width of all key heads.
         inner: width of its feed-forward layers.
         vocabulary: rows of its head.
-        reads_last: whether its last layer is computed where it is read alone (`dramaeval.models.forward.last_layer`).
-        audio: width of the audio tower; 0 for a judge that only reads.
+        audio: width of the audio tower; 0 for a model of text alone.
         audio_layers: its layers.
         audio_inner: width of its feed-forward layers.
         mel_bins: its input.
@@ -39,78 +37,66 @@ class Shape:
     keys: int
     inner: int
     vocabulary: int
-    reads_last: bool
     audio: int = 0
     audio_layers: int = 0
     audio_inner: int = 0
     mel_bins: int = 0
 
     @classmethod
-    def of(cls, configuration: Any, *, reads_last: bool) -> Shape:
+    def of(cls, configuration: Any) -> Shape:
         """The shape of a transformers configuration with Whisper's encoder, or without any."""
         text = configuration.get_text_config()
         heads = text.num_attention_heads
         size = getattr(text, "head_dim", None) or text.hidden_size // heads
-        own = {
+        sizes = {
             "hidden": text.hidden_size,
             "layers": text.num_hidden_layers,
             "queries": heads * size,
             "keys": (getattr(text, "num_key_value_heads", None) or heads) * size,
             "inner": getattr(text, "intermediate_size", 4 * text.hidden_size),
             "vocabulary": text.vocab_size,
-            "reads_last": reads_last,
         }
         audio = getattr(configuration, "audio_config", None)
-        if audio is None:
-            return cls(**own)
-        return cls(
-            **own,
-            audio=getattr(audio, "d_model", None) or audio.hidden_size,
-            audio_layers=getattr(audio, "encoder_layers", None) or audio.num_hidden_layers,
-            audio_inner=getattr(audio, "encoder_ffn_dim", None) or audio.intermediate_size,
-            mel_bins=audio.num_mel_bins,
-        )
+        if audio is not None:
+            sizes |= {
+                "audio": getattr(audio, "d_model", None) or audio.hidden_size,
+                "audio_layers": getattr(audio, "encoder_layers", None) or audio.num_hidden_layers,
+                "audio_inner": getattr(audio, "encoder_ffn_dim", None) or audio.intermediate_size,
+                "mel_bins": audio.num_mel_bins,
+            }
+        return cls(**sizes)
 
     @property
     def layer_weights(self) -> int:
-        """Weights of a layer's matrices."""
+        """Weights of the matrices of one decoder layer."""
         attention = self.hidden * (2 * self.queries + 2 * self.keys)
         return attention + 3 * self.hidden * self.inner
 
-    @property
-    def key_weights(self) -> int:
-        """Those of them that make keys and values."""
-        return 2 * self.hidden * self.keys
+    def tower_bytes(self, frames: int, bytes_per_weight: int) -> float:
+        """Bytes that the encoder keeps for its backward pass over so many mel frames.
 
-    def tower_bytes(self, frames: int, bytes_a_weight: int) -> float:
-        """What the encoder keeps for its backward pass over so many mel frames.
-
-        A layer keeps 8 tensors of its width and 2 of its inner width, the two convolutions together 6 of the
-        width, at each step of two frames.
+        A layer keeps 8 tensors of its width and 2 of its inner width, the two convolutions together 6 of the width,
+        for each step of two frames.
         """
-        each = self.audio_layers * (8 * self.audio + 2 * self.audio_inner) + 6 * self.audio
-        return frames / 2 * each * bytes_a_weight
+        step = self.audio_layers * (8 * self.audio + 2 * self.audio_inner) + 6 * self.audio
+        return frames / 2 * step * bytes_per_weight
 
     def adapter_weights(self, rank: int) -> int:
         """Weights that LoRA of a rank adds to the language model's seven projections."""
-        others = 2 * (self.hidden + self.queries) + 3 * (self.hidden + self.inner)
-        return self.layers * (rank * others + self.key_adapter_weights(rank))
-
-    def key_adapter_weights(self, rank: int) -> int:
-        """Those of them that one layer's keys and values have."""
-        return 2 * rank * (self.hidden + self.keys)
+        attention = 2 * (self.hidden + self.queries) + 2 * (self.hidden + self.keys)
+        return self.layers * rank * (attention + 3 * (self.hidden + self.inner))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What one clip brings to a pass.
+    """The size of one clip's part of a pass.
 
     Attributes:
         prefix: tokens that its questions share.
-        branches: questions, each with tokens of its own; 1 where nothing is shared.
+        branches: questions; 1 where nothing is shared.
         width: tokens of a branch.
-        frames: mel frames of its clip.
-        answers: positions that are read in each branch.
+        frames: mel frames of the clip.
+        answers: answer positions in each branch.
     """
 
     prefix: int
@@ -121,38 +107,28 @@ class Work:
 
     @property
     def tokens(self) -> int:
-        """Positions that pass through the language model."""
+        """Positions that the language model computes."""
         return self.prefix + self.branches * self.width
 
     @property
     def shared(self) -> bool:
-        """Whether all is one row of a prefix and branches."""
+        """Whether the questions are one row of a prefix and branches."""
         return self.branches > 1 and self.prefix > 0
 
     @property
     def copied(self) -> int:
-        """Positions whose keys and values are copied, so that every branch has its own."""
+        """Positions whose keys and values are copied to the branches."""
         return self.branches * (self.prefix + self.width) if self.shared else 0
 
     @property
     def pairs(self) -> int:
-        """Pairs of positions that attention computes; branches leave out most of what they may not see."""
+        """Pairs of positions that attention computes; most masked pairs of branches are left out."""
         chunk = CHUNK if self.shared else self.width
-        own = sum(
+        within = sum(
             min(chunk, self.width - start) * min(start + chunk, self.width)
             for start in range(0, self.width, chunk or 1)
         )
-        return self.prefix**2 + self.branches * (self.width * self.prefix + own)
-
-    @property
-    def read(self) -> int:
-        """Positions that are read."""
-        return self.branches * self.answers
-
-    @property
-    def read_pairs(self) -> int:
-        """Pairs that attention computes where these alone look at what is in their row."""
-        return self.read * (self.tokens if self.shared else self.prefix + self.width)
+        return self.prefix**2 + self.branches * (self.width * self.prefix + within)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,36 +143,29 @@ class Operations:
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """Their sum."""
         return self.audio + self.decoder + self.attention + self.head + self.adapter
 
 
-def forward(shape: Shape, work: Sequence[Work], *, rank: int = 0, hears: bool = True) -> Operations:
-    """A pass over some clips' questions.
+def forward(
+    shape: Shape, work: Sequence[Work], *, rank: int = 0, encodes_audio: bool = True
+) -> Operations:
+    """A forward pass.
 
     Args:
         shape: of the judge.
-        work: a clip each.
+        work: one per clip.
         rank: of LoRA adapters on the language model's projections; 0 for none.
-        hears: false where the audio tower's outputs are there already.
+        encodes_audio: false where the audio tower's outputs are kept.
     """
-    tokens = sum(one.tokens for one in work)
-    pairs = shape.layers * sum(one.pairs for one in work)
-    read = sum(one.read for one in work)
-    decoder = tokens * shape.layers * shape.layer_weights
-    adapter = tokens * shape.adapter_weights(rank)
-    if shape.reads_last:
-        left_out = tokens - read
-        pairs += sum(one.read_pairs - one.pairs for one in work)
-        decoder -= left_out * (shape.layer_weights - shape.key_weights)
-        a_layer = shape.adapter_weights(rank) // shape.layers
-        adapter -= left_out * (a_layer - shape.key_adapter_weights(rank))
+    tokens = sum(clip.tokens for clip in work)
+    answers = sum(clip.branches * clip.answers for clip in work)
     return Operations(
-        audio=sum(_audio(shape, one.frames) for one in work) if hears else 0.0,
-        decoder=2.0 * decoder,
-        attention=4.0 * pairs * shape.queries,
-        head=2.0 * read * shape.hidden * shape.vocabulary,
-        adapter=2.0 * adapter,
+        audio=sum(_audio(shape, clip.frames) for clip in work) if encodes_audio else 0.0,
+        decoder=2.0 * tokens * shape.layers * shape.layer_weights,
+        attention=4.0 * shape.layers * sum(clip.pairs for clip in work) * shape.queries,
+        head=2.0 * answers * shape.hidden * shape.vocabulary,
+        adapter=2.0 * tokens * shape.adapter_weights(rank),
     )
 
 
@@ -205,50 +174,50 @@ def training_step(
     work: Sequence[Work],
     *,
     rank: int = 0,
-    hears: bool = True,
+    encodes_audio: bool = True,
     trains_audio: bool | None = None,
     trains_inputs: bool | None = None,
     checkpointing: bool = False,
 ) -> Operations:
-    """A pass forward and backward.
+    """A forward and a backward pass.
 
     Args:
         shape: of the judge.
-        work: a clip each.
+        work: one per clip.
         rank: of LoRA adapters; 0 trains every weight.
-        hears: false where the audio tower's outputs are there already.
-        trains_audio: whether the tower is trained, as the rest is; None: where every weight is.
-        trains_inputs: whether anything is trained that comes before the language model's first layer (tower,
-            projector, embeddings, tokens in front); None: where the tower is.
+        encodes_audio: false where the audio tower's outputs are kept.
+        trains_audio: whether the tower is trained; None: where every weight is.
+        trains_inputs: whether anything before the first decoder layer is trained (tower, projector, embeddings, virtual
+            tokens); None: where the tower is.
         checkpointing: whether the layers are computed a second time in the backward pass.
     """
-    once = forward(shape, work, rank=rank, hears=hears)
+    once = forward(shape, work, rank=rank, encodes_audio=encodes_audio)
     full = rank == 0
     audio = full if trains_audio is None else trains_audio
-    inputs_learn = audio if trains_inputs is None else trains_inputs
-    weights = 3.0 if full else 2.0  # frozen matrices only hand gradients on
-    again = 1.0 if checkpointing else 0.0
-    unasked = 0.0
-    if not full and not inputs_learn and not checkpointing:
-        # The first layer's queries, keys and values hand no gradient on. (With layers that are computed again
-        # they do: those are told that their inputs need one.)
-        inputs = 3.0 * rank + shape.queries + 2 * shape.keys
-        unasked = 2.0 * sum(one.tokens for one in work) * shape.hidden * inputs
+    inputs = audio if trains_inputs is None else trains_inputs
+    passes = 3.0 if full else 2.0  # frozen matrices only pass gradients on
+    recomputed = 1.0 if checkpointing else 0.0
+    omitted = 0.0
+    if not full and not inputs and not checkpointing:
+        # Queries, keys and values of the first layer need no gradient of their input. With checkpointing it is
+        # computed, because every layer's input requires a gradient.
+        widths = 3.0 * rank + shape.queries + 2 * shape.keys
+        omitted = 2.0 * sum(clip.tokens for clip in work) * shape.hidden * widths
     return Operations(
-        audio=once.audio * (weights if audio else 1.0),
-        decoder=once.decoder * (weights + again) - unasked,
-        attention=once.attention * (3.0 + again),
-        head=once.head * weights,
-        adapter=once.adapter * (3.0 + again),
+        audio=once.audio * (passes if audio else 1.0),
+        decoder=once.decoder * (passes + recomputed) - omitted,
+        attention=once.attention * (3.0 + recomputed),
+        head=once.head * passes,
+        adapter=once.adapter * (3.0 + recomputed),
     )
 
 
 def _audio(shape: Shape, frames: int) -> float:
-    """Encoder and projector over a clip's true length."""
+    """Encoder and projector over a clip's frames."""
     if not shape.audio or not frames:
         return 0.0
-    wide, half = shape.audio, (frames - 1) // 2 + 1
-    convolutions = 2.0 * 3 * wide * (frames * shape.mel_bins + half * wide)
-    layer = 2.0 * half * (4 * wide**2 + 2 * wide * shape.audio_inner) + 4.0 * half**2 * wide
-    projector = 2.0 * (half // 2) * wide * shape.hidden
+    width, steps = shape.audio, (frames - 1) // 2 + 1
+    convolutions = 2.0 * 3 * width * (frames * shape.mel_bins + steps * width)
+    layer = 2.0 * steps * (4 * width**2 + 2 * width * shape.audio_inner) + 4.0 * steps**2 * width
+    projector = 2.0 * (steps // 2) * width * shape.hidden
     return convolutions + shape.audio_layers * layer + projector

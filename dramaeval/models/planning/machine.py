@@ -1,6 +1,6 @@
-"""How much memory there is: of the GPU, of the machine, and of the control group that a process runs in.
+"""Available memory: of the GPU, of the machine, and of the control group of the process.
 
-SLURM, Docker and Kubernetes bound a job by a control group; what the machine has beyond that is not the job's.
+SLURM, Docker and Kubernetes limit a job by a control group; it cannot use the rest of the machine's memory.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dramaeval.models.planning.memory import MemoryEstimate, readable
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """Memory in bytes that there is for the processes of a run.
+    """Memory in bytes for the processes of a run.
 
     Attributes:
         host: of the machine, for all processes that run on it.
-        processes: how many those are.
+        processes: their number.
         gpu: of each process's GPU; None on a CPU.
-        source: what bounds the host's memory.
+        source: what limits the host's memory.
     """
 
     host: float
@@ -34,7 +34,7 @@ class Capacity:
 
     @classmethod
     def here(cls, device: torch.device, processes: int) -> Capacity:
-        """That of this machine."""
+        """The memory of this machine."""
         gpu = None
         if device.type == "cuda":
             gpu = float(torch.cuda.get_device_properties(device).total_memory)
@@ -43,26 +43,26 @@ class Capacity:
         return cls(host=min(machine, group), processes=processes, gpu=gpu, source=source)
 
     def shortages(self, memory: MemoryEstimate) -> list[str]:
-        """What an estimate needs and there is not, as sentences without a full stop."""
+        """The amounts by which an estimate exceeds this capacity, as sentences without a full stop."""
         sentences = []
         if self.gpu is not None and memory.total > self.gpu:
             sentences.append(
                 f"about {readable(memory.total)} of GPU memory, and the GPU has {readable(self.gpu)}"
             )
-        each = memory.host if self.gpu is not None else memory.total + memory.host
-        if each * self.processes > self.host:
+        needed = memory.host if self.gpu is not None else memory.total + memory.host
+        if needed * self.processes > self.host:
             shared = f" for {self.processes} processes" if self.processes > 1 else ""
             sentences.append(
-                f"about {readable(each * self.processes)} of memory{shared}, and {self.source} has "
+                f"about {readable(needed * self.processes)} of memory{shared}, and {self.source} has "
                 f"{readable(self.host)}"
             )
         return sentences
 
 
 def group_limit(proc: Path = Path("/proc/self")) -> float:
-    """The least bound in bytes that a control group, of version 1 or 2, sets for a process; infinity for none.
+    """The smallest limit in bytes of a process's control groups, of version 1 or 2; infinity for none.
 
-    A group is also bound by the groups above it.
+    A group is also limited by the groups above it.
 
     Args:
         proc: the process's folder in ``/proc``.
@@ -81,8 +81,8 @@ def group_limit(proc: Path = Path("/proc/self")) -> float:
             paths["cgroup"] = path
     limits = [math.inf]
     for line in mounts:
-        own, _, source = line.partition(" - ")
-        (root, folder), kind = own.split(" ")[3:5], source.split(" ")[0]
+        mount, _, source = line.partition(" - ")
+        (root, folder), kind = mount.split(" ")[3:5], source.split(" ")[0]
         if kind == "cgroup" and "memory" not in source.split(" ")[-1].split(","):
             continue
         if kind in paths:
@@ -91,7 +91,7 @@ def group_limit(proc: Path = Path("/proc/self")) -> float:
 
 
 def _below(path: str, root: str) -> PurePosixPath:
-    """A group's path below the group that is mounted; the mounted one where it lies elsewhere."""
+    """A group's path below the mounted group; the mounted group itself where it is elsewhere."""
     group = PurePosixPath(path)
     if ".." in group.parts or not group.is_relative_to(root):
         return PurePosixPath()
@@ -99,10 +99,10 @@ def _below(path: str, root: str) -> PurePosixPath:
 
 
 def _limits(mount: Path, group: PurePosixPath) -> Iterator[float]:
-    """The bounds of a group and of those above it, as far as they are mounted."""
+    """The limits of a group and of the mounted groups above it."""
     for ancestor in (group, *group.parents):
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
                 yield float((mount / ancestor / name).read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                continue  # the root group has none, and "max" is no bound
+                continue  # the root group has no limit, and "max" is none

@@ -1,9 +1,8 @@
 """Memory of a training process, estimated from the architecture.
 
-Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3);
-activations Korthikanti et al. 2022 (arXiv 2205.05198, equation 2), without the attention matrices, which
-fused attention does not keep. Where a layer's inner width is known, its tensors are counted one by one instead
-(a test compares that with what a step on the tiny judge really keeps).
+Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3); activations
+Korthikanti et al. 2022 (arXiv 2205.05198, equation 2), without the attention matrices, which fused attention does not
+keep. Where a layer's inner width is known, its tensors are counted one by one instead.
 """
 
 from __future__ import annotations
@@ -12,16 +11,13 @@ from dataclasses import dataclass
 
 #: Adam keeps two moments in float32.
 _ADAM_BYTES = 8
-#: Bytes a token and hidden unit that one layer keeps for its backward pass at 16 bits (Korthikanti, eq. 2).
+#: Bytes per token and hidden unit that one layer keeps for its backward pass at 16 bits (Korthikanti, eq. 2).
 _LAYER_BYTES_16 = 34
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes a process, by what holds them.
-
-    `in_host` names those that are kept in the host's memory and not on the process's device.
-    """
+    """Bytes of one process; ``in_host`` names the fields that are kept in the host's memory."""
 
     weights: float
     gradients: float
@@ -31,13 +27,13 @@ class MemoryEstimate:
 
     @property
     def total(self) -> float:
-        """All that is on the process's device."""
+        """Bytes on the process's device."""
         kinds = ("weights", "gradients", "optimizer", "activations")
         return sum(getattr(self, kind) for kind in kinds if kind not in self.in_host)
 
     @property
     def host(self) -> float:
-        """What is kept in the host's memory."""
+        """Bytes in the host's memory."""
         return sum(getattr(self, kind) for kind in self.in_host)
 
 
@@ -45,13 +41,12 @@ def estimate(
     *,
     total: int,
     trainable: int,
-    bytes_a_weight: int,
+    bytes_per_weight: int,
     tokens: int,
     hidden: int,
     layers: int,
     inner: int | None = None,
     copied: int = 0,
-    read: int | None = None,
     audio: float = 0.0,
     checkpointing: bool = False,
     stage: int = 0,
@@ -61,40 +56,35 @@ def estimate(
     """Estimate the memory of one process.
 
     Args:
-        total: parameters of the model, adapters included.
+        total: parameters of the model with its adapters.
         trainable: parameters that are trained.
-        bytes_a_weight: 4 for float32, 2 for bfloat16.
+        bytes_per_weight: 4 for float32, 2 for bfloat16.
         tokens: positions in one forward pass, padding included.
         hidden: width of the language model.
         layers: its layers.
-        inner: width of its gated feed-forward layers; None estimates by the hidden width alone.
+        inner: width of its gated feed-forward layers; None estimates from the hidden width alone.
         copied: positions whose keys and values are copied for questions that share them.
-        read: positions at which alone the last layer is computed, keys and values apart; None: at all.
         audio: bytes that a trained audio tower keeps, see `Shape.tower_bytes`.
-        checkpointing: whether activations are recomputed in the backward pass.
+        checkpointing: whether activations are computed again in the backward pass.
         stage: ZeRO stage; 0 for none.
         processes: processes that share the work.
-        offload: whether the optimizer's states and whether the weights are kept in host memory. Full
-            gathered weights of the layer at hand, which stage 3 needs on the device, are not counted.
+        offload: whether the optimizer's states and whether the weights are kept in host memory. The gathered weights
+            of one layer, which stage 3 needs on the device, are not counted.
     """
-    share = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
-    per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_a_weight / 2
+    shares = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
+    per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_per_weight / 2
     if inner is not None:
         # Both norms' inputs and outputs, queries, keys, values, the attention's output twice (9 of the hidden
         # width); gate, its activation, up, their product (4 of the inner).
-        per_layer = tokens * (9 * hidden + 4 * inner) * bytes_a_weight
-    per_layer += 2 * copied * hidden * bytes_a_weight
-    # With checkpointing each layer keeps its input, and one layer at a time is recomputed in full.
-    inputs = layers * tokens * hidden * bytes_a_weight
+        per_layer = tokens * (9 * hidden + 4 * inner) * bytes_per_weight
+    per_layer += 2 * copied * hidden * bytes_per_weight
+    # With checkpointing each layer keeps its input, and one layer at a time is computed again.
+    inputs = layers * tokens * hidden * bytes_per_weight
     activations = inputs + per_layer if checkpointing else layers * per_layer
-    if read is not None and not checkpointing:
-        # Its norm's input and output, keys and values are there for all positions.
-        last = tokens * 4 * hidden * bytes_a_weight + read * per_layer / max(tokens, 1)
-        activations += last - per_layer
     return MemoryEstimate(
-        weights=total * bytes_a_weight * share[0],
-        gradients=trainable * bytes_a_weight * share[1],
-        optimizer=trainable * _ADAM_BYTES * share[2],
+        weights=total * bytes_per_weight * shares[0],
+        gradients=trainable * bytes_per_weight * shares[1],
+        optimizer=trainable * _ADAM_BYTES * shares[2],
         activations=activations + audio,
         in_host=tuple(
             kind for kind, out in zip(("optimizer", "weights"), offload, strict=True) if out
@@ -103,7 +93,7 @@ def estimate(
 
 
 def readable(size: float) -> str:
-    """Bytes as people read them: ``1.5 GiB``."""
+    """A number of bytes with its unit: ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

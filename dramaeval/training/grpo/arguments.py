@@ -130,7 +130,7 @@ def check_completions(
 def _longest(fields: Sequence[EncodedQuestion]) -> int:
     """Tokens of the longest answer to a question, from the fields of its answer."""
     return sum(
-        len(field.answer.lead) + max(map(len, field.answer.choices)) + len(field.answer.tail)
+        len(field.answer.lead) + max(map(len, field.answer.choice_tokens)) + len(field.answer.tail)
         for field in fields
     )
 
@@ -140,7 +140,7 @@ def _prompt_length(
 ) -> int:
     """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
     family = record_encoder.family
-    clips = (record, *record_encoder.task.examples(record)) if family.hears else ()
+    clips = (record, *record_encoder.task.examples(record)) if family.takes_audio else ()
     audio = sum(
         family.audio_tokens(max(1, round(clip.seconds * _FRAMES_PER_SECOND))) for clip in clips
     )

@@ -38,7 +38,7 @@ def _as_answer(group: PromptGroup, tokens: Sequence[int]) -> LabelledQuestion:
     *lead, last = tokens
     answer = AnswerTokens(scale=(0,), lead=tuple(lead), scores=(last,), tail=())
     question = EncodedQuestion(prompt=group.prompt, answer=answer)
-    return LabelledQuestion(question=question, target=np.ones(1), about=group.about)
+    return LabelledQuestion(question=question, target=np.ones(1), key=group.about)
 
 
 def prompts_to_continue(
@@ -55,7 +55,7 @@ def prompts_to_continue(
     for group in groups:
         # Generation uses the logits of the full vocabulary; an answer needs at least one choice.
         answer = AnswerTokens(scale=(0,), lead=(), scores=(0,), tail=())
-        question = LabelledQuestion(EncodedQuestion(group.prompt, answer), about=group.about)
+        question = LabelledQuestion(EncodedQuestion(group.prompt, answer), key=group.about)
         encoded_records += _rows(group, [question] * copies, shared_prefix)
     return encoded_records
 

@@ -39,7 +39,7 @@ class PromptGroup:
     @property
     def prompt(self) -> tuple[int, ...]:
         """The tokens up to the beginning of the answer, audio placeholders expanded."""
-        return self.encoded_record.asked[0].question.prompt
+        return self.encoded_record.questions[0].question.prompt
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -54,9 +54,9 @@ class PromptGroup:
     @property
     def answers(self) -> list[tuple[int, ...]]:
         """The tokens of every answer of the scale, with the end of the turn; for questions of one field."""
-        (asked,) = self.encoded_record.asked
+        (asked,) = self.encoded_record.questions
         answer = asked.question.answer
-        return [(*answer.lead, *choice, *answer.tail) for choice in answer.choices]
+        return [(*answer.lead, *choice, *answer.tail) for choice in answer.choice_tokens]
 
 
 class PromptGroups:

@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 
 from dramaeval.compat.deepspeed import swapped_shards
-from dramaeval.evaluation.scoring import is_sharded
+from dramaeval.compat.deepspeed_weights import is_partitioned
 
 #: The value at which an adapter's weight leaves the base unchanged; None where any value does beside the others.
 _NEUTRAL = {
@@ -56,7 +56,7 @@ class ReferencePolicy:
             with model.disable_adapter():
                 yield
             return
-        if is_sharded(model):
+        if is_partitioned(model):
             with swapped_shards(model, engine, self.weights):
                 yield
             return

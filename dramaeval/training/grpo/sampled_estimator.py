@@ -129,7 +129,7 @@ def continue_prompts(
 
     def logits_at_end(encoded_records: Sequence[EncodedRecord]) -> torch.Tensor:
         batch = collate(encoded_records, pad=pad, shared_prefix=shared).to(device)
-        return model(**batch.inputs).logits[batch.score_at]
+        return model(**batch.inputs).logits[batch.score_index]
 
     prompts = prompts_to_continue(groups, copies, shared_prefix=shared)
     return UncachedGeneration(prompts, logits_at_end)
@@ -140,7 +140,7 @@ def sampling_parameters(trainer: Any) -> SamplingParameters:
     # Rows of the vocabulary without a text, and the placeholder of audio, cannot be written.
     vocabulary = trainer.model.config.get_text_config().vocab_size
     suppressed = [*range(len(trainer.record_encoder.encoder.tokenizer), vocabulary)]
-    if trainer.record_encoder.family.hears:
+    if trainer.record_encoder.family.takes_audio:
         suppressed.append(trainer.record_encoder.audio_token)
     return SamplingParameters(
         max_tokens=trainer.max_completion_length,

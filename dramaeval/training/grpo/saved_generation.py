@@ -15,8 +15,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from dramaeval.compat.safetensors import follow_umask
 from dramaeval.distributed.processes import Processes
-from dramaeval.models.modes import follow_umask
 
 log = logging.getLogger(__name__)
 

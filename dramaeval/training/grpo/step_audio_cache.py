@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from dramaeval.compat.deepspeed_weights import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
-from dramaeval.evaluation.scoring import is_sharded
 from dramaeval.models.families.base import Family
-from dramaeval.models.inputs.audio_encodings import unwrap_judge
+from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 
@@ -63,7 +63,7 @@ class StepAudioCache:
         Not under ZeRO-3, which needs every part of the model in every pass of every process. The first access is
         after the weights have been split.
         """
-        if not self.family.hears or not self.shared_prefix or is_sharded(self.model):
+        if not self.family.takes_audio or not self.shared_prefix or is_partitioned(self.model):
             return False
         audio = [path for part, path in self.family.parts.items() if part != "llm"]
         trained = [name for name, weight in self.model.named_parameters() if weight.requires_grad]

@@ -118,7 +118,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             return inputs, None
         batches = [row["batch"] for row in inputs]
         count = torch.tensor(
-            sum(batch.questions for batch in batches if batch.counts), device=device
+            sum(batch.questions for batch in batches if not batch.is_stand_in), device=device
         )
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
@@ -143,11 +143,11 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         loss = losses.sum() / count * self.args.world_size
         if outputs.loss is not None and outputs.loss.requires_grad:
             # An adapter's own loss (AdaLoRA's orthogonality) has weight 1 in an optimizer step.
-            if batch.counts:
+            if not batch.is_stand_in:
                 self.statistics.add("loss_adapter", float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
-        loss = loss * int(batch.counts)
-        if batch.counts:
+        loss = loss * int(not batch.is_stand_in)
+        if not batch.is_stand_in:
             self._count_answers(batch, outputs.logits.detach(), terms)
         return (loss, outputs) if return_outputs else loss
 

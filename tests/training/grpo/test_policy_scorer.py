@@ -46,7 +46,7 @@ def test_another_clip_changes_the_log_probabilities(plain, trainer_of):
             a.record,
             a.question,
             a.targets,
-            EncodedRecord(b.encoded_record.clips, a.encoded_record.asked),
+            EncodedRecord(b.encoded_record.clips, a.encoded_record.questions),
             a.seed,
         )
         for a, b in zip(groups, reversed(groups), strict=True)

@@ -1,4 +1,4 @@
-"""Answers of the judge against plain transformers, in every layout, batch and order."""
+"""Logits and scores of the judge against plain transformers, in every layout, batch and order."""
 
 import itertools
 
@@ -13,6 +13,7 @@ from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import distributions, score
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.forward.judge_model import FeatureMismatchError
+from dramaeval.models.inputs.batch import Batch
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
@@ -38,7 +39,7 @@ def judge(family):
 
 @pytest.fixture
 def prepared(composed, make_clips, family):
-    """Records of very different lengths and the maker of their record_encoder."""
+    """Records of very different lengths, and their record encoder."""
 
     def build(*overrides):
         task = build_task(composed(*overrides))
@@ -51,35 +52,35 @@ def prepared(composed, make_clips, family):
 
 
 def plain_logits(plain, record_encoder, record, dimension, side):
-    """The reference: one question alone, prepared and run by transformers itself."""
+    """The reference: one question, prepared and run by transformers."""
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     processor.tokenizer.padding_side = side
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    made = processor(
+    inputs = processor(
         text=[text + "<answer>"],
         audio=[decode(record.clip, 16_000)],
         sampling_rate=16_000,
         return_tensors="pt",
     )
     with torch.no_grad():
-        return plain(**made).logits[0, -1]
+        return plain(**inputs).logits[0, -1]
 
 
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
     dimensions = record_encoder.task.dimensions[::3]
-    made = [record_encoder.encode(record, dimensions) for record in records]
+    encoded = [record_encoder.encode(record, dimensions) for record in records]
     expected = [
         plain_logits(plain, record_encoder, record, dimension, "left")
         for record, dimension in itertools.product(records, dimensions)
     ]
     for shared_prefix in (True, False):
-        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix)
         with torch.no_grad():
-            found = judge(**batch.inputs).logits
-        torch.testing.assert_close(found, torch.stack(expected), atol=1e-4, rtol=0)
+            logits = judge(**batch.inputs).logits
+        torch.testing.assert_close(logits, torch.stack(expected), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -97,38 +98,42 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
         + "<answer>"
         for record in records
     ]
-    made = processor(
+    inputs = processor(
         text=texts,
         audio=[decode(record.clip, 16_000) for record in records],
         sampling_rate=16_000,
         return_tensors="pt",
         padding=True,
     )
-    lengths = made.attention_mask.sum(-1)
-    last = lengths - 1 if side == "right" else torch.full_like(lengths, made.input_ids.shape[1] - 1)
+    lengths = inputs.attention_mask.sum(-1)
+    last = (
+        lengths - 1 if side == "right" else torch.full_like(lengths, inputs.input_ids.shape[1] - 1)
+    )
     batch = collate(
         [record_encoder.encode(record, [dimension]) for record in records], pad=record_encoder.pad
     )
     with torch.no_grad():
-        expected = plain(**made).logits[torch.arange(len(records)), last]
-        found = judge(**batch.inputs).logits
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        expected = plain(**inputs).logits[torch.arange(len(records)), last]
+        logits = judge(**batch.inputs).logits
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
 def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
     records, record_encoder = prepared()
     reference = score(judge, records, record_encoder, clips_a_batch=1, shared_prefix=False)
-    assert [one.id for one in reference[::10]] == [record.id for record in records]
+    assert [prediction.id for prediction in reference[::10]] == [record.id for record in records]
     for size, shared in ((1, True), (2, True), (4, True), (4, False)):
-        found = score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
-        for one, other in zip(reference, found, strict=True):
-            assert (one.id, one.dimension) == (other.id, other.dimension)
-            np.testing.assert_allclose(one.distribution, other.distribution, atol=1e-4)
-    backwards = score(judge, records[::-1], record_encoder, clips_a_batch=3)
-    by_key = {(one.id, one.dimension): one for one in backwards}
-    for one in reference:
-        other = by_key[one.id, one.dimension]
-        np.testing.assert_allclose(one.distribution, other.distribution, atol=1e-4)
+        predictions = score(
+            judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared
+        )
+        for prediction, expected in zip(predictions, reference, strict=True):
+            assert (prediction.id, prediction.dimension) == (expected.id, expected.dimension)
+            np.testing.assert_allclose(prediction.distribution, expected.distribution, atol=1e-4)
+    reversed_order = score(judge, records[::-1], record_encoder, clips_a_batch=3)
+    by_key = {(prediction.id, prediction.dimension): prediction for prediction in reversed_order}
+    for expected in reference:
+        prediction = by_key[expected.id, expected.dimension]
+        np.testing.assert_allclose(prediction.distribution, expected.distribution, atol=1e-4)
 
 
 def test_scoring_is_deterministic_and_leaves_random_states_alone(judge, prepared):
@@ -156,16 +161,16 @@ def test_the_clip_reaches_the_model(judge, prepared):
     encoded_record = record_encoder.encode(records[1], record_encoder.task.dimensions)
     features = encoded_record.clips[0]
     quiet = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
-    other = type(encoded_record)(clips=(quiet,), asked=encoded_record.asked)
+    other = type(encoded_record)(clips=(quiet,), questions=encoded_record.questions)
     with torch.no_grad():
-        heard, unheard = (
-            judge(**collate([one], pad=record_encoder.pad).inputs).logits
-            for one in (encoded_record, other)
+        logits, other_logits = (
+            judge(**collate([record], pad=record_encoder.pad).inputs).logits
+            for record in (encoded_record, other)
         )
-    assert (heard - unheard).abs().amax(dim=1).min() > 1e-3
+    assert (logits - other_logits).abs().amax(dim=1).min() > 1e-3
 
 
-def test_clips_go_to_their_own_questions(judge, prepared):
+def test_questions_get_the_clips_of_their_record(judge, prepared):
     records, record_encoder = prepared()
     dimensions = record_encoder.task.dimensions[:2]
     alone = [
@@ -183,11 +188,11 @@ def test_clips_go_to_their_own_questions(judge, prepared):
         together = judge(**batch.inputs).logits
         torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=0)
         batch.inputs["clip_order"] = batch.inputs["clip_order"].flip(0)
-        if shared:  # other clips have other lengths: the counts still add up, the answers move
+        if shared:  # the total length of the clips is the same in any order, the logits are not
             assert (judge(**batch.inputs).logits - together).abs().max() > 1e-3
 
 
-def test_a_wrong_number_of_audio_tokens_is_explained(judge, prepared):
+def test_mismatch_of_audio_tokens_is_refused(judge, prepared):
     records, record_encoder = prepared()
     batch = collate(
         [record_encoder.encode(records[1], record_encoder.task.dimensions)], pad=record_encoder.pad
@@ -197,10 +202,10 @@ def test_a_wrong_number_of_audio_tokens_is_explained(judge, prepared):
         judge(**batch.inputs)
 
 
-def test_no_logits_but_those_asked_for(judge, prepared):
+def test_head_runs_at_answer_positions_only(judge, prepared):
     records, record_encoder = prepared()
     batch = collate(
-        [record_encoder.encode(one, record_encoder.task.dimensions) for one in records],
+        [record_encoder.encode(record, record_encoder.task.dimensions) for record in records],
         pad=record_encoder.pad,
     )
     seen = []
@@ -214,16 +219,16 @@ def test_gradients_agree_between_the_layouts(family, prepared):
     records, record_encoder = prepared()
     rng = np.random.default_rng(0)
     dimensions = record_encoder.task.dimensions
-    made = [
+    encoded = [
         record_encoder.encode(
-            one, dimensions, [record_encoder.task.target(one, d, rng) for d in dimensions]
+            record, dimensions, [record_encoder.task.target(record, d, rng) for d in dimensions]
         )
-        for one in records
+        for record in records
     ]
     gradients = []
     for shared in (True, False):
         model = family.load(CPU)
-        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
         logits = model(**batch.inputs).logits
         torch.nn.functional.cross_entropy(logits, batch.labels).backward()
         gradients.append({name: weight.grad for name, weight in model.named_parameters()})
@@ -235,12 +240,10 @@ def test_gradients_agree_between_the_layouts(family, prepared):
 
 
 def test_distributions_of_scales_of_different_length():
-    from dramaeval.models.inputs.collation import Batch
-
     logits = torch.log(torch.tensor([[1.0, 3.0, 4.0, 2.0], [5.0, 1.0, 1.0, 1.0]]))
     batch = Batch(
         inputs={}, labels=torch.tensor([0, 0]), question_of=torch.tensor([0, 1]),
-        score_at=torch.tensor([0, 1]), score_tokens=torch.tensor([[0, 1, 2], [1, 0, -1]]),
+        score_index=torch.tensor([0, 1]), score_tokens=torch.tensor([[0, 1, 2], [1, 0, -1]]),
         scale=torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]), targets=None, tokens=2, clips=2,
     )  # fmt: skip
     # 1:3:4 of 8, and 1:5 of 6

@@ -1,13 +1,14 @@
-"""The true-length front end against plain transformers on 30 s of padding."""
+"""Log-mel and encoder at a clip's true length against transformers, which pads to 30 s."""
 
 import numpy as np
 import pytest
 import torch
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from dramaeval.compat.transformers import encode_frames
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.logmel import LogMel, pad_features
-from dramaeval.models.families.qwen2_audio import Qwen2Audio, audio_tokens, encode
+from dramaeval.models.families.qwen2_audio import Qwen2Audio, audio_tokens
 
 TINY = PACKAGE / "models" / "tiny"
 RATE = 16_000
@@ -38,10 +39,10 @@ def noise(seconds: float, seed: int = 0, loud_end: bool = False) -> np.ndarray:
 
 
 def reference(processor, wave):
-    made = processor.feature_extractor(
+    features = processor.feature_extractor(
         wave, sampling_rate=RATE, return_tensors="np", return_attention_mask=True
     )
-    return made.input_features[0], int(made.attention_mask.sum())
+    return features.input_features[0], int(features.attention_mask.sum())
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.1001, 0.33, 1.0, 2.9999, 12.34, 29.99, 30.0])
@@ -53,7 +54,7 @@ def test_log_mel_equals_the_padded_transform(processor, seconds, loud_end):
     assert clip.frames == frames
     width = clip.values.shape[1]
     np.testing.assert_allclose(clip.values, expected[:, :width], atol=1e-5)
-    # What lies beyond is silence, with the value that clips are padded with in a batch.
+    # The rest is silence, with the value that pads clips in a batch.
     np.testing.assert_allclose(
         expected[:, width:], np.full_like(expected[:, width:], clip.floor), atol=1e-5
     )
@@ -68,12 +69,12 @@ def test_log_mel_of_silence_and_of_a_click(processor):
 
 
 @pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.zeros((2, 100), np.float32)])
-def test_log_mel_refuses_what_is_no_clip(processor, wave):
+def test_log_mel_refuses_empty_and_stereo_samples(processor, wave):
     with pytest.raises(ValueError, match="one row of samples"):
         LogMel(processor.feature_extractor)(wave)
 
 
-def test_log_mel_refuses_more_than_the_model_hears(processor):
+def test_log_mel_refuses_more_than_30_seconds(processor):
     with pytest.raises(ValueError, match=r"30\.06 s; the model hears at most 30 s"):
         LogMel(processor.feature_extractor)(np.zeros(481_000, np.float32))
 
@@ -90,22 +91,22 @@ def test_log_mel_refuses_dither(processor):
 )
 def test_encoder_equals_transformers_on_the_valid_part(processor, plain, durations):
     waves = [noise(seconds, seed) for seed, seconds in enumerate(durations)]
-    made = processor.feature_extractor(
+    padded = processor.feature_extractor(
         waves, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True
     )
     tower = plain.model.audio_tower
-    valid, _ = tower._get_feat_extract_output_lengths(made.attention_mask.sum(-1))
+    valid, _ = tower._get_feat_extract_output_lengths(padded.attention_mask.sum(-1))
     mask = (torch.arange(1500)[None] < valid[:, None])[:, None, None]
     logmel = LogMel(processor.feature_extractor)
     features, frames = pad_features([logmel(wave) for wave in waves])
     with torch.no_grad():
-        expected = tower(made.input_features, attention_mask=mask).last_hidden_state
-        found = encode(tower, features, frames)
+        expected = tower(padded.input_features, attention_mask=mask).last_hidden_state
+        encoded = encode_frames(tower, features, frames)
     assert features.shape[-1] <= max(frames) + 2  # no work on the 30 s
     for row, count in enumerate(frames):
         tokens = audio_tokens(int(count))
         assert tokens > 0
-        torch.testing.assert_close(found[row, :tokens], expected[row, :tokens], atol=1e-4, rtol=0)
+        torch.testing.assert_close(encoded[row, :tokens], expected[row, :tokens], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("frames", [3, 4, 10, 100, 101, 102, 103, 2999, 3000])
@@ -115,14 +116,14 @@ def test_audio_tokens_follow_the_processor(frames):
     assert audio_tokens(frames) == expected
 
 
-def test_a_clip_does_not_depend_on_its_neighbours(processor, judge):
+def test_encoding_does_not_depend_on_other_clips_of_the_batch(processor, judge):
     logmel = LogMel(processor.feature_extractor)
     clips = [logmel(noise(seconds, 7)) for seconds in (0.4, 5.0, 1.7)]
     tower = judge.model.audio_tower
     with torch.no_grad():
-        together = encode(tower, *pad_features(clips))
+        together = encode_frames(tower, *pad_features(clips))
         for row, clip in enumerate(clips):
-            alone = encode(tower, *pad_features([clip]))
+            alone = encode_frames(tower, *pad_features([clip]))
             tokens = audio_tokens(clip.frames)
             torch.testing.assert_close(together[row, :tokens], alone[0, :tokens], atol=1e-5, rtol=0)
 
@@ -133,6 +134,6 @@ def test_encoder_in_eager_attention_agrees(processor, judge):
     features, frames = pad_features([logmel(noise(seconds)) for seconds in (0.4, 2.0)])
     with torch.no_grad():
         expected = judge.embed_audio(features, frames)
-        found = eager.embed_audio(features, frames)
-    for one, other in zip(expected, found, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+        embeddings = eager.embed_audio(features, frames)
+    for embedding, reference in zip(embeddings, expected, strict=True):
+        torch.testing.assert_close(embedding, reference, atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Answers of several places, options and thoughts against plain transformers, one sequence at a time."""
+"""Answers of several fields, options and thoughts against plain transformers, one sequence at a time."""
 
 import json
 
@@ -13,7 +13,8 @@ from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.forward.answer_distributions import choice_log_p, distributions
-from dramaeval.models.inputs.collation import UNTRAINED, collate
+from dramaeval.models.inputs.batch import UNTRAINED, Batch
+from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.dump import dump
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
@@ -58,7 +59,7 @@ def prepared(composed, make_clips, family):
 
 @pytest.fixture
 def options(composed, make_clips, family):
-    """Two multiple-choice questions about clips, one of options where one begins another."""
+    """Two multiple-choice questions about clips; in the first, one option begins with another."""
     file = make_clips("clip", 2, seconds=(1.0, 2.3))
     clips = [json.loads(line)["wav_path"] for line in file.read_text().splitlines()]
     lines = [
@@ -74,47 +75,46 @@ def options(composed, make_clips, family):
 
 
 def plain_logits(plain, processor, question, record, answer):
-    """Logits of one sequence, prompt and answer, by transformers alone; and where the answer begins."""
+    """Tokens and logits of one sequence by plain transformers, and the position at which the answer begins."""
     text = processor.apply_chat_template(
         question.messages, tokenize=False, add_generation_prompt=True
     )
     sound = [decode(record.clip, 16_000)]
-    made = processor(text=[text + answer], audio=sound, sampling_rate=16_000, return_tensors="pt")
+    inputs = processor(text=[text + answer], audio=sound, sampling_rate=16_000, return_tensors="pt")
     begin = processor(text=[text], audio=sound, sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
-        return made.input_ids[0], plain(**made).logits[0], begin.input_ids.shape[1]
+        return inputs.input_ids[0], plain(**inputs).logits[0], begin.input_ids.shape[1]
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_all_dimensions_in_one_pass_with_the_judges_own_earlier_scores(
+def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
     plain, processor, judge, prepared, shared_prefix
 ):
-    """The reference decodes greedily, place after place, a plain forward pass for each."""
+    """The reference decodes greedily: a plain forward pass for each field."""
     records, record_encoder = prepared("task=role_all", "task.dimensions=null")
-    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
+    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for at, record in enumerate(records):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         answer = ""
-        for number, place in enumerate(question.places):
-            answer += place.lead
+        for number, field in enumerate(question.places):
+            answer += field.lead
             _, logits, _ = plain_logits(plain, processor, question, record, answer)
             share = logits[-1, digits].double().softmax(-1).numpy()
-            prediction = found[at * 10 + number]
-            assert prediction.dimension == place.dimension.key
+            prediction = predictions[at * 10 + number]
+            assert prediction.dimension == field.dimension.key
             np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
             answer += str(1 + int(share.argmax()))
         assert answer.startswith("<answer>[PitchDynamics]")
 
 
-def test_the_earlier_scores_matter(judge, prepared):
-    """Else the test above would not show that they are given."""
+def test_earlier_scores_change_later_ones(judge, prepared):
     records, record_encoder = prepared("task=role_all")
     (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     shares = []
     for written in (0, 4):
         certain = np.eye(5)[written]
-        targets = {place.dimension.key: Target(certain) for place in question.places}
+        targets = {field.dimension.key: Target(certain) for field in question.places}
         batch = collate(
             [record_encoder.encode(records[0], [question], targets)], pad=record_encoder.pad
         )
@@ -124,17 +124,17 @@ def test_the_earlier_scores_matter(judge, prepared):
     assert (shares[0][1:] - shares[1][1:]).abs().amax(dim=1).min() > 1e-5
 
 
-def test_earlier_scores_left_out(plain, processor, judge, prepared):
+def test_questions_without_earlier_scores(plain, processor, judge, prepared):
     records, record_encoder = prepared(
         "task=role_all", "task.order=shuffled", "task.earlier=left_out",
         "task.dimensions=[emotion_accuracy,pitch_dynamics]",
     )  # fmt: skip
-    found = score(judge, records[:1], record_encoder)
+    predictions = score(judge, records[:1], record_encoder)
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 2
     for question, prediction, label in zip(
-        questions, found, ("EmotionAccuracy", "PitchDynamics"), strict=True
+        questions, predictions, ("EmotionAccuracy", "PitchDynamics"), strict=True
     ):
         _, logits, _ = plain_logits(plain, processor, question, records[0], f"<answer>[{label}]")
         share = logits[-1, digits].double().softmax(-1).numpy()
@@ -142,16 +142,14 @@ def test_earlier_scores_left_out(plain, processor, judge, prepared):
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_training_reads_every_place_of_a_long_answer(
-    plain, processor, judge, prepared, shared_prefix
-):
+def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepared, shared_prefix):
     records, record_encoder = prepared("task=role_all", "task.order=shuffled")
     dimensions = record_encoder.task.dimensions[:3]
     (question,) = record_encoder.task.questions(records[0], dimensions, np.random.default_rng(3))
     spread = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
     targets = {
-        place.dimension.key: Target(spread, written)
-        for place, written in zip(question.places, (4, 0, 2), strict=True)
+        field.dimension.key: Target(spread, written)
+        for field, written in zip(question.places, (4, 0, 2), strict=True)
     }
     batch = collate(
         [record_encoder.encode(records[0], [question], targets)],
@@ -164,22 +162,22 @@ def test_training_reads_every_place_of_a_long_answer(
     ids, reference, begin = plain_logits(plain, processor, question, records[0], solution)
     assert batch.labels.tolist() == ids[begin:].tolist()
     torch.testing.assert_close(logits, reference[begin - 1 : -1], atol=1e-4, rtol=0)
-    # answer_ce: every token once; the places share them out.
+    # answer_ce counts every token once; each belongs to one field.
     log_p = reference[begin - 1 : -1].log_softmax(-1)
     nll = -log_p.gather(1, ids[begin:, None]).sum()
     assert answer_ce(logits, batch).sum() == pytest.approx(float(nll), rel=1e-4)
-    names = [key for _, key in batch.about]
-    assert names == [place.dimension.key for place in question.places]
+    names = [key for _, key in batch.question_keys]
+    assert names == [field.dimension.key for field in question.places]
     assert batch.questions == 3
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_likelihoods_of_options_are_those_of_whole_answers(
+def test_likelihoods_of_options_are_those_of_complete_answers(
     plain, processor, judge, options, shared_prefix
 ):
     records, record_encoder = options
-    found = score(judge, records, record_encoder, shared_prefix=shared_prefix)
-    for record, prediction in zip(records, found, strict=True):
+    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
+    for record, prediction in zip(records, predictions, strict=True):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         totals = []
         for option in prediction.options:
@@ -190,17 +188,17 @@ def test_likelihoods_of_options_are_those_of_whole_answers(
         # The lead <answer> is common to all and cancels.
         share = np.exp(np.array(totals) - np.logaddexp.reduce(totals))
         np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
-    assert [one.answer for one in found] == [1, 0]
-    assert found[0].id == "0"
+    assert [prediction.answer for prediction in predictions] == [1, 0]
+    assert predictions[0].id == "0"
 
 
 def test_written_answers_are_those_of_greedy_generation(plain, processor, judge, options):
     records, record_encoder = options
-    found = score(judge, records, record_encoder)
-    for record, prediction in zip(records, found, strict=True):
+    predictions = score(judge, records, record_encoder)
+    for record, prediction in zip(records, predictions, strict=True):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
-        said = generated(plain, processor, question, record, "<answer>", 6)
-        expected = said.split("</answer>")[0].split("<|im_end|>")[0]
+        text = generated(plain, processor, question, record, "<answer>", 6)
+        expected = text.split("</answer>")[0].split("<|im_end|>")[0]
         assert prediction.written == expected
         assert (prediction.written_state == "scored") == (prediction.chosen is not None)
 
@@ -209,21 +207,21 @@ def generated(plain, processor, question, record, opening, tokens):
     text = processor.apply_chat_template(
         question.messages, tokenize=False, add_generation_prompt=True
     )
-    made = processor(
+    inputs = processor(
         text=[text + opening],
         audio=[decode(record.clip, 16_000)],
         sampling_rate=16_000,
         return_tensors="pt",
     )
     with torch.no_grad():
-        ids = plain.generate(**made, max_new_tokens=tokens, do_sample=False)
-    return processor.tokenizer.decode(ids[0, made.input_ids.shape[1] :])
+        ids = plain.generate(**inputs, max_new_tokens=tokens, do_sample=False)
+    return processor.tokenizer.decode(ids[0, inputs.input_ids.shape[1] :])
 
 
 def test_training_on_an_option(plain, processor, judge, options):
     records, record_encoder = options
     rng = np.random.default_rng(0)
-    made = [
+    encoded = [
         record_encoder.encode(
             record,
             record_encoder.task.questions(record, record_encoder.task.dimensions, rng),
@@ -233,11 +231,11 @@ def test_training_on_an_option(plain, processor, judge, options):
     ]
     results = []
     for shared in (True, False):
-        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
         with torch.no_grad():
             logits = judge(**batch.inputs).logits
         results.append((answer_ce(logits, batch), choice_ce(logits, batch)))
-        # Of one right option both are the cross-entropy of its tokens.
+        # With all probability on one option both are the cross-entropy of its tokens.
         torch.testing.assert_close(soft_ce(logits, batch), results[-1][0], atol=1e-4, rtol=0)
     torch.testing.assert_close(results[0], results[1], atol=1e-3, rtol=1e-4)
     (question,) = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
@@ -245,20 +243,19 @@ def test_training_on_an_option(plain, processor, judge, options):
     ids, logits, begin = plain_logits(plain, processor, question, records[0], answer)
     nll = -logits[begin - 1 : -1].log_softmax(-1).gather(1, ids[begin:, None]).sum()
     assert float(results[0][0][0]) == pytest.approx(float(nll), rel=1e-4)
-    trained = [one.trained for one in dump(batch, record_encoder.encoder.tokenizer) if one.trained]
+    tokens = dump(batch, record_encoder.encoder.tokenizer)
+    trained = [token.trained for token in tokens if token.trained]
     assert len(trained) == int((batch.labels != UNTRAINED).sum())
     assert processor.tokenizer.convert_tokens_to_string(trained).count("</answer>") == 2
 
 
 def test_choices_of_several_tokens_by_hand():
-    from dramaeval.models.inputs.collation import Batch
-
-    # Two answers a token each, uniform over four tokens but for the second.
+    # Logits over four tokens at three answer positions, uniform except at the second.
     logits = torch.zeros(3, 4)
     logits[1] = torch.log(torch.tensor([0.125, 0.5, 0.25, 0.125]))
     batch = Batch(
         inputs={}, labels=torch.tensor([0, 1, UNTRAINED]), question_of=torch.tensor([0, 0, 0]),
-        score_at=torch.tensor([0]), score_tokens=torch.full((1, 2), -1),
+        score_index=torch.tensor([0]), score_tokens=torch.full((1, 2), -1),
         scale=torch.tensor([[0.0, 1.0]]), targets=torch.tensor([[1.0, 0.0]]), tokens=3, clips=1,
         # option 0 is tokens 0, 1 at answers 0, 1: 1/4 · 1/2; option 1 is token 3 at answer 2: 1/4
         terms=torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [2, 3, 0, 1]]),
@@ -271,37 +268,34 @@ def test_choices_of_several_tokens_by_hand():
     assert float(answer_ce(logits, batch)[0]) == pytest.approx(3 * ln2)
 
 
-def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared, monkeypatch):
-    """The tiny judge seldom closes a thought; a text that it does write stands for the closing tag here."""
+def test_thought_is_generated_before_the_score(plain, processor, judge, prepared, monkeypatch):
+    """The tiny judge rarely generates </think>: a text that it does generate takes its place."""
     records, record_encoder = prepared(
         "task=role_caption", "task.thought_tokens=4", "task.dimensions=[pitch_dynamics]"
     )
     record = records[0]
     (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
-    said = generated(plain, processor, question, record, THINK, 4)
-    (left,) = score(judge, [record], record_encoder)
-    if "</think>" not in said:
-        assert left.state == "the thought did not end within 4 tokens"
-    pieces = [
-        one.strip()
-        for one in map(processor.tokenizer.decode, processor.tokenizer(said)["input_ids"])
-    ]
-    first = next(one for one in pieces[1:] if one)
+    text = generated(plain, processor, question, record, THINK, 4)
+    (unfinished,) = score(judge, [record], record_encoder)
+    if "</think>" not in text:
+        assert unfinished.state == "the thought did not end within 4 tokens"
+    pieces = map(processor.tokenizer.decode, processor.tokenizer(text)["input_ids"][1:])
+    first = next(piece.strip() for piece in pieces if piece.strip())
     monkeypatch.setattr("dramaeval.evaluation.written_answers.THOUGHT", first)
-    (found,) = score(judge, [record], record_encoder)
-    thought = said[: said.index(first)] if first in said else said
+    (prediction,) = score(judge, [record], record_encoder)
+    thought = text[: text.index(first)] if first in text else text
     _, logits, _ = plain_logits(
         plain, processor, question, record, f"<think>{thought}</think>\n<answer>"
     )
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
-    if found.scored:
+    if prediction.scored:
         share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
     else:
-        pytest.fail(f"{said!r} should have been ended by {first!r}: {found.state}")
+        pytest.fail(f"{first!r} does not end {text!r}: {prediction.state}")
 
 
-def test_a_given_thought_and_a_skipped_one(plain, processor, judge, prepared):
+def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for how, lead in (("given", "<think>A hum.</think>\n<answer>"), ("skip", "<answer>")):
         records, record_encoder = prepared(
@@ -312,69 +306,72 @@ def test_a_given_thought_and_a_skipped_one(plain, processor, judge, prepared):
         fields = {**records[0].fields, "audio_info": {"audio_caption": " A hum. "}}
         record = type(records[0])(**{**vars(records[0]), "fields": fields})
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
-        (found,) = score(judge, [record], record_encoder)
+        (prediction,) = score(judge, [record], record_encoder)
         _, logits, _ = plain_logits(plain, processor, question, record, lead)
         share = logits[-1, digits].double().softmax(-1).numpy()
-        np.testing.assert_allclose(found.distribution, share, atol=1e-4)
+        np.testing.assert_allclose(prediction.distribution, share, atol=1e-4)
 
 
 def test_scores_are_the_mean_over_wordings(judge, prepared):
     records, record_encoder = prepared(
         "task=role_variation", "task.wordings_in_scoring=3", "task.dimensions=[pitch_dynamics]"
     )
-    (found,) = score(judge, records[:1], record_encoder)
+    (prediction,) = score(judge, records[:1], record_encoder)
     questions = record_encoder.task.questions(records[0], record_encoder.task.dimensions)
     assert len(questions) == 3
-    each = []
+    shares = []
     for question in questions:
         batch = collate([record_encoder.encode(records[0], [question])], pad=record_encoder.pad)
         with torch.no_grad():
-            each.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
-    np.testing.assert_allclose(found.distribution, np.mean(each, axis=0), atol=1e-5)
-    expected = [float(one @ [1, 2, 3, 4, 5]) for one in each]
-    np.testing.assert_allclose(found.wordings, expected, atol=1e-4)
-    assert found.expected == pytest.approx(np.mean(expected), abs=1e-4)
+            shares.append(distributions(judge(**batch.inputs).logits, batch)[0].double().numpy())
+    np.testing.assert_allclose(prediction.distribution, np.mean(shares, axis=0), atol=1e-5)
+    expected = [float(share @ [1, 2, 3, 4, 5]) for share in shares]
+    np.testing.assert_allclose(prediction.wordings, expected, atol=1e-4)
+    assert prediction.expected == pytest.approx(np.mean(expected), abs=1e-4)
     assert np.ptp(expected) > 1e-6
 
 
 def test_records_of_several_forms_share_a_batch(judge, prepared, options):
-    """Scores, long answers and options in one batch are each read as by themselves."""
-    asked, record_encoder = options
+    """Scores, long answers and options in one batch have the distributions of separate batches."""
+    choices, record_encoder = options
     records, together = prepared("task=role_all")
     _, single = prepared("task=role", "task.dimensions=[pitch_dynamics]")
-    made = [
-        record_encoder.encode(asked[0], record_encoder.task.dimensions),
+    encoded = [
+        record_encoder.encode(choices[0], record_encoder.task.dimensions),
         together.encode(records[0], together.task.dimensions),
         single.encode(records[1], single.task.dimensions),
     ]
     for shared in (True, False):
         with torch.no_grad():
-            whole = collate(made, pad=record_encoder.pad, shared_prefix=shared)
-            rows = distributions(judge(**whole.inputs).logits, whole)
-            alone = []
-            for encoded_record in made:
-                one = collate([encoded_record], pad=record_encoder.pad, shared_prefix=shared)
-                alone.append(distributions(judge(**one.inputs).logits, one))
-        for row, other in zip(rows, [row for rows in alone for row in rows], strict=True):
-            torch.testing.assert_close(row[: len(other)], other, atol=1e-4, rtol=0)
-            assert float(row[len(other) :].sum()) == 0
+            batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
+            rows = distributions(judge(**batch.inputs).logits, batch)
+            expected = []
+            for encoded_record in encoded:
+                single_batch = collate(
+                    [encoded_record], pad=record_encoder.pad, shared_prefix=shared
+                )
+                logits = judge(**single_batch.inputs).logits
+                expected += distributions(logits, single_batch)
+        for row, reference in zip(rows, expected, strict=True):
+            torch.testing.assert_close(row[: len(reference)], reference, atol=1e-4, rtol=0)
+            assert float(row[len(reference) :].sum()) == 0
 
 
-def test_read_records_is_what_tasks_read(composed, make_clips):
+def test_tasks_read_records(composed, make_clips):
     task = build_task(composed())
     file = make_clips("a", 2)
     assert task.read(file).records == read_records(file, task.record_format()).records
 
 
-def test_both_ways_of_writing_write_the_same(judge, options, monkeypatch):
-    """Keeping keys and values, in smaller groups, and repeating the whole pass."""
+def test_generation_with_and_without_cache(judge, options, monkeypatch):
+    """The texts do not depend on the cache or on the size of the groups."""
     records, record_encoder = options
-    kept = score(judge, records, record_encoder)
+
+    def written():
+        return [prediction.written for prediction in score(judge, records, record_encoder)]
+
+    expected = written()
     monkeypatch.setattr("dramaeval.models.forward.generation.ROWS", 1)
-    assert [one.written for one in score(judge, records, record_encoder)] == [
-        one.written for one in kept
-    ]
-    monkeypatch.setattr("dramaeval.evaluation.scoring.can_keep", lambda model: False)
-    assert [one.written for one in score(judge, records, record_encoder)] == [
-        one.written for one in kept
-    ]
+    assert written() == expected
+    monkeypatch.setattr("dramaeval.evaluation.scoring.supports_cache", lambda model: False)
+    assert written() == expected

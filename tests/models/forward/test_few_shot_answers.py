@@ -1,4 +1,4 @@
-"""Few-shot questions in the model: the examples are heard, and every layout gives the same scores."""
+"""Few-shot questions: the examples' clips reach the model, and every layout gives the same logits."""
 
 import numpy as np
 import pytest
@@ -40,20 +40,20 @@ def prepared(composed, make_clips):
 
 
 def plain_logits(record_encoder, record, dimension):
-    """The reference: one question alone, prepared and run by transformers itself."""
+    """The reference: one question, prepared and run by transformers."""
     model = Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     messages = record_encoder.task.messages(record, dimension)
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    heard = (*record_encoder.task.examples(record), record)
-    made = processor(
+    owners = (*record_encoder.task.examples(record), record)
+    inputs = processor(
         text=[text + "<answer>"],
-        audio=[decode(one.clip, 16_000) for one in heard],
+        audio=[decode(owner.clip, 16_000) for owner in owners],
         sampling_rate=16_000,
         return_tensors="pt",
     )
     with torch.no_grad():
-        return model(**made).logits[0, -1]
+        return model(**inputs).logits[0, -1]
 
 
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
@@ -61,16 +61,16 @@ def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, 
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
     dimensions = record_encoder.task.dimensions[:2]
     for shared_prefix in (True, False):
-        made = [record_encoder.encode(record, dimensions) for record in records]
-        assert all(len(encoded_record.clips) == 3 for encoded_record in made)
-        batch = collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
+        encoded = [record_encoder.encode(record, dimensions) for record in records]
+        assert all(len(encoded_record.clips) == 3 for encoded_record in encoded)
+        batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix)
         with torch.no_grad():
-            found = judge(**batch.inputs).logits
+            logits = judge(**batch.inputs).logits
         expected = plain_logits(record_encoder, records[1], dimensions[1])
-        torch.testing.assert_close(found[3], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits[3], expected, atol=1e-4, rtol=0)
 
 
-def test_another_examples_sound_moves_the_scores(judge, prepared):
+def test_clip_of_an_example_changes_the_scores(judge, prepared):
     records, record_encoder = prepared()
     before = score(judge, records[:1], record_encoder)
     example = record_encoder.task.examples(records[0])[0]

@@ -1,4 +1,4 @@
-"""Logits exist at answer positions alone: a pass peaks far below what whole logits would take."""
+"""A pass computes logits at the answer positions only: its peak memory is far below that of logits everywhere."""
 
 import ctypes
 import re
@@ -12,7 +12,7 @@ from transformers import Qwen2AudioForConditionalGeneration as Plain
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.models.families.qwen2_audio import Qwen2Audio, Qwen2AudioForConditionalGeneration
-from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.models.forward import shared_prefix
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
@@ -20,19 +20,19 @@ from dramaeval.tasks.task import Target
 
 TINY = PACKAGE / "models" / "tiny"
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-#: So many rows that logits outweigh everything else of so small a model.
+#: Large enough that the logits take more memory than everything else in a small model.
 VOCABULARY = 100_000
 
 
 def resident(name):
-    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
-    return int(found.group(1)) * 1024
+    line = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    return int(line.group(1)) * 1024
 
 
 def peak_of(work):
-    """How far a piece of work raises the memory that the process holds."""
-    work()  # what is made once is made now
-    # Freed memory that the process keeps (`startup.keep_freed_memory`) would be there already.
+    """Bytes by which a function raises the memory of the process."""
+    work()  # caches are filled by the first call
+    # Return freed memory that the process keeps (`dramaeval.compat.glibc`).
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     try:
         CLEAR.write_text("5")  # resets the peak
@@ -45,14 +45,14 @@ def peak_of(work):
 
 @pytest.fixture(scope="module")
 def models():
-    """The judge and plain transformers, the same weights, a large vocabulary that is not trained."""
+    """The judge and plain transformers with the same weights and a large vocabulary that is not trained."""
     config = Qwen2AudioConfig.from_pretrained(TINY)
     config.text_config.vocab_size = VOCABULARY
     config.text_config.hidden_size, config.text_config.intermediate_size = 40, 80
     torch.manual_seed(0)
     judge = Qwen2AudioForConditionalGeneration(config).eval()
-    branches.register()
-    judge.model.language_model.set_attn_implementation(branches.NAME)
+    shared_prefix.register()
+    judge.model.language_model.set_attn_implementation(shared_prefix.NAME)
     plain = Plain(config).eval()
     plain.load_state_dict(judge.state_dict())
     for model in (judge, plain):
@@ -70,21 +70,24 @@ def batch_of(composed, make_clips):
         record_encoder = RecordEncoder(
             task, family.processor(), family, max_seconds=30, cache_clips=1
         )
-        asked = task.dimensions[:4]
-        targets = {one.key: Target(torch.full((5,), 0.2).numpy()) for one in asked}
-        made = [record_encoder.encode(one, asked, targets if trains else None) for one in records]
-        return collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix)
+        dimensions = task.dimensions[:4]
+        targets = {dimension.key: Target(torch.full((5,), 0.2).numpy()) for dimension in dimensions}
+        encoded = [
+            record_encoder.encode(record, dimensions, targets if trains else None)
+            for record in records
+        ]
+        return collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix)
 
     return build
 
 
-def whole(batch):
+def full_logits_bytes(batch):
     """Bytes of logits at every position of the batch."""
     return batch.inputs["input_ids"].numel() * VOCABULARY * 4
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_a_training_step(models, batch_of, shared_prefix):
+def test_peak_of_training_step(models, batch_of, shared_prefix):
     judge, _ = models
     batch = batch_of(shared_prefix, trains=True)
 
@@ -94,20 +97,20 @@ def test_a_training_step(models, batch_of, shared_prefix):
         judge.zero_grad()
 
     answers = len(batch.labels) * VOCABULARY * 4
-    assert whole(batch) > 10 * answers
-    assert peak_of(step) < min(0.4 * whole(batch), 6 * answers + 150e6)
+    assert full_logits_bytes(batch) > 10 * answers
+    assert peak_of(step) < min(0.4 * full_logits_bytes(batch), 6 * answers + 150e6)
 
 
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_scoring(models, batch_of, shared_prefix):
+def test_peak_of_scoring(models, batch_of, shared_prefix):
     judge, _ = models
     batch = batch_of(shared_prefix, trains=False)
     with torch.inference_mode():
-        assert peak_of(lambda: judge(**batch.inputs)) < 0.2 * whole(batch)
+        assert peak_of(lambda: judge(**batch.inputs)) < 0.2 * full_logits_bytes(batch)
 
 
-def test_the_measure_sees_whole_logits_where_they_are(models, batch_of):
-    """Plain transformers on one of the rows: otherwise the bounds above would hold for any pass."""
+def test_measurement_detects_logits_at_every_position(models, batch_of):
+    """Plain transformers on one row exceeds the bounds above."""
     _, plain = models
     batch = batch_of(False, trains=False)
     row = batch.inputs["input_ids"][:1]

@@ -1,4 +1,4 @@
-"""Audio models beyond Qwen2-Audio: small random models of the true classes, against their own pass."""
+"""Every audio family on small random models, against the forward pass of transformers."""
 
 import base64
 import io
@@ -48,14 +48,14 @@ TEXT = {
     "vocab_size": len(WORDS), "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2, "tie_word_embeddings": False,
 }  # fmt: skip
-HEARING = {
+AUDIO = {
     "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
     "initializer_range": 0.2,
 }  # fmt: skip
 
 
 class Omni:
-    """Its processor needs torchvision; the features are those that processor asks for."""
+    """Without its processor, which needs torchvision; the features have that processor's settings."""
 
     name, family = "qwen2_5_omni", Qwen25Omni
     frozen = ("model.visual.", "audio_bos_eos_token")
@@ -64,17 +64,17 @@ class Omni:
     def write(folder, tokenizer):
         token = tokenizer.convert_tokens_to_ids
         rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-        eyes = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
+        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
                 "out_hidden_size": 48, "fullatt_block_indexes": [0]}  # fmt: skip
         config = Qwen2_5OmniThinkerConfig(
-            audio_config={**HEARING, "output_dim": 48}, vision_config=eyes,
+            audio_config={**AUDIO, "output_dim": 48}, vision_config=vision,
             text_config={**TEXT, "rope_parameters": rope}, audio_token_index=token("<|AUDIO|>"),
             audio_start_token_id=token("<|audio_bos|>"), audio_end_token_id=token("<|audio_eos|>"),
             image_token_index=1000, video_token_index=1001, vision_start_token_id=1002, initializer_range=0.2,
         )  # fmt: skip
         Qwen2_5OmniThinkerForConditionalGeneration(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        # 300 s, as the published checkpoints have it.
+        # 300 s, as in the published checkpoints.
         WhisperFeatureExtractor(
             feature_size=128, chunk_length=300, return_attention_mask=True
         ).save_pretrained(folder)
@@ -83,10 +83,10 @@ class Omni:
     def logits(folder, messages, wave):
         plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        made = WhisperFeatureExtractor.from_pretrained(folder)(
+        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
             wave, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
         )  # fmt: skip
-        frames = int(made.attention_mask.sum())
+        frames = int(inputs.attention_mask.sum())
         # Qwen2_5OmniProcessor.replace_audio_token
         count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
         text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
@@ -94,13 +94,13 @@ class Omni:
         with torch.no_grad():
             return plain(
                 **given,
-                input_features=made.input_features,
-                feature_attention_mask=made.attention_mask,
+                input_features=inputs.input_features,
+                feature_attention_mask=inputs.attention_mask,
             ).logits[0, -1]
 
 
 class Flamingo:
-    """With its own processor."""
+    """With the processor of transformers."""
 
     name, family = "audio_flamingo3", AudioFlamingo3
     frozen = ("embed_positions",)
@@ -108,7 +108,7 @@ class Flamingo:
     @staticmethod
     def write(folder, tokenizer):
         config = AudioFlamingo3Config(
-            audio_config=HEARING, text_config={**TEXT, "model_type": "qwen2"},
+            audio_config=AUDIO, text_config={**TEXT, "model_type": "qwen2"},
             audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"), initializer_range=0.2,
         )  # fmt: skip
         AudioFlamingo3ForConditionalGeneration(config).save_pretrained(folder)
@@ -124,13 +124,13 @@ class Flamingo:
         plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
         processor = AudioFlamingo3Processor.from_pretrained(folder)
         text = rendered(processor, messages)
-        made = processor(text=[text], audio=[wave], sampling_rate=RATE)
+        inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
-            return plain(**made).logits[0, -1]
+            return plain(**inputs).logits[0, -1]
 
 
 class Mistrals:
-    """With its own processor, and the vocabulary of Mistral's package cut short."""
+    """With the processor of transformers and a part of the vocabulary in Mistral's package."""
 
     name, family = "voxtral", Voxtral
     frozen = ("embed_positions",)
@@ -148,28 +148,28 @@ class Mistrals:
 
     @staticmethod
     def vocabulary(folder, size=3000):
-        """As Voxtral's tekken.json is laid out."""
+        """Write a vocabulary in the layout of Voxtral's tekken.json."""
         from mistral_common import tokens
 
         file = Path(tokens.__file__).parents[1] / "data" / "tekken_240911.json"
-        made = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
         named = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
                  6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
                  10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]",
                  15: "[MIDDLE]", 16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]",
                  19: "[TOOL_CONTENT]", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}  # fmt: skip
-        made["special_tokens"] = [
+        values["special_tokens"] = [
             {"rank": at, "token_str": named.get(at, f"<SPECIAL_{at}>"), "is_control": True}
             for at in range(100)
         ]
-        made["config"] |= {"version": "v7", "default_num_special_tokens": 100}
-        made["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
-        made["vocab"] = made["vocab"][: size - 100]
-        del made["image"]
-        heard = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
-        made["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
-                         "audio_encoding_config": heard}  # fmt: skip
-        (folder / "tekken.json").write_text(json.dumps(made), encoding="utf-8")
+        values["config"] |= {"version": "v7", "default_num_special_tokens": 100}
+        values["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
+        values["vocab"] = values["vocab"][: size - 100]
+        del values["image"]
+        audio = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
+        values["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
+                         "audio_encoding_config": audio}  # fmt: skip
+        (folder / "tekken.json").write_text(json.dumps(values), encoding="utf-8")
 
     @staticmethod
     def logits(folder, messages, wave):
@@ -184,11 +184,11 @@ class Mistrals:
         clip = {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
         content = [clip if part["type"] == "audio" else part for part in user["content"]]
         content = [{"type": "text", "text": system["content"]}, *content]
-        made = processor.apply_chat_template([{"role": "user", "content": content}])
+        inputs = processor.apply_chat_template([{"role": "user", "content": content}])
         lead = tokenizer("<answer>", add_special_tokens=False, return_tensors="pt").input_ids
-        ids = torch.cat([made.input_ids, lead.view(1, -1)], dim=1)
+        ids = torch.cat([inputs.input_ids, lead.view(1, -1)], dim=1)
         with torch.no_grad():
-            return plain(input_ids=ids, input_features=made.input_features).logits[0, -1]
+            return plain(input_ids=ids, input_features=inputs.input_features).logits[0, -1]
 
 
 def rendered(processor, messages):
@@ -216,9 +216,9 @@ def kind(request):
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
     torch.manual_seed(0)
-    made = tmp_path_factory.mktemp(kind.name)
-    kind.write(made, AutoTokenizer.from_pretrained(TINY))
-    return made
+    path = tmp_path_factory.mktemp(kind.name)
+    kind.write(path, AutoTokenizer.from_pretrained(TINY))
+    return path
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -230,49 +230,55 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     judge, processor = family.load(CPU), family.processor()
     record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=4)
     dimensions = task.dimensions[::5]
-    made = [record_encoder.encode(record, dimensions) for record in records]
-    batch = collate(made, pad=record_encoder.pad, shared_prefix=shared)
+    encoded = [record_encoder.encode(record, dimensions) for record in records]
+    batch = collate(encoded, pad=record_encoder.pad, shared_prefix=shared)
     with torch.no_grad():
-        found = judge(**batch.inputs).logits
+        logits = judge(**batch.inputs).logits
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
         if row % 2 == int(shared):
-            continue  # half of the questions in either layout: plain features of 300 s take their time
+            continue  # half of the questions in each layout: plain features of 300 s are slow
         expected = kind.logits(folder, task.messages(record, dimension), decode(record.clip, RATE))
-        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
-    quiet = type(made[1].clips[0])(
-        np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0
+        torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
+    quiet = type(encoded[1].clips[0])(
+        np.full_like(encoded[1].clips[0].values, encoded[1].clips[0].floor),
+        encoded[1].clips[0].frames,
+        0.0,
     )
-    deaf = collate(
-        [made[0], type(made[1])((quiet,), made[1].asked), *made[2:]], pad=record_encoder.pad
+    silenced = collate(
+        [encoded[0], type(encoded[1])((quiet,), encoded[1].questions), *encoded[2:]],
+        pad=record_encoder.pad,
     )
     with torch.no_grad():
-        moved = (judge(**deaf.inputs).logits - found).abs().amax(dim=1)
-    assert moved[2:4].min() > 1e-3 > moved[[0, 1, 4, 5, 6, 7]].max()
+        changes = (judge(**silenced.inputs).logits - logits).abs().amax(dim=1)
+    assert changes[2:4].min() > 1e-3 > changes[[0, 1, 4, 5, 6, 7]].max()
 
 
-def test_the_ways_back_to_transformers_give_the_same(kind, folder, composed, make_clips):
+def test_plain_steps_give_the_same_values_and_gradients(kind, folder, composed, make_clips):
     task = build_task(composed())
     file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
     records = read_records(file, task.record_format()).records
-    asked = task.dimensions[::5]
-    targets = {one.key: Target(np.full(5, 0.2)) for one in asked}
-    found, gradients = [], []
-    for plain in ((), ("last_layer",), kind.family.quick):
+    dimensions = task.dimensions[::5]
+    targets = {dimension.key: Target(np.full(5, 0.2)) for dimension in dimensions}
+    outputs, gradients = [], []
+    for plain in ((), kind.family.plain_options):
         family = kind.family(path=str(folder), plain=plain)
         record_encoder = RecordEncoder(
             task, family.processor(), family, max_seconds=30, cache_clips=4
         )
-        made = [record_encoder.encode(record, asked, targets) for record in records]
+        encoded = [record_encoder.encode(record, dimensions, targets) for record in records]
         judge = family.load(CPU)
-        assert judge.reads_last == (plain == ())
-        logits = judge(**collate(made, pad=record_encoder.pad).inputs).logits
+        logits = judge(**collate(encoded, pad=record_encoder.pad).inputs).logits
         logits.log_softmax(-1)[:, ::7].mean().backward()
-        found.append(logits.detach())
+        outputs.append(logits.detach())
         gradients.append(
-            {n: one.grad for n, one in judge.named_parameters() if one.grad is not None}
+            {
+                name: weight.grad
+                for name, weight in judge.named_parameters()
+                if weight.grad is not None
+            }
         )
-    for other, gradient in zip(found[1:], gradients[1:], strict=True):
-        torch.testing.assert_close(other, found[0], atol=1e-4, rtol=0)
+    for output, gradient in zip(outputs[1:], gradients[1:], strict=True):
+        torch.testing.assert_close(output, outputs[0], atol=1e-4, rtol=0)
         assert gradient.keys() == gradients[0].keys()
         for name, expected in gradients[0].items():
             assert (gradient[name] - expected).norm() <= 1e-3 * expected.norm() + 1e-6, name
@@ -307,9 +313,9 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         same = set(before) - changed
         assert all(any(part in name for part in kind.frozen) for name in same), same
         assert any("audio_tower" in name for name in changed)
-    lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
-    assert [one["state"] for one in lines] == ["scored"] * 8
-    # A judge that is read back from the run says the same.
+    lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["scored"] * 8
+    # A judge that is loaded from the run gives the same scores.
     again = RunContext(
         composed(
             f"model={kind.name}", f"model.path={folder}", "stages=[evaluate]", "device=cpu",
@@ -320,9 +326,11 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     )  # fmt: skip
     again.folder.path.mkdir()
     again.carry_out()
-    found = [json.loads(one) for one in again.folder.predictions("final").read_text().splitlines()]
-    for one, other in zip(lines, found, strict=True):
-        np.testing.assert_allclose(one["distribution"], other["distribution"], atol=1e-5)
+    reloaded = [
+        json.loads(line) for line in again.folder.predictions("final").read_text().splitlines()
+    ]
+    for line, expected in zip(reloaded, lines, strict=True):
+        np.testing.assert_allclose(line["distribution"], expected["distribution"], atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["sampled", "enumerated"])
@@ -335,7 +343,7 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
         f"trainer.estimator={estimator}", "trainer.args.max_completion_length=12",
         "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
         "trainer.args.load_best_model_at_end=false",
-        # Random weights write random tokens to the limit: let what is written differ in its worth.
+        # Random weights generate random tokens up to the limit; this reward differs between them.
         "+trainer.rewards.letters={_target_: test_audio_families.by_letters}",
         f"task.data.train={make_clips('train', 4)}",
     )  # fmt: skip
@@ -356,11 +364,11 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
 
 
 def by_letters(completions):
-    """A reward that hardly two texts share."""
-    return [sum(map(ord, one.text)) % 101 / 101 for one in completions]
+    """A reward that differs between most texts."""
+    return [sum(map(ord, completion.text)) % 101 / 101 for completion in completions]
 
 
-def test_the_ears_can_be_frozen(kind, folder):
+def test_audio_tower_can_be_frozen(kind, folder):
     family = kind.family(path=str(folder), freeze_audio=True)
     judge = family.load(CPU)
     family.freeze_fixed(judge)
@@ -369,19 +377,19 @@ def test_the_ears_can_be_frozen(kind, folder):
     assert any("language_model" in name for name in trained)
 
 
-def test_the_thinker_is_taken_out_of_a_whole_omni(tmp_path):
+def test_thinker_is_loaded_from_a_complete_checkpoint(tmp_path):
     Omni.write(tmp_path / "thinker", AutoTokenizer.from_pretrained(TINY))
     plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "thinker")
     weights = plain.state_dict()
     # As published: the language model under thinker.model, the tower under thinker.audio_tower.
-    places = (
+    prefixes = (
         ("model.language_model.", "model."),
         ("model.audio_", "audio_"),
         ("model.visual", "visual"),
     )
     named = {"talker.codec_head.weight": torch.ones(2, 2)}
     for name, weight in weights.items():
-        old, new = next((pair for pair in places if name.startswith(pair[0])), ("", ""))
+        old, new = next((pair for pair in prefixes if name.startswith(pair[0])), ("", ""))
         named["thinker." + new + name.removeprefix(old)] = weight
     published = ("model.embed_tokens.weight", "audio_tower.conv1.weight", "lm_head.weight")
     assert {f"thinker.{name}" for name in published} <= set(named)

@@ -8,6 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from dramaeval.compat.bitsandbytes_layers import keep_packing
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import RecordFormat, read_records
@@ -16,7 +17,6 @@ from dramaeval.models.families.base import ModelError
 from dramaeval.models.families.causal_lm import CausalLM
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.models.quantization import keep_as_loaded
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -35,7 +35,7 @@ SIZES = {
 KINDS = {
     "qwen2": {},
     "llama": {},
-    # Divides its logits, as a few families do after the head.
+    # Divides its logits after the head.
     "granite": {"logits_scaling": 4.0},
     "mistral": {"sliding_window": 16},
     "gemma3_text": {"sliding_window": 16, "head_dim": 12,
@@ -49,25 +49,25 @@ SHARING = ("qwen2", "llama", "granite", "opt")
 @pytest.fixture(scope="module")
 def folder_of(tmp_path_factory):
     """A folder with a small random model of a kind and the tiny judge's tokenizer."""
-    made = {}
+    folders = {}
 
     def build(kind):
-        if kind not in made:
+        if kind not in folders:
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(
                 AutoConfig.for_model(kind, **SIZES, **KINDS[kind])
             )
-            made[kind] = tmp_path_factory.mktemp(kind)
-            model.save_pretrained(made[kind])
-            AutoTokenizer.from_pretrained(TINY).save_pretrained(made[kind])
-        return made[kind]
+            folders[kind] = tmp_path_factory.mktemp(kind)
+            model.save_pretrained(folders[kind])
+            AutoTokenizer.from_pretrained(TINY).save_pretrained(folders[kind])
+        return folders[kind]
 
     return build
 
 
 @pytest.fixture
-def soundless(make_clips, tmp_path):
-    """Records whose clips are gone: a judge that reads does not miss them."""
+def without_clips(make_clips, tmp_path):
+    """Records without clips, which a judge of text does not need."""
 
     def build(name, count, seed=0):
         file = make_clips(name, count, seconds=[0.1], seed=seed)
@@ -92,7 +92,7 @@ def read_back(file, task):
 
 
 def plain_logits(plain, tokenizer, task, record, dimension):
-    """The reference: the question as the user would write it, through transformers alone."""
+    """The reference: the question as a user would write it, in plain transformers."""
     system, user = task.messages(record, dimension)
     words = "\n".join(part["text"] for part in user["content"] if part["type"] == "text")
     turns = [system, {"role": "user", "content": words}]
@@ -106,13 +106,13 @@ def plain_logits(plain, tokenizer, task, record, dimension):
     ("kind", "shared"),
     [*itertools.product(SHARING, [True, False]), ("mistral", False), ("gemma3_text", False)],
 )
-def test_logits_equal_the_plain_forward(folder_of, soundless, composed, kind, shared):
+def test_logits_equal_the_plain_forward(folder_of, without_clips, composed, kind, shared):
     folder = folder_of(kind)
     plain = AutoModelForCausalLM.from_pretrained(folder).eval()
     family = CausalLM(path=str(folder))
     judge, tokenizer = family.load(CPU), family.processor()
     task = build_task(composed())
-    records = read_back(soundless("clip", 3), task)
+    records = read_back(without_clips("clip", 3), task)
     record_encoder = RecordEncoder(task, tokenizer, family, max_seconds=30, cache_clips=1)
     dimensions = task.dimensions[::4]
     batch = collate(
@@ -122,52 +122,54 @@ def test_logits_equal_the_plain_forward(folder_of, soundless, composed, kind, sh
     )
     assert "input_features" not in batch.inputs
     with torch.no_grad():
-        found = judge(**batch.inputs).logits
-        # The way back to logits at every position.
-        whole = CausalLM(path=str(folder), plain=["head"]).load(CPU)(**batch.inputs).logits
-    torch.testing.assert_close(whole, found, atol=1e-5, rtol=0)
+        logits = judge(**batch.inputs).logits
+        # The head at every position.
+        plain_head = CausalLM(path=str(folder), plain=["head"]).load(CPU)(**batch.inputs).logits
+    torch.testing.assert_close(plain_head, logits, atol=1e-5, rtol=0)
     for row, (record, dimension) in enumerate(itertools.product(records, dimensions)):
         expected = plain_logits(plain, tokenizer, task, record, dimension)
-        torch.testing.assert_close(found[row], expected, atol=1e-4, rtol=0)
-        # 80 tokens and more: a window of 16 that was ignored would show.
+        torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
+        # More than 80 tokens: a window of 16 changes the logits.
         assert len(record_encoder.question(record, dimension).prompt) > 80
 
 
-def test_scores_do_not_depend_on_the_layout(folder_of, soundless, composed):
+def test_scores_do_not_depend_on_the_layout(folder_of, without_clips, composed):
     family = CausalLM(path=str(folder_of("llama")))
     task = build_task(composed())
-    records = read_back(soundless("clip", 3), task)
+    records = read_back(without_clips("clip", 3), task)
     record_encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=1)
     judge = family.load(CPU)
-    family.prove_layout(judge)
-    found = [
+    family.check_shared_prefix(judge)
+    predictions = [
         score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
         for size, shared in ((1, False), (3, True))
     ]
-    assert len(found[0]) == 30
-    for one, other in zip(*found, strict=True):
-        assert one.expected == pytest.approx(other.expected, abs=1e-4)
-        assert one.distribution != (0.2,) * 5
+    assert len(predictions[0]) == 30
+    for separate, shared in zip(*predictions, strict=True):
+        assert separate.expected == pytest.approx(shared.expected, abs=1e-4)
+        assert separate.distribution != (0.2,) * 5
 
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma3_text", "falcon_h1"])
-def test_windows_and_hybrids_do_not_share_a_prefix(folder_of, soundless, composed, tmp_path, kind):
+def test_windows_and_hybrids_do_not_share_a_prefix(
+    folder_of, without_clips, composed, tmp_path, kind
+):
     overrides = (
         "model=causal_lm", f"model.path={folder_of(kind)}", "stages=[evaluate]",
-        f"task.data.test={soundless('clip', 2)}",
+        f"task.data.test={without_clips('clip', 2)}",
     )  # fmt: skip
     with pytest.raises(ConfigError, match=rf"{kind}.*batch.shared_prefix=false"):
         RunContext(composed(*overrides), RunFolder(tmp_path / "run"))
     family = CausalLM(path=str(folder_of(kind)))
     with pytest.raises((ModelError, ValueError), match="shared_prefix=false"):
-        family.prove_layout(family.load(CPU))
+        family.check_shared_prefix(family.load(CPU))
 
 
 @pytest.mark.parametrize(
     ("kind", "peft"), [("llama", "lora"), ("qwen2", "none"), ("gemma3_text", "lora")]
 )
 def test_a_step_of_training_and_scores(
-    folder_of, soundless, composed, tmp_path, caplog, kind, peft
+    folder_of, without_clips, composed, tmp_path, caplog, kind, peft
 ):
     caplog.set_level("INFO", "dramaeval")
     folder = folder_of(kind)
@@ -177,7 +179,7 @@ def test_a_step_of_training_and_scores(
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
         "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0",
         "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
-        f"task.data.train={soundless('train', 4)}", f"task.data.val={soundless('val', 4, seed=1)}",
+        f"task.data.train={without_clips('train', 4)}", f"task.data.val={without_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
     assert "reads and does not hear" in caplog.text
@@ -185,8 +187,8 @@ def test_a_step_of_training_and_scores(
     run.folder.path.mkdir()
     run.folder.open(config)
     run.carry_out()
-    lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
-    assert [one["state"] for one in lines] == ["scored"] * 8
+    lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["scored"] * 8
     tokenizer = AutoTokenizer.from_pretrained(run.folder.model)
     plain = AutoModelForCausalLM.from_pretrained(folder if peft == "lora" else run.folder.model)
     weights = dict(plain.named_parameters())
@@ -198,7 +200,7 @@ def test_a_step_of_training_and_scores(
         assert not any("lm_head" in name for name in adapted)
     else:
         assert not any(torch.equal(before[name], weight) for name, weight in weights.items())
-    # What was saved, read by transformers and PEFT alone, gives the scores that the run wrote down.
+    # Plain transformers and PEFT, with the saved weights, give the scores that the run saved.
     record, dimension = run.splits["val"][0], run.task.dimensions[0]
     logits = plain_logits(plain.eval(), tokenizer, run.task, record, dimension)
     share = logits[tokenizer.convert_tokens_to_ids(list("12345"))].softmax(-1)
@@ -209,8 +211,8 @@ METHODS = ("dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_learns_and_answers_as_plain_peft(
-    folder_of, soundless, composed, tmp_path, method
+def test_every_method_learns_and_equals_plain_peft(
+    folder_of, without_clips, composed, tmp_path, method
 ):
     folder = folder_of("llama")
     config = composed(
@@ -218,7 +220,7 @@ def test_every_method_learns_and_answers_as_plain_peft(
         "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=6", "trainer.args.logging_steps=1",
         "trainer.args.warmup_steps=0", "trainer.args.learning_rate=1e-2", "trainer.args.save_strategy=no",
         "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
-        f"task.data.train={soundless('train', 4)}", f"task.data.val={soundless('val', 2, seed=1)}",
+        f"task.data.train={without_clips('train', 4)}", f"task.data.val={without_clips('val', 2, seed=1)}",
     )  # fmt: skip
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
@@ -235,7 +237,7 @@ def test_every_method_learns_and_answers_as_plain_peft(
         ),
         tmp_path / "adapter",
     ).eval()
-    keep_as_loaded(plain)  # bitsandbytes' CPU kernel refuses layers of this width
+    keep_packing(plain)  # bitsandbytes' CPU kernel refuses layers of this width
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "adapter")
     logits = plain_logits(plain, tokenizer, run.task, run.splits["val"][0], run.task.dimensions[0])
     share = logits[tokenizer.convert_tokens_to_ids(list("12345"))].softmax(-1)
@@ -243,7 +245,7 @@ def test_every_method_learns_and_answers_as_plain_peft(
 
 
 def quantised():
-    """As peft=qlora has it; transformers leaves the vocabulary head out by itself."""
+    """The quantisation of peft=qlora; transformers does not quantise the vocabulary head."""
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
@@ -292,7 +294,7 @@ def test_prompt_and_end_of_turn_follow_the_template(folder_of, template, special
     assert family.end_of_turn(tokenizer) == end
 
 
-def test_a_tokenizer_without_any_end_is_refused(folder_of):
+def test_tokenizer_without_end_of_text_is_refused(folder_of):
     family = CausalLM(path=str(folder_of("qwen2")))
     tokenizer = family.processor()
     tokenizer.chat_template = None
@@ -301,16 +303,16 @@ def test_a_tokenizer_without_any_end_is_refused(folder_of):
         family.end_of_turn(tokenizer)
 
 
-def test_other_than_text_models_are_refused():
+def test_models_that_take_more_than_text_are_refused():
     with pytest.raises(ModelError, match="qwen2_audio"):
         CausalLM(path=str(TINY)).model_class()
     with pytest.raises(ModelError, match="no model_type"):
         CausalLM(path="x", architecture={"hidden_size": 8}).model_class()
 
 
-def test_a_plan_needs_the_architecture_alone(composed, soundless, tmp_path):
+def test_a_plan_needs_the_architecture_alone(composed, without_clips, tmp_path):
     config = composed(
-        "model=causal_lm", "model.path=some/model", f"task.data.train={soundless('train', 3)}",
+        "model=causal_lm", "model.path=some/model", f"task.data.train={without_clips('train', 3)}",
         "+model.architecture={model_type: llama, vocab_size: 128256, hidden_size: 4096,"
         " num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,"
         " intermediate_size: 14336}",

@@ -1,4 +1,4 @@
-"""An adapter folder of somebody else: its settings import nothing, and its weights are not unpickled."""
+"""Adapters from other people: their settings import no module, and their weights are not unpickled."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from dramaeval.models.families.base import ModelError
 
 @pytest.fixture
 def saved(tmp_path):
-    """Save an adapter on the tiny judge with some of its settings replaced; returns the base and the folder."""
+    """Save an adapter of the tiny judge with some of its settings replaced; returns a base and the folder."""
 
     def save(config, **changes):
         model = Judge.load("tiny", device="cpu").model
@@ -32,7 +32,7 @@ LORA = {"r": 1, "target_modules": ["q_proj"]}
 PROMPT = {"num_virtual_tokens": 2, "task_type": "CAUSAL_LM"}
 
 
-def test_no_module_is_imported_by_its_name(saved):
+def test_megatron_module_is_not_imported(saved):
     model, folder = saved(
         LoraConfig(**LORA), megatron_config={"a": 1}, megatron_core="megatron.evil"
     )
@@ -40,14 +40,14 @@ def test_no_module_is_imported_by_its_name(saved):
         load_adapter(model, folder, trainable=False)
 
 
-def test_a_class_for_the_base_is_not_taken_from_it(saved):
+def test_class_of_the_base_is_not_read_from_the_adapter(saved):
     mapping = {"base_model_class": "Evil", "parent_library": "evil"}
     model, folder = saved(LoraConfig(**LORA), auto_mapping=mapping)
     loaded = load_adapter(model, folder, trainable=False)
     assert loaded.peft_config["default"].auto_mapping is None
 
 
-def test_virtual_tokens_of_a_text_need_no_tokenizer_to_train_on(saved):
+def test_training_continues_without_the_tokenizer_of_the_initial_text(saved):
     model, folder = saved(
         PromptTuningConfig(**PROMPT),
         prompt_tuning_init="TEXT",
@@ -60,7 +60,7 @@ def test_virtual_tokens_of_a_text_need_no_tokenizer_to_train_on(saved):
 
 
 class Touch:
-    """What a pickle holds that runs a command."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, file):
         self.file = file
@@ -69,20 +69,20 @@ class Touch:
         return (open, (str(self.file), "w"))
 
 
-def test_weights_in_a_pickle_run_nothing(saved, tmp_path):
+def test_pickled_adapter_is_refused(saved, tmp_path):
     model, folder = saved(LoraConfig(**LORA))
     (folder / "adapter_model.safetensors").unlink()
-    torch.save({"a": Touch(tmp_path / "hurt")}, folder / "adapter_model.bin")
+    torch.save({"a": Touch(tmp_path / "created")}, folder / "adapter_model.bin")
     with pytest.raises(ModelError, match="a pickle that holds more than weights"):
         load_adapter(model, folder, trainable=False)
-    assert not (tmp_path / "hurt").exists()
+    assert not (tmp_path / "created").exists()
 
 
-def test_neither_do_those_of_a_full_model(tmp_path):
+def test_pickled_model_is_refused(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(PACKAGE / "models" / "tiny", folder)
     (folder / "model.safetensors").unlink()
-    torch.save({"a": Touch(tmp_path / "hurt")}, folder / "pytorch_model.bin")
+    torch.save({"a": Touch(tmp_path / "created")}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="a pickle that holds more than weights"):
         Judge.load(folder, device="cpu")
-    assert not (tmp_path / "hurt").exists()
+    assert not (tmp_path / "created").exists()

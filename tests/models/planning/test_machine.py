@@ -1,4 +1,4 @@
-"""The memory that there is: control groups as the kernel writes them, and estimates held against it."""
+"""Available memory: limits of control groups in the kernel's format, and estimates that exceed them."""
 
 import math
 
@@ -10,12 +10,12 @@ from dramaeval.models.planning.machine import Capacity, group_limit
 from dramaeval.models.planning.memory import MemoryEstimate
 
 MIB = 2**20
-UNLIMITED = 9223372036854771712  # what version 1 says where there is no bound
+UNLIMITED = 9223372036854771712  # version 1 without a limit
 
 
 @pytest.fixture
 def proc_of(tmp_path):
-    """A process's folder in /proc, and the mounted control groups with their bounds."""
+    """A process's folder in /proc, and mounted control groups with limits."""
 
     def build(groups, mounts, bounds):
         proc = tmp_path / "proc"
@@ -42,16 +42,16 @@ V1 = [("/", "/cg/cpu", "cgroup cgroup rw,cpu"), ("/", "/cg/memory", "cgroup cgro
 @pytest.mark.parametrize(
     ("groups", "mounts", "bounds", "limit"),
     [
-        # SLURM with version 2: the step has no bound, the job above it has one
+        # SLURM with version 2: the step has no limit, its job has one
         ("0::/system.slice/job_7/step_0\n", [V2],
          {"/cg/system.slice/job_7/step_0/memory.max": "max",
           "/cg/system.slice/job_7/memory.max": 5 * MIB,
           "/cg/system.slice/memory.max": 9 * MIB,
           "/cg/system.slice/job_8/memory.max": MIB}, 5 * MIB),
-        # Docker with a name space of its own
+        # Docker with a separate name space
         ("0::/\n", [V2], {"/cg/memory.max": 3 * MIB}, 3 * MIB),
         ("0::/../other\n", [V2], {"/cg/memory.max": 3 * MIB}, 3 * MIB),
-        # Docker without one: the path counts from the host's root, the mount begins at the container's group
+        # Docker without: the path is relative to the host's root, the mount to the container's group
         ("0::/docker/abc\n", [("/docker/abc", *V2[1:])], {"/cg/memory.max": 4 * MIB}, 4 * MIB),
         ("5:memory:/docker/abc\n1:cpu:/\n", [("/docker/abc", *V1[1][1:])],
          {"/cg/memory/memory.limit_in_bytes": 6 * MIB}, 6 * MIB),
@@ -65,18 +65,18 @@ V1 = [("/", "/cg/cpu", "cgroup cgroup rw,cpu"), ("/", "/cg/memory", "cgroup cgro
         ("", [], {}, math.inf),
     ],
 )  # fmt: skip
-def test_the_least_bound_of_a_group_and_of_those_above(proc_of, groups, mounts, bounds, limit):
+def test_smallest_limit_of_a_group_and_its_ancestors(proc_of, groups, mounts, bounds, limit):
     assert group_limit(proc_of(groups, mounts, bounds)) == limit
 
 
-def test_without_proc_there_is_no_bound(tmp_path):
+def test_no_limit_without_proc(tmp_path):
     assert group_limit(tmp_path / "nothing") == math.inf
 
 
-def test_the_machine_or_the_group_whichever_has_less(monkeypatch):
-    whole = psutil.virtual_memory().total
+def test_capacity_is_the_smaller_of_machine_and_group(monkeypatch):
+    total = psutil.virtual_memory().total
     for limit, host, source in (
-        (math.inf, whole, "this machine"),
+        (math.inf, total, "this machine"),
         (5.0 * MIB, 5.0 * MIB, "this process's control group"),
     ):
         monkeypatch.setattr(
@@ -105,7 +105,7 @@ def estimate_of(device, host):
         ({"host": 200, "processes": 2}, 60, 40, []),
         ({"host": 199, "processes": 2}, 60, 40,
          ["about 200.0 MiB of memory for 2 processes, and this machine has 199.0 MiB"]),
-        # with a GPU each process has its own
+        # each process has a GPU
         ({"host": 80, "gpu": 60, "processes": 2}, 60, 40, []),
         ({"host": 80, "gpu": 60, "processes": 2}, 61, 40,
          ["about 61.0 MiB of GPU memory, and the GPU has 60.0 MiB"]),
@@ -113,7 +113,7 @@ def estimate_of(device, host):
          ["about 80.0 MiB of memory for 2 processes, and this machine has 79.0 MiB"]),
     ],
 )  # fmt: skip
-def test_what_an_estimate_lacks(capacity, device, host, sentences):
+def test_shortages_of_an_estimate(capacity, device, host, sentences):
     sizes = {name: size * (1 if name == "processes" else MIB) for name, size in capacity.items()}
     memory = estimate_of(device * MIB, host * MIB)
     assert Capacity(**sizes).shortages(memory) == sentences

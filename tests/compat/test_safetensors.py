@@ -1,14 +1,15 @@
-"""Every file that a run writes has the permissions that the umask gives."""
+"""The files that a run writes have the permissions of the umask."""
 
 import os
 import stat
 
 import pytest
 import torch
+from contracts import contract
 from safetensors.torch import save_file
 
+from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.distributed.processes import SINGLE_PROCESS
-from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.export import export
@@ -33,6 +34,14 @@ def modes(folder):
 
 
 @pytest.mark.parametrize("umask", [0o027], indirect=True)
+def test_safetensors_writes_private_files(umask, tmp_path):
+    file = tmp_path / "model.safetensors"
+    with contract(new_weights_follow_umask):
+        save_file({"weight": torch.ones(1)}, file)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("umask", [0o027], indirect=True)
 @pytest.mark.parametrize("peft", ["lora", "adalora", "none"])
 def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, peft):
     config = composed(
@@ -54,12 +63,12 @@ def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, p
     assert set(written.values()) == {"0o640", "0o750"}
 
 
-def test_a_saved_generation(tmp_path, umask):
+def test_saved_generation(tmp_path, umask):
     Generation(steps=1, iterations=1).save(tmp_path, SINGLE_PROCESS)
     assert set(modes(tmp_path).values()) == {oct(0o666 & ~umask)}
 
 
-def test_a_copy_of_a_model_that_its_owner_alone_may_read(composed, tmp_path, umask):
+def test_export_of_a_private_model(composed, tmp_path, umask):
     from dramaeval.models.checkpoint import Checkpoint
 
     source, folder = tmp_path / "source", tmp_path / "export"

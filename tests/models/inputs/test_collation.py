@@ -1,4 +1,6 @@
-"""What is trained, token by token: the answer and nothing but the answer."""
+"""The trained tokens of a batch are those of the answers and no others."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from dramaeval.models.inputs.dump import dump, dump_text
 from dramaeval.models.inputs.question_encoder import QuestionEncoder, TokenizationError
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
+from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.rubric import Dimension
 
 
 @pytest.fixture
@@ -26,14 +30,17 @@ def batch_of(composed, make_clips):
         records = read_records(file, task.record_format()).records
         record_encoder = RecordEncoder(task, processor, family, max_seconds=30, cache_clips=8)
         rng = np.random.default_rng(0)
-        made = []
-        for record in records:
-            asked = task.dimensions[:3]
-            made.append(
-                record_encoder.encode(record, asked, [task.target(record, d, rng) for d in asked])
+        dimensions = task.dimensions[:3]
+        encoded = [
+            record_encoder.encode(
+                record,
+                dimensions,
+                [task.target(record, dimension, rng) for dimension in dimensions],
             )
+            for record in records
+        ]
         return (
-            collate(made, pad=record_encoder.pad, shared_prefix=shared_prefix),
+            collate(encoded, pad=record_encoder.pad, shared_prefix=shared_prefix),
             processor.tokenizer,
             records,
         )
@@ -43,41 +50,41 @@ def batch_of(composed, make_clips):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("shared_prefix", [True, False])
-def test_only_the_answer_is_trained_whatever_the_padding(batch_of, shared_prefix, side):
+def test_only_answers_are_trained(batch_of, shared_prefix, side):
     batch, tokenizer, records = batch_of(shared_prefix, side)
-    trained = [one for one in dump(batch, tokenizer) if one.trained is not None]
+    trained = [token for token in dump(batch, tokenizer) if token.trained is not None]
     by_question = [trained[start : start + 7] for start in range(0, len(trained), 7)]
     assert len(by_question) == batch.questions == 9
     for at, answer in enumerate(by_question):
-        said = "".join(one.trained for one in answer)
+        text = "".join(token.trained for token in answer)
         ratings = list(records[at // 3].ratings.values())[at % 3]
         likeliest = max(range(1, 6), key=lambda k: (ratings.count(k), -k))
-        assert said == f"<answer>{likeliest}</answer><|im_end|>"
-        with_target = [one for one in answer if one.target]
+        assert text == f"<answer>{likeliest}</answer><|im_end|>"
+        with_target = [token for token in answer if token.target]
         assert len(with_target) == 1
         assert with_target[0].target == {
             k: pytest.approx(ratings.count(k) / 6, abs=1e-4) for k in range(1, 6)
         }
 
 
-def test_the_answer_continues_the_prompt(batch_of):
+def test_answer_follows_the_prompt(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=False)
     rows = {}
-    for one in dump(batch, tokenizer):
-        rows.setdefault(one.row, []).append(one)
+    for token in dump(batch, tokenizer):
+        rows.setdefault(token.row, []).append(token)
     for row in rows.values():
-        first = next(at for at, one in enumerate(row) if one.trained)
-        # What comes before is exactly where the chat template hands over to the model.
+        first = next(at for at, token in enumerate(row) if token.trained)
+        # The chat template ends with the header of the answer.
         before = tokenizer.convert_tokens_to_string(
-            [one.token for one in row[first - 6 : first + 1]]
+            [token.token for token in row[first - 6 : first + 1]]
         )
         assert before.endswith("<|im_start|>assistant\n")
-        # Each trained token is the next input, up to the last, after which nothing is read.
+        # Each trained token is the next input; the last has no next input.
         for here, after in zip(row[first:], row[first + 1 : first + 7], strict=False):
             assert here.trained == after.token or here is row[first + 6]
 
 
-def test_the_dump_reads_well(batch_of):
+def test_text_of_a_dump(batch_of):
     batch, tokenizer, _ = batch_of(shared_prefix=True)
     text = dump_text(batch, tokenizer)
     assert "<|AUDIO|> × 50" in text  # 2.0 s: 25 tokens a second
@@ -85,25 +92,35 @@ def test_the_dump_reads_well(batch_of):
     assert "target {1.0:" in text
 
 
-def test_a_tokenizer_that_merges_scores_is_refused():
-    class Merging:
-        def __call__(self, text, add_special_tokens):
-            return {"input_ids": [hash(text) % 1000]}
-
-        def convert_ids_to_tokens(self, ids):
-            return ids
-
-    processor = type(
-        "Processor", (), {"tokenizer": Merging(), "apply_chat_template": lambda *a, **k: ""}
+def encode_scale(scale, tokenise=None):
+    """Encode a question whose answer is a score of a scale."""
+    family = Qwen2Audio(path=str(PACKAGE / "models" / "tiny"))
+    processor = family.processor()
+    encoder = QuestionEncoder(
+        processor.tokenizer,
+        end_of_turn=family.turn_end,
+        render=partial(family.render, processor),
+        tokenise=tokenise or partial(family.tokenise, processor),
     )
-    with pytest.raises(TokenizationError, match="one token of its own"):
-        QuestionEncoder(processor()).encode([], (1, 2, 3))
+    dimension = Dimension(
+        key="a", annotation="a", title="A", scale=scale, description="", scores={}
+    )
+    question = Question(
+        messages=[{"role": "user", "content": "?"}],
+        places=(AnswerField.of_score(dimension),),
+        key=("a",),
+    )
+    return encoder.encode_question(question)
 
 
-def test_ten_is_two_tokens_and_refused():
-    processor = Qwen2Audio(path=str(PACKAGE / "models" / "tiny")).processor()
-    with pytest.raises(TokenizationError, match="single"):
-        QuestionEncoder(processor).encode([{"role": "user", "content": "?"}], (1, 5, 10))
+def test_tokenizer_that_merges_scores_is_refused():
+    with pytest.raises(TokenizationError, match="score 2 as one token of its own"):
+        encode_scale((1, 2, 3), tokenise=lambda text: list(map(ord, text.replace("2<", "Ω"))))
+
+
+def test_score_of_two_tokens_is_refused():
+    with pytest.raises(TokenizationError, match=r"score 10 .*single digits"):
+        encode_scale((1, 5, 10))
 
 
 def test_targets_are_distributions(batch_of):

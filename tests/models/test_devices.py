@@ -1,4 +1,4 @@
-"""A model that is spread over devices answers as one that is not."""
+"""A model that is spread over devices gives the same scores as a model on one device."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from dramaeval.stages.builders import build_task
 
 TINY = str(PACKAGE / "models" / "tiny")
 CPU = torch.device("cpu")
-#: Weights on disk come into memory when their layer is called, as with a GPU that is too small.
+#: Weights on disk are read when their layer is called, as with a GPU that is too small.
 SPREAD = {
     "model.audio_tower": "cpu",
     "model.multi_modal_projector": "disk",
@@ -24,18 +24,18 @@ SPREAD = {
     "model.language_model.rotary_emb": "cpu",
     "lm_head": "disk",
 }
-DEAF = {**SPREAD, "model.audio_tower": "disk"}
+TOWER_ON_DISK = {**SPREAD, "model.audio_tower": "disk"}
 
 
 @pytest.mark.parametrize(
     ("placed", "shared"),
-    [("cpu", True), ("auto", True), (SPREAD, True), (SPREAD, False), (DEAF, True)],
+    [("cpu", True), ("auto", True), (SPREAD, True), (SPREAD, False), (TOWER_ON_DISK, True)],
     ids=["cpu", "auto", "disk", "disk, rows", "tower"],
 )
-def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
+def test_scores_do_not_depend_on_device_map(composed, make_clips, tmp_path, placed, shared):
     task = build_task(composed("task.dimensions=[pitch_dynamics,trait_embodiment]"))
     records = read_records(make_clips("clip", 3), task.record_format()).records
-    found = []
+    predictions = []
     for device_map in (None, placed):
         family = Qwen2Audio(path=TINY, device_map=device_map, offload_folder=str(tmp_path / "off"))
         judge = family.load(CPU)
@@ -45,12 +45,12 @@ def test_scores_are_the_same(composed, make_clips, tmp_path, placed, shared):
         record_encoder = RecordEncoder(
             task, family.processor(), family, max_seconds=30, cache_clips=3
         )
-        found.append(score(judge, records, record_encoder, shared_prefix=shared))
-    for one, other in zip(*found, strict=True):
-        assert one.distribution == pytest.approx(other.distribution, abs=1e-5)
+        predictions.append(score(judge, records, record_encoder, shared_prefix=shared))
+    for reference, prediction in zip(*predictions, strict=True):
+        assert reference.distribution == pytest.approx(prediction.distribution, abs=1e-5)
 
 
-def test_an_adapter_needs_its_model_on_devices(tmp_path):
+def test_adapter_is_refused_on_offloaded_model(tmp_path):
     spread = Qwen2Audio(path=TINY, device_map=SPREAD, offload_folder=str(tmp_path)).load(CPU)
     with pytest.raises(ModelError, match="Merge the adapter into its model first"):
         check_adapter_fits(spread)

@@ -1,0 +1,38 @@
+"""Private parts of the C library's allocator.
+
+Each entry states what it reaches, why, since which version, and when it can be removed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+#: Parameters of mallopt(3), from malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Bytes at the top of the heap that are kept when they are free; mallopt takes an int.
+_KEPT = 2**30
+#: Blocks up to this size come from the heap: the maximum of glibc's own dynamic threshold.
+_LARGEST = 2**25
+#: Environment variables that configure the allocator. Where one of them is set, nothing is changed.
+SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees, unless `SETTINGS` are set.
+
+    Returns:
+        whether it does; false without glibc.
+
+    Reaches: ``mallopt`` with M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
+    Why: glibc returns large blocks to the operating system when they are freed. A pass on a CPU allocates and frees its
+    activations by the gigabyte, and each page is then mapped and cleared again: up to a tenth of the time of a pass
+    (docs/benchmarks.md). On a GPU PyTorch's allocator keeps them.
+    Since: glibc 2.0.
+    Remove when: PyTorch has an allocator for CPUs that keeps freed blocks.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in SETTINGS):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_TRIM_THRESHOLD, _KEPT) and mallopt(_MMAP_THRESHOLD, _LARGEST))

@@ -1,0 +1,37 @@
+"""Private parts of Hydra.
+
+Each entry states what it reaches, why, since which version, and when it can be removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext
+
+
+def grid_jobs(overrides: Sequence[Override]) -> list[list[str]]:
+    """The overrides of each job of a grid.
+
+    Reaches: ``hydra._internal.core_plugins.basic_sweeper.BasicSweeper.split_arguments``.
+    Why: the product of values and its quoting are Hydra's; its sweeper ends at the first failure of a job.
+    Since: Hydra 1.3.
+    Remove when: Hydra offers the function outside ``_internal``.
+    """
+    (jobs,) = BasicSweeper.split_arguments(list(overrides), None)
+    return [list(job) for job in jobs]
+
+
+def context_of(config_loader: ConfigLoader) -> HydraContext:
+    """A context for a sweeper, without callbacks.
+
+    Reaches: ``hydra._internal.callbacks.Callbacks``.
+    Why: a `HydraContext` requires callbacks, whose class is internal.
+    Since: Hydra 1.3.
+    Remove when: a `HydraContext` can be created without callbacks.
+    """
+    return HydraContext(config_loader=config_loader, callbacks=Callbacks())

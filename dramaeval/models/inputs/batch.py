@@ -1,0 +1,125 @@
+"""The inputs of a forward pass: encoded records before collation, a `Batch` after it.
+
+Every *answer position* is a position of the sequences at which the next token is predicted and used: the tokens of the
+answers in training, the token of each score in scoring. ``answers`` below is their number in the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from dramaeval.data.logmel import ClipFeatures, EncodedClip
+from dramaeval.models.inputs.question_encoder import EncodedQuestion
+
+#: Padding of ``Batch.score_tokens``, and the label of a token in a batch without targets.
+NO_SCORE = -1
+#: The label of a token that is computed and not trained; PyTorch's ``ignore_index``.
+UNTRAINED = -100
+
+
+@dataclass(frozen=True)
+class LabelledQuestion:
+    """One question of a record: one field of an answer, in training with its target.
+
+    Attributes:
+        question: its tokens, audio placeholders expanded.
+        target: distribution over the choices ``[choices]``; None in scoring.
+        key: the record's id and the dimension's key.
+        written_choice: index of the choice that is written into the sequence; None writes the target's most
+            probable one in training, and the middle of the scale in scoring, where only later fields of the same
+            answer can see it.
+        continues_answer: whether this field belongs to the same answer as the previous question and follows its
+            choice.
+    """
+
+    question: EncodedQuestion
+    target: np.ndarray | None = None
+    key: tuple[str, str] = ("", "")
+    written_choice: int | None = None
+    continues_answer: bool = False
+
+    @property
+    def choice(self) -> int:
+        """Index of the choice that is written into the sequence."""
+        if self.written_choice is not None:
+            return self.written_choice
+        if self.target is not None:
+            return int(np.argmax(self.target))
+        return (len(self.question.answer.choice_tokens) - 1) // 2
+
+
+@dataclass(frozen=True)
+class EncodedRecord:
+    """The clips and questions of one record; clips are in the order in which its prompts name them."""
+
+    clips: tuple[ClipFeatures | EncodedClip, ...]
+    questions: tuple[LabelledQuestion, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass.
+
+    An objective, ``objective(logits, batch)``, gets the float ``logits [answers, vocabulary]`` (``[answers, 1]`` from a
+    regression head) and this batch, and returns one loss per question, float32 ``[questions]``. It may use every
+    attribute from ``labels`` to ``is_stand_in``; `dramaeval.models.forward.answer_distributions` computes
+    probabilities and expected scores from the two.
+
+    Attributes:
+        inputs: keyword arguments of `JudgeModel.answer_logits`.
+        labels: int64 ``[answers]``, the token id that the answer has at each answer position; `UNTRAINED` where
+            nothing is trained.
+        question_of: int64 ``[answers]``, the number of the question that each answer position belongs to.
+        score_index: int64 ``[questions]``, the answer position (an index into ``labels`` and ``logits``) at which the
+            score of each question is predicted; of choices of several tokens the first.
+        score_tokens: int64 ``[questions, longest scale]``, the token id of each score of the scale, in rising order;
+            `NO_SCORE` past a shorter scale and where choices have several tokens.
+        scale: float32 ``[questions, longest scale]``, the scores themselves; 0 past a shorter scale.
+        targets: float32 ``[questions, longest scale]``, the distribution to be learnt; 0 past a shorter scale. None in
+            scoring.
+        tokens: number of computed tokens without padding; a shared prefix counts once.
+        clips: number of records.
+        question_keys: record id and dimension key of each question, in the order of ``score_index``.
+        longest_question: tokens of the longest question, with its audio and in training its answer.
+        is_stand_in: whether the batch only keeps step with other processes and trains nothing
+            (see `dramaeval.training.step_batches`).
+        terms: int64 ``[terms, 4]``, the tokens of choices that have several: answer position, token id, question,
+            choice. None where every choice is one token.
+    """
+
+    inputs: dict[str, Any]
+    labels: torch.Tensor
+    question_of: torch.Tensor
+    score_index: torch.Tensor
+    score_tokens: torch.Tensor
+    scale: torch.Tensor
+    targets: torch.Tensor | None
+    tokens: int
+    clips: int
+    question_keys: tuple[tuple[str, str], ...] = ()
+    longest_question: int = 0
+    is_stand_in: bool = False
+    terms: torch.Tensor | None = None
+
+    @property
+    def questions(self) -> int:
+        """Number of questions."""
+        return len(self.score_index)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """A copy with its tensors on a device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, torch.Tensor):
+                return value.to(device, non_blocking=non_blocking)
+            if isinstance(value, list):
+                return list(map(move, value))
+            if isinstance(value, dict):
+                return {name: move(item) for name, item in value.items()}
+            return value
+
+        return Batch(**{field.name: move(getattr(self, field.name)) for field in fields(self)})

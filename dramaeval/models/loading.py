@@ -1,0 +1,107 @@
+"""Reading a model's files, from a folder or from the hub, with errors that name the setting to change."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.parse import urlsplit
+
+from safetensors import SafetensorError
+
+from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
+
+#: Why weights in a pickle are refused; the sentence begins with their name.
+UNSAFE_PICKLE = (
+    "is a pickle that holds more than weights, and reading it could run code: it is not read. Save the weights "
+    "as safetensors where you trust them."
+)
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model.
+
+    Attributes:
+        source: a local folder or a name on the hub.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: whether Python code among the files may run.
+    """
+
+    source: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def read(
+        self,
+        from_pretrained: Callable[..., Any],
+        *,
+        accepts_code: bool = True,
+        **arguments: Any,
+    ) -> Any:
+        """Call a ``from_pretrained`` of transformers on these files.
+
+        Args:
+            from_pretrained: the function.
+            accepts_code: whether it takes ``trust_remote_code``.
+            arguments: its further arguments.
+
+        Raises:
+            ModelError: the files are missing, unreachable, damaged or unsafe.
+        """
+        folder = Path(self.source)
+        local = folder.is_dir()
+        if not local and (folder.is_absolute() or self.source.startswith((".", "~"))):
+            raise ModelError(
+                f"model.path={self.source} is not a folder. Give the folder that holds config.json and the "
+                "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
+            )
+        if accepts_code:
+            arguments["trust_remote_code"] = self.trust_remote_code
+        if not local:
+            arguments["revision"] = self.revision
+        # Without this the hub's client retries for half a minute per file before it reads the cached file.
+        arguments["local_files_only"] = local or not hub_is_reachable()
+        try:
+            return from_pretrained(self.source, **arguments)
+        except UnpicklingError as error:
+            raise ModelError(f"The model {self.source} {UNSAFE_PICKLE}") from error
+        except (OSError, ValueError, SafetensorError) as error:
+            raise self._error(error, local) from error
+
+    def _error(self, error: Exception, local: bool) -> ModelError:
+        if not local and not hub_is_reachable():
+            return ModelError(
+                f"The model {self.source} is not in the local cache and the hub cannot be reached from here. "
+                "Download it elsewhere and point to it: model.path=/folder/of/the/model."
+            )
+        if "trust_remote_code" in str(error):
+            return ModelError(
+                f"The model {self.source} brings Python code, which runs only with "
+                "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
+            )
+        return ModelError(f"The model {self.source} could not be read: {first_line(error)}")
+
+
+@lru_cache(maxsize=1)
+def hub_is_reachable() -> bool:
+    """Whether the hub answers; tested once per process. True behind a proxy."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""The process keeps the memory that it frees, unless environment variables configure the allocator."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+from contracts import contract
+
+from dramaeval.compat import glibc
+
+#: Prints the MiB that the process keeps after it has freed twenty blocks of 8 MiB.
+MEASURED = """
+import psutil
+import torch
+from dramaeval import startup
+
+startup.prepare_device("cpu")
+process = psutil.Process()
+before = process.memory_info().rss
+blocks = [torch.ones(2**21) for _ in range(20)]
+del blocks
+print((process.memory_info().rss - before) / 2**20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize("setting", [None, *glibc.SETTINGS])
+def test_freed_memory_is_kept(setting):
+    # A value without effect: glibc's default threshold, or no tunable.
+    around = {key: value for key, value in os.environ.items() if key not in glibc.SETTINGS}
+    around |= {} if setting is None else {setting: "" if setting == "GLIBC_TUNABLES" else "131072"}
+    command = [sys.executable, "-c", MEASURED]
+    done = subprocess.run(command, env=around, capture_output=True, text=True, check=True)
+    kept = float(done.stdout)
+    with contract(glibc.keep_freed_memory):
+        assert kept > 120 if setting is None else kept < 40, kept
+
+
+def test_other_libc_is_not_changed(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not glibc.keep_freed_memory()

@@ -1,0 +1,27 @@
+"""What `dramaeval.compat.hydra` assumes about Hydra."""
+
+from contracts import contract
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from dramaeval.compat import hydra as entries
+
+
+def test_jobs_of_a_grid():
+    overrides = OverridesParser.create().parse_overrides(["a=1,2", "b=x,'y z'", "c=3"])
+    with contract(entries.grid_jobs):
+        assert entries.grid_jobs(overrides) == [
+            ["a=1", "b=x", "c=3"],
+            ["a=1", "b='y z'", "c=3"],
+            ["a=2", "b=x", "c=3"],
+            ["a=2", "b='y z'", "c=3"],
+        ]
+
+
+def test_context_without_callbacks():
+    loader = ConfigLoaderImpl(create_config_search_path(None))
+    with contract(entries.context_of):
+        context = entries.context_of(loader)
+        assert context.config_loader is loader
+        assert context.callbacks.callbacks == []

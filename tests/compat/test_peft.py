@@ -1,0 +1,110 @@
+"""What `dramaeval.compat.peft` assumes about PEFT, on a language model of one layer."""
+
+import pytest
+import torch
+from contracts import contract
+from peft import (
+    AdaLoraConfig,
+    LoraConfig,
+    PeftModel,
+    PeftModelForCausalLM,
+    PromptTuningConfig,
+    get_peft_model,
+)
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from dramaeval.compat import peft as entries
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    return LlamaForCausalLM(config)
+
+
+@pytest.fixture
+def lora(model):
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
+
+
+def prompt_tuning():
+    return PromptTuningConfig(num_virtual_tokens=2, num_attention_heads=2, num_layers=1, token_dim=8,
+                              num_transformer_submodules=1)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [prompt_tuning, lambda: AdaLoraConfig(total_step=9)])
+def test_task_type_chooses_the_wrapper(model, kind):
+    with contract(entries.set_task_type):
+        config = kind()
+        config.target_modules = ["q_proj"]
+        entries.set_task_type(config)
+        assert type(get_peft_model(model, config)) is PeftModelForCausalLM
+    assert LoraConfig().task_type is None
+    lora = LoraConfig()
+    entries.set_task_type(lora)
+    assert lora.task_type is None
+
+
+def test_arguments_that_peft_adds_are_none(lora):
+    calls = []
+    lora.get_base_model().register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append(kwargs), with_kwargs=True
+    )
+    ids = torch.tensor([[1, 2]])
+    with contract(entries.without_defaults):
+        lora(input_ids=ids)
+        (arguments,) = calls
+        assert arguments.keys() > {"input_ids", "labels", "return_dict"}
+        assert entries.without_defaults(arguments).keys() == {"input_ids"}
+
+
+def test_prefix_of_names(model, lora):
+    with contract(entries.base_name):
+        names = {entries.base_name(name) for name, _ in lora.named_parameters()}
+        assert "model.layers.0.mlp.up_proj.weight" in names
+        assert "model.layers.0.self_attn.q_proj.base_layer.weight" in names
+
+
+def test_names_of_virtual_tokens(model):
+    config = prompt_tuning()
+    config.task_type = "CAUSAL_LM"
+    wrapper = get_peft_model(model, config)
+    with contract(entries.is_virtual_token):
+        virtual = [name for name, _ in wrapper.named_parameters() if entries.is_virtual_token(name)]
+        trained = [name for name, weight in wrapper.named_parameters() if weight.requires_grad]
+        assert virtual == trained != []
+
+
+def test_rank_counters_are_parameters(model):
+    config = AdaLoraConfig(total_step=9, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    wrapper = get_peft_model(model, config)
+    with contract(entries.freeze_rank_counters):
+        counters = [weight for name, weight in wrapper.named_parameters() if "ranknum" in name]
+        assert counters
+        for weight in counters:
+            weight.requires_grad_(True)
+        entries.freeze_rank_counters(wrapper)
+        assert not any(weight.requires_grad for weight in counters)
+
+
+def test_saved_virtual_tokens_are_trainable(model, tmp_path):
+    config = prompt_tuning()
+    config.task_type = "CAUSAL_LM"
+    saved = get_peft_model(model, config)
+    saved.save_pretrained(tmp_path)
+    expected = saved.prompt_encoder["default"].embedding.weight
+    base = saved.get_base_model()
+    with contract(entries.load_virtual_tokens):
+        with pytest.raises(ValueError, match="prompt learning"):
+            PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
+        wrapper = entries.load_virtual_tokens(
+            PeftModelForCausalLM(base, config), tmp_path, trainable=True
+        )
+        weight = wrapper.prompt_encoder["default"].embedding.weight
+        torch.testing.assert_close(weight, expected)
+        assert weight.requires_grad

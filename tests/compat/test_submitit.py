@@ -1,0 +1,48 @@
+"""What `dramaeval.compat.submitit` assumes about submitit; no job is submitted."""
+
+import shlex
+
+import pytest
+from contracts import contract
+
+pytest.importorskip("submitit", reason="pip install 'dramaeval[slurm]'")
+
+from submitit.core.utils import DelayedSubmission
+
+from dramaeval.compat import submitit as entries
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_script_and_command_of_a_folder_with_a_newline(tmp_path, count):
+    folder = tmp_path / "a\nscontrol show config"
+    executor = entries.Executor(folder)
+    executor.update_parameters(srun_args=[], time=5)
+    with contract(entries.Executor):
+        script, command = executor.preview(count)
+        assert not any(line.startswith("#SBATCH --output=") for line in script.splitlines())
+        (srun,) = [line for line in shlex.split(script, comments=True) if "--output=" in line]
+        assert srun.startswith(f"--output={folder}/")
+        assert command[1].startswith(f"--output={folder}/")
+
+
+def test_array_is_submitted_with_the_same_class(tmp_path, monkeypatch):
+    executor = entries.Executor(tmp_path)
+    executor.update_parameters(srun_args=[], time=5)
+    submitted = []
+
+    def submit(self, command):
+        submitted.append((type(self), self.parameters["map_count"]))
+        return self.job_class(self.folder, "7")
+
+    monkeypatch.setattr(entries.Executor, "_submit_command", submit)
+    with contract(entries.Executor):
+        jobs = executor._internal_process_submissions(
+            [DelayedSubmission(int), DelayedSubmission(int)]
+        )
+        assert submitted == [(entries.Executor, 2)]
+        assert [job.paths.submitted_pickle.is_file() for job in jobs] == [True, True]
+
+
+def test_names_of_nodes():
+    with contract(entries.node_names):
+        assert entries.node_names("gpu[1-2,07],login") == ["gpu1", "gpu2", "gpu07", "login"]
