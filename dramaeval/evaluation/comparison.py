@@ -12,6 +12,7 @@ import scipy
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
@@ -20,9 +21,8 @@ from dramaeval.evaluation.metrics.metric import (
     metric_name,
     value_of,
 )
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
-from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.metrics.rank_correlations import Spearman
 from dramaeval.evaluation.predictions import Prediction
 
 COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())

@@ -13,7 +13,7 @@ from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.errors import Bias, MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     UndefinedError,
@@ -21,7 +21,6 @@ from dramaeval.evaluation.metrics.metric import (
     metric_name,
     value_of,
 )
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
-from dramaeval.evaluation.metrics.kendall import Kendall
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.metrics.soft_pairwise_accuracy import (
     random_signs,
     soft_pairwise_accuracy,
     superiority,
 )
-from dramaeval.evaluation.metrics.spearman import Spearman
 from dramaeval.evaluation.predictions import Prediction
 
 MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")

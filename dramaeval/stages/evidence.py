@@ -13,7 +13,7 @@ from dramaeval.config.validation import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.slices import DIVISIONS, slices

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.calibration_error import calibration_curve, rater_shares
+from dramaeval.evaluation.metrics.calibration import calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
 
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"

@@ -10,12 +10,9 @@ from typing import Any
 import scipy
 
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.metrics.ccc import Concordance
-from dramaeval.evaluation.metrics.kendall import Kendall
-from dramaeval.evaluation.metrics.mae import MeanAbsoluteError
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
-from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise

@@ -39,7 +39,7 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays])
         - _target_: tests_metric_of_mine.agreeing
           _partial_: true
           tolerance: 0.5
-        - _target_: dramaeval.evaluation.metrics.ccc.Concordance
+        - _target_: dramaeval.evaluation.metrics.errors.Concordance
         """
     )
     import sys
