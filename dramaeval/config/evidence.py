@@ -7,18 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.config.schema import Stage, split_files
+from dramaeval.config.schema import CONTROLS, Stage, split_files
 from dramaeval.config.task_parts import parts_of, where_of
-
-CONTROLS = (
-    "training_mean",
-    "transcript_only",
-    "shuffled_audio",
-    "silence",
-    "prosody",
-    "phrasing",
-)
-"""What ``evaluation.controls`` may name; `dramaeval.stages.controls` makes them."""
 
 
 def check_evidence(config: DictConfig) -> list[str]:

@@ -93,6 +93,17 @@ class CacheConfig:
     )
 
 
+CONTROLS = (
+    "training_mean",
+    "transcript_only",
+    "shuffled_audio",
+    "silence",
+    "prosody",
+    "phrasing",
+)
+"""The controls, each a module of that name in `dramaeval.evaluation.controls`."""
+
+
 @dataclass(kw_only=True)
 class EvaluationConfig:
     """How agreement with people is measured."""
@@ -108,14 +119,7 @@ class EvaluationConfig:
         default_factory=lambda: ["language", "system", "character_seen", "length", "recorded"]
     )  # how results are divided up: these names, or any key of the records
     controls: list[str] = field(
-        default_factory=lambda: [
-            "training_mean",
-            "transcript_only",
-            "shuffled_audio",
-            "silence",
-            "prosody",
-            "phrasing",
-        ]
+        default_factory=lambda: list(CONTROLS)
     )  # what stages=[evaluate,controls] compares the judge with
     phrasings: int = 5  # wordings of each question in the phrasing control
     prosody_clips: int = 2000  # training clips that the prosody control learns from, at most

@@ -6,7 +6,7 @@ import torch
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
-from dramaeval.evaluation.controls.setting import ControlContext
+from dramaeval.evaluation.controls.control_context import ControlContext
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.inputs.record_encoder import RecordEncoder

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.phrasing import averaged, phrasing, spread
-from dramaeval.evaluation.controls.setting import NotPossibleError
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.evaluation.controls.setting import NotPossibleError
+from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
 from dramaeval.evaluation.controls.silence import silence
 from dramaeval.evaluation.controls.transcript_only import transcript_only
@@ -92,5 +92,5 @@ def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
 @pytest.mark.parametrize("control", [silence, shuffled_audio, transcript_only])
 def test_a_thought_that_is_given_tells_of_the_right_sound(setting, composed, control):
     task = build_task(composed("task=role_caption", "task.thought_in_scoring=given"))
-    with pytest.raises(NotPossibleError, match="tells of the right sound"):
+    with pytest.raises(NotPossibleError, match="describes the right sound"):
         control(setting(task=task))
