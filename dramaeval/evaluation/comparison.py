@@ -45,12 +45,11 @@ class Difference:
     def as_dict(self, level: float) -> dict[str, Any]:
         """Plain values: `a`, `b`, `difference`, `interval` of the bootstrap, `p` of the test."""
         difference = self.a - self.b
-        found = None if self.resampled is None else interval(self.resampled, level)
         return {
             "a": self.a,
             "b": self.b,
             "difference": difference,
-            "interval": None if found is None else list(found),
+            "interval": None if self.resampled is None else interval(self.resampled, level),
             "p": None if self.exchanged is None else permutation_p(difference, self.exchanged),
         }
 
@@ -135,6 +134,18 @@ def permutation_p(observed: float, exchanged: np.ndarray) -> float | None:
     # Exchanges that give the observed difference again must count in spite of rounding.
     as_large = np.abs(defined) >= abs(observed) * (1 - 1e-9) - 1e-12
     return float((1 + as_large.sum()) / (1 + len(defined)))
+
+
+def adjust_p_values(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Set ``p_adjusted`` of the entries with a ``p`` (Benjamini & Yekutieli); return these entries."""
+    tested = [entry for entry in entries if entry["p"] is not None]
+    if tested:
+        adjusted = scipy.stats.false_discovery_control(
+            [entry["p"] for entry in tested], method="by"
+        )
+        for entry, p in zip(tested, adjusted, strict=True):
+            entry["p_adjusted"] = float(p)
+    return tested
 
 
 def _pairs(
@@ -269,12 +280,7 @@ def _plain(
         for key, differences in found.items()
     }
     for name in {name for differences in plain.values() for name in differences}:
-        tested = [d[name] for d in plain.values() if name in d and d[name]["p"] is not None]
-        adjusted = scipy.stats.false_discovery_control(
-            [entry["p"] for entry in tested], method="by"
-        )
-        for entry, p in zip(tested, adjusted, strict=True):
-            entry["p_adjusted"] = float(p)
+        adjust_p_values([values[name] for values in plain.values() if name in values])
     return {
         key: {**plain[key], "n": records[key], "undefined": dict(undefined[key])} for key in found
     }

@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interval
+from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 
@@ -175,8 +176,7 @@ def _ranks(resampled: np.ndarray) -> np.ndarray:
 
 
 def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
-    found = None if values is None else interval(values, level)
-    return None if found is None else list(found)
+    return None if values is None else interval(values, level)
 
 
 def _pairs(
@@ -193,12 +193,8 @@ def _pairs(
         for rows in np.split(np.arange(len(gaps)), np.flatnonzero(new)[1:]):
             others = [names[first + 1 + at] for at in rows]
             found += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
-    tested = [pair for pair in found if pair["p"] is not None]
-    if tested:
-        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
-        for pair, p in zip(tested, adjusted, strict=True):
-            pair["p_adjusted"] = float(p)
-            pair["real"] = bool(p <= 1 - level)
+    for pair in adjust_p_values(found):
+        pair["real"] = bool(pair["p_adjusted"] <= 1 - level)
     return found
 
 

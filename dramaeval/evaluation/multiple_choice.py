@@ -113,8 +113,7 @@ def _accuracy(
     cluster = np.array([number[_cluster(one)] for one in predictions])
     sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
     with np.errstate(invalid="ignore"):
-        limits = interval(sums[:, 0] / sums[:, 1], level)
-    found["interval"] = None if limits is None else list(limits)
+        found["interval"] = interval(sums[:, 0] / sums[:, 1], level)
     return found
 
 

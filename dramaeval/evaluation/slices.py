@@ -193,8 +193,7 @@ def _interval(over: Sequence[np.ndarray | None], level: float) -> list[float] | 
     drawn = [one for one in over if one is not None]
     if not drawn or len(drawn) < len(over):
         return None
-    found = interval(np.mean(drawn, axis=0), level)
-    return None if found is None else list(found)
+    return interval(np.mean(drawn, axis=0), level)
 
 
 def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:

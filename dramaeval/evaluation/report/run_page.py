@@ -128,7 +128,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "people": sections.people(judge, titles),
         "systems": sections.systems(judge, titles),
         "controls": sections.controls(controls) if controls else None,
-        "hearing": words.hearing(controls) if controls else [],
+        "audio_use": words.audio_use(controls) if controls else [],
         "controls_plot": _controls_plot(controls) if controls else None,
         "phrasing": _phrasing(controls or {}, titles),
         "dimensions": _dimensions(findings, judge),
@@ -156,7 +156,7 @@ def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, st
     there = {
         "summary": ("Summary", True),
         "agreement": ("Agreement", True),
-        "controls": ("Does it hear?", bool(context["controls"])),
+        "controls": ("Audio", bool(context["controls"])),
         "plots": ("Plots", True),
         "calibration": ("Calibration", True),
         "slices": ("Slices", bool(context["slices"] or context["no_slices"])),

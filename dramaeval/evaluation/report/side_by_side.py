@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-import scipy
-
-from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.comparison import adjust_p_values, compare
 from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
@@ -133,11 +131,7 @@ def _pairs(
                 "p_adjusted": None,
             }
         )
-    tested = [pair for pair in found if pair["p"] is not None]
-    if tested:
-        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
-        for pair, p in zip(tested, adjusted, strict=True):
-            pair["p_adjusted"] = float(p)
+    adjust_p_values(found)
     return found
 
 
