@@ -287,7 +287,7 @@ def test_a_thought_is_written_before_the_score(plain, processor, judge, prepared
         for one in map(processor.tokenizer.decode, processor.tokenizer(said)["input_ids"])
     ]
     first = next(one for one in pieces[1:] if one)
-    monkeypatch.setattr("dramaeval.evaluation.written_answers.THOUGHT", first)
+    monkeypatch.setattr("dramaeval.evaluation.record_reply.THOUGHT", first)
     (found,) = score(judge, [record], record_encoder)
     thought = said[: said.index(first)] if first in said else said
     _, logits, _ = plain_logits(
