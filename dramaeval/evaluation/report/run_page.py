@@ -1,4 +1,4 @@
-"""The report of one run: a single HTML file that holds all it shows."""
+"""The report of one run: a single self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from dramaeval.evaluation.report.markup import render_page, shortened
 from dramaeval.evaluation.report.shared_context import (
     PageSettings,
     curves,
+    environment,
+    remarks,
     skipped,
-    surroundings,
-    told,
     warnings,
 )
 from dramaeval.evaluation.report.tables import (
@@ -34,25 +34,25 @@ from dramaeval.evaluation.report.worst_disagreements import Disagreement, sounds
 from dramaeval.evaluation.wordings import wording_text
 
 LIMIT = 2_950_000
-"""Bytes up to which clips are put into a page: under 3 MB with a little room."""
+"""Maximum size of a page with its clips in bytes: a little under 3 MB."""
 
 MOST_PICTURED = 30
-"""Dimensions whose three pictures are shown; the tables have all dimensions."""
+"""Maximum number of dimensions with figures; the tables have all dimensions."""
 
 MOST_TEXT = 2_000
-"""Letters of one text of a record."""
+"""Maximum number of characters of one text of a record."""
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings(PageSettings):
-    """All that a report of ratings is made of.
+    """The input of a report on ratings.
 
     Attributes:
-        predictions: of the last phase on that split.
-        titles: of the dimensions, by key.
-        text_fields: keys of the records' texts that the judge was told.
+        predictions: the predictions of the last phase on that split.
+        titles: titles of the dimensions, by key.
+        text_fields: keys of the records' texts that the prompt contains.
     """
 
     predictions: Sequence[Prediction]
@@ -61,17 +61,20 @@ class Findings(PageSettings):
 
 
 def render(findings: Findings) -> str:
-    """The page. Clips are compressed to the room that the rest leaves of `LIMIT` bytes, or left out.
+    """The page. Clips are compressed to fit into `LIMIT` bytes with the rest of the page, or left out.
 
-    Tables and pictures are bounded, so that no number of dimensions or records makes a page that opens slowly.
+    The sizes of tables and figures are bounded, so that a page with many dimensions or records opens quickly.
     """
     context = in_bounds(_context(findings))
-    found = worst(findings.predictions, findings.records)
-    context["worst"] = [_disagreement(one, findings, None) for one in found]
-    room = LIMIT - len(run_page("run.html.j2", context).encode())
-    clips = sounds([one.record for one in found if _heard(one)], room, findings.max_seconds)
-    context["worst"] = [_disagreement(one, findings, clips) for one in found]
-    return run_page("run.html.j2", context)
+    disagreements = worst(findings.predictions, findings.records)
+
+    def page(clips: Mapping[str, str]) -> str:
+        context["worst"] = [_disagreement(one, findings, clips) for one in disagreements]
+        return run_page("run.html.j2", context)
+
+    room = LIMIT - len(page({}).encode())
+    with_audio = [one.record for one in disagreements if one.record.seconds > 0]
+    return page(sounds(with_audio, room, findings.max_seconds))
 
 
 def run_page(template: str, context: Mapping[str, Any]) -> str:
@@ -80,7 +83,7 @@ def run_page(template: str, context: Mapping[str, Any]) -> str:
 
 
 def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a run's page, with each table bounded; metrics.json has all rows."""
+    """The variables of a page with bounded tables; metrics.json has all rows."""
 
     def bounded(value: Any) -> Any:
         if isinstance(value, list):
@@ -88,10 +91,6 @@ def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
         return first_rows(value, "metrics.json") if isinstance(value, Table) else value
 
     return {name: bounded(value) for name, value in context.items()}
-
-
-def _heard(one: Disagreement) -> bool:
-    return one.record.seconds > 0
 
 
 def _context(findings: Findings) -> dict[str, Any]:
@@ -137,8 +136,8 @@ def _context(findings: Findings) -> dict[str, Any]:
         "slices": sliced,
         "no_slices": missing,
         "curves": trained,
-        "surroundings": surroundings(findings.environment),
-        "told": told(metrics),
+        "environment": environment(findings.environment),
+        "remarks": remarks(metrics),
         "skipped": skipped(metrics),
         "config": findings.config,
     }
@@ -168,7 +167,7 @@ def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, st
 
 
 def first_of(count: int, most: int, what: str) -> str:
-    """That a picture shows the first of many, where it does."""
+    """A note that a figure shows only the first items, or an empty text."""
     return f" The first {most:,} of {count:,} {what}." if count > most else ""
 
 
@@ -218,8 +217,8 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
         return None
     columns = [
         Column("Dimension", numeric=False),
-        Column("Spread", help="standard deviation of a clip's score over the wordings"),
-        Column("Widest", help="largest gap of any one clip between two wordings"),
+        Column("Spread", help="standard deviation of a clip's score between wordings"),
+        Column("Largest range", help="largest difference between two wordings of one clip"),
         Column("n"),
     ]
     rows = [
@@ -235,7 +234,7 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:
-    """Keys of the dimensions that have pictures: of many, those of the highest and the lowest Pearson."""
+    """Keys of the dimensions with figures: of many, those with the highest and the lowest Pearson."""
     dimensions = judge["dimensions"]
     if len(dimensions) <= MOST_PICTURED:
         return list(dimensions)
@@ -251,55 +250,57 @@ def _pictures_note(judge: Mapping[str, Any]) -> str:
     if count <= MOST_PICTURED:
         return ""
     return (
-        f"Shown are the dimensions of the highest and of the lowest Pearson, {len(_pictured(judge))} of "
+        f"The figures show the {len(_pictured(judge))} dimensions with the highest and the lowest Pearson of "
         f"{count:,}; the tables have all of them."
     )
 
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pictures of the dimensions."""
+    """The figures of each dimension."""
     clusters = cluster_names(findings.predictions)
     of_key: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
     for one in findings.predictions:
         if one.dimension in of_key:
             of_key[one.dimension].append(one)
-    made = []
-    for at, (key, own) in enumerate(of_key.items()):
-        answers = dimension_arrays(key, own, clusters)
+    dimensions = []
+    for index, (key, predictions) in enumerate(of_key.items()):
+        answers = dimension_arrays(key, predictions, clusters)
         if not answers.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
-        # Numbers, for a key may hold what an id must not.
+        # A key may contain characters that an HTML id must not.
         pictures = [
-            plots.scatter(f"scatter-{at}", title, answers),
-            plots.distributions(f"shares-{at}", title, answers),
-            plots.calibration(f"calibration-{at}", title, answers),
+            plots.scatter(f"scatter-{index}", title, answers),
+            plots.distributions(f"shares-{index}", title, answers),
+            plots.calibration(f"calibration-{index}", title, answers),
         ]
-        told = f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
-        made.append({"title": title, "told": told, "pictures": list(filter(None, pictures))})
-    return made
+        caption = (
+            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+        )
+        dimensions.append(
+            {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}
+        )
+    return dimensions
 
 
 def _disagreement(
-    one: Disagreement, findings: Findings, clips: Mapping[str, str] | None
+    one: Disagreement, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
-    said, record = one.prediction, one.record
-    given = [rating for rating in said.ratings if rating is not None]
-    raters = {score: sum(rating == score for rating in given) for score in said.scale}
-    shares = said.distribution or [None] * len(said.scale)
-    # Before the clips are made, the note stands in for each: it is measured with the page.
-    sound = (clips or {}).get(record.id)
-    reason = "This judge only reads; the clip was not looked at."
-    if _heard(one):
+    prediction, record = one.prediction, one.record
+    given = [rating for rating in prediction.ratings if rating is not None]
+    raters = {score: sum(rating == score for rating in given) for score in prediction.scale}
+    shares = prediction.distribution or [None] * len(prediction.scale)
+    reason = "The judge takes no audio; the clip was not decoded."
+    if record.seconds > 0:
         reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
     return {
         "id": record.id,
         "system": record.system,
-        "dimension": findings.titles.get(said.dimension, said.dimension),
-        "expected": shown(said.expected or 0.0),
-        "mean": shown(said.mean_rating or 0.0),
+        "dimension": findings.titles.get(prediction.dimension, prediction.dimension),
+        "expected": shown(prediction.expected or 0.0),
+        "mean": shown(prediction.mean_rating or 0.0),
         "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
-        "sound": sound,
+        "sound": clips.get(record.id),
         "no_sound": reason,
         "texts": [
             (
@@ -309,9 +310,9 @@ def _disagreement(
             for field in findings.text_fields
             if (text := record.text(field))
         ],
-        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in said.ratings),
+        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings),
         "scores": [
             {"score": f"{score:g}", "share": share, "raters": raters[score]}
-            for score, share in zip(said.scale, shares, strict=True)
+            for score, share in zip(prediction.scale, shares, strict=True)
         ],
     }
