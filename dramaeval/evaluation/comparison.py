@@ -1,4 +1,4 @@
-"""Is one judge better than another? Paired bootstrap and permutation test of the difference."""
+"""Difference between two judges: paired bootstrap and permutation test."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One metric of two judges on the same records: values, and the draws behind the tests.
+    """One metric of two judges on the same records: the values, and the draws of the tests.
 
-    `resampled` (draws,) are differences a − b over the bootstrap; `exchanged` (draws,) are those
-    of judges whose scores were exchanged at random, which differ by chance alone. None when they
-    could not be drawn.
+    `resampled` (draws,) are the differences a − b of the bootstrap; `exchanged` (draws,) are the
+    differences after random exchanges of scores, which are due to chance. None without draws.
     """
 
     a: float
@@ -64,20 +63,20 @@ def compare(
     level: float = 0.95,
     metrics: Sequence[Metric] = COMPARED,
 ) -> dict[str, Any]:
-    """Compare two judges on the records both scored: difference a − b of each metric.
+    """Compare two judges on the records that both scored: difference a − b of each metric.
 
-    The bootstrap draws whole clusters, the same for both judges and all dimensions (paired). The
+    The bootstrap draws clusters, the same for both judges and all dimensions (paired). The
     permutation test exchanges the two judges' scores of whole clusters, in all dimensions at once;
-    its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first brought to the form in
-    which the metric sees them (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
+    its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first converted to the form that
+    the metric depends on (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
     on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
 
     Returns:
-        `macro` and `dimensions.<key>`, each with one entry a metric (see `Difference.as_dict`), or
-        None with a reason under `undefined`; `records` compared, and how many were `left_out`.
+        `macro` and `dimensions.<key>`, each with one entry per metric (see `Difference.as_dict`), or
+        None with a reason under `undefined`; the number of `records`, and of those `left_out`.
 
     Raises:
-        ValueError: the judges disagree on the raters, scale or group of a record.
+        ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
     first = {key: [one for one, _ in pairs[key]] for key in dimensions}
@@ -131,7 +130,7 @@ def permutation_p(observed: float, exchanged: np.ndarray) -> float | None:
     defined = exchanged[~np.isnan(exchanged)]
     if len(defined) == 0:
         return None
-    # Exchanges that give the observed difference again must count in spite of rounding.
+    # The tolerance counts exchanges that give the observed difference up to rounding.
     as_large = np.abs(defined) >= abs(observed) * (1 - 1e-9) - 1e-12
     return float((1 + as_large.sum()) / (1 + len(defined)))
 
@@ -151,7 +150,7 @@ def adjust_p_values(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _pairs(
     a: Iterable[Prediction], b: Iterable[Prediction], dimensions: Sequence[str]
 ) -> tuple[dict[str, list[tuple[Prediction, Prediction]]], dict[str, int]]:
-    """Both judges' predictions of each record × dimension, and how many could not be paired."""
+    """Both judges' predictions of each record × dimension, and the numbers of those left out."""
     of_b = {(p.id, p.dimension): p for p in b}
     pairs: dict[str, list[tuple[Prediction, Prediction]]] = {key: [] for key in dimensions}
     left_out = {"unrated": 0, "unscored_by_one": 0, "only_in_a": 0, "only_in_b": 0}
@@ -177,16 +176,16 @@ def _require_same_record(one: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
         if getattr(one, name) != getattr(other, name):
             raise ValueError(
-                f"the two judges do not speak of the same data: record '{one.id}' on "
-                f"'{one.dimension}' has {name} {getattr(one, name)} beside the first judge "
-                f"and {getattr(other, name)} beside the second; evaluate both on the same file"
+                f"the two judges have different data: record '{one.id}' on "
+                f"'{one.dimension}' has {name} {getattr(one, name)} with the first judge "
+                f"and {getattr(other, name)} with the second; evaluate both on the same file"
             )
 
 
 def _differences(
     metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: _Tests | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
-    """Each metric's difference on one dimension; and why it has none, for the others."""
+    """The difference of each metric on one dimension; the reason for each undefined one."""
     defined: list[tuple[Metric, float, float]] = []
     undefined: dict[str, str] = {}
     for metric in metrics:
@@ -194,18 +193,20 @@ def _differences(
             defined.append((metric, value_of(metric, a), value_of(metric, b)))
         except UndefinedError as error:
             undefined[metric_name(metric)] = str(error)
-    nothing: list[np.ndarray | None] = [None] * len(defined)
-    resampled, exchanged = nothing, nothing
+    resampled: list[np.ndarray | None] = [None] * len(defined)
+    exchanged = resampled
     if tests is not None:
-        asked = [metric for metric, _, _ in defined]
+        defined_metrics = [metric for metric, _, _ in defined]
         resampled = _subtracted(
-            all_over_draws([(metric, a) for metric in asked], tests.bootstrap),
-            all_over_draws([(metric, b) for metric in asked], tests.bootstrap),
+            all_over_draws([(metric, a) for metric in defined_metrics], tests.bootstrap),
+            all_over_draws([(metric, b) for metric in defined_metrics], tests.bootstrap),
         )
         clusters = tests.bootstrap.counts.shape[1]
-        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in asked}
+        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in defined_metrics}
         both = {form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in forms}
-        stacked = [(metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in asked]
+        stacked = [
+            (metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in defined_metrics
+        ]
         exchanged = _subtracted(
             all_over_draws(stacked, tests.exchange), all_over_draws(stacked, tests.exchanged_back)
         )
@@ -228,7 +229,7 @@ def _subtracted(
 
 
 def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
-    """The judge's scores as ranks or standardised, where the metric takes no notice of it."""
+    """The judge's scores, ranked or standardised where the metric does not depend on it."""
     if form is Exchange.RANKED:
         return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
     if form is Exchange.STANDARDISED:
@@ -237,7 +238,7 @@ def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
-    """a's records, then b's with their clusters numbered on: a draw picks each from one of them."""
+    """a's records, then b's with clusters numbered from `clusters` on: a draw takes each record from one judge."""
     return replace(
         a,
         predicted=np.concatenate([a.predicted, b.predicted]),
@@ -251,7 +252,7 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
 def _macro(
     found: Mapping[str, Mapping[str, Difference]], name: str, level: float
 ) -> dict[str, Any] | None:
-    """The difference of the mean over the dimensions where both judges have a value."""
+    """The difference of the mean over the dimensions where the metric is defined for both judges."""
     used = [differences[name] for differences in found.values() if name in differences]
     if not used:
         return None

@@ -20,17 +20,17 @@ NO_CATEGORY = "without a category"
 def summarise_options(
     predictions: Sequence[OptionPrediction], *, seed: int, draws: int = 2_000, level: float = 0.95
 ) -> dict[str, Any]:
-    """Accuracy of answers by likelihood, and where the judge wrote answers by these.
+    """Accuracy by likelihood, and accuracy of the generated answers where there are any.
 
-    By likelihood an answer is right if the right option is the likeliest; where n options tie for it, it
-    counts 1/n, and the tie is counted. A written answer that is none of the options is not right, and is
-    counted. Questions without a known right answer, and unscored ones, are left out and counted.
+    By likelihood an answer is right if the right option is the likeliest; if n options tie, it counts 1/n, and
+    the tie is counted. A generated answer that is none of the options is wrong, and is counted. Questions
+    without a right answer, and unscored ones, are left out and counted.
 
     Args:
-        predictions: of one judge on one split.
-        seed: of the bootstrap.
-        draws: bootstrap draws of whole groups (clips, unless records say otherwise); 0 for no intervals.
-        level: of the percentile intervals.
+        predictions: the predictions of one judge on one split.
+        seed: seed of the bootstrap.
+        draws: bootstrap draws of groups (by default clips); 0 for no intervals.
+        level: confidence level of the percentile intervals.
 
     Returns:
         `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
@@ -40,10 +40,10 @@ def summarise_options(
     drawn = (
         bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
     )
-    parts = {one.category for one in predictions}
+    categories = {one.category for one in predictions}
     by_category = {
-        part or NO_CATEGORY: [one for one in predictions if one.category == part]
-        for part in sorted(parts, key=lambda part: part or "")
+        category or NO_CATEGORY: [one for one in predictions if one.category == category]
+        for category in sorted(categories, key=lambda name: name or "")
     }
     return {
         "overall": _figures(predictions, number, drawn, level),
@@ -90,7 +90,7 @@ def _figures(
 
 
 def credit(prediction: OptionPrediction) -> float:
-    """1 for the right option alone at the top, 1/n where n tie with it, 0 where it is not there."""
+    """1 where the right option is the only likeliest one, 1/n where n options tie, else 0."""
     best = prediction.likeliest
     return 1 / len(best) if prediction.answer in best else 0.0
 
@@ -122,7 +122,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
-    """The figures of one split as a Markdown table, a row a category and phase."""
+    """The accuracy on one split as a Markdown table, one row per category and phase."""
     lines = [
         heading,
         "",
@@ -133,14 +133,14 @@ def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
         for name, values in {**summary["categories"], "all": summary["overall"]}.items():
             likely, wrote = values["likelihood"], values.get("written")
             lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_said(likely)} | {_said(wrote)} | "
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likely)} | {_with_interval(wrote)} | "
                 f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
                 f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
             )
     return "\n".join(lines)
 
 
-def _said(values: Mapping[str, Any] | None) -> str:
+def _with_interval(values: Mapping[str, Any] | None) -> str:
     if values is None or values["accuracy"] is None:
         return "-"
     limits = values["interval"]

@@ -181,7 +181,7 @@ def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, r
 def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
     own = runs[0].predictions[0]
     old = read_published(written(item(own.id)), "old", rubric)
-    with pytest.raises(ResultsError, match="do not speak of the same data"):
+    with pytest.raises(ResultsError, match="have different data"):
         side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
 
 
