@@ -1,4 +1,4 @@
-"""Slices: how well a judge agrees with people on parts of the data, one division of it at a time."""
+"""Slices: agreement of a judge with people on parts of the data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dramaeval.evaluation.predictions import Prediction
 
 METRICS: tuple[Metric, ...] = (Pearson(), MeanSquaredError(), Bias())
 MOST_VALUES = 40
-"""A key with more values than this is no division: its slices would be single records."""
+"""Maximum number of values of a slice name: with more, the slices are too small."""
 
 NOT_SAID = "not said"
 
@@ -34,7 +34,7 @@ Divide = Callable[[Sequence[Record], Sequence[Record]], list[str]]
 
 
 class NoSliceError(Exception):
-    """The data cannot be divided up so; the message is the reason."""
+    """The data cannot be divided by this name; the message is the reason."""
 
 
 def slices(
@@ -50,13 +50,13 @@ def slices(
     """Agreement by slice.
 
     Args:
-        predictions: of one judge on one split.
-        records: that split's.
+        predictions: the predictions of one judge on one split.
+        records: the records of that split.
         train: the training records; empty where they were not read.
         names: ``character_seen``, ``length``, ``recorded``, or any key of the records.
-        seed: of the bootstrap.
-        draws: of the bootstrap, by whole clusters.
-        level: of the intervals.
+        seed: seed of the bootstrap.
+        draws: bootstrap draws of clusters; 0 for no intervals.
+        level: confidence level of the intervals.
 
     Returns:
         by name either ``{"undefined": reason}`` or ``{"values": {value: {"records": …, "dimensions": …,
@@ -94,16 +94,16 @@ class _Bootstrap:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """All predictions, each (predictions,) but `answers`.
+    """All predictions as arrays of shape (predictions,), and the arrays of each dimension.
 
     Attributes:
         record: number of the record.
         scored: whether there is a score.
         used: whether there are a score and a rating.
-        dimension: number of the dimension, where it is used.
-        row: place among that dimension's answers, where it is used.
-        cluster: number of the cluster, in the order of their names, where it is used.
-        answers: of each dimension, of the predictions that are used.
+        dimension: number of the dimension, of the used predictions.
+        row: row in the arrays of that dimension, of the used predictions.
+        cluster: number of the cluster in the order of names, of the used predictions.
+        answers: the arrays of each dimension, of the used predictions.
     """
 
     record: np.ndarray
@@ -142,7 +142,7 @@ class _Table:
         )
 
     def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
-        """The used predictions among ``rows``, by dimension as they first come up; and how many clusters."""
+        """The used predictions among ``rows`` by dimension, in the order of occurrence; and the number of clusters."""
         rows = rows[self.used[rows]]
         present, cluster = np.unique(self.cluster[rows], return_inverse=True)
         dimensions, first = np.unique(self.dimension[rows], return_index=True)
@@ -155,7 +155,7 @@ class _Table:
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
-    """The different values, alphabetical with "not said" last; thirds of length as they rise."""
+    """The distinct values in alphabetical order with `NOT_SAID` last; the thirds of length in rising order."""
     if name == "length":
         rank = {"up": 0, "ov": 2}
         return sorted(set(values), key=lambda value: rank.get(value[:2], 1))
@@ -183,8 +183,8 @@ def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, A
         "n": int(table.used[rows].sum()),
         "unscored": int((~table.scored[rows]).sum()),
         "clusters": clusters,
-        "macro": {name: float(np.mean(one)) if one else None for name, one in values.items()},
-        "dimensions": {name: len(one) for name, one in values.items()},
+        "macro": {name: float(np.mean(each)) if each else None for name, each in values.items()},
+        "dimensions": {name: len(each) for name, each in values.items()},
         "interval": {name: _interval(over[name], settings.level) for name in values},
     }
 
@@ -197,9 +197,9 @@ def _interval(over: Sequence[np.ndarray | None], level: float) -> list[float] | 
 
 
 def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether a record's character is one of the training split's."""
+    """Whether a record's character occurs in the training split."""
     if not train:
-        raise NoSliceError("the training split was not read, so who was seen in it is not known")
+        raise NoSliceError("the training split was not read, so its characters are not known")
     known = {group_of(record, "character") for record in train}
     found = []
     for record in records:
@@ -209,13 +209,13 @@ def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[s
 
 
 def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Thirds of the clips by their length."""
+    """Thirds of the clips by length."""
     seconds = np.array([record.seconds for record in records])
     if not (seconds > 0).any():
-        raise NoSliceError("this judge only reads: the clips were not looked at")
+        raise NoSliceError("this judge only reads: the clips were not decoded")
     low, high = np.quantile(seconds, [1 / 3, 2 / 3])
     if low == high:
-        raise NoSliceError("the clips are all about as long")
+        raise NoSliceError("the clips all have about the same length")
     return [
         f"up to {low:.1f} s"
         if one <= low
@@ -227,10 +227,10 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
 
 
 def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether a person spoke or a machine, where the records say so.
+    """Whether the speech is recorded or synthetic, where the records have that key.
 
-    Read from ``recorded`` or ``synthetic`` (true or false), else from ``source`` or ``origin`` where that is
-    one of the two words.
+    The keys are ``recorded`` or ``synthetic`` (true or false), else ``source`` or ``origin`` with one of these two
+    words as value.
     """
     found = [_recorded(record.fields) for record in records]
     if set(found) == {NOT_SAID}:
@@ -249,7 +249,7 @@ def _recorded(fields: Mapping[str, Any]) -> str:
 
 
 def _by_key(key: str) -> Divide:
-    """Divide by what the records have under a key of theirs."""
+    """Divide by the records' values of a key."""
 
     def divide(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
         found = []
@@ -261,7 +261,7 @@ def _by_key(key: str) -> Divide:
         if set(found) == {NOT_SAID}:
             raise NoSliceError(f'no record has the key "{key}"')
         if many > MOST_VALUES:
-            raise NoSliceError(f"{many} different values are no division of the data")
+            raise NoSliceError(f"{many} different values are too many (the limit is {MOST_VALUES})")
         return found
 
     return divide

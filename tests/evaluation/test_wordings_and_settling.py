@@ -31,7 +31,7 @@ def test_spread_by_hand():
     assert found["spread"] == pytest.approx((4 / 3) ** 0.5)
     assert found["pearson"] == pytest.approx([1, -1])
     assert summary["macro"]["wording"]["pearson_range"] == pytest.approx(2)
-    assert "Between 2 wordings a score varies by 1.155" in wording_text(summary)
+    assert "Over 2 wordings a score varies by 1.155" in wording_text(summary)
 
 
 def test_one_wording_says_nothing():
