@@ -89,7 +89,7 @@ def test_every_bad_item_is_named(written, rubric):
     with pytest.raises(ResultsError) as raised:
         read_published(folder, "old", rubric)
     told = str(raised.value)
-    for part in ("item 2: a × pitch_dynamics stands there twice", "item 3: specific_dimension 'loudness'",
+    for part in ("item 2: a × pitch_dynamics occurs twice", "item 3: specific_dimension 'loudness'",
                  "item 4: 'id' must be text", "item 5: 'ground_truth_ratings' has no list",
                  "item 6: ratings hold 9", "torn.json: "):  # fmt: skip
         assert part in told
