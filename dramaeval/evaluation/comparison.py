@@ -79,20 +79,22 @@ def compare(
         ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
-    first = {key: [one for one, _ in pairs[key]] for key in dimensions}
+    first = {key: [first_judge for first_judge, _ in pairs[key]] for key in dimensions}
     second = {key: [other for _, other in pairs[key]] for key in dimensions}
-    clusters = cluster_names(one for listed in first.values() for one in listed)
+    clusters = cluster_names(first_judge for listed in first.values() for first_judge in listed)
     tests = _Tests.of(len(clusters), draws, seed)
-    found: dict[str, dict[str, Difference]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
         answers_a = dimension_arrays(key, first[key], clusters)
         answers_b = dimension_arrays(key, second[key], clusters)
-        found[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
+        differences[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
-        "macro": {name: _macro(found, name, level) for name in names},
-        "dimensions": _plain(found, undefined, {key: len(pairs[key]) for key in dimensions}, level),
+        "macro": {name: _macro(differences, name, level) for name in names},
+        "dimensions": _plain(
+            differences, undefined, {key: len(pairs[key]) for key in dimensions}, level
+        ),
         "records": sum(len(listed) for listed in pairs.values()),
         "left_out": left_out,
         "bootstrap": {
@@ -154,30 +156,30 @@ def _pairs(
     of_b = {(p.id, p.dimension): p for p in b}
     pairs: dict[str, list[tuple[Prediction, Prediction]]] = {key: [] for key in dimensions}
     left_out = {"unrated": 0, "unscored_by_one": 0, "only_in_a": 0, "only_in_b": 0}
-    for one in a:
-        if one.dimension not in pairs:
+    for prediction in a:
+        if prediction.dimension not in pairs:
             continue
-        other = of_b.pop((one.id, one.dimension), None)
+        other = of_b.pop((prediction.id, prediction.dimension), None)
         if other is None:
             left_out["only_in_a"] += 1
             continue
-        _require_same_record(one, other)
-        if one.mean_rating is None:
+        _require_same_record(prediction, other)
+        if prediction.mean_rating is None:
             left_out["unrated"] += 1
-        elif not (one.scored and other.scored):
+        elif not (prediction.scored and other.scored):
             left_out["unscored_by_one"] += 1
         else:
-            pairs[one.dimension].append((one, other))
+            pairs[prediction.dimension].append((prediction, other))
     left_out["only_in_b"] = sum(key in pairs for _, key in of_b)
     return pairs, left_out
 
 
-def _require_same_record(one: Prediction, other: Prediction) -> None:
+def _require_same_record(prediction: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
-        if getattr(one, name) != getattr(other, name):
+        if getattr(prediction, name) != getattr(other, name):
             raise ValueError(
-                f"the two judges have different data: record '{one.id}' on "
-                f"'{one.dimension}' has {name} {getattr(one, name)} with the first judge "
+                f"the two judges have different data: record '{prediction.id}' on "
+                f"'{prediction.dimension}' has {name} {getattr(prediction, name)} with the first judge "
                 f"and {getattr(other, name)} with the second; evaluate both on the same file"
             )
 
@@ -210,13 +212,13 @@ def _differences(
         exchanged = _subtracted(
             all_over_draws(stacked, tests.exchange), all_over_draws(stacked, tests.exchanged_back)
         )
-    found = {
+    differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
         for (metric, value_a, value_b), drawn, swapped in zip(
             defined, resampled, exchanged, strict=True
         )
     }
-    return found, undefined
+    return differences, undefined
 
 
 def _subtracted(

@@ -75,7 +75,10 @@ def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], in
 
     A record without a group is its own cluster; the key distinguishes the two kinds (see `cluster_key`).
     """
-    members = {(one.group, one.id if one.group is None else "") for one in predictions}
+    members = {
+        (prediction.group, prediction.id if prediction.group is None else "")
+        for prediction in predictions
+    }
     names = {("id", name) if group is None else ("group", group) for group, name in members}
     return {name: number for number, name in enumerate(sorted(names))}
 

@@ -19,7 +19,7 @@ def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
     Records without a score of the judge count too, so that the ceiling is the same for every judge.
     """
     ceiling = leave_one_rater_out(ratings)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "pearson": ceiling.pearson,
         "spearman": ceiling.spearman,
         "pearson_each": list(ceiling.pearson_each),
@@ -32,12 +32,12 @@ def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
     }
     if ceiling.pearson is None:
         reason = "no rater has 3 records, with different ratings, that another rater also rated"
-        found["undefined"] = {"pearson": reason, "spearman": reason}
+        values["undefined"] = {"pearson": reason, "spearman": reason}
     try:
-        found["krippendorff_alpha"] = ordinal_alpha(ratings)
+        values["krippendorff_alpha"] = ordinal_alpha(ratings)
     except UndefinedError as error:
-        found["undefined"]["krippendorff_alpha"] = str(error)
-    return found
+        values["undefined"]["krippendorff_alpha"] = str(error)
+    return values
 
 
 def alternative_annotator(answers: DimensionArrays, epsilon: float) -> dict[str, Any]:

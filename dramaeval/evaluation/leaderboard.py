@@ -107,7 +107,7 @@ def rank(
 
 def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
     """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale."""
-    scales = {(one.scale[0], one.scale[-1]) for one in predictions}
+    scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}
     if len(scales) == 1:
         return (False, *next(iter(scales)))
     return True, 0.0, 1.0
@@ -118,31 +118,34 @@ def _clips(
 ) -> tuple[Clips, dict[str, int]]:
     """The clips with a system and with all dimensions scored; the number of other clips, by system."""
     of_clip: dict[str, list[Prediction]] = {}
-    for one in predictions:
-        if one.system:
-            of_clip.setdefault(one.id, []).append(one)
+    for prediction in predictions:
+        if prediction.system:
+            of_clip.setdefault(prediction.id, []).append(prediction)
     kept: list[tuple[str, str, float, float]] = []
     lost: dict[str, int] = {}
-    for name, own in of_clip.items():
-        system = str(own[0].system)
-        if not all(one.scored for one in own):
+    for name, clip in of_clip.items():
+        system = str(clip[0].system)
+        if not all(prediction.scored for prediction in clip):
             lost[system] = lost.get(system, 0) + 1
             continue
-        judge = float(np.mean([_on(one, one.expected, unit) for one in own]))
-        people = float(np.mean([_on(one, one.mean_rating, unit) for one in own]))
+        judge = float(np.mean([_on(prediction, prediction.expected, unit) for prediction in clip]))
+        people = float(
+            np.mean([_on(prediction, prediction.mean_rating, unit) for prediction in clip])
+        )
         kept.append((system, prompt_of[name], judge, people))
     return Clips(
-        system=[one[0] for one in kept],
-        prompt=[one[1] for one in kept],
-        judge=np.array([one[2] for one in kept]),
-        people=np.array([one[3] for one in kept]),
+        system=[system for system, *_ in kept],
+        prompt=[prompt for _, prompt, *_ in kept],
+        judge=np.array([judge for *_, judge, _ in kept]),
+        people=np.array([people for *_, people in kept]),
     ), lost
 
 
-def _on(one: Prediction, value: float | None, unit: bool) -> float:
+def _on(prediction: Prediction, value: float | None, unit: bool) -> float:
     if value is None:
         return float("nan")
-    return (value - one.scale[0]) / (one.scale[-1] - one.scale[0]) if unit else value
+    low, high = prediction.scale[0], prediction.scale[-1]
+    return (value - low) / (high - low) if unit else value
 
 
 def _table(
@@ -184,7 +187,7 @@ def _pairs(
 ) -> list[dict[str, Any]]:
     """The comparison of every pair on the prompts that both have."""
     tests = _PairTests(draws, seed, level) if enough else None
-    found: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for first in range(len(names) - 1):
         gaps = table[first] - table[first + 1 :]
         common = ~np.isnan(gaps)
@@ -192,10 +195,10 @@ def _pairs(
         # Adjacent systems with the same common prompts are computed together.
         for rows in np.split(np.arange(len(gaps)), np.flatnonzero(new)[1:]):
             others = [names[first + 1 + at] for at in rows]
-            found += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
-    for pair in adjust_p_values(found):
+            pairs += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
+    for pair in adjust_p_values(pairs):
         pair["real"] = bool(pair["p_adjusted"] <= 1 - level)
-    return found
+    return pairs
 
 
 def _compared(
@@ -243,27 +246,27 @@ class _PairTests:
             drawn = bootstrap_draws(prompts, self.draws, self.seed)
             self._counts[prompts] = drawn.counts.astype(float)
         ends = [(1 - self.level) / 2, (1 + self.level) / 2]
-        found: list[list[float] | None] = []
+        bounds: list[list[float] | None] = []
         for rows in self._chunks(gaps, 1):
             means = gaps[rows] @ self._counts[prompts].T / prompts
-            found += np.quantile(means, ends, axis=1).T.tolist()
-        return found
+            bounds += np.quantile(means, ends, axis=1).T.tolist()
+        return bounds
 
     def p_values(self, gaps: np.ndarray) -> list[float | None]:
         """The two-sided sign-flip test of each row's mean, from ``[pairs, prompts]``."""
-        found: list[float | None] = []
+        p: list[float | None] = []
         for rows in self._chunks(gaps, gaps.shape[1]):
-            own = gaps[rows]
+            chunk = gaps[rows]
             bits = self._generator.integers(
-                0, 2, size=(len(own), self.draws, own.shape[1]), dtype=np.uint32
+                0, 2, size=(len(chunk), self.draws, chunk.shape[1]), dtype=np.uint32
             )
             signs = 2.0 * bits - 1.0
-            flipped = np.abs(np.matmul(signs, own[:, :, None])[:, :, 0]) / own.shape[1]
-            observed = np.abs(own.mean(axis=1))
+            flipped = np.abs(np.matmul(signs, chunk[:, :, None])[:, :, 0]) / chunk.shape[1]
+            observed = np.abs(chunk.mean(axis=1))
             # The tolerance counts flips that give the observed difference up to rounding.
             as_large = flipped >= (observed * (1 - 1e-9) - 1e-12)[:, None]
-            found += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
-        return found
+            p += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
+        return p
 
     def _chunks(self, gaps: np.ndarray, width: int) -> Iterator[slice]:
         step = max(1, CHUNK_CELLS // (self.draws * width))
@@ -274,9 +277,11 @@ class _PairTests:
 def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
     """Each system's mean expected score on each dimension, over its scored clips."""
     values: dict[str, dict[str, list[float]]] = {}
-    for one in predictions:
-        if one.system and one.expected is not None:
-            values.setdefault(one.system, {}).setdefault(one.dimension, []).append(one.expected)
+    for prediction in predictions:
+        if prediction.system and prediction.expected is not None:
+            values.setdefault(prediction.system, {}).setdefault(prediction.dimension, []).append(
+                prediction.expected
+            )
     return {
         system: {key: float(np.mean(scores)) for key, scores in by_dimension.items()}
         for system, by_dimension in values.items()
@@ -285,8 +290,8 @@ def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, f
 
 def _agreement(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """Kendall's tau-b between the judge's and people's means; None where a system has no ratings."""
-    rated = [one["people"] for one in systems.values()]
+    rated = [system["people"] for system in systems.values()]
     if any(value is None for value in rated) or len(rated) < 3:
         return None
-    tau = scipy.stats.kendalltau([one["score"] for one in systems.values()], rated).statistic
+    tau = scipy.stats.kendalltau([system["score"] for system in systems.values()], rated).statistic
     return None if np.isnan(tau) else {"kendall": float(tau), "systems": len(rated)}

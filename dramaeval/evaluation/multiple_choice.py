@@ -35,14 +35,16 @@ def summarise_options(
     Returns:
         `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
     """
-    names = sorted({_cluster(one) for one in predictions})
+    names = sorted({_cluster(prediction) for prediction in predictions})
     number = {name: at for at, name in enumerate(names)}
     drawn = (
         bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
     )
-    categories = {one.category for one in predictions}
+    categories = {prediction.category for prediction in predictions}
     by_category = {
-        category or NO_CATEGORY: [one for one in predictions if one.category == category]
+        category or NO_CATEGORY: [
+            prediction for prediction in predictions if prediction.category == category
+        ]
         for category in sorted(categories, key=lambda name: name or "")
     }
     return {
@@ -64,29 +66,41 @@ def _figures(
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    scored = [one for one in predictions if one.scored and one.answer is not None]
-    found: dict[str, Any] = {
+    scored = [
+        prediction
+        for prediction in predictions
+        if prediction.scored and prediction.answer is not None
+    ]
+    figures: dict[str, Any] = {
         "likelihood": {
-            **_accuracy(scored, [credit(one) for one in scored], number, drawn, level),
-            "ties": sum(len(one.likeliest) > 1 for one in scored),
-            "mean_log_p": _mean([_log_p(one) for one in scored]),
+            **_accuracy(
+                scored, [credit(prediction) for prediction in scored], number, drawn, level
+            ),
+            "ties": sum(len(prediction.likeliest) > 1 for prediction in scored),
+            "mean_log_p": _mean([_log_p(prediction) for prediction in scored]),
         },
-        "chance": _mean([1 / len(one.options) for one in predictions]),
+        "chance": _mean([1 / len(prediction.options) for prediction in predictions]),
         "records": len(predictions),
-        "unscored": dict(Counter(one.state for one in predictions if not one.scored)),
-        "without_answer": sum(one.answer is None for one in predictions),
+        "unscored": dict(
+            Counter(prediction.state for prediction in predictions if not prediction.scored)
+        ),
+        "without_answer": sum(prediction.answer is None for prediction in predictions),
     }
     wrote = [
-        one for one in predictions if one.written_state != NOT_WRITTEN and one.answer is not None
+        prediction
+        for prediction in predictions
+        if prediction.written_state != NOT_WRITTEN and prediction.answer is not None
     ]
     if wrote:
-        right = [float(one.chosen == one.answer) for one in wrote]
-        failed = Counter(one.written_state for one in wrote if one.written_state != SCORED)
-        found["written"] = {
+        right = [float(prediction.chosen == prediction.answer) for prediction in wrote]
+        failed = Counter(
+            prediction.written_state for prediction in wrote if prediction.written_state != SCORED
+        )
+        figures["written"] = {
             **_accuracy(wrote, right, number, drawn, level),
             "no_option": dict(failed),
         }
-    return found
+    return figures
 
 
 def credit(prediction: OptionPrediction) -> float:
@@ -107,14 +121,14 @@ def _accuracy(
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
+    values: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
     if drawn is None or not right:
-        return found
-    cluster = np.array([number[_cluster(one)] for one in predictions])
+        return values
+    cluster = np.array([number[_cluster(prediction)] for prediction in predictions])
     sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
     with np.errstate(invalid="ignore"):
-        found["interval"] = interval(sums[:, 0] / sums[:, 1], level)
-    return found
+        values["interval"] = interval(sums[:, 0] / sums[:, 1], level)
+    return values
 
 
 def _mean(values: Sequence[float]) -> float | None:

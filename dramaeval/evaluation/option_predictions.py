@@ -65,20 +65,20 @@ class OptionPrediction:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> OptionPrediction:
         """Read what `to_json` wrote; further keys are ignored."""
-        own: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
-        share = own["distribution"]
-        own |= {
-            "options": tuple(own["options"]),
+        fields: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
+        share = fields["distribution"]
+        fields |= {
+            "options": tuple(fields["options"]),
             "distribution": None if share is None else tuple(share),
         }
-        return cls(**own)
+        return cls(**fields)
 
 
 def option_of(text: str, options: tuple[str, ...]) -> int | None:
     """Index of the option equal to a generated answer, ignoring case and spaces; None for none or several."""
     answer = _plain(text)
-    found = [at for at, option in enumerate(options) if _plain(option) == answer]
-    return found[0] if len(found) == 1 else None
+    matches = [index for index, option in enumerate(options) if _plain(option) == answer]
+    return matches[0] if len(matches) == 1 else None
 
 
 def _plain(text: str) -> str:

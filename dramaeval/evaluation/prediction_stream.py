@@ -96,9 +96,9 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
     if not path.is_file():
         return kept
     content = path.read_bytes()
-    whole = whole_part(path, content)
-    kept.damaged = whole is not None
-    lines = content[:whole].decode("utf-8", errors="replace").split("\n")
+    undamaged = whole_part(path, content)
+    kept.damaged = undamaged is not None
+    lines = content[:undamaged].decode("utf-8", errors="replace").split("\n")
     kept.torn = lines[-1] != ""  # a complete line ends with a line break
     of_record: dict[str, list[str]] = {}
     for number, line in enumerate(lines[:-1], 1):

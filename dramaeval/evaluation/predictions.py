@@ -221,8 +221,8 @@ def _number(value: Any, key: str) -> float | None:
 def _list(values: dict[str, Any], key: str) -> list[Any]:
     value = values.get(key)
     if not isinstance(value, list):
-        found = _kind(value) if key in values else "absent"
-        raise ValueError(f"'{key}' must be a list, not {found}")
+        kind = _kind(value) if key in values else "absent"
+        raise ValueError(f"'{key}' must be a list, not {kind}")
     return value
 
 

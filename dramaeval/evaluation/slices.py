@@ -63,26 +63,26 @@ def slices(
         "macro": {metric: value}, "interval": {metric: [low, high] or None}}}}``. A macro is the mean over the
         dimensions that define the metric in that slice; ``dimensions`` counts them.
     """
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     settings = _Bootstrap(seed=seed, draws=draws, level=level)
     table = _Table.of(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
         except NoSliceError as error:
-            found[name] = {"undefined": str(error)}
+            results[name] = {"undefined": str(error)}
             continue
         of = {record.id: value for record, value in zip(records, values, strict=True)}
-        labels = np.array([of[one.id] for one in predictions])
+        labels = np.array([of[prediction.id] for prediction in predictions])
         present = set(labels.tolist())
-        found[name] = {
+        results[name] = {
             "values": {
                 value: _slice(table, np.flatnonzero(labels == value), settings)
                 for value in _in_order(name, values)
                 if value in present
             }
         }
-    return found
+    return results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,9 @@ class _Table:
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> _Table:
         places: dict[str, list[int]] = {}
-        for at, one in enumerate(predictions):
-            if one.scored and one.mean_rating is not None:
-                places.setdefault(one.dimension, []).append(at)
+        for at, prediction in enumerate(predictions):
+            if prediction.scored and prediction.mean_rating is not None:
+                places.setdefault(prediction.dimension, []).append(at)
         clusters = cluster_names(predictions[at] for rows in places.values() for at in rows)
         answers = [
             dimension_arrays(key, [predictions[at] for at in rows], clusters)
@@ -127,13 +127,15 @@ class _Table:
         ]
         used = np.zeros(len(predictions), dtype=bool)
         dimension, row, cluster = np.zeros((3, len(predictions)), dtype=np.intp)
-        for number, (rows, own) in enumerate(zip(places.values(), answers, strict=True)):
+        for number, (rows, arrays) in enumerate(zip(places.values(), answers, strict=True)):
             used[rows], dimension[rows] = True, number
-            row[rows], cluster[rows] = np.arange(len(rows)), own.cluster
+            row[rows], cluster[rows] = np.arange(len(rows)), arrays.cluster
         records: dict[str, int] = {}
         return cls(
-            record=np.array([records.setdefault(one.id, len(records)) for one in predictions]),
-            scored=np.array([one.scored for one in predictions], dtype=bool),
+            record=np.array(
+                [records.setdefault(prediction.id, len(records)) for prediction in predictions]
+            ),
+            scored=np.array([prediction.scored for prediction in predictions], dtype=bool),
             used=used,
             dimension=dimension,
             row=row,
@@ -148,9 +150,9 @@ class _Table:
         dimensions, first = np.unique(self.dimension[rows], return_index=True)
         taken = []
         for number in dimensions[np.argsort(first)].tolist():
-            own = self.dimension[rows] == number
-            answers = self.answers[number].take(self.row[rows[own]])
-            taken.append(replace(answers, cluster=cluster[own]))
+            of_dimension = self.dimension[rows] == number
+            answers = self.answers[number].take(self.row[rows[of_dimension]])
+            taken.append(replace(answers, cluster=cluster[of_dimension]))
         return taken, len(present)
 
 
@@ -201,11 +203,11 @@ def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[s
     if not train:
         raise NoSliceError("the training split was not read, so its characters are not known")
     known = {group_of(record, "character") for record in train}
-    found = []
+    values = []
     for record in records:
         name = group_of(record, "character")
-        found.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
-    return found
+        values.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
+    return values
 
 
 def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
@@ -232,10 +234,10 @@ def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
     The keys are ``recorded`` or ``synthetic`` (true or false), else ``source`` or ``origin`` with one of these two
     words as value.
     """
-    found = [_recorded(record.fields) for record in records]
-    if set(found) == {NOT_SAID}:
+    values = [_recorded(record.fields) for record in records]
+    if set(values) == {NOT_SAID}:
         raise NoSliceError('no record has the key "recorded" or "synthetic" (true or false)')
-    return found
+    return values
 
 
 def _recorded(fields: Mapping[str, Any]) -> str:
@@ -252,17 +254,17 @@ def _by_key(key: str) -> Divide:
     """Divide by the records' values of a key."""
 
     def divide(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-        found = []
+        values = []
         for record in records:
             value = record.fields.get(key)
             plain = isinstance(value, str | int | float | bool)
-            found.append(str(value) if plain and str(value).strip() else NOT_SAID)
-        many = len(set(found))
-        if set(found) == {NOT_SAID}:
+            values.append(str(value) if plain and str(value).strip() else NOT_SAID)
+        many = len(set(values))
+        if set(values) == {NOT_SAID}:
             raise NoSliceError(f'no record has the key "{key}"')
         if many > MOST_VALUES:
             raise NoSliceError(f"{many} different values are too many (the limit is {MOST_VALUES})")
-        return found
+        return values
 
     return divide
 

@@ -86,7 +86,7 @@ def summarise(
 def _by_dimension(
     predictions: Iterable[Prediction], dimensions: Sequence[str]
 ) -> dict[str, list[Prediction]]:
-    found: dict[str, list[Prediction]] = {key: [] for key in dimensions}
+    by_dimension: dict[str, list[Prediction]] = {key: [] for key in dimensions}
     seen: set[tuple[str, str]] = set()
     for prediction in predictions:
         if (prediction.id, prediction.dimension) in seen:
@@ -94,13 +94,13 @@ def _by_dimension(
                 f"record '{prediction.id}' is predicted twice on '{prediction.dimension}'"
             )
         seen.add((prediction.id, prediction.dimension))
-        if prediction.dimension not in found:
+        if prediction.dimension not in by_dimension:
             raise ValueError(
                 f"record '{prediction.id}' is predicted on '{prediction.dimension}', "
                 f"which is not among the dimensions {', '.join(dimensions)}"
             )
-        found[prediction.dimension].append(prediction)
-    return found
+        by_dimension[prediction.dimension].append(prediction)
+    return by_dimension
 
 
 def _why_no_draws(draws: int, clusters: int) -> str | None:
@@ -170,16 +170,16 @@ def _macro_ceiling(
 ) -> dict[str, Any]:
     ceilings = {key: result.values["ceiling"] for key, result in results.items()}
     names = ("pearson", "spearman", "krippendorff_alpha")
-    found: dict[str, Any] = {
+    macro: dict[str, Any] = {
         name: _mean(ceiling[name] for ceiling in ceilings.values()) for name in names
     }
-    found["dimensions_defined"] = {
+    macro["dimensions_defined"] = {
         name: sum(ceiling[name] is not None for ceiling in ceilings.values()) for name in names
     }
     used = [results[key] for key, ceiling in ceilings.items() if ceiling["pearson"] is not None]
     if settings.draws is not None and used:
-        found["interval"] = {"pearson": _macro_interval(used, "ceiling", settings.level)}
-    return found
+        macro["interval"] = {"pearson": _macro_interval(used, "ceiling", settings.level)}
+    return macro
 
 
 def _macro_alternative(results: Mapping[str, DimensionResult]) -> dict[str, Any]:

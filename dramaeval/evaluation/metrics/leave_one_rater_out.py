@@ -33,14 +33,14 @@ class Ceiling:
 class OneRater(NamedTuple):
     """The ratings of a rater, the others' means on the same records, and the rows, each (m,)."""
 
-    own: np.ndarray
+    ratings: np.ndarray
     others: np.ndarray
     rows: np.ndarray
 
     @property
     def comparable(self) -> bool:
         """Whether the correlation of the two is defined."""
-        return len(self.own) >= 3 and not constant(self.own) and not constant(self.others)
+        return len(self.ratings) >= 3 and not constant(self.ratings) and not constant(self.others)
 
 
 def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
@@ -54,17 +54,17 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     """
     each = each_rater(ratings)
     pearson = [
-        float(scipy.stats.pearsonr(r.own, r.others)[0]) if r.comparable else None for r in each
+        float(scipy.stats.pearsonr(r.ratings, r.others)[0]) if r.comparable else None for r in each
     ]
     spearman = [
-        float(scipy.stats.spearmanr(r.own, r.others)[0]) if r.comparable else None for r in each
+        float(scipy.stats.spearmanr(r.ratings, r.others)[0]) if r.comparable else None for r in each
     ]
     return Ceiling(
         pearson=_mean(pearson),
         spearman=_mean(spearman),
         pearson_each=tuple(pearson),
         spearman_each=tuple(spearman),
-        raters=sum(len(r.own) > 0 for r in each),
+        raters=sum(len(r.ratings) > 0 for r in each),
         records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
     )
 
@@ -75,7 +75,7 @@ def pearson_ceiling_over_draws(
     """The mean Pearson ceiling in every draw, (draws,), NaN where it is undefined for a rater."""
     values = draws.values(
         [
-            of_moments(rater.own, rater.others, cluster[rater.rows], correlation)
+            of_moments(rater.ratings, rater.others, cluster[rater.rows], correlation)
             for rater in each_rater(ratings)
             if rater.comparable
         ]

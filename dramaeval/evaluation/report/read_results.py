@@ -99,7 +99,7 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
 
 
 def _by_split(file: Path) -> dict[str, list[Prediction]]:
-    found: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     if damage := damage_of(file):
         raise ResultsError(
             f"{file.parent}: {damage}. Start the run again in its folder: it replaces damaged files."
@@ -119,12 +119,12 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
                     f"{file} has answers to multiple-choice questions, which have no scores to compare: name "
                     "runs of one task with ratings."
                 )
-            found.setdefault(split, []).append(Prediction.from_json(values))
+            predictions.setdefault(split, []).append(Prediction.from_json(values))
         except ResultsError:
             raise
         except ValueError as error:
             raise ResultsError(f"{file}, line {number}: {error}") from None
-    return found
+    return predictions
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -148,10 +148,10 @@ def _titles(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for name, inner in value.items():
-            found |= _flat(inner, f"{key}.{name}" if key else str(name))
-        return found
+            settings |= _flat(inner, f"{key}.{name}" if key else str(name))
+        return settings
     return {key: value}
 
 
@@ -243,10 +243,14 @@ def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Pre
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:
     wanted = _letters(named)
-    for one in rubric.dimensions:
-        if wanted in (_letters(one.key), _letters(one.annotation), _letters(one.title)):
-            return one
-    known = ", ".join(one.key for one in rubric.dimensions)
+    for dimension in rubric.dimensions:
+        if wanted in (
+            _letters(dimension.key),
+            _letters(dimension.annotation),
+            _letters(dimension.title),
+        ):
+            return dimension
+    known = ", ".join(dimension.key for dimension in rubric.dimensions)
     raise ValueError(
         f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
     )

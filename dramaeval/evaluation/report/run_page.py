@@ -147,8 +147,8 @@ def _context(findings: Findings) -> dict[str, Any]:
 
 def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
     """The summaries of a split by phase, in the order of the phases."""
-    found = metrics.get(split) or {}
-    return {phase: found[phase] for phase in PHASES if phase in found}
+    summaries = metrics.get(split) or {}
+    return {phase: summaries[phase] for phase in PHASES if phase in summaries}
 
 
 def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
@@ -284,9 +284,9 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
 
 
 def _disagreement(
-    one: Disagreement, findings: Findings, clips: Mapping[str, str]
+    disagreement: Disagreement, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
-    prediction, record = one.prediction, one.record
+    prediction, record = disagreement.prediction, disagreement.record
     given = [rating for rating in prediction.ratings if rating is not None]
     raters = {score: sum(rating == score for rating in given) for score in prediction.scale}
     shares = prediction.distribution or [None] * len(prediction.scale)
@@ -299,7 +299,7 @@ def _disagreement(
         "dimension": findings.titles.get(prediction.dimension, prediction.dimension),
         "expected": shown(prediction.expected or 0.0),
         "mean": shown(prediction.mean_rating or 0.0),
-        "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
+        "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
         "sound": clips.get(record.id),
         "no_sound": reason,
         "texts": [

@@ -15,7 +15,7 @@ def agreement(
     phases: Mapping[str, Summary], gain: Summary | None, titles: Titles, caption: str
 ) -> Table:
     """Per dimension: the correlation, the zero-shot correlation, the gain, the human ceiling and counts."""
-    phase, found = list(phases.items())[-1]
+    phase, summary = list(phases.items())[-1]
     before = phases.get("zero_shot") if phase != "zero_shot" else None
     columns = [
         Column("Dimension", numeric=False),
@@ -48,18 +48,18 @@ def agreement(
             before["dimensions"].get(key) if before else None,
             gain["dimensions"].get(key) if gain else None,
         )
-        for key, of in found["dimensions"].items()
+        for key, of in summary["dimensions"].items()
     ]
     foot = row(
         "Macro",
-        found["macro"],
+        summary["macro"],
         before["macro"] if before else None,
         gain["macro"] if gain else None,
     )
-    return Table(caption, columns, rows, [foot], notes(found))
+    return Table(caption, columns, rows, [foot], notes(summary))
 
 
-def further(found: Summary, titles: Titles) -> Table:
+def further(summary: Summary, titles: Titles) -> Table:
     """The other agreement metrics; a metric that applies to none of the scales is left out."""
     names = {
         "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
@@ -72,10 +72,10 @@ def further(found: Summary, titles: Titles) -> Table:
         "balanced_accuracy": Column("Balanced accuracy"),
         "f1": Column("F1"),
     }
-    return _metrics("Further agreement", names, found, titles)
+    return _metrics("Further agreement", names, summary, titles)
 
 
-def calibration(found: Summary, titles: Titles) -> Table:
+def calibration(summary: Summary, titles: Titles) -> Table:
     """Bias, variance and calibration of the judge."""
     names = {
         "bias": Column("Bias", help="judge − people, in score units"),
@@ -89,12 +89,12 @@ def calibration(found: Summary, titles: Titles) -> Table:
             "Spread r", help="correlation of the judge's spread with the raters' spread over clips"
         ),
     }
-    return _metrics("Calibration", names, found, titles)
+    return _metrics("Calibration", names, summary, titles)
 
 
-def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: Titles) -> Table:
-    every = [*found["dimensions"].values(), found["macro"]]
-    kept = [name for name in names if any(one.get(name) is not None for one in every)]
+def _metrics(caption: str, names: Mapping[str, Column], summary: Summary, titles: Titles) -> Table:
+    every = [*summary["dimensions"].values(), summary["macro"]]
+    kept = [name for name in names if any(values.get(name) is not None for values in every)]
     columns = [
         Column("Dimension", numeric=False),
         *(names[name] for name in kept),
@@ -106,13 +106,13 @@ def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: 
         counts = [count(of[name]) for name in ("n", "unscored")]
         return [Cell(title), *(metric_cell(of, name) for name in kept), *counts]
 
-    rows = [row(titles.get(key, key), of) for key, of in found["dimensions"].items()]
-    return Table(caption, columns, rows, [row("Macro", found["macro"])])
+    rows = [row(titles.get(key, key), of) for key, of in summary["dimensions"].items()]
+    return Table(caption, columns, rows, [row("Macro", summary["macro"])])
 
 
-def people(found: Summary, titles: Titles) -> Table | None:
+def people(summary: Summary, titles: Titles) -> Table | None:
     """The agreement between raters; None where it was not computed."""
-    if "ceiling" not in found["macro"]:
+    if "ceiling" not in summary["macro"]:
         return None
     columns = [
         Column("Dimension", numeric=False),
@@ -132,7 +132,7 @@ def people(found: Summary, titles: Titles) -> Table | None:
         Column("Missing ratings"),
     ]
     rows = []
-    for key, of in found["dimensions"].items():
+    for key, of in summary["dimensions"].items():
         ceiling, test = of["ceiling"], of["alternative_annotator"]
         bounds = (ceiling.get("interval") or {}).get("pearson")
         reasons, why = ceiling["undefined"], str(test.get("undefined", ""))
@@ -155,7 +155,7 @@ def people(found: Summary, titles: Titles) -> Table | None:
     return Table("People", columns, rows)
 
 
-def systems(found: Summary, titles: Titles) -> Table | None:
+def systems(summary: Summary, titles: Titles) -> Table | None:
     """Whether the judge orders the systems as people do; None where no record names a system."""
     names = ("pearson", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
     heads = ("Pearson", "Kendall", "Pairwise accuracy", "Soft pairwise accuracy")
@@ -166,7 +166,7 @@ def systems(found: Summary, titles: Titles) -> Table | None:
             count(of["system_level"]["systems"]),
             count(of["system_level"]["n"]),
         ]
-        for key, of in found["dimensions"].items()
+        for key, of in summary["dimensions"].items()
         if "system_level" in of
     ]
     if not rows:
@@ -177,15 +177,15 @@ def systems(found: Summary, titles: Titles) -> Table | None:
         Column("Systems"),
         Column("n"),
     ]
-    macro = found["macro"]["system_level"]
+    macro = summary["macro"]["system_level"]
     foot = [Cell("Macro"), *(number(macro.get(name)) for name in names), Cell(""), Cell("")]
     return Table("Systems", columns, rows, [foot])
 
 
-def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
+def slices(slices_by_name: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
     """A table for each slice name, and the reasons for the names without slices."""
     tables, missing = [], []
-    for name, division in found.items():
+    for name, division in slices_by_name.items():
         title = name.replace("_", " ").capitalize()
         if "undefined" in division:
             missing.append(f"{title}: {division['undefined']}.")
@@ -218,7 +218,7 @@ def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
     return tables, missing
 
 
-def controls(found: Mapping[str, Any]) -> Table:
+def controls(controls_by_name: Mapping[str, Any]) -> Table:
     """The gain of the judge over each control."""
     columns = [
         Column("Control", numeric=False),
@@ -230,7 +230,7 @@ def controls(found: Mapping[str, Any]) -> Table:
         Column("Records × dimensions"),
     ]
     rows = []
-    for name, control in found.items():
+    for name, control in controls_by_name.items():
         title, gain = name.replace("_", " "), control["gain"]
         if gain is None:
             lost = [Cell("–", missing=str(control["reason"])) for _ in range(4)]
@@ -253,9 +253,9 @@ def controls(found: Mapping[str, Any]) -> Table:
     return Table("Controls", columns, rows)
 
 
-def notes(found: Summary) -> list[str]:
+def notes(summary: Summary) -> list[str]:
     """Notes below a table: the intervals, and undefined or missing values."""
-    bootstrap, macro = found["bootstrap"], found["macro"]
+    bootstrap, macro = summary["bootstrap"], summary["macro"]
     lines = []
     if bootstrap["draws"]:
         lines.append(

@@ -71,7 +71,9 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     keys = list(dimensions)
     first, *others = [run.name for run in runs]
     try:
-        summaries = {name: summarise(own, keys, **settings) for name, own in kept.items()}
+        summaries = {
+            name: summarise(predictions, keys, **settings) for name, predictions in kept.items()
+        }
         against = {
             name: compare(kept[name], kept[first], keys, metrics=COMPARED, **settings)
             for name in others
@@ -95,16 +97,16 @@ def _aligned(runs: Sequence[Results], common: set[Asked]) -> dict[str, list[Pred
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
     for run in runs:
-        for one in run.predictions:
-            if one.group is not None:
-                groups.setdefault(one.id, one.group)
-            if one.system is not None:
-                systems.setdefault(one.id, one.system)
+        for prediction in run.predictions:
+            if prediction.group is not None:
+                groups.setdefault(prediction.id, prediction.group)
+            if prediction.system is not None:
+                systems.setdefault(prediction.id, prediction.system)
     return {
         run.name: [
-            replace(one, group=groups.get(one.id), system=systems.get(one.id))
-            for one in run.predictions
-            if (one.id, one.dimension) in common
+            replace(prediction, group=groups.get(prediction.id), system=systems.get(prediction.id))
+            for prediction in run.predictions
+            if (prediction.id, prediction.dimension) in common
         ]
         for run in runs
     }
@@ -117,11 +119,11 @@ def _pairs(
     against: Mapping[str, Mapping[str, Any]],
     first: str,
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for a, b in combinations(kept, 2):
         difference = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
         macro = difference["macro"]["pearson"] or {}
-        found.append(
+        pairs.append(
             {
                 "run": b,
                 "against": a,
@@ -131,8 +133,8 @@ def _pairs(
                 "p_adjusted": None,
             }
         )
-    adjust_p_values(found)
-    return found
+    adjust_p_values(pairs)
+    return pairs
 
 
 #: Prefixes of settings that only name places.

@@ -49,9 +49,9 @@ def _local(tag: str) -> str:
 
 
 def _references(element: ElementTree.Element) -> list[str]:
-    found = [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
+    references = [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
     link = element.get(_LINK, "")
-    return [*found, link[1:]] if link.startswith("#") else found
+    return [*references, link[1:]] if link.startswith("#") else references
 
 
 def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> dict[str, str]:
@@ -74,13 +74,13 @@ def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> dict
 
 
 def _styles(declared: str) -> dict[str, str]:
-    found = {}
+    styles = {}
     for declaration in filter(None, map(str.strip, declared.split(";"))):
         key, _, value = declaration.partition(":")
-        found[key.strip()] = value.strip()
-    if font := _FONT.fullmatch(found.pop("font", "")):
+        styles[key.strip()] = value.strip()
+    if font := _FONT.fullmatch(styles.pop("font", "")):
         parts = zip(
             ("font-style", "font-weight", "font-size", "font-family"), font.groups(), strict=True
         )
-        found |= {key: value for key, value in parts if value}
-    return found
+        styles |= {key: value for key, value in parts if value}
+    return styles

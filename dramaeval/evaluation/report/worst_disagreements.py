@@ -37,19 +37,19 @@ def worst(
 ) -> list[Disagreement]:
     """The clips with the largest gaps relative to the scale, in falling order, each with its worst dimension."""
     by_id = {record.id: record for record in records}
-    found: dict[str, tuple[float, float, Prediction]] = {}
-    for one in predictions:
-        mean = one.mean_rating
-        if one.expected is None or mean is None or one.id not in by_id:
+    worst_of_clip: dict[str, tuple[float, float, Prediction]] = {}
+    for prediction in predictions:
+        mean = prediction.mean_rating
+        if prediction.expected is None or mean is None or prediction.id not in by_id:
             continue
-        gap = one.expected - mean
-        size = abs(gap) / (one.scale[-1] - one.scale[0])
-        if one.id not in found or size > found[one.id][0]:
-            found[one.id] = (size, gap, one)
-    ordered = sorted(found.values(), key=lambda entry: (-entry[0], entry[2].id))
+        gap = prediction.expected - mean
+        size = abs(gap) / (prediction.scale[-1] - prediction.scale[0])
+        if prediction.id not in worst_of_clip or size > worst_of_clip[prediction.id][0]:
+            worst_of_clip[prediction.id] = (size, gap, prediction)
+    ordered = sorted(worst_of_clip.values(), key=lambda entry: (-entry[0], entry[2].id))
     return [
-        Disagreement(record=by_id[one.id], prediction=one, gap=gap)
-        for _, gap, one in ordered[:most]
+        Disagreement(record=by_id[prediction.id], prediction=prediction, gap=gap)
+        for _, gap, prediction in ordered[:most]
     ]
 
 
