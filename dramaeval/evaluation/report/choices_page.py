@@ -11,14 +11,7 @@ from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.run_page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
-from dramaeval.evaluation.report.shared_context import (
-    PageSettings,
-    curves,
-    environment,
-    remarks,
-    skipped,
-    warnings,
-)
+from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -75,28 +68,19 @@ def surest_mistakes(
 
 def _context(findings: ChoiceFindings) -> dict[str, Any]:
     choices, split = findings.metrics["choices"], findings.split
-    trained = curves(findings.tensorboard)
-    there = {
-        "summary": ("Summary", True),
-        "accuracy": ("Accuracy", True),
-        "training": ("Training", bool(trained)),
-        "wrong": ("Surest mistakes", True),
-        "run": ("Run", True),
-    }
-    return {
-        "title": f"{findings.name}: judge of acted speech",
-        "kind": "dramaeval report",
-        "heading": findings.name,
-        "facts": findings.facts,
-        "contents": [(key, name) for key, (name, shows) in there.items() if shows],
+    context = page_context(findings)
+    return context | {
+        "contents": contents(
+            {
+                "summary": ("Summary", True),
+                "accuracy": ("Accuracy", True),
+                "training": ("Training", bool(context["curves"])),
+                "wrong": ("Surest mistakes", True),
+                "run": ("Run", True),
+            }
+        ),
         "summary": sentences(split, choices[split]),
-        "warnings": warnings(findings.metrics),
         "tables": [accuracy(name, phases) for name, phases in choices.items()],
-        "curves": trained,
-        "environment": environment(findings.environment),
-        "remarks": remarks(findings.metrics),
-        "skipped": skipped(findings.metrics),
-        "config": findings.config,
     }
 
 

@@ -13,14 +13,7 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import render_page, shortened
-from dramaeval.evaluation.report.shared_context import (
-    PageSettings,
-    curves,
-    environment,
-    remarks,
-    skipped,
-    warnings,
-)
+from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -100,17 +93,12 @@ def _context(findings: Findings) -> dict[str, Any]:
     gain = (metrics.get("gain") or {}).get(split)
     controls = (metrics.get("controls") or {}).get(split)
     sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
-    trained = curves(findings.tensorboard)
     context: dict[str, Any] = {
-        "title": f"{findings.name}: judge of acted speech",
-        "kind": "dramaeval report",
-        "heading": findings.name,
-        "facts": findings.facts,
+        **page_context(findings),
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge)]),
         ],
-        "warnings": warnings(metrics),
         "split": split,
         "has_before": len(phases) > 1,
         "forest": _forest(phases, titles),
@@ -135,13 +123,20 @@ def _context(findings: Findings) -> dict[str, Any]:
         "calibration": sections.calibration(judge, titles),
         "slices": sliced,
         "no_slices": missing,
-        "curves": trained,
-        "environment": environment(findings.environment),
-        "remarks": remarks(metrics),
-        "skipped": skipped(metrics),
-        "config": findings.config,
     }
-    context["contents"] = _contents(context, bool(findings.predictions))
+    context["contents"] = contents(
+        {
+            "summary": ("Summary", True),
+            "agreement": ("Agreement", True),
+            "controls": ("Audio", bool(controls)),
+            "plots": ("Plots", True),
+            "calibration": ("Calibration", True),
+            "slices": ("Slices", bool(sliced or missing)),
+            "training": ("Training", bool(context["curves"])),
+            "worst": ("Worst", bool(findings.predictions)),
+            "run": ("Run", True),
+        }
+    )
     return context
 
 
@@ -149,21 +144,6 @@ def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
     """The summaries of a split by phase, in the order of the phases."""
     summaries = metrics.get(split) or {}
     return {phase: summaries[phase] for phase in PHASES if phase in summaries}
-
-
-def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
-    there = {
-        "summary": ("Summary", True),
-        "agreement": ("Agreement", True),
-        "controls": ("Audio", bool(context["controls"])),
-        "plots": ("Plots", True),
-        "calibration": ("Calibration", True),
-        "slices": ("Slices", bool(context["slices"] or context["no_slices"])),
-        "training": ("Training", bool(context["curves"])),
-        "worst": ("Worst", any_worst),
-        "run": ("Run", True),
-    }
-    return [(key, name) for key, (name, shows) in there.items() if shows]
 
 
 def first_of(count: int, most: int, what: str) -> str:

@@ -43,6 +43,27 @@ class PageSettings:
     facts: Sequence[str]
 
 
+def page_context(settings: PageSettings) -> dict[str, Any]:
+    """The template variables that every page of a run has."""
+    return {
+        "title": f"{settings.name}: judge of acted speech",
+        "kind": "dramaeval report",
+        "heading": settings.name,
+        "facts": settings.facts,
+        "warnings": warnings(settings.metrics),
+        "curves": curves(settings.tensorboard),
+        "environment": environment(settings.environment),
+        "remarks": remarks(settings.metrics),
+        "skipped": skipped(settings.metrics),
+        "config": settings.config,
+    }
+
+
+def contents(sections: Mapping[str, tuple[str, bool]]) -> list[tuple[str, str]]:
+    """The table of contents: id and title of each section that is shown."""
+    return [(key, title) for key, (title, is_shown) in sections.items() if is_shown]
+
+
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Reasons to be careful with the results."""
     about = metrics["about"]
