@@ -128,7 +128,7 @@ def _rewrite(path: Path, kept: Kept) -> None:
         aside = name_aside(path)
         shutil.copyfile(path, aside)
         log.warning(
-            "%s is damaged: its content differs from what was written. %d lines before the damage are kept, the "
+            "%s is damaged: it has other bytes than were written. %d lines before the damage are kept, the "
             "others are scored again; %s is a copy of the damaged file.",
             path,
             len(kept.lines),

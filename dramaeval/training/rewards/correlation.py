@@ -8,7 +8,7 @@ from dramaeval.training.rewards.completion import Completion, Given
 
 
 class Correlation:
-    """The share of the batch's other clips that a score is on the right side of, as Kendall's tau counts.
+    """The share of the other clips in the batch that the score ranks as the ratings do, as in Kendall's tau.
 
     A completion is compared with every completion about other clips that are asked for the same dimension and
     whose mean rating differs: 1 where the two scores differ as the ratings do, ½ where they are the same, 0
