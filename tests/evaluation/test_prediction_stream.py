@@ -1,4 +1,4 @@
-"""A growing predictions file: what is whole is kept, what is torn is scored again, nothing twice."""
+"""A growing predictions file: complete records are kept, incomplete ones are scored again."""
 
 import json
 from types import SimpleNamespace

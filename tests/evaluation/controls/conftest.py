@@ -1,4 +1,4 @@
-"""A setting for controls, on the tiny judge."""
+"""A control context with the tiny judge."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def judge():
 
 
 @pytest.fixture
-def setting(composed, make_clips, judge):
+def build_context(composed, make_clips, judge):
     """Six held-out clips of different lengths, twelve training clips, two dimensions."""
 
     def build(*overrides, train=True, task=None):

@@ -1,4 +1,4 @@
-"""A metric of one's own: a function, named in YAML, that gives a number or says why not."""
+"""A custom metric: a function named in YAML that returns a number or raises UndefinedError."""
 
 from collections.abc import Callable
 from functools import partial

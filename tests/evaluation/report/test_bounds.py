@@ -111,7 +111,10 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     text = page.render(replace(findings, metrics=metrics, predictions=made, titles={}))
     assert re.findall(r"<h3>(d\d) <small>Pearson", text) == chosen
     assert text.count("<svg") == 1 + 4 * 2 + len(page.curves(findings.tensorboard))
-    assert "the 4 dimensions with the highest and the lowest Pearson of 8; the tables have all of them." in text
+    assert (
+        "the 4 dimensions with the highest and the lowest Pearson of 8; the tables have all of them."
+        in text
+    )
     assert "The first 3 of 8 dimensions." in text
     forest = text.split("</svg>")[0]
     assert [f">{key}</text>" in forest for key in keys] == [True] * 3 + [False] * 5

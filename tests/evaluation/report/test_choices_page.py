@@ -1,4 +1,4 @@
-"""The page of multiple-choice questions: what it says, which mistakes it shows, in a real Chromium."""
+"""The page of multiple-choice questions: its sentences and mistakes, in a real Chromium."""
 
 from dataclasses import fields, replace
 

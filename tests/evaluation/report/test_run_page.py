@@ -1,4 +1,4 @@
-"""The page without a browser: its size, what it says, and what it does without clips."""
+"""The page of a run without a browser: its size, its content, and missing clips."""
 
 import re
 from dataclasses import replace
@@ -54,7 +54,7 @@ def test_a_zero_shot_run_without_curves_controls_or_clips(findings, tmp_path):
     assert "cannot be decoded" in page
 
 
-def test_an_unscored_dimension_is_told(findings, make_prediction):
+def test_unscored_questions_are_counted(findings, make_prediction):
     from dramaeval.evaluation.summary import summarise
 
     lost = [

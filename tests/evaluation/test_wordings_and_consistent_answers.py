@@ -1,4 +1,4 @@
-"""The spread between wordings by hand; and the fixed point of answers that depend on one another."""
+"""The spread between wordings by hand; the fixed point of answers with several scores."""
 
 import numpy as np
 import pytest
