@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 from benchmarks.page import write_with_remarks
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.stages.phase_metrics import read_phase

@@ -1,19 +1,19 @@
-"""How long a large report takes, and how large it is: `python benchmarks/report_size.py KIND [COUNT [FOLDER]]`.
+"""Time and size of large reports: `python benchmarks/report_size.py KIND [COUNT [FOLDER]]`.
 
 KIND is one of
 
-- `systems`: a leaderboard of COUNT systems (1,000), a clip each on 20 prompts;
+- `systems`: a leaderboard of COUNT systems (1,000), one clip each on 20 prompts;
 - `untested`: the same on 4 prompts, too few for intervals and tests;
 - `dimensions`: the report of a run with COUNT dimensions (200), 60 records;
 - `records`: the report of a run with COUNT records (20,000) × 10 dimensions, one phase: predictions read,
   summary, slices, page;
-- `alone`: the same without groups: each record is its own, the slowest case for the bootstrap;
-- `phases`: the same with the zero-shot phase before it, and the gain between the two;
+- `alone`: the same without groups, the slowest case for the bootstrap;
+- `phases`: the same with a zero-shot phase, and the gain between the two phases;
 - `runs`: a comparison of COUNT runs (12), 300 records × 10 dimensions.
 
-The files stay in FOLDER where it is given, so that the figures of two versions can be compared (`diff`).
-Prints one line of JSON: seconds of each part (of the processor), bytes of the page and of the files beside it,
-and the peak memory of the process in MiB. Set OMP_NUM_THREADS=1, as for `metrics.py`.
+With FOLDER the files are kept, so that the results of two versions can be compared (`diff`).
+Prints one line of JSON: processor seconds of each part, bytes of the page and of the other files, and the peak
+memory of the process in MiB. Set OMP_NUM_THREADS=1, as for `metrics.py`.
 """
 
 import json
@@ -54,14 +54,14 @@ SETTINGS: dict[str, Any] = {"seed": 0, "draws": 2_000, "level": 0.95}
 
 
 class Clock:
-    """Seconds of the processor for each named part."""
+    """Processor seconds of each named part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Measure the block under this name."""
+        """Measure the block."""
         start = time.process_time()
         yield
         self.seconds[name] = round(time.process_time() - start, 2)
@@ -70,20 +70,20 @@ class Clock:
 def predictions(
     records: int, dimensions: int, seed: int = 0, *, grouped: bool = True
 ) -> list[Prediction]:
-    """Six raters, a tenth of the ratings missing, a judge of middling quality, a character for 40 records."""
+    """Predictions with six raters, a tenth of the ratings missing, and one character per 40 records."""
     characters = max(6, records // 40)
     people, judge = np.random.default_rng(0), np.random.default_rng(seed + 1)
-    made = []
+    predicted = []
     for number in range(dimensions):
         truth = people.normal(size=records)
         ratings = np.rint(3 + truth[:, None] + people.normal(size=(records, 6)))
-        gone = people.random(ratings.shape) < 0.1
-        given = np.where(gone, None, np.clip(ratings, 1, 5).astype(object))
+        missing = people.random(ratings.shape) < 0.1
+        given = np.where(missing, None, np.clip(ratings, 1, 5).astype(object))
         centre = 3 + truth / 2 + judge.normal(size=records) / 2
         weights = np.exp(-((np.array(SCALE) - centre[:, None]) ** 2))
         shares = weights / weights.sum(axis=1, keepdims=True)
         expected = shares @ np.array(SCALE)
-        made += [
+        predicted += [
             Prediction(
                 id=f"clip-{row}", dimension=f"dimension_{number}", scale=SCALE,
                 distribution=tuple(shares[row].tolist()), expected=float(expected[row]),
@@ -92,12 +92,14 @@ def predictions(
             )
             for row in range(records)
         ]  # fmt: skip
-    return made
+    return predicted
 
 
-def write_predictions(file: Path, made: list[Prediction]) -> Path:
-    """As the stage `evaluate` writes them."""
-    lines = (json.dumps({"split": "test", **one.to_json()}, ensure_ascii=False) for one in made)
+def write_predictions(file: Path, predicted: list[Prediction]) -> Path:
+    """Write predictions as the stage `evaluate` does."""
+    lines = (
+        json.dumps({"split": "test", **one.to_json()}, ensure_ascii=False) for one in predicted
+    )
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return file
 
@@ -111,7 +113,7 @@ def report(
     phases: int = 1,
     grouped: bool = True,
 ) -> None:
-    """The report of a run, from its predictions on."""
+    """The report of a run, computed from its predictions."""
     titles = {f"dimension_{n}": f"Dimension {n}" for n in range(dimensions)}
     seeds = {"zero_shot": 1, "final": 0} if phases == 2 else {"final": 0}
     judges = {
@@ -158,10 +160,10 @@ def report(
 
 
 def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
-    """A leaderboard, from its predictions on."""
+    """A leaderboard, computed from its predictions."""
     chance = np.random.default_rng(0)
     scores = chance.uniform(2, 4, (systems, 1)) + chance.normal(0, 0.5, (systems, prompts))
-    made = [
+    predicted = [
         Prediction(
             id=f"{at}-{prompt}", dimension="pitch", scale=SCALE, distribution=None,
             expected=float(np.clip(scores[at, prompt], 1, 5)), ratings=(), state="scored",
@@ -171,20 +173,22 @@ def board(systems: int, clock: Clock, folder: Path, prompts: int = 20) -> None:
         for prompt in range(prompts)
     ]  # fmt: skip
     with clock("rank"):
-        found = rank(made, {one.id: one.id.partition("-")[2] for one in made}, **SETTINGS)
-        write_json_atomic(folder / "leaderboard.json", found)
+        ranking = rank(
+            predicted, {one.id: one.id.partition("-")[2] for one in predicted}, **SETTINGS
+        )
+        write_json_atomic(folder / "leaderboard.json", ranking)
     titles = {"pitch": "Pitch"}
     with clock("tables"):
-        tables = tables_of(found, titles)
-        shown = shown_tables(found, tables)
-        write_tables(folder, "leaderboard", tables, shown, sentences(found))
+        tables = tables_of(ranking, titles)
+        shown = shown_tables(ranking, tables)
+        write_tables(folder, "leaderboard", tables, shown, sentences(ranking))
     with clock("page"):
-        page = render_board(found, shown, "large", ["task role"], "seed: 0\n")
+        page = render_board(ranking, shown, "large", ["task role"], "seed: 0\n")
         (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def runs(count: int, clock: Clock, folder: Path) -> None:
-    """A comparison of runs, from their predictions on."""
+    """A comparison of runs, computed from their predictions."""
     titles = {f"dimension_{n}": f"Dimension {n}" for n in range(10)}
     judged = [
         Results(name=f"run {n}", predictions=predictions(300, 10, n), titles=titles, split="test",
@@ -192,15 +196,17 @@ def runs(count: int, clock: Clock, folder: Path) -> None:
         for n in range(count)
     ]  # fmt: skip
     with clock("compare"):
-        found = side_by_side(judged, **SETTINGS)
+        comparison = side_by_side(judged, **SETTINGS)
     with clock("tables"):
-        tables = comparison_page.tables_of(found)
+        tables = comparison_page.tables_of(comparison)
         shown = comparison_page.shown_tables(tables)
         write_tables(folder, "comparison", tables, shown, [])
     with clock("page"):
-        page = comparison_page.render_comparison(found, shown, "large", ["12 runs"], "seed: 0\n")
+        page = comparison_page.render_comparison(
+            comparison, shown, "large", ["12 runs"], "seed: 0\n"
+        )
         (folder / "report.html").write_text(page, encoding="utf-8")
-    write_json_atomic(folder / "comparison.json", asdict(found))
+    write_json_atomic(folder / "comparison.json", asdict(comparison))
 
 
 KINDS: dict[str, tuple[int, Callable[[int, Clock, Path], None]]] = {
@@ -215,7 +221,7 @@ KINDS: dict[str, tuple[int, Callable[[int, Clock, Path], None]]] = {
 
 
 def main() -> None:
-    """Make the report, and print what it took."""
+    """Write the report, and print its time and size."""
     usual, make = KINDS[sys.argv[1]]
     count = int(sys.argv[2]) if len(sys.argv) > 2 else usual
     clock = Clock()

@@ -244,6 +244,17 @@ class BatchConfig:
     )
 
 
+#: The controls: each the name of a module in `dramaeval.evaluation.controls`.
+CONTROLS = (
+    "training_mean",
+    "transcript_only",
+    "shuffled_audio",
+    "silence",
+    "prosody",
+    "phrasing",
+)
+
+
 @dataclass(kw_only=True)
 class CacheConfig:
     """``cache``: computed features of clips on disk, shared by epochs and runs."""
@@ -260,17 +271,6 @@ class CacheConfig:
         help="limit of a user's entries in GB (10^9 bytes); the least recently used are removed first",
         above=0,
     )
-
-
-#: The controls; `dramaeval.stages.controls` runs them.
-CONTROLS = (
-    "training_mean",
-    "transcript_only",
-    "shuffled_audio",
-    "silence",
-    "prosody",
-    "phrasing",
-)
 
 
 @dataclass(kw_only=True)

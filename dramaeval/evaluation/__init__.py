@@ -1,1 +1,1 @@
-"""How well a judge agrees with people: predictions, metrics, intervals, tables."""
+"""Agreement of a judge with people: scoring, predictions, metrics, intervals, controls and reports."""

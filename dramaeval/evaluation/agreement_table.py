@@ -1,4 +1,4 @@
-"""The table a run ends with: per dimension, agreement with people before and after training."""
+"""The table at the end of a run: agreement with people by dimension, before and after training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rich.text import Text
 from dramaeval.evaluation.report.markup import in_markdown, printable
 
 PHASES = {"zero_shot": "zero-shot", "final": "fine-tuned"}
-"""Phases in the order of their columns, and what they are called there."""
+"""Titles of the phases, in the order of their columns."""
 
 WIDE = 130
-"""From this many characters on, every figure has its place on one line."""
+"""Minimum width in characters at which all columns of both phases fit on one line."""
 
 TIGHT = 100
-"""Under this many characters, columns stand one space apart."""
+"""Below this width in characters there is no extra space between columns."""
 
 NOTHING = "-"
 
@@ -34,12 +34,12 @@ def agreement_table(
     width: int = WIDE,
     plain: bool = False,
 ) -> Group:
-    """Lay out summaries (`summarise`) of one split: `{"zero_shot": …, "final": …}`, either or both.
+    """Lay out summaries (`summarise`) of one split: `{"zero_shot": …, "final": …}`, one or both phases.
 
-    `titles` names the dimensions by key. Under `WIDE` characters the intervals stand below their
-    values, and rank correlations are shown of the last phase only. `plain` gives a Markdown table
-    with all figures. Below stand the notes: what is undefined or missing, and how the intervals
-    were made. Raises ValueError when there is no summary of a known phase.
+    `titles` has the titles of the dimensions by key. Below `WIDE` characters the intervals are
+    below their values, and only the last phase has rank correlations. `plain` returns a Markdown
+    table with all values. Notes below the table list undefined and missing values and describe the
+    intervals. Raises ValueError when there is no summary of a known phase.
     """
     shown = {phase: phases[phase] for phase in PHASES if phase in phases}
     if not shown:
@@ -104,7 +104,7 @@ def print_agreement(
     heading: str | None = None,
     console: Console | None = None,
 ) -> None:
-    """Print the table: fitted to the terminal, or as plain text where the output is none."""
+    """Print the table: fitted to a terminal, else as plain text."""
     console = console or Console()
     if console.is_terminal:
         console.print(agreement_table(phases, titles=titles, heading=heading, width=console.width))
@@ -114,54 +114,54 @@ def print_agreement(
 
 
 def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What a reader of the table must know: gaps first, then how the intervals were made."""
-    found: list[str] = []
+    """Notes below the table: undefined and missing values, then the intervals."""
+    lines: list[str] = []
     for phase, summary in phases.items():
-        found += [f"{PHASES[phase]}: {note}" for note in _gaps(summary)]
+        lines += [f"{PHASES[phase]}: {note}" for note in _gaps(summary)]
     last = list(phases.values())[-1]
     bootstrap = last["bootstrap"]
     if bootstrap["draws"]:
-        found.append(
+        lines.append(
             f"in brackets: {bootstrap['level']:.0%} intervals, {bootstrap['draws']:,} bootstrap "
             f"draws of {bootstrap['clusters']:,} clusters"
         )
     elif bootstrap["undefined"]:
-        found.append(f"no intervals: {bootstrap['undefined']}")
+        lines.append(f"no intervals: {bootstrap['undefined']}")
     if "ceiling" in last["macro"]:
-        found.append("ceiling: Pearson of one rater with the mean of the others")
-    return found
+        lines.append("ceiling: Pearson of one rater with the mean of the others")
+    return lines
 
 
 def _by_reason(reasons: Mapping[str, str], dimensions: int) -> str:
-    """Every reason once, with the dimensions that it holds for."""
+    """Each distinct reason, with its dimensions."""
     keys: dict[str, list[str]] = {}
     for key, reason in reasons.items():
         keys.setdefault(reason, []).append(key)
     return "; ".join(
-        f"{'all' if len(some) == dimensions else ', '.join(some)}: {reason}"
-        for reason, some in keys.items()
+        f"{'all' if len(listed) == dimensions else ', '.join(listed)}: {reason}"
+        for reason, listed in keys.items()
     )
 
 
 def _gaps(summary: Mapping[str, Any]) -> list[str]:
     macro = summary["macro"]
-    found = []
+    lines = []
     reasons = macro["dimensions_undefined"].get("pearson", {})
     if reasons:
-        found.append(
+        lines.append(
             f"macro over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} "
             "dimensions; " + _by_reason(reasons, macro["dimensions"])
         )
     if macro["unscored"]:
-        why: dict[str, int] = {}
+        states: dict[str, int] = {}
         for values in summary["dimensions"].values():
             for state, number in values["unscored_reasons"].items():
-                why[state] = why.get(state, 0) + number
-        listed = ", ".join(f"{number:,} {state}" for state, number in why.items())
-        found.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
+                states[state] = states.get(state, 0) + number
+        listed = ", ".join(f"{number:,} {state}" for state, number in states.items())
+        lines.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
     if macro["missing"]:
-        found.append(f"{macro['missing']:,} of {macro['records']:,} answers without any rating")
-    return found
+        lines.append(f"{macro['missing']:,} of {macro['records']:,} answers without any rating")
+    return lines
 
 
 def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
@@ -181,5 +181,5 @@ def _support(values: Mapping[str, Any]) -> tuple[str, str, str]:
 def _number(value: float | None) -> str:
     if value is None:
         return NOTHING
-    # "-0.00" would read as a finding.
+    # Avoids "-0.00".
     return f"{value:.2f}" if abs(value) >= 0.005 else "0.00"

@@ -1,8 +1,8 @@
-"""Resampling by whole clusters: which clusters a draw holds, and intervals over the draws.
+"""The cluster bootstrap: draws of clusters, and intervals over the draws.
 
-A draw is written as counts: how often it holds each cluster. A metric of the resampled records is
-then a metric of the records weighted by their cluster's count, and sums over records become one
-matrix product for all draws. No record is ever copied.
+A draw is an array of counts: how often it contains each cluster. A metric of the resampled records
+is then a metric of the records weighted by their cluster's count, and sums over records are one
+matrix product for all draws. No record is copied.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 import numpy as np
 
 CHUNK_CELLS = 2_000_000
-"""Cells (draws × records) worked on at a time: 16 MB an array, so that a few of them stay small."""
+"""Cells (draws × records) of one chunk: 16 MB an array, which bounds the memory."""
 
 CACHED_CELLS = 100_000
-"""The same where several passes go over one chunk: 0.8 MB an array, so that they stay in a core's cache."""
+"""Cells of a chunk that several passes read: 0.8 MB an array, which fits the cache of a core."""
 
 DEFINED_SHARE = 0.9
-"""An interval is given only when the metric is defined in at least this share of the draws."""
+"""An interval needs a metric that is defined in at least this share of the draws."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Summands:
-    """A statistic that depends on a draw through sums over its records alone.
+    """A statistic that is a function of sums over the records of a draw.
 
     Attributes:
-        cluster: of each record that enters it, (m,): a column of `BootstrapDraws.counts`.
-        columns: what is summed over a draw's records, (m, k), k ≥ 2.
-        value: the statistic in every draw, (draws,), from the sums, (draws, k).
+        cluster: the cluster of each of the m records, (m,): a column of `BootstrapDraws.counts`.
+        columns: the values to sum over a draw's records, (m, k), k ≥ 2.
+        value: computes the statistic in every draw, (draws,), from the sums, (draws, k).
     """
 
     cluster: np.ndarray
@@ -39,7 +39,7 @@ class Summands:
 
 @dataclass(frozen=True, eq=False)
 class BootstrapDraws:
-    """`counts` (draws, clusters): how often each draw holds each cluster."""
+    """`counts` (draws, clusters): how often each draw contains each cluster."""
 
     counts: np.ndarray
 
@@ -49,7 +49,7 @@ class BootstrapDraws:
     def sums(self, cluster: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Σ over a draw's records of `columns` (n, k), for each draw: (draws, k).
 
-        `cluster` (n,) is the column of `counts` each record belongs to. Costs
+        `cluster` (n,) is the column of `counts` of each record. This takes
         draws × clusters × k multiplications, however many records a cluster has.
         """
         return self._summed(self._totals(cluster, columns))
@@ -57,8 +57,8 @@ class BootstrapDraws:
     def values(self, parts: Sequence[Summands]) -> list[np.ndarray]:
         """Each statistic in every draw, (draws,): one matrix product for all of them.
 
-        A product reads all counts, whatever the number of columns; so one for many columns costs a fraction of
-        one for each statistic.
+        A product reads all counts whatever the number of columns, so that one product is much faster than one
+        for each statistic.
         """
         if not parts:
             return []
@@ -66,15 +66,15 @@ class BootstrapDraws:
         sums = self._summed(np.concatenate(totals, axis=1))
         ends = np.cumsum([part.columns.shape[1] for part in parts])
         return [
-            part.value(own)
-            for part, own in zip(parts, np.split(sums, ends[:-1], axis=1), strict=True)
+            part.value(part_sums)
+            for part, part_sums in zip(parts, np.split(sums, ends[:-1], axis=1), strict=True)
         ]
 
     def _totals(self, cluster: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Σ over each cluster's records, (clusters, k)."""
         size = self.counts.shape[1]
-        own = [np.bincount(cluster, weights=column, minlength=size) for column in columns.T]
-        return np.stack(own, axis=1)
+        totals = [np.bincount(cluster, weights=column, minlength=size) for column in columns.T]
+        return np.stack(totals, axis=1)
 
     def _summed(self, totals: np.ndarray) -> np.ndarray:
         return np.concatenate(
@@ -82,12 +82,12 @@ class BootstrapDraws:
         )
 
     def weights(self, cluster: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Each record's count, (some draws, n), a chunk of draws at a time with its place."""
+        """Each record's count, (some draws, n), for a chunk of draws at a time, with the chunk's slice."""
         for rows in self._chunks(len(cluster)):
             yield rows, np.take(self.counts[rows].astype(float), cluster, axis=1)
 
     def chunks(self, width: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """`counts`, (some draws, clusters), few enough that ``width`` numbers for each stay in the cache."""
+        """`counts`, (some draws, clusters), in chunks of which ``width`` numbers a draw fit the cache."""
         for rows in self._chunks(width, CACHED_CELLS):
             yield rows, self.counts[rows]
 
@@ -106,13 +106,12 @@ def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
     return BootstrapDraws(counts)
 
 
-def interval(values: np.ndarray, level: float) -> tuple[float, float] | None:
-    """Percentile interval of a metric over the draws, (draws,) with NaN where it was undefined.
+def interval(values: np.ndarray, level: float) -> list[float] | None:
+    """Percentile interval [low, high] of a metric over the draws, (draws,) with NaN where it is undefined.
 
-    None when fewer than `DEFINED_SHARE` of the draws define it: the rest is no fair sample.
+    None when fewer than `DEFINED_SHARE` of the draws define it: the others are not a fair sample.
     """
     defined = values[~np.isnan(values)]
     if len(values) == 0 or len(defined) < DEFINED_SHARE * len(values):
         return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()

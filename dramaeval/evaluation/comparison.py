@@ -1,4 +1,4 @@
-"""Is one judge better than another? Paired bootstrap and permutation test of the difference."""
+"""Difference between two judges: paired bootstrap and permutation test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import scipy
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Exchange,
     Metric,
@@ -20,9 +21,8 @@ from dramaeval.evaluation.metrics.metric import (
     metric_name,
     value_of,
 )
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
-from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.metrics.rank_correlations import Spearman
 from dramaeval.evaluation.predictions import Prediction
 
 COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
@@ -30,11 +30,10 @@ COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One metric of two judges on the same records: values, and the draws behind the tests.
+    """One metric of two judges on the same records: the values, and the draws of the tests.
 
-    `resampled` (draws,) are differences a − b over the bootstrap; `exchanged` (draws,) are those
-    of judges whose scores were exchanged at random, which differ by chance alone. None when they
-    could not be drawn.
+    `resampled` (draws,) are the differences a − b of the bootstrap; `exchanged` (draws,) are the
+    differences after random exchanges of scores, which are due to chance. None without draws.
     """
 
     a: float
@@ -45,12 +44,11 @@ class Difference:
     def as_dict(self, level: float) -> dict[str, Any]:
         """Plain values: `a`, `b`, `difference`, `interval` of the bootstrap, `p` of the test."""
         difference = self.a - self.b
-        found = None if self.resampled is None else interval(self.resampled, level)
         return {
             "a": self.a,
             "b": self.b,
             "difference": difference,
-            "interval": None if found is None else list(found),
+            "interval": None if self.resampled is None else interval(self.resampled, level),
             "p": None if self.exchanged is None else permutation_p(difference, self.exchanged),
         }
 
@@ -65,36 +63,38 @@ def compare(
     level: float = 0.95,
     metrics: Sequence[Metric] = COMPARED,
 ) -> dict[str, Any]:
-    """Compare two judges on the records both scored: difference a − b of each metric.
+    """Compare two judges on the records that both scored: difference a − b of each metric.
 
-    The bootstrap draws whole clusters, the same for both judges and all dimensions (paired). The
+    The bootstrap draws clusters, the same for both judges and all dimensions (paired). The
     permutation test exchanges the two judges' scores of whole clusters, in all dimensions at once;
-    its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first brought to the form in
-    which the metric sees them (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
+    its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first converted to the form that
+    the metric depends on (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
     on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
 
     Returns:
-        `macro` and `dimensions.<key>`, each with one entry a metric (see `Difference.as_dict`), or
-        None with a reason under `undefined`; `records` compared, and how many were `left_out`.
+        `macro` and `dimensions.<key>`, each with one entry per metric (see `Difference.as_dict`), or
+        None with a reason under `undefined`; the number of `records`, and of those `left_out`.
 
     Raises:
-        ValueError: the judges disagree on the raters, scale or group of a record.
+        ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
-    first = {key: [one for one, _ in pairs[key]] for key in dimensions}
+    first = {key: [first_judge for first_judge, _ in pairs[key]] for key in dimensions}
     second = {key: [other for _, other in pairs[key]] for key in dimensions}
-    clusters = cluster_names(one for listed in first.values() for one in listed)
+    clusters = cluster_names(first_judge for listed in first.values() for first_judge in listed)
     tests = _Tests.of(len(clusters), draws, seed)
-    found: dict[str, dict[str, Difference]] = {}
+    differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
         answers_a = dimension_arrays(key, first[key], clusters)
         answers_b = dimension_arrays(key, second[key], clusters)
-        found[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
+        differences[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
-        "macro": {name: _macro(found, name, level) for name in names},
-        "dimensions": _plain(found, undefined, {key: len(pairs[key]) for key in dimensions}, level),
+        "macro": {name: _macro(differences, name, level) for name in names},
+        "dimensions": _plain(
+            differences, undefined, {key: len(pairs[key]) for key in dimensions}, level
+        ),
         "records": sum(len(listed) for listed in pairs.values()),
         "left_out": left_out,
         "bootstrap": {
@@ -132,50 +132,62 @@ def permutation_p(observed: float, exchanged: np.ndarray) -> float | None:
     defined = exchanged[~np.isnan(exchanged)]
     if len(defined) == 0:
         return None
-    # Exchanges that give the observed difference again must count in spite of rounding.
+    # The tolerance counts exchanges that give the observed difference up to rounding.
     as_large = np.abs(defined) >= abs(observed) * (1 - 1e-9) - 1e-12
     return float((1 + as_large.sum()) / (1 + len(defined)))
+
+
+def adjust_p_values(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Set ``p_adjusted`` of the entries with a ``p`` (Benjamini & Yekutieli); return these entries."""
+    tested = [entry for entry in entries if entry["p"] is not None]
+    if tested:
+        adjusted = scipy.stats.false_discovery_control(
+            [entry["p"] for entry in tested], method="by"
+        )
+        for entry, p in zip(tested, adjusted, strict=True):
+            entry["p_adjusted"] = float(p)
+    return tested
 
 
 def _pairs(
     a: Iterable[Prediction], b: Iterable[Prediction], dimensions: Sequence[str]
 ) -> tuple[dict[str, list[tuple[Prediction, Prediction]]], dict[str, int]]:
-    """Both judges' predictions of each record × dimension, and how many could not be paired."""
+    """Both judges' predictions of each record × dimension, and the numbers of those left out."""
     of_b = {(p.id, p.dimension): p for p in b}
     pairs: dict[str, list[tuple[Prediction, Prediction]]] = {key: [] for key in dimensions}
     left_out = {"unrated": 0, "unscored_by_one": 0, "only_in_a": 0, "only_in_b": 0}
-    for one in a:
-        if one.dimension not in pairs:
+    for prediction in a:
+        if prediction.dimension not in pairs:
             continue
-        other = of_b.pop((one.id, one.dimension), None)
+        other = of_b.pop((prediction.id, prediction.dimension), None)
         if other is None:
             left_out["only_in_a"] += 1
             continue
-        _require_same_record(one, other)
-        if one.mean_rating is None:
+        _require_same_record(prediction, other)
+        if prediction.mean_rating is None:
             left_out["unrated"] += 1
-        elif not (one.scored and other.scored):
+        elif not (prediction.scored and other.scored):
             left_out["unscored_by_one"] += 1
         else:
-            pairs[one.dimension].append((one, other))
+            pairs[prediction.dimension].append((prediction, other))
     left_out["only_in_b"] = sum(key in pairs for _, key in of_b)
     return pairs, left_out
 
 
-def _require_same_record(one: Prediction, other: Prediction) -> None:
+def _require_same_record(prediction: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
-        if getattr(one, name) != getattr(other, name):
+        if getattr(prediction, name) != getattr(other, name):
             raise ValueError(
-                f"the two judges do not speak of the same data: record '{one.id}' on "
-                f"'{one.dimension}' has {name} {getattr(one, name)} beside the first judge "
-                f"and {getattr(other, name)} beside the second; evaluate both on the same file"
+                f"the two judges have different data: record '{prediction.id}' on "
+                f"'{prediction.dimension}' has {name} {getattr(prediction, name)} with the first judge "
+                f"and {getattr(other, name)} with the second; evaluate both on the same file"
             )
 
 
 def _differences(
     metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: _Tests | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
-    """Each metric's difference on one dimension; and why it has none, for the others."""
+    """The difference of each metric on one dimension; the reason for each undefined one."""
     defined: list[tuple[Metric, float, float]] = []
     undefined: dict[str, str] = {}
     for metric in metrics:
@@ -183,28 +195,30 @@ def _differences(
             defined.append((metric, value_of(metric, a), value_of(metric, b)))
         except UndefinedError as error:
             undefined[metric_name(metric)] = str(error)
-    nothing: list[np.ndarray | None] = [None] * len(defined)
-    resampled, exchanged = nothing, nothing
+    resampled: list[np.ndarray | None] = [None] * len(defined)
+    exchanged = resampled
     if tests is not None:
-        asked = [metric for metric, _, _ in defined]
+        defined_metrics = [metric for metric, _, _ in defined]
         resampled = _subtracted(
-            all_over_draws([(metric, a) for metric in asked], tests.bootstrap),
-            all_over_draws([(metric, b) for metric in asked], tests.bootstrap),
+            all_over_draws([(metric, a) for metric in defined_metrics], tests.bootstrap),
+            all_over_draws([(metric, b) for metric in defined_metrics], tests.bootstrap),
         )
         clusters = tests.bootstrap.counts.shape[1]
-        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in asked}
+        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in defined_metrics}
         both = {form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in forms}
-        stacked = [(metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in asked]
+        stacked = [
+            (metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in defined_metrics
+        ]
         exchanged = _subtracted(
             all_over_draws(stacked, tests.exchange), all_over_draws(stacked, tests.exchanged_back)
         )
-    found = {
+    differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
         for (metric, value_a, value_b), drawn, swapped in zip(
             defined, resampled, exchanged, strict=True
         )
     }
-    return found, undefined
+    return differences, undefined
 
 
 def _subtracted(
@@ -217,7 +231,7 @@ def _subtracted(
 
 
 def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
-    """The judge's scores as ranks or standardised, where the metric takes no notice of it."""
+    """The judge's scores, ranked or standardised where the metric does not depend on it."""
     if form is Exchange.RANKED:
         return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
     if form is Exchange.STANDARDISED:
@@ -226,7 +240,7 @@ def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
-    """a's records, then b's with their clusters numbered on: a draw picks each from one of them."""
+    """a's records, then b's with clusters numbered from `clusters` on: a draw takes each record from one judge."""
     return replace(
         a,
         predicted=np.concatenate([a.predicted, b.predicted]),
@@ -240,7 +254,7 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
 def _macro(
     found: Mapping[str, Mapping[str, Difference]], name: str, level: float
 ) -> dict[str, Any] | None:
-    """The difference of the mean over the dimensions where both judges have a value."""
+    """The difference of the mean over the dimensions where the metric is defined for both judges."""
     used = [differences[name] for differences in found.values() if name in differences]
     if not used:
         return None
@@ -269,12 +283,7 @@ def _plain(
         for key, differences in found.items()
     }
     for name in {name for differences in plain.values() for name in differences}:
-        tested = [d[name] for d in plain.values() if name in d and d[name]["p"] is not None]
-        adjusted = scipy.stats.false_discovery_control(
-            [entry["p"] for entry in tested], method="by"
-        )
-        for entry, p in zip(tested, adjusted, strict=True):
-            entry["p_adjusted"] = float(p)
+        adjust_p_values([values[name] for values in plain.values() if name in values])
     return {
         key: {**plain[key], "n": records[key], "undefined": dict(undefined[key])} for key in found
     }

@@ -1,4 +1,4 @@
-"""Answers of several scores: what is written before a score is what the judge itself would write."""
+"""Answers with several scores: each score is conditioned on the judge's own likeliest earlier scores."""
 
 from __future__ import annotations
 
@@ -9,69 +9,67 @@ import numpy as np
 
 from dramaeval.models.inputs.collation import EncodedRecord
 
-Reading = list[np.ndarray]
-"""What is read of a encoded_record: for each of its questions a value, or a distribution over its choices."""
+AnswerValues = list[np.ndarray]
+"""For each question of a record a distribution over its choices, or the value of a regression head."""
 
 
-def settled(
+def consistent_values(
     encoded_records: Sequence[EncodedRecord],
-    read: Callable[[Sequence[EncodedRecord]], list[Reading]],
+    read: Callable[[Sequence[EncodedRecord]], list[AnswerValues]],
     *,
-    always: int = 0,
-) -> list[Reading]:
-    """Read encoded_records until every score that is written is the likeliest of what is read at its place.
+    passes_required: int = 0,
+) -> list[AnswerValues]:
+    """Run forward passes until every score in the prompt is the likeliest one at its position.
 
-    The fixed point is greedy decoding: a score depends on those before it alone, so that the first place is
-    right after the first pass, the second after the second, and so on. Sheets without such answers are read
-    once.
+    The fixed point is greedy decoding: a score depends only on the scores before it, so that the first score is right
+    after the first pass, the second after the second, and so on. Records without such answers need one pass.
 
     Args:
-        encoded_records: what is asked.
+        encoded_records: the records with their questions.
         read: one forward pass.
-        always: passes that are made in any case, where processes have to move in step.
+        passes_required: minimum number of passes, where all processes have to run the same number.
 
     Returns:
-        the readings of the last pass, in which what was read is what was written.
+        the values of the last pass, which agree with the scores in the prompt.
     """
-    now = list(encoded_records)
-    readings = read(now)
-    # One more than there are scores: further passes could only follow the rounding of ties.
-    for number in range(1, max(always, 1 + longest_answer(now))):
-        after = [
-            _rewritten(encoded_record, values)
-            for encoded_record, values in zip(now, readings, strict=True)
-        ]
+    current = list(encoded_records)
+    values = read(current)
+    # One pass more than there are scores: further passes would only follow the rounding of ties.
+    for number in range(1, max(passes_required, 1 + longest_answer(current))):
+        rewritten = [_rewritten(*pair) for pair in zip(current, values, strict=True)]
         changed = [
-            at for at, (old, new) in enumerate(zip(now, after, strict=True)) if new is not old
+            index
+            for index, (old, new) in enumerate(zip(current, rewritten, strict=True))
+            if new is not old
         ]
-        if not changed and number >= always:
+        if not changed and number >= passes_required:
             break
-        # Where nothing changes any more, the pass keeps step with the other processes.
+        # Without a change, the pass only keeps in step with the other processes.
         again = changed or [0]
-        for at, values in zip(again, read([after[at] for at in again]), strict=True):
-            readings[at] = values
-        now = after
-    return readings
+        for index, new_values in zip(again, read([rewritten[i] for i in again]), strict=True):
+            values[index] = new_values
+        current = rewritten
+    return values
 
 
 def longest_answer(encoded_records: Sequence[EncodedRecord]) -> int:
-    """The most scores that an answer of these encoded_records has."""
-    longest = run = 0
+    """The largest number of scores in one answer."""
+    longest = length = 0
     for encoded_record in encoded_records:
-        for one in encoded_record.questions:
-            run = run + 1 if one.continues_answer else 1
-            longest = max(longest, run)
+        for question in encoded_record.questions:
+            length = length + 1 if question.continues_answer else 1
+            longest = max(longest, length)
     return longest
 
 
-def _rewritten(encoded_record: EncodedRecord, values: Reading) -> EncodedRecord:
-    """The encoded_record with the likeliest scores written; itself where they are written already."""
+def _rewritten(encoded_record: EncodedRecord, values: AnswerValues) -> EncodedRecord:
+    """The record with the likeliest scores in its prompt; the same object where nothing changes."""
     asked = list(encoded_record.questions)
-    for at, one in enumerate(asked[:-1]):
-        if not asked[at + 1].continues_answer:
-            continue  # nothing follows this score
-        likeliest = int(np.argmax(values[at]))
-        if likeliest != one.choice:
-            asked[at] = replace(one, written_choice=likeliest)
+    for index, question in enumerate(asked[:-1]):
+        if not asked[index + 1].continues_answer:
+            continue  # no score follows this one
+        likeliest = int(np.argmax(values[index]))
+        if likeliest != question.choice:
+            asked[index] = replace(question, written_choice=likeliest)
     changed = any(new is not old for new, old in zip(asked, encoded_record.questions, strict=True))
     return replace(encoded_record, questions=tuple(asked)) if changed else encoded_record

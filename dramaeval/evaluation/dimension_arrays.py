@@ -1,4 +1,4 @@
-"""One dimension's predictions as arrays: what every metric is computed from."""
+"""The predictions of one dimension as arrays, the input of every metric."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dramaeval.evaluation.predictions import Prediction
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DimensionArrays:
-    """The records of one dimension that are both scored and rated, one row a record.
+    """The records of one dimension that are both scored and rated, one row per record.
 
-    Shapes, with n records, K scores on the scale and R raters' places:
+    Shapes, with n records, K scores on the scale and R raters:
     `scale` (K,); `predicted` (n,) expected scores; `rated` (n,) mean ratings; `distribution`
-    (n, K), rows of NaN where a judge gave a number only; `ratings` (n, R), NaN where missing;
-    `cluster` (n,) whole numbers: records with the same one are drawn together by the bootstrap.
+    (n, K), rows of NaN for a score without distribution; `ratings` (n, R), NaN where missing;
+    `cluster` (n,) integers: the bootstrap draws records of the same cluster together.
     """
 
     dimension: str
@@ -30,7 +30,7 @@ class DimensionArrays:
 
     @property
     def n(self) -> int:
-        """How many records are both scored and rated."""
+        """The number of records that are both scored and rated."""
         return len(self.predicted)
 
     @property
@@ -40,21 +40,21 @@ class DimensionArrays:
 
     @property
     def majority(self) -> np.ndarray:
-        """What most raters said on a pass/fail scale, (n,): 1, 0, or NaN where they are even."""
+        """The majority of the raters on a pass/fail scale, (n,): 1, 0, or NaN for a tie."""
         return np.where(self.rated == 0.5, np.nan, (self.rated > 0.5).astype(float))
 
     @property
     def predicted_step(self) -> np.ndarray:
-        """Place on the scale nearest to the expected score, (n,); halfway goes up."""
+        """Index of the score nearest to the expected score, (n,); halfway goes up."""
         return nearest_step(self.predicted, self.scale)
 
     @property
     def rated_step(self) -> np.ndarray:
-        """Place on the scale nearest to the mean rating, (n,); halfway goes up."""
+        """Index of the score nearest to the mean rating, (n,); halfway goes up."""
         return nearest_step(self.rated, self.scale)
 
     def take(self, rows: np.ndarray) -> DimensionArrays:
-        """The given rows, in that order; a row may come more than once."""
+        """The given rows in that order; rows may repeat."""
         return replace(
             self,
             predicted=self.predicted[rows],
@@ -73,9 +73,12 @@ def nearest_step(values: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], int]:
     """Number every cluster, in an order that does not depend on the order of the predictions.
 
-    A record without a group is a cluster of its own, so the key says which of the two it is.
+    A record without a group is its own cluster; the key distinguishes the two kinds (see `cluster_key`).
     """
-    members = {(one.group, one.id if one.group is None else "") for one in predictions}
+    members = {
+        (prediction.group, prediction.id if prediction.group is None else "")
+        for prediction in predictions
+    }
     names = {("id", name) if group is None else ("group", group) for group, name in members}
     return {name: number for number, name in enumerate(sorted(names))}
 
@@ -119,7 +122,7 @@ def dimension_arrays(
 
 
 def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarray:
-    """The one scale of a dimension's predictions, (K,); empty when there is no prediction."""
+    """The common scale of a dimension's predictions, (K,); empty without a prediction."""
     scales = {p.scale for p in predictions}
     if len(scales) > 1:
         listed = " and ".join(str(list(scale)) for scale in sorted(scales))
@@ -131,9 +134,9 @@ def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarra
 
 
 def rating_matrix(predictions: Sequence[Prediction]) -> np.ndarray:
-    """Ratings with one row a prediction and one column a rater's place, NaN where missing."""
+    """Ratings (predictions, R), NaN where missing; column k is the k-th rater."""
     rows = [p.ratings for p in predictions]
-    places = max(map(len, rows), default=0)
-    rows = [row if len(row) == places else row + (None,) * (places - len(row)) for row in rows]
-    # None becomes NaN in an array of floats.
-    return np.array(rows, dtype=float).reshape(len(rows), places)
+    raters = max(map(len, rows), default=0)
+    rows = [row if len(row) == raters else row + (None,) * (raters - len(row)) for row in rows]
+    # numpy converts None to NaN in an array of floats.
+    return np.array(rows, dtype=float).reshape(len(rows), raters)

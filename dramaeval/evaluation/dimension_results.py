@@ -1,4 +1,4 @@
-"""The numbers of one dimension, as they stand in `metrics.json`."""
+"""The results of one dimension in `metrics.json`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
 
 LEAST_CLUSTERS = 5
-"""Fewer clusters than this cannot stand for others: no interval is given."""
+"""With fewer clusters there is no interval: so few do not represent others."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is computed for every dimension.
+class SummarySettings:
+    """The settings of a summary, the same for every dimension.
 
-    `draws` is None when no intervals are wanted, or the data have under `LEAST_CLUSTERS` clusters.
+    `draws` is None when no intervals are requested, or the data have fewer than `LEAST_CLUSTERS` clusters.
     """
 
     metrics: Mapping[str, Metric]
@@ -50,37 +50,38 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionResult:
-    """`values` are plain and ready for JSON; `draws` keeps each metric's values for the macro."""
+    """`values` are ready for JSON; `draws` has each metric's values in every draw, for the macro."""
 
     values: dict[str, Any]
     draws: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def dimension_result(key: str, predictions: Sequence[Prediction], plan: Plan) -> DimensionResult:
-    """Evaluate the predictions of one dimension (none at all is a dimension of undefined values).
+def dimension_result(
+    key: str, predictions: Sequence[Prediction], settings: SummarySettings
+) -> DimensionResult:
+    """Evaluate the predictions of one dimension; without predictions all values are undefined.
 
     Raises ValueError when they do not share a scale.
     """
-    answers = dimension_arrays(key, predictions, plan.clusters)
-    values, undefined = metric_values(plan.metrics, answers)
-    kept = metric_draws(plan.metrics, values, answers, plan.draws)
+    answers = dimension_arrays(key, predictions, settings.clusters)
+    values, undefined = metric_values(settings.metrics, answers)
+    kept = metric_draws(settings.metrics, values, answers, settings.draws)
     result: dict[str, Any] = {
         **values,
         **counts_of(predictions, answers),
         "undefined": undefined,
-        **intervals_of(values, kept, answers, plan),
+        **intervals_of(values, kept, answers, settings),
     }
-    if plan.ceiling:
+    if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
         ratings = rating_matrix(rated)
         result["ceiling"] = ceiling_of(ratings)
-        if plan.draws is not None and result["ceiling"]["pearson"] is not None:
-            cluster = clusters_of(rated, plan.clusters)
-            kept["ceiling"] = pearson_ceiling_over_draws(ratings, cluster, plan.draws)
-            found = interval(kept["ceiling"], plan.level)
-            result["ceiling"]["interval"] = {"pearson": None if found is None else list(found)}
-        result["alternative_annotator"] = alternative_annotator(answers, plan.epsilon)
-    systems = system_level(predictions, answers, seed=plan.seed)
+        if settings.draws is not None and result["ceiling"]["pearson"] is not None:
+            cluster = clusters_of(rated, settings.clusters)
+            kept["ceiling"] = pearson_ceiling_over_draws(ratings, cluster, settings.draws)
+            result["ceiling"]["interval"] = {"pearson": interval(kept["ceiling"], settings.level)}
+        result["alternative_annotator"] = alternative_annotator(answers, settings.epsilon)
+    systems = system_level(predictions, answers, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
     return DimensionResult(values=result, draws=kept)
@@ -89,7 +90,7 @@ def dimension_result(key: str, predictions: Sequence[Prediction], plan: Plan) ->
 def metric_values(
     metrics: Mapping[str, Metric], answers: DimensionArrays
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Each metric that applies to this scale, None where undefined; and the reasons why."""
+    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name, metric in metrics.items():
@@ -109,41 +110,41 @@ def metric_draws(
     answers: DimensionArrays,
     draws: BootstrapDraws | None,
 ) -> dict[str, np.ndarray]:
-    """The values in every draw of each metric that is defined and not too much work."""
+    """The values in every draw of each metric that is defined and fast enough."""
     if draws is None:
         return {}
     defined = [name for name, value in values.items() if value is not None]
     drawn = all_over_draws([(metrics[name], answers) for name in defined], draws)
-    return {name: one for name, one in zip(defined, drawn, strict=True) if one is not None}
+    return {name: each for name, each in zip(defined, drawn, strict=True) if each is not None}
 
 
 def intervals_of(
     values: Mapping[str, float | None],
     kept: Mapping[str, np.ndarray],
     answers: DimensionArrays,
-    plan: Plan,
+    settings: SummarySettings,
 ) -> dict[str, Any]:
-    """`interval` of each defined metric, null where there is none, and `interval_undefined` why."""
+    """`interval` of each defined metric, or None with the reason in `interval_undefined`."""
     clusters = len(np.unique(answers.cluster))
     intervals: dict[str, list[float] | None] = {}
     reasons: dict[str, str] = {}
     for name, value in values.items():
-        if plan.draws is None or value is None:
+        if settings.draws is None or value is None:
             continue
-        found = interval(kept[name], plan.level) if name in kept else None
+        bounds = interval(kept[name], settings.level) if name in kept else None
         if clusters < LEAST_CLUSTERS:
-            found, reasons[name] = None, f"only {clusters} clusters"
+            bounds, reasons[name] = None, f"only {clusters} clusters"
         elif name not in kept:
-            reasons[name] = f"too much work for {answers.n:,} records"
-        elif found is None:
+            reasons[name] = f"not computed for as many as {answers.n:,} records"
+        elif bounds is None:
             lost = int(np.isnan(kept[name]).sum())
             reasons[name] = f"undefined in {lost:,} of {len(kept[name]):,} draws"
-        intervals[name] = None if found is None else list(found)
+        intervals[name] = bounds
     return {"clusters": clusters, "interval": intervals, "interval_undefined": reasons}
 
 
 def counts_of(predictions: Sequence[Prediction], answers: DimensionArrays) -> dict[str, Any]:
-    """What stands behind the numbers, and what is missing from them.
+    """The numbers of records and ratings, and of missing ones.
 
     `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
     """

@@ -1,4 +1,4 @@
-"""The human side of a dimension: how well raters agree, and whether the judge could be one."""
+"""Agreement between the raters of a dimension, and the alternative annotator test of the judge."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ import numpy as np
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.alternative_annotator import alternative_annotator_test
 from dramaeval.evaluation.metrics.krippendorff import ordinal_alpha
-from dramaeval.evaluation.metrics.leave_one_rater_out import (
-    leave_one_rater_out,
-)
+from dramaeval.evaluation.metrics.leave_one_rater_out import leave_one_rater_out
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
 
 def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
     """Leave-one-rater-out correlations and alpha, from the ratings of one dimension (n, R), NaN where missing.
 
-    Records the judge left unscored belong to them too, so that the ceiling is the same for every judge.
+    Records without a score of the judge count too, so that the ceiling is the same for every judge.
     """
     ceiling = leave_one_rater_out(ratings)
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "pearson": ceiling.pearson,
         "spearman": ceiling.spearman,
         "pearson_each": list(ceiling.pearson_each),
@@ -33,19 +31,19 @@ def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
         "undefined": {},
     }
     if ceiling.pearson is None:
-        reason = "no rater has 3 records, rated differently, that another rater rated too"
-        found["undefined"] = {"pearson": reason, "spearman": reason}
+        reason = "no rater has 3 records, with different ratings, that another rater also rated"
+        values["undefined"] = {"pearson": reason, "spearman": reason}
     try:
-        found["krippendorff_alpha"] = ordinal_alpha(ratings)
+        values["krippendorff_alpha"] = ordinal_alpha(ratings)
     except UndefinedError as error:
-        found["undefined"]["krippendorff_alpha"] = str(error)
-    return found
+        values["undefined"]["krippendorff_alpha"] = str(error)
+    return values
 
 
 def alternative_annotator(answers: DimensionArrays, epsilon: float) -> dict[str, Any]:
-    """The alternative annotator test as plain values; on a pass/fail scale the judge's verdict.
+    """The alternative annotator test as plain values.
 
-    (Between 0 and 1 alone, the squared distance to raters' zeros and ones is their accuracy.)
+    A pass/fail score is rounded first: the squared distance to raters' zeros and ones is then their accuracy.
     """
     predicted = answers.predicted
     if answers.pass_fail:

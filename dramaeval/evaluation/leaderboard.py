@@ -1,4 +1,4 @@
-"""Ranking systems by a judge: means over the same prompts, intervals, and which differences are real."""
+"""Ranking of systems by a judge: means over prompts, intervals, and tests of the differences."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interval
+from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clips:
-    """One value a clip: the judge's, and people's where there are ratings.
+    """The scores of the clips.
 
     Attributes:
-        system: of each clip.
-        prompt: of each clip; clips of one prompt are compared with one another.
-        judge: mean of the expected scores over the dimensions, ``[clips]``; NaN where one is unscored.
-        people: mean of the mean ratings, ``[clips]``; NaN where a dimension has none.
+        system: the system of each clip.
+        prompt: the prompt of each clip; clips of the same prompt are compared.
+        judge: mean of the expected scores over the dimensions, ``[clips]``; NaN where a dimension is unscored.
+        people: mean of the mean ratings, ``[clips]``; NaN where a dimension has no rating.
     """
 
     system: Sequence[str]
@@ -42,25 +43,25 @@ def rank(
 ) -> dict[str, Any]:
     """Rank the systems by the mean over prompts of their clips' mean over dimensions.
 
-    The bootstrap draws whole prompts, the same for all systems. Two systems are compared on the prompts that
-    both have: the mean difference with its interval, and a two-sided sign-flip test over prompts,
+    The bootstrap draws prompts, the same for all systems. Two systems are compared on the prompts that both
+    have: the mean difference with its interval, and a two-sided sign-flip test over prompts,
     p = (1 + #{|d*| ≥ |d|}) / (1 + draws), adjusted by Benjamini & Yekutieli over all pairs. A difference is
     ``real`` where the adjusted p is at most 1 − ``level``.
 
     Args:
-        predictions: of one judge on all clips.
-        prompt_of: each record's prompt, by id.
-        seed: of the draws.
-        draws: of bootstrap and test.
-        level: of the intervals.
+        predictions: the predictions of one judge on all clips.
+        prompt_of: the prompt of each record, by id.
+        seed: seed of the draws.
+        draws: number of draws of the bootstrap and of the test.
+        level: confidence level of the intervals.
 
     Returns:
-        ``scale`` (what the scores are in), ``systems`` from best to worst (``score``, ``interval``, ``rank``,
+        ``scale`` (lowest and highest score), ``systems`` from best to worst (``score``, ``interval``, ``rank``,
         ``ranks`` interval, ``prompts``, ``clips``, ``unscored``, ``people``, ``dimensions``), ``pairs``, and
-        what was ``left_out``. Intervals and p are None under 5 prompts.
+        the numbers ``left_out``. Intervals and p are None under 5 prompts.
 
     Raises:
-        ValueError: there are not two systems with a scored clip.
+        ValueError: fewer than two systems have a scored clip.
     """
     unit, low, high = _unit(predictions)
     clips, lost = _clips(predictions, prompt_of, unit)
@@ -105,8 +106,8 @@ def rank(
 
 
 def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
-    """Whether scores are put on 0-1, because the dimensions have different scales; and the scale."""
-    scales = {(one.scale[0], one.scale[-1]) for one in predictions}
+    """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale."""
+    scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}
     if len(scales) == 1:
         return (False, *next(iter(scales)))
     return True, 0.0, 1.0
@@ -115,39 +116,42 @@ def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
 def _clips(
     predictions: Sequence[Prediction], prompt_of: Mapping[str, str], unit: bool
 ) -> tuple[Clips, dict[str, int]]:
-    """The clips with a system and every dimension scored; and how many of each system were not."""
+    """The clips with a system and with all dimensions scored; the number of other clips, by system."""
     of_clip: dict[str, list[Prediction]] = {}
-    for one in predictions:
-        if one.system:
-            of_clip.setdefault(one.id, []).append(one)
+    for prediction in predictions:
+        if prediction.system:
+            of_clip.setdefault(prediction.id, []).append(prediction)
     kept: list[tuple[str, str, float, float]] = []
     lost: dict[str, int] = {}
-    for name, own in of_clip.items():
-        system = str(own[0].system)
-        if not all(one.scored for one in own):
+    for name, clip in of_clip.items():
+        system = str(clip[0].system)
+        if not all(prediction.scored for prediction in clip):
             lost[system] = lost.get(system, 0) + 1
             continue
-        judge = float(np.mean([_on(one, one.expected, unit) for one in own]))
-        people = float(np.mean([_on(one, one.mean_rating, unit) for one in own]))
+        judge = float(np.mean([_on(prediction, prediction.expected, unit) for prediction in clip]))
+        people = float(
+            np.mean([_on(prediction, prediction.mean_rating, unit) for prediction in clip])
+        )
         kept.append((system, prompt_of[name], judge, people))
     return Clips(
-        system=[one[0] for one in kept],
-        prompt=[one[1] for one in kept],
-        judge=np.array([one[2] for one in kept]),
-        people=np.array([one[3] for one in kept]),
+        system=[system for system, *_ in kept],
+        prompt=[prompt for _, prompt, *_ in kept],
+        judge=np.array([judge for *_, judge, _ in kept]),
+        people=np.array([people for *_, people in kept]),
     ), lost
 
 
-def _on(one: Prediction, value: float | None, unit: bool) -> float:
+def _on(prediction: Prediction, value: float | None, unit: bool) -> float:
     if value is None:
         return float("nan")
-    return (value - one.scale[0]) / (one.scale[-1] - one.scale[0]) if unit else value
+    low, high = prediction.scale[0], prediction.scale[-1]
+    return (value - low) / (high - low) if unit else value
 
 
 def _table(
     clips: Clips, values: np.ndarray, names: Sequence[str], prompts: Sequence[str]
 ) -> np.ndarray:
-    """Mean of each system's clips on each prompt, ``[systems, prompts]``, NaN where it has none."""
+    """Mean score of each system's clips on each prompt, ``[systems, prompts]``, NaN without a clip."""
     row = {name: at for at, name in enumerate(names)}
     column = {name: at for at, name in enumerate(prompts)}
     place = np.array(
@@ -170,55 +174,50 @@ def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
 
 
 def _ranks(resampled: np.ndarray) -> np.ndarray:
-    """Rank of each system in each draw, 1 for the best; a system without a prompt in it comes last."""
+    """Rank of each system in each draw, 1 for the best; a system without a prompt in the draw is last."""
     return scipy.stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
 
 
 def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
-    found = None if values is None else interval(values, level)
-    return None if found is None else list(found)
+    return None if values is None else interval(values, level)
 
 
 def _pairs(
     names: Sequence[str], table: np.ndarray, draws: int, seed: int, level: float, enough: bool
 ) -> list[dict[str, Any]]:
-    """Every pair, as they stand on the prompts that both have."""
+    """The comparison of every pair on the prompts that both have."""
     tests = _PairTests(draws, seed, level) if enough else None
-    found: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for first in range(len(names) - 1):
         gaps = table[first] - table[first + 1 :]
         common = ~np.isnan(gaps)
         new = np.concatenate([[True], (common[1:] != common[:-1]).any(axis=1)])
-        # Neighbours with the same prompts in common are worked out together.
+        # Adjacent systems with the same common prompts are computed together.
         for rows in np.split(np.arange(len(gaps)), np.flatnonzero(new)[1:]):
             others = [names[first + 1 + at] for at in rows]
-            found += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
-    tested = [pair for pair in found if pair["p"] is not None]
-    if tested:
-        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
-        for pair, p in zip(tested, adjusted, strict=True):
-            pair["p_adjusted"] = float(p)
-            pair["real"] = bool(p <= 1 - level)
-    return found
+            pairs += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
+    for pair in adjust_p_values(pairs):
+        pair["real"] = bool(pair["p_adjusted"] <= 1 - level)
+    return pairs
 
 
 def _compared(
     name: str, others: Sequence[str], gaps: np.ndarray, tests: _PairTests | None
 ) -> list[dict[str, Any]]:
-    """A system beside others, from the differences on their common prompts, ``[others, prompts]``."""
+    """The comparison of a system with others, from the differences on common prompts, ``[others, prompts]``."""
     prompts = gaps.shape[1]
     means = gaps.mean(axis=1) if prompts else np.zeros(len(gaps))
-    # With prompts missing, the order on the common ones may be the other way round.
-    turned = means < 0
-    gaps = np.where(turned[:, None], -gaps, gaps)
+    # The order on the common prompts may be the reverse of the order on all prompts.
+    reversed_order = means < 0
+    gaps = np.where(reversed_order[:, None], -gaps, gaps)
     bounds: Sequence[list[float] | None] = [None] * len(others)
     p: Sequence[float | None] = [None] * len(others)
     if tests is not None and prompts >= LEAST_CLUSTERS:
         bounds, p = tests.intervals(gaps), tests.p_values(gaps)
     return [
         {
-            "better": other if turned[at] else name,
-            "worse": name if turned[at] else other,
+            "better": other if reversed_order[at] else name,
+            "worse": name if reversed_order[at] else other,
             "prompts": prompts,
             "difference": abs(float(means[at])) if prompts else None,
             "interval": bounds[at],
@@ -247,27 +246,27 @@ class _PairTests:
             drawn = bootstrap_draws(prompts, self.draws, self.seed)
             self._counts[prompts] = drawn.counts.astype(float)
         ends = [(1 - self.level) / 2, (1 + self.level) / 2]
-        found: list[list[float] | None] = []
+        bounds: list[list[float] | None] = []
         for rows in self._chunks(gaps, 1):
             means = gaps[rows] @ self._counts[prompts].T / prompts
-            found += np.quantile(means, ends, axis=1).T.tolist()
-        return found
+            bounds += np.quantile(means, ends, axis=1).T.tolist()
+        return bounds
 
     def p_values(self, gaps: np.ndarray) -> list[float | None]:
         """The two-sided sign-flip test of each row's mean, from ``[pairs, prompts]``."""
-        found: list[float | None] = []
+        p: list[float | None] = []
         for rows in self._chunks(gaps, gaps.shape[1]):
-            own = gaps[rows]
+            chunk = gaps[rows]
             bits = self._generator.integers(
-                0, 2, size=(len(own), self.draws, own.shape[1]), dtype=np.uint32
+                0, 2, size=(len(chunk), self.draws, chunk.shape[1]), dtype=np.uint32
             )
             signs = 2.0 * bits - 1.0
-            flipped = np.abs(np.matmul(signs, own[:, :, None])[:, :, 0]) / own.shape[1]
-            observed = np.abs(own.mean(axis=1))
-            # Flips that give the observed difference again must count in spite of rounding.
+            flipped = np.abs(np.matmul(signs, chunk[:, :, None])[:, :, 0]) / chunk.shape[1]
+            observed = np.abs(chunk.mean(axis=1))
+            # The tolerance counts flips that give the observed difference up to rounding.
             as_large = flipped >= (observed * (1 - 1e-9) - 1e-12)[:, None]
-            found += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
-        return found
+            p += ((1 + as_large.sum(axis=1)) / (1 + self.draws)).tolist()
+        return p
 
     def _chunks(self, gaps: np.ndarray, width: int) -> Iterator[slice]:
         step = max(1, CHUNK_CELLS // (self.draws * width))
@@ -278,19 +277,21 @@ class _PairTests:
 def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
     """Each system's mean expected score on each dimension, over its scored clips."""
     values: dict[str, dict[str, list[float]]] = {}
-    for one in predictions:
-        if one.system and one.expected is not None:
-            values.setdefault(one.system, {}).setdefault(one.dimension, []).append(one.expected)
+    for prediction in predictions:
+        if prediction.system and prediction.expected is not None:
+            values.setdefault(prediction.system, {}).setdefault(prediction.dimension, []).append(
+                prediction.expected
+            )
     return {
-        system: {key: float(np.mean(list_)) for key, list_ in own.items()}
-        for system, own in values.items()
+        system: {key: float(np.mean(scores)) for key, scores in by_dimension.items()}
+        for system, by_dimension in values.items()
     }
 
 
 def _agreement(systems: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Kendall's tau-b of the judge's and people's means; None where people did not rate all systems."""
-    rated = [one["people"] for one in systems.values()]
+    """Kendall's tau-b between the judge's and people's means; None where a system has no ratings."""
+    rated = [system["people"] for system in systems.values()]
     if any(value is None for value in rated) or len(rated) < 3:
         return None
-    tau = scipy.stats.kendalltau([one["score"] for one in systems.values()], rated).statistic
+    tau = scipy.stats.kendalltau([system["score"] for system in systems.values()], rated).statistic
     return None if np.isnan(tau) else {"kendall": float(tau), "systems": len(rated)}

@@ -20,30 +20,32 @@ NO_CATEGORY = "without a category"
 def summarise_options(
     predictions: Sequence[OptionPrediction], *, seed: int, draws: int = 2_000, level: float = 0.95
 ) -> dict[str, Any]:
-    """Accuracy of answers by likelihood, and where the judge wrote answers by these.
+    """Accuracy by likelihood, and accuracy of the generated answers where there are any.
 
-    By likelihood an answer is right if the right option is the likeliest; where n options tie for it, it
-    counts 1/n, and the tie is counted. A written answer that is none of the options is not right, and is
-    counted. Questions without a known right answer, and unscored ones, are left out and counted.
+    By likelihood an answer is right if the right option is the likeliest; if n options tie, it counts 1/n, and
+    the tie is counted. A generated answer that is none of the options is wrong, and is counted. Questions
+    without a right answer, and unscored ones, are left out and counted.
 
     Args:
-        predictions: of one judge on one split.
-        seed: of the bootstrap.
-        draws: bootstrap draws of whole groups (clips, unless records say otherwise); 0 for no intervals.
-        level: of the percentile intervals.
+        predictions: the predictions of one judge on one split.
+        seed: seed of the bootstrap.
+        draws: bootstrap draws of groups (by default clips); 0 for no intervals.
+        level: confidence level of the percentile intervals.
 
     Returns:
         `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
     """
-    names = sorted({_cluster(one) for one in predictions})
+    names = sorted({_cluster(prediction) for prediction in predictions})
     number = {name: at for at, name in enumerate(names)}
     drawn = (
         bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
     )
-    parts = {one.category for one in predictions}
+    categories = {prediction.category for prediction in predictions}
     by_category = {
-        part or NO_CATEGORY: [one for one in predictions if one.category == part]
-        for part in sorted(parts, key=lambda part: part or "")
+        category or NO_CATEGORY: [
+            prediction for prediction in predictions if prediction.category == category
+        ]
+        for category in sorted(categories, key=lambda name: name or "")
     }
     return {
         "overall": _figures(predictions, number, drawn, level),
@@ -64,33 +66,45 @@ def _figures(
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    scored = [one for one in predictions if one.scored and one.answer is not None]
-    found: dict[str, Any] = {
+    scored = [
+        prediction
+        for prediction in predictions
+        if prediction.scored and prediction.answer is not None
+    ]
+    figures: dict[str, Any] = {
         "likelihood": {
-            **_accuracy(scored, [credit(one) for one in scored], number, drawn, level),
-            "ties": sum(len(one.likeliest) > 1 for one in scored),
-            "mean_log_p": _mean([_log_p(one) for one in scored]),
+            **_accuracy(
+                scored, [credit(prediction) for prediction in scored], number, drawn, level
+            ),
+            "ties": sum(len(prediction.likeliest) > 1 for prediction in scored),
+            "mean_log_p": _mean([_log_p(prediction) for prediction in scored]),
         },
-        "chance": _mean([1 / len(one.options) for one in predictions]),
+        "chance": _mean([1 / len(prediction.options) for prediction in predictions]),
         "records": len(predictions),
-        "unscored": dict(Counter(one.state for one in predictions if not one.scored)),
-        "without_answer": sum(one.answer is None for one in predictions),
+        "unscored": dict(
+            Counter(prediction.state for prediction in predictions if not prediction.scored)
+        ),
+        "without_answer": sum(prediction.answer is None for prediction in predictions),
     }
     wrote = [
-        one for one in predictions if one.written_state != NOT_WRITTEN and one.answer is not None
+        prediction
+        for prediction in predictions
+        if prediction.written_state != NOT_WRITTEN and prediction.answer is not None
     ]
     if wrote:
-        right = [float(one.chosen == one.answer) for one in wrote]
-        failed = Counter(one.written_state for one in wrote if one.written_state != SCORED)
-        found["written"] = {
+        right = [float(prediction.chosen == prediction.answer) for prediction in wrote]
+        failed = Counter(
+            prediction.written_state for prediction in wrote if prediction.written_state != SCORED
+        )
+        figures["written"] = {
             **_accuracy(wrote, right, number, drawn, level),
             "no_option": dict(failed),
         }
-    return found
+    return figures
 
 
 def credit(prediction: OptionPrediction) -> float:
-    """1 for the right option alone at the top, 1/n where n tie with it, 0 where it is not there."""
+    """1 where the right option is the only likeliest one, 1/n where n options tie, else 0."""
     best = prediction.likeliest
     return 1 / len(best) if prediction.answer in best else 0.0
 
@@ -107,15 +121,14 @@ def _accuracy(
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
+    values: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
     if drawn is None or not right:
-        return found
-    cluster = np.array([number[_cluster(one)] for one in predictions])
+        return values
+    cluster = np.array([number[_cluster(prediction)] for prediction in predictions])
     sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
     with np.errstate(invalid="ignore"):
-        limits = interval(sums[:, 0] / sums[:, 1], level)
-    found["interval"] = None if limits is None else list(limits)
-    return found
+        values["interval"] = interval(sums[:, 0] / sums[:, 1], level)
+    return values
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -123,7 +136,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
-    """The figures of one split as a Markdown table, a row a category and phase."""
+    """The accuracy on one split as a Markdown table, one row per category and phase."""
     lines = [
         heading,
         "",
@@ -134,14 +147,14 @@ def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
         for name, values in {**summary["categories"], "all": summary["overall"]}.items():
             likely, wrote = values["likelihood"], values.get("written")
             lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_said(likely)} | {_said(wrote)} | "
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likely)} | {_with_interval(wrote)} | "
                 f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
                 f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
             )
     return "\n".join(lines)
 
 
-def _said(values: Mapping[str, Any] | None) -> str:
+def _with_interval(values: Mapping[str, Any] | None) -> str:
     if values is None or values["accuracy"] is None:
         return "-"
     limits = values["interval"]

@@ -1,4 +1,4 @@
-"""What a judge answered to a multiple-choice question, beside the right answer; kept as JSONL."""
+"""A judge's answer to a multiple-choice question, with the right answer; stored as JSONL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from dramaeval.evaluation.predictions import SCORED
 
 NOT_WRITTEN = "not written"
-"""The state of the written answer where none was asked for."""
+"""The state of the generated answer where the judge generates none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,18 +16,18 @@ class OptionPrediction:
     """One line of `predictions.jsonl` about a multiple-choice question.
 
     Attributes:
-        id: of the record.
-        dimension: key of what is asked.
-        options: the texts to choose from.
-        distribution: probability of each, likelihoods of the whole answers brought to a sum of 1; None when
-            the judge did not score.
-        answer: the number of the right one; None where the record does not say.
+        id: id of the record.
+        dimension: key of the question.
+        options: the texts of the options.
+        distribution: probability of each option: the likelihood of its text, normalised over the options;
+            None where the question is unscored.
+        answer: index of the right option; None where the record does not name it.
         state: `scored`, or why there is no distribution.
-        category: of the question; None where the record has none.
-        group: what the bootstrap keeps together.
-        system: what made the clip.
-        written: the text that the judge wrote when it was let to answer; None where it was not.
-        chosen: the option that this text is; None where it is none of them.
+        category: category of the question; None where the record has none.
+        group: records of one group are drawn together by the bootstrap.
+        system: the system that produced the clip.
+        written: the answer that the judge generated; None where it generated none.
+        chosen: index of the option with this text; None where no option has it.
         written_state: `scored`, or why there is no chosen option.
     """
 
@@ -51,7 +51,7 @@ class OptionPrediction:
 
     @property
     def likeliest(self) -> tuple[int, ...]:
-        """The options of the highest probability: several where they tie to the last digit."""
+        """Indices of the options with the highest probability; several for an exact tie."""
         if self.distribution is None:
             return ()
         best = max(self.distribution)
@@ -65,20 +65,20 @@ class OptionPrediction:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> OptionPrediction:
         """Read what `to_json` wrote; further keys are ignored."""
-        own: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
-        share = own["distribution"]
-        own |= {
-            "options": tuple(own["options"]),
+        fields: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
+        share = fields["distribution"]
+        fields |= {
+            "options": tuple(fields["options"]),
             "distribution": None if share is None else tuple(share),
         }
-        return cls(**own)
+        return cls(**fields)
 
 
 def option_of(text: str, options: tuple[str, ...]) -> int | None:
-    """The option that a written answer is, case and outer space aside; None where it is none or several."""
-    said = _plain(text)
-    found = [at for at, option in enumerate(options) if _plain(option) == said]
-    return found[0] if len(found) == 1 else None
+    """Index of the option equal to a generated answer, ignoring case and spaces; None for none or several."""
+    answer = _plain(text)
+    matches = [index for index, option in enumerate(options) if _plain(option) == answer]
+    return matches[0] if len(matches) == 1 else None
 
 
 def _plain(text: str) -> str:

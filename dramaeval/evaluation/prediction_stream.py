@@ -1,9 +1,9 @@
-"""Scoring many clips into a file that grows: what is written is never lost, and never scored twice.
+"""Appends predictions to a file while clips are scored, so that an interrupted run can resume.
 
-The lines of a record are written together, batch by batch, and flushed to the disk. A kill can therefore tear
-the end of the file at most; taking the work up again keeps the records whose lines are all there, drops a torn
-one and scores what is missing. The manifest of the folder lists how far the file was written, and with which
-content: of a file that was damaged otherwise, what is whole is kept.
+The lines of a record are written together, batch by batch, and flushed to the disk. An interruption can
+therefore damage only the end of the file. A resumed run keeps the records whose lines are complete, drops an
+incomplete record and scores the missing ones. The manifest of the folder lists the length and a checksum of the
+file: of a file that is damaged in another way, the undamaged beginning is kept.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from dramaeval.evaluation.predictions import Prediction, PredictionsError, predi
 
 log = logging.getLogger(__name__)
 
-#: Batches that are sorted by length and scored before their lines are written. The same for any number of
-#: processes, so that all of them score the same batches.
+#: Number of batches that are sorted by length and scored before their lines are written. It does not depend on
+#: the number of processes, so that any number of processes scores the same batches.
 BATCHES_A_WRITE = 8
 
 
 @dataclass
 class Kept:
-    """What an earlier start left behind: complete records and their lines; what is wrong with the rest."""
+    """The content of an existing file: complete records and their lines; whether the rest is damaged."""
 
     ids: set[str] = field(default_factory=set)
     lines: list[str] = field(default_factory=list)
@@ -38,22 +38,22 @@ class Kept:
     damaged: bool = False
 
 
-def take_up(
+def resume(
     path: Path,
     records: Sequence[Record],
     asked: Callable[[Record], int],
     processes: Processes = SINGLE_PROCESS,
 ) -> list[Record]:
-    """Mend what an earlier start left behind, and tell which records are still to be scored.
+    """Repair an existing predictions file, and return the records that are not scored yet.
 
     Args:
-        path: the predictions file; made where it is not there.
-        records: what is to be in it, each id once.
-        asked: how many questions are asked about a record, hence how many lines it has.
-        processes: that share the work; the first one reads and writes.
+        path: the predictions file; it is created if it does not exist.
+        records: the records to score, each id once.
+        asked: returns the number of questions about a record, which is its number of lines.
+        processes: the processes that share the work; the first one reads and writes.
 
     Raises:
-        PredictionsError: the file holds something else than scores of these records.
+        PredictionsError: the file contains anything other than predictions of these records.
     """
     kept = processes.broadcast(_kept(path, records, asked) if processes.is_rank_zero else Kept())
     if kept.torn or kept.damaged:
@@ -74,32 +74,32 @@ def stream(
 
     Args:
         path: the predictions file.
-        records: see `take_up`.
+        records: the records that `resume` returns.
         score: scores records; all processes call it together and get all predictions.
-        clips_a_batch: records a forward pass.
-        processes: that share the work; the first one writes.
+        clips_a_batch: records per forward pass.
+        processes: the processes that share the work; the first one writes.
     """
     file = GrowingFile(path) if processes.is_rank_zero else None
     for window in _windows(records, clips_a_batch * BATCHES_A_WRITE):
-        found = list(score(window))
+        predictions = list(score(window))
         if file:
-            file.append("".join(prediction_line(one) + "\n" for one in found))
+            file.append("".join(prediction_line(one) + "\n" for one in predictions))
     if file:
         file.close()
 
 
 def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int]) -> Kept:
-    """Read what is there; only its last lines may be torn or incomplete."""
+    """Read an existing file; only its last lines may be incomplete."""
     wanted = {record.id: asked(record) for record in records}
-    # Records about which nothing is asked have no lines; they are done as they are.
+    # Records without questions have no lines and need no scoring.
     kept = Kept(ids={name for name, count in wanted.items() if count == 0})
     if not path.is_file():
         return kept
     content = path.read_bytes()
-    whole = whole_part(path, content)
-    kept.damaged = whole is not None
-    lines = content[:whole].decode("utf-8", errors="replace").split("\n")
-    kept.torn = lines[-1] != ""  # a whole line ends with a break
+    undamaged = whole_part(path, content)
+    kept.damaged = undamaged is not None
+    lines = content[:undamaged].decode("utf-8", errors="replace").split("\n")
+    kept.torn = lines[-1] != ""  # a complete line ends with a line break
     of_record: dict[str, list[str]] = {}
     for number, line in enumerate(lines[:-1], 1):
         try:
@@ -114,10 +114,10 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
                 "folder (hydra.run.dir=…) for another input."
             )
         of_record.setdefault(prediction.id, []).append(line)
-    for name, own in of_record.items():
-        if len(own) == wanted[name]:
+    for name, record_lines in of_record.items():
+        if len(record_lines) == wanted[name]:
             kept.ids.add(name)
-            kept.lines += own
+            kept.lines += record_lines
         else:
             kept.torn = True
     return kept
@@ -128,8 +128,8 @@ def _rewrite(path: Path, kept: Kept) -> None:
         aside = name_aside(path)
         shutil.copyfile(path, aside)
         log.warning(
-            "%s is damaged: it has other bytes than were written. %d lines before them are kept, the others "
-            "are scored again; %s has the file as it was.",
+            "%s is damaged: it has other bytes than were written. %d lines before the damage are kept, the "
+            "others are scored again; %s is a copy of the damaged file.",
             path,
             len(kept.lines),
             aside.name,

@@ -1,4 +1,4 @@
-"""What a judge said of one record on one dimension, beside what the raters said; kept as JSONL."""
+"""A judge's prediction of one record on one dimension, with the ratings; stored as JSONL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from dramaeval.errors import UserFacingError
 
 SCORED = "scored"
-"""The state of a prediction with an expected score; any other state is the reason why not."""
+"""The state of a prediction with an expected score; any other state is the reason why there is none."""
 
 PROBLEMS_SHOWN = 20
-"""Bad lines named in one error before the rest is only counted."""
+"""Maximum number of bad lines in one error message; the others are counted."""
 
 
 class PredictionsError(UserFacingError, ValueError):
@@ -28,13 +28,13 @@ class Prediction:
     """One line of `predictions.jsonl`: a record × a dimension.
 
     `scale` lists the scores in rising order; `distribution` is over it and sums to 1; `expected`
-    is Σ k·p(k). Both are None when the judge did not score. A judge known only by a number (an
-    imported result) has an expected score without a distribution. `ratings` has one place a
-    rater, None where that rater gave nothing; the place is the rater's identity within a file.
-    `wordings` has the expected score under each of several wordings of the question, whose mean
-    is `expected`; None where there was one wording.
-    `group` is the character or scene the bootstrap keeps together; `system` is what spoke the
-    clip. `mean_rating` is the mean over the raters who gave a rating; None when none did.
+    is Σ k·p(k). Both are None when the record is unscored. An imported result may have an expected
+    score without a distribution. `ratings` has one value per rater, None where it is missing;
+    position k is the same rater in all lines of a file. `wordings` has the expected score under
+    each of several wordings of the question, whose mean is `expected`; None with one wording.
+    `group` is the character or scene whose records the bootstrap draws together; `system` is the
+    speaker or synthesiser of the clip. `mean_rating` is the mean of the given ratings; None
+    without one.
 
     Raises ValueError, naming the field, when the values contradict each other.
     """
@@ -56,9 +56,9 @@ class Prediction:
             raise ValueError(f"scale {list(self.scale)} needs two or more scores in rising order")
         low, high = self.scale[0], self.scale[-1]
         given = [rating for rating in self.ratings if rating is not None]
-        # A NaN is compared too: where it comes first, min and max are NaN; elsewhere the sum is.
+        # This also detects NaN: min and max are NaN where it comes first, elsewhere the sum is.
         if given and not (low <= min(given) and max(given) <= high and sum(given) < math.inf):
-            wrong = next(one for one in given if not low <= one <= high)
+            wrong = next(rating for rating in given if not low <= rating <= high)
             raise ValueError(f"ratings hold {wrong}, off the scale {low:g}-{high:g}")
         mean = math.fsum(given) / len(given) if given else None
         object.__setattr__(self, "mean_rating", mean)
@@ -67,9 +67,9 @@ class Prediction:
             raise ValueError(f"state is '{SCORED}' but expected is missing")
         if self.state != SCORED and (self.expected is not None or self.distribution is not None):
             raise ValueError(f"state is '{self.state}', yet there is a score or distribution")
-        # A hair of room for the rounding of a sum in single precision.
-        room = 1e-4 * (high - low)
-        if self.expected is not None and not low - room <= self.expected <= high + room:
+        # A tolerance for the rounding of a sum in single precision.
+        tolerance = 1e-4 * (high - low)
+        if self.expected is not None and not low - tolerance <= self.expected <= high + tolerance:
             raise ValueError(f"expected is {self.expected}, off the scale {low:g}-{high:g}")
 
     def _check_distribution(self) -> None:
@@ -93,7 +93,7 @@ class Prediction:
 
     @property
     def scored(self) -> bool:
-        """Whether the judge gave a score."""
+        """Whether there is an expected score."""
         return self.state == SCORED
 
     @property
@@ -106,7 +106,7 @@ class Prediction:
         return math.sqrt(math.fsum(squares))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for one JSON object; always the same keys in the same order, never NaN."""
+        """Plain values for one JSON object, always with the same keys in the same order."""
         return {
             "id": self.id,
             "dimension": self.dimension,
@@ -157,7 +157,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     """Read a predictions file, in its order.
 
     Raises PredictionsError naming every bad line: not JSON, a missing key, values that contradict
-    each other, a record × dimension that stands there twice. OSError when it cannot be opened.
+    each other, a repeated record × dimension. OSError when the file cannot be opened.
     """
     predictions: list[Prediction] = []
     problems: list[str] = []
@@ -174,7 +174,7 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
             key = (prediction.id, prediction.dimension)
             if key in seen:
                 problems.append(
-                    f"line {number}: {key[0]} × {key[1]} stands already on line {seen[key]}"
+                    f"line {number}: {key[0]} × {key[1]} is already on line {seen[key]}"
                 )
                 continue
             seen[key] = number
@@ -189,7 +189,7 @@ def _report(path: str | os.PathLike[str], problems: list[str]) -> str:
     if len(problems) > PROBLEMS_SHOWN:
         shown.append(f"  … and {len(problems) - PROBLEMS_SHOWN:,} more")
     head = f"{os.fspath(path)}: {len(problems):,} bad line{'s' if len(problems) > 1 else ''}"
-    fix = "Remove these lines, or evaluate again to write the file anew."
+    fix = "Remove these lines, or evaluate again to replace the file."
     return "\n".join([head, *shown, fix])
 
 
@@ -212,7 +212,7 @@ def _optional_text(values: dict[str, Any], key: str) -> str | None:
 def _number(value: Any, key: str) -> float | None:
     if value is None:
         return None
-    # Python's reader lets NaN and Infinity through; true and false are the scores 1 and 0.
+    # Python's JSON reader accepts NaN and Infinity; true and false are the scores 1 and 0.
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"'{key}' must hold finite numbers, not {value!r}")
     return float(value)
@@ -221,8 +221,8 @@ def _number(value: Any, key: str) -> float | None:
 def _list(values: dict[str, Any], key: str) -> list[Any]:
     value = values.get(key)
     if not isinstance(value, list):
-        found = _kind(value) if key in values else "absent"
-        raise ValueError(f"'{key}' must be a list, not {found}")
+        kind = _kind(value) if key in values else "absent"
+        raise ValueError(f"'{key}' must be a list, not {kind}")
     return value
 
 
@@ -244,6 +244,6 @@ def _ratings(values: dict[str, Any]) -> tuple[float | None, ...]:
 
 
 def _plain(listed: list[Any], *, missing: bool = False) -> bool:
-    """Whether nothing is to be converted: so with nearly all of the millions of numbers of a large file."""
+    """Whether no value needs conversion, as with nearly all of the millions of numbers of a large file."""
     known = {float, type(None)} if missing else {float}
     return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))

@@ -1,4 +1,4 @@
-"""Scoring: one forward pass a clip, a distribution over the scale for every question."""
+"""Scoring: a distribution over the scale for every question, with one forward pass per clip."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
-from dramaeval.evaluation.consistent_answers import Reading, longest_answer, settled
-from dramaeval.evaluation.written_answers import (
+from dramaeval.evaluation.consistent_answers import AnswerValues, consistent_values, longest_answer
+from dramaeval.evaluation.record_reply import (
     AnyPrediction,
-    WrittenAnswer,
+    RecordReply,
     write_answers,
     write_thoughts,
 )
@@ -62,75 +62,74 @@ def score(
 ) -> list[AnyPrediction]:
     """Score records on every dimension that their task asks for.
 
-    The result does not depend on batch size, order or padding (to rounding), nor on any random state; nor, to
-    the last bit, on how many processes share the work: they share out the batches that one would make.
+    The result does not depend on batch size, order or padding (up to rounding), nor on a random state. It is
+    identical to the last bit for any number of processes, because they share the batches of a single process.
 
     Args:
         model: the judge, a `JudgeModel` or PEFT's wrapper around one, in evaluation mode.
-        records: what to score.
+        records: the records to score.
         record_encoder: prepares them.
-        clips_a_batch: records a forward pass.
+        clips_a_batch: records per forward pass.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
-        skip_unreadable: a clip whose samples cannot be decoded is left unscored with its reason; else it
-            raises `BadRecordsError`.
+        skip_unreadable: a clip that cannot be decoded is left unscored with the reason; otherwise it raises
+            `BadRecordsError`.
         group_by: record key that clusters the bootstrap.
         progress: called with the number of records just finished.
-        processes: that call this together, with the same arguments; all get all predictions.
-        writes_answers: whether multiple-choice questions are also answered in writing, where the task asks for
-            it; their likelihoods do not depend on it.
+        processes: the processes that call this together, with the same arguments; each gets all predictions.
+        writes_answers: whether the judge also writes answers to multiple-choice questions, where the task requests it;
+            their likelihoods do not depend on it.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
     """
-    found: dict[int, list[AnyPrediction]] = {}
-    # Clips of like length share a batch, so that little of it is padding; the order given is restored below.
-    order = sorted(range(len(records)), key=lambda at: records[at].seconds, reverse=True)
+    predictions: dict[int, list[AnyPrediction]] = {}
+    # Clips of similar length share a batch, which keeps padding small; the given order is restored below.
+    order = sorted(range(len(records)), key=lambda index: records[index].seconds, reverse=True)
     training = model.training
     model.eval()
     chunks = list(_chunks(order, clips_a_batch))
     passes = Passes(model, record_encoder.pad, shared_prefix, processes)
     for start in range(0, len(chunks), processes.count):
-        turn = chunks[start : start + processes.count]
-        chunk = turn[processes.rank] if processes.rank < len(turn) else ()
-        replies = []
-        for at in chunk:
-            reply = WrittenAnswer(records[at], record_encoder, group_by)
+        batches = chunks[start : start + processes.count]
+        chunk = batches[processes.rank] if processes.rank < len(batches) else ()
+        replies: dict[int, RecordReply] = {}
+        for index in chunk:
+            reply = replies[index] = RecordReply(records[index], record_encoder, group_by)
             try:
                 reply.prepare()
             except BadRecordsError as error:
                 if not skip_unreadable:
                     raise
                 reply.reason = f"unreadable clip: {error.problems[0].problem}"
-            replies.append((at, reply))
-        _answer(
-            [one for _, one in replies if one.answerable], record_encoder, passes, writes_answers
-        )
-        found |= {at: reply.predictions() for at, reply in replies}
+        answerable = [reply for reply in replies.values() if reply.encoded_record is not None]
+        _answer(answerable, record_encoder, passes, writes_answers)
+        predictions |= {index: reply.predictions() for index, reply in replies.items()}
         if progress:
-            progress(sum(map(len, turn)))
+            progress(sum(map(len, batches)))
     model.train(training)
-    for others in processes.gather(found):
-        found |= others
-    return [prediction for at in range(len(records)) for prediction in found[at]]
+    for others in processes.gather(predictions):
+        predictions |= others
+    return [prediction for index in range(len(records)) for prediction in predictions[index]]
 
 
 def _answer(
-    replies: Sequence[WrittenAnswer],
+    replies: Sequence[RecordReply],
     record_encoder: RecordEncoder,
     passes: Passes,
     writes_answers: bool,
 ) -> None:
-    """Let the judge answer the questions of some records, in as many passes as it takes."""
+    """Answer the questions of some records, in as many forward passes as needed."""
     write_thoughts(replies, record_encoder.encoder, passes)
-    mine = [one.encoded_record for one in replies if one.encoded_record is not None]
-    always = 0
+    encoded = [reply.encoded_record for reply in replies if reply.encoded_record is not None]
+    passes_required = 0
     if passes.sharded:
-        stand_in = _stand_in(mine[0] if mine else None, passes.processes)
-        mine = mine or stand_in
-        always = max(passes.processes.gather(1 + longest_answer(mine)))
-    if mine:
-        for one, values in zip(replies, settled(mine, passes.read, always=always), strict=False):
-            one.values = values
+        substitute = _substitute(encoded[0] if encoded else None, passes.processes)
+        encoded = encoded or substitute
+        passes_required = max(passes.processes.gather(1 + longest_answer(encoded)))
+    if encoded:
+        values = consistent_values(encoded, passes.read, passes_required=passes_required)
+        for reply, own_values in zip(replies, values, strict=False):
+            reply.values = own_values
     if writes_answers:
         write_answers(replies, record_encoder.encoder, passes)
 
@@ -142,7 +141,7 @@ class Passes:
         model: the judge.
         pad: the padding token.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
-        processes: that score together.
+        processes: the processes that score together.
     """
 
     def __init__(self, model: Any, pad: int, shared_prefix: bool, processes: Processes) -> None:
@@ -153,25 +152,23 @@ class Passes:
         self.device = input_device(model)
         self.sharded = is_partitioned(model)
 
-    def read(self, encoded_records: Sequence[EncodedRecord]) -> list[Reading]:
-        """For each encoded_record and question a distribution, or the value of a regression head."""
+    def read(self, encoded_records: Sequence[EncodedRecord]) -> list[AnswerValues]:
+        """For each record and question a distribution, or the value of a regression head."""
         rows = self._run(encoded_records, _distributions_or_values).double().numpy()
-        left = iter(rows)
-        return [
-            [next(left) for _ in encoded_record.questions] for encoded_record in encoded_records
-        ]
+        remaining = iter(rows)
+        return [[next(remaining) for _ in record.questions] for record in encoded_records]
 
     def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
-        """Begin to write to each question.
+        """Start to generate an answer to each question.
 
         Raises:
-            ModelError: the weights are split over processes, which cannot write together.
+            ModelError: the weights are split over processes, which cannot generate together.
         """
         if self.sharded:
             raise ModelError(
-                "zero=zero3 splits the weights, and a judge that writes takes a number of passes that "
-                "differs from process to process: evaluate in a run of its own with zero=none, or let nothing "
-                "be written (task.thought_in_scoring=skip or given, task.scoring=[likelihood])."
+                "zero=zero3 splits the weights, and a judge that generates text needs a number of passes that "
+                "differs from process to process: evaluate in a separate run with zero=none, or generate nothing "
+                "(task.thought_in_scoring=skip or given, task.scoring=[likelihood])."
             )
         if not supports_cache(self.model):
             return UncachedGeneration(
@@ -188,7 +185,7 @@ class Passes:
     ) -> torch.Tensor:
         batch = collate(encoded_records, pad=self.pad, shared_prefix=self.shared_prefix)
         try:
-            # Weights that are gathered in inference mode could not be trained afterwards.
+            # Weights that are gathered in inference mode cannot be trained afterwards.
             with torch.no_grad() if self.sharded else torch.inference_mode():
                 moved = batch.to(self.device)
                 return take(self.model(**moved.inputs).logits, moved).cpu()
@@ -199,8 +196,8 @@ class Passes:
             raise MemoryExhaustedError(text) from error
 
 
-def _stand_in(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
-    """Somebody's encoded_record for the processes that have none of their own; nothing where nobody has."""
+def _substitute(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
+    """Another process's record for the processes without one; empty where no process has one."""
     return [one for one in processes.gather(encoded_record) if one is not None][:1]
 
 

@@ -1,4 +1,4 @@
-"""Slices: how well a judge agrees with people on parts of the data, one division of it at a time."""
+"""Slices: agreement of a judge with people on parts of the data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
-from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.errors import Bias, MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     UndefinedError,
@@ -21,13 +21,12 @@ from dramaeval.evaluation.metrics.metric import (
     metric_name,
     value_of,
 )
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 
 METRICS: tuple[Metric, ...] = (Pearson(), MeanSquaredError(), Bias())
 MOST_VALUES = 40
-"""A key with more values than this is no division: its slices would be single records."""
+"""Maximum number of values of a slice name: with more, the slices are too small."""
 
 NOT_SAID = "not said"
 
@@ -35,7 +34,7 @@ Divide = Callable[[Sequence[Record], Sequence[Record]], list[str]]
 
 
 class NoSliceError(Exception):
-    """The data cannot be divided up so; the message is the reason."""
+    """The data cannot be divided by this name; the message is the reason."""
 
 
 def slices(
@@ -51,39 +50,39 @@ def slices(
     """Agreement by slice.
 
     Args:
-        predictions: of one judge on one split.
-        records: that split's.
+        predictions: the predictions of one judge on one split.
+        records: the records of that split.
         train: the training records; empty where they were not read.
         names: ``character_seen``, ``length``, ``recorded``, or any key of the records.
-        seed: of the bootstrap.
-        draws: of the bootstrap, by whole clusters.
-        level: of the intervals.
+        seed: seed of the bootstrap.
+        draws: bootstrap draws of clusters; 0 for no intervals.
+        level: confidence level of the intervals.
 
     Returns:
         by name either ``{"undefined": reason}`` or ``{"values": {value: {"records": …, "dimensions": …,
         "macro": {metric: value}, "interval": {metric: [low, high] or None}}}}``. A macro is the mean over the
         dimensions that define the metric in that slice; ``dimensions`` counts them.
     """
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     settings = _Bootstrap(seed=seed, draws=draws, level=level)
     table = _Table.of(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
         except NoSliceError as error:
-            found[name] = {"undefined": str(error)}
+            results[name] = {"undefined": str(error)}
             continue
         of = {record.id: value for record, value in zip(records, values, strict=True)}
-        labels = np.array([of[one.id] for one in predictions])
+        labels = np.array([of[prediction.id] for prediction in predictions])
         present = set(labels.tolist())
-        found[name] = {
+        results[name] = {
             "values": {
                 value: _slice(table, np.flatnonzero(labels == value), settings)
                 for value in _in_order(name, values)
                 if value in present
             }
         }
-    return found
+    return results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +94,16 @@ class _Bootstrap:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Table:
-    """All predictions, each (predictions,) but `answers`.
+    """All predictions as arrays of shape (predictions,), and the arrays of each dimension.
 
     Attributes:
         record: number of the record.
         scored: whether there is a score.
         used: whether there are a score and a rating.
-        dimension: number of the dimension, where it is used.
-        row: place among that dimension's answers, where it is used.
-        cluster: number of the cluster, in the order of their names, where it is used.
-        answers: of each dimension, of the predictions that are used.
+        dimension: number of the dimension, of the used predictions.
+        row: row in the arrays of that dimension, of the used predictions.
+        cluster: number of the cluster in the order of names, of the used predictions.
+        answers: the arrays of each dimension, of the used predictions.
     """
 
     record: np.ndarray
@@ -118,9 +117,9 @@ class _Table:
     @classmethod
     def of(cls, predictions: Sequence[Prediction]) -> _Table:
         places: dict[str, list[int]] = {}
-        for at, one in enumerate(predictions):
-            if one.scored and one.mean_rating is not None:
-                places.setdefault(one.dimension, []).append(at)
+        for at, prediction in enumerate(predictions):
+            if prediction.scored and prediction.mean_rating is not None:
+                places.setdefault(prediction.dimension, []).append(at)
         clusters = cluster_names(predictions[at] for rows in places.values() for at in rows)
         answers = [
             dimension_arrays(key, [predictions[at] for at in rows], clusters)
@@ -128,13 +127,15 @@ class _Table:
         ]
         used = np.zeros(len(predictions), dtype=bool)
         dimension, row, cluster = np.zeros((3, len(predictions)), dtype=np.intp)
-        for number, (rows, own) in enumerate(zip(places.values(), answers, strict=True)):
+        for number, (rows, arrays) in enumerate(zip(places.values(), answers, strict=True)):
             used[rows], dimension[rows] = True, number
-            row[rows], cluster[rows] = np.arange(len(rows)), own.cluster
+            row[rows], cluster[rows] = np.arange(len(rows)), arrays.cluster
         records: dict[str, int] = {}
         return cls(
-            record=np.array([records.setdefault(one.id, len(records)) for one in predictions]),
-            scored=np.array([one.scored for one in predictions], dtype=bool),
+            record=np.array(
+                [records.setdefault(prediction.id, len(records)) for prediction in predictions]
+            ),
+            scored=np.array([prediction.scored for prediction in predictions], dtype=bool),
             used=used,
             dimension=dimension,
             row=row,
@@ -143,20 +144,20 @@ class _Table:
         )
 
     def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
-        """The used predictions among ``rows``, by dimension as they first come up; and how many clusters."""
+        """The used predictions among ``rows`` by dimension, in the order of occurrence; and the number of clusters."""
         rows = rows[self.used[rows]]
         present, cluster = np.unique(self.cluster[rows], return_inverse=True)
         dimensions, first = np.unique(self.dimension[rows], return_index=True)
         taken = []
         for number in dimensions[np.argsort(first)].tolist():
-            own = self.dimension[rows] == number
-            answers = self.answers[number].take(self.row[rows[own]])
-            taken.append(replace(answers, cluster=cluster[own]))
+            of_dimension = self.dimension[rows] == number
+            answers = self.answers[number].take(self.row[rows[of_dimension]])
+            taken.append(replace(answers, cluster=cluster[of_dimension]))
         return taken, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
-    """The different values, alphabetical with "not said" last; thirds of length as they rise."""
+    """The distinct values in alphabetical order with `NOT_SAID` last; the thirds of length in rising order."""
     if name == "length":
         rank = {"up": 0, "ov": 2}
         return sorted(set(values), key=lambda value: rank.get(value[:2], 1))
@@ -184,8 +185,8 @@ def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, A
         "n": int(table.used[rows].sum()),
         "unscored": int((~table.scored[rows]).sum()),
         "clusters": clusters,
-        "macro": {name: float(np.mean(one)) if one else None for name, one in values.items()},
-        "dimensions": {name: len(one) for name, one in values.items()},
+        "macro": {name: float(np.mean(each)) if each else None for name, each in values.items()},
+        "dimensions": {name: len(each) for name, each in values.items()},
         "interval": {name: _interval(over[name], settings.level) for name in values},
     }
 
@@ -194,30 +195,29 @@ def _interval(over: Sequence[np.ndarray | None], level: float) -> list[float] | 
     drawn = [one for one in over if one is not None]
     if not drawn or len(drawn) < len(over):
         return None
-    found = interval(np.mean(drawn, axis=0), level)
-    return None if found is None else list(found)
+    return interval(np.mean(drawn, axis=0), level)
 
 
 def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether a record's character is one of the training split's."""
+    """Whether a record's character occurs in the training split."""
     if not train:
-        raise NoSliceError("the training split was not read, so who was seen in it is not known")
+        raise NoSliceError("the training split was not read, so its characters are not known")
     known = {group_of(record, "character") for record in train}
-    found = []
+    values = []
     for record in records:
         name = group_of(record, "character")
-        found.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
-    return found
+        values.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
+    return values
 
 
 def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Thirds of the clips by their length."""
+    """Thirds of the clips by length."""
     seconds = np.array([record.seconds for record in records])
     if not (seconds > 0).any():
-        raise NoSliceError("this judge only reads: the clips were not looked at")
+        raise NoSliceError("this judge only reads: the clips were not decoded")
     low, high = np.quantile(seconds, [1 / 3, 2 / 3])
     if low == high:
-        raise NoSliceError("the clips are all about as long")
+        raise NoSliceError("the clips all have about the same length")
     return [
         f"up to {low:.1f} s"
         if one <= low
@@ -229,15 +229,15 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
 
 
 def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-    """Whether a person spoke or a machine, where the records say so.
+    """Whether the speech is recorded or synthetic, where the records have that key.
 
-    Read from ``recorded`` or ``synthetic`` (true or false), else from ``source`` or ``origin`` where that is
-    one of the two words.
+    The keys are ``recorded`` or ``synthetic`` (true or false), else ``source`` or ``origin`` with one of these two
+    words as value.
     """
-    found = [_recorded(record.fields) for record in records]
-    if set(found) == {NOT_SAID}:
+    values = [_recorded(record.fields) for record in records]
+    if set(values) == {NOT_SAID}:
         raise NoSliceError('no record has the key "recorded" or "synthetic" (true or false)')
-    return found
+    return values
 
 
 def _recorded(fields: Mapping[str, Any]) -> str:
@@ -251,20 +251,20 @@ def _recorded(fields: Mapping[str, Any]) -> str:
 
 
 def _by_key(key: str) -> Divide:
-    """Divide by what the records have under a key of theirs."""
+    """Divide by the records' values of a key."""
 
     def divide(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
-        found = []
+        values = []
         for record in records:
             value = record.fields.get(key)
             plain = isinstance(value, str | int | float | bool)
-            found.append(str(value) if plain and str(value).strip() else NOT_SAID)
-        many = len(set(found))
-        if set(found) == {NOT_SAID}:
+            values.append(str(value) if plain and str(value).strip() else NOT_SAID)
+        many = len(set(values))
+        if set(values) == {NOT_SAID}:
             raise NoSliceError(f'no record has the key "{key}"')
         if many > MOST_VALUES:
-            raise NoSliceError(f"{many} different values are no division of the data")
-        return found
+            raise NoSliceError(f"{many} different values are too many (the limit is {MOST_VALUES})")
+        return values
 
     return divide
 

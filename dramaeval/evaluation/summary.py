@@ -1,4 +1,4 @@
-"""From predictions to the numbers of `metrics.json`: every dimension, and the mean over them."""
+"""The summary of one judge in `metrics.json`: every dimension, and the mean over them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dramaeval.evaluation.dimension_arrays import cluster_names
 from dramaeval.evaluation.dimension_results import (
     LEAST_CLUSTERS,
     DimensionResult,
-    Plan,
+    SummarySettings,
     dimension_result,
 )
 from dramaeval.evaluation.metrics.alternative_annotator import EPSILON
@@ -33,34 +33,34 @@ def summarise(
     epsilon: float = EPSILON,
     metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
-    """How well one judge agrees with people: what stands under `<split>.<phase>` in metrics.json.
+    """How well one judge agrees with people: the part `<split>.<phase>` of metrics.json.
 
     Args:
-        predictions: of one judge on one split; each record × dimension once.
-        dimensions: keys in the order of the rubric. One without predictions is reported as such.
+        predictions: of one judge on one split; each record × dimension occurs once.
+        dimensions: keys in the order of the rubric. Values of a dimension without predictions are undefined.
         seed: of the bootstrap and the permutations.
-        draws: bootstrap draws of whole clusters (`Prediction.group`); 0 for no intervals.
+        draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
         level: of the percentile intervals.
-        ceiling: whether to measure the human side too.
+        ceiling: whether to add the agreement between raters.
         epsilon: the judge's allowance in the alternative annotator test.
-        metrics: your own, beside the standard ones (see `metrics/metric.py`).
+        metrics: custom ones, in addition to the standard ones (see `metrics/metric.py`).
 
     Returns:
         `macro` (each metric's mean over the dimensions that define it, with counts), `dimensions`
-        (by key) and `bootstrap`. Plain values; undefined ones are None with their reason beside.
+        (by key) and `bootstrap`. All values are ready for JSON; undefined ones are None, with a reason.
 
     Raises:
         ValueError: a record predicted twice on a dimension, on one that is not listed, or on
             another scale than the dimension's other records; a metric whose name is taken.
     """
     named = with_standard(metrics)
-    sorted_out = _by_dimension(predictions, dimensions)
-    # Records nobody rated belong to no resample.
+    by_dimension = _by_dimension(predictions, dimensions)
+    # Records without a rating are not resampled.
     clusters = cluster_names(
-        p for listed in sorted_out.values() for p in listed if p.mean_rating is not None
+        p for listed in by_dimension.values() for p in listed if p.mean_rating is not None
     )
     drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
-    plan = Plan(
+    settings = SummarySettings(
         metrics=named,
         clusters=clusters,
         draws=bootstrap_draws(len(clusters), draws, seed) if drawn else None,
@@ -69,9 +69,9 @@ def summarise(
         epsilon=epsilon,
         seed=seed,
     )
-    results = {key: dimension_result(key, sorted_out[key], plan) for key in dimensions}
+    results = {key: dimension_result(key, by_dimension[key], settings) for key in dimensions}
     return {
-        "macro": _macro(results, plan),
+        "macro": _macro(results, settings),
         "dimensions": {key: result.values for key, result in results.items()},
         "bootstrap": {
             "draws": draws if drawn else 0,
@@ -86,7 +86,7 @@ def summarise(
 def _by_dimension(
     predictions: Iterable[Prediction], dimensions: Sequence[str]
 ) -> dict[str, list[Prediction]]:
-    found: dict[str, list[Prediction]] = {key: [] for key in dimensions}
+    by_dimension: dict[str, list[Prediction]] = {key: [] for key in dimensions}
     seen: set[tuple[str, str]] = set()
     for prediction in predictions:
         if (prediction.id, prediction.dimension) in seen:
@@ -94,13 +94,13 @@ def _by_dimension(
                 f"record '{prediction.id}' is predicted twice on '{prediction.dimension}'"
             )
         seen.add((prediction.id, prediction.dimension))
-        if prediction.dimension not in found:
+        if prediction.dimension not in by_dimension:
             raise ValueError(
                 f"record '{prediction.id}' is predicted on '{prediction.dimension}', "
                 f"which is not among the dimensions {', '.join(dimensions)}"
             )
-        found[prediction.dimension].append(prediction)
-    return found
+        by_dimension[prediction.dimension].append(prediction)
+    return by_dimension
 
 
 def _why_no_draws(draws: int, clusters: int) -> str | None:
@@ -109,32 +109,32 @@ def _why_no_draws(draws: int, clusters: int) -> str | None:
     return None
 
 
-def _macro(results: Mapping[str, DimensionResult], plan: Plan) -> dict[str, Any]:
-    """The unweighted mean over dimensions, of each metric and of the human side."""
+def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:
+    """The unweighted mean over dimensions, of each metric and of the agreement between raters."""
     macro: dict[str, Any] = {}
     defined: dict[str, int] = {}
     undefined: dict[str, dict[str, str]] = {}
     intervals: dict[str, list[float] | None] = {}
-    for name in plan.metrics:
+    for name in settings.metrics:
         values = {key: result.values.get(name) for key, result in results.items()}
         if not any(name in result.values for result in results.values()):
-            continue  # the metric does not exist on these scales
+            continue  # the metric applies to none of these scales
         used = [key for key, value in values.items() if value is not None]
         macro[name] = _mean(values.values())
         defined[name] = len(used)
         reasons = {key: _reason(results[key], name) for key in results if key not in used}
         if reasons:
             undefined[name] = reasons
-        if plan.draws is not None and used:
-            intervals[name] = _macro_interval([results[key] for key in used], name, plan.level)
+        if settings.draws is not None and used:
+            intervals[name] = _macro_interval([results[key] for key in used], name, settings.level)
     macro["dimensions"] = len(results)
     macro["dimensions_defined"] = defined
     macro["dimensions_undefined"] = undefined
     for count in ("n", "records", "unscored", "missing"):
         macro[count] = sum(result.values[count] for result in results.values())
     macro["interval"] = intervals
-    if plan.ceiling:
-        macro["ceiling"] = _macro_ceiling(results, plan)
+    if settings.ceiling:
+        macro["ceiling"] = _macro_ceiling(results, settings)
         macro["alternative_annotator"] = _macro_alternative(results)
     systems = [r.values["system_level"] for r in results.values() if "system_level" in r.values]
     if systems:
@@ -159,24 +159,27 @@ def _reason(result: DimensionResult, name: str) -> str:
 def _macro_interval(
     results: Sequence[DimensionResult], name: str, level: float
 ) -> list[float] | None:
-    """Interval of the mean over dimensions: in each draw all of them see the same clusters."""
+    """Interval of the mean over dimensions; a draw has the same clusters in all of them."""
     if not all(name in result.draws for result in results):
         return None
-    found = interval(np.mean([result.draws[name] for result in results], axis=0), level)
-    return None if found is None else list(found)
+    return interval(np.mean([result.draws[name] for result in results], axis=0), level)
 
 
-def _macro_ceiling(results: Mapping[str, DimensionResult], plan: Plan) -> dict[str, Any]:
-    sides = {key: result.values["ceiling"] for key, result in results.items()}
+def _macro_ceiling(
+    results: Mapping[str, DimensionResult], settings: SummarySettings
+) -> dict[str, Any]:
+    ceilings = {key: result.values["ceiling"] for key, result in results.items()}
     names = ("pearson", "spearman", "krippendorff_alpha")
-    found: dict[str, Any] = {name: _mean(side[name] for side in sides.values()) for name in names}
-    found["dimensions_defined"] = {
-        name: sum(side[name] is not None for side in sides.values()) for name in names
+    macro: dict[str, Any] = {
+        name: _mean(ceiling[name] for ceiling in ceilings.values()) for name in names
     }
-    used = [results[key] for key, side in sides.items() if side["pearson"] is not None]
-    if plan.draws is not None and used:
-        found["interval"] = {"pearson": _macro_interval(used, "ceiling", plan.level)}
-    return found
+    macro["dimensions_defined"] = {
+        name: sum(ceiling[name] is not None for ceiling in ceilings.values()) for name in names
+    }
+    used = [results[key] for key, ceiling in ceilings.items() if ceiling["pearson"] is not None]
+    if settings.draws is not None and used:
+        macro["interval"] = {"pearson": _macro_interval(used, "ceiling", settings.level)}
+    return macro
 
 
 def _macro_alternative(results: Mapping[str, DimensionResult]) -> dict[str, Any]:

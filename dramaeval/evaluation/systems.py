@@ -1,4 +1,4 @@
-"""System level: does the judge rank the systems that made the clips as the raters do?"""
+"""System level: whether the judge ranks the systems that produced the clips as the raters do."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
-from dramaeval.evaluation.metrics.kendall import Kendall
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.pearson import Pearson
+from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.metrics.soft_pairwise_accuracy import (
     random_signs,
     soft_pairwise_accuracy,
     superiority,
 )
-from dramaeval.evaluation.metrics.spearman import Spearman
 from dramaeval.evaluation.predictions import Prediction
 
 MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
@@ -25,7 +24,7 @@ MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pair
 def system_level(
     predictions: Sequence[Prediction], answers: DimensionArrays, *, seed: int
 ) -> dict[str, Any] | None:
-    """Agreement over the systems' mean scores on one dimension; None when no record names one.
+    """Agreement of the systems' mean scores on one dimension; None when no record names a system.
 
     `answers` are the arrays of those of `predictions` that are scored and rated, in their order.
     Means are over a system's records. Records that name no system are left out and counted.
@@ -67,7 +66,7 @@ def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
 def _correlations(
     answers: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
 ) -> dict[str, Any]:
-    """Correlations of the systems' means; a mean counts as one answer."""
+    """Correlations of the systems' means, one row per system."""
     blank = np.full((len(predicted), 0), np.nan)
     means = DimensionArrays(
         dimension=answers.dimension,
@@ -78,21 +77,21 @@ def _correlations(
         ratings=blank,
         cluster=np.arange(len(predicted)),
     )
-    found: dict[str, Any] = {"undefined": {}}
+    correlations: dict[str, Any] = {"undefined": {}}
     for metric in (Pearson(), Spearman(), Kendall()):
         try:
-            found[metric.name] = metric(means)
+            correlations[metric.name] = metric(means)
         except UndefinedError as error:
-            found[metric.name] = None
-            # The metrics speak of records; here each stands for a system.
-            found["undefined"][metric.name] = str(error).replace("record", "system")
-    return found
+            correlations[metric.name] = None
+            # The reasons of the metrics mention records; a row here is a system.
+            correlations["undefined"][metric.name] = str(error).replace("record", "system")
+    return correlations
 
 
 def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
-    """Share of pairs put in the raters' order (Kocmi et al. 2021).
+    """Share of pairs that the judge orders as the raters do (Kocmi et al. 2021).
 
-    Pairs that the raters tie are left out; one that the judge alone ties is a miss.
+    Pairs that the raters tie are left out; a pair that only the judge ties counts as wrong.
     """
     first, second = np.triu_indices(len(rated), 1)
     people = np.sign(rated[first] - rated[second])
@@ -112,7 +111,7 @@ def _soft(
     group: list[tuple[str, str]],
     seed: int,
 ) -> dict[str, Any]:
-    """Soft pairwise accuracy, and on how many pairs the two systems shared groups."""
+    """Soft pairwise accuracy, and the number of pairs of systems that share groups."""
     columns = {key: index for index, key in enumerate(sorted(set(group)))}
     column = np.array([columns[key] for key in group], dtype=np.intp)
     cell = system * len(columns) + column

@@ -15,15 +15,8 @@ from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls import (
-    phrasing,
-    prosody,
-    shuffled_audio,
-    silence,
-    training_mean,
-    transcript_only,
-)
-from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleError
+from dramaeval.evaluation.controls import control_named
+from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages import run_log
@@ -32,16 +25,6 @@ if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext
 
 log = logging.getLogger(__name__)
-
-#: The registry of controls: each with its description, by its name in `dramaeval.config.schema.CONTROLS`.
-CONTROLS: dict[str, tuple[Callable[[ControlContext], Any], str]] = {
-    "training_mean": (training_mean.training_mean, training_mean.WHAT),
-    "transcript_only": (transcript_only.transcript_only, transcript_only.WHAT),
-    "shuffled_audio": (shuffled_audio.shuffled_audio, shuffled_audio.WHAT),
-    "silence": (silence.silence, silence.WHAT),
-    "prosody": (prosody.prosody, prosody.WHAT),
-    "phrasing": (phrasing.phrasing, phrasing.WHAT),
-}
 
 
 def check(config: DictConfig) -> list[str]:
@@ -63,7 +46,7 @@ def run_controls(run: RunContext, split: str) -> None:
             continue
         log.info("Control on %s: %s", split, name.replace("_", " "))
         try:
-            made = CONTROLS[name][0](_setting(run, split, name))
+            made = control_named(name).predict(_context(run, split, name))
         except NotPossibleError as error:
             log.warning("No control %s: %s.", name, error)
             _write(run, partial(write_json_atomic, reason_file(path), str(error), listed=True))
@@ -159,7 +142,7 @@ def _write(run: RunContext, write: Callable[[], None]) -> None:
     run.processes.on_rank_zero(in_folder)
 
 
-def _setting(run: RunContext, split: str, name: str) -> ControlContext:
+def _context(run: RunContext, split: str, name: str) -> ControlContext:
     config = run.config
     clips = len(run.splits[split])
     if name == "prosody":

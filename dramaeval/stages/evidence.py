@@ -12,11 +12,12 @@ from dramaeval.config.schema import EvaluationConfig, Stage
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.controls import control_named
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.slices import DIVISIONS, slices
-from dramaeval.stages.controls import CONTROLS, read_control
+from dramaeval.stages.controls import read_control
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext
@@ -117,7 +118,7 @@ def gather_predictions(
         for name in evaluation.controls:
             predictions, reason, extra = read_control(run.folder.path, split, name)
             controls[name] = {
-                "what": CONTROLS[name][1],
+                "what": control_named(name).description,
                 "reason": reason,
                 "gain": compare(judge, predictions, keys, metrics=GAINS, **settings)
                 if predictions

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
-from dramaeval.evaluation.prediction_stream import stream, take_up
+from dramaeval.evaluation.prediction_stream import resume, stream
 from dramaeval.evaluation.predictions import Prediction, read_predictions
 from dramaeval.stages import run_log
 from dramaeval.stages.splits import INPUT
@@ -88,7 +88,7 @@ def score_input(run: RunContext) -> list[Prediction]:
     # Raters' verdicts, where some clips have them, must not decide what the judge is asked about a clip.
     task = run.task.without_ratings()
     record_encoder = run.record_encoder.for_task(task)
-    missing = take_up(path, records, lambda one: len(task.asked(one)), run.processes)
+    missing = resume(path, records, lambda one: len(task.asked(one)), run.processes)
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = run_log.Progress("scoring input", len(missing), "clips")

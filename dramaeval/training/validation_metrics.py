@@ -13,7 +13,7 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.written_answers import AnyPrediction
+from dramaeval.evaluation.record_reply import AnyPrediction
 
 
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 from dramaeval.evaluation import bootstrap
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.bias import Bias
+from dramaeval.evaluation.metrics.errors import Bias
 from dramaeval.evaluation.metrics.pearson import Pearson
 
 

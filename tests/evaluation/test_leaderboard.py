@@ -158,14 +158,17 @@ def test_the_sentences_follow_from_the_pairs(spoken):
     rng = np.random.default_rng(0)
     base = rng.uniform(2, 4, 30)
     clear = sentences(board(spoken({"low": base - 0.5, "high": base + 0.5})))
-    assert "1 of 1 differences between two systems are real" in clear[1]
-    assert clear[2] == "high is really ahead of every system that it can be compared with."
+    assert "1 of 1 differences between two systems are significant" in clear[1]
+    assert (
+        clear[2]
+        == "high is significantly ahead of every system that shares enough prompts with it."
+    )
     twins = sentences(board(spoken({"a": base, "b": base, "c": base - 1})))
-    assert twins[2] == "a cannot be told apart from b."
+    assert twins[2] == "a does not differ significantly from b."
     nan = float("nan")
     easy = {"all": [5.0] * 9 + [2.0] * 9, "hard_only": [nan] * 9 + [2.5] * 9}
     turned = sentences(board(spoken(easy)))
-    assert turned[2] == "On the prompts that both have, all is really below hard_only."
+    assert turned[2] == "On the prompts that both have, all is significantly below hard_only."
     assert "Not every system has every prompt" in turned[3]
     few = sentences(board(spoken({"a": [5.0] * 4, "b": [1.0] * 4})))
     assert "No two systems have enough prompts in common" in few[1]

@@ -112,6 +112,6 @@ def test_every_bad_line_is_named_with_its_file(tmp_path: Path) -> None:
     assert "line 3: 'ratings' must be a list, not absent" in message
     assert "line 5: 'expected' must hold finite numbers, not '4'" in message
     assert "line 6: 'expected' must hold finite numbers, not nan" in message
-    assert "line 7: clip-1 × trait_embodiment stands already on line 1" in message
+    assert "line 7: clip-1 × trait_embodiment is already on line 1" in message
     assert "line 8: 'ratings' must hold finite numbers, not 'N/A'" in message
     assert "line 9: a prediction is a JSON object, not a list" in message

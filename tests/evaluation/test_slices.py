@@ -74,7 +74,7 @@ def test_what_cannot_be_divided_says_why(judged):
     }
     assert "60 different values" in found(predictions, named, ["name"])["name"]["undefined"]
     for name, reason in {
-        "length": "all about as long", "recorded": '"recorded" or "synthetic"',
+        "length": "all have about the same length", "recorded": '"recorded" or "synthetic"',
         "character_seen": "training split was not read",
     }.items():  # fmt: skip
         assert reason in found(predictions, records, [name])[name]["undefined"]

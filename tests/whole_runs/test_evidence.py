@@ -114,7 +114,7 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
         assert len(gain["interval"]) == 2
     assert metrics["slices"]["test"]["character_seen"]["values"]["unseen"]["records"] == 12
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Does it hear?" in page
+    assert "Does the judge use the audio?" in page
     assert page.count("<audio") == 10
     assert len(page.encode()) < 3_000_000
 

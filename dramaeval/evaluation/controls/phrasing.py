@@ -1,4 +1,4 @@
-"""Phrasing: how far a judge's scores move when the same is asked in other words."""
+"""Phrasing: how far the judge's scores vary over several wordings of the same question."""
 
 from __future__ import annotations
 
@@ -8,66 +8,61 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleError
+from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.wordings import deviation
-from dramaeval.tasks.task import Task
 from dramaeval.tasks.wordings import PhrasingsError
 
-WHAT = "the same judge, its scores averaged over several wordings of each question"
+DESCRIPTION = "the same judge, its scores averaged over several wordings of each question"
 
 
-def phrasing(setting: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
-    """Score every record under several wordings: the averaged judge, and the spread between wordings.
+def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
+    """Score every record under several wordings; return the mean predictions and the spread between wordings.
 
-    The wordings are those of `Task.phrased`, ``evaluation.phrasings`` of them, the task's own the first.
+    The wordings are those of `Task.phrased`, ``evaluation.phrasings`` of them; the task's own comes first.
 
     Raises:
-        NotPossibleError: the task has one wording only.
+        NotPossibleError: the task has only one wording.
     """
     try:
-        tasks = setting.task.phrased(setting.phrasings, setting.seed)
+        tasks = context.task.phrased(context.phrasings, context.seed)
     except PhrasingsError as error:
         raise NotPossibleError(str(error)) from None
-    said = [_asked_in(setting, task) for task in tasks]
-    return averaged(said), spread(said)
+    by_wording = [context.score(context.records, context.record_encoder.for_task(task)) for task in tasks]
+    return averaged(by_wording), spread(by_wording)
 
 
-def _asked_in(setting: ControlContext, task: Task) -> list[Prediction]:
-    return setting.score(setting.records, setting.record_encoder.for_task(task))
-
-
-def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """The mean distribution (or of judges that give none, score) over the wordings; unscored where any is."""
-    found = []
-    for same in zip(*said, strict=True):
+def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """The mean distribution (or score, where there is none) over the wordings; unscored where any wording is."""
+    means = []
+    for same in zip(*by_wording, strict=True):
         first = same[0]
-        lost = next((one for one in same if not one.scored), None)
-        if lost is not None:
-            found.append(replace(first, distribution=None, expected=None, state=lost.state))
+        unscored = next((one for one in same if not one.scored), None)
+        if unscored is not None:
+            means.append(replace(first, distribution=None, expected=None, state=unscored.state))
             continue
         share = None
         if all(one.distribution is not None for one in same):
             share = tuple(np.mean([one.distribution for one in same], axis=0).tolist())
         expected = float(np.mean([one.expected for one in same]))
-        found.append(replace(first, distribution=share, expected=expected))
-    return found
+        means.append(replace(first, distribution=share, expected=expected))
+    return means
 
 
-def spread(said: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
-    """How far the expected scores of one question lie apart over the wordings, by dimension.
+def spread(by_wording: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
+    """How far the expected scores of one question vary over the wordings, by dimension.
 
-    ``mean_deviation`` is `deviation`, in score units; ``largest_range`` is the widest gap of any one record.
-    ``n`` counts the records that every wording scored.
+    ``mean_deviation`` is `deviation`, in score units; ``largest_range`` is the largest range of any record.
+    ``n`` counts the records that are scored under every wording.
     """
     values: dict[str, list[list[float]]] = {}
-    for same in zip(*said, strict=True):
+    for same in zip(*by_wording, strict=True):
         given = [one.expected for one in same if one.expected is not None]
         rows = values.setdefault(same[0].dimension, [])
-        if len(given) == len(said):
+        if len(given) == len(by_wording):
             rows.append(given)
     return {
-        "phrasings": len(said),
+        "phrasings": len(by_wording),
         "dimensions": {key: _spread_of(rows) for key, rows in values.items()},
     }
 

@@ -1,11 +1,11 @@
-"""Plain acoustic figures of a clip, with librosa: f0, energy, pauses, rate."""
+"""Acoustic features of a clip, computed with librosa: f0, energy, pauses, rate."""
 
 from __future__ import annotations
 
 import numpy as np
 
 RATE = 16_000
-"""Hz at which clips are measured."""
+"""Sampling rate in Hz."""
 
 NAMES = (
     "seconds", "f0_median", "f0_spread", "f0_range", "f0_slope", "voiced_share", "energy_mean",
@@ -14,20 +14,20 @@ NAMES = (
 )  # fmt: skip
 _FRAME, _HOP = 2048, 512
 _LOWEST, _HIGHEST = 65.0, 500.0
-#: A frame this far below the loudest is a pause.
+#: A frame this far below the loudest one is a pause.
 _QUIET_DB = 35.0
 
 
 def features(samples: np.ndarray) -> np.ndarray:
-    """The figures of ``NAMES``, float64 ``[figures]``; NaN where the clip has none (f0 without voice).
+    """The features of ``NAMES``, float64 ``[features]``; NaN where the clip has none (f0 without voice).
 
     Args:
         samples: mono ``[samples]`` at `RATE`.
 
-    f0 is in semitones over 55 Hz (probabilistic YIN; Mauch & Dixon 2014): median, standard deviation, span of
-    the middle 90 %, slope a second. Energy is in dB of the root mean square of frames of 128 ms: mean and
-    spread over the frames that are no pause, span of their middle 90 %. The rate is in acoustic onsets, which
-    stand for syllables; brightness is the mean spectral centroid in kHz.
+    f0 is in semitones over 55 Hz (probabilistic YIN; Mauch & Dixon 2014): median, standard deviation, range of
+    the middle 90 %, slope per second. Energy is in dB of the root mean square of frames of 128 ms: mean and
+    standard deviation over the frames that are not pauses, range of their middle 90 %. The rate counts acoustic onsets, an
+    approximation of syllables; brightness is the mean spectral centroid in kHz.
     """
     import librosa
     from librosa.onset import onset_detect
@@ -47,7 +47,7 @@ def features(samples: np.ndarray) -> np.ndarray:
     return np.array(
         [
             seconds,
-            *_f0_figures(samples),
+            *_f0_features(samples),
             decibel[loud].mean(),
             decibel[loud].std(),
             np.ptp(np.quantile(decibel[loud], [0.05, 0.95])),
@@ -61,7 +61,7 @@ def features(samples: np.ndarray) -> np.ndarray:
     )
 
 
-def _f0_figures(samples: np.ndarray) -> list[float]:
+def _f0_features(samples: np.ndarray) -> list[float]:
     """Median, spread, range and slope of f0 in semitones, and the voiced share."""
     import librosa
 
@@ -85,6 +85,6 @@ def _f0_figures(samples: np.ndarray) -> list[float]:
 
 
 def _runs(flags: np.ndarray) -> list[int]:
-    """Lengths of the stretches of True, in frames."""
+    """Lengths of the runs of True, in frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
     return (edges[1::2] - edges[::2]).tolist()

@@ -8,39 +8,44 @@ from dataclasses import replace
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleError, require_hearing
+from dramaeval.evaluation.controls.control_context import (
+    ControlContext,
+    NotPossibleError,
+    require_audio_judge,
+)
 from dramaeval.evaluation.predictions import Prediction
 
-WHAT = "the same judge with another record's clip"
+DESCRIPTION = "the same judge with another record's clip"
+REMOVES_SOUND = True
 
 
-def shuffled_audio(setting: ControlContext) -> list[Prediction]:
-    """Score every record with the clip of another, seeded; no clip stays where it was.
+def shuffled_audio(context: ControlContext) -> list[Prediction]:
+    """Score every record with the clip of another record, chosen with the seed.
 
     Raises:
-        NotPossibleError: see `require_hearing`; or all records share one clip.
+        NotPossibleError: see `require_audio_judge`; or all records share one clip.
     """
-    require_hearing(setting)
-    return setting.score(exchanged(setting.records, setting.seed), setting.record_encoder)
+    require_audio_judge(context)
+    return context.score(exchanged(context.records, context.seed), context.record_encoder)
 
 
 def exchanged(records: Sequence[Record], seed: int) -> list[Record]:
-    """The records with their clips exchanged: a random circle through all of them.
+    """The records with their clips exchanged along a random cycle through all of them.
 
-    Every clip is used as often as before, so that only its place says nothing any more. Where a neighbour on
-    the circle has the very same clip, the next one with another clip gives its own instead.
+    Every clip is used as often as before, so that the set of clips stays the same. Where the next record on the
+    cycle has the same clip, the first one after it with a different clip provides the clip.
 
     Raises:
         NotPossibleError: there are not two different clips.
     """
     if len({record.clip for record in records}) < 2:
         raise NotPossibleError("there are not two different clips to exchange")
-    circle = np.random.default_rng([seed, 2]).permutation(len(records)).tolist()
-    made = list(records)
-    for place, at in enumerate(circle):
+    cycle = np.random.default_rng([seed, 2]).permutation(len(records)).tolist()
+    shuffled = list(records)
+    for position, index in enumerate(cycle):
         step = 1
-        while records[circle[(place + step) % len(circle)]].clip == records[at].clip:
+        while records[cycle[(position + step) % len(cycle)]].clip == records[index].clip:
             step += 1
-        other = records[circle[(place + step) % len(circle)]]
-        made[at] = replace(records[at], clip=other.clip, seconds=other.seconds)
-    return made
+        other = records[cycle[(position + step) % len(cycle)]]
+        shuffled[index] = replace(records[index], clip=other.clip, seconds=other.seconds)
+    return shuffled

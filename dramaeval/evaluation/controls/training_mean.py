@@ -1,27 +1,36 @@
-"""The training mean: what a judge gets that knows the dimension and nothing of the record."""
+"""The training mean: a constant for each dimension."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dramaeval.evaluation.controls.setting import ControlContext, prediction_of, train_means
+from dramaeval.evaluation.controls.control_context import (
+    ControlContext,
+    prediction_of,
+    train_means,
+)
 from dramaeval.evaluation.predictions import SCORED, Prediction
 
-WHAT = "the dimension's mean over the training records, for every clip"
+DESCRIPTION = "the dimension's mean over the training records, for every clip"
 
 
-def training_mean(setting: ControlContext) -> list[Prediction]:
-    """Give every record the mean, over the training records, of their mean ratings.
+def training_mean(context: ControlContext) -> list[Prediction]:
+    """Predict for every record the mean of the training records' mean ratings on the dimension.
 
-    A constant has no correlation: it is a control of the squared error alone. A dimension that no training
-    record is rated on stays unscored.
+    The correlation of a constant is undefined: this is a control of the squared error alone. A dimension without
+    a rated training record stays unscored.
+
+    Raises:
+        NotPossibleError: there is no training split.
     """
-    means = {key: list(values.values()) for key, values in train_means(setting).items()}
-    found = []
-    for record in setting.records:
-        for dimension in setting.task.asked(record):
-            known = means[dimension.key]
-            value = float(np.mean(known)) if known else None
-            state = SCORED if known else "no training record is rated on this dimension"
-            found.append(prediction_of(setting, record, dimension, value, state=state))
-    return found
+    means = {
+        key: float(np.mean(list(values.values()))) if values else None
+        for key, values in train_means(context).items()
+    }
+    predictions = []
+    for record in context.records:
+        for dimension in context.task.asked(record):
+            mean = means[dimension.key]
+            state = SCORED if mean is not None else "no training record is rated on this dimension"
+            predictions.append(prediction_of(context, record, dimension, mean, state=state))
+    return predictions

@@ -1,4 +1,4 @@
-"""Transcript only: the same judge, asked the same in words, without any clip."""
+"""Transcript only: the same judge and the same questions, without the clip."""
 
 from __future__ import annotations
 
@@ -7,41 +7,47 @@ from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.setting import ControlContext, require_hearing
+from dramaeval.evaluation.controls.control_context import ControlContext, require_audio_judge
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 
-WHAT = "the same judge with the text alone, no audio in its prompt"
+DESCRIPTION = "the same judge with the text alone, no audio in its prompt"
+REMOVES_SOUND = True
 
 
-def transcript_only(setting: ControlContext) -> list[Prediction]:
+def transcript_only(context: ControlContext) -> list[Prediction]:
     """Score every record with the audio parts left out of the prompt.
 
     Raises:
-        NotPossibleError: see `require_hearing`.
+        NotPossibleError: see `require_audio_judge`.
     """
-    require_hearing(setting)
-    record_encoder = setting.record_encoder
-    return setting.score(setting.records, _deaf(record_encoder))
+    require_audio_judge(context)
+    encoder = context.record_encoder
+    text_only = _TextEncoder(
+        encoder.task,
+        encoder.processor,
+        encoder.family,
+        max_seconds=encoder.max_seconds,
+        cache_clips=1,
+    )
+    return context.score(context.records, text_only)
 
 
-class _Deaf(RecordEncoder):
-    """Prompts without clips."""
+class _TextEncoder(RecordEncoder):
+    """Encodes prompts without clips."""
 
     def encode(
         self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> EncodedRecord:
-        """See `RecordEncoder.encoded_record`."""
         return self.encode_with_clip(record, None, asked, targets)
 
     def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
-        """See `RecordEncoder.questions`."""
         return [
-            replace(one, messages=[_without_audio(message) for message in one.messages])
-            for one in super().questions(record, asked)
+            replace(question, messages=[_without_audio(message) for message in question.messages])
+            for question in super().questions(record, asked)
         ]
 
 
@@ -50,13 +56,3 @@ def _without_audio(message: dict[str, Any]) -> dict[str, Any]:
     if isinstance(content, str):
         return message
     return {**message, "content": [part for part in content if part["type"] != "audio"]}
-
-
-def _deaf(record_encoder: RecordEncoder) -> RecordEncoder:
-    return _Deaf(
-        record_encoder.task,
-        record_encoder.processor,
-        record_encoder.family,
-        max_seconds=record_encoder.max_seconds,
-        cache_clips=1,
-    )

@@ -1,1 +1,1 @@
-"""The metrics, one a file. `metric.py` says what a metric is, and how to add your own."""
+"""The metrics. `metric.py` defines the interface and describes how to add a metric; `standard.py` lists them."""

@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: how far the raters agree beyond chance."""
+"""Krippendorff's alpha: agreement between raters beyond chance."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 def ordinal_alpha(ratings: np.ndarray) -> float:
     """α = 1 − D_o/D_e with the ordinal distance (Krippendorff 2011, Computing α-Reliability).
 
-    `ratings` (n, R) holds NaN where missing; records with fewer than two ratings pair with nothing
-    and drop out. Raises UndefinedError without a pair, or where all ratings are equal (D_e = 0).
+    `ratings` (n, R) holds NaN where missing; records with fewer than two ratings are left
+    out. Raises UndefinedError without a pair, or where all ratings are equal (D_e = 0).
     """
     paired = ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]
     if len(paired) == 0:
@@ -24,7 +24,7 @@ def ordinal_alpha(ratings: np.ndarray) -> float:
     expected = np.outer(margins, margins) - np.diag(margins)
     chance = (expected * distance).sum() / (margins.sum() - 1)
     if chance == 0:
-        raise UndefinedError("all raters gave every record one and the same rating")
+        raise UndefinedError("all raters gave every record the same rating")
     return float(1 - (observed * distance).sum() / chance)
 
 

@@ -1,4 +1,4 @@
-"""The human ceiling: how well one rater agrees with the mean of the others."""
+"""The human ceiling: the correlation of one rater with the mean of the others."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """Mean correlation of a rater with the mean of the others, and each rater's own.
+    """Correlation of each rater with the mean of the others, and the mean over raters.
 
-    `records` have two ratings or more; `raters` gave any rating beside another's. Raters with fewer
-    than 3 such records, or who gave (or met) only one value, are None in the lists and left out of
-    the means, which are None when nobody is left.
+    `records` counts records with two ratings or more; `raters` counts raters with a rating on such a
+    record. Raters with fewer than 3 such records, or with a constant side, are None in the tuples and
+    left out of the means, which are None without a rater.
     """
 
     pearson: float | None
@@ -31,40 +31,40 @@ class Ceiling:
 
 
 class OneRater(NamedTuple):
-    """A rater's own ratings and the others' means on the same records, each (m,)."""
+    """The ratings of a rater, the others' means on the same records, and the rows, each (m,)."""
 
-    own: np.ndarray
+    ratings: np.ndarray
     others: np.ndarray
     rows: np.ndarray
 
     @property
     def comparable(self) -> bool:
-        """Whether a correlation of the two has a value."""
-        return len(self.own) >= 3 and not constant(self.own) and not constant(self.others)
+        """Whether the correlation of the two is defined."""
+        return len(self.ratings) >= 3 and not constant(self.ratings) and not constant(self.others)
 
 
 def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     """mean_j r(y_j, ȳ_{−j}) over raters j, from `ratings` (n, R) with NaN where missing.
 
-    A column is one rater; where a file lists the ratings of changing people, a column is whoever
-    stands at that place, and the value is that of an average rater.
+    A column is one rater; in a file whose raters differ between records, a column mixes raters, and
+    the result is that of an average rater.
 
-    One rater is noisier than the mean of all, which a judge is compared with; so a good judge may
-    stand above this value. It marks a judge as good as one more person, not as good as can be.
+    One rater is noisier than the mean of all, with which a judge is compared, so a good judge may
+    exceed this value. A judge at the ceiling is as good as one more rater, not as good as possible.
     """
     each = each_rater(ratings)
     pearson = [
-        float(scipy.stats.pearsonr(r.own, r.others)[0]) if r.comparable else None for r in each
+        float(scipy.stats.pearsonr(r.ratings, r.others)[0]) if r.comparable else None for r in each
     ]
     spearman = [
-        float(scipy.stats.spearmanr(r.own, r.others)[0]) if r.comparable else None for r in each
+        float(scipy.stats.spearmanr(r.ratings, r.others)[0]) if r.comparable else None for r in each
     ]
     return Ceiling(
         pearson=_mean(pearson),
         spearman=_mean(spearman),
         pearson_each=tuple(pearson),
         spearman_each=tuple(spearman),
-        raters=sum(len(r.own) > 0 for r in each),
+        raters=sum(len(r.ratings) > 0 for r in each),
         records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
     )
 
@@ -72,10 +72,10 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
 def pearson_ceiling_over_draws(
     ratings: np.ndarray, cluster: np.ndarray, draws: BootstrapDraws
 ) -> np.ndarray:
-    """The mean Pearson ceiling in every draw, (draws,), NaN where a rater of the mean has none."""
+    """The mean Pearson ceiling in every draw, (draws,), NaN where it is undefined for a rater."""
     values = draws.values(
         [
-            of_moments(rater.own, rater.others, cluster[rater.rows], correlation)
+            of_moments(rater.ratings, rater.others, cluster[rater.rows], correlation)
             for rater in each_rater(ratings)
             if rater.comparable
         ]
@@ -84,7 +84,7 @@ def pearson_ceiling_over_draws(
 
 
 def each_rater(ratings: np.ndarray) -> list[OneRater]:
-    """For every column of `ratings` (n, R): own ratings, and the others' means of those records."""
+    """For every column of `ratings` (n, R): its ratings, and the others' means on these records."""
     given = ~np.isnan(ratings)
     count = given.sum(axis=1)
     total = np.nansum(ratings, axis=1)

@@ -1,20 +1,22 @@
-"""What a metric is: a callable that takes one dimension's answers and gives a number.
+"""The interface of a metric: a callable that takes one dimension's arrays and returns a number.
 
-A metric of your own is one function in one file:
+A metric of your own is a function:
 
-    def within_one(answers: Answers) -> float:
+    def within_one(answers: DimensionArrays) -> float:
         return float((abs(answers.predicted - answers.rated) <= 1).mean())
 
-named in the configuration by `{_target_: my_module.within_one, _partial_: true}`; its name in the
-results is the function's. It may raise `UndefinedError("why")`, or give None or NaN, where it has
-no value: the result is then null, with the reason beside it, and the macro says what it left out.
+Name it in the configuration with `{_target_: my_module.within_one, _partial_: true}`; the results use the
+function's name. Where the metric is undefined it raises `UndefinedError("why")`, or returns None or NaN: the
+result is then null with the reason, and the macro reports the dimensions that it leaves out.
 
-A class can be a metric too, with `name` and `__call__`. Where it also has
-`over_draws(answers, draws)`, giving its value in every bootstrap draw at once, it gets intervals on
-data of any size; without it the draws are computed one by one, which is done for smaller data only.
-Where its value follows from sums over a draw's records, it inherits from `SummedMetric` and says in
-`summands(answers)` what is summed: then it shares one matrix product with the other metrics.
-`exchange` says what two judges swap in a permutation test (see `Exchange`).
+A metric can also be a class with `name` and `__call__`. These additions are optional:
+
+- `over_draws(answers, draws)` returns the metric in every bootstrap draw at once, which gives intervals on data of
+  any size. Without it the draws are computed one by one, on smaller data only.
+- A subclass of `SummedMetric` follows from sums over a draw's records, which `summands(answers)` describes. It
+  shares one matrix product with the other metrics.
+- A subclass of `RecordMean` follows from the mean of one number a record, which `record_values(answers)` returns.
+- `exchange` is the form in which a permutation test exchanges the scores of two judges (see `Exchange`).
 """
 
 from __future__ import annotations
@@ -30,24 +32,25 @@ import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
+from dramaeval.evaluation.metrics.moments import of_mean
 
 ROWS_RESAMPLED = 4_000_000
 """Records × draws up to which a metric without `over_draws` is computed draw by draw."""
 
 
 class UndefinedError(ValueError):
-    """The metric has no value on these answers; the message is the reason."""
+    """The metric is undefined on these answers; the message is the reason."""
 
 
 class NotApplicableError(UndefinedError):
-    """The metric does not exist on this kind of scale, whatever the answers."""
+    """The metric does not apply to this kind of scale."""
 
 
 class Exchange(Enum):
-    """The form in which two judges' scores are swapped by a permutation test.
+    """The form in which a permutation test exchanges the scores of two judges.
 
-    A metric that ignores a judge's offset and stretch must not see a mixture of two judges with
-    different ones, so their scores are first brought to a common form.
+    A metric that ignores the offset and the scale of a judge's scores is not computed on a mixture of two judges
+    that differ in them: the scores are standardised or ranked first.
     """
 
     RAW = "raw"
@@ -56,29 +59,31 @@ class Exchange(Enum):
 
 
 class Metric(Protocol):
-    """Takes answers, gives a number; raises UndefinedError (or gives None) where there is none."""
+    """Returns a number; raises UndefinedError (or returns None) where the metric is undefined."""
 
     def __call__(self, answers: DimensionArrays, /) -> float | None:
-        """The metric of these answers."""
+        """The value of the metric."""
 
 
 @runtime_checkable
 class DrawnMetric(Protocol):
-    """A metric that also knows its value in every draw at once."""
+    """A metric that computes its value in every draw at once."""
 
     def __call__(self, answers: DimensionArrays, /) -> float | None:
-        """The metric of these answers."""
+        """The value of the metric."""
 
     def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
-        """The metric in every draw, (draws,), NaN where undefined; None if it is too much work."""
+        """The metric in every draw, (draws,), NaN where undefined; None if it takes too long."""
 
 
 class SummedMetric(ABC):
-    """A metric that depends on a draw through sums over its records alone."""
+    """A metric that is a function of sums over the records of a draw."""
+
+    exchange = Exchange.RAW
 
     @abstractmethod
     def summands(self, answers: DimensionArrays, /) -> Summands:
-        """What is summed over the records of a draw, and the metric as a function of the sums."""
+        """The columns that are summed over the records of a draw, and the metric as a function of the sums."""
 
     def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray:
         """The metric in every draw, (draws,), NaN where undefined."""
@@ -86,8 +91,36 @@ class SummedMetric(ABC):
         return values
 
 
+class RecordMean(SummedMetric):
+    """A metric that is a function of the mean of one number a record; undefined without such a number."""
+
+    undefined = "no record has a value"
+
+    @abstractmethod
+    def record_values(self, answers: DimensionArrays, /) -> np.ndarray:
+        """One number a record, (n,); NaN leaves the record out."""
+
+    def of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The metric from the means, of any shape; the mean itself by default."""
+        return mean
+
+    def __call__(self, answers: DimensionArrays) -> float:
+        """Undefined where no record has a number."""
+        require_records(answers, 1)
+        values = self.record_values(answers)
+        if np.isnan(values).all():
+            raise UndefinedError(self.undefined)
+        return float(self.of_mean(np.nanmean(values)))
+
+    def summands(self, answers: DimensionArrays) -> Summands:
+        """The numbers, and how many there are."""
+        values = self.record_values(answers)
+        known = ~np.isnan(values)
+        return of_mean(values[known], answers.cluster[known], self.of_mean)
+
+
 def metric_name(metric: Metric) -> str:
-    """A class's `name`, or a function's own name; raises ValueError when there is neither."""
+    """The `name` of a class, or the name of a function; raises ValueError when there is neither."""
     inner = metric.func if isinstance(metric, functools.partial) else metric
     name = getattr(inner, "name", None) or getattr(inner, "__name__", None)
     if not isinstance(name, str):
@@ -96,7 +129,7 @@ def metric_name(metric: Metric) -> str:
 
 
 def value_of(metric: Metric, answers: DimensionArrays) -> float:
-    """The metric's value; raises UndefinedError with the reason where there is none."""
+    """The value of the metric; raises UndefinedError with the reason where there is none."""
     value = metric(answers)
     if value is None or not math.isfinite(value):
         raise UndefinedError(f"the metric gave {value}")
@@ -106,7 +139,7 @@ def value_of(metric: Metric, answers: DimensionArrays) -> float:
 def values_over_draws(
     metric: Metric, answers: DimensionArrays, draws: BootstrapDraws
 ) -> np.ndarray | None:
-    """The metric in every draw, (draws,), NaN where undefined; None when that is too much work."""
+    """The metric in every draw, (draws,), NaN where undefined; None when that takes too long."""
     if isinstance(metric, DrawnMetric):
         return metric.over_draws(answers, draws)
     if answers.n * len(draws) > ROWS_RESAMPLED:
@@ -123,18 +156,18 @@ def values_over_draws(
 
 
 def all_over_draws(
-    asked: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
+    pairs: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
 ) -> list[np.ndarray | None]:
-    """`values_over_draws` of each pair; those that are functions of sums share one matrix product."""
+    """`values_over_draws` of each pair; all `SummedMetric` share one matrix product."""
     summed = {
         at: metric.summands(answers)
-        for at, (metric, answers) in enumerate(asked)
+        for at, (metric, answers) in enumerate(pairs)
         if isinstance(metric, SummedMetric)
     }
     values = dict(zip(summed, draws.values(list(summed.values())), strict=True))
     return [
         values[at] if at in values else values_over_draws(metric, answers, draws)
-        for at, (metric, answers) in enumerate(asked)
+        for at, (metric, answers) in enumerate(pairs)
     ]
 
 
@@ -148,7 +181,7 @@ def require_records(answers: DimensionArrays, least: int) -> None:
 
 
 def require_variation(answers: DimensionArrays) -> None:
-    """Raise UndefinedError where there is no correlation: under 3 records, or a constant side."""
+    """Raise UndefinedError where a correlation is undefined: under 3 records, or a constant side."""
     require_records(answers, 3)
     if constant(answers.predicted):
         raise UndefinedError("the judge gave every record the same score")
@@ -156,12 +189,6 @@ def require_variation(answers: DimensionArrays) -> None:
         raise UndefinedError("the raters' mean is the same for every record")
 
 
-def require_pass_fail(answers: DimensionArrays) -> None:
-    """Raise NotApplicableError unless the scale is 0-1."""
-    if not answers.pass_fail:
-        raise NotApplicableError("for pass/fail scales only")
-
-
 def constant(values: np.ndarray) -> bool:
-    """Whether all values are the same but for the rounding of floating point."""
+    """Whether all values are equal up to floating-point rounding."""
     return bool(np.ptp(values) <= 1e-9) if len(values) else True

@@ -10,13 +10,13 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import Summands
 
 NEGLIGIBLE = 1e-12
-"""A variance this small beside the whole sample's is rounding: the draw is constant."""
+"""A smaller ratio of a draw's variance to the sample's is rounding error: the draw is constant."""
 
 
 class Moments(NamedTuple):
     """Each (draws,), population moments; NaN in draws without records.
 
-    A variance is 0 exactly where the draw is constant.
+    A variance is exactly 0 where the draw is constant.
     """
 
     mean_x: np.ndarray
@@ -31,7 +31,7 @@ def of_moments(
 ) -> Summands:
     """A statistic of the weighted moments of x and y (n,): mean Σwx/Σw, variance Σwx²/Σw − mean², and so on.
 
-    Both columns are centred on the whole sample's mean first, so that little cancels.
+    Both columns are first centred on the mean of the sample, which keeps cancellation small.
     """
     centre_x, centre_y = (x.mean(), y.mean()) if len(x) else (0.0, 0.0)
     x, y = x - centre_x, y - centre_y
@@ -51,8 +51,8 @@ def of_moments(
 
 
 def _floored(variances: np.ndarray, centred: np.ndarray) -> np.ndarray:
-    whole = float((centred * centred).mean()) if len(centred) else 0.0
-    return np.where(variances <= NEGLIGIBLE * whole, 0.0, variances)
+    sample = float((centred * centred).mean()) if len(centred) else 0.0
+    return np.where(variances <= NEGLIGIBLE * sample, 0.0, variances)
 
 
 def correlation(moments: Moments) -> np.ndarray:
@@ -63,9 +63,7 @@ def correlation(moments: Moments) -> np.ndarray:
 
 
 def of_mean(
-    values: np.ndarray,
-    cluster: np.ndarray,
-    value: Callable[[np.ndarray], np.ndarray] = lambda mean: mean,
+    values: np.ndarray, cluster: np.ndarray, value: Callable[[np.ndarray], np.ndarray]
 ) -> Summands:
     """A statistic of Σwv/Σw, the weighted mean of `values` (n,); NaN in draws without records."""
 

@@ -22,5 +22,5 @@ class Pearson(SummedMetric):
         return float(scipy.stats.pearsonr(answers.predicted, answers.rated).statistic)
 
     def summands(self, answers: DimensionArrays) -> Summands:
-        """The same in every draw, from weighted moments."""
+        """The weighted moments of x and y."""
         return of_moments(answers.predicted, answers.rated, answers.cluster, correlation)

@@ -1,9 +1,9 @@
-"""Ranks of a resample without resampling: mid-ranks from the counts of a draw.
+"""Mid-ranks of a bootstrap draw, computed from its counts without resampling.
 
-A draw holds record i wᵢ times. Its copies tie with each other and with every record of the same
-value, so with T the count of all records at a value and L the count of those below it, they fill
-the ranks L+1 … L+T, and each gets their mean, L + (T+1)/2. That is exactly what ranking the
-resampled column gives; records with count 0 take part in nothing.
+A draw contains record i wᵢ times. The copies tie with each other and with every record of the same
+value. With T the count of all records at a value and L the count of those below it, the ties have
+the ranks L+1 … L+T and the mid-rank L + (T+1)/2. Ranking the resampled column gives the same ranks;
+records with count 0 have no effect.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 PRODUCTS_A_RECORD = 20
-"""Multiplications that take about as long as to look one record's count up."""
+"""Number of multiplications that take about as long as one lookup of a record's count."""
 
 BLOCK = 32
-"""Groups that `ordered_sum` takes at a time."""
+"""Number of groups in a block of `ordered_sum`."""
 
 _WITHIN = 2 * np.triu(np.ones((BLOCK, BLOCK))) - np.eye(BLOCK)
 """T @ this is 2L + T within a block."""
@@ -47,7 +47,7 @@ class TieGroups:
     def counting(self, cluster: np.ndarray, clusters: int) -> Callable[[np.ndarray], np.ndarray]:
         """A function from counts of the clusters, (draws, clusters), to the totals, (draws, groups).
 
-        With few clusters and groups it is a matrix product, else each record's count is looked up.
+        With few clusters and groups this is a matrix product, else a lookup of each record's count.
         """
         groups = len(self.starts)
         if clusters * groups > PRODUCTS_A_RECORD * len(cluster):
@@ -66,7 +66,7 @@ def midranks(totals: np.ndarray) -> np.ndarray:
 
 
 def doubled_deviations(totals: np.ndarray) -> np.ndarray:
-    """2(R − R̄) of each tie group, (draws, groups), with R̄ = (N+1)/2 of a draw of N: whole numbers.
+    """2(R − R̄) of each tie group, (draws, groups), an integer; R̄ = (N+1)/2 in a draw of N records.
 
     R = L + (T+1)/2, so this is 2(L+T) − T − N.
     """
@@ -86,8 +86,8 @@ def squared_deviations(totals: np.ndarray) -> np.ndarray:
 def ordered_sum(totals: np.ndarray, products: np.ndarray) -> np.ndarray:
     """Σ P·2(R − R̄) of each draw, (draws,), for products P (draws, groups) that sum to 0 in each draw.
 
-    With T the totals, 2(R − R̄) = 2L + T − N, and N falls away as ΣP = 0. Within blocks of `BLOCK` groups L is a
-    product with a triangular matrix: a running sum over all groups takes three times as long.
+    With T the totals, 2(R − R̄) = 2L + T − N, and N cancels because ΣP = 0. Within blocks of `BLOCK` groups L is
+    a product with a triangular matrix: a cumulative sum over all groups takes three times as long.
     """
     totals, products = _padded(totals), _padded(products)
     blocks = (len(totals), -1, BLOCK)

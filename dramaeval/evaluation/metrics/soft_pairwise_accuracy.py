@@ -1,4 +1,4 @@
-"""Soft pairwise accuracy: are judge and raters equally sure which of two systems is better?"""
+"""Soft pairwise accuracy: whether judge and raters are equally certain which of two systems is better."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import scipy
 PERMUTATIONS = 1_000
 
 LEAST_SHARED = 10
-"""Groups two systems must share for a paired test; below, too few sign patterns are possible."""
+"""Minimum number of shared groups for a paired test; fewer have too few sign patterns."""
 
 
 class Superiority(NamedTuple):
     """p-values that the row's system beats the column's, (S, S), upper triangle, else NaN.
 
-    `paired` (S, S) says where the two systems were compared on the groups they share.
+    `paired` (S, S) is True where the two systems are compared on shared groups.
     """
 
     p: np.ndarray
@@ -27,7 +27,7 @@ def soft_pairwise_accuracy(rated: np.ndarray, predicted: np.ndarray) -> float:
     """SPA = mean over pairs of systems of 1 − |p_rated − p_predicted| (Thompson et al. 2024).
 
     arXiv 2409.09598, eq. 3. Takes two (S, S) matrices of p-values; pairs that are NaN in either
-    are left out. NaN when none is left.
+    are left out. NaN without a pair.
     """
     apart = np.abs(rated - predicted)
     defined = ~np.isnan(apart)
@@ -37,8 +37,8 @@ def soft_pairwise_accuracy(rated: np.ndarray, predicted: np.ndarray) -> float:
 def superiority(cells: np.ndarray, signs: np.ndarray) -> Superiority:
     """One-sided p-values for every pair of systems.
 
-    `cells` (S, G) is each system's mean score in each group (one scene, one prompt), NaN where it
-    has none; `signs` (permutations, G) of ±1 should be the same for judge and raters. Systems that
+    `cells` (S, G) is each system's mean score in each group (one scene, one prompt), NaN without
+    a score; `signs` (permutations, G) of ±1 should be the same for judge and raters. Systems that
     share `LEAST_SHARED` groups are compared by a paired permutation test on these, the others by
     Welch's t-test over all their groups; with fewer than two groups a pair stays NaN.
     """
@@ -58,7 +58,7 @@ def superiority(cells: np.ndarray, signs: np.ndarray) -> Superiority:
 
 
 def random_signs(groups: int, seed: int) -> np.ndarray:
-    """±1 for each permutation and group: whether the two systems' scores are swapped there."""
+    """±1 for each permutation and group, (permutations, groups): −1 exchanges the scores of two systems."""
     generator = np.random.default_rng(seed)
     return generator.integers(0, 2, size=(PERMUTATIONS, groups), dtype=np.int8) * 2.0 - 1.0
 
@@ -66,8 +66,8 @@ def random_signs(groups: int, seed: int) -> np.ndarray:
 def paired_p_value(differences: np.ndarray, signs: np.ndarray) -> float:
     """P(Σ ±d > Σ d) + ½ P(Σ ±d = Σ d) over random signs, for differences d (g,).
 
-    The paper counts ties in full; counting half makes the test of a against b one minus that of b
-    against a, so the result does not depend on the order of the systems.
+    The paper counts a tie as 1. With ½, the p-value of a against b is 1 minus that of b against a, so that
+    the result does not depend on the order of the systems.
     """
     observed = differences.sum()
     swapped = signs @ differences
@@ -76,7 +76,7 @@ def paired_p_value(differences: np.ndarray, signs: np.ndarray) -> float:
 
 
 def welch_p_value(a: np.ndarray, b: np.ndarray) -> float:
-    """One-sided Welch t-test that a's mean is above b's; without any spread 0, ½ or 1."""
+    """One-sided Welch t-test that a's mean is above b's; 0, ½ or 1 where both are constant."""
     if np.ptp(a) == 0 and np.ptp(b) == 0:
         return float(0.5 - 0.5 * np.sign(a[0] - b[0]))
     return float(scipy.stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)

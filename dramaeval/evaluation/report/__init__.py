@@ -1,1 +1,1 @@
-"""The report: what a run found, as one self-contained page, and runs side by side."""
+"""Reports: the results of one run as a self-contained page, comparisons of runs, and leaderboards."""

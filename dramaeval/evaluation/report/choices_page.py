@@ -1,4 +1,4 @@
-"""The report of a run that asked multiple-choice questions."""
+"""The report of a run with multiple-choice questions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.run_page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
-from dramaeval.evaluation.report.shared_context import (
-    PageSettings,
-    curves,
-    skipped,
-    surroundings,
-    told,
-    warnings,
-)
+from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -31,36 +24,38 @@ from dramaeval.evaluation.report.tables import (
 from dramaeval.evaluation.report.worst_disagreements import sounds
 
 MOST = 10
-"""Wrong answers that are shown."""
+"""Maximum number of wrong answers on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceFindings(PageSettings):
-    """All that a report of multiple-choice questions is made of: ``metrics.choices``, and these.
+    """The input of a report on multiple-choice questions.
 
     Attributes:
-        predictions: of the last phase on that split.
+        predictions: the predictions of the last phase on that split.
     """
 
     predictions: Sequence[OptionPrediction]
 
 
 def render_choices(findings: ChoiceFindings) -> str:
-    """The page, self-contained; clips fill what the rest leaves of `LIMIT` bytes."""
+    """The page. Clips are compressed to fit into `LIMIT` bytes with the rest of the page, or left out."""
     context = in_bounds(_context(findings))
-    found = surest_mistakes(findings.predictions, findings.records)
-    context["wrong"] = [_mistake(one, record, {}) for one, record in found]
-    room = LIMIT - len(run_page("choices.html.j2", context).encode())
-    heard = [record for _, record in found if record.seconds > 0]
-    clips = sounds(heard, room, findings.max_seconds)
-    context["wrong"] = [_mistake(one, record, clips) for one, record in found]
-    return run_page("choices.html.j2", context)
+    mistakes = surest_mistakes(findings.predictions, findings.records)
+
+    def page(clips: Mapping[str, str]) -> str:
+        context["wrong"] = [_mistake(one, record, clips) for one, record in mistakes]
+        return run_page("choices.html.j2", context)
+
+    room = LIMIT - len(page({}).encode())
+    with_audio = [record for _, record in mistakes if record.seconds > 0]
+    return page(sounds(with_audio, room, findings.max_seconds))
 
 
 def surest_mistakes(
     predictions: Sequence[OptionPrediction], records: Sequence[Record]
 ) -> list[tuple[OptionPrediction, Record]]:
-    """The wrong answers of the highest probability, with their records, the surest first."""
+    """The wrong answers with the highest probabilities and their records, in falling order."""
     by_id = {record.id: record for record in records}
     wrong = [
         one
@@ -73,65 +68,56 @@ def surest_mistakes(
 
 def _context(findings: ChoiceFindings) -> dict[str, Any]:
     choices, split = findings.metrics["choices"], findings.split
-    trained = curves(findings.tensorboard)
-    there = {
-        "summary": ("Summary", True),
-        "accuracy": ("Accuracy", True),
-        "training": ("Training", bool(trained)),
-        "wrong": ("Surest mistakes", True),
-        "run": ("Run", True),
-    }
-    return {
-        "title": f"{findings.name}: judge of acted speech",
-        "kind": "dramaeval report",
-        "heading": findings.name,
-        "facts": findings.facts,
-        "contents": [(key, name) for key, (name, shows) in there.items() if shows],
+    context = page_context(findings)
+    return context | {
+        "contents": contents(
+            {
+                "summary": ("Summary", True),
+                "accuracy": ("Accuracy", True),
+                "training": ("Training", bool(context["curves"])),
+                "wrong": ("Surest mistakes", True),
+                "run": ("Run", True),
+            }
+        ),
         "summary": sentences(split, choices[split]),
-        "warnings": warnings(findings.metrics),
         "tables": [accuracy(name, phases) for name, phases in choices.items()],
-        "curves": trained,
-        "surroundings": surroundings(findings.environment),
-        "told": told(findings.metrics),
-        "skipped": skipped(findings.metrics),
-        "config": findings.config,
     }
 
 
 def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
-    """What the accuracy says."""
-    told = []
+    """The accuracy in sentences."""
+    lines = []
     for phase, summary in phases.items():
         overall = summary["overall"]
         likely, chance = overall["likelihood"], overall["chance"]
         if likely["accuracy"] is None:
-            told.append(f"On {split}, {PHASES[phase]}: no question was scored.")
+            lines.append(f"On {split}, {PHASES[phase]}: no question was scored.")
             continue
         limits = likely["interval"]
         against = "chance"
         if limits and chance is not None:
             above = limits[0] > chance
-            against = "chance, and better than it" if above else "chance, and not surely better"
-        told.append(
-            f"On {split}, {PHASES[phase]}: {likely['accuracy']:.0%} of {likely['n']:,} questions right by the "
-            f"likelihood of the options, against {chance or 0:.0%} by {against}."
+            against += "; the difference is shown" if above else "; the difference may be chance"
+        lines.append(
+            f"On {split}, {PHASES[phase]}: the right option of {likely['accuracy']:.0%} of {likely['n']:,} questions is "
+            f"the likeliest, against {chance or 0:.0%} by {against}."
         )
         lost = sum(overall["unscored"].values())
         if lost:
-            told.append(f"{lost:,} of {overall['records']:,} questions could not be scored.")
-    return told
+            lines.append(f"{lost:,} of {overall['records']:,} questions could not be scored.")
+    return lines
 
 
 def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
-    """Accuracy overall and by category, before and after."""
+    """Accuracy overall and by category, for each phase."""
     columns = [
         Column("Category", numeric=False),
         Column("Judge", numeric=False),
         Column(
             "By likelihood",
-            help="questions whose right option is the likeliest; ties count in part",
+            help="share of questions whose right option is the likeliest; n tied options count 1/n",
         ),
-        Column("As written", help="questions on which the judge wrote the right option"),
+        Column("As written", help="share of questions on which the judge wrote the right option"),
         Column("Chance"),
         Column("n"),
         Column("Ties"),
@@ -169,7 +155,7 @@ def _mistake(one: OptionPrediction, record: Record, clips: Mapping[str, str]) ->
         "category": one.category,
         "question": shortened(record.text("question_text") or record.id, MOST_TEXT),
         "sound": sound,
-        "no_sound": "The clip is left out: not heard, not decoded, or no room under 3 MB.",
+        "no_sound": "The clip is left out: the judge takes no audio, it cannot be decoded, or there was no room under 3 MB.",
         "written": shortened(one.written or "", MOST_TEXT),
         "options": [
             {"text": shortened(text, MOST_TEXT), "share": share, "right": at == one.answer}

@@ -1,4 +1,4 @@
-"""The page of a comparison, and its tables and sentences for a paper."""
+"""The page of a comparison of runs, with its tables and sentences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dramaeval.evaluation.report.tables import (
     with_interval,
 )
 
-#: Colours and markers of the first runs; with more of them, the figure shows these alone.
+#: Colours and markers of the first runs; the figure shows no further runs.
 LOOKS = (
     ("#0072B2", "o"), ("#B34700", "s"), ("#00724E", "^"), ("#8C4A78", "D"), ("#1b1f24", "v"),
     ("#7A6000", "P"),
@@ -38,32 +38,36 @@ _SHOWN = {
 }
 
 
-#: Tables of one run alone.
+#: Prefixes of the tables of single runs.
 _EACH = ("further_", "calibration_")
 MOST_PAIRS = 500
-"""Pairs of runs that are shown; tables/pairs.csv has all of them."""
+"""Maximum number of pairs of runs on the page; tables/pairs.csv has all pairs."""
 MOST_EACH = 40_000
-"""Cells of the tables of single runs, all together, on a page."""
+"""Maximum number of cells of all tables of single runs on a page."""
 
 
 def render_comparison(
-    found: Comparison, tables: Mapping[str, Table], name: str, facts: Sequence[str], config: str
+    comparison: Comparison,
+    tables: Mapping[str, Table],
+    name: str,
+    facts: Sequence[str],
+    config: str,
 ) -> str:
     """The page, self-contained.
 
     Args:
-        found: what was compared.
-        tables: the bounded ones, see `shown_tables`.
-        name: of the comparison.
-        facts: about it, for its head.
+        comparison: the result of `side_by_side`.
+        tables: the bounded tables, see `shown_tables`.
+        name: name of the comparison.
+        facts: short facts, for the head of the page.
         config: its resolved configuration, as YAML.
     """
     each = {key: table for key, table in tables.items() if key.startswith(_EACH)}
-    all_each = 2 * len(found.names)
+    all_each = 2 * len(comparison.names)
     context = {
         "title": f"{name}: comparison",
         "kind": "dramaeval comparison",
-        "heading": " · ".join(found.names) if len(found.names) < 5 else name,
+        "heading": " · ".join(comparison.names) if len(comparison.names) < 5 else name,
         "facts": facts,
         "contents": [
             ("summary", "Summary"),
@@ -72,11 +76,11 @@ def render_comparison(
             ("each", "Each run"),
             ("settings", "Settings"),
         ],
-        "summary": sentences(found),
-        "notes": found.notes,
-        "forest": _forest(found),
-        "forest_note": first_of(len(found.names), len(LOOKS), "runs")
-        + first_of(len(found.dimensions), plots.MOST_ROWS, "dimensions"),
+        "summary": sentences(comparison),
+        "notes": comparison.notes,
+        "forest": _forest(comparison),
+        "forest_note": first_of(len(comparison.names), len(LOOKS), "runs")
+        + first_of(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
         "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
         "dimensions": [tables[key] for key in _SHOWN],
         "each": list(each.values()),
@@ -90,7 +94,7 @@ def render_comparison(
 
 
 def shown_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
-    """The tables as the page and the Markdown file have them: bounded, and of single runs only the first."""
+    """The bounded tables of the page and the Markdown file; of single runs, only the first ones."""
     shown, room = {}, MOST_EACH
     for key, table in tables.items():
         cut = first_rows(table, f"tables/{key}.csv", MOST_PAIRS if key == "pairs" else None)
@@ -102,37 +106,37 @@ def shown_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
     return shown
 
 
-def tables_of(found: Comparison) -> dict[str, Table]:
+def tables_of(comparison: Comparison) -> dict[str, Table]:
     """All tables by key, with every row."""
-    tables = {"overview": overview(found)}
-    if len(found.names) > 2:
-        tables["pairs"] = pairs(found)
-    tables |= {metric: by_dimension(found, metric) for metric in _SHOWN}
-    for at, (name, summary) in enumerate(found.summaries.items(), 1):
+    tables = {"overview": overview(comparison)}
+    if len(comparison.names) > 2:
+        tables["pairs"] = pairs(comparison)
+    tables |= {metric: by_dimension(comparison, metric) for metric in _SHOWN}
+    for at, (name, summary) in enumerate(comparison.summaries.items(), 1):
         for kind, table in (
-            ("further", sections.further(summary, found.dimensions)),
-            ("calibration", sections.calibration(summary, found.dimensions)),
+            ("further", sections.further(summary, comparison.dimensions)),
+            ("calibration", sections.calibration(summary, comparison.dimensions)),
         ):
             tables[f"{kind}_{at}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
-    if found.differing:
-        tables["settings"] = settings(found)
+    if comparison.differing:
+        tables["settings"] = settings(comparison)
     return tables
 
 
-def sentences(found: Comparison) -> list[str]:
-    """Which run is better than the first, and whether that is more than chance."""
-    first = found.names[0]
-    base = found.summaries[first]["macro"]
-    told = [f"{first} reaches {_told(base['pearson'])} macro Pearson on {base['n']:,} answers."]
-    for name, made in found.against_first.items():
-        entry = made["macro"]["pearson"]
+def sentences(comparison: Comparison) -> list[str]:
+    """Whether each run is better than the first, with interval and p value."""
+    first = comparison.names[0]
+    base = comparison.summaries[first]["macro"]
+    lines = [f"{first}: macro Pearson {_pearson(base['pearson'])} on {base['n']:,} answers."]
+    for name, difference in comparison.against_first.items():
+        entry = difference["macro"]["pearson"]
         if entry is None:
-            told.append(f"{name}: the correlation of one of the two is not defined.")
+            lines.append(f"{name}: the correlation of one of the two runs is undefined.")
             continue
         bounds = entry["interval"]
         size = with_interval(entry["difference"], bounds, sign=True).plain
         if bounds is None:
-            verdict = "too few groups to say more"
+            verdict = "there are too few groups for an interval"
         elif bounds[0] > 0:
             verdict = "it is better"
         elif bounds[1] < 0:
@@ -140,17 +144,17 @@ def sentences(found: Comparison) -> list[str]:
         else:
             verdict = "no difference is shown"
         p = "" if entry["p"] is None else f", permutation p = {entry['p']:.2g}"
-        told.append(f"{name} against {first}: {size}{p}; {verdict}.")
-    return told
+        lines.append(f"{name} against {first}: {size}{p}; {verdict}.")
+    return lines
 
 
-def _told(value: float | None) -> str:
-    return "no defined" if value is None else shown(value)
+def _pearson(value: float | None) -> str:
+    return "undefined" if value is None else shown(value)
 
 
-def overview(found: Comparison) -> Table:
-    """Every run's macro figures, and its difference from the first."""
-    first = found.names[0]
+def overview(comparison: Comparison) -> Table:
+    """The macro metrics of every run, and its difference from the first run."""
+    first = comparison.names[0]
     columns = [
         Column("Run", numeric=False),
         Column("Pearson"),
@@ -165,33 +169,33 @@ def overview(found: Comparison) -> Table:
         Column("Unscored"),
     ]
     rows = []
-    for name in found.names:
-        macro = found.summaries[name]["macro"]
-        made = found.against_first.get(name)
+    for name in comparison.names:
+        macro = comparison.summaries[name]["macro"]
+        macro_difference = comparison.against_first.get(name, {}).get("macro", {})
+        missing = "the first run" if name == first else ""
         rows.append(
             [
                 Cell(name),
                 *(
-                    _bounded(macro, metric)
+                    sections.metric_cell(macro, metric)
                     for metric in ("pearson", "spearman", "mse", "ccc", "ece")
                 ),
-                _difference(made and made["macro"]["pearson"], name == first),
-                number(
-                    ((made or {}).get("macro", {}).get("pearson") or {}).get("p"),
-                    4,
-                    missing="the first" if name == first else "",
-                ),
-                _difference(made and made["macro"]["mse"], name == first),
+                sections.difference_cell(macro_difference.get("pearson"), missing),
+                number((macro_difference.get("pearson") or {}).get("p"), 4, missing=missing),
+                sections.difference_cell(macro_difference.get("mse"), missing),
                 count(macro["n"]),
                 count(macro["unscored"]),
             ]
         )
     return Table(
-        "Macro over the dimensions", columns, rows, notes=sections.notes(found.summaries[first])
+        "Macro over the dimensions",
+        columns,
+        rows,
+        notes=sections.notes(comparison.summaries[first]),
     )
 
 
-def pairs(found: Comparison) -> Table:
+def pairs(comparison: Comparison) -> Table:
     """Every pair of runs."""
     columns = [
         Column("Run", numeric=False),
@@ -208,19 +212,19 @@ def pairs(found: Comparison) -> Table:
             number(one["p"], 4),
             number(one["p_adjusted"], 4),
         ]
-        for one in found.pairs
+        for one in comparison.pairs
     ]
     return Table("Every pair", columns, rows)
 
 
-def by_dimension(found: Comparison, metric: str) -> Table:
-    """One metric: a column a run, a column a difference."""
-    first, *others = found.names
+def by_dimension(comparison: Comparison, metric: str) -> Table:
+    """One metric: one column for each run and one for each difference from the first run."""
+    first, *others = comparison.names
     title = _SHOWN[metric]
     ceiling = metric == "pearson"
     columns = [
         Column("Dimension", numeric=False),
-        *(Column(name) for name in found.names),
+        *(Column(name) for name in comparison.names),
         *(Column(f"{name} − {first}", help="paired") for name in others),
         *([Column("Ceiling", help="Pearson of one rater with the mean of the others")] if ceiling else []),
         Column("n"),
@@ -231,48 +235,46 @@ def by_dimension(found: Comparison, metric: str) -> Table:
             return tree["macro"] if key is None else tree["dimensions"][key]
 
         cells = [Cell(title)]
-        cells += [_bounded(of(found.summaries[name]), metric) for name in found.names]
-        cells += [_difference(of(found.against_first[name]).get(metric)) for name in others]
+        cells += [
+            sections.metric_cell(of(comparison.summaries[name]), metric)
+            for name in comparison.names
+        ]
+        cells += [
+            sections.difference_cell(of(comparison.against_first[name]).get(metric))
+            for name in others
+        ]
         if ceiling:
-            cells.append(number(of(found.summaries[first])["ceiling"]["pearson"]))
-        return [*cells, count(of(found.summaries[first])["n"])]
+            cells.append(number(of(comparison.summaries[first])["ceiling"]["pearson"]))
+        return [*cells, count(of(comparison.summaries[first])["n"])]
 
-    rows = [row(name, key) for key, name in found.dimensions.items()]
+    rows = [row(name, key) for key, name in comparison.dimensions.items()]
     return Table(f"{title} by dimension", columns, rows, [row("Macro", None)])
 
 
-def settings(found: Comparison) -> Table:
-    """What was set differently."""
-    columns = [Column("Setting", numeric=False), *(Column(n, numeric=False) for n in found.names)]
+def settings(comparison: Comparison) -> Table:
+    """The settings that differ between the runs."""
+    columns = [
+        Column("Setting", numeric=False),
+        *(Column(n, numeric=False) for n in comparison.names),
+    ]
     rows = [
         [Cell(key), *(Cell("null" if value is None else str(value)) for value in values)]
-        for key, values in found.differing.items()
+        for key, values in comparison.differing.items()
     ]
     return Table("Settings that differ", columns, rows)
 
 
-def _bounded(of: Mapping[str, Any], metric: str) -> Cell:
-    bounds = (of.get("interval") or {}).get(metric)
-    return with_interval(of.get(metric), bounds, missing=sections.reasons(of, metric))
-
-
-def _difference(entry: Mapping[str, Any] | None, is_first: bool = False) -> Cell:
-    if entry is None:
-        return number(None, missing="the first" if is_first else "not defined for both")
-    return with_interval(entry["difference"], entry["interval"], sign=True)
-
-
-def _forest(found: Comparison) -> Markup:
-    names = found.names[: len(LOOKS)]
-    keys = list(found.dimensions)[: plots.MOST_ROWS]
+def _forest(comparison: Comparison) -> Markup:
+    names = comparison.names[: len(LOOKS)]
+    keys = list(comparison.dimensions)[: plots.MOST_ROWS]
     series = {}
     for name in names:
-        summary = found.summaries[name]
+        summary = comparison.summaries[name]
         every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
         series[name] = [
             plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every
         ]
-    rows = [*(found.dimensions[key] for key in keys), "Macro"]
+    rows = [*(comparison.dimensions[key] for key in keys), "Macro"]
     label = "Pearson by dimension and run; the tables below hold the same figures."
     looks = dict(zip(names, LOOKS, strict=False))
     return plots.forest("comparison", label, rows, series, looks, "Pearson")

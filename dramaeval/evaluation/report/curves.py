@@ -1,4 +1,4 @@
-"""Training curves, read back from the run's TensorBoard files."""
+"""Training curves from the TensorBoard files of a run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ MOST_POINTS = 400
 
 
 def read_curves(folder: Path) -> Mapping[str, Points]:
-    """Every scalar as (step, value), by tag; empty where there are none. Long ones are thinned evenly."""
+    """Every scalar as (step, value), by tag; long curves are thinned evenly to about `MOST_POINTS` points."""
     if not folder.is_dir() or not any(folder.rglob("events.out.tfevents.*")):
         return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
-    found = {}
+    curves = {}
     for tag in events.Tags()["scalars"]:
         points = {event.step: event.value for event in events.Scalars(tag)}
-        found[tag] = _thinned(sorted(points.items()))
-    return found
+        curves[tag] = _thinned(sorted(points.items()))
+    return curves
 
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

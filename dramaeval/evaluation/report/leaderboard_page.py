@@ -23,9 +23,9 @@ from dramaeval.evaluation.report.tables import (
 )
 
 MOST_COMPARED = 32
-"""Systems from the top whose pairs are shown: 496 of them; tables/pairs.csv has every pair."""
+"""The page shows the pairs of this many best systems: 496 pairs; tables/pairs.csv has all pairs."""
 MOST_NAMED = 8
-"""Systems that one sentence or cell names."""
+"""Maximum number of systems that one sentence or cell names."""
 
 
 def render_board(
@@ -38,10 +38,10 @@ def render_board(
     """The page, self-contained.
 
     Args:
-        board: see `rank`.
-        tables: the bounded ones, see `shown_tables`.
-        name: of the run.
-        facts: about the run, for its head.
+        board: the result of `rank`.
+        tables: the bounded tables, see `shown_tables`.
+        name: name of the run.
+        facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
     """
     context = {
@@ -75,7 +75,7 @@ def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, 
 
 
 def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, Table]:
-    """The tables as the page and the Markdown file have them: bounded; of many pairs, those at the top."""
+    """The bounded tables of the page and the Markdown file; of many pairs, those of the best systems."""
     shown = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
     systems = list(board["systems"])
     if len(systems) <= MOST_COMPARED:
@@ -90,77 +90,75 @@ def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[
 
 
 def sentences(board: Mapping[str, Any]) -> list[str]:
-    """What the ranking says, and what it does not."""
+    """The ranking in sentences, with its limits."""
     systems = list(board["systems"])
     first = board["systems"][systems[0]]
     low, high = board["scale"]
-    told = [
-        f"{systems[0]} comes first of {len(systems)} systems with {shown(first['score'], 3)} on a scale of "
-        f"{low:g} to {high:g}, over {board['prompts']:,} prompts."
+    lines = [
+        f"{systems[0]} is the first of {len(systems)} systems, with a score of {shown(first['score'], 3)} on a scale "
+        f"from {low:g} to {high:g}, over {board['prompts']:,} prompts."
     ]
     tested = [pair for pair in board["pairs"] if pair["real"] is not None]
     if not tested:
-        told.append(
-            "No two systems have enough prompts in common to say which differences are real."
-        )
+        lines.append("No two systems have enough prompts in common to test their difference.")
     else:
         real = [pair for pair in tested if pair["real"]]
-        told.append(
-            f"{len(real)} of {len(tested)} differences between two systems are real (adjusted p at most "
+        lines.append(
+            f"{len(real)} of {len(tested)} differences between two systems are significant (adjusted p at most "
             f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
         )
-        told.append(_lead(systems[0], tested))
-    told += _cautions(board)
-    return told
+        lines.append(_lead(systems[0], tested))
+    lines += _cautions(board)
+    return lines
 
 
 def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
-    """How sure the first place is."""
-    own = [pair for pair in tested if first in (pair["better"], pair["worse"])]
-    beaten = [pair["better"] for pair in own if pair["real"] and pair["worse"] == first]
+    """Whether the first place is significant."""
+    pairs_of_first = [pair for pair in tested if first in (pair["better"], pair["worse"])]
+    beaten = [pair["better"] for pair in pairs_of_first if pair["real"] and pair["worse"] == first]
     if beaten:
-        return f"On the prompts that both have, {first} is really below {_named(beaten)}."
+        return f"On the prompts that both have, {first} is significantly below {_named(beaten)}."
     even = [
         pair["worse"] if pair["better"] == first else pair["better"]
-        for pair in own
+        for pair in pairs_of_first
         if not pair["real"]
     ]
     if even:
-        return f"{first} cannot be told apart from {_named(even)}."
-    return f"{first} is really ahead of every system that it can be compared with."
+        return f"{first} does not differ significantly from {_named(even)}."
+    return f"{first} is significantly ahead of every system that shares enough prompts with it."
 
 
 def _named(systems: Sequence[str]) -> str:
-    """Some systems by name, and how many more there are."""
+    """The names of some systems, and the number of the others."""
     named = ", ".join(systems[:MOST_NAMED])
     more = len(systems) - MOST_NAMED
     return f"{named} and {more:,} more" if more > 0 else named
 
 
 def _cautions(board: Mapping[str, Any]) -> list[str]:
-    told = []
+    lines = []
     prompts = {one["prompts"] for one in board["systems"].values()}
     if prompts != {board["prompts"]}:
-        told.append(
+        lines.append(
             "Not every system has every prompt; pairs are compared on the prompts that both have."
         )
     agreement = board["people_order"]
     if agreement is not None:
-        told.append(
-            f"People's means order the systems with Kendall's tau {shown(agreement['kendall'])} to the judge's."
+        lines.append(
+            f"The order of the systems by people's means agrees with the judge's: Kendall's tau {shown(agreement['kendall'])}."
         )
     else:
-        told.append(
-            "This is the judge's order, not people's: see its own report for how well the two agree."
+        lines.append(
+            "This is the judge's order, not people's: the report of the judge's run shows how well the two agree."
         )
     left = board["left_out"]
     if left["clips_without_system"]:
-        told.append(f"{left['clips_without_system']:,} clips name no system and are left out.")
+        lines.append(f"{left['clips_without_system']:,} clips name no system and are left out.")
     if left["clips_unscored"]:
-        told.append(
+        lines.append(
             f"{left['clips_unscored']:,} clips were not scored on every dimension and are left out."
         )
-    return told
+    return lines
 
 
 def ranking(board: Mapping[str, Any]) -> Table:
@@ -169,10 +167,12 @@ def ranking(board: Mapping[str, Any]) -> Table:
     columns = [
         Column("System", numeric=False),
         Column("Rank"),
-        Column("Ranks", help="interval of the rank over the draws"),
+        Column("Rank interval", help="over the bootstrap draws"),
         Column("Score", help="mean over prompts of the mean over dimensions"),
-        *([Column("People", help="the same from mean ratings")] if rated else []),
-        Column("Really above", numeric=False, help="systems with an adjusted p for being below"),
+        *([Column("People", help="the same mean of the mean ratings")] if rated else []),
+        Column(
+            "Significantly above", numeric=False, help="systems that are below, by the adjusted p"
+        ),
         Column("Prompts"),
         Column("Clips"),
         Column("Unscored"),
@@ -199,7 +199,7 @@ def ranking(board: Mapping[str, Any]) -> Table:
             ]
         )  # fmt: skip
     level, draws = board["bootstrap"]["level"], board["bootstrap"]["draws"]
-    note = f"In brackets: {level:.0%} intervals of {draws:,} bootstrap draws over whole prompts."
+    note = f"In brackets: {level:.0%} intervals of {draws:,} bootstrap draws of prompts."
     return Table(
         "Ranking", columns, rows, notes=[note] if draws else ["No intervals: too few prompts."]
     )
@@ -226,7 +226,7 @@ def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
         Column("Difference", help="on the prompts that both have"),
         Column("p", help="sign-flip test over prompts"),
         Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
-        Column("Real", numeric=False),
+        Column("Significant", numeric=False),
         Column("Prompts"),
     ]
     why = "too few prompts in common"

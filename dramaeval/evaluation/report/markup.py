@@ -1,7 +1,7 @@
-"""The one place where texts become markup: HTML pages under a content policy, and Markdown.
+"""Rendering of HTML pages under a content security policy, and escaping for Markdown.
 
-Names, titles, keys, paths and texts come from rubrics, records and folders that others may have written. No
-other module builds HTML; `svg.py` builds the pictures' elements, through an XML writer.
+Names, titles, keys, paths and texts come from rubrics, records and folders of other people and are not trusted.
+No other module builds HTML; `svg.py` builds SVG elements with an XML writer.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-# Control characters, halves of surrogate pairs and non-characters: in no valid XML or UTF-8.
+# Control characters, lone surrogates and non-characters, which are not valid in XML or UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# What Markdown reads as formatting, HTML, a link or mathematics, wherever it stands.
+# Characters that Markdown interprets as formatting, HTML, a link or mathematics.
 _MARKDOWN = re.compile(
     r"[\\`*|~<>$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<=\])[(\[:]|^[#+-](?=[#\s])"
 )
-_ENTITIES = frozenset("<>&$([:")  # Not every reader of Markdown knows these behind a backslash.
+_ENTITIES = frozenset("<>&$([:")  # Not every Markdown parser supports a backslash before these.
 
 
 def render_page(template: str, context: Mapping[str, Any], *, style: str, script: str = "") -> str:
-    """An HTML page: everything in ``context`` is escaped, and a name that the template lacks is an error.
+    """Render an HTML page. All values in ``context`` are escaped; a variable missing in ``context`` is an error.
 
-    The page's own style and script are the only ones that a browser applies or runs: its policy names them by
-    their hashes. It loads nothing but pictures and sounds that it holds itself.
+    The content security policy allows only the page's style and script, by their hashes, and only images and sounds
+    that are embedded in the page.
 
     Args:
         template: a file in ``templates``.
         context: the template's variables.
-        style: the style encoded_record, a file in ``templates``.
-        script: the script, a file in ``templates``; none where it is empty.
+        style: the style sheet, a file in ``templates``.
+        script: the script, a file in ``templates``; empty for none.
     """
     from markupsafe import Markup
 
-    encoded_record, code = _static(style), _static(script) if script else ""
-    own = {
-        "style": Markup(encoded_record),
+    sheet, code = _static(style), _static(script) if script else ""
+    variables = {
+        "style": Markup(sheet),
         "script": Markup(code),
-        "policy": policy(encoded_record, code),
+        "policy": policy(sheet, code),
     }
-    return printable(_environment().get_template(template).render({**context, **own}))
+    return printable(_environment().get_template(template).render({**context, **variables}))
 
 
 def policy(style: str, script: str) -> str:
-    """The Content-Security-Policy (level 2) of a page with this style encoded_record and this script."""
+    """The Content-Security-Policy (level 2) of a page with this style sheet and this script."""
     sources = {
         "default-src": "'none'",
         "style-src": _hash(style),
@@ -76,7 +76,7 @@ def _static(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Loaded where a page is made: Markdown, which every run writes, needs none of it.
+    # Imported only for pages: Markdown, which every run writes, does not need it.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
@@ -89,21 +89,21 @@ def _environment() -> Environment:
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for every character that neither XML nor UTF-8 allows."""
+    """The text with U+FFFD in place of characters that are not valid in XML or UTF-8."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def shortened(text: str, most: int) -> str:
-    """The text, or its beginning and how much is left out."""
+    """The text, or its beginning and the number of characters left out."""
     if len(text) <= most:
         return text
     return f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 
 def in_markdown(value: object) -> str:
-    """A value's text as Markdown shows it literally, on one line: for a cell, a heading, a list's item."""
+    """The text of a value escaped for Markdown, on one line: for a cell, a heading or a list item."""
     line = " ".join(printable(str(value)).splitlines())
-    return _MARKDOWN.sub(lambda found: _literal(found[0]), line)
+    return _MARKDOWN.sub(lambda match: _literal(match[0]), line)
 
 
 def _literal(character: str) -> str:

@@ -1,7 +1,7 @@
-"""The report's figures: matplotlib, as SVG that stands inside the page.
+"""The figures of the reports: matplotlib figures as SVG elements inside the page.
 
-Colours are Okabe and Ito's, told apart by every common form of colour blindness, and no two things differ by
-colour alone: markers or hatches differ as well.
+The colours are those of Okabe and Ito, which people with any common colour blindness can distinguish. Series also
+differ in marker or hatch.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.calibration_error import calibration_curve, rater_shares
+from dramaeval.evaluation.metrics.calibration import calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
 
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
 INK, GRID = "#1b1f24", "#d0d4d9"
 RASTER_FROM = 500
-"""From this many points on, a cloud is drawn as pixels: the page stays small."""
+"""From this many points on, a scatter plot is rasterised, which keeps the page small."""
 MOST_ROWS = 60
-"""Rows of a forest plot that a page shows; the table beside it has all of them."""
+"""Maximum number of rows of a forest plot; the table below it has all rows."""
 MOST_LETTERS = 32
-"""Letters of a row's label in a picture; the table beside it has all of them."""
+"""Maximum length of a row's label; the table has the full title."""
 MOST_SERIES_LETTERS = 20
-"""The same of a label in the legend."""
+"""Maximum length of a label in the legend."""
 
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be read, searched and scaled
+    "svg.fonttype": "none",  # text stays text: searchable and scalable
     "svg.image_inline": True,
-    "text.parse_math": False,  # a title with two dollar signs is a title
+    "text.parse_math": False,  # a title may contain dollar signs
     "text.usetex": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica"],
@@ -61,7 +61,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Interval:
-    """One mark of a forest plot: a value with its interval, either of which may be missing."""
+    """One mark of a forest plot: a value with its interval; either may be missing."""
 
     value: float | None
     bounds: Sequence[float] | None = None
@@ -72,9 +72,9 @@ def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any]
 
     Args:
         name: unique on the page, of letters, digits and hyphens; the prefix of all ids in it.
-        label: what a person who cannot see it reads.
-        size: inches.
-        draw: puts content on the axes that it is given.
+        label: description for screen readers.
+        size: width and height in inches.
+        draw: draws on the given axes.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
@@ -95,25 +95,25 @@ def forest(
     *,
     zero: bool = True,
 ) -> Markup:
-    """Values with intervals, one row each; several series share a row.
+    """A forest plot: values with intervals, one row each; several series share a row.
 
     Args:
         name: see `drawn`.
         label: see `drawn`.
-        rows: from top to bottom.
-        marks: by series, one a row.
+        rows: labels from top to bottom.
+        marks: by series, one mark per row.
         looks: colour and marker of each series.
-        xlabel: of the axis.
+        xlabel: label of the axis.
         zero: whether to draw the line at zero.
     """
 
     def draw(axes: Any) -> None:
         places = np.arange(len(rows))
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
-        for shift, (series, own) in zip(shifts, marks.items(), strict=True):
+        for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            known = [at for at, mark in enumerate(own) if mark.value is not None]
-            bounds = {at: own[at].bounds or (math.nan, math.nan) for at in known}
+            known = [at for at, mark in enumerate(values) if mark.value is not None]
+            bounds = {at: values[at].bounds or (math.nan, math.nan) for at in known}
             axes.hlines(
                 places[known] + shift,
                 [low for low, _ in bounds.values()],
@@ -122,7 +122,7 @@ def forest(
                 linewidth=1.6,
             )
             axes.plot(
-                [own[at].value for at in known],
+                [values[at].value for at in known],
                 places[known] + shift,
                 marker,
                 color=colour,
@@ -156,13 +156,13 @@ def _cut(text: str, most: int) -> str:
 
 
 def _columns(series: Sequence[str]) -> int:
-    """How many labels stand side by side in the legend of a forest plot, at about 5 points a letter."""
+    """Number of columns of the legend of a forest plot, at about 5 points per letter."""
     longest = max(len(_series_label(one)) for one in series)
     return max(1, min(len(series), int(331 / (40 + 5 * longest))))
 
 
 def _series_label(text: str) -> str:
-    # A legend leaves out labels that begin with an underscore.
+    # matplotlib omits labels that begin with an underscore from the legend.
     label = _cut(text, MOST_SERIES_LETTERS)
     return f" {label}" if label.startswith("_") else label
 
@@ -199,7 +199,7 @@ def scatter(name: str, title: str, answers: DimensionArrays) -> Markup:
 
 
 def distributions(name: str, title: str, answers: DimensionArrays) -> Markup:
-    """How often people give each score, and how much probability the judge gives it."""
+    """Share of the ratings at each score, and mean probability of the score by the judge."""
     rows = ~np.isnan(answers.distribution).any(axis=1)
     judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
     people = rater_shares(answers.ratings, answers.scale).mean(axis=0)
@@ -220,7 +220,7 @@ def distributions(name: str, title: str, answers: DimensionArrays) -> Markup:
 
 
 def calibration(name: str, title: str, answers: DimensionArrays) -> Markup | None:
-    """Share of ratings that came true against the probability that was stated; None without distributions."""
+    """Calibration curve: share of ratings against stated probability; None without distributions."""
     curve = calibration_curve(answers)
     if not curve:
         return None
@@ -241,7 +241,7 @@ def calibration(name: str, title: str, answers: DimensionArrays) -> Markup | Non
             xlabel="stated probability", ylabel="share of ratings",
         )  # fmt: skip
 
-    points = ", ".join(f"{one.stated:.2f} stated, {one.share:.2f} true" for one in curve)
+    points = ", ".join(f"{one.stated:.2f} stated, {one.share:.2f} observed" for one in curve)
     return drawn(name, f"{title}: calibration. {points}.", (2.3, 2.2), draw)
 
 

@@ -1,4 +1,4 @@
-"""Results to be compared: run folders, and folders that the published scripts wrote."""
+"""Reading of results to compare: run folders, and result folders of the published scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.tasks.rubric import Dimension, Rubric
 
-#: What the published scripts wrote where they found no answer.
+#: The score that the published scripts write where they find no answer.
 SCRIPTS_DEFAULT = 3.0
 NO_ANSWER = "no answer in the script's output"
 _MISSING = ("", "NA", "N/A")
@@ -22,7 +22,7 @@ _ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
 
 
 class ResultsError(ValueError):
-    """A folder holds no results that can be compared; the message says why, file by file."""
+    """A folder has no results to compare; the message names each file and its problem."""
 
 
 @dataclass(kw_only=True)
@@ -30,13 +30,13 @@ class Results:
     """One judge's predictions on one split.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         predictions: each record × dimension once.
-        titles: of its dimensions, in the rubric's order.
-        split: of the data; None where it is not known.
+        titles: titles of the dimensions by key, in the order of the rubric.
+        split: the split of the data; None where it is not known.
         phase: zero_shot or final; None where it is not known.
-        config: the run's settings, flat, by dotted key; empty where they are not known.
-        notes: what a reader should know of them.
+        config: the settings of the run by dotted key; empty where they are not known.
+        notes: remarks for the reader.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Results:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is one of this project's runs."""
+    """Whether a folder is a run folder of dramaeval."""
     return any(folder.glob("predictions*.jsonl"))
 
 
 def phases_in(folder: Path) -> dict[str, Path]:
-    """A run's prediction files by phase, the last phase last."""
+    """The prediction files of a run by phase, in the order of the phases."""
     files = {
         "zero_shot": folder / "predictions.zero_shot.jsonl",
         "final": folder / "predictions.jsonl",
@@ -68,10 +68,10 @@ def splits_in(folder: Path, phase: str | None) -> set[str]:
 
 
 def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
-    """A run's predictions on a split.
+    """The predictions of a run on a split.
 
     Raises:
-        ResultsError: it has none there.
+        ResultsError: there are none.
     """
     chosen, file = _phase_file(folder, phase)
     by_split = _by_split(file)
@@ -99,32 +99,32 @@ def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
 
 
 def _by_split(file: Path) -> dict[str, list[Prediction]]:
-    found: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     if damage := damage_of(file):
         raise ResultsError(
-            f"{file.parent}: {damage}. Start the run again in its folder: what is damaged is made again."
+            f"{file.parent}: {damage}. Start the run again in its folder: it replaces damaged files."
         )
-    # Cut at line feeds alone: an id may hold other characters that Unicode counts as line ends.
+    # Split the bytes: an id may contain other characters that Unicode counts as line ends.
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)
             split = values.get("split")
             if split is None:
                 raise ResultsError(
-                    f"{file} holds scores of clips without ratings (stages=[score]): nothing to compare with "
+                    f"{file} has scores of clips without ratings (stages=[score]), which cannot be compared with "
                     "people. Evaluate with task.data.test=… instead."
                 )
             if "options" in values:
                 raise ResultsError(
-                    f"{file} holds answers to multiple-choice questions, which have no scores to compare: give "
+                    f"{file} has answers to multiple-choice questions, which have no scores to compare: name "
                     "runs of one task with ratings."
                 )
-            found.setdefault(split, []).append(Prediction.from_json(values))
+            predictions.setdefault(split, []).append(Prediction.from_json(values))
         except ResultsError:
             raise
         except ValueError as error:
             raise ResultsError(f"{file}, line {number}: {error}") from None
-    return found
+    return predictions
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -148,26 +148,26 @@ def _titles(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for name, inner in value.items():
-            found |= _flat(inner, f"{key}.{name}" if key else str(name))
-        return found
+            settings |= _flat(inner, f"{key}.{name}" if key else str(name))
+        return settings
     return {key: value}
 
 
 def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
-    """Read the published scripts' results: JSON arrays, one a dimension, in any files of the folder.
+    """Read the results of the published scripts: JSON arrays, one per dimension, in any files of the folder.
 
-    The expected score is ``probability_score``, else ``model_score``. Where neither holds a number, or the
-    scripts filled in 3 because the output held no answer, the item is unscored, with that as its reason.
+    The expected score is ``probability_score``, else ``model_score``. Where neither is a number, or where the
+    scripts wrote 3 because the output has no answer, the item is unscored with that reason.
 
     Args:
-        folder: with the JSON files.
-        name: of the results.
-        rubric: names the dimensions, their annotation fields and scales.
+        folder: the folder with the JSON files.
+        name: name of the results.
+        rubric: the dimensions with their annotation fields and scales.
 
     Raises:
-        ResultsError: with every file and item that cannot be read.
+        ResultsError: names every file and item that cannot be read.
     """
     predictions: list[Prediction] = []
     problems: list[str] = []
@@ -177,28 +177,28 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
         for number, item in enumerate(_items(file, problems), 1):
             where = f"{file.name}, item {number}"
             try:
-                made, source = _published(item, file, rubric)
+                prediction, source = _published(item, file, rubric)
             except ValueError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            if (made.id, made.dimension) in seen:
-                problems.append(f"{where}: {made.id} × {made.dimension} stands there twice")
+            if (prediction.id, prediction.dimension) in seen:
+                problems.append(f"{where}: {prediction.id} × {prediction.dimension} occurs twice")
                 continue
-            seen.add((made.id, made.dimension))
-            predictions.append(made)
+            seen.add((prediction.id, prediction.dimension))
+            predictions.append(prediction)
             used[source] += 1
     if not predictions and not problems:
-        problems.append("there is neither predictions.jsonl nor a JSON array of results in it")
+        problems.append("it has neither predictions.jsonl nor a JSON array of results")
     if problems:
         shown = "\n".join(f"  {one}" for one in problems[:20])
         rest = f"\n  … and {len(problems) - 20:,} more" if len(problems) > 20 else ""
         raise ResultsError(f"{folder} cannot be compared:\n{shown}{rest}")
-    told = ", ".join(f"{count:,} {what}" for what, count in used.items() if count)
+    sources = ", ".join(f"{count:,} {what}" for what, count in used.items() if count)
     return Results(
         name=name,
         predictions=predictions,
         titles={one.key: one.title for one in rubric.dimensions},
-        notes=[f"{name}: the published scripts' results; scores from {told}."],
+        notes=[f"{name}: the published scripts' results; scores from {sources}."],
     )
 
 
@@ -212,14 +212,14 @@ def _items(file: Path, problems: list[str]) -> Sequence[Any]:
         isinstance(one, dict) and "ground_truth_ratings" in one for one in values
     ):
         return values
-    # Other JSON may lie beside the results; only a list that was meant as results is complained of.
+    # The folder may have other JSON files; only a list that looks like results is an error.
     if isinstance(values, list) and any(isinstance(one, dict) and "id" in one for one in values):
         problems.append(f"{file.name}: an item has no ground_truth_ratings")
     return []
 
 
 def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Prediction, str]:
-    """One item as a prediction, and which of its values gave the score."""
+    """One item as a prediction, and the key of its score."""
     if not isinstance(item.get("id"), str) or not item["id"]:
         raise ValueError("'id' must be text")
     dimension = _dimension(str(item.get("specific_dimension") or file.stem), rubric)
@@ -243,11 +243,17 @@ def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Pre
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:
     wanted = _letters(named)
-    for one in rubric.dimensions:
-        if wanted in (_letters(one.key), _letters(one.annotation), _letters(one.title)):
-            return one
-    known = ", ".join(one.key for one in rubric.dimensions)
-    raise ValueError(f"specific_dimension {named!r} is none of {known} (task=… chooses the rubric)")
+    for dimension in rubric.dimensions:
+        if wanted in (
+            _letters(dimension.key),
+            _letters(dimension.annotation),
+            _letters(dimension.title),
+        ):
+            return dimension
+    known = ", ".join(dimension.key for dimension in rubric.dimensions)
+    raise ValueError(
+        f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
+    )
 
 
 def _letters(name: str) -> str:
@@ -255,7 +261,7 @@ def _letters(name: str) -> str:
 
 
 def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The score and the key that it is from; None and the reason where there is none."""
+    """The score and its key; None and the reason where there is none."""
     values = {key: _number(item.get(key)) for key in ("probability_score", "model_score")}
     for key, value in values.items():
         if value is None:
@@ -267,9 +273,9 @@ def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def _without_answer(item: Mapping[str, Any]) -> bool:
-    """Whether the output is there and holds no answer."""
-    said = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
-    return bool(said) and not any(_ANSWER.search(str(text)) for text in said)
+    """Whether the item has an output without an answer."""
+    outputs = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
+    return bool(outputs) and not any(_ANSWER.search(str(text)) for text in outputs)
 
 
 def _number(value: Any) -> float | None:
@@ -288,5 +294,5 @@ def _rating(value: Any) -> float | None:
         return None
     number = _number(value)
     if number is None:
-        raise ValueError(f"{value!r} is no rating")
+        raise ValueError(f"{value!r} is not a rating")
     return number

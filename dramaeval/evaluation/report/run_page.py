@@ -1,4 +1,4 @@
-"""The report of one run: a single HTML file that holds all it shows."""
+"""The report of one run: a single self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import render_page, shortened
-from dramaeval.evaluation.report.shared_context import (
-    PageSettings,
-    curves,
-    skipped,
-    surroundings,
-    told,
-    warnings,
-)
+from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -34,25 +27,25 @@ from dramaeval.evaluation.report.worst_disagreements import Disagreement, sounds
 from dramaeval.evaluation.wordings import wording_text
 
 LIMIT = 2_950_000
-"""Bytes up to which clips are put into a page: under 3 MB with a little room."""
+"""Maximum size of a page with its clips in bytes: a little under 3 MB."""
 
 MOST_PICTURED = 30
-"""Dimensions whose three pictures are shown; the tables have all dimensions."""
+"""Maximum number of dimensions with figures; the tables have all dimensions."""
 
 MOST_TEXT = 2_000
-"""Letters of one text of a record."""
+"""Maximum number of characters of one text of a record."""
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings(PageSettings):
-    """All that a report of ratings is made of.
+    """The input of a report on ratings.
 
     Attributes:
-        predictions: of the last phase on that split.
-        titles: of the dimensions, by key.
-        text_fields: keys of the records' texts that the judge was told.
+        predictions: the predictions of the last phase on that split.
+        titles: titles of the dimensions, by key.
+        text_fields: keys of the records' texts that the prompt contains.
     """
 
     predictions: Sequence[Prediction]
@@ -61,17 +54,20 @@ class Findings(PageSettings):
 
 
 def render(findings: Findings) -> str:
-    """The page. Clips are compressed to the room that the rest leaves of `LIMIT` bytes, or left out.
+    """The page. Clips are compressed to fit into `LIMIT` bytes with the rest of the page, or left out.
 
-    Tables and pictures are bounded, so that no number of dimensions or records makes a page that opens slowly.
+    The sizes of tables and figures are bounded, so that a page with many dimensions or records opens quickly.
     """
     context = in_bounds(_context(findings))
-    found = worst(findings.predictions, findings.records)
-    context["worst"] = [_disagreement(one, findings, None) for one in found]
-    room = LIMIT - len(run_page("run.html.j2", context).encode())
-    clips = sounds([one.record for one in found if _heard(one)], room, findings.max_seconds)
-    context["worst"] = [_disagreement(one, findings, clips) for one in found]
-    return run_page("run.html.j2", context)
+    disagreements = worst(findings.predictions, findings.records)
+
+    def page(clips: Mapping[str, str]) -> str:
+        context["worst"] = [_disagreement(one, findings, clips) for one in disagreements]
+        return run_page("run.html.j2", context)
+
+    room = LIMIT - len(page({}).encode())
+    with_audio = [one.record for one in disagreements if one.record.seconds > 0]
+    return page(sounds(with_audio, room, findings.max_seconds))
 
 
 def run_page(template: str, context: Mapping[str, Any]) -> str:
@@ -80,7 +76,7 @@ def run_page(template: str, context: Mapping[str, Any]) -> str:
 
 
 def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a run's page, with each table bounded; metrics.json has all rows."""
+    """The variables of a page with bounded tables; metrics.json has all rows."""
 
     def bounded(value: Any) -> Any:
         if isinstance(value, list):
@@ -90,10 +86,6 @@ def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: bounded(value) for name, value in context.items()}
 
 
-def _heard(one: Disagreement) -> bool:
-    return one.record.seconds > 0
-
-
 def _context(findings: Findings) -> dict[str, Any]:
     metrics, split, titles = findings.metrics, findings.split, findings.titles
     phases = phases_of(metrics, split)
@@ -101,17 +93,12 @@ def _context(findings: Findings) -> dict[str, Any]:
     gain = (metrics.get("gain") or {}).get(split)
     controls = (metrics.get("controls") or {}).get(split)
     sliced, missing = sections.slices((metrics.get("slices") or {}).get(split) or {})
-    trained = curves(findings.tensorboard)
     context: dict[str, Any] = {
-        "title": f"{findings.name}: judge of acted speech",
-        "kind": "dramaeval report",
-        "heading": findings.name,
-        "facts": findings.facts,
+        **page_context(findings),
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge)]),
         ],
-        "warnings": warnings(metrics),
         "split": split,
         "has_before": len(phases) > 1,
         "forest": _forest(phases, titles),
@@ -128,7 +115,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "people": sections.people(judge, titles),
         "systems": sections.systems(judge, titles),
         "controls": sections.controls(controls) if controls else None,
-        "hearing": words.hearing(controls) if controls else [],
+        "audio_use": words.audio_use(controls) if controls else [],
         "controls_plot": _controls_plot(controls) if controls else None,
         "phrasing": _phrasing(controls or {}, titles),
         "dimensions": _dimensions(findings, judge),
@@ -136,39 +123,31 @@ def _context(findings: Findings) -> dict[str, Any]:
         "calibration": sections.calibration(judge, titles),
         "slices": sliced,
         "no_slices": missing,
-        "curves": trained,
-        "surroundings": surroundings(findings.environment),
-        "told": told(metrics),
-        "skipped": skipped(metrics),
-        "config": findings.config,
     }
-    context["contents"] = _contents(context, bool(findings.predictions))
+    context["contents"] = contents(
+        {
+            "summary": ("Summary", True),
+            "agreement": ("Agreement", True),
+            "controls": ("Audio", bool(controls)),
+            "plots": ("Plots", True),
+            "calibration": ("Calibration", True),
+            "slices": ("Slices", bool(sliced or missing)),
+            "training": ("Training", bool(context["curves"])),
+            "worst": ("Worst", bool(findings.predictions)),
+            "run": ("Run", True),
+        }
+    )
     return context
 
 
 def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
     """The summaries of a split by phase, in the order of the phases."""
-    found = metrics.get(split) or {}
-    return {phase: found[phase] for phase in PHASES if phase in found}
-
-
-def _contents(context: Mapping[str, Any], any_worst: bool) -> list[tuple[str, str]]:
-    there = {
-        "summary": ("Summary", True),
-        "agreement": ("Agreement", True),
-        "controls": ("Does it hear?", bool(context["controls"])),
-        "plots": ("Plots", True),
-        "calibration": ("Calibration", True),
-        "slices": ("Slices", bool(context["slices"] or context["no_slices"])),
-        "training": ("Training", bool(context["curves"])),
-        "worst": ("Worst", any_worst),
-        "run": ("Run", True),
-    }
-    return [(key, name) for key, (name, shows) in there.items() if shows]
+    summaries = metrics.get(split) or {}
+    return {phase: summaries[phase] for phase in PHASES if phase in summaries}
 
 
 def first_of(count: int, most: int, what: str) -> str:
-    """That a picture shows the first of many, where it does."""
+    """A note that a figure shows only the first items, or an empty text."""
     return f" The first {most:,} of {count:,} {what}." if count > most else ""
 
 
@@ -218,8 +197,8 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
         return None
     columns = [
         Column("Dimension", numeric=False),
-        Column("Spread", help="standard deviation of a clip's score over the wordings"),
-        Column("Widest", help="largest gap of any one clip between two wordings"),
+        Column("Spread", help="standard deviation of a clip's score between wordings"),
+        Column("Largest range", help="largest difference between two wordings of one clip"),
         Column("n"),
     ]
     rows = [
@@ -235,7 +214,7 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:
-    """Keys of the dimensions that have pictures: of many, those of the highest and the lowest Pearson."""
+    """Keys of the dimensions with figures: of many, those with the highest and the lowest Pearson."""
     dimensions = judge["dimensions"]
     if len(dimensions) <= MOST_PICTURED:
         return list(dimensions)
@@ -251,55 +230,57 @@ def _pictures_note(judge: Mapping[str, Any]) -> str:
     if count <= MOST_PICTURED:
         return ""
     return (
-        f"Shown are the dimensions of the highest and of the lowest Pearson, {len(_pictured(judge))} of "
+        f"The figures show the {len(_pictured(judge))} dimensions with the highest and the lowest Pearson of "
         f"{count:,}; the tables have all of them."
     )
 
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pictures of the dimensions."""
+    """The figures of each dimension."""
     clusters = cluster_names(findings.predictions)
     of_key: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
     for one in findings.predictions:
         if one.dimension in of_key:
             of_key[one.dimension].append(one)
-    made = []
-    for at, (key, own) in enumerate(of_key.items()):
-        answers = dimension_arrays(key, own, clusters)
+    dimensions = []
+    for index, (key, predictions) in enumerate(of_key.items()):
+        answers = dimension_arrays(key, predictions, clusters)
         if not answers.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
-        # Numbers, for a key may hold what an id must not.
+        # A key may contain characters that an HTML id must not.
         pictures = [
-            plots.scatter(f"scatter-{at}", title, answers),
-            plots.distributions(f"shares-{at}", title, answers),
-            plots.calibration(f"calibration-{at}", title, answers),
+            plots.scatter(f"scatter-{index}", title, answers),
+            plots.distributions(f"shares-{index}", title, answers),
+            plots.calibration(f"calibration-{index}", title, answers),
         ]
-        told = f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
-        made.append({"title": title, "told": told, "pictures": list(filter(None, pictures))})
-    return made
+        caption = (
+            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+        )
+        dimensions.append(
+            {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}
+        )
+    return dimensions
 
 
 def _disagreement(
-    one: Disagreement, findings: Findings, clips: Mapping[str, str] | None
+    disagreement: Disagreement, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
-    said, record = one.prediction, one.record
-    given = [rating for rating in said.ratings if rating is not None]
-    raters = {score: sum(rating == score for rating in given) for score in said.scale}
-    shares = said.distribution or [None] * len(said.scale)
-    # Before the clips are made, the note stands in for each: it is measured with the page.
-    sound = (clips or {}).get(record.id)
-    reason = "This judge only reads; the clip was not looked at."
-    if _heard(one):
+    prediction, record = disagreement.prediction, disagreement.record
+    given = [rating for rating in prediction.ratings if rating is not None]
+    raters = {score: sum(rating == score for rating in given) for score in prediction.scale}
+    shares = prediction.distribution or [None] * len(prediction.scale)
+    reason = "The judge takes no audio; the clip was not decoded."
+    if record.seconds > 0:
         reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
     return {
         "id": record.id,
         "system": record.system,
-        "dimension": findings.titles.get(said.dimension, said.dimension),
-        "expected": shown(said.expected or 0.0),
-        "mean": shown(said.mean_rating or 0.0),
-        "gap": f"{shown(abs(one.gap))} too {'high' if one.gap > 0 else 'low'}",
-        "sound": sound,
+        "dimension": findings.titles.get(prediction.dimension, prediction.dimension),
+        "expected": shown(prediction.expected or 0.0),
+        "mean": shown(prediction.mean_rating or 0.0),
+        "gap": f"{shown(abs(disagreement.gap))} too {'high' if disagreement.gap > 0 else 'low'}",
+        "sound": clips.get(record.id),
         "no_sound": reason,
         "texts": [
             (
@@ -309,9 +290,9 @@ def _disagreement(
             for field in findings.text_fields
             if (text := record.text(field))
         ],
-        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in said.ratings),
+        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings),
         "scores": [
             {"score": f"{score:g}", "share": share, "raters": raters[score]}
-            for score, share in zip(said.scale, shares, strict=True)
+            for score, share in zip(prediction.scale, shares, strict=True)
         ],
     }

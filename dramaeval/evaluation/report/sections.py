@@ -1,4 +1,4 @@
-"""The tables of one run, from the values of metrics.json."""
+"""The tables of one run, from metrics.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Titles = Mapping[str, str]
 def agreement(
     phases: Mapping[str, Summary], gain: Summary | None, titles: Titles, caption: str
 ) -> Table:
-    """Per dimension: the correlation, zero-shot and the gain beside it, the ceiling, the counts."""
-    phase, found = list(phases.items())[-1]
+    """Per dimension: the correlation, the zero-shot correlation, the gain, the human ceiling and counts."""
+    phase, summary = list(phases.items())[-1]
     before = phases.get("zero_shot") if phase != "zero_shot" else None
     columns = [
         Column("Dimension", numeric=False),
@@ -32,13 +32,13 @@ def agreement(
     ]
 
     def row(title: str, of: Summary, old: Summary | None, change: Summary | None) -> list[Cell]:
-        cells = [Cell(title), _bounded(of, "pearson")]
+        cells = [Cell(title), metric_cell(of, "pearson")]
         if before:
-            cells.append(_bounded(old or {}, "pearson"))
+            cells.append(metric_cell(old or {}, "pearson"))
         if gain:
-            cells.append(_difference((change or {}).get("pearson")))
+            cells.append(difference_cell((change or {}).get("pearson")))
         cells.append(number((of.get("ceiling") or {}).get("pearson")))
-        cells += [_bounded(of, name) for name in ("spearman", "kendall", "mse")]
+        cells += [metric_cell(of, name) for name in ("spearman", "kendall", "mse")]
         return cells + [count(of[name]) for name in ("n", "unscored", "missing")]
 
     rows = [
@@ -48,19 +48,19 @@ def agreement(
             before["dimensions"].get(key) if before else None,
             gain["dimensions"].get(key) if gain else None,
         )
-        for key, of in found["dimensions"].items()
+        for key, of in summary["dimensions"].items()
     ]
     foot = row(
         "Macro",
-        found["macro"],
+        summary["macro"],
         before["macro"] if before else None,
         gain["macro"] if gain else None,
     )
-    return Table(caption, columns, rows, [foot], notes(found))
+    return Table(caption, columns, rows, [foot], notes(summary))
 
 
-def further(found: Summary, titles: Titles) -> Table:
-    """The other agreement metrics; a column that no scale here has is left out."""
+def further(summary: Summary, titles: Titles) -> Table:
+    """The other agreement metrics; a metric that applies to none of the scales is left out."""
     names = {
         "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
         "mae": Column("MAE", help="mean absolute error"),
@@ -72,11 +72,11 @@ def further(found: Summary, titles: Titles) -> Table:
         "balanced_accuracy": Column("Balanced accuracy"),
         "f1": Column("F1"),
     }
-    return _metrics("Further agreement", names, found, titles)
+    return _metrics("Further agreement", names, summary, titles)
 
 
-def calibration(found: Summary, titles: Titles) -> Table:
-    """Whether the judge's scores and its certainty can be taken at their word."""
+def calibration(summary: Summary, titles: Titles) -> Table:
+    """Bias, variance and calibration of the judge."""
     names = {
         "bias": Column("Bias", help="judge − people, in score units"),
         "variance_ratio": Column(
@@ -85,14 +85,16 @@ def calibration(found: Summary, titles: Titles) -> Table:
         "ece": Column("ECE", help="expected calibration error of the distribution"),
         "predicted_spread": Column("Judge's spread", help="of its distributions, in score units"),
         "rater_spread": Column("Raters' spread", help="between raters of one clip, in score units"),
-        "spread_correlation": Column("Spread r", help="is it unsure where raters differ?"),
+        "spread_correlation": Column(
+            "Spread r", help="correlation of the judge's spread with the raters' spread over clips"
+        ),
     }
-    return _metrics("Calibration", names, found, titles)
+    return _metrics("Calibration", names, summary, titles)
 
 
-def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: Titles) -> Table:
-    every = [*found["dimensions"].values(), found["macro"]]
-    kept = [name for name in names if any(one.get(name) is not None for one in every)]
+def _metrics(caption: str, names: Mapping[str, Column], summary: Summary, titles: Titles) -> Table:
+    every = [*summary["dimensions"].values(), summary["macro"]]
+    kept = [name for name in names if any(values.get(name) is not None for values in every)]
     columns = [
         Column("Dimension", numeric=False),
         *(names[name] for name in kept),
@@ -102,32 +104,35 @@ def _metrics(caption: str, names: Mapping[str, Column], found: Summary, titles: 
 
     def row(title: str, of: Summary) -> list[Cell]:
         counts = [count(of[name]) for name in ("n", "unscored")]
-        return [Cell(title), *(_bounded(of, name) for name in kept), *counts]
+        return [Cell(title), *(metric_cell(of, name) for name in kept), *counts]
 
-    rows = [row(titles.get(key, key), of) for key, of in found["dimensions"].items()]
-    return Table(caption, columns, rows, [row("Macro", found["macro"])])
+    rows = [row(titles.get(key, key), of) for key, of in summary["dimensions"].items()]
+    return Table(caption, columns, rows, [row("Macro", summary["macro"])])
 
 
-def people(found: Summary, titles: Titles) -> Table | None:
-    """The human side; None where it was not measured."""
-    if "ceiling" not in found["macro"]:
+def people(summary: Summary, titles: Titles) -> Table | None:
+    """The agreement between raters; None where it was not computed."""
+    if "ceiling" not in summary["macro"]:
         return None
     columns = [
         Column("Dimension", numeric=False),
         Column("Ceiling", help="Pearson of one rater with the mean of the others"),
-        Column("Raters", help="who rated enough for it"),
+        Column("Raters", help="number of raters with enough ratings for the ceiling"),
         Column("Alpha", help="Krippendorff's, ordinal"),
         Column(
             "Winning rate",
-            help="alternative annotator test: share of raters the judge is as good as",
+            help="alternative annotator test: share of raters that the judge is as good as",
         ),
-        Column("Advantage", help="how often the judge is as close to the others as a rater is"),
-        Column("Stands in", numeric=False, help="passes from a winning rate of 0.5 on"),
+        Column(
+            "Advantage",
+            help="how often the judge is at least as close to the other raters as the rater left out",
+        ),
+        Column("Replaces a rater", numeric=False, help="yes from a winning rate of 0.5 on"),
         Column("Ratings"),
         Column("Missing ratings"),
     ]
     rows = []
-    for key, of in found["dimensions"].items():
+    for key, of in summary["dimensions"].items():
         ceiling, test = of["ceiling"], of["alternative_annotator"]
         bounds = (ceiling.get("interval") or {}).get("pearson")
         reasons, why = ceiling["undefined"], str(test.get("undefined", ""))
@@ -150,8 +155,8 @@ def people(found: Summary, titles: Titles) -> Table | None:
     return Table("People", columns, rows)
 
 
-def systems(found: Summary, titles: Titles) -> Table | None:
-    """Whether the judge orders the systems as people do; None where no record names one."""
+def systems(summary: Summary, titles: Titles) -> Table | None:
+    """Whether the judge orders the systems as people do; None where no record names a system."""
     names = ("pearson", "kendall", "pairwise_accuracy", "soft_pairwise_accuracy")
     heads = ("Pearson", "Kendall", "Pairwise accuracy", "Soft pairwise accuracy")
     rows = [
@@ -161,7 +166,7 @@ def systems(found: Summary, titles: Titles) -> Table | None:
             count(of["system_level"]["systems"]),
             count(of["system_level"]["n"]),
         ]
-        for key, of in found["dimensions"].items()
+        for key, of in summary["dimensions"].items()
         if "system_level" in of
     ]
     if not rows:
@@ -172,15 +177,15 @@ def systems(found: Summary, titles: Titles) -> Table | None:
         Column("Systems"),
         Column("n"),
     ]
-    macro = found["macro"]["system_level"]
+    macro = summary["macro"]["system_level"]
     foot = [Cell("Macro"), *(number(macro.get(name)) for name in names), Cell(""), Cell("")]
     return Table("Systems", columns, rows, [foot])
 
 
-def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
-    """A table for each division of the data, and the divisions that could not be made."""
+def slices(slices_by_name: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
+    """A table for each slice name, and the reasons for the names without slices."""
     tables, missing = [], []
-    for name, division in found.items():
+    for name, division in slices_by_name.items():
         title = name.replace("_", " ").capitalize()
         if "undefined" in division:
             missing.append(f"{title}: {division['undefined']}.")
@@ -192,7 +197,7 @@ def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
             Column("Bias"),
             Column("Records"),
             Column("Unscored", help="answers"),
-            Column("Groups", help="that the bootstrap draws whole"),
+            Column("Groups", help="groups of records that the bootstrap draws"),
             Column("Dimensions", help="on which Pearson is defined"),
         ]
         rows = [
@@ -213,78 +218,80 @@ def slices(found: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
     return tables, missing
 
 
-def controls(found: Mapping[str, Any]) -> Table:
-    """What the judge gains over each control."""
+def controls(controls_by_name: Mapping[str, Any]) -> Table:
+    """The gain of the judge over each control."""
     columns = [
         Column("Control", numeric=False),
-        Column("What it is", numeric=False),
-        Column("Its Pearson"),
+        Column("Description", numeric=False),
+        Column("Pearson of the control"),
         Column("Gain", help="judge − control in Pearson, paired"),
         Column("p", help="permutation test of the gain"),
-        Column("Gain in MSE", help="judge − control: below zero is better"),
+        Column("Difference in MSE", help="judge − control: below zero the judge is better"),
         Column("Records × dimensions"),
     ]
     rows = []
-    for name, control in found.items():
+    for name, control in controls_by_name.items():
         title, gain = name.replace("_", " "), control["gain"]
         if gain is None:
             lost = [Cell("–", missing=str(control["reason"])) for _ in range(4)]
-            rows.append([Cell(title), Cell(f"{control['what']}; none here: {control['reason']}"),
+            rows.append([Cell(title), Cell(f"{control['what']}; not available: {control['reason']}"),
                          *lost, count(0)])  # fmt: skip
             continue
         pearson, error = gain["macro"]["pearson"], gain["macro"]["mse"]
-        constant = "a constant has no correlation"
+        constant = "the correlation of a constant is undefined"
         rows.append(
             [
                 Cell(title),
                 Cell(control["what"]),
                 number(pearson and pearson["b"], missing=constant),
-                _difference(pearson, missing=constant),
+                difference_cell(pearson, missing=constant),
                 number(pearson and pearson["p"], 4, missing=constant),
-                _difference(error),
+                difference_cell(error),
                 count(gain["records"]),
             ]
         )
     return Table("Controls", columns, rows)
 
 
-def notes(found: Summary) -> list[str]:
-    """How intervals were made, and what is missing: what every table needs beside it."""
-    bootstrap, macro = found["bootstrap"], found["macro"]
-    told = []
+def notes(summary: Summary) -> list[str]:
+    """Notes below a table: the intervals, and undefined or missing values."""
+    bootstrap, macro = summary["bootstrap"], summary["macro"]
+    lines = []
     if bootstrap["draws"]:
-        told.append(
-            f"In brackets: {bootstrap['level']:.0%} intervals of {bootstrap['draws']:,} bootstrap draws over "
-            f"{bootstrap['clusters']:,} whole groups of records."
+        lines.append(
+            f"In brackets: {bootstrap['level']:.0%} intervals of {bootstrap['draws']:,} bootstrap draws of "
+            f"{bootstrap['clusters']:,} groups of records."
         )
     elif bootstrap.get("undefined"):
-        told.append(f"No intervals: {bootstrap['undefined']}.")
+        lines.append(f"No intervals: {bootstrap['undefined']}.")
     lost = macro["dimensions_undefined"].get("pearson") or {}
     if lost:
-        told.append(
+        lines.append(
             f"The macro is over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
             + "; ".join(f"{key}: {reason}" for key, reason in lost.items())
             + "."
         )
     if macro["unscored"]:
-        told.append(f"{macro['unscored']:,} of {macro['records']:,} questions were not scored.")
+        lines.append(f"{macro['unscored']:,} of {macro['records']:,} questions were not scored.")
     if macro["missing"]:
-        told.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
-    return told
+        lines.append(f"{macro['missing']:,} of {macro['records']:,} questions have no rating.")
+    return lines
 
 
 def reasons(of: Summary, name: str) -> str:
-    """Why a metric has no value."""
+    """The reason why a metric is undefined."""
     undefined = of.get("undefined") or {}
     return str(undefined.get(name, "does not apply to this scale")) if of else "not evaluated"
 
 
-def _bounded(of: Summary, name: str) -> Cell:
+def metric_cell(of: Summary, name: str) -> Cell:
+    """A metric with its interval."""
     bounds = (of.get("interval") or {}).get(name)
     return with_interval(of.get(name), bounds, missing=reasons(of, name))
 
 
-def _difference(entry: Summary | None, missing: str = "") -> Cell:
+def difference_cell(entry: Summary | None, missing: str = "") -> Cell:
+    """A difference with its interval (see `Difference.as_dict`)."""
     if entry is None:
-        return number(None, missing=missing or "not defined for both")
+        return number(None, missing=missing or "undefined for one of the two")
     return with_interval(entry["difference"], entry["interval"], sign=True)

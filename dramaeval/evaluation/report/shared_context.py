@@ -1,4 +1,4 @@
-"""What every page of a run has: what to mind, training curves, what it ran on."""
+"""The parts that every page of a run has: warnings, training curves, environment."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.curves import read_curves
 from dramaeval.evaluation.report.tables import Cell, Column, Table
 
-#: Versions worth a line; environment.json has all of them.
+#: Versions in the table of the environment; environment.json has all of them.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageSettings:
-    """What every page of a run is made of.
+    """The input of every page of a run.
 
     Attributes:
-        name: of the run, for the title.
-        metrics: the whole of metrics.json.
-        split: the one that is told in full.
-        records: that split's, for clips and texts.
+        name: name of the run, for the title.
+        metrics: the content of metrics.json.
+        split: the split that the page shows in full.
+        records: the records of that split, for clips and texts.
         config: the resolved configuration, as YAML.
-        environment: the whole of environment.json.
-        tensorboard: folder of the curves.
-        max_seconds: of a clip that is heard.
-        facts: about the run, for its head.
+        environment: the content of environment.json.
+        tensorboard: folder of the TensorBoard files.
+        max_seconds: maximum length of a clip on the page.
+        facts: short facts about the run, for the head of the page.
     """
 
     name: str
@@ -43,45 +43,67 @@ class PageSettings:
     facts: Sequence[str]
 
 
+def page_context(settings: PageSettings) -> dict[str, Any]:
+    """The template variables that every page of a run has."""
+    return {
+        "title": f"{settings.name}: judge of acted speech",
+        "kind": "dramaeval report",
+        "heading": settings.name,
+        "facts": settings.facts,
+        "warnings": warnings(settings.metrics),
+        "curves": curves(settings.tensorboard),
+        "environment": environment(settings.environment),
+        "remarks": remarks(settings.metrics),
+        "skipped": skipped(settings.metrics),
+        "config": settings.config,
+    }
+
+
+def contents(sections: Mapping[str, tuple[str, bool]]) -> list[tuple[str, str]]:
+    """The table of contents: id and title of each section that is shown."""
+    return [(key, title) for key, (title, is_shown) in sections.items() if is_shown]
+
+
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
-    """What makes the figures less sure than they look."""
-    told = [f"Scores may flatter: {one}." for one in metrics["about"].get("overlaps") or ()]
-    for split, skipped in (metrics["about"].get("skipped") or {}).items():
-        told.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
-    return told
-
-
-def told(metrics: Mapping[str, Any]) -> list[str]:
-    """How scores were read where there are several ways, and what was out of the ordinary about records."""
+    """Reasons to be careful with the results."""
     about = metrics["about"]
-    found = [
+    lines = [f"Scores may be too high: {one}." for one in about.get("overlaps") or ()]
+    for split, skipped in (metrics["about"].get("skipped") or {}).items():
+        lines.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
+    return lines
+
+
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """The way of scoring, where there are several, and remarks about the records."""
+    about = metrics["about"]
+    lines = [
         f"Scoring: {key.replace('_', ' ')} = {value}."
         for key, value in (about.get("scoring") or {}).items()
     ]
-    for split, remarks in (about.get("remarks") or {}).items():
-        found += [f"{count:,} records of {split} {text}." for text, count in remarks.items()]
-    return found
+    for split, counts in (about.get("remarks") or {}).items():
+        lines += [f"{count:,} records of {split} {text}." for text, count in counts.items()]
+    return lines
 
 
 def curves(folder: Path) -> list[dict[str, Any]]:
-    """The curves of a TensorBoard folder as pictures with titles; none where there are none."""
-    found = read_curves(folder)
+    """The curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
+    by_tag = read_curves(folder)
     wanted = (
         ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
         ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
         ("Learning rate", {"training": "train/learning_rate"}, "rate"),
         ("Gradient norm", {"training": "train/grad_norm"}, "norm"),
     )
-    made = []
+    pictures = []
     for title, tags, ylabel in wanted:
-        series = {label: found[tag] for label, tag in tags.items() if found.get(tag)}
+        series = {label: by_tag[tag] for label, tag in tags.items() if by_tag.get(tag)}
         if series:
             name = f"curve-{title.lower().replace(' ', '-')}"
-            made.append({"title": title, "picture": plots.curve(name, title, series, ylabel)})
-    return made
+            pictures.append({"title": title, "picture": plots.curve(name, title, series, ylabel)})
+    return pictures
 
 
-def surroundings(about: Mapping[str, Any]) -> Table:
+def environment(about: Mapping[str, Any]) -> Table:
     """``environment.json`` as a table."""
     rows = [
         [Cell(name), Cell(str(about[name]))]
@@ -90,18 +112,18 @@ def surroundings(about: Mapping[str, Any]) -> Table:
     ]
     versions = about.get("versions") or {}
     rows += [[Cell(name), Cell(str(versions[name]))] for name in VERSIONS if versions.get(name)]
-    columns = [Column("What", numeric=False), Column("Value", numeric=False)]
-    return Table("Ran on", columns, rows)
+    columns = [Column("Item", numeric=False), Column("Value", numeric=False)]
+    return Table("Environment", columns, rows)
 
 
 def skipped(metrics: Mapping[str, Any]) -> list[str]:
     """The records that could not be used, a line each."""
-    told = []
+    lines = []
     for split, left in (metrics["about"].get("skipped") or {}).items():
-        told += [
+        lines += [
             f"{split}, line {one['line']}, id {one['id']}, {one['key']}: {one['problem']}"
             for one in left["problems"][:20]
         ]
         if (rest := len(left["problems"]) - 20) > 0:
-            told.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
-    return told
+            lines.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
+    return lines

@@ -1,4 +1,4 @@
-"""Runs side by side: the same records for all, each against the first, and every pair."""
+"""Comparison of runs on the same records: each run against the first, and every pair of runs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-import scipy
-
-from dramaeval.evaluation.comparison import compare
-from dramaeval.evaluation.metrics.ccc import Concordance
-from dramaeval.evaluation.metrics.kendall import Kendall
-from dramaeval.evaluation.metrics.mae import MeanAbsoluteError
-from dramaeval.evaluation.metrics.mse import MeanSquaredError
+from dramaeval.evaluation.comparison import adjust_p_values, compare
+from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
-from dramaeval.evaluation.metrics.spearman import Spearman
+from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
 Asked = tuple[str, str]
-#: What runs are compared by, dimension by dimension.
+#: The metrics of the comparison.
 COMPARED = (
     Pearson(), Spearman(), Kendall(), MeanSquaredError(), MeanAbsoluteError(), Concordance(),
 )  # fmt: skip
@@ -29,16 +24,16 @@ COMPARED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
-        names: of the runs, the first is the one that the others are compared with.
-        dimensions: keys that all runs have, and their titles.
+        names: names of the runs; the others are compared with the first.
+        dimensions: titles of the dimensions that all runs have, by key.
         summaries: by run, on the common records (see `summarise`).
-        against_first: by run but the first (see `compare`): run − first.
-        pairs: every pair's macro difference in Pearson, p adjusted over the pairs.
-        differing: settings that are not the same in all runs, by dotted key.
-        notes: what is not in the comparison, and other things to know.
+        against_first: run − first, by run (see `compare`).
+        pairs: the macro difference in Pearson of every pair, with p adjusted over the pairs.
+        differing: settings that differ between the runs, by dotted key.
+        notes: what the comparison leaves out, and other remarks.
     """
 
     names: Sequence[str]
@@ -51,10 +46,10 @@ class Comparison:
 
 
 def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float) -> Comparison:
-    """Compare runs on the records × dimensions that all of them were asked.
+    """Compare runs on the records × dimensions that all of them have.
 
     Raises:
-        ResultsError: they have none in common, or do not agree on who rated what.
+        ResultsError: they have none in common, or their ratings differ.
     """
     notes = [note for run in runs for note in run.notes]
     common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
@@ -76,7 +71,9 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     keys = list(dimensions)
     first, *others = [run.name for run in runs]
     try:
-        summaries = {name: summarise(own, keys, **settings) for name, own in kept.items()}
+        summaries = {
+            name: summarise(predictions, keys, **settings) for name, predictions in kept.items()
+        }
         against = {
             name: compare(kept[name], kept[first], keys, metrics=COMPARED, **settings)
             for name in others
@@ -96,20 +93,20 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
 
 
 def _aligned(runs: Sequence[Results], common: set[Asked]) -> dict[str, list[Prediction]]:
-    """Each run's predictions on the common records, with group and system from whichever run knows them."""
+    """Each run's predictions on the common records; group and system come from any run that has them."""
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
     for run in runs:
-        for one in run.predictions:
-            if one.group is not None:
-                groups.setdefault(one.id, one.group)
-            if one.system is not None:
-                systems.setdefault(one.id, one.system)
+        for prediction in run.predictions:
+            if prediction.group is not None:
+                groups.setdefault(prediction.id, prediction.group)
+            if prediction.system is not None:
+                systems.setdefault(prediction.id, prediction.system)
     return {
         run.name: [
-            replace(one, group=groups.get(one.id), system=systems.get(one.id))
-            for one in run.predictions
-            if (one.id, one.dimension) in common
+            replace(prediction, group=groups.get(prediction.id), system=systems.get(prediction.id))
+            for prediction in run.predictions
+            if (prediction.id, prediction.dimension) in common
         ]
         for run in runs
     }
@@ -122,11 +119,11 @@ def _pairs(
     against: Mapping[str, Mapping[str, Any]],
     first: str,
 ) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for a, b in combinations(kept, 2):
-        made = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
-        macro = made["macro"]["pearson"] or {}
-        found.append(
+        difference = against[b] if a == first else compare(kept[b], kept[a], keys, **settings)
+        macro = difference["macro"]["pearson"] or {}
+        pairs.append(
             {
                 "run": b,
                 "against": a,
@@ -136,22 +133,18 @@ def _pairs(
                 "p_adjusted": None,
             }
         )
-    tested = [pair for pair in found if pair["p"] is not None]
-    if tested:
-        adjusted = scipy.stats.false_discovery_control([pair["p"] for pair in tested], method="by")
-        for pair, p in zip(tested, adjusted, strict=True):
-            pair["p_adjusted"] = float(p)
-    return found
+    adjust_p_values(pairs)
+    return pairs
 
 
-#: Settings that say where a run is, not what it is.
+#: Prefixes of settings that only name places.
 _PLACES = ("hydra.", "logger.", "task.rubric.")
-#: What tells one rubric from another, without its wording.
+#: The settings that identify a rubric.
 _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
 
 def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
-    """Settings that differ between the runs that have any, in the order of their keys."""
+    """Settings that differ between the runs with known settings, sorted by key."""
     known = [run for run in runs if run.config]
     keys = sorted({key for run in known for key in run.config})
     absent = "(none)"

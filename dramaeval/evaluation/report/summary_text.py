@@ -1,14 +1,12 @@
-"""What was found, in sentences: for the top of the page. Every figure is one of metrics.json."""
+"""The summary of a run in sentences, for the top of its page. All numbers are those of metrics.json."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dramaeval.evaluation.report.tables import shown
-
-#: Controls that take the sound away and leave all else: what a judge gains over them is what it hears.
-DEAFENING = ("shuffled_audio", "silence", "transcript_only")
+from dramaeval.evaluation.controls import control_named
+from dramaeval.evaluation.report.tables import shown, with_interval
 
 
 def summary(
@@ -17,65 +15,65 @@ def summary(
     gain: Mapping[str, Any] | None,
     titles: Mapping[str, str],
 ) -> list[str]:
-    """The agreement with people, against zero-shot and the ceiling, and where it is good and bad."""
-    phase, found = list(phases.items())[-1]
-    macro = found["macro"]
-    told = [_agreement(split, phase, macro)]
+    """The agreement with people, its change in training, the human ceiling, and the best and worst dimension."""
+    phase, values = list(phases.items())[-1]
+    macro = values["macro"]
+    sentences = [_agreement(split, phase, macro)]
     if gain is not None:
-        told.append(_change(gain["macro"]["pearson"]))
-    told += _ceiling(macro)
-    told += _best_and_worst(found["dimensions"], titles)
-    told += _lean(macro)
-    return told
+        sentences.append(_change(gain["macro"]["pearson"]))
+    sentences += _ceiling(macro)
+    sentences += _best_and_worst(values["dimensions"], titles)
+    sentences += _bias_and_variance(macro)
+    return sentences
 
 
 def _agreement(split: str, phase: str, macro: Mapping[str, Any]) -> str:
-    which = "as it is" if phase == "zero_shot" else "after training"
+    which = "before training" if phase == "zero_shot" else "after training"
     value, bounds = macro["pearson"], macro["interval"].get("pearson")
     if value is None:
-        return f"On {split}, the judge {which} has no correlation with people: it is not defined."
+        return f"On {split}, the judge {which} has no correlation with people: it is undefined."
     text = (
         f"On {split}, the judge {which} correlates {_value(value, bounds)} with people's mean ratings "
-        "(Pearson, mean over "
+        f"(Pearson, mean over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions)"
     )
-    text += f"{macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions)"
     if bounds is not None and bounds[0] <= 0 <= bounds[1]:
-        text += ". The interval holds zero: agreement is not shown"
+        text += ". The interval includes zero: agreement is not shown"
     return text + "."
 
 
 def _change(gain: Mapping[str, Any] | None) -> str:
     if gain is None:
-        return "Whether training changed that cannot be said: a correlation is not defined before or after."
-    size = _value(gain["difference"], gain["interval"], sign=True)
-    verdict = _verdict(gain["interval"])
+        return "The change in training is unknown: the correlation before or after it is undefined."
     meaning = {
-        "above": "training raised it",
-        "below": "training lowered it",
+        "above": "training raised the agreement",
+        "below": "training lowered the agreement",
         "open": "no change is shown",
         "unknown": "there are too few groups for an interval",
-    }[verdict]
+    }[_verdict(gain["interval"])]
     p = "" if gain["p"] is None else f", permutation p = {_p(gain['p'])}"
-    return f"Against zero-shot that is {size}{p}: {meaning}."
+    change = _value(gain["difference"], gain["interval"], sign=True)
+    return f"The change from zero-shot is {change}{p}: {meaning}."
 
 
 def _ceiling(macro: Mapping[str, Any]) -> list[str]:
     ceiling = macro.get("ceiling", {}).get("pearson")
     if ceiling is None:
         return []
-    told = f"One rater correlates {shown(ceiling)} with the mean of the others. That is the human ceiling"
+    text = (
+        f"The human ceiling is {shown(ceiling)}: the correlation of one rater with the mean of the "
+        "others"
+    )
     bounds = macro["interval"].get("pearson")
-    shows = bounds is not None and bounds[0] > 0
-    if macro["pearson"] is not None and macro["pearson"] > 0 and ceiling > 0 and shows:
-        told += f"; the judge reaches {macro['pearson'] / ceiling:.0%} of it"
-    told += "."
+    if ceiling > 0 and macro["pearson"] is not None and bounds is not None and bounds[0] > 0:
+        text += f"; the judge reaches {macro['pearson'] / ceiling:.0%} of it"
+    text += "."
     test = macro["alternative_annotator"]
     if test["dimensions_tested"]:
-        told += (
-            f" By the alternative annotator test it could stand in for a rater on "
+        text += (
+            f" By the alternative annotator test the judge could replace a rater on "
             f"{test['dimensions_passed']} of {test['dimensions_tested']} dimensions."
         )
-    return [told]
+    return [text]
 
 
 def _best_and_worst(
@@ -84,71 +82,74 @@ def _best_and_worst(
     known = {key: one["pearson"] for key, one in dimensions.items() if one["pearson"] is not None}
     if len(known) < 2:
         return []
-    best, least = max(known, key=lambda key: known[key]), min(known, key=lambda key: known[key])
+    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
     if known[best] <= 0:
-        return ["It agrees with people on no dimension: no correlation is above 0."]
+        return ["The judge agrees with people on no dimension: no correlation is above 0."]
     return [
         f"It agrees best on {titles.get(best, best)} ({shown(known[best])}) and least on "
-        f"{titles.get(least, least)} ({shown(known[least])})."
+        f"{titles.get(worst, worst)} ({shown(known[worst])})."
     ]
 
 
-def _lean(macro: Mapping[str, Any]) -> list[str]:
-    """Whether it is kinder or harsher, and whether it uses the scale."""
-    told = []
+def _bias_and_variance(macro: Mapping[str, Any]) -> list[str]:
+    sentences = []
     bias, bounds = macro["bias"], macro["interval"].get("bias")
-    if bias is not None and bounds is not None and _verdict(bounds) in ("above", "below"):
-        kind = "kinder" if bias > 0 else "harsher"
-        told.append(f"Its scores are {shown(abs(bias))} {kind} than people's on average.")
+    if bias is not None and _verdict(bounds) in ("above", "below"):
+        direction = "above" if bias > 0 else "below"
+        sentences.append(f"Its scores are on average {shown(abs(bias))} {direction} people's.")
     ratio = macro["variance_ratio"]
     if ratio is not None and ratio < 0.5:
         share = shown(ratio) if ratio >= 0.005 else "less than 0.01"
-        told.append(
-            f"They vary little: {share} of the variance of people's means, so it stays near the middle."
+        sentences.append(
+            f"Its scores vary little: their variance is {share} of that of people's means, so the judge stays "
+            "near the middle of the scale."
         )
-    return told
+    return sentences
 
 
-def hearing(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Whether the judge hears, from its gains in correlation over the controls.
+def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Whether the judge uses the audio, and its gain over each control.
 
-    It is said to hear where every control without the right sound that could be made is beaten by an interval
-    above zero, and not shown to where any is not.
+    The judge uses the audio where its gain in correlation over every available control that removes the right sound
+    has an interval above zero. Otherwise it is not shown.
     """
-    gains = {name: _pearson(one) for name, one in controls.items()}
-    deaf = {name: gains[name] for name in DEAFENING if gains.get(name) is not None}
-    told = []
-    if not deaf:
-        told.append(
-            "Whether the judge hears was not tested: no control without sound could be made."
-        )
-    else:
-        verdicts = {name: _verdict(gain["interval"]) for name, gain in deaf.items() if gain}
-        lost = [name for name, verdict in verdicts.items() if verdict != "above"]
-        if set(verdicts.values()) == {"unknown"}:
-            told.append(
-                "Whether the judge hears cannot be said: there are too few groups of records for intervals."
-            )
-        elif not lost:
-            told.append(
-                "The judge hears: taking the right sound away costs it agreement every time."
-            )
-        elif len(lost) == len(verdicts):
-            told.append(
-                "It is not shown that the judge hears: that it agrees with people less without the right sound "
-                "cannot be told from chance."
-            )
-        else:
-            without = _listed([name.replace("_", " ") for name in lost])
-            told.append(f"It is not clear that the judge hears: it does not beat {without}.")
-    told += [
+    gains = {name: _pearson(control) for name, control in controls.items()}
+    verdicts = {
+        name: _verdict(gain["interval"])
+        for name, gain in gains.items()
+        if gain is not None and control_named(name).removes_sound
+    }
+    sentences = [_use_of_audio(verdicts)]
+    sentences += [
         _gain(name, controls[name], gain) for name, gain in gains.items() if name != "phrasing"
     ]
     if spread := controls.get("phrasing", {}).get("spread"):
-        told.append(_phrasing(spread))
+        sentences.append(_phrasing(spread))
     elif "phrasing" in controls:
-        told.append(f"Phrasing: {controls['phrasing']['reason']}.")
-    return told
+        sentences.append(f"Phrasing: {controls['phrasing']['reason']}.")
+    return sentences
+
+
+def _use_of_audio(verdicts: Mapping[str, str]) -> str:
+    if not verdicts:
+        return (
+            "Whether the judge uses the audio was not tested: no control without sound is "
+            "available."
+        )
+    if set(verdicts.values()) == {"unknown"}:
+        return (
+            "Whether the judge uses the audio is unknown: there are too few groups of records for "
+            "intervals."
+        )
+    not_beaten = [name.replace("_", " ") for name, one in verdicts.items() if one != "above"]
+    if not not_beaten:
+        return "The judge uses the audio: every control without the right sound agrees less with people."
+    if len(not_beaten) == len(verdicts):
+        return (
+            "It is not shown that the judge uses the audio: its gain over the controls without the right sound may "
+            "be chance."
+        )
+    return f"It is not clear that the judge uses the audio: it does not beat {_listed(not_beaten)}."
 
 
 def _pearson(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -161,26 +162,26 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
     if control.get("reason"):
         return f"{title}: not available, {control['reason']}."
     error = control["gain"]["macro"]["mse"]
-    told = f"{title} ({control['what']}): "
+    text = f"{title} ({control['what']}): "
     if gain is None:
-        told += "it has no correlation, being constant"
+        text += "no correlation, because it is constant"
     else:
-        told += f"gain in correlation {_value(gain['difference'], gain['interval'], sign=True)}"
+        text += f"gain in correlation {_value(gain['difference'], gain['interval'], sign=True)}"
     if error is not None:
-        told += f", in squared error {_value(error['difference'], error['interval'], sign=True)}"
-    return told + "."
+        text += (
+            f", difference in squared error "
+            f"{_value(error['difference'], error['interval'], sign=True)}"
+        )
+    return text + "."
 
 
 def _phrasing(spread: Mapping[str, Any]) -> str:
-    known = [
-        one["mean_deviation"]
-        for one in spread["dimensions"].values()
-        if one["mean_deviation"] is not None
-    ]
+    deviations = [one["mean_deviation"] for one in spread["dimensions"].values()]
+    known = [deviation for deviation in deviations if deviation is not None]
     if not known:
         return "Phrasing: no record was scored under every wording."
     return (
-        f"Phrasing: over {spread['phrasings']} wordings of a question its score moves by "
+        f"Phrasing: over {spread['phrasings']} wordings of a question a score varies by "
         f"{shown(sum(known) / len(known))} (standard deviation, mean over dimensions)."
     )
 
@@ -192,10 +193,7 @@ def _verdict(bounds: Sequence[float] | None) -> str:
 
 
 def _value(value: float, bounds: Sequence[float] | None, *, sign: bool = False) -> str:
-    text = shown(value, sign=sign)
-    if bounds is None:
-        return text
-    return f"{text} [{shown(bounds[0], sign=sign)}, {shown(bounds[1], sign=sign)}]"
+    return with_interval(value, bounds, sign=sign).plain
 
 
 def _p(p: float) -> str:

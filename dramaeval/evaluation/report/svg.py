@@ -1,4 +1,4 @@
-"""From matplotlib's SVG files to elements inside a page."""
+"""Conversion of matplotlib's SVG files to elements inside a page."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DROPPED = {"metadata", "style"}
 def embedded(file: str, name: str, label: str) -> Markup:
     """The element of an SVG file: ids that are unique on the page, a label for screen readers, no styles.
 
-    Styles become attributes, because the page's policy refuses styles that are not its own.
+    Styles become attributes, because the page's policy forbids inline styles.
 
     Args:
         file: the text of the SVG file.
         name: unique on the page; the prefix of all ids in it.
-        label: what a person who cannot see it reads.
+        label: description for screen readers.
     """
     root = ElementTree.fromstring(printable(file[file.index("<svg") :]))
     for parent in root.iter():
@@ -38,7 +38,7 @@ def embedded(file: str, name: str, label: str) -> Markup:
             element.text = None
         element.tail = None
         element.attrib = _attributes(element, name, used)
-    # matplotlib's style encoded_record says so of all elements.
+    # matplotlib sets these two for all elements in a style sheet, which is dropped.
     root.attrib |= {"stroke-linejoin": "round", "stroke-linecap": "butt"}
     root.attrib |= {"xmlns": SVG, "role": "img", "aria-label": label}
     return Markup(ElementTree.tostring(root, encoding="unicode"))
@@ -49,38 +49,38 @@ def _local(tag: str) -> str:
 
 
 def _references(element: ElementTree.Element) -> list[str]:
-    found = [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
+    references = [name for value in element.attrib.values() for name in _REFERENCE.findall(value)]
     link = element.get(_LINK, "")
-    return [*found, link[1:]] if link.startswith("#") else found
+    return [*references, link[1:]] if link.startswith("#") else references
 
 
 def _attributes(element: ElementTree.Element, name: str, used: set[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     for key, value in element.attrib.items():
         if key == "id":
-            found |= {"id": f"{name}-{value}"} if value in used else {}
+            attributes |= {"id": f"{name}-{value}"} if value in used else {}
         elif key == _LINK:
             link = "".join(value.split())
-            found["href"] = f"#{name}-{link[1:]}" if link.startswith("#") else link
+            attributes["href"] = f"#{name}-{link[1:]}" if link.startswith("#") else link
         elif key == "style":
-            found |= _styles(value)
+            attributes |= _styles(value)
         else:
-            found[_local(key)] = " ".join(value.split())
+            attributes[_local(key)] = " ".join(value.split())
 
-    def own(reference: re.Match[str]) -> str:
+    def prefixed(reference: re.Match[str]) -> str:
         return f"url(#{name}-{reference[1]})"
 
-    return {key: _REFERENCE.sub(own, value) for key, value in found.items()}
+    return {key: _REFERENCE.sub(prefixed, value) for key, value in attributes.items()}
 
 
 def _styles(declared: str) -> dict[str, str]:
-    found = {}
+    styles = {}
     for declaration in filter(None, map(str.strip, declared.split(";"))):
         key, _, value = declaration.partition(":")
-        found[key.strip()] = value.strip()
-    if font := _FONT.fullmatch(found.pop("font", "")):
+        styles[key.strip()] = value.strip()
+    if font := _FONT.fullmatch(styles.pop("font", "")):
         parts = zip(
             ("font-style", "font-weight", "font-size", "font-family"), font.groups(), strict=True
         )
-        found |= {key: value for key, value in parts if value}
-    return found
+        styles |= {key: value for key, value in parts if value}
+    return styles

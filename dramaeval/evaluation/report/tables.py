@@ -1,4 +1,4 @@
-"""Tables of results: one form for the page, Markdown and CSV."""
+"""Tables of results, for pages, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dramaeval.evaluation.report.markup import in_markdown, shortened
 
 NOTHING = "–"
 MOST_CELLS = 10_000
-"""Cells of one table on a page: about 1 MB."""
+"""Maximum number of cells of a table on a page: about 1 MB."""
 LEAST_ROWS = 20
-"""Rows that are shown of a table, however many columns it has."""
+"""Minimum number of rows shown, for any number of columns."""
 MOST_LETTERS = 1_000
-"""Letters of one cell or note on a page."""
+"""Maximum length of a cell or note on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Cell:
     """One value of a table.
 
     Attributes:
-        text: as it is shown.
-        sort: what the column is sorted by; the text where it is None.
-        note: smaller, beside it: an interval.
-        missing: why there is no value.
-        strong: whether it stands out.
-        bounds: of its interval, unrounded.
+        text: the displayed text.
+        sort: the sort key; None sorts by the text.
+        note: an interval, in small print.
+        missing: the reason why there is no value.
+        strong: whether the cell is in bold.
+        bounds: the interval, unrounded.
     """
 
     text: str
@@ -39,13 +39,13 @@ class Cell:
 
     @property
     def plain(self) -> str:
-        """Value and note on one line."""
+        """Text and note on one line."""
         return f"{self.text} {self.note}".strip()
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, whether it holds numbers, and what it means."""
+    """A column: its title, whether it has numbers, and an explanation."""
 
     title: str
     numeric: bool = True
@@ -54,7 +54,7 @@ class Column:
 
 @dataclass
 class Table:
-    """Rows under columns; ``foot`` rows stay below however the others are sorted."""
+    """Rows under columns; sorting leaves the ``foot`` rows at the bottom."""
 
     caption: str
     columns: Sequence[Column]
@@ -64,12 +64,12 @@ class Table:
 
 
 def first_rows(table: Table, elsewhere: str, most: int | None = None) -> Table:
-    """The table as a page or a Markdown file shows it: bounded, with a note on what is left out.
+    """The bounded table for a page or a Markdown file, with a note on the rows left out.
 
     Args:
-        table: of any size.
+        table: a table of any size.
         elsewhere: the file that has all rows.
-        most: rows that are shown; where it is None, as many as `MOST_CELLS` allow.
+        most: maximum number of rows; None for as many as `MOST_CELLS` allows.
     """
     if most is None:
         most = max(LEAST_ROWS, MOST_CELLS // len(table.columns))
@@ -89,14 +89,14 @@ def _bounded(cell: Cell) -> Cell:
 
 
 def number(value: float | None, digits: int = 2, *, missing: str = "", sign: bool = False) -> Cell:
-    """A number, or a dash with the reason."""
+    """A number, or a dash with the reason why there is none."""
     if value is None:
         return Cell(NOTHING, missing=missing or "not defined")
     return Cell(shown(value, digits, sign=sign), sort=value)
 
 
 def shown(value: float, digits: int = 2, *, sign: bool = False) -> str:
-    """A number as people read it: a true minus sign, and no "−0.00"."""
+    """A number with a minus sign instead of a hyphen, and without "−0.00"."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
         return f"{0:.{digits}f}"
@@ -113,7 +113,7 @@ def with_interval(
     missing: str = "",
     sign: bool = False,
 ) -> Cell:
-    """A number with its interval beside it; strong where a difference's interval leaves out zero."""
+    """A number with its interval; a difference (``sign``) whose interval excludes zero is in bold."""
     if value is None:
         return number(None, missing=missing)
     note, strong = "", False
@@ -136,7 +136,7 @@ def count(value: int) -> Cell:
 
 
 def markdown(table: Table) -> str:
-    """The table for a paper or a README; notes below."""
+    """The table in Markdown, with its notes below."""
     head = [in_markdown(column.title) for column in table.columns]
     align = ["---:" if column.numeric else "---" for column in table.columns]
     rows = [
@@ -149,7 +149,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV, numbers unrounded; an interval takes two columns, low and high."""
+    """The table as CSV with unrounded numbers; an interval has two columns, low and high."""
     rows = [*table.rows, *table.foot]
     columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
     bounded = [any(cell.bounds for cell in cells) for cells in columns]

@@ -1,10 +1,10 @@
-"""The worst disagreements, with the clips to listen to."""
+"""The worst disagreements between judge and people, with their clips."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.predictions import Prediction
 
 RATE = 16_000
-#: libsndfile's compression of MP3, from 41 to 8 kbit/s at 16 kHz mono; the first that fits is taken.
+#: libsndfile's compression of MP3, from 41 to 8 kbit/s at 16 kHz mono; the first one that fits is used.
 COMPRESSIONS = (0.8, 0.9, 0.99)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """One clip, and the dimension on which judge and people are farthest apart.
+    """One clip, and the dimension with the largest difference between judge and people.
 
     ``gap`` is expected score − mean rating, in score units.
     """
@@ -35,38 +35,38 @@ class Disagreement:
 def worst(
     predictions: Sequence[Prediction], records: Sequence[Record], most: int = 10
 ) -> list[Disagreement]:
-    """The clips with the largest gaps relative to the scale, each with its worst dimension, worst first."""
+    """The clips with the largest gaps relative to the scale, in falling order, each with its worst dimension."""
     by_id = {record.id: record for record in records}
-    found: dict[str, tuple[float, float, Prediction]] = {}
-    for one in predictions:
-        mean = one.mean_rating
-        if one.expected is None or mean is None or one.id not in by_id:
+    worst_of_clip: dict[str, tuple[float, float, Prediction]] = {}
+    for prediction in predictions:
+        mean = prediction.mean_rating
+        if prediction.expected is None or mean is None or prediction.id not in by_id:
             continue
-        gap = one.expected - mean
-        size = abs(gap) / (one.scale[-1] - one.scale[0])
-        if one.id not in found or size > found[one.id][0]:
-            found[one.id] = (size, gap, one)
-    ordered = sorted(found.values(), key=lambda entry: (-entry[0], entry[2].id))
+        gap = prediction.expected - mean
+        size = abs(gap) / (prediction.scale[-1] - prediction.scale[0])
+        if prediction.id not in worst_of_clip or size > worst_of_clip[prediction.id][0]:
+            worst_of_clip[prediction.id] = (size, gap, prediction)
+    ordered = sorted(worst_of_clip.values(), key=lambda entry: (-entry[0], entry[2].id))
     return [
-        Disagreement(record=by_id[one.id], prediction=one, gap=gap)
-        for _, gap, one in ordered[:most]
+        Disagreement(record=by_id[prediction.id], prediction=prediction, gap=gap)
+        for _, gap, prediction in ordered[:most]
     ]
 
 
 def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str, str]:
-    """The clips as data URIs (MP3, 16 kHz, mono), by record id, in no more than ``room`` characters.
+    """The clips as data URIs (MP3, 16 kHz, mono), by record id, in at most ``room`` characters.
 
-    All are compressed alike, as little as fits. Clips that cannot be decoded are left out, and so are the
-    last ones where even the smallest form does not fit.
+    All have the same compression, the lowest that fits. Clips that cannot be decoded are left out, and the last
+    ones too where the highest compression does not fit.
     """
-    waves: Mapping[str, np.ndarray] = _decoded(records, max_seconds)
-    found: dict[str, str] = {}
+    waves = _decoded(records, max_seconds)
+    uris: dict[str, str] = {}
     for compression in COMPRESSIONS:
-        found = {name: _uri(wave, compression) for name, wave in waves.items()}
-        if sum(map(len, found.values())) <= room:
-            return found
+        uris = {name: _uri(wave, compression) for name, wave in waves.items()}
+        if sum(map(len, uris.values())) <= room:
+            return uris
     kept: dict[str, str] = {}
-    for name, uri in found.items():
+    for name, uri in uris.items():
         if sum(map(len, kept.values())) + len(uri) <= room:
             kept[name] = uri
     return kept

@@ -8,7 +8,7 @@ from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Correlation:
-    """The share of the batch's other clips that a score ranks as the raters do, as in Kendall's tau.
+    """The share of the other clips in the batch that the score ranks as the ratings do, as in Kendall's tau.
 
     A completion is compared with every completion about another clip that has the same dimension and another mean
     rating: 1 where the two scores differ in the direction of the ratings, ½ where they are equal, 0 otherwise. A

@@ -1,4 +1,4 @@
-"""A setting for controls, on the tiny judge."""
+"""A control context with the tiny judge."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
-from dramaeval.evaluation.controls.setting import ControlContext
+from dramaeval.evaluation.controls.control_context import ControlContext
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -21,7 +21,7 @@ def judge():
 
 
 @pytest.fixture
-def setting(composed, make_clips, judge):
+def build_context(composed, make_clips, judge):
     """Six held-out clips of different lengths, twelve training clips, two dimensions."""
 
     def build(*overrides, train=True, task=None):

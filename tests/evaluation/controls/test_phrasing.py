@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.phrasing import averaged, phrasing, spread
-from dramaeval.evaluation.controls.setting import NotPossibleError
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 
@@ -41,19 +41,20 @@ def test_the_average_is_of_distributions(make_prediction):
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
-def test_role_is_asked_in_its_own_words_and_in_others(setting):
-    own = setting()
+def test_role_is_asked_in_its_own_words_and_in_others(build_context):
+    context = build_context()
     said = []
 
     def score(records, record_encoder):
         said.append([record_encoder.task.criterion(one) for one in record_encoder.task.dimensions])
-        return own.score(records, record_encoder)
+        return context.score(records, record_encoder)
 
-    found, extra = phrasing(replace(own, phrasings=3, score=score))
+    found, extra = phrasing(replace(context, phrasings=3, score=score))
     assert extra["phrasings"] == 3
-    assert said[0] == [own.task.rubric.criterion(one) for one in own.task.dimensions]
-    assert len({text for texts in said for text in texts}) == 3 * len(own.task.dimensions)
-    judge = own.score(own.records, own.record_encoder)  # the first wording is the task's own
+    assert said[0] == [context.task.rubric.criterion(one) for one in context.task.dimensions]
+    assert len({text for texts in said for text in texts}) == 3 * len(context.task.dimensions)
+    # The first wording is that of the task.
+    judge = context.score(context.records, context.record_encoder)
     assert [(one.id, one.dimension) for one in found] == [(one.id, one.dimension) for one in judge]
     assert extra["dimensions"]["pitch_dynamics"]["mean_deviation"] > 0
     gaps = [abs(a.expected - b.expected) for a, b in zip(found, judge, strict=True)]
@@ -61,20 +62,24 @@ def test_role_is_asked_in_its_own_words_and_in_others(setting):
     assert np.isfinite(gaps).all()
 
 
-def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(setting, composed):
+def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
+    build_context, composed
+):
     """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
-    own = setting()
+    context = build_context()
     task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
-    record_encoder = replace_task(own.record_encoder, task)
-    _, extra = phrasing(replace(own, task=task, record_encoder=record_encoder, phrasings=3))
+    record_encoder = replace_task(context.record_encoder, task)
+    _, extra = phrasing(replace(context, task=task, record_encoder=record_encoder, phrasings=3))
     assert extra["phrasings"] == 3
     first, second = (
-        own.score(own.records, replace_task(own.record_encoder, one))
-        for one in task.phrased(2, own.seed)
+        context.score(context.records, replace_task(context.record_encoder, one))
+        for one in task.phrased(2, context.seed)
     )
     assert all(one.wordings is None or len(one.wordings) == 1 for one in first)
-    # The judge's own score is the mean over its two wordings, which are the first that the generator gives.
-    for one, low, high in zip(own.score(own.records, record_encoder), first, second, strict=True):
+    # The judge's score is the mean over its two wordings, which are the first that the generator gives.
+    for one, low, high in zip(
+        context.score(context.records, record_encoder), first, second, strict=True
+    ):
         assert one.expected == pytest.approx((low.expected + high.expected) / 2, abs=1e-5)
 
 
@@ -96,10 +101,10 @@ def replace_task(record_encoder, task):
         (["task=role", "task.phrasings.language=zh"], "the rubric realism is written in en"),
     ],
 )
-def test_where_there_are_no_other_wordings(setting, composed, overrides, why):
+def test_where_there_are_no_other_wordings(build_context, composed, overrides, why):
     task = build_task(composed(*overrides))
     with pytest.raises(NotPossibleError, match=why):
-        phrasing(replace(setting(), task=task))
+        phrasing(replace(build_context(), task=task))
 
 
 @pytest.mark.parametrize("name", ["role", "role_caption", "archetype", "role_variation"])
@@ -115,7 +120,7 @@ def test_every_task_of_single_questions_has_wordings(composed, name):
 
 def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
     words = [
-        "task.rubric.name=own",
+        "task.rubric.name=context",
         "task.rubric.dimensions=[{key: charm, annotation: charm, title: Charm,",
     ]
     words[1] += (

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.calibration_error import (
+from dramaeval.evaluation.metrics.calibration import (
     CalibrationError,
+    PredictedSpread,
+    RaterSpread,
+    SpreadCorrelation,
     calibration_curve,
     rater_shares,
 )
 from dramaeval.evaluation.metrics.metric import UndefinedError
-from dramaeval.evaluation.metrics.predicted_spread import PredictedSpread
-from dramaeval.evaluation.metrics.rater_spread import RaterSpread
-from dramaeval.evaluation.metrics.spread_correlation import SpreadCorrelation
 
 NAN = float("nan")
 

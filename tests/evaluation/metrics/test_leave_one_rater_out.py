@@ -1,4 +1,4 @@
-"""The human ceiling by hand, with raters that cannot be compared left out and said."""
+"""The human ceiling by hand; raters without a defined correlation are left out and counted."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A metric of one's own: a function, named in YAML, that gives a number or says why not."""
+"""A custom metric: a function named in YAML that returns a number or raises UndefinedError."""
 
 from collections.abc import Callable
 from functools import partial
@@ -39,7 +39,7 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays])
         - _target_: tests_metric_of_mine.agreeing
           _partial_: true
           tolerance: 0.5
-        - _target_: dramaeval.evaluation.metrics.ccc.Concordance
+        - _target_: dramaeval.evaluation.metrics.errors.Concordance
         """
     )
     import sys

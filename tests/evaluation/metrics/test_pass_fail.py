@@ -5,10 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.auroc import Auroc
-from dramaeval.evaluation.metrics.balanced_accuracy import BalancedAccuracy
-from dramaeval.evaluation.metrics.f1 import F1
 from dramaeval.evaluation.metrics.metric import NotApplicableError, UndefinedError
+from dramaeval.evaluation.metrics.pass_fail import F1, Auroc, BalancedAccuracy
 
 NAN = float("nan")
 

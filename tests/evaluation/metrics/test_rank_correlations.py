@@ -8,10 +8,15 @@ from scipy import stats
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.kendall import MOST_RECORDS, Kendall, pair_signs
 from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.rank_correlations import (
+    MOST_RECORDS,
+    Kendall,
+    Spearman,
+    pair_signs,
+    spearman_over_draws,
+)
 from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
-from dramaeval.evaluation.metrics.spearman import Spearman, spearman_over_draws
 
 
 def test_spearman_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:

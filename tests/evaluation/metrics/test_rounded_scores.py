@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, nearest_step
-from dramaeval.evaluation.metrics.accuracy import Accuracy
 from dramaeval.evaluation.metrics.metric import UndefinedError
-from dramaeval.evaluation.metrics.qwk import QuadraticWeightedKappa
+from dramaeval.evaluation.metrics.rounded_scores import Accuracy, QuadraticWeightedKappa
 
 
 def test_halfway_goes_up_and_ends_hold() -> None:
@@ -32,7 +31,7 @@ def test_kappa_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
 def test_kappa_of_one_score_by_both_has_no_value(
     make_answers: Callable[..., DimensionArrays],
 ) -> None:
-    with pytest.raises(UndefinedError, match="one and the same score"):
+    with pytest.raises(UndefinedError, match="the same score"):
         QuadraticWeightedKappa()(make_answers([2.9, 3.1, 3.2], [3, 3, 3]))
     # The judge alone constant: no better than chance.
     assert QuadraticWeightedKappa()(make_answers([3, 3, 3], [2, 3, 4])) == pytest.approx(0)

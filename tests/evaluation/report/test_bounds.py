@@ -81,14 +81,17 @@ def test_a_small_leaderboard_is_whole(board):
 
 def test_sentences_and_cells_name_a_few_systems(board):
     """The best of all, if it were really above all others, and the same if it were above none."""
-    for real, sentence in ((True, "ahead of every system"), (False, "cannot be told apart from")):
+    for real, sentence in (
+        (True, "ahead of every system"),
+        (False, "does not differ significantly from"),
+    ):
         turned = {**board, "pairs": [{**pair, "real": real} for pair in board["pairs"]]}
         told = board_page.sentences(turned)[2]
         assert sentence in told
         assert len(told) < 250
         ranking = board_page.ranking(turned)
         above = ranking.columns.index(
-            next(one for one in ranking.columns if one.title == "Really above")
+            next(one for one in ranking.columns if one.title == "Significantly above")
         )
         assert all(len(row[above].text) < 150 for row in ranking.rows)
         assert real == ranking.rows[0][above].text.endswith(" and 141 more")
@@ -108,7 +111,10 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     text = page.render(replace(findings, metrics=metrics, predictions=made, titles={}))
     assert re.findall(r"<h3>(d\d) <small>Pearson", text) == chosen
     assert text.count("<svg") == 1 + 4 * 2 + len(page.curves(findings.tensorboard))
-    assert "the highest and of the lowest Pearson, 4 of 8; the tables have all of them." in text
+    assert (
+        "the 4 dimensions with the highest and the lowest Pearson of 8; the tables have all of them."
+        in text
+    )
     assert "The first 3 of 8 dimensions." in text
     forest = text.split("</svg>")[0]
     assert [f">{key}</text>" in forest for key in keys] == [True] * 3 + [False] * 5

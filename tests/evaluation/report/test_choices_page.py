@@ -1,4 +1,4 @@
-"""The page of multiple-choice questions: what it says, which mistakes it shows, in a real Chromium."""
+"""The page of multiple-choice questions: its sentences and mistakes, in a real Chromium."""
 
 from dataclasses import fields, replace
 
@@ -52,19 +52,19 @@ def test_the_surest_mistakes_come_first(choices):
 
 
 def test_what_it_says_by_hand(choices):
-    (said,) = sentences("test", choices.metrics["choices"]["test"])
+    (sentence,) = sentences("test", choices.metrics["choices"]["test"])
     # 12 of 14 are right, three options each.
-    assert said.startswith("On test, final: 86% of 14 questions right")
-    assert "against 33% by chance, and better than it" in said
+    assert sentence.startswith("On test, final: the right option of 86% of 14 questions")
+    assert "against 33% by chance; the difference is shown" in sentence
     half = answers(choices.records, [0.9, -0.9] * 7)
     summary = summarise_options(half[:6], seed=0, draws=100)
     summary["overall"]["likelihood"]["interval"] = [0.2, 0.8]
-    (said,) = sentences("test", {"zero_shot": summary})
-    assert "50% of 6 questions" in said
-    assert said.endswith("by chance, and not surely better.")
+    (sentence,) = sentences("test", {"zero_shot": summary})
+    assert "50% of 6 questions" in sentence
+    assert sentence.endswith("by chance; the difference may be chance.")
     nothing = [replace(half[0], distribution=None, state="torn")]
-    (said,) = sentences("test", {"final": summarise_options(nothing, seed=0, draws=0)})
-    assert said == "On test, final: no question was scored."
+    (sentence,) = sentences("test", {"final": summarise_options(nothing, seed=0, draws=0)})
+    assert sentence == "On test, final: no question was scored."
 
 
 def test_in_a_browser(choices, chromium, tmp_path):

@@ -89,7 +89,7 @@ def test_every_bad_item_is_named(written, rubric):
     with pytest.raises(ResultsError) as raised:
         read_published(folder, "old", rubric)
     told = str(raised.value)
-    for part in ("item 2: a × pitch_dynamics stands there twice", "item 3: specific_dimension 'loudness'",
+    for part in ("item 2: a × pitch_dynamics occurs twice", "item 3: specific_dimension 'loudness'",
                  "item 4: 'id' must be text", "item 5: 'ground_truth_ratings' has no list",
                  "item 6: ratings hold 9", "torn.json: "):  # fmt: skip
         assert part in told
@@ -181,7 +181,7 @@ def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, r
 def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
     own = runs[0].predictions[0]
     old = read_published(written(item(own.id)), "old", rubric)
-    with pytest.raises(ResultsError, match="do not speak of the same data"):
+    with pytest.raises(ResultsError, match="have different data"):
         side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
 
 

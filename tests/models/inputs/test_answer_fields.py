@@ -281,7 +281,7 @@ def test_thought_is_generated_before_the_score(plain, processor, judge, prepared
         assert unfinished.state == "the thought did not end within 4 tokens"
     pieces = map(processor.tokenizer.decode, processor.tokenizer(text)["input_ids"][1:])
     first = next(piece.strip() for piece in pieces if piece.strip())
-    monkeypatch.setattr("dramaeval.evaluation.written_answers.THOUGHT", first)
+    monkeypatch.setattr("dramaeval.evaluation.record_reply.THOUGHT", first)
     (prediction,) = score(judge, [record], record_encoder)
     thought = text[: text.index(first)] if first in text else text
     _, logits, _ = plain_logits(

@@ -24,7 +24,7 @@ def test_cached_clips_train_the_same_weights(trainer_of, tmp_path):
     trainers = [trainer_of(*settings) for _ in range(2)]
     for trainer in trainers:
         trainer.train()
-    caches = [trainer.model.get_base_model().hearing for trainer in trainers]
+    caches = [trainer.model.get_base_model().encoding_cache for trainer in trainers]
     assert [cache.encoded > 0 for cache in caches] == [True, False]
     for weight, other in zip(*(t.model.parameters() for t in trainers), strict=True):
         assert torch.equal(weight, other)

@@ -1,10 +1,10 @@
-"""The sentences: each verdict follows from the intervals that it stands on."""
+"""The sentences: each verdict follows from its intervals."""
 
 import copy
 
 import pytest
 
-from dramaeval.evaluation.report.summary_text import hearing, summary
+from dramaeval.evaluation.report.summary_text import audio_use, summary
 
 
 def gain(difference, low, high, mse=0.0):
@@ -16,41 +16,47 @@ def gain(difference, low, high, mse=0.0):
     }
 
 
-HEARD, NOT_HEARD = gain(0.3, 0.1, 0.5), gain(0.1, -0.1, 0.3)
+BEATEN, NOT_BEATEN = gain(0.3, 0.1, 0.5), gain(0.1, -0.1, 0.3)
 
 
-def test_it_hears_where_every_loss_of_sound_costs_it():
-    found = hearing({"silence": HEARD, "shuffled_audio": HEARD, "transcript_only": HEARD})
-    assert found[0].startswith("The judge hears")
+def test_beating_every_control_without_sound_shows_use_of_the_audio():
+    found = audio_use({"silence": BEATEN, "shuffled_audio": BEATEN, "transcript_only": BEATEN})
+    assert found[0].startswith("The judge uses the audio")
     assert "gain in correlation +0.30 [+0.10, +0.50]" in found[1]
 
 
-def test_it_is_not_shown_to_hear_where_one_does_not():
-    found = hearing({"silence": HEARD, "shuffled_audio": NOT_HEARD, "transcript_only": NOT_HEARD})
-    assert found[0] == (
-        "It is not clear that the judge hears: it does not beat shuffled audio and transcript only."
+def test_one_control_that_is_not_beaten_leaves_it_unclear():
+    found = audio_use(
+        {"silence": BEATEN, "shuffled_audio": NOT_BEATEN, "transcript_only": NOT_BEATEN}
     )
-    assert hearing({"silence": NOT_HEARD})[0].startswith("It is not shown that the judge hears")
+    assert found[0] == (
+        "It is not clear that the judge uses the audio: it does not beat shuffled audio and transcript only."
+    )
+    assert audio_use({"silence": NOT_BEATEN})[0].startswith(
+        "It is not shown that the judge uses the audio"
+    )
 
 
-def test_without_intervals_nothing_is_said_of_it():
-    unknown = copy.deepcopy(HEARD)
+def test_without_intervals_it_is_unknown():
+    unknown = copy.deepcopy(BEATEN)
     unknown["gain"]["macro"]["pearson"]["interval"] = None
-    assert hearing({"silence": unknown})[0].startswith("Whether the judge hears cannot be said")
+    assert audio_use({"silence": unknown})[0].startswith(
+        "Whether the judge uses the audio is unknown"
+    )
 
 
-def test_prosody_and_training_mean_do_not_decide_it():
+def test_other_controls_do_not_count():
     lost = {"reason": "this judge only reads", "what": "x", "gain": None}
-    found = hearing({"prosody": HEARD, "silence": lost})
-    assert found[0].startswith("Whether the judge hears was not tested")
+    found = audio_use({"prosody": BEATEN, "silence": lost})
+    assert found[0].startswith("Whether the judge uses the audio was not tested")
     assert found[2] == "Silence: not available, this judge only reads."
 
 
 def test_a_constant_control_has_an_error_but_no_correlation():
-    constant = copy.deepcopy(HEARD)
+    constant = copy.deepcopy(BEATEN)
     constant["gain"]["macro"]["pearson"] = None
-    (_, told) = hearing({"training_mean": constant})
-    assert "no correlation, being constant, in squared error" in told
+    (_, told) = audio_use({"training_mean": constant})
+    assert "no correlation, because it is constant, difference in squared error" in told
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def phases(findings):
     return findings.metrics["test"]
 
 
-def test_the_summary_says_what_the_metrics_say(phases, findings):
+def test_the_summary_has_the_values_of_the_metrics(phases, findings):
     found = summary("test", phases, findings.metrics["gain"]["test"], findings.titles)
     macro = phases["final"]["macro"]
     assert f"{macro['pearson']:.2f}" in found[0]
@@ -67,7 +73,7 @@ def test_the_summary_says_what_the_metrics_say(phases, findings):
     assert f"{macro['pearson'] / macro['ceiling']['pearson']:.0%} of it" in found[2]
 
 
-def test_agreement_that_is_not_shown_is_not_boasted_of(phases, findings):
+def test_an_interval_with_zero_does_not_show_agreement(phases, findings):
     changed = copy.deepcopy(dict(phases))
     changed["final"]["macro"]["pearson"] = 0.02
     changed["final"]["macro"]["interval"]["pearson"] = [-0.1, 0.14]
@@ -78,7 +84,7 @@ def test_agreement_that_is_not_shown_is_not_boasted_of(phases, findings):
 
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
-    [([0.1, 0.3], "training raised it"), ([-0.3, -0.1], "training lowered it"),
+    [([0.1, 0.3], "training raised the agreement"), ([-0.3, -0.1], "training lowered the agreement"),
      ([-0.1, 0.3], "no change is shown"), (None, "too few groups")],
 )  # fmt: skip
 def test_what_training_did(phases, findings, bounds, verdict):

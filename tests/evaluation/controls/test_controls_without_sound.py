@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.evaluation.controls.setting import NotPossibleError
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.shuffled_audio import exchanged, shuffled_audio
 from dramaeval.evaluation.controls.silence import silence
 from dramaeval.evaluation.controls.transcript_only import transcript_only
@@ -21,8 +22,8 @@ def asked(predictions):
     return [(one.id, one.dimension, one.ratings, one.group) for one in predictions]
 
 
-def test_every_clip_is_exchanged_and_used_once(setting):
-    records = setting().records
+def test_every_clip_is_exchanged_and_used_once(build_context):
+    records = build_context().records
     made = exchanged(records, 0)
     assert all(new.clip != old.clip for new, old in zip(made, records, strict=True))
     assert sorted(one.clip for one in made) == sorted(one.clip for one in records)
@@ -33,8 +34,8 @@ def test_every_clip_is_exchanged_and_used_once(setting):
     assert [one.clip for one in exchanged(records, 1)] != [one.clip for one in made]
 
 
-def test_records_of_one_clip_get_another(setting):
-    records = setting().records
+def test_records_of_one_clip_get_another(build_context):
+    records = build_context().records
     same = [replace(record, clip=records[0].clip) for record in records[:3]] + records[3:]
     made = exchanged(same, 0)
     assert all(new.clip != old.clip for new, old in zip(made, same, strict=True))
@@ -42,55 +43,53 @@ def test_records_of_one_clip_get_another(setting):
         exchanged(same[:3], 0)
 
 
-def test_shuffled_audio_is_the_judge_with_another_clip(setting):
-    own = setting()
-    found = shuffled_audio(own)
-    judge = own.score(own.records, own.record_encoder)
+def test_shuffled_audio_is_the_judge_with_another_clip(build_context):
+    context = build_context()
+    found = shuffled_audio(context)
+    judge = context.score(context.records, context.record_encoder)
     assert asked(found) == asked(judge)
     assert abs(values(found) - values(judge)).max() > 1e-4
-    first = replace(own.records[0], clip=exchanged(own.records, 0)[0].clip)
-    alone = own.score([first], own.record_encoder)
+    first = replace(context.records[0], clip=exchanged(context.records, 0)[0].clip)
+    alone = context.score([first], context.record_encoder)
     np.testing.assert_allclose(values(found)[:2], values(alone), atol=1e-4)
 
 
-def test_silence_is_a_clip_of_zeros_of_the_same_length(setting, tmp_path):
-    own = setting()
-    found = silence(own)
+def test_silence_is_a_clip_of_zeros_of_the_same_length(build_context, tmp_path):
+    context = build_context()
+    found = silence(context)
     quiet = []
-    for number, record in enumerate(own.records):
+    for number, record in enumerate(context.records):
         path = tmp_path / f"quiet{number}.wav"
         soundfile.write(path, np.zeros(round(record.seconds * 16_000)), 16_000)
         quiet.append(replace(record, clip=path))
-    reference = own.score(quiet, own.record_encoder)
+    reference = context.score(quiet, context.record_encoder)
     assert asked(found) == asked(reference)
     np.testing.assert_allclose(values(found), values(reference), atol=1e-4)
 
 
 @pytest.mark.parametrize("shots", [0, 2])
-def test_without_audio_the_clips_do_not_matter(setting, shots):
-    own = setting(f"task.shots={shots}")
-    found = transcript_only(own)
-    for record in own.records:
+def test_without_audio_the_clips_do_not_matter(build_context, shots):
+    context = build_context(f"task.shots={shots}")
+    found = transcript_only(context)
+    for record in context.records:
         record.clip.unlink()
-    again = transcript_only(own)
+    again = transcript_only(context)
     assert values(again).tolist() == values(found).tolist()
-    encoded_record = (
-        own.record_encoder.encoded_record
-    )  # the judge's own record_encoder still ask for the clip
-    with pytest.raises(Exception, match="no such file"):
-        encoded_record(own.records[0], own.task.dimensions)
+    # The judge's own encoder needs the clip.
+    with pytest.raises(BadRecordsError, match="no such file"):
+        context.record_encoder.encode(context.records[0], context.task.dimensions)
 
 
-def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
-    own = setting()
-    monkeypatch.setattr(type(own.record_encoder.family), "takes_audio", False)
+def test_a_judge_that_only_reads_has_no_such_controls(build_context, monkeypatch):
+    context = build_context()
+    monkeypatch.setattr(type(context.record_encoder.family), "takes_audio", False)
     for control in (shuffled_audio, silence, transcript_only):
         with pytest.raises(NotPossibleError, match="only reads"):
-            control(own)
+            control(context)
 
 
 @pytest.mark.parametrize("control", [silence, shuffled_audio, transcript_only])
-def test_a_thought_that_is_given_tells_of_the_right_sound(setting, composed, control):
+def test_a_given_thought_describes_the_right_sound(build_context, composed, control):
     task = build_task(composed("task=role_caption", "task.thought_in_scoring=given"))
-    with pytest.raises(NotPossibleError, match="tells of the right sound"):
-        control(setting(task=task))
+    with pytest.raises(NotPossibleError, match="describes the right sound"):
+        control(build_context(task=task))

@@ -1,9 +1,9 @@
-"""The spread between wordings by hand; and the fixed point of answers that depend on one another."""
+"""The spread between wordings by hand; the fixed point of answers with several scores."""
 
 import numpy as np
 import pytest
 
-from dramaeval.evaluation.consistent_answers import longest_answer, settled
+from dramaeval.evaluation.consistent_answers import consistent_values, longest_answer
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.wordings import with_wordings, wording_text
@@ -31,7 +31,7 @@ def test_spread_by_hand():
     assert found["spread"] == pytest.approx((4 / 3) ** 0.5)
     assert found["pearson"] == pytest.approx([1, -1])
     assert summary["macro"]["wording"]["pearson_range"] == pytest.approx(2)
-    assert "Between 2 wordings a score varies by 1.155" in wording_text(summary)
+    assert "Over 2 wordings a score varies by 1.155" in wording_text(summary)
 
 
 def test_one_wording_says_nothing():
@@ -75,7 +75,7 @@ def test_the_fixed_point_is_greedy_decoding():
     for _ in range(6):
         greedy.append(rules(greedy))
     passes = []
-    (values,) = settled([encode_with_clip(6)], judge_of(rules, passes))
+    (values,) = consistent_values([encode_with_clip(6)], judge_of(rules, passes))
     assert [int(one.argmax()) for one in values] == greedy
     assert len(passes) <= 7
 
@@ -83,20 +83,24 @@ def test_the_fixed_point_is_greedy_decoding():
 def test_no_more_passes_than_it_takes():
     passes = []
     # Independent of what came before: the first pass reads it, the second confirms it.
-    settled([encode_with_clip(5), encode_with_clip(1)], judge_of(lambda before: 0, passes))
+    consistent_values(
+        [encode_with_clip(5), encode_with_clip(1)], judge_of(lambda before: 0, passes)
+    )
     assert passes == [2, 1]
     passes.clear()
-    settled([encode_with_clip(1), encode_with_clip(1)], judge_of(lambda before: 0, passes))
+    consistent_values(
+        [encode_with_clip(1), encode_with_clip(1)], judge_of(lambda before: 0, passes)
+    )
     assert passes == [2]
     passes.clear()
     # What is written first is the middle of the scale.
-    settled([encode_with_clip(4)], judge_of(lambda before: 1, passes))
+    consistent_values([encode_with_clip(4)], judge_of(lambda before: 1, passes))
     assert passes == [1]
 
 
 def test_processes_keep_step():
     for rules in (lambda before: 0, lambda before: (sum(before) + 1) % 3):
         passes = []
-        settled([encode_with_clip(4)], judge_of(rules, passes), always=5)
+        consistent_values([encode_with_clip(4)], judge_of(rules, passes), passes_required=5)
         assert len(passes) == 5
     assert longest_answer([encode_with_clip(1), encode_with_clip(4)]) == 4

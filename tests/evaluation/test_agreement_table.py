@@ -1,4 +1,4 @@
-"""The table shows what the summary says, in any width, and hides no gap."""
+"""The table shows the values of the summary at any width, and names missing values."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A growing predictions file: what is whole is kept, what is torn is scored again, nothing twice."""
+"""A growing predictions file: complete records are kept, incomplete ones are scored again."""
 
 import json
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 from dramaeval.data import growing_file
 from dramaeval.data.growing_file import GrowingFile, whole_part
 from dramaeval.data.manifest import damage_of, listed_entry
-from dramaeval.evaluation.prediction_stream import BATCHES_A_WRITE, stream, take_up
+from dramaeval.evaluation.prediction_stream import BATCHES_A_WRITE, resume, stream
 from dramaeval.evaluation.predictions import PredictionsError, prediction_line, read_predictions
 
 DIMENSIONS = ("pitch", "stress")
@@ -48,7 +48,7 @@ def scored_ids(path):
 
 def test_a_new_file_gets_every_record_in_order(tmp_path, records, scorer):
     path = tmp_path / "predictions.jsonl"
-    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
     assert scored_ids(path) == [record.id for record in records for _ in DIMENSIONS]
     assert [len(window) for window in scorer.windows] == [BATCHES_A_WRITE, 11 - BATCHES_A_WRITE]
 
@@ -59,12 +59,12 @@ def test_a_file_torn_by_a_kill_ends_as_one_never_torn(tmp_path, monkeypatch, rec
     path = tmp_path / "predictions.jsonl"
     with monkeypatch.context() as killed:
         killed.setattr(growing_file, "list_file", lambda *_: None)
-        stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+        stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
     whole = path.read_bytes()
     path.write_bytes(whole[:cut])
     lines = path.read_bytes().decode().split("\n")[:-1]
     complete = len(lines) // len(DIMENSIONS)
-    missing = take_up(path, records, asked)
+    missing = resume(path, records, asked)
     assert [one.id for one in missing] == [one.id for one in records[complete:]]
     stream(path, missing, scorer, clips_a_batch=1)
     assert path.read_bytes() == whole
@@ -80,19 +80,19 @@ def damaged(content):
 def test_of_a_damaged_file_what_is_whole_is_kept(tmp_path, records, scorer, caplog):
     """Digits that were changed are good JSON; the first of two appends holds eight records."""
     path = tmp_path / "predictions.jsonl"
-    stream(path, take_up(path, records, asked), scorer, clips_a_batch=1)
+    stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
     whole = path.read_bytes()
     first = len(b"".join(whole.splitlines(keepends=True)[: BATCHES_A_WRITE * len(DIMENSIONS)]))
     for number, (name, at, content) in enumerate(damaged(whole), 1):
         path.write_bytes(content)
-        missing = take_up(path, records, asked)
+        missing = resume(path, records, asked)
         kept = BATCHES_A_WRITE if at >= first else 0
         assert [one.id for one in missing] == [one.id for one in records[kept:]], name
         assert "it has other bytes than were written" in caplog.text
         assert len(list(tmp_path.glob("*.damaged*"))) == number
         stream(path, missing, scorer, clips_a_batch=1)
         assert path.read_bytes() == whole
-        assert take_up(path, records, asked) == []
+        assert resume(path, records, asked) == []
 
 
 def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
@@ -115,13 +115,13 @@ def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     line = prediction_line(make_prediction("clip-0", 3.0, (), dimension="语调")).encode()
     path.write_bytes(line[: line.index("语".encode()) + 1])
-    assert len(take_up(path, records, asked)) == len(records)
+    assert len(resume(path, records, asked)) == len(records)
     assert path.read_bytes() == b""
 
 
 def test_records_about_which_nothing_is_asked_are_done(tmp_path, records):
     path = tmp_path / "predictions.jsonl"
-    missing = take_up(path, records, lambda record: int(record.id != "clip-3"))
+    missing = resume(path, records, lambda record: int(record.id != "clip-3"))
     assert "clip-3" not in [record.id for record in missing]
     assert len(missing) == len(records) - 1
 
@@ -130,7 +130,7 @@ def test_another_inputs_file_is_refused(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     path.write_text(prediction_line(make_prediction("other", 3.0, ())) + "\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"line 1: other is not among the records"):
-        take_up(path, records, asked)
+        resume(path, records, asked)
 
 
 def test_a_broken_line_in_the_middle_is_no_torn_end(tmp_path, records, make_prediction):
@@ -138,4 +138,4 @@ def test_a_broken_line_in_the_middle_is_no_torn_end(tmp_path, records, make_pred
     good = prediction_line(make_prediction("clip-0", 3.0, ()))
     path.write_text(f"{good}\n{json.dumps({'id': 'clip-1'})}\n{good}\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match="line 2"):
-        take_up(path, records, asked)
+        resume(path, records, asked)

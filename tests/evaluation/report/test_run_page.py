@@ -1,4 +1,4 @@
-"""The page without a browser: its size, what it says, and what it does without clips."""
+"""The page of a run without a browser: its size, its content, and missing clips."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 def test_it_is_one_small_file_with_every_section(findings):
     page = render(findings)
     assert len(page.encode()) < LIMIT
-    for name in ("Summary", "Agreement with people", "Does it hear?", "Predicted against human",
+    for name in ("Summary", "Agreement with people", "Does the judge use the audio?", "Predicted against human",
                  "Calibration", "Slices", "Training", "Worst disagreements", "Run"):  # fmt: skip
         assert f">{name}</h2>" in page
     assert page.count("<audio") == 10
@@ -47,14 +47,14 @@ def test_a_zero_shot_run_without_curves_controls_or_clips(findings, tmp_path):
     for record in findings.records:
         record.clip.unlink()
     page = render(replace(findings, metrics=only, tensorboard=tmp_path / "none"))
-    assert "as it is" in page
+    assert "before training" in page
     assert "<audio" not in page
-    for gone in ("Does it hear?", "Training</h2>", "Slices</h2>"):
+    for gone in ("Does the judge use the audio?", "Training</h2>", "Slices</h2>"):
         assert gone not in page
     assert "cannot be decoded" in page
 
 
-def test_an_unscored_dimension_is_told(findings, make_prediction):
+def test_unscored_questions_are_counted(findings, make_prediction):
     from dramaeval.evaluation.summary import summarise
 
     lost = [

@@ -1,4 +1,4 @@
-"""One record on its way through scoring: its questions, what was read of them, and the predictions."""
+"""The state of one record during scoring: its questions, the judge's answers, and the predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
-from dramaeval.evaluation.consistent_answers import Reading
+from dramaeval.evaluation.consistent_answers import AnswerValues
 from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.forward.generation import GeneratedText, generate
@@ -24,12 +24,12 @@ AnyPrediction = Prediction | OptionPrediction
 NOT_FINITE = "the judge's distribution is not finite"
 
 
-class WrittenAnswer:
-    """A record's questions and what a judge answers.
+class RecordReply:
+    """A record's questions and the judge's answers to them.
 
     Args:
         record: the record.
-        record_encoder: prepares it; says by its task what is asked.
+        record_encoder: prepares it; its task defines the questions.
         group_by: record key that clusters the bootstrap.
     """
 
@@ -40,43 +40,38 @@ class WrittenAnswer:
         self.group = group_of(record, group_by)
         self.questions: list[Question] = self.task.questions(record, self.task.asked(record))
         self.encoded_record: EncodedRecord | None = None
-        self.values: Reading = []
+        self.values: AnswerValues = []
         self.written: list[GeneratedText] | None = None
-        #: Why nothing can be scored, and why a single question cannot.
+        #: The reason why the record cannot be scored, and by index why a single question cannot.
         self.reason: str | None = None
         self.failed: dict[int, str] = {}
 
     def prepare(self) -> None:
-        """Make the encoded_record; raises BadRecordsError where the clip cannot be decoded."""
+        """Encode the record; raises BadRecordsError where the clip cannot be decoded."""
         if self.questions:
             self.encoded_record = self.record_encoder.encode(self.record, self.questions)
 
     @property
-    def answerable(self) -> bool:
-        """Whether there is something to be asked."""
-        return self.encoded_record is not None
-
-    @property
-    def most(self) -> int:
-        """The most tokens that the judge may write about this record; 0 where it writes nothing."""
+    def max_tokens(self) -> int:
+        """The maximum number of tokens that the judge generates about this record; 0 where it generates nothing."""
         return self.task.writes(self.record)
 
     @property
     def thinks(self) -> bool:
-        """Whether the judge is to write thoughts first."""
+        """Whether the judge generates thoughts before the answers."""
         return any(question.thinks for question in self.questions)
 
     @property
     def chooses(self) -> bool:
-        """Whether the judge is to write whole answers to multiple-choice questions."""
-        options = all(place.options for one in self.questions for place in one.places)
-        return options and self.most > 0
+        """Whether the judge generates answers to multiple-choice questions."""
+        options = all(field.options for question in self.questions for field in question.places)
+        return options and self.max_tokens > 0
 
-    def after(self, thoughts: Sequence[GeneratedText]) -> None:
-        """Put written thoughts in front of the answers."""
+    def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
+        """Put generated thoughts in front of the answers."""
         self.failed = {
-            at: f"the thought did not end within {self.most} tokens"
-            for at, thought in enumerate(thoughts)
+            number: f"the thought did not end within {self.max_tokens} tokens"
+            for number, thought in enumerate(thoughts)
             if not thought.finished
         }
         self.questions = [
@@ -86,27 +81,28 @@ class WrittenAnswer:
         self.prepare()
 
     def predictions(self) -> list[AnyPrediction]:
-        """One a dimension, in the order in which they were asked; the mean over several wordings."""
+        """One a dimension, in the order of the questions; the mean over several wordings."""
         by_key: dict[str, list[tuple[int, AnswerField, np.ndarray | None]]] = {}
-        left = iter(self.values)
+        remaining = iter(self.values)
         for number, question in enumerate(self.questions):
-            for place in question.places:
-                by_key.setdefault(place.dimension.key, []).append((number, place, next(left, None)))
-        made: list[AnyPrediction] = []
-        for parts in by_key.values():
-            number, place, first = parts[0]
-            rows = [row for _, _, row in parts if row is not None]
-            reasons = [self.failed[at] for at, _, _ in parts if at in self.failed]
+            for field in question.places:
+                answer = (number, field, next(remaining, None))
+                by_key.setdefault(field.dimension.key, []).append(answer)
+        predictions: list[AnyPrediction] = []
+        for answers in by_key.values():
+            number, field, first = answers[0]
+            rows = [row for _, _, row in answers if row is not None]
+            reasons = [self.failed[number] for number, _, _ in answers if number in self.failed]
             reason = self.reason or (reasons[0] if reasons else None)
             if reason is None and not all(np.isfinite(row).all() for row in rows):
                 reason = NOT_FINITE
-            if place.options:
-                made.append(self._option(number, place, first, reason))
+            if field.options:
+                predictions.append(self._option(number, field, first, reason))
             elif reason:
-                made.append(self._unscored(place.dimension, reason))
+                predictions.append(self._unscored(field.dimension, reason))
             else:
-                made.append(self._scored(place.dimension, rows))
-        return made
+                predictions.append(self._scored(field.dimension, rows))
+        return predictions
 
     def _scored(self, dimension: Dimension, rows: Sequence[np.ndarray]) -> Prediction:
         scale = np.array(dimension.scale, dtype=np.float64)
@@ -114,14 +110,14 @@ class WrittenAnswer:
         if len(rows[0]) > 1:
             shares = [row[: len(scale)] for row in rows]
             share = np.mean(shares, axis=0)
-            each = [float(one @ scale) for one in shares]
-        else:  # a regression head gives its value alone
-            each = [float(row[0]) for row in rows]
+            scores = [float(each @ scale) for each in shares]
+        else:  # a regression head returns the score alone
+            scores = [float(row[0]) for row in rows]
         return Prediction(
             distribution=None if share is None else tuple(float(p) for p in share),
-            expected=float(np.mean(each)),
+            expected=float(np.mean(scores)),
             state=SCORED,
-            wordings=tuple(each) if len(each) > 1 else None,
+            wordings=tuple(scores) if len(scores) > 1 else None,
             **self._about(dimension),
         )
 
@@ -139,14 +135,14 @@ class WrittenAnswer:
         }
 
     def _option(
-        self, number: int, place: AnswerField, row: np.ndarray | None, reason: str | None
+        self, number: int, field: AnswerField, row: np.ndarray | None, reason: str | None
     ) -> OptionPrediction:
-        given = [one for one in self.task.ratings(self.record, place.dimension) if one is not None]
-        share = None if reason or row is None else row[: len(place.choices)]
-        found = OptionPrediction(
+        given = [r for r in self.task.ratings(self.record, field.dimension) if r is not None]
+        share = None if reason or row is None else row[: len(field.choices)]
+        prediction = OptionPrediction(
             id=self.record.id,
-            dimension=place.dimension.key,
-            options=place.choices,
+            dimension=field.dimension.key,
+            options=field.choices,
             distribution=None if share is None else tuple(float(p) for p in share),
             answer=int(given[0]) if given else None,
             state=reason or SCORED,
@@ -156,46 +152,51 @@ class WrittenAnswer:
             system=self.record.system,
         )
         if self.written is None:
-            return found
-        said = self.written[number]
-        chosen = option_of(said.text, place.choices)
+            return prediction
+        written = self.written[number]
+        chosen = option_of(written.text, field.choices)
         state = SCORED
-        if not said.finished:
-            state = f"the answer did not end within {self.most} tokens"
+        if not written.finished:
+            state = f"the answer did not end within {self.max_tokens} tokens"
         elif chosen is None:
             state = "the answer is none of the options"
         chosen = chosen if state == SCORED else None
-        return replace(found, written=said.text, chosen=chosen, written_state=state)
+        return replace(prediction, written=written.text, chosen=chosen, written_state=state)
 
 
-def write_thoughts(replies: Sequence[WrittenAnswer], encoder: QuestionEncoder, passes: Any) -> None:
-    """Let the judge write the thoughts that questions ask for."""
-    thinking = [one for one in replies if one.thinks]
-    said = _write(thinking, encoder, passes, THINK, THOUGHT.strip())
-    for one, thoughts in zip(thinking, said, strict=True):
-        one.after(thoughts)
+def write_thoughts(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
+    """Generate the thoughts that the questions request."""
+    thinking = [reply for reply in replies if reply.thinks]
+    generated = _write(thinking, encoder, passes, THINK, THOUGHT.strip())
+    for reply, thoughts in zip(thinking, generated, strict=True):
+        reply.add_thoughts(thoughts)
 
 
-def write_answers(replies: Sequence[WrittenAnswer], encoder: QuestionEncoder, passes: Any) -> None:
-    """Let the judge write whole answers, where the task asks for them."""
-    choosing = [one for one in replies if one.chooses]
-    for one, answers in zip(choosing, _write(choosing, encoder, passes, LEAD, TAIL), strict=True):
-        one.written = answers
+def write_answers(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
+    """Generate answers to multiple-choice questions, where the task requests them."""
+    choosing = [reply for reply in replies if reply.chooses]
+    generated = _write(choosing, encoder, passes, LEAD, TAIL)
+    for reply, answers in zip(choosing, generated, strict=True):
+        reply.written = answers
 
 
 def _write(
-    replies: Sequence[WrittenAnswer],
+    replies: Sequence[RecordReply],
     encoder: QuestionEncoder,
     passes: Any,
     opening: str,
     until: str,
 ) -> list[list[GeneratedText]]:
-    asked = [(one.encoded_record, one.most) for one in replies if one.encoded_record is not None]
+    encoded = [
+        (reply.encoded_record, reply.max_tokens)
+        for reply in replies
+        if reply.encoded_record is not None
+    ]
     return generate(
-        [encoded_record for encoded_record, _ in asked],
+        [encoded_record for encoded_record, _ in encoded],
         encoder,
         passes.begin,
         opening=opening,
         until=until,
-        max_tokens=[most for _, most in asked],
+        max_tokens=[max_tokens for _, max_tokens in encoded],
     )

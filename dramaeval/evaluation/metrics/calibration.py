@@ -1,21 +1,25 @@
-"""Expected calibration error of the distribution: does a stated 30 % come true 30 % of the time?"""
+"""The judge's distributions against the raters': calibration error and spreads."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from dramaeval.evaluation.bootstrap import Summands
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
-    Exchange,
+    RecordMean,
     SummedMetric,
     UndefinedError,
+    constant,
     require_records,
 )
+from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
 BINS = 10
+NO_DISTRIBUTIONS = "the judge gave numbers without distributions"
 
 
 class CalibrationError(SummedMetric):
@@ -28,19 +32,18 @@ class CalibrationError(SummedMetric):
     """
 
     name = "ece"
-    exchange = Exchange.RAW
 
     def __call__(self, answers: DimensionArrays) -> float:
         """Undefined without a record that has a distribution."""
         require_records(answers, 1)
         gaps, bins, rows = _gaps(answers)
         if len(rows) == 0:
-            raise UndefinedError("the judge gave numbers without distributions")
+            raise UndefinedError(NO_DISTRIBUTIONS)
         columns = _binned(gaps, bins)
         return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
 
     def summands(self, answers: DimensionArrays) -> Summands:
-        """The same in every draw."""
+        """The gaps p(k) − r(k) in each bin, and the number of records."""
         gaps, bins, rows = _gaps(answers)
         columns = np.column_stack([np.ones(len(rows)), _binned(gaps, bins)])
 
@@ -62,7 +65,7 @@ class CalibrationBin(NamedTuple):
 
 
 def calibration_curve(answers: DimensionArrays) -> list[CalibrationBin]:
-    """The bins that hold anything, all scores of the scale together: for a plot."""
+    """The bins that are not empty, over all scores of the scale, for a plot."""
     rows = _with_distribution(answers)
     stated = answers.distribution[rows].ravel()
     shares = rater_shares(answers.ratings[rows], answers.scale).ravel()
@@ -100,6 +103,7 @@ def _bin(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _gaps(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p(k) − r(k) (m, K), its bin (m, K), and the rows of the m records with a distribution."""
     rows = _with_distribution(answers)
     stated = answers.distribution[rows]
     return stated - rater_shares(answers.ratings[rows], answers.scale), _bin(stated), rows
@@ -110,3 +114,80 @@ def _binned(gaps: np.ndarray, bins: np.ndarray) -> np.ndarray:
     columns = np.zeros((*gaps.shape, BINS))
     np.put_along_axis(columns, bins[:, :, None], gaps[:, :, None], axis=2)
     return columns.reshape(len(gaps), -1)
+
+
+class PredictedSpread(RecordMean):
+    """√(mean variance of the distributions), in score units; compare with `rater_spread`.
+
+    Above the raters' spread, the judge is less certain than the raters agree with one another.
+    """
+
+    name = "predicted_spread"
+    undefined = NO_DISTRIBUTIONS
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """Σ k²p(k) − (Σ k·p(k))² as Σ (k−mean)²p(k); NaN without a distribution."""
+        means = answers.distribution @ answers.scale
+        deviations = answers.scale - means[:, None]
+        return (deviations**2 * answers.distribution).sum(axis=1)
+
+    def of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The standard deviation."""
+        return np.sqrt(mean)
+
+
+class RaterSpread(RecordMean):
+    """√(mean variance between the raters of a record), in score units.
+
+    Each variance is Σ(r−r̄)²/(m−1) over the m ≥ 2 ratings of a record: unbiased for the distribution
+    the ratings come from, hence comparable with `predicted_spread`.
+    """
+
+    name = "rater_spread"
+    undefined = "no record was rated by two raters"
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """Σ(r−r̄)²/(m−1) without the missing ratings; NaN where m < 2."""
+        ratings = answers.ratings
+        given = (~np.isnan(ratings)).sum(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means = np.nansum(ratings, axis=1) / given
+            squares = np.nansum((ratings - means[:, None]) ** 2, axis=1)
+            return np.where(given >= 2, squares / (given - 1), np.nan)
+
+    def of_mean(self, mean: np.ndarray) -> np.ndarray:
+        """The standard deviation."""
+        return np.sqrt(mean)
+
+
+class SpreadCorrelation(SummedMetric):
+    """Pearson's r between the standard deviation of a record's distribution and that of its ratings.
+
+    Over the records with a distribution and at least two ratings.
+    """
+
+    name = "spread_correlation"
+
+    def __call__(self, answers: DimensionArrays) -> float:
+        """Undefined under 3 such records, or where one of the two is constant."""
+        require_records(answers, 3)
+        predicted, rated, rows = _spreads(answers)
+        if len(rows) < 3:
+            raise UndefinedError("under 3 records have both a distribution and two ratings")
+        if constant(predicted):
+            raise UndefinedError("the judge is equally sure of every record")
+        if constant(rated):
+            raise UndefinedError("the raters differ equally on every record")
+        return float(scipy.stats.pearsonr(predicted, rated).statistic)
+
+    def summands(self, answers: DimensionArrays) -> Summands:
+        """The weighted moments of the two standard deviations."""
+        predicted, rated, rows = _spreads(answers)
+        return of_moments(predicted, rated, answers.cluster[rows], correlation)
+
+
+def _spreads(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    predicted = np.sqrt(PredictedSpread().record_values(answers))
+    rated = np.sqrt(RaterSpread().record_values(answers))
+    rows = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(rated))
+    return predicted[rows], rated[rows], rows

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dramaeval.evaluation.controls.control_context import NotPossibleError
 from dramaeval.evaluation.controls.prosody import prosody
 from dramaeval.evaluation.controls.prosody_features import NAMES, RATE, features
-from dramaeval.evaluation.controls.setting import NotPossibleError
 from dramaeval.evaluation.controls.training_mean import training_mean
 
 
@@ -15,56 +15,56 @@ def with_ratings(record, values):
     return replace(record, ratings={"pitch_variation": values, "trait_embodiment": (3, None)})
 
 
-def test_the_mean_of_the_records_means(setting):
-    own = setting()
+def test_the_mean_of_the_records_means(build_context):
+    context = build_context()
     # Means 2, 4 and 5: a record with more raters weighs no more.
     learnt = [
-        with_ratings(own.train[0], (1.0, 3.0)),
-        with_ratings(own.train[1], (4.0, None)),
-        with_ratings(own.train[2], (5.0, 5.0)),
-        with_ratings(own.train[3], (None, None)),
+        with_ratings(context.train[0], (1.0, 3.0)),
+        with_ratings(context.train[1], (4.0, None)),
+        with_ratings(context.train[2], (5.0, 5.0)),
+        with_ratings(context.train[3], (None, None)),
     ]
-    found = training_mean(replace(own, train=learnt))
+    found = training_mean(replace(context, train=learnt))
     by_key = {one.dimension: one.expected for one in found}
     assert by_key == {"pitch_dynamics": pytest.approx(11 / 3), "trait_embodiment": 3.0}
-    assert len(found) == 2 * len(own.records)
+    assert len(found) == 2 * len(context.records)
 
 
-def test_a_dimension_nobody_rated_stays_unscored(setting):
-    own = setting()
-    learnt = [replace(one, ratings={"pitch_variation": (2.0,)}) for one in own.train]
-    states = {one.dimension: one.state for one in training_mean(replace(own, train=learnt))}
+def test_a_dimension_nobody_rated_stays_unscored(build_context):
+    context = build_context()
+    learnt = [replace(one, ratings={"pitch_variation": (2.0,)}) for one in context.train]
+    states = {one.dimension: one.state for one in training_mean(replace(context, train=learnt))}
     assert states["pitch_dynamics"] == "scored"
     assert states["trait_embodiment"] == "no training record is rated on this dimension"
 
 
-def test_without_a_training_split_there_are_none(setting):
+def test_without_a_training_split_there_are_none(build_context):
     for control in (training_mean, prosody):
         with pytest.raises(NotPossibleError, match=r"task\.data\.train"):
-            control(setting(train=False))
+            control(build_context(train=False))
 
 
-def test_prosody_learns_what_loudness_tells(setting):
+def test_prosody_learns_what_loudness_tells(build_context):
     """The clips' ratings go with their loudness, so the ridge must find it."""
-    found = prosody(setting())
+    found = prosody(build_context())
     pitch = [one for one in found if one.dimension == "pitch_dynamics"]
     assert np.corrcoef([p.expected for p in pitch], [p.mean_rating for p in pitch])[0, 1] > 0.6
     assert all(1 <= one.expected <= 5 for one in found)
     assert all(one.distribution is None for one in found)
 
 
-def test_a_clip_that_cannot_be_decoded_is_named(setting):
-    own = setting()
-    own.records[0].clip.write_bytes(own.records[0].clip.read_bytes()[:60])
-    own.train[0].clip.unlink()
-    found = prosody(own)
+def test_a_clip_that_cannot_be_decoded_is_named(build_context):
+    context = build_context()
+    context.records[0].clip.write_bytes(context.records[0].clip.read_bytes()[:60])
+    context.train[0].clip.unlink()
+    found = prosody(context)
     assert found[0].state.startswith("unreadable clip: ")
     assert found[2].state == "scored"
 
 
-def test_too_little_to_learn_from(setting):
-    own = setting()
-    assert {one.state for one in prosody(replace(own, train=own.train[:5]))} == {
+def test_too_little_to_learn_from(build_context):
+    context = build_context()
+    assert {one.state for one in prosody(replace(context, train=context.train[:5]))} == {
         "under 10 training records are rated"
     }
 

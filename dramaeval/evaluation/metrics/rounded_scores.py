@@ -1,4 +1,7 @@
-"""Quadratic weighted kappa of the rounded scores."""
+"""Agreement of the rounded scores: accuracy and quadratic weighted kappa.
+
+Expected scores and mean ratings are rounded to the nearest score of the scale; halfway goes up (3.5 becomes 4).
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,44 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import Summands
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
-    Exchange,
+    RecordMean,
     SummedMetric,
     UndefinedError,
     require_records,
 )
 
 
+class Accuracy(RecordMean):
+    """Share of records whose expected score and mean rating round to the same score."""
+
+    name = "accuracy"
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """1 where both round to the same score, else 0."""
+        return (answers.predicted_step == answers.rated_step).astype(float)
+
+
 class QuadraticWeightedKappa(SummedMetric):
     """κ = 1 − Σ(i−j)²O_ij / Σ(i−j)²E_ij over rounded scores, E from the margins (Cohen 1968).
 
-    i and j are places on the scale; both sides are rounded as in `accuracy`.
+    i and j are indices into the scale.
     """
 
     name = "qwk"
-    exchange = Exchange.RAW
 
     def __call__(self, answers: DimensionArrays) -> float:
-        """Undefined under 3 records or where both sides round to one and the same score."""
+        """Undefined under 3 records or where both sides round to a single score."""
         require_records(answers, 3)
         judge, raters = answers.predicted_step, answers.rated_step
         if len(np.unique(np.concatenate([judge, raters]))) == 1:
-            raise UndefinedError("judge and raters all round to one and the same score")
+            raise UndefinedError("judge and raters all round to the same score")
         labels = list(range(len(answers.scale)))
         from sklearn.metrics import cohen_kappa_score  # takes a second to import
 
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
     def summands(self, answers: DimensionArrays) -> Summands:
-        """The same in every draw, from its table of judge × raters."""
+        """The counts of each pair of rounded scores (judge × raters)."""
         steps = len(answers.scale)
         cell = answers.predicted_step * steps + answers.rated_step
         one_hot = (cell[:, None] == np.arange(steps * steps)).astype(float)

@@ -1,0 +1,96 @@
+"""Agreement in score units: errors, bias, variance ratio and concordance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dramaeval.evaluation.bootstrap import Summands
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
+from dramaeval.evaluation.metrics.metric import (
+    RecordMean,
+    SummedMetric,
+    UndefinedError,
+    constant,
+    require_records,
+)
+from dramaeval.evaluation.metrics.moments import Moments, of_moments
+
+
+class MeanSquaredError(RecordMean):
+    """MSE = mean (x − y)², in squared score units."""
+
+    name = "mse"
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """(x − y)²."""
+        return (answers.predicted - answers.rated) ** 2
+
+
+class MeanAbsoluteError(RecordMean):
+    """MAE = mean |x − y|, in score units."""
+
+    name = "mae"
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """|x − y|."""
+        return np.abs(answers.predicted - answers.rated)
+
+
+class Bias(RecordMean):
+    """mean (x − y) in score units: above 0 the judge scores higher than people, below 0 lower."""
+
+    name = "bias"
+
+    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+        """x − y."""
+        return answers.predicted - answers.rated
+
+
+class VarianceRatio(SummedMetric):
+    """var(x) / var(y): below 1 the judge uses less of the scale than people; 0 when it is constant."""
+
+    name = "variance_ratio"
+
+    def __call__(self, answers: DimensionArrays) -> float:
+        """Undefined under 3 records or where the mean rating is constant."""
+        require_records(answers, 3)
+        if constant(answers.rated):
+            raise UndefinedError("the raters' mean is the same for every record")
+        return float(np.var(answers.predicted) / np.var(answers.rated))
+
+    def summands(self, answers: DimensionArrays) -> Summands:
+        """The weighted moments of x and y."""
+        return of_moments(answers.predicted, answers.rated, answers.cluster, _variance_ratio)
+
+
+def _variance_ratio(moments: Moments) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(moments.variance_y > 0, moments.variance_x / moments.variance_y, np.nan)
+
+
+class Concordance(SummedMetric):
+    """CCC = 2 cov(x, y) / (σₓ² + σ_y² + (x̄ − ȳ)²), population moments (Lin 1989).
+
+    Unlike a correlation it is defined where only one side is constant: it is then 0.
+    """
+
+    name = "ccc"
+
+    def __call__(self, answers: DimensionArrays) -> float:
+        """Undefined under 3 records or where both sides are the same constant."""
+        require_records(answers, 3)
+        x, y = answers.predicted, answers.rated
+        if constant(np.concatenate([x, y])):
+            raise UndefinedError("judge and raters gave every record the same score")
+        covariance = np.mean((x - x.mean()) * (y - y.mean()))
+        return float(2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2))
+
+    def summands(self, answers: DimensionArrays) -> Summands:
+        """The weighted moments of x and y."""
+        return of_moments(answers.predicted, answers.rated, answers.cluster, _concordance)
+
+
+def _concordance(moments: Moments) -> np.ndarray:
+    apart = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(apart > 0, 2 * moments.covariance / apart, np.nan)
