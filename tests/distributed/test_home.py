@@ -38,7 +38,7 @@ def test_a_user_whom_the_system_does_not_know(nobody, capsys):
     assert stat.S_IMODE(nobody.stat().st_mode) == 0o700
     assert getpass.getuser() == f"uid-{os.geteuid()}"
     assert os.environ["DRAMAEVAL_CACHE"] == ""
-    assert f"no home folder: {nobody} stands in" in capsys.readouterr().err
+    assert f"no home folder: {nobody} is used instead" in capsys.readouterr().err
     ensure_home()  # in a process that this one starts
     assert Path.home() == nobody
     assert capsys.readouterr().err == ""
