@@ -28,7 +28,9 @@ def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]
         tasks = context.task.phrased(context.phrasings, context.seed)
     except PhrasingsError as error:
         raise NotPossibleError(str(error)) from None
-    by_wording = [context.score(context.records, context.record_encoder.for_task(task)) for task in tasks]
+    by_wording = [
+        context.score(context.records, context.record_encoder.for_task(task)) for task in tasks
+    ]
     return averaged(by_wording), spread(by_wording)
 
 
