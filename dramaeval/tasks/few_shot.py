@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dramaeval.data.records import Record
-from dramaeval.data.shared_content import content_digest, group_of
+from dramaeval.data.shared_content import group_of, same_clip
 from dramaeval.tasks.rubric import Dimension
 
 if TYPE_CHECKING:
@@ -99,17 +99,6 @@ def shown_scores(task: Task, examples: Sequence[Record], dimension: Dimension) -
         for number, example in enumerate(examples, 1)
     ]
     return f"People gave {', '.join(told)}."
-
-
-def same_clip(one: Record, other: Record) -> bool:
-    """Whether two records have the same audio bytes; for a judge that only reads, the same path."""
-    if one.clip == other.clip:
-        return True
-    if not (one.clip.is_file() and other.clip.is_file()):
-        return False
-    if one.clip.stat().st_size != other.clip.stat().st_size:
-        return False
-    return content_digest(one.clip) == content_digest(other.clip)
 
 
 def _rated_on_all(task: Task, record: Record) -> bool:

@@ -13,7 +13,7 @@ import soundfile
 from dramaeval.data.record_format import AnnotationField, RecordFormat
 from dramaeval.data.records import read_records
 from dramaeval.data.sample import sample_file
-from dramaeval.data.split import overlap
+from dramaeval.data.splitting import overlap
 from recipes.sample.build import fingerprint, mp3, rebuild
 from recipes.sample.espeak import engine_version
 
