@@ -17,7 +17,9 @@ MISSING_RATINGS = frozenset({"", "NA", "N/A"})
 ANNOTATIONS = "annotations"
 """Key of the object that holds the annotation fields; they may stand at the top level instead."""
 
-RATING_LIST = "one value per rater; position k is always the same rater; null where a rater gave none"
+RATING_LIST = (
+    "one value per rater; position k is always the same rater; null where a rater gave none"
+)
 """The form of every list of ratings, for error messages."""
 
 Ratings = dict[str, tuple[float | None, ...]]
@@ -121,7 +123,9 @@ def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
         return check
     last = len(options) - 1
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= last:
-        problem = "missing" if answer is None else f"{_short(answer)} is not the number of an option"
+        problem = (
+            "missing" if answer is None else f"{_short(answer)} is not the number of an option"
+        )
         fix = f"give the right option's number, from 0 for the first to {last} for the last"
         check.report(choice.answer, problem, fix)
     else:

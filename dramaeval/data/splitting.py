@@ -174,7 +174,9 @@ def split_file(
     files = {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in parts}
     existing = [str(path) for path in files.values() if path.exists()]
     if existing:
-        raise FileExistsError(f"{', '.join(existing)}: there already. Move or delete what is there.")
+        raise FileExistsError(
+            f"{', '.join(existing)}: there already. Move or delete what is there."
+        )
     for name, part in parts.items():
         chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
         files[name].write_bytes(b"".join(chosen))
