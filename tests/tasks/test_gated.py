@@ -50,7 +50,7 @@ def test_rejected_records_and_missing_ratings_are_counted(records_of):
     _, rejected = records_of([False, False, False], [None, None, None])
     found = list(task.remarks([passed, whole, rejected, rejected]).items())
     assert found == [
-        ("were passed by too few raters and are asked for content_pass alone", 2),
+        ("were passed by too few raters, so only content_pass is asked", 2),
         ("were passed and lack ratings by some raters, which count as missing", 1),
     ]
     assert task.remarks([whole]) == {}
