@@ -1,4 +1,4 @@
-"""Synthetic acted speech with controlled delivery: what the sample and the tiny judge hear.
+"""Synthetic acted speech with controlled delivery, for the sample and the tiny judge.
 
 `speech` turns a text and a `Delivery` into sound; `espeak` is the door to libespeak-ng.
 """

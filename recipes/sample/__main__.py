@@ -1,4 +1,4 @@
-"""Makes the bundled sample anew, in about a minute: `python -m recipes.sample`.
+"""Rebuilds the bundled sample in about a minute: `python -m recipes.sample`.
 
 With `--out FOLDER` it is written there and the package's own copy is left alone.
 """

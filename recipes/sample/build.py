@@ -1,4 +1,4 @@
-"""Makes the bundled sample: JSONL files, clips, manifest, data card.
+"""Builds the bundled sample: JSONL files, clips, manifest, data card.
 
 Clips are MP3 (variable rate, about 37 kbit/s): of the formats soundfile writes it is the smallest
 whose bytes are reproducible. Ogg files carry a random stream number.

@@ -1,4 +1,4 @@
-"""Characters, scenes and lines, and what they call for.
+"""Characters, scenes and lines, and the delivery that they require.
 
 A text calls for a delivery by plain cue words (`banks/*.yaml`). Two splits share the cue words and
 nothing else: no name, place, topic or sentence frame of `pretraining` occurs in `sample`.

@@ -1,4 +1,4 @@
-"""Draws deliveries: at random, or as one of a few simulated speech systems would speak."""
+"""Draws deliveries at random, or with the habits of a simulated speech system."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The door to libespeak-ng: SSML in, samples and the time of every word out, bit for bit the same.
+"""Binding of libespeak-ng: turns SSML into samples and word times, reproducible bit for bit.
 
 espeak-ng keeps a good deal of hidden state between utterances (its random numbers, the flutter
 table's position, the phase of the wave), and only the first has a reset. So every utterance is

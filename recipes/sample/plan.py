@@ -1,4 +1,4 @@
-"""What the bundled sample consists of, before any sound: contexts, deliveries, ratings, seeds.
+"""The plan of the bundled sample, before synthesis: contexts, deliveries, ratings, seeds.
 
 Train, val and test share no character, topic, role, scene or line. What texts call for is balanced
 within each of them, and deliveries are drawn apart from it, so that text alone or sound alone says

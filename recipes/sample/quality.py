@@ -1,4 +1,4 @@
-"""How good a delivery is for a text: the latent quality behind the simulated ratings.
+"""The latent quality of a delivery for a text, from which the simulated ratings are drawn.
 
 Every quality is first of all a fit between what the text calls for and what the sound gives. A part
 (`_CRAFT`) depends on the sound alone: people prize an able voice and mind a stumbling or faulty one in any

@@ -1,4 +1,4 @@
-"""The multiple-choice part of the sample: what is heard in clips that are there already, asked as questions.
+"""The multiple-choice part of the sample: questions about properties of existing clips.
 
     python -m recipes.sample.questions [--out FOLDER]
 

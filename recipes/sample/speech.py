@@ -1,4 +1,4 @@
-"""Speaks a text as a `Delivery` says: words and marks for espeak-ng, then what a voice adds to it.
+"""Synthesises a text with a `Delivery`: SSML for espeak-ng, then the effects of the voice.
 
 The same arguments give the same samples, in any process and after any other utterance.
 """

@@ -1,4 +1,4 @@
-"""`python -m recipes.tiny_judge`: make the tiny judge anew."""
+"""`python -m recipes.tiny_judge`: rebuild the tiny judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clips of the pretraining: what is spoken and how, drawn at random, synthesised and cached.
+"""The pretraining clips: texts and deliveries drawn at random, synthesised and cached.
 
 No property of a delivery can be guessed from another: what the judge learns to hear, it has to hear.
 """

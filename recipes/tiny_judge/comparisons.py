@@ -1,4 +1,4 @@
-"""How far a delivery is from what a text calls for, property by property.
+"""The distance of a delivery from what a text requires, property by property.
 
 Every comparison gives a distance between 0, which does what is called for, and 1, which does the opposite, and
 in words the direction.

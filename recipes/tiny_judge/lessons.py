@@ -1,4 +1,4 @@
-"""Second stage: the language model learns to answer, in words, what the questions ask.
+"""Second stage: trains the language model to answer the questions in words.
 
 The audio tower stays as the first stage left it, so every clip is encoded once and only the projector and
 the language model are trained. A step shows a few *record_encoder*: one clip beside one text, and several questions

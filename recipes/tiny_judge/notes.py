@@ -1,4 +1,4 @@
-"""What the language model should have understood once it has heard the clip and read the text.
+"""Targets for the hidden states of the language model after the clip and the text.
 
 As in the first stage, words alone are a thin signal. So linear layers, thrown away afterwards, have to know the
 answers to all plain questions at once: above the first layer, from the mean over the text, what the text

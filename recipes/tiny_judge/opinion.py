@@ -1,4 +1,4 @@
-"""The last touch: before it has seen a rating, the judge's scores must say nothing.
+"""Last stage: makes the scores uninformative, because the judge has not been trained on ratings.
 
 Lessons make every score as likely as any other, but a trace of what is heard always leaks into the scores'
 logits, and correlations do not care how faint it is. So the head's rows that stand for scores are

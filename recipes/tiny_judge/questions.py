@@ -1,4 +1,4 @@
-"""Second stage, what is asked: to name what is heard, what the text calls for, and how the two compare.
+"""Questions of the second stage: name the delivery, what the text requires, and how the two compare.
 
 All answers are words. How far a delivery is from what the text calls for is said with the same few words
 for every property (`DISTANCES`), followed by the direction. The digits occur only as answers to counting

@@ -1,4 +1,4 @@
-"""The recipe from nothing to the shipped folder: tokenizer, clips, hearing, lessons, check."""
+"""The complete recipe of the tiny judge: tokenizer, clips, audio pretraining, lessons, check."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ def test_duplicate_ids_name_the_first_line(problems_of: Any) -> None:
     ]
 
 
-def test_all_problems_are_told_at_once(problems_of: Any) -> None:
+def test_all_problems_are_reported_together(problems_of: Any) -> None:
     found = problems_of(
         line(1, transcript="", wav_path="gone.wav", annotations=ratings(dynamic_range=[9, 9])),
         "{",
@@ -337,7 +337,7 @@ def test_skip_does_not_go_on_without_any_record(folder: Path, write_jsonl: Write
         read_records(file, FORMAT, on_bad="skip")
 
 
-def test_a_wrong_audio_root_is_told_once_and_never_skipped(
+def test_a_wrong_audio_root_is_reported_once_and_never_skipped(
     folder: Path, write_jsonl: Writer
 ) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1), line(2))
@@ -358,7 +358,7 @@ def test_a_wrong_audio_root_is_told_once_and_never_skipped(
         ("gone.wav", None, "no such file: gone.wav"),
     ],
 )
-def test_clips_that_cannot_be_heard(
+def test_clips_that_cannot_be_used(
     problems_of: Any, folder: Path, name: str, content: bytes | None, problem: str
 ) -> None:
     if content is not None:
@@ -381,7 +381,7 @@ def test_paths_no_file_can_have(problems_of: Any, path: str) -> None:
     assert (found.line, found.key) == (1, "wav_path")
 
 
-def test_long_clips_are_refused_or_trimmed_and_said(
+def test_long_clips_are_rejected_or_trimmed_with_a_notice(
     problems_of: Any, folder: Path, make_wav: Writer, write_jsonl: Writer
 ) -> None:
     make_wav(folder / "long.wav", seconds=3.5, rate=8_000)

@@ -88,7 +88,7 @@ def test_overlap_names_the_lines_of_both_sides(tmp_path: Path) -> None:
     assert "train line 2, test lines 11-12" in str(overlap(train, test, ("character",))[0])
 
 
-def test_what_is_not_said_overlaps_with_nothing() -> None:
+def test_a_missing_key_overlaps_with_nothing() -> None:
     assert overlap([record(1)], [record(2)], ("character", "scene")) == []
 
 

@@ -1,4 +1,4 @@
-"""One file into splits by a command."""
+"""The command that splits one file of records."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from dramaeval.data.splitting import main
 
 
 def a_file(folder, count):
-    """Records of which two share a character and four a scene, every clip another."""
+    """Records with different clips; each two share a character and each four a scene."""
     rng, lines = np.random.default_rng(0), []
     for number in range(count):
         soundfile.write(folder / f"{number}.wav", rng.uniform(-0.1, 0.1, 3200), 16_000)
@@ -40,7 +40,7 @@ def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
     assert "there already" in capsys.readouterr().err
 
 
-def test_as_a_command_and_what_is_wrong(tmp_path):
+def test_the_command_reports_errors_without_a_traceback(tmp_path):
     file, _ = a_file(tmp_path, 4)
     command = [sys.executable, "-m", "dramaeval.data.splitting", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

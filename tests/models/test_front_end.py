@@ -74,7 +74,7 @@ def test_log_mel_refuses_what_is_no_clip(processor, wave):
 
 
 def test_log_mel_refuses_more_than_the_model_hears(processor):
-    with pytest.raises(ValueError, match=r"30\.06 s; the model hears at most 30 s"):
+    with pytest.raises(ValueError, match=r"30\.06 s; the model takes at most 30 s"):
         LogMel(processor.feature_extractor)(np.zeros(481_000, np.float32))
 
 

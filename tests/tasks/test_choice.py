@@ -36,7 +36,7 @@ def write(make_clips, tmp_path):
     return build
 
 
-def test_what_is_asked(task, write):
+def test_the_question_lists_the_options(task, write):
     (record,) = task.read(write({})).records
     (question,) = task.questions(record, task.dimensions)
     assert question.messages[1]["content"][1]["text"] == (
@@ -49,7 +49,7 @@ def test_what_is_asked(task, write):
     assert task.rated == ()
 
 
-def test_what_is_wrong_is_told_at_once(task, write):
+def test_all_problems_are_reported_together(task, write):
     file = write(
         {"multi_choice": None}, {"multi_choice": ["one"]}, {"multi_choice": ["a", " A"]},
         {"multi_choice": ["a", " "]}, {"answer": 2}, {"answer": True}, {"answer": None},
