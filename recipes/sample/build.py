@@ -25,7 +25,7 @@ PLANS: dict[str, Callable[[str], list[Take]]] = {
 
 
 def build(out: Path, say: Callable[[str], None] = print) -> None:
-    """Write the whole sample under `out`; an earlier sample that is there is replaced.
+    """Write the sample to `out`; an earlier sample there is replaced.
 
     Raises:
         EspeakError: no libespeak-ng.
@@ -55,7 +55,7 @@ def build(out: Path, say: Callable[[str], None] = print) -> None:
 
 
 def rebuild(entry: dict[str, Any]) -> np.ndarray:
-    """The samples of one manifest line, made anew; see `synthesise`."""
+    """Synthesise the samples of one manifest line again, with `synthesise`."""
     delivery = Delivery(**entry["delivery"])
     return synthesise(entry["text"], entry["language"], delivery, entry["seed"])
 

@@ -21,7 +21,7 @@ from recipes.tiny_judge.tokenizer import AUDIO_TOKEN, END_OF_TEXT, END_OF_TURN
 
 #: Embedding rows; the tokenizer fills at most this many.
 VOCABULARY = 3072
-#: Hz, the rate the front end hears.
+#: Sampling rate of the front end in Hz.
 SAMPLE_RATE = 16_000
 MEL_BINS = 128
 

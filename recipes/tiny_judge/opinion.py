@@ -20,7 +20,7 @@ QUIET = 16
 
 @torch.no_grad()
 def states_at_scores(judge: Any, batches: Iterable[Batch]) -> torch.Tensor:
-    """What the head sees where a score is asked for, ``[questions, hidden]``."""
+    """The head's input at the positions of the scores, ``[questions, hidden]``."""
     seen: list[torch.Tensor] = []
     hook = judge.get_output_embeddings().register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0])
