@@ -84,7 +84,7 @@ def test_an_answer_may_be_missing_where_records_are_only_scored(task, write):
         (["task.scoring=[likelihood,guess]"], "guess is not known"),
         (["task.answer_tokens=0"], "task.answer_tokens=0"),
         (["+task.prompt_layout=criteria_first"], "task.prompt_layout has no effect"),
-        (["+task.confidence=x"], "task.confidence means nothing"),
+        (["+task.confidence=x"], "task.confidence has no effect"),
         (["~task.rubric.option_line"], "task.rubric.option_line is missing"),
     ],
 )
