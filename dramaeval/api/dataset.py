@@ -18,7 +18,8 @@ from dramaeval.data.jsonl import UnreadableFileError, read_lines
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, read_records
 from dramaeval.stages.builders import build_task
-from dramaeval.tasks.processed import ProcessedTask, inline_audio, is_processed
+from dramaeval.tasks.processed import ProcessedTask, inline_audio
+from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task

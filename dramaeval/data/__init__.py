@@ -1,5 +1,5 @@
-"""Records of annotated speech: read, check, split; clips: find, decode; the bundled sample.
+"""Annotated speech: records, clips and their features, splits, and the bundled sample.
 
-`records.read_records` turns a JSONL file into `Record`s or says everything that is wrong with it,
-`audio.decode` turns a clip into samples, `splits` keeps training and test apart.
+`records.read_records` turns a JSONL file into `Record`s or reports all of its problems, `audio.decode` turns a
+clip into samples, `splitting` keeps training and test apart.
 """

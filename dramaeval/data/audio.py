@@ -1,4 +1,4 @@
-"""Clips: reading a file's header, and decoding it to mono samples at the model's rate."""
+"""Audio files: reading the header, and decoding to mono samples at the model's sampling rate."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
 _RESTORE_FIX = "restore the clip from its source, or leave the record out"
-_MAX_RATE = 768_000  # Hz; the highest at which anything is recorded
-_BLOCK_VALUES = 2**22  # numbers that are decoded at a time, over all channels
+_MAX_RATE = 768_000  # Hz; the highest rate of any recording format
+_BLOCK_VALUES = 2**22  # values decoded at a time, over all channels
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
 
 
 class UnreadableClipError(Exception):
-    """A clip cannot be used: `path`, the `reason` and a `fix`, all for people to read."""
+    """A clip cannot be used; has the `path`, the `reason` and a `fix` for the user."""
 
     def __init__(self, path: Path, reason: str, fix: str) -> None:
         self.path, self.reason, self.fix = path, reason, fix
@@ -38,7 +38,7 @@ class UnreadableClipError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipHeader:
-    """What a clip's header says: length in seconds and in frames, rate in Hz, channels."""
+    """A clip's length in seconds and in frames, sampling rate in Hz and number of channels."""
 
     seconds: float
     sampling_rate: int
@@ -49,7 +49,8 @@ class ClipHeader:
 def read_header(path: str | Path) -> ClipHeader:
     """Read a clip's header without decoding it.
 
-    Raises UnreadableClipError where the file is missing, empty, no audio, or visibly cut off.
+    Raises:
+        UnreadableClipError: the file is missing, empty, not audio, or visibly cut off.
     """
     path = Path(path)
     with _opened(path) as stream:
@@ -67,11 +68,12 @@ def decode(
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Decode a clip to float32 mono samples [samples] at `sampling_rate` (Hz).
 
-    Channels are averaged; the rate is changed with soxr at high quality; `max_seconds` keeps the
-    beginning alone. Levels are left as they are, also beyond ±1.
+    Channels are averaged; soxr resamples at high quality; only the first `max_seconds` are kept.
+    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence.
 
-    Raises UnreadableClipError where the file is missing, no audio, cut off or damaged, without a
-    sample, or holds NaN or infinity; nothing is ever replaced by silence.
+    Raises:
+        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN or
+            infinity.
     """
     path = Path(path)
     with _opened(path) as stream:
@@ -98,7 +100,7 @@ def decode(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.FileIO]:
-    """The clip as a plain binary file; only regular files of a bearable size."""
+    """Open the clip as a binary file; only regular files up to `MAX_FILE_BYTES` are accepted."""
     try:
         stream = open_regular(path)
         if os.fstat(stream.fileno()).st_size == 0:
@@ -116,10 +118,10 @@ def _opened(path: Path) -> Iterator[io.FileIO]:
 
 
 def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
-    """Open with libsndfile; None where it does not know the format but ffmpeg may.
+    """Open with libsndfile; None where it does not know the format and ffmpeg is available.
 
-    The descriptor is handed over, not the name: the format then comes from the content, whatever
-    the file is called, and any name works.
+    libsndfile gets the descriptor instead of the name, so that it detects the format from the content
+    and any file name works.
     """
     try:
         return soundfile.SoundFile(stream.fileno(), closefd=False)
@@ -127,21 +129,21 @@ def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
         if error.code != _UNRECOGNISED:
             reason = f"unreadable audio ({error.error_string.strip()})"
             raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
-    if _ffmpeg_is_there():
+    if _has_ffmpeg():
         return None
-    fix = f"{_CONVERT_FIX}; with ffmpeg installed, formats like m4a are read as they are"
+    fix = f"{_CONVERT_FIX}; with ffmpeg installed, formats like m4a are read directly"
     raise UnreadableClipError(path, "not an audio format that libsndfile reads", fix)
 
 
 def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -> ClipHeader:
-    """The header, once the container keeps what it promises."""
+    """The header, after checking that the container is complete."""
     frames, rate = int(sound.frames), int(sound.samplerate)
     damage = find_damage(stream, frames)
     if damage:
         raise UnreadableClipError(path, damage, _RESTORE_FIX)
     if frames == 0:
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
-    if frames < 0 or frames >= 2**48:  # libsndfile's way of saying that it does not know
+    if frames < 0 or frames >= 2**48:  # libsndfile's values for an unknown length
         raise UnreadableClipError(path, "its length is unknown", _CONVERT_FIX)
     _check_rate(path, rate)
     return ClipHeader(
@@ -150,14 +152,14 @@ def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -
 
 
 def _check_rate(path: Path, rate: int) -> None:
-    """A damaged header may name a rate at which a second of sound takes gigabytes."""
+    """Reject rates of damaged headers, at which one second of audio would take gigabytes."""
     if rate > _MAX_RATE:
         reason = f"its header says {rate:,} samples a second, more than the {_MAX_RATE:,} of any recording"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
 def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader) -> None:
-    """A FLAC that is cut off still opens; only its last sample cannot be reached (0.2 ms)."""
+    """Detect a cut-off FLAC: it opens, but its last sample cannot be read (0.2 ms)."""
     if sound.format != "FLAC":
         return
     try:
@@ -173,7 +175,7 @@ def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader
 def _read_samples(
     path: Path, sound: soundfile.SoundFile, stream: io.FileIO, max_seconds: float | None
 ) -> np.ndarray[Any, Any]:
-    """Samples [samples] as float32, channels averaged: all that the header promises, up to `max_seconds`."""
+    """Samples [samples] as float32, channels averaged: as many as the header lists, up to `max_seconds`."""
     header = _checked_header(path, sound, stream)
     wanted = header.frames
     if max_seconds is not None:
@@ -191,15 +193,15 @@ def _read_samples(
 
 
 def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, Any]:
-    """Read block by block, so that a thousand channels need no more memory than one."""
-    blocks, left = [], wanted
-    frames_a_block = max(1, _BLOCK_VALUES // sound.channels)
-    while left > 0:
-        block = sound.read(min(left, frames_a_block), dtype="float32", always_2d=True)
+    """Read block by block, so that memory does not grow with the number of channels."""
+    blocks, remaining = [], wanted
+    block_frames = max(1, _BLOCK_VALUES // sound.channels)
+    while remaining > 0:
+        block = sound.read(min(remaining, block_frames), dtype="float32", always_2d=True)
         if not len(block):
             break
         blocks.append(_averaged(block))
-        left -= len(block)
+        remaining -= len(block)
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
 
 
@@ -216,14 +218,14 @@ def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndar
     return soxr.resample(samples, rate, wanted, quality="HQ")
 
 
-def _ffmpeg_is_there() -> bool:
+def _has_ffmpeg() -> bool:
     from audioread import ffdec  # type: ignore[import-untyped]  # ships no types
 
     return bool(ffdec.available())
 
 
 def _foreign_header(path: Path) -> ClipHeader:
-    """Header of a format that only ffmpeg knows; it is decoded, since ffmpeg rounds the length."""
+    """Header of a format that only ffmpeg reads; the clip is decoded, because ffmpeg rounds the length."""
     with _ffmpeg(path) as source:
         rate, channels = int(source.samplerate), int(source.channels)
         frames = sum(map(len, _blocks(path, source))) // (2 * channels)
@@ -248,7 +250,7 @@ def _foreign_samples(path: Path, max_seconds: float | None) -> tuple[np.ndarray[
 
 
 def _blocks(path: Path, source: Any) -> Iterator[bytes]:
-    """What ffmpeg decodes, block by block; a small file may decode to any length."""
+    """Yield the blocks that ffmpeg decodes, up to a bound; a small file may decode to any length."""
     size = 0
     for block in source:
         size += len(block)
@@ -259,12 +261,12 @@ def _blocks(path: Path, source: Any) -> Iterator[bytes]:
 def _require_bounded(path: Path, size: int) -> None:
     if size > MAX_FILE_BYTES:
         reason = f"holds more than {MAX_FILE_BYTES:,} bytes of samples"
-        raise UnreadableClipError(path, reason, "cut it to the part that is judged")
+        raise UnreadableClipError(path, reason, "cut it to the part to be judged")
 
 
 @contextmanager
 def _ffmpeg(path: Path) -> Iterator[Any]:
-    """The clip's blocks of 16-bit samples, as ffmpeg decodes them, with its rate and channels."""
+    """Open the clip with ffmpeg: an iterable of blocks of 16-bit samples, with rate and channels."""
     from audioread import DecodeError, ffdec
 
     try:
@@ -274,6 +276,6 @@ def _ffmpeg(path: Path) -> Iterator[Any]:
                 yield source
                 return
     except (DecodeError, OSError):
-        pass  # said below, for ffmpeg's own words are of no help
+        pass  # ffmpeg's own message does not help the user; the error below replaces it
     reason = "neither libsndfile nor ffmpeg can read it as audio"
     raise UnreadableClipError(path, reason, _CONVERT_FIX)

@@ -1,4 +1,4 @@
-"""Where the clips are: from the path written in a record to a file on this machine."""
+"""Locating clips: from the path in a record to a file on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dramaeval.data.parallel_io import ask_each
+from dramaeval.data.files import map_files
 from dramaeval.data.problems import printable, shown_path
 
 _AMBIGUOUS_FIX = (
@@ -18,7 +18,7 @@ _AMBIGUOUS_FIX = (
 
 
 class NotLocated(NamedTuple):
-    """Why a clip was not found, and what to do about it."""
+    """Why a clip was not found, and how to fix it."""
 
     problem: str
     fix: str
@@ -27,27 +27,27 @@ class NotLocated(NamedTuple):
 def locate_clips(
     paths: Iterable[str], *, jsonl: Path, audio_root: Path | None = None, workers: int = 8
 ) -> dict[str, Path | NotLocated]:
-    """Find the file of each path as records write it; the first of these that is a file wins:
+    """Find the file of each path as written in the records; the first match of this list is used:
 
-    1. the path as given: absolute, or relative to the working directory;
+    1. the path as written: absolute, or relative to the working directory;
     2. relative to the folder of the JSONL file;
     3. relative to `audio_root`;
-    4. by its file name alone, anywhere under `audio_root`, or, where no `audio_root` is given,
-       anywhere under the folder of the JSONL file. Two different files of that name are an error;
-       links to one file are not.
+    4. by its file name alone, at any depth under `audio_root`, or under the folder of the JSONL file
+       where no `audio_root` is given. Two different files of that name are an error; several links to
+       one file are not.
     """
     wanted = list(dict.fromkeys(paths))
     folder = jsonl.absolute().parent
     bases = [Path.cwd(), folder] + ([audio_root.absolute()] if audio_root else [])
-    direct = ask_each(lambda path: _as_written(path, bases), wanted, workers)
-    found: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
-    rest = [path for path in wanted if path not in found]
+    direct = map_files(lambda path: _as_written(path, bases), wanted, workers)
+    located: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
+    rest = [path for path in wanted if path not in located]
     if rest:
         search_root = audio_root.absolute() if audio_root else folder
         by_name = _files_by_name(search_root, {_name_key(path) for path in rest})
         for path in rest:
-            found[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
-    return found
+            located[path] = _by_name(path, by_name.get(_name_key(path), []), search_root)
+    return located
 
 
 def _as_written(path: str, bases: Iterable[Path]) -> Path | None:
@@ -75,7 +75,7 @@ def _by_name(path: str, files: list[Path], root: Path) -> Path | NotLocated:
 def _not_found_fix(root: Path) -> str:
     return (
         "put the clip there, or set task.data.audio_root to a folder that holds it at any depth "
-        f"(none of that name under {shown_path(root)})"
+        f"(no file of that name under {shown_path(root)})"
     )
 
 
@@ -84,30 +84,30 @@ def _backslash_fix(path: str) -> str:
 
 
 def _distinct(files: Iterable[Path]) -> list[Path]:
-    """The files without those that are links to an earlier one."""
+    """The files without links to an earlier file."""
     by_identity: dict[tuple[int, int], Path] = {}
     for file in files:
         try:
             status = file.stat()
-        except OSError:  # vanished, or a broken link: not a file to choose from
+        except OSError:  # vanished, or a broken link
             continue
         by_identity.setdefault((status.st_dev, status.st_ino), file)
     return list(by_identity.values())
 
 
 def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
-    """All files under `root`, at any depth, that bear one of the names (in NFC)."""
-    found: dict[str, list[Path]] = {}
+    """All files under `root`, at any depth, with one of the names (in NFC)."""
+    by_name: dict[str, list[Path]] = {}
     for folder, files in _walk(root):
         for file in files:
             key = unicodedata.normalize("NFC", file)
             if key in names:
-                found.setdefault(key, []).append(Path(folder, file))
-    return found
+                by_name.setdefault(key, []).append(Path(folder, file))
+    return by_name
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files in a stable order, through links but into each folder only once."""
+    """Folders and their files in a stable order, following links but entering each folder once."""
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         try:
@@ -123,5 +123,5 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _name_key(path: str) -> str:
-    """The file name; accents compare equal however they are composed (macOS decomposes them)."""
+    """The file name; normalised to NFC, because macOS decomposes accents."""
     return unicodedata.normalize("NFC", path.rstrip("/").rsplit("/", 1)[-1])

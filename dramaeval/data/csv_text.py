@@ -1,4 +1,4 @@
-"""CSV, as every table here is written: a spreadsheet takes no cell for a formula."""
+"""CSV in which no cell is executed as a formula by a spreadsheet; every table is written with it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 from collections.abc import Iterable, Sequence
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-#: What a cell begins with that a spreadsheet computes, or that hides such a sign from it.
+#: First characters of a cell that a spreadsheet computes, and characters that can hide them.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV (RFC 4180, lines end with a newline alone).
+    """Rows as CSV (RFC 4180, but lines end with a newline only).
 
-    A text that a spreadsheet would compute gets an apostrophe in front (CWE-1236); numbers, also as text, stay
-    as they are.
+    A text that a spreadsheet would compute gets an apostrophe in front (CWE-1236); numbers, also as text, are
+    unchanged.
     """
     return "".join(_line(row) for row in rows)
 
 
 def _line(row: Sequence[object]) -> str:
     file = io.StringIO()
-    # The module `csv` quotes the characters of its line ends alone, and a lone \r ends a line for a reader.
+    # The module `csv` quotes only the characters of its line terminator, but readers also end a line at \r.
     csv.writer(file, lineterminator="\r\n").writerow([_safe(cell) for cell in row])
     return file.getvalue().removesuffix("\r\n") + "\n"
 

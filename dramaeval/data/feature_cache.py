@@ -1,16 +1,16 @@
-"""Features of clips on disk, so that second epochs and further runs need not work them out again.
+"""A cache of clip features on disk, so that later epochs and runs do not compute them again.
 
-A folder of files, one an entry, that any number of processes read and write at the same time: an entry is
-written under a name of its own and renamed when it is whole, and holds a digest of its content, so that one
-that was cut off or damaged is found, counted and made again. When a user's entries grow past the bound, those
-used least recently go first.
+The cache is a folder with one file per entry, which any number of processes may read and write at the same
+time. An entry is written under a temporary name and then renamed. It contains a digest of its content, so that
+a cut-off or damaged entry is detected, counted and computed again. When a user's entries exceed the bound, the
+least recently used are removed first.
 
-The folder belongs to the cache alone: a new or an empty one is marked when something is first kept, and a
-folder that holds anything else without the mark is not used. Inside of it, only files with the names of entries
-and only those of the same owner are ever removed; symbolic links are not followed.
+The folder must contain nothing but the cache: a new or empty folder is marked at the first write, and a folder
+with other content and no mark is not used. Only files that have the name of an entry and the same owner are
+removed; symbolic links are not followed.
 
-An entry's key says everything that its value depends on (`content_key` and the front end's own version), so
-that an entry never has to be taken back.
+An entry's key includes everything that its value depends on (`content_key` and the version of the transform),
+so that entries never become invalid.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _ENDING = ".clip"
 _SUBFOLDER = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(r"[0-9a-f]{40}\.clip")
 _UNFINISHED = re.compile(r"[0-9a-f]{40}\.clip\.[0-9]+-[0-9a-f]{32}\.tmp")
-#: A file that nobody has finished within this time was left by a process that is gone.
+#: An unfinished file older than this was left by a process that has ended.
 _ABANDONED_SECONDS = 3600.0
-#: The largest entry; ten minutes of sound take less than a tenth of it.
+#: The largest entry; ten minutes of audio take less than a tenth of it.
 _MAX_ENTRY_BYTES = 2**30
 
-#: The mark. Its name and first line follow https://bford.info/cachedir: backups leave the folder out.
+#: The mark. Name and first line follow https://bford.info/cachedir, so that backups skip the folder.
 _MARK = "CACHEDIR.TAG"
 _MARK_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -57,32 +57,31 @@ _MARK_TEXT = (
 class FeatureCache:
     """Tensors on disk, by key.
 
-    A folder that cannot be used costs time and nothing else: that is logged once, and nothing is kept.
+    If the folder cannot be used, this is logged once, nothing is stored, and results stay the same.
 
     Args:
-        folder: new, empty, or marked by a cache; is made when something is first kept.
-        max_bytes: the bound on the size of one user's entries. A process looks at the folder again whenever it
-            has itself written a sixteenth of that, so that several processes may together pass it by as many
-            sixteenths.
+        folder: new, empty, or marked by a cache; it is created at the first write.
+        max_bytes: bound on the size of one user's entries. A process checks the size whenever it has written a
+            sixteenth of the bound, so each process may exceed it by a sixteenth.
 
     Attributes:
-        counts: what was ``read``, ``written``, ``evicted``, found ``damaged`` or not to be ``kept`` (a full or
-            read-only disk) by this process.
+        counts: number of entries that this process has ``read``, ``written`` or ``evicted``, found ``damaged``,
+            or could not store (``not kept``, for example on a full or read-only disk).
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.counts: Counter[str] = Counter()
-        # So that the first entry of a process looks at what others have left.
+        # The first write of a process checks the size, because other processes may have written entries.
         self._unseen = max_bytes
         self._reported = False
-        self._is_foreign = not self._is_own_or_new()
+        self._is_foreign = not self._is_cache_or_empty()
         if self._is_foreign:
             self._report(f"{folder} holds files that are not of this cache")
 
     def get(self, key: str) -> dict[str, torch.Tensor] | None:
-        """An entry's tensors; None where there is none, or none that is whole."""
+        """An entry's tensors; None where it does not exist or is damaged."""
         import safetensors.torch
 
         path = self._path(key)
@@ -93,7 +92,7 @@ class FeatureCache:
         except OSError:
             return None
         digest, body = content[:_DIGEST], content[_DIGEST:]
-        # A damaged entry stays until the one that is made now takes its place.
+        # A damaged entry stays until `put` replaces it.
         if len(content) <= _DIGEST or _digest(body) != digest:
             self.counts["damaged"] += 1
             return None
@@ -108,7 +107,7 @@ class FeatureCache:
         return tensors
 
     def put(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Keep tensors under a key; a disk that cannot take them costs time and nothing else."""
+        """Store tensors under a key; if the disk cannot store them, this is counted and logged once."""
         import safetensors.torch
 
         body = safetensors.torch.save(
@@ -145,21 +144,21 @@ class FeatureCache:
         return self.folder / name[:2] / f"{name}{_ENDING}"
 
     def _report(self, reason: str) -> None:
-        """Log why nothing is kept, once."""
+        """Log once why nothing is stored."""
         if not self._reported:
             log.warning(
-                "Features of clips are not kept on disk: %s. Results stay the same, but every process works "
-                "them out again. Name a new or an empty folder with cache.folder=…, or set "
+                "Features of clips are not kept on disk: %s. Results stay the same, but every process computes "
+                "them again. Name a new or an empty folder with cache.folder=…, or set "
                 "cache.enabled=false.",
                 reason,
             )
         self._reported = True
 
-    def _is_own_or_new(self) -> bool:
-        """Whether the folder is marked, empty or not there."""
-        # Listed first: whoever adds entries meanwhile has written the mark before.
+    def _is_cache_or_empty(self) -> bool:
+        """Whether the folder is marked, empty or absent."""
+        # List first: a process that adds entries in the meantime has written the mark before.
         names = _names(self.folder)
-        if all(name.startswith(f"{_MARK}.") for name in names):  # marks that are being written
+        if all(name.startswith(f"{_MARK}.") for name in names):  # only unfinished marks
             return True
         try:
             return read_regular(self.folder / _MARK, max_bytes=1024) == _MARK_TEXT.encode()
@@ -167,16 +166,16 @@ class FeatureCache:
             return False
 
     def _mark(self) -> None:
-        """Make the folder and mark it, before anything else is written into it.
+        """Create the folder and its mark before any entry is written.
 
         Raises:
-            OSError: it cannot be made, or is meanwhile somebody else's.
+            OSError: the folder cannot be created, or has got other content in the meantime.
         """
         mark = self.folder / _MARK
         if mark.is_file():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._is_own_or_new():
+        if not self._is_cache_or_empty():
             self._is_foreign = True
             raise OSError(f"{self.folder} holds files that are not of this cache")
         unfinished = self.folder / f"{_MARK}.{os.getpid()}-{uuid4().hex}"
@@ -185,7 +184,7 @@ class FeatureCache:
         unfinished.replace(mark)
 
     def _evict(self, owner: int) -> None:
-        """Bring an owner's entries back within the bound, and clear away what killed processes have left."""
+        """Remove an owner's oldest entries until the bound holds, and unfinished files of killed processes."""
         entries, total = [], 0
         for path, status in self._files(owner):
             if _ENTRY.fullmatch(path.name):
@@ -197,13 +196,13 @@ class FeatureCache:
         for _, size, path in sorted(entries):
             if total <= self.max_bytes:
                 return
-            with suppress(OSError):  # another process was quicker
+            with suppress(OSError):  # another process has removed it
                 path.unlink()
                 self.counts["evicted"] += 1
             total -= size
 
     def _files(self, owner: int) -> Iterator[tuple[Path, os.stat_result]]:
-        """The regular files of an owner that have names which `put` gives, entries and unfinished ones."""
+        """An owner's regular files with the names of entries or of unfinished entries."""
         for subfolder in _names(self.folder):
             if not _SUBFOLDER.fullmatch(subfolder) or os.path.islink(self.folder / subfolder):
                 continue
@@ -215,16 +214,16 @@ class FeatureCache:
                 try:
                     status = path.lstat()
                 except OSError:
-                    continue  # another process was quicker
+                    continue  # another process has removed it
                 if stat.S_ISREG(status.st_mode) and status.st_uid == owner:
                     yield path, status
 
 
 def content_key(clip: str | Path) -> str:
-    """A digest of a clip's file, which follows it under any name; the file is read once a process.
+    """A digest of a clip's content, independent of its name; each file is read once per process.
 
     Raises:
-        OSError: it is not there to be read, or is no file that is read; see `open_regular`.
+        OSError: the file does not exist, or `open_regular` rejects it.
     """
     path = os.path.abspath(clip)
     status = os.stat(path)
@@ -238,7 +237,7 @@ def _content_key(path: str, size: int, changed: int) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """What a folder holds; nothing where it cannot be looked into."""
+    """The names in a folder; empty where it cannot be listed."""
     try:
         return os.listdir(folder)
     except OSError:

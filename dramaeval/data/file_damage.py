@@ -1,7 +1,7 @@
-"""Damage that libsndfile reads over in silence: cut-off WAV and MP3, broken Ogg pages, and MP3
+"""Detection of damage that libsndfile ignores: cut-off WAV and MP3, broken Ogg pages, and MP3 files
 whose length it can only guess.
 
-Nothing is decoded for it, so that a damaged clip is reported before any weights load.
+Nothing is decoded, so that damaged clips are reported before any weights load.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import zlib
 from typing import IO
 
 _UNKNOWN_SIZE = 0x7FFFF000
-"""From here on a size in a header is a streaming writer's way of saying that it does not know."""
+"""Smallest size in a header that stands for an unknown size, as streaming writers use it."""
 
 _SIZE_SLACK = 64
-"""Bytes a data size may be off: some writers count the header in (2 ms of 16 kHz 16-bit sound)."""
+"""Tolerance of a data size in bytes: some writers include the header (2 ms of 16 kHz 16-bit audio)."""
 
 _MP3_PADDING = 2 * 1152
-"""Samples by which the length of an MP3 without an index may be wrong: two frames."""
+"""Tolerance of the length of an MP3 without an index, in samples: two frames."""
 
 _TAG_SLACK = 512
 """Bytes after the last frame of an MP3 that may be a tag."""
@@ -28,13 +28,13 @@ _TAG_SLACK = 512
 _INDEX = re.compile(b"Xing|Info|VBRI")
 
 _INDEX_BYTES = 16
-"""How much of an index is needed for the size of the audio."""
+"""Bytes of an index that are needed to read the size of the audio."""
 
 _WINDOW = 2**18
 """Bytes of a file that are read at a time."""
 
 _MAX_HEADERS = 1000
-"""WAV chunks or ID3 tags that are passed over; real files have a few."""
+"""Largest number of WAV chunks or ID3 tags that are skipped; real files have a few."""
 
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -46,9 +46,9 @@ _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 120
 
 
 class _Content:
-    """Any stretch of a file by its position, read through a window: never the whole file at once.
+    """Random access to a file through a window, so that memory stays bounded.
 
-    The descriptor's own position, from which libsndfile reads, stays where it is.
+    It does not move the descriptor's own position, from which libsndfile reads.
     """
 
     def __init__(self, stream: IO[bytes] | io.FileIO) -> None:
@@ -57,7 +57,7 @@ class _Content:
         self.size = os.fstat(self._descriptor).st_size
 
     def at(self, position: int, count: int) -> bytes:
-        """The bytes from a position on; fewer where the file ends before."""
+        """The bytes from a position on; fewer at the end of the file."""
         offset = position - self._start
         if offset < 0 or offset + count > len(self._window):
             self._window = os.pread(self._descriptor, max(count, _WINDOW), position)
@@ -66,7 +66,7 @@ class _Content:
 
 
 def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
-    """Say what is wrong with the container, or None; `frames` is what libsndfile says it holds."""
+    """Describe the damage to the container, or None; `frames` is the length that libsndfile reports."""
     content = _Content(stream)
     magic = content.at(0, 12)
     if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
@@ -79,7 +79,7 @@ def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
 
 
 def _cut_wav(content: _Content) -> str | None:
-    """Compare the size in the header of the `data` chunk with the bytes that are there."""
+    """Compare the size in the header of the `data` chunk with the bytes that follow."""
     position = 12
     for _ in range(_MAX_HEADERS):
         header = content.at(position, 8)
@@ -98,16 +98,16 @@ def _cut_wav(content: _Content) -> str | None:
 
 
 def _damaged_ogg(content: _Content) -> str | None:
-    """Walk over the pages: each must be there in full, with the right checksum.
+    """Check that every page is complete and has the right checksum.
 
-    libsndfile drops damaged pages and reads on, which shortens or silences that stretch.
+    libsndfile drops damaged pages and continues, which shortens or silences that part.
     """
     position, number, ended = 0, 0, False
     while position < content.size:
         number += 1
         page = _ogg_page(content, position)
         if page is None:
-            # After the mark of the end there may be a tag; before it, sound is missing.
+            # A tag may follow the page that marks the end; before that page, audio is missing.
             return None if ended else f"damaged or cut off: Ogg page {number} is incomplete"
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
             return f"damaged: Ogg page {number} does not have its checksum"
@@ -116,7 +116,7 @@ def _damaged_ogg(content: _Content) -> str | None:
 
 
 def _ogg_page(content: _Content, position: int) -> bytes | None:
-    """The page that begins at `position` (at most 65,307 bytes), or None where there is no whole page."""
+    """The page that begins at `position` (at most 65,307 bytes), or None where it is incomplete."""
     header = content.at(position, 27)
     if len(header) < 27 or header[:4] != b"OggS":
         return None
@@ -127,9 +127,9 @@ def _ogg_page(content: _Content, position: int) -> bytes | None:
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """CRC-32 of the page with its checksum field zeroed, as RFC 3533 has it.
+    """CRC-32 of the page with its checksum field zeroed (RFC 3533).
 
-    That is zlib's polynomial with the bits the other way round, from 0 and without inversion.
+    It uses zlib's polynomial with reversed bits, initial value 0 and no inversion.
     """
     content = (page[:22] + bytes(4) + page[26:]).translate(_REVERSED_BITS)
     mirrored = zlib.crc32(content, 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -137,10 +137,10 @@ def _ogg_checksum(page: bytes) -> int:
 
 
 def _damaged_mp3(content: _Content, frames: int) -> str | None:
-    """Hold the file against its index; where it has none, count its frames.
+    """Compare the file with its index; without an index, count its frames.
 
-    Without an index libsndfile guesses the length from the first frame's bit rate, and drops
-    whatever lies beyond the guess.
+    Without an index libsndfile guesses the length from the first frame's bit rate, and drops the audio
+    beyond the guess.
     """
     position, index = _mp3_start(content)
     if index is not None:
@@ -162,8 +162,8 @@ def _damaged_mp3(content: _Content, frames: int) -> str | None:
 
 
 def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
-    """By how much fewer samples than libsndfile announces are no damage: 0 but for an MP3 without
-    an index, whose length is a guess.
+    """Number of samples by which a clip may be shorter than libsndfile reports: 0 except for an MP3
+    without an index, whose length is a guess.
     """
     content = _Content(stream)
     start, index = _mp3_start(content)
@@ -171,7 +171,7 @@ def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
 
 
 def _mp3_start(content: _Content) -> tuple[int, bytes | None]:
-    """Where the first frame begins, behind any ID3v2 tags, and its index, if it has one."""
+    """Position of the first frame, after any ID3v2 tags, and its index, if it has one."""
     position = 0
     for _ in range(_MAX_HEADERS):
         tag = content.at(position, 10)
@@ -187,7 +187,7 @@ def _mp3_start(content: _Content) -> tuple[int, bytes | None]:
 
 
 def _indexed_bytes(index: bytes) -> int:
-    """The audio's size in bytes after a Xing/Info or VBRI index; 0 where it does not say."""
+    """The audio's size in bytes according to a Xing/Info or VBRI index; 0 where it is not given."""
     if index[:4] == b"VBRI":
         return int.from_bytes(index[10:14], "big")
     flags = int.from_bytes(index[4:8], "big")

@@ -1,7 +1,7 @@
-"""Opening files that others made: regular files alone, and never more of one than is allowed for.
+"""Reading input files safely: only regular files, and only up to a bound.
 
-A pipe or a device has no end and may block for ever; a sparse file of some kilobytes on disk may claim to be
-larger than the memory.
+A pipe or a device has no end and may block for ever; a sparse file of a few kilobytes on disk may claim a
+size larger than the memory.
 """
 
 from __future__ import annotations
@@ -9,14 +9,22 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-#: The largest clip or JSONL file that is read, 4 GiB: as much as a WAV can hold.
+#: The largest clip or JSONL file that is read, 4 GiB: the largest size of a WAV.
 MAX_FILE_BYTES = 4 * 2**30
+#: Batches of files per thread: enough that a slow file does not delay the others, few enough to keep overhead low.
+_BATCHES_PER_THREAD = 8
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class UnsuitableFileError(OSError):
-    """A path that can be opened, but is not to be read: the `reason` and a `fix`, for people to read."""
+    """A path that exists but must not be read; has a `reason` and a `fix` for the user."""
 
     def __init__(self, reason: str, fix: str) -> None:
         self.reason, self.fix = reason, fix
@@ -35,10 +43,10 @@ def open_regular(
         UnsuitableFileError: it is a folder, a pipe, a socket or a device, or larger than ``max_bytes``.
         OSError, ValueError: it cannot be opened; a symbolic link where none is followed.
     """
-    # Opening a pipe waits for somebody who writes into it, unless it is opened without blocking.
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
     status = os.stat(path, follow_symlinks=follow_symlinks)
-    _require_suitable(status, max_bytes)  # before opening, which acts upon some devices
+    _require_suitable(status, max_bytes)  # before opening, which has side effects on some devices
     descriptor = os.open(path, flags)
     try:
         _require_suitable(os.fstat(descriptor), max_bytes)
@@ -49,7 +57,7 @@ def open_regular(
 
 
 def read_regular(path: str | Path, *, max_bytes: int = MAX_FILE_BYTES, **options: bool) -> bytes:
-    """The content of a regular file; raises as `open_regular`, also for a file that grows meanwhile."""
+    """Read a regular file; raises like `open_regular`, also for a file that grows past the bound meanwhile."""
     with open_regular(path, max_bytes=max_bytes, **options) as stream:
         content = bytearray()
         while block := stream.read(min(max_bytes + 1 - len(content), 2**24)):
@@ -72,3 +80,18 @@ def _too_large(size: int, max_bytes: int) -> UnsuitableFileError:
         f"holds {size:,} bytes, more than the {max_bytes:,} that are read of such a file",
         "check that it is the right file, or split it",
     )
+
+
+def map_files(
+    function: Callable[[Item], Result], files: Iterable[Item], workers: int
+) -> dict[Item, Result]:
+    """Call ``function`` for each file in ``workers`` threads; returns the results in the files' order.
+
+    Network storage answers many small requests at a time; one after another, each would wait.
+    """
+    items = list(files)
+    size = max(1, len(items) // (workers * _BATCHES_PER_THREAD))
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        results = pool.map(lambda batch: [function(item) for item in batch], batches)
+        return dict(zip(items, [result for batch in results for result in batch], strict=True))

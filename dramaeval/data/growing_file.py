@@ -1,4 +1,4 @@
-"""A file to which lines are appended: the manifest lists how far it was written, and with which content."""
+"""A file to which lines are appended; the manifest lists its size and hash after each append."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import xxhash
 
 from dramaeval.data.manifest import HASH, list_file, listed_entry
 
-#: Places in the file up to which it can be verified; damage costs what is between two of them.
+#: Number of positions up to which the file can be verified; damage loses at most the text between two of them.
 _MOST_PARTS = 64
 
 
 class GrowingFile:
-    """Appends to a file and lists it after each time.
+    """Appends to a file and updates its manifest entry each time.
 
     Args:
-        path: of the file; what is there by now counts as whole.
+        path: the file; its present content counts as undamaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,7 @@ class GrowingFile:
         self._parts = [part for part in _parts_of(path) if part[0] <= self._size]
 
     def append(self, text: str) -> None:
-        """Write text to the disk and list it."""
+        """Append text, flush it to disk and update the manifest."""
         content = text.encode("utf-8")
         with self.path.open("ab") as file:
             file.write(content)
@@ -40,7 +40,7 @@ class GrowingFile:
         self._list(growing=True)
 
     def close(self) -> None:
-        """List the file as complete."""
+        """Mark the file as complete in the manifest."""
         self._list(growing=False)
 
     def _list(self, *, growing: bool) -> None:
@@ -54,17 +54,17 @@ class GrowingFile:
 
 
 def whole_part(path: Path, content: bytes) -> int | None:
-    """How many of a file's bytes are whole; None where all are, or where no manifest lists the file.
+    """Number of undamaged bytes at the start of a file; None if all are, or if no manifest lists the file.
 
-    What was appended last may not be listed yet. It counts as whole where everything before it is.
+    The text appended last may not be listed yet; it counts as undamaged if everything before it is.
     """
-    whole, found, at = 0, xxhash.xxh3_128(), 0
+    whole, hasher, start = 0, xxhash.xxh3_128(), 0
     for size, digest in _parts_of(path):
         if size > len(content):
             return whole
-        found.update(content[at:size])
-        at = size
-        if found.hexdigest() != digest:
+        hasher.update(content[start:size])
+        start = size
+        if hasher.hexdigest() != digest:
             return whole
         whole = size
     return None

@@ -1,4 +1,4 @@
-"""Reading JSON Lines: every line an object, or the reason why not, with its place."""
+"""Reading JSON Lines: each line is an object, or has findings with their line numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dramaeval.data.problems import Finding
 #: A line may hold the samples of a clip, a few bytes each.
 _MAX_LINE_BYTES = 2**28
 _ENCODING_FIX = "save the file as UTF-8"
-_OBJECT_FIX = 'write one JSON object a line: {"id": …, …}'
-_SYNTAX_FIX = "mend the JSON syntax of this line (python -m json.tool says more)"
+_OBJECT_FIX = 'write one JSON object per line: {"id": …, …}'
+_SYNTAX_FIX = "correct the JSON syntax of this line (python -m json.tool shows the error)"
 
 
 class Line(NamedTuple):
-    """One line of a JSONL file: its number (from 1) and its object, or what is wrong with it."""
+    """One line of a JSONL file: its number (from 1), its object (None where it cannot be parsed), its problems."""
 
     number: int
     fields: dict[str, Any] | None
@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 class UnreadableFileError(Exception):
-    """The file as a whole cannot be read as JSON Lines; holds the `finding`."""
+    """The file cannot be read as JSON Lines; `finding` says why."""
 
     def __init__(self, finding: Finding) -> None:
         self.finding = finding
@@ -37,9 +37,10 @@ class UnreadableFileError(Exception):
 
 
 def read_lines(file: Path) -> list[Line]:
-    """Parse every line that is not blank; a BOM and CRLF line ends are tolerated.
+    """Parse every line that is not blank; a BOM and CRLF line ends are accepted.
 
-    Raises UnreadableFileError when the file is missing, empty, too large, or no JSON Lines at all.
+    Raises:
+        UnreadableFileError: the file is missing, empty, too large, or not JSON Lines.
     """
     try:
         with io.BufferedReader(open_regular(file)) as stream:
@@ -47,30 +48,30 @@ def read_lines(file: Path) -> list[Line]:
     except UnsuitableFileError as error:
         raise UnreadableFileError(Finding(None, f"this {error.reason}", error.fix)) from None
     except FileNotFoundError:
-        fix = "check the path; it counts from the working directory"
+        fix = "check the path; it is relative to the working directory"
         raise UnreadableFileError(Finding(None, "no such file", fix)) from None
     except (OSError, ValueError) as error:
         problem, fix = f"the file cannot be opened ({error})", "check the path and its permissions"
         raise UnreadableFileError(Finding(None, problem, fix)) from None
     if not lines:
         raise UnreadableFileError(
-            Finding(None, "the file holds no records", "give a JSONL file with one record a line")
+            Finding(None, "the file holds no records", "give a JSONL file with one record per line")
         )
     if lines[0].fields is None and len(lines) > 1 and _is_one_document(file):
         raise UnreadableFileError(
             Finding(
                 None,
                 "the file is one JSON document spread over several lines, not JSON Lines",
-                "write one record a line, e.g. with: jq -c '.[]' records.json > records.jsonl",
+                "write one record per line, e.g. with: jq -c '.[]' records.json > records.jsonl",
             )
         )
     return lines
 
 
 def _raw_lines(stream: io.BufferedReader[io.FileIO]) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, each with its number.
+    """Yield the lines that are not blank, each with its number.
 
-    They end at line feeds alone: str.splitlines would also cut at U+2028, which JSON text may hold.
+    Only a line feed ends a line: str.splitlines would also cut at U+2028, which JSON text may hold.
     """
     number = 0
     while raw := stream.readline(_MAX_LINE_BYTES + 1):
@@ -94,7 +95,7 @@ def _is_one_document(file: Path) -> bool:
 
 def _parse_line(number: int, raw: bytes) -> Line:
     try:
-        # utf-8-sig: a BOM may open the file, or a line of files that were joined.
+        # utf-8-sig: a BOM may begin the file, or a later line after files were joined.
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problem = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x}) is not UTF-8"
@@ -133,13 +134,13 @@ def _non_finite(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         for name, inner in value.items():
             yield from _non_finite(inner, f"{key}.{name}" if key else name)
     elif isinstance(value, list):
-        yield from dict.fromkeys(found for inner in value for found in _non_finite(inner, key))
+        yield from dict.fromkeys(entry for inner in value for entry in _non_finite(inner, key))
     elif isinstance(value, float) and not math.isfinite(value):
         yield key, "NaN" if math.isnan(value) else "Infinity"
 
 
 def json_type(value: Any) -> str:
-    """The JSON type of a parsed value, in words."""
+    """The JSON type of a parsed value, for error messages: "a number", "null"."""
     if value is None:
         return "null"
     if isinstance(value, bool):

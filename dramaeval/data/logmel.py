@@ -1,9 +1,9 @@
 """Log-mel features of a clip at its true length.
 
-Whisper's feature extractor pads every clip to 30 s before it transforms it; nine tenths of that work
-are spent on silence. The transform is local in time, so the frames of the clip itself can be computed
-alone, provided that the edges are treated as the padded version treats them. That is all this module does;
-`PaddedLogMel` is the way back, for comparison.
+Whisper's feature extractor pads every clip to 30 s before the transform, so that typically nine tenths of the
+work is spent on silence. The transform is local in time: the frames of the clip itself can be computed without
+the padding if the edges are treated as in the padded version. `PaddedLogMel` computes the padded version, for
+comparison.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# The encoder's two convolutions look this many frames past the last one that belongs to the clip.
+# The encoder's two convolutions use this many frames after the clip's last frame.
 _LOOKAHEAD = 2
 #: The natural logarithm of a factor of ten.
 _DECADE = math.log(10.0)
 #: Mel filters that are applied together.
 _BLOCK = 16
-#: Part of every key under which features are kept on disk; raised whenever the same clip gives other values,
-#: for a change in this module or in `dramaeval.data.audio.decode`.
+#: Part of every key of cached features. Increase it whenever a change here or in `dramaeval.data.audio.decode`
+#: changes the values of a clip.
 VERSION = 3
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """What the audio encoder needs to know of one clip.
+    """The audio encoder's input for one clip.
 
     Attributes:
-        values: float32 ``[mel bins, frames + lookahead]``; the columns past ``frames`` hold what the
-            padded transform has there (the tail of the last window, then silence).
-        frames: how many columns belong to the clip (10 ms each).
-        floor: the feature value of silence beside this clip, with which it is padded in a batch.
-        key: what the values were made of, under which they and what follows from them can be kept; empty where
-            they are not those of a file as it is (perturbed, silenced, given as samples).
+        values: float32 ``[mel bins, frames + lookahead]``; the columns after ``frames`` equal those of the
+            padded transform (the tail of the last window, then silence).
+        frames: number of columns that belong to the clip (10 ms each).
+        floor: feature value of silence for this clip, used as padding in a batch.
+        key: cache key of the values and of everything computed from them; empty where they are not those of
+            an unchanged file (perturbed, silenced, or given as samples).
     """
 
     values: np.ndarray
@@ -50,7 +50,7 @@ class ClipFeatures:
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """What a frozen audio tower made of a clip before: a tensor ``[steps, width]``, and its frames."""
+    """A clip encoded earlier by a frozen audio tower: a tensor ``[steps, width]``, and the clip's frames."""
 
     values: Any
     frames: int
@@ -60,7 +60,7 @@ class LogMel:
     """Whisper's log-mel transform (Radford et al. 2022, section 2.2) without the 30 s of padding.
 
     Args:
-        feature_extractor: a ``WhisperFeatureExtractor``; its parameters and filters are used as they are.
+        feature_extractor: a ``WhisperFeatureExtractor``, the source of parameters and filters.
     """
 
     def __init__(self, feature_extractor: Any) -> None:
@@ -79,9 +79,18 @@ class LogMel:
         self._window = torch.hann_window(self.n_fft)
         filters = np.asarray(feature_extractor.mel_filters, dtype=np.float32)
         self._filters = _in_blocks(filters.T)
-        own = (VERSION, self.sampling_rate, self.hop, self.n_fft, self.max_samples, self.mel_bins)
-        #: Names the transform: the same name, the same values.
-        self.name: str = f"{own}-{hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()}"
+        settings = (
+            VERSION,
+            self.sampling_rate,
+            self.hop,
+            self.n_fft,
+            self.max_samples,
+            self.mel_bins,
+        )
+        #: Identifies the transform: equal names give equal values.
+        self.name: str = (
+            f"{settings}-{hashlib.blake2b(filters.tobytes(), digest_size=8).hexdigest()}"
+        )
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
         """Transform one clip.
@@ -90,26 +99,26 @@ class LogMel:
             waveform: float32 mono samples ``[samples]`` at ``sampling_rate``, at most ``max_samples``.
 
         Raises:
-            ValueError: the waveform is empty, not one-dimensional, or longer than the model hears.
+            ValueError: the waveform is empty, not one-dimensional, or longer than the model's maximum.
         """
         import torch
 
-        self._require_heard(waveform)
+        self._require_valid(waveform)
         frames = math.ceil(waveform.size / self.hop)
-        # The padded transform drops the frame that is centred on the end of its window.
+        # The padded transform drops the frame centred on the end of its window.
         width = min(frames + _LOOKAHEAD, self.max_samples // self.hop)
-        samples = torch.from_numpy(self._surrounded(waveform, width))
+        samples = torch.from_numpy(self._with_edges(waveform, width))
         windows = samples.as_strided((width, self.n_fft), (self.hop, 1)) * self._window
         parts = torch.view_as_real(torch.fft.rfft(windows)).square_().numpy()
         power = torch.from_numpy(parts[..., 0] + parts[..., 1])
         mel = torch.empty(self.mel_bins, width)
-        for rows, own, weights in self._filters:
-            torch.mm(weights, power[:, own].T, out=mel[rows])
-        # numpy adds strided values and takes logarithms several times as fast as torch does on one core.
+        for rows, columns, weights in self._filters:
+            torch.mm(weights, power[:, columns].T, out=mel[rows])
+        # On one core numpy adds strided values and takes logarithms several times faster than torch.
         values = mel.numpy()
-        with np.errstate(divide="ignore"):  # the logarithm of nothing, which ends at the floor
+        with np.errstate(divide="ignore"):  # log(0) is replaced by the floor below
             np.log(values, out=values)
-        # Eight decades below the loudest cell, as Whisper has it; silence past the clip lies at -10.
+        # Eight decades below the loudest cell, as in Whisper; silence after the clip is -10.
         lowest = max(float(values.max()) / _DECADE - 8.0, -10.0)
         floor = (lowest + 4.0) / 4.0
         np.multiply(values, 1 / (4.0 * _DECADE), out=values)
@@ -117,21 +126,21 @@ class LogMel:
         np.maximum(values, np.float32(floor), out=values)
         return ClipFeatures(values=values, frames=frames, floor=floor)
 
-    def _require_heard(self, waveform: np.ndarray) -> None:
+    def _require_valid(self, waveform: np.ndarray) -> None:
         if waveform.ndim != 1 or waveform.size == 0:
             raise ValueError(
                 f"A clip is one row of samples, got an array of shape {waveform.shape}."
             )
         if waveform.size > self.max_samples:
             raise ValueError(
-                f"The clip lasts {waveform.size / self.sampling_rate:.2f} s; the model hears at most "
+                f"The clip lasts {waveform.size / self.sampling_rate:.2f} s; the model takes at most "
                 f"{self.max_samples / self.sampling_rate:.0f} s."
             )
 
-    def _surrounded(self, waveform: np.ndarray, width: int) -> np.ndarray:
-        """The samples that so many frames look at, with the surroundings that a clip has in the 30 s window.
+    def _with_edges(self, waveform: np.ndarray, width: int) -> np.ndarray:
+        """The samples that ``width`` frames cover, with the edges that the clip has in the 30 s window.
 
-        Before it lies its own mirror image; after it silence, or, where the window ends, the mirror.
+        Before the clip is its mirror image; after it silence, and the mirror image at the end of the window.
         """
         half = self.n_fft // 2
         samples = np.zeros((width - 1) * self.hop + self.n_fft, dtype=np.float32)
@@ -145,7 +154,7 @@ class LogMel:
 
 
 class PaddedLogMel(LogMel):
-    """The same features from the extractor itself, over 30 s: slower; what `LogMel` is compared with.
+    """The same features computed by the extractor itself, over 30 s: the slower reference for `LogMel`.
 
     Args:
         feature_extractor: a ``WhisperFeatureExtractor``.
@@ -154,14 +163,14 @@ class PaddedLogMel(LogMel):
     def __init__(self, feature_extractor: Any) -> None:
         super().__init__(feature_extractor)
         self._extractor = feature_extractor
-        # Equal within rounding only, so kept under a name of its own.
+        # Equal only within rounding, so it has its own cache keys.
         self.name = f"padded {self.name}"
 
     def __call__(self, waveform: np.ndarray) -> ClipFeatures:
-        """Transform one clip; see `LogMel.__call__`."""
-        self._require_heard(waveform)
-        made = self._extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
-        values = made["input_features"][0]
+        """Transform one clip; arguments and errors are those of `LogMel`."""
+        self._require_valid(waveform)
+        output = self._extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
+        values = output["input_features"][0]
         frames = math.ceil(waveform.size / self.hop)
         width = min(frames + _LOOKAHEAD, values.shape[1])
         # Eight decades below the loudest cell are 2 in features; silence lies at (-10 + 4) / 4.
@@ -172,9 +181,9 @@ class PaddedLogMel(LogMel):
 
 
 def _in_blocks(filters: np.ndarray) -> list[tuple[slice, slice, torch.Tensor]]:
-    """Mel filters ``[mel bins, frequencies]`` a few at a time: their rows, frequencies and weights.
+    """Mel filters ``[mel bins, frequencies]`` in blocks: rows, columns and weights of each block.
 
-    A filter looks at a few neighbouring frequencies; the zeros of all others would be most of the work.
+    A filter covers a few neighbouring frequencies; multiplying the zeros elsewhere would be most of the work.
     """
     import torch
 
@@ -182,9 +191,9 @@ def _in_blocks(filters: np.ndarray) -> list[tuple[slice, slice, torch.Tensor]]:
     for start in range(0, len(filters), _BLOCK):
         rows = filters[start : start + _BLOCK]
         used = np.flatnonzero(rows.any(axis=0))
-        own = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
-        place = slice(start, start + len(rows))
-        blocks.append((place, own, torch.from_numpy(np.ascontiguousarray(rows[:, own]))))
+        columns = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 1)
+        weights = torch.from_numpy(np.ascontiguousarray(rows[:, columns]))
+        blocks.append((slice(start, start + len(rows)), columns, weights))
     return blocks
 
 
@@ -198,7 +207,7 @@ def pad_features(clips: list[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]
     width = max(clip.values.shape[1] for clip in clips)
     features = torch.empty(len(clips), clips[0].values.shape[0], width)
     for row, clip in enumerate(clips):
-        own = clip.values.shape[1]
-        features[row, :, :own] = torch.from_numpy(clip.values)
-        features[row, :, own:] = clip.floor
+        length = clip.values.shape[1]
+        features[row, :, :length] = torch.from_numpy(clip.values)
+        features[row, :, length:] = clip.floor
     return features, torch.tensor([clip.frames for clip in clips])

@@ -1,12 +1,11 @@
-"""Manifests: size and hash of the files that a run reads back, written with them, checked before reading.
+"""Manifests: sizes and hashes of the files that a run reads back, written with the files and checked before reading.
 
-The manifest lies beside the files that it lists. That of a folder which is written as one (a checkpoint, a
-model) is the last file written there and lists everything in it; that of the run folder is brought up to date
-with every file. Files that no manifest lists were written by an earlier version or by hand, and are taken as
-they are.
+A manifest lies in the folder of the files that it lists. In a folder that is written as a unit (a checkpoint,
+a model) it is written last and lists every file; in the run folder it is updated with every file. Files that no
+manifest lists come from an earlier version or from the user and are not checked.
 
-The hash is XXH3 of 128 bits (https://xxhash.com), which takes a fifth of the time of SHA-256: 0.25 s a gigabyte
-beside 1.2 s for writing it. It finds damage, not malice: whoever can change a file can change the manifest.
+The hash is 128-bit XXH3 (https://xxhash.com). It takes a fifth of the time of SHA-256: 0.25 s per gigabyte,
+compared with 1.2 s for writing it. It detects damage, not tampering, because the manifest can be changed too.
 """
 
 from __future__ import annotations
@@ -24,31 +23,31 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.errors import UserFacingError
 
 NAME = "dramaeval_manifest.json"
-#: Written for people, who may change it.
+#: The user may edit it.
 _NOT_LISTED = ("README.md",)
 _BLOCK = 2**20
-#: The number of the process that wrote a file, where several write a checkpoint.
+#: The rank of the process that wrote a file, where several write a checkpoint.
 _RANK = re.compile(r"(?:^rng_state_|^generation-|_rank_)(\d+)")
 HASH = "xxh128"
 
-#: Size and hash of a file, by their names in the manifest. That of a file to which lines are appended is marked
-#: as ``growing``, since the file may be longer already, and has the sizes and hashes of its ``parts``.
+#: Size and hash of a file. The entry of a file to which lines are appended is marked as ``growing``, because the
+#: file may be longer already, and has the sizes and hashes of its ``parts``.
 Entry = dict[str, Any]
 
 
 class DamagedFileError(UserFacingError, ValueError):
-    """A file is not as it was written; the message names it, says what is wrong with it and what to do."""
+    """A file differs from what was written; the message names the file, the damage and the fix."""
 
 
 def digest(file: Path, size: int) -> str:
-    """The hash of the first so many bytes of a file."""
-    found = xxhash.xxh3_128()
+    """The hash of the first ``size`` bytes of a file."""
+    hasher = xxhash.xxh3_128()
     block = memoryview(bytearray(min(_BLOCK, max(size, 1))))
     with file.open("rb", buffering=0) as opened:
         while size > 0 and (count := opened.readinto(block[:size])):
-            found.update(block[:count])
+            hasher.update(block[:count])
             size -= count
-    return found.hexdigest()
+    return hasher.hexdigest()
 
 
 def entry_of(file: Path) -> Entry:
@@ -57,11 +56,11 @@ def entry_of(file: Path) -> Entry:
     return {"size": size, HASH: digest(file, size)}
 
 
-# Folders that are written as one
+# Folders that are written as a unit
 
 
 def begin(folder: Path) -> None:
-    """Make a folder, or take up one that is there, and mark it as unfinished until it is sealed."""
+    """Create a folder if needed, and mark it as unfinished until it is sealed."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder, {}, finished=False)
 
@@ -70,8 +69,8 @@ def seal(folder: Path, processes: Processes = SINGLE_PROCESS) -> None:
     """Write the manifest of a folder that is complete.
 
     Args:
-        folder: everything in it is listed, also in its own folders.
-        processes: that wrote it; each works out the hashes of its own files, and they enter together.
+        folder: all files in it and its subfolders are listed.
+        processes: the processes that wrote it; each hashes its own files, and rank zero writes the manifest.
     """
     names = [name for name in _names(folder) if _writer(name, processes.count) == processes.rank]
     listed: dict[str, Entry] = {}
@@ -88,46 +87,48 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def _writer(name: str, processes: int) -> int:
-    """The process that has written a file, by its name; the first where the name does not say."""
+    """The rank that wrote a file, from the file name; 0 where the name has no rank."""
     rank = _RANK.search(Path(name).name)
     return int(rank[1]) % processes if rank else 0
 
 
-#: What was found whole by this process, so that it is not read twice: states of the files by folder.
-_WHOLE: dict[Path, object] = {}
+#: Modification times of the files in folders that this process has verified, so that each is read once.
+_VERIFIED: dict[Path, object] = {}
 
 
 def damage_in(folder: Path, *, up_to: int | None = None) -> list[str]:
-    """What is wrong with a folder's files, a line each; empty where nothing is, or where it has no manifest.
+    """The damage to a folder's files, one line per file; empty if there is none, or if it has no manifest.
 
     Args:
         folder: a checkpoint or a model.
-        up_to: files of more bytes are compared by their size alone; None reads all.
+        up_to: files with more bytes are compared by size only; None hashes all files.
     """
     try:
         listed = read_manifest(folder)
     except DamagedFileError as error:
         return [str(error)]
-    found = [told for name, entry in listed.items() if (told := _wrong_size(folder, name, entry))]
-    states = {} if found else {name: (folder / name).stat().st_mtime_ns for name in listed}
-    if found or _WHOLE.get(folder.resolve()) == states:
-        return found
-    read = {name: one for name, one in listed.items() if up_to is None or one["size"] <= up_to}
-    found = [told for name, entry in read.items() if (told := _wrong_hash(folder, name, entry))]
-    if not found and len(read) == len(listed):
-        _WHOLE[folder.resolve()] = states
-    return found
+    damage = [line for name, entry in listed.items() if (line := _wrong_size(folder, name, entry))]
+    times = {} if damage else {name: (folder / name).stat().st_mtime_ns for name in listed}
+    if damage or _VERIFIED.get(folder.resolve()) == times:
+        return damage
+    hashed = {
+        name: entry for name, entry in listed.items() if up_to is None or entry["size"] <= up_to
+    }
+    damage = [line for name, entry in hashed.items() if (line := _wrong_hash(folder, name, entry))]
+    if not damage and len(hashed) == len(listed):
+        _VERIFIED[folder.resolve()] = times
+    return damage
 
 
 def require_whole(folder: Path, *, up_to: int | None = None) -> None:
-    """Stop before a damaged folder is read; see `damage_in`.
+    """Raise an error if a folder is damaged; the arguments are those of `damage_in`.
 
     Raises:
-        DamagedFileError: naming every file.
+        DamagedFileError: lists every damaged file.
     """
-    if found := damage_in(folder, up_to=up_to):
+    if damage := damage_in(folder, up_to=up_to):
         raise DamagedFileError(
-            f"{folder} is damaged: {'; '.join(found)}. Restore it from a copy or make it again; if you have "
+            f"{folder} is damaged: {'; '.join(damage)}. Restore it from a copy or make it again; if you have "
             f"changed it on purpose, remove {folder / NAME}."
         )
 
@@ -136,10 +137,10 @@ def require_whole(folder: Path, *, up_to: int | None = None) -> None:
 
 
 def write_listed(path: Path, text: str) -> None:
-    """Write a file whole and list it in the manifest of its folder.
+    """Replace a file atomically and list it in the manifest of its folder.
 
-    The manifest is written first and keeps the entry of the file that is replaced, so that a kill between the
-    two leaves a file that one of the entries describes.
+    The manifest is written first and keeps the entry of the replaced file, so that one of the two entries
+    describes the file if the process is killed in between.
     """
     content = text.encode("utf-8")
     unfinished = path.with_name(path.name + ".unfinished")
@@ -153,29 +154,32 @@ def write_listed(path: Path, text: str) -> None:
 
 
 def list_file(path: Path, entry: Entry) -> None:
-    """Put a file's entry into the manifest of its folder."""
+    """Write a file's entry into the manifest of its folder."""
     _write(path.parent, {**_read_or_forget(path.parent), path.name: entry})
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a file; None where nothing is, or where no manifest lists it."""
+    """The damage to a file; None if there is none, or if no manifest lists the file."""
     entry = listed_entry(path)
     if entry is None:
         return None
     folder, name = path.parent, path.name
     entries = [entry, *([entry["before"]] if "before" in entry else [])]
-    wrong = [_wrong_size(folder, name, one) or _wrong_hash(folder, name, one) for one in entries]
-    return None if None in wrong else wrong[0]
+    damage = [
+        _wrong_size(folder, name, candidate) or _wrong_hash(folder, name, candidate)
+        for candidate in entries
+    ]
+    return None if None in damage else damage[0]
 
 
 def matches(path: Path, text: str) -> bool:
-    """Whether the manifest of a file's folder says that this text was written there last."""
+    """Whether the manifest lists this text as the file's content."""
     entry = listed_entry(path)
     return entry is not None and entry.get(HASH) == xxhash.xxh3_128_hexdigest(text.encode("utf-8"))
 
 
 def listed_entry(path: Path) -> Entry | None:
-    """A file's entry in the manifest of its folder; None where it has none."""
+    """A file's entry in the manifest of its folder, or None."""
     return _read_or_forget(path.parent).get(path.name)
 
 
@@ -185,14 +189,14 @@ def is_listed(path: Path) -> bool:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file or folder, so that it can be made again and is not lost; returns its new name."""
+    """Rename a damaged file or folder, so that it is kept and can be written again; returns the new path."""
     aside = name_aside(path)
     os.replace(path, aside)
     return aside
 
 
 def name_aside(path: Path) -> Path:
-    """A free name for what is damaged."""
+    """An unused path to which a damaged file or folder can be renamed."""
     number, aside = 1, path.with_name(f"{path.name}.damaged")
     while aside.exists():
         number += 1
@@ -204,10 +208,10 @@ def name_aside(path: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Entry]:
-    """A folder's manifest, by the names of the files; empty where there is none.
+    """The entries of a folder's manifest, by file name; empty where it has no manifest.
 
     Raises:
-        DamagedFileError: it is damaged, or the folder was not written to its end.
+        DamagedFileError: the manifest is damaged, or the folder is incomplete.
     """
     if not (folder / NAME).is_file():
         return {}
@@ -218,7 +222,7 @@ def read_manifest(folder: Path) -> dict[str, Entry]:
 
 
 def _read_or_forget(folder: Path) -> dict[str, Entry]:
-    """The manifest of a folder whose files are listed one by one; one that is damaged says nothing of them."""
+    """The entries of a folder whose files are listed one by one; empty if the manifest is damaged."""
     try:
         return read_manifest(folder)
     except DamagedFileError:
@@ -252,21 +256,21 @@ def _wrong_hash(folder: Path, name: str, entry: Entry) -> str | None:
 
 
 def sealed(values: Mapping[str, Any]) -> str:
-    """JSON with the hash of its content in it, for small files that are replaced as a whole."""
+    """JSON that contains the hash of its content, for small files that are always rewritten completely."""
     content = {**values, HASH: _hash(values)}
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_sealed(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """What `sealed` wrote; files of earlier versions, which hold no hash, are read too.
+    """Read a file with the output of `sealed`; files of earlier versions, without a hash, are accepted.
 
     Args:
-        path: of the file.
-        keys: that it may have.
+        path: the file.
+        keys: the allowed keys.
 
     Raises:
-        DamagedFileError: it is damaged.
-        FileNotFoundError: it is not there.
+        DamagedFileError: the file is damaged.
+        FileNotFoundError: the file does not exist.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What is wrong with a data file, told all at once: one row a problem, in one table."""
+"""Problems of a data file, reported together in one table with one row per problem."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ROWS_PER_KIND = 5
 """Rows shown of each kind of problem (same fix) before the rest is only counted."""
 
 _BETWEEN = 3  # columns of space between two cells
-_LONGEST_WORD = 160  # a longer name or path is folded after all
+_LONGEST_WORD = 160  # a longer name or path is wrapped
 
 KINDS_SHOWN = 12
 """Kinds of problem shown before the rest is only counted."""
 
 
 class Finding(NamedTuple):
-    """A problem of one record, before it is known which file and line the record stands in."""
+    """A problem of one record, without the file and line of the record."""
 
     key: str | None
     problem: str
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing wrong with one line of a data file (`line` is None when it is the file itself).
+    """One problem of one line of a data file, or of the file itself (`line` is None).
 
     Problems with the same `fix` count as one kind and are shown together.
     """
@@ -47,7 +47,7 @@ class Problem:
     fix: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON (metrics.json lists the skipped records so)."""
+        """Plain values for JSON; metrics.json lists skipped records in this form."""
         return {
             "file": printable(str(self.file)),
             "line": self.line,
@@ -59,7 +59,7 @@ class Problem:
 
 
 class BadRecordsError(UserFacingError):
-    """A data file cannot be used; `problems` holds every reason, `str()` is their table."""
+    """A data file cannot be used; `problems` holds every reason, `str()` returns their table."""
 
     def __init__(self, problems: Sequence[Problem], advice: str = "") -> None:
         self.problems = tuple(problems)
@@ -72,7 +72,7 @@ class BadRecordsError(UserFacingError):
 
 
 def headline(problems: Sequence[Problem]) -> str:
-    """Count in words, e.g. `3 problems in 2 records of data/test.jsonl`."""
+    """A count such as `3 problems in 2 records of data/test.jsonl`."""
     lines = {(p.file, p.line) for p in problems if p.line is not None}
     files = sorted({shown_path(p.file) for p in problems})
     where = files[0] if len(files) == 1 else f"{len(files)} files"
@@ -81,10 +81,10 @@ def headline(problems: Sequence[Problem]) -> str:
 
 
 def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
-    """Lay the problems out as text: file, line, id, key, problem, fix; long lists are cut.
+    """The problems as a text table with the columns file, line, id, key, problem, fix.
 
-    Problems of one kind stand together and their fix is written once; no more than
-    `ROWS_PER_KIND` rows of a kind and `KINDS_SHOWN` kinds are shown, the rest is counted.
+    Problems of one kind are adjacent and their fix is written once. At most `ROWS_PER_KIND` rows of a
+    kind and `KINDS_SHOWN` kinds are shown; the others are counted.
     """
     from rich import box
     from rich.console import Console
@@ -133,7 +133,7 @@ def printable(text: str) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """The path as a reader would write it: relative to the working directory if shorter."""
+    """The path, relative to the working directory if that is shorter."""
     text = str(path)
     try:
         relative = os.path.relpath(text)
@@ -143,10 +143,10 @@ def shown_path(path: Path) -> str:
 
 
 def _widths(rows: Sequence[Sequence[str]], total: int) -> list[int]:
-    """Widths of the columns: problem and fix share what the others leave of `total`.
+    """Widths of the columns; problem and fix share the width that the other columns leave of `total`.
 
-    Names and paths stay in one piece, so that they can be searched for and copied, even where the
-    table gets wider than `total` for it.
+    Names and paths are not wrapped, so that they can be searched for and copied; the table may
+    therefore be wider than `total`.
     """
     from rich.cells import cell_len
 
@@ -168,7 +168,7 @@ def _by_kind(problems: Sequence[Problem]) -> list[list[Problem]]:
 
 
 def _rows(problems: Sequence[Problem]) -> Iterator[tuple[str, ...]]:
-    """The table's rows, cell by cell; the file goes by its name where there is only one."""
+    """The cells of the table's rows; a single file is shown by its name only."""
     several_files = len({problem.file for problem in problems}) > 1
     kinds = _by_kind(problems)
     for kind in kinds[:KINDS_SHOWN]:

@@ -1,16 +1,36 @@
-"""What a task expects of its records: which texts, which annotation fields, on which scale."""
+"""The keys that a task reads from a record, and the checks of one record's texts and ratings against them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dramaeval.config.problems import near_matches
+from dramaeval.data.jsonl import json_type
+from dramaeval.data.problems import Finding, counted, printable
+
+MISSING_RATINGS = frozenset({"", "NA", "N/A"})
+"""Strings that stand for a missing rating, compared without case and surrounding space."""
+
+ANNOTATIONS = "annotations"
+"""Key of the object that holds the annotation fields; they may stand at the top level instead."""
+
+RATING_LIST = (
+    "one value per rater; position k is always the same rater; null where a rater gave none"
+)
+"""The form of every list of ratings, for error messages."""
+
+Ratings = dict[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationField:
-    """A list of ratings in a record, one value a rater, on the whole numbers from `low` to `high`.
+    """A list of ratings in a record: one value per rater, position k always the same rater.
 
-    A pass/fail field has the scale 0-1 and may hold booleans. A field that is not `required` may
-    be absent from a record.
+    Ratings are whole numbers from `low` to `high`. A pass/fail field has the scale 0-1 and may hold
+    booleans. A record may lack a field that is not `required`.
     """
 
     name: str
@@ -26,7 +46,7 @@ class AnnotationField:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceField:
-    """A multiple-choice question: the keys of its list of options and of the right one's number, from 0."""
+    """A multiple-choice question: the keys of its list of options and of the right option's index, from 0."""
 
     options: str
     answer: str
@@ -36,10 +56,9 @@ class ChoiceField:
 class RecordFormat:
     """The keys a task reads from each record; every other key is kept and ignored.
 
-    With `annotated=False` (records to be scored) ratings may be absent; those given are still
-    checked. `audio_field` is the key that holds the clip's path. With `heard=False` (judges that only
-    read) clips are not looked up, and need not be there. Records of a `choice` may have whole numbers as
-    ids.
+    With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
+    still checked. `audio_field` is the key of the clip's path. With `heard=False` (judges that take
+    text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
     """
 
     text_fields: tuple[str, ...]
@@ -48,3 +67,201 @@ class RecordFormat:
     audio_field: str = "wav_path"
     heard: bool = True
     choice: ChoiceField | None = None
+
+
+@dataclass
+class RecordCheck:
+    """Result of checking one record: ratings, problems, notices, and the length of each list of ratings."""
+
+    ratings: Ratings = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    lengths: dict[str, int] = field(default_factory=dict)
+
+    def report(self, key: str, problem: str, fix: str) -> None:
+        """Add a problem."""
+        self.findings.append(Finding(key, problem, fix))
+
+
+def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
+    """Return the problem of the text at `fields[key]`, or None where it can be used."""
+    if key not in fields:
+        near = _near_match(key, fields)
+        hint = f'; rename "{printable(near)}"?' if near else ""
+        return Finding(key, "missing", f'give every record a "{key}"{hint}')
+    value = fields[key]
+    if not isinstance(value, str):
+        return Finding(key, f"{json_type(value)} where a string is expected", "write it in quotes")
+    if not value.strip():
+        return Finding(key, "empty text", f'fill in "{key}", or leave the record out')
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return Finding(key, "holds half of a surrogate pair", "mend the \\ud… escape in this text")
+    return None
+
+
+def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
+    """Check the options and the answer of a multiple-choice record; the answer becomes its one rating."""
+    check, choice = RecordCheck(), fmt.choice
+    if choice is None:
+        return check
+    options, answer = fields.get(choice.options), fields.get(choice.answer)
+    fix = 'write a list of two or more different texts: ["woman", "man"]'
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        check.report(choice.options, "missing" if options is None else "not a list of texts", fix)
+        return check
+    plain = [" ".join(option.split()).casefold() for option in options]
+    if len(options) < 2:
+        check.report(choice.options, "fewer than two options", fix)
+    if not all(plain):
+        check.report(choice.options, "an empty option", fix)
+    repeated = sorted({printable(text) for text in plain if text and plain.count(text) > 1})
+    if repeated:
+        check.report(choice.options, f"the same option twice: {', '.join(repeated)}", fix)
+    if check.findings or (_is_missing(answer) and not fmt.annotated):
+        return check
+    last = len(options) - 1
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= last:
+        problem = (
+            "missing" if answer is None else f"{_short(answer)} is not the number of an option"
+        )
+        fix = f"give the right option's number, from 0 for the first to {last} for the last"
+        check.report(choice.answer, problem, fix)
+    else:
+        check.ratings[choice.answer] = (float(answer),)
+    return check
+
+
+def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
+    """Check and read the ratings of all annotation fields; null and "N/A" become None."""
+    check = RecordCheck()
+    nested = fields.get(ANNOTATIONS)
+    if nested is not None and not isinstance(nested, dict):
+        problem = f"{json_type(nested)} where an object is expected"
+        check.report(ANNOTATIONS, problem, f'write {{"field": [ratings], …}}: {RATING_LIST}')
+        return check
+    for annotation in fmt.annotation_fields:
+        _check_field(annotation, nested or {}, fields, fmt, check)
+    check.findings.extend(_uneven(check.lengths))
+    rated = any(value is not None for values in check.ratings.values() for value in values)
+    if fmt.annotated and fmt.annotation_fields and not rated and not check.findings:
+        check.report(
+            ANNOTATIONS, "no rating at all", "give at least one rating, or leave the record out"
+        )
+    return check
+
+
+def _check_field(
+    annotation: AnnotationField,
+    nested: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    fmt: RecordFormat,
+    check: RecordCheck,
+) -> None:
+    """Find one annotation field, under `annotations` or at the top level, and read its list."""
+    name, required = annotation.name, annotation.required and fmt.annotated
+    candidates = [source[name] for source in (nested, fields) if name in source]
+    if not candidates:
+        _report_absent(annotation, nested, fields, fmt, check)
+        return
+    values = candidates[0]
+    if len(candidates) == 2 and values != candidates[1]:
+        problem = f'differs between "{ANNOTATIONS}" and the top level of the record'
+        check.report(name, problem, "keep one of the two")
+    elif isinstance(values, list):
+        check.lengths[name] = len(values)
+        findings = _rating_findings(annotation, values)
+        check.findings.extend(findings)
+        if not findings:
+            check.ratings[name] = tuple(
+                None if _is_missing(value) else float(value) for value in values
+            )
+    elif values is not None or required:
+        problem = f"{json_type(values)} where a list is expected"
+        check.report(name, problem, f"write a list: {RATING_LIST}")
+
+
+def _report_absent(
+    annotation: AnnotationField,
+    nested: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    fmt: RecordFormat,
+    check: RecordCheck,
+) -> None:
+    """Report an absent field: a problem where it is required, a notice where a similar key exists."""
+    known = {known.name for known in fmt.annotation_fields} | {*fmt.text_fields, fmt.audio_field}
+    others = [name for name in (*nested, *fields) if name not in known]
+    name, near = annotation.name, _near_match(annotation.name, others)
+    rename = f'rename "{printable(near)}" to "{name}"' if near else ""
+    if annotation.required and fmt.annotated:
+        fix = rename or f'give a list "{name}" (null for each rater without a rating)'
+        check.report(name, "missing annotation field", fix)
+    elif near:
+        check.notices.append(f'no "{name}", but "{printable(near)}": {rename}?')
+
+
+def _rating_findings(annotation: AnnotationField, values: Sequence[Any]) -> list[Finding]:
+    """One finding for each kind of wrong value in the list, with the raters' positions."""
+    wrong: dict[tuple[str, str], list[str]] = {}
+    for rater, value in enumerate(values, 1):
+        reason = _why_not_a_rating(annotation, value)
+        if reason:
+            wrong.setdefault(reason, []).append(f"{_short(value)} (rater {rater})")
+    return [
+        Finding(
+            annotation.name, f"{kind}: {', '.join(items[:6])}{' …' if len(items) > 6 else ''}", fix
+        )
+        for (kind, fix), items in wrong.items()
+    ]
+
+
+def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str] | None:
+    """(problem, fix) when the value is neither missing nor a rating on the field's scale."""
+    scale = f"{annotation.low:g} to {annotation.high:g}"
+    booleans = "true, false" if annotation.is_pass_fail else ""
+    valid = f"use {booleans or f'whole numbers from {scale}'}, or null where it is missing"
+    if _is_missing(value):
+        return None
+    if isinstance(value, bool):
+        return None if annotation.is_pass_fail else ("a boolean where a number is expected", valid)
+    if isinstance(value, str):
+        return "a string where a number is expected", f"write ratings without quotes; {valid}"
+    if not isinstance(value, (int, float)):
+        return f"{json_type(value)} where a number is expected", valid
+    if not annotation.low <= value <= annotation.high:
+        return f"off the scale {scale}", valid
+    if value != int(value):
+        return "not a whole number", valid
+    return None
+
+
+def _near_match(name: str, others: Iterable[str]) -> str | None:
+    """The name among others that resembles it most, if any does."""
+    return next(iter(near_matches(name, others, cutoff=0.75)), None)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().upper() in MISSING_RATINGS)
+
+
+def _short(value: Any) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= 24 else text[:23] + "…"
+
+
+def _uneven(lengths: Mapping[str, int]) -> list[Finding]:
+    """Problems of lists whose length differs from the record's other lists."""
+    counts = Counter(lengths.values())
+    if len(counts) <= 1:
+        return []
+    usual = max(counts, key=lambda length: (counts[length], length))
+    return [
+        Finding(
+            name,
+            f"{counted(length, 'rating')} where the other fields have {usual}",
+            f"write in every list {RATING_LIST}",
+        )
+        for name, length in lengths.items()
+        if length != usual
+    ]

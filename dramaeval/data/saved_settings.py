@@ -1,4 +1,4 @@
-"""Settings that a run has saved, read back."""
+"""Reading the settings that a run has saved."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _SHOWN = 200
 
 
 def read_settings(file: Path) -> DictConfig:
-    """A YAML file of settings.
+    """Read a YAML file of settings.
 
     Raises:
-        DamagedFileError: it is not as it was written, or no YAML with settings.
-        FileNotFoundError: it is not there.
+        DamagedFileError: the file differs from what was written, or is not YAML with settings.
+        FileNotFoundError: the file does not exist.
     """
     if damage := damage_of(file):
         raise DamagedFileError(f"{file.parent}: {damage}. Restore it from a copy.")
     try:
-        found = OmegaConf.load(file)
+        settings = OmegaConf.load(file)
     except (ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())[:_SHOWN]
         raise DamagedFileError(f"{file} is damaged: {reason}. Restore it from a copy.") from None
-    if not isinstance(found, DictConfig):
+    if not isinstance(settings, DictConfig):
         raise DamagedFileError(f"{file} is damaged: it holds no settings. Restore it from a copy.")
-    return found
+    return settings

@@ -1,6 +1,6 @@
-"""What records have in common: the character, the scene, the very same clip.
+"""Groups of records that share a character, a scene or the bytes of a clip.
 
-The keys serve to keep training and test apart (`splits`) and to cluster bootstrap draws.
+They keep training and test apart (`splitting`) and form the clusters of bootstrap draws.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dramaeval.data.files import open_regular
-from dramaeval.data.parallel_io import ask_each
+from dramaeval.data.files import map_files, open_regular
 from dramaeval.data.records import Record
 
 CLIP = "clip"
@@ -25,11 +24,11 @@ _FALLBACKS = {
 
 
 def group_of(record: Record, key: str) -> str | None:
-    """The group a record belongs to under `key`, or None where the record does not say.
+    """The group of a record under `key`, or None where the record does not name one.
 
-    Under `character` it is the name where there is one, else the profile, else the question;
-    under `scene` the scene's own key, else the local scene; under any other key what the record
-    has there. Space and case do not count. For `clip` see `group_records`, which reads the files.
+    Under `character` it is the name, else the profile, else the question; under `scene` the value of
+    `scene`, else the local scene; under any other key the record's value. White space and case are
+    ignored. `group_records` handles the key `clip`, which needs the files' content.
     """
     for name in _FALLBACKS.get(key, (key,)):
         value = record.fields.get(name)
@@ -41,7 +40,7 @@ def group_of(record: Record, key: str) -> str | None:
 
 
 def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list[str | None]:
-    """`group_of` for each record; under `clip`, records with the same audio bytes share a group."""
+    """The group of each record; under `clip`, records with the same audio bytes share a group."""
     if key != CLIP:
         return [group_of(record, key) for record in records]
     contents = same_content([record.clip for record in records], workers)
@@ -49,20 +48,28 @@ def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list
 
 
 def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
-    """For each file the first one given that has the same bytes (often the file itself).
+    """Map each file to the first file in `clips` that has the same bytes (often the file itself).
 
-    Only files of equal size are read. A re-encoded copy counts as another clip.
+    Only files of equal size are read. A re-encoded copy counts as a different clip.
     """
     distinct = list(dict.fromkeys(clips))
-    sizes = ask_each(lambda clip: clip.stat().st_size, distinct, workers)
-    often = Counter(sizes.values())
-    twins = [clip for clip in distinct if often[sizes[clip]] > 1]
-    digests = ask_each(content_digest, twins, workers)
+    sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
+    counts = Counter(sizes.values())
+    twins = [clip for clip in distinct if counts[sizes[clip]] > 1]
+    digests = map_files(content_digest, twins, workers)
     first: dict[str, Path] = {}
     return {
         clip: first.setdefault(digests[clip], clip) if clip in digests else clip
         for clip in distinct
     }
+
+
+def same_clip(record: Record, other: Record) -> bool:
+    """Whether two records have the same audio bytes; where a clip is absent, only the paths are compared."""
+    clips = record.clip, other.clip
+    if record.clip == other.clip:
+        return True
+    return all(clip.is_file() for clip in clips) and len(set(same_content(clips).values())) == 1
 
 
 def content_digest(clip: Path) -> str:

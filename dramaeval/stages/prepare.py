@@ -40,7 +40,7 @@ def check(config: DictConfig) -> list[str]:
 
 
 def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed: int) -> None:
-    """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed`.
+    """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed_records`.
 
     Questions are worded and answered as in the first epoch of a training with the same seed, all of a record's
     dimensions that somebody rated. What nobody rated is left out and counted in the log.

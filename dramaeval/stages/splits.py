@@ -14,7 +14,7 @@ from dramaeval.config.task_parts import parts_of
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import CLIP
-from dramaeval.data.split import APART, overlap
+from dramaeval.data.splitting import APART, overlap
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)

@@ -1,14 +1,14 @@
-"""All dimensions in one question, answered one after another: ``<answer>[PitchDynamics]4[…]3</answer>``.
+"""All dimensions in one question: the answer has one score per dimension, ``<answer>[PitchDynamics]4[…]3</answer>``.
 
-A score in such an answer depends on the scores before it. There are two exact ways of scoring, both in one
-forward pass that reads every dimension's distribution at its own position:
+A score in such an answer depends on the scores before it. Two ways of scoring are exact; both read every
+dimension's distribution at its own position, in one forward pass:
 
-- ``earlier=own``: the earlier scores are the judge's own, its likeliest at each place, as in greedy decoding.
-  They are found by fixed-point iteration (Jacobi decoding, Santilli et al. 2023, arXiv 2305.10427): every
-  pass writes what the pass before read, until what is read is what was written. The first n scores are right
-  after n passes, so that ten dimensions take at most eleven passes, and mostly two or three.
-- ``earlier=left_out``: every dimension is read as if it came first, ``<answer>[Dimension]``. That takes one
-  pass, and is what the judge has learnt if the order is shuffled in training, and only then.
+- ``earlier=own``: the earlier scores are the judge's own likeliest scores, as in greedy decoding. Fixed-point
+  iteration finds them (Jacobi decoding, Santilli et al. 2023, arXiv 2305.10427): each pass writes the scores
+  that the previous pass read, until they no longer change. The first n scores are correct after n passes, so
+  ten dimensions take at most eleven passes, usually two or three.
+- ``earlier=left_out``: every dimension is read as the first of the answer, ``<answer>[Dimension]``, in one
+  pass. A judge has learnt this only if it was trained with a shuffled order.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.random import Generator
 
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Target, Task, require_choice
 from dramaeval.tasks.wordings import PhrasingsError
 
 ORDERS = ("fixed", "shuffled")
@@ -34,15 +35,15 @@ class AllDimensionsTask(Task):
     """A task that asks for all of a record's dimensions in one question.
 
     Args:
-        order: of the scores in the answers that are trained: ``fixed`` is the rubric's, ``shuffled`` another
-            each time. Scoring keeps the rubric's.
-        rater: whose scores are written in the answers that are trained: ``consistent`` writes one rater's
-            whole row, drawn anew each time from those who rated the most dimensions; what that rater left out
-            is not asked for. ``independent`` draws each score by itself from the dimension's target. The
-            targets themselves, at the places of the scores, are the label policy's; with
-            ``labels=sample`` the score that is written is the target.
-        earlier: how the scores before one are given in scoring, see the module.
-        kwargs: see `Task`.
+        order: order of the scores in training answers: ``fixed`` is the rubric's, ``shuffled`` is drawn anew
+            each time. Scoring uses the rubric's order.
+        rater: source of the scores written in training answers. ``consistent`` writes the scores of one rater,
+            drawn anew each time from those who rated the most dimensions; dimensions that this rater left out
+            are not asked for. ``independent`` draws each score from the dimension's target. The targets at the
+            positions of the scores come from the label policy; with ``labels=sample`` the written score is the
+            target.
+        earlier: the earlier scores that each score is conditioned on in scoring, see the module.
+        kwargs: arguments of `Task`.
     """
 
     one_at_a_time = False
@@ -56,37 +57,32 @@ class AllDimensionsTask(Task):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for key, value, known in (
-            ("order", order, ORDERS),
-            ("rater", rater, RATERS),
-            ("earlier", earlier, EARLIER),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"task.{key}={value} is not known; choose one of {', '.join(known)}."
-                )
+        require_choice("task.order", order, ORDERS)
+        require_choice("task.rater", rater, RATERS)
+        require_choice("task.earlier", earlier, EARLIER)
         if earlier == "left_out" and order == "fixed":
             raise ValueError(
-                "task.earlier=left_out asks for every dimension as the first, which a judge that was trained "
-                "with task.order=fixed has seen of one alone: set task.order=shuffled, or task.earlier=own."
+                "task.earlier=left_out scores every dimension as the first of an answer, but a judge trained "
+                "with task.order=fixed has seen only one dimension there: set task.order=shuffled, or "
+                "task.earlier=own."
             )
-        labels = [one.label for one in self.dimensions]
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
+        labels = [dimension.label for dimension in self.dimensions]
+        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        if repeated:
             raise ValueError(
-                f"The titles {', '.join(twice)} stand for several dimensions, which one answer has to tell "
-                "apart: change them in the rubric."
+                f"The titles {', '.join(repeated)} stand for several dimensions, but one answer needs a "
+                "different title for each: change them in the rubric."
             )
         self.order = order
         self.rater = rater
         self.earlier = earlier
 
     def scoring(self) -> dict[str, Any]:
-        """See `Task.scoring`."""
+        """How earlier scores are set in scoring."""
         return {"earlier": self.earlier}
 
     def phrased(self, count: int, seed: int) -> list[Self]:
-        """See `Task.phrased`: the one question lists all dimensions, in the rubric's words.
+        """This task has one wording only: its question lists all dimensions in the rubric's words.
 
         Raises:
             PhrasingsError: always.
@@ -94,40 +90,38 @@ class AllDimensionsTask(Task):
         raise PhrasingsError("this task asks for all dimensions in one question, in one wording")
 
     def questions(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        rng: np.random.Generator | None = None,
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """See `Task.questions`: one question, or one a dimension where earlier scores are left out."""
+        """One question; in scoring with ``earlier=left_out`` one question per dimension."""
         if not dimensions:
             return []
         shuffled = self.order == "shuffled"
         messages = self.chat(record, self.rubric.criteria(dimensions, any_order=shuffled))
-        key = tuple(one.key for one in dimensions)
+        key = tuple(dimension.key for dimension in dimensions)
         if rng is None and self.earlier == "left_out":
             return [
-                Question(messages=messages, places=places_of([one]), key=(*key, one.key))
-                for one in dimensions
+                Question(messages=messages, places=answer_fields([d]), key=(*key, d.key))
+                for d in dimensions
             ]
-        written = list(dimensions)
+        ordered = list(dimensions)
         if rng is not None and shuffled:
-            written = [dimensions[at] for at in rng.permutation(len(dimensions))]
-        # The prompt is the same in any order of the answer.
-        return [Question(messages=messages, places=places_of(written), key=key)]
+            ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
+        # The prompt is the same for any order of the answer.
+        return [Question(messages=messages, places=answer_fields(ordered), key=key)]
 
     def targets(
-        self, record: Record, dimensions: Sequence[Dimension], rng: np.random.Generator
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator
     ) -> dict[str, Target]:
-        """See `Task.targets`; what is written follows ``rater``."""
-        found = super().targets(record, dimensions, rng)
+        """The targets by dimension key; ``rater`` determines the written scores."""
+        targets = super().targets(record, dimensions, rng)
         if self.rater == "consistent":
-            return self._of_one_rater(record, dimensions, found, rng)
+            return self._of_one_rater(record, dimensions, targets, rng)
         return {
             key: Target(
-                one.distribution, int(rng.choice(len(one.distribution), p=one.distribution))
+                target.distribution,
+                int(rng.choice(len(target.distribution), p=target.distribution)),
             )
-            for key, one in found.items()
+            for key, target in targets.items()
         }
 
     def _of_one_rater(
@@ -135,41 +129,42 @@ class AllDimensionsTask(Task):
         record: Record,
         dimensions: Sequence[Dimension],
         targets: dict[str, Target],
-        rng: np.random.Generator,
+        rng: Generator,
     ) -> dict[str, Target]:
-        rows = {one.key: self.ratings(record, one) for one in dimensions if one.key in targets}
-        places = range(max((len(row) for row in rows.values()), default=0))
-        given = [
-            sum(at < len(row) and row[at] is not None for row in rows.values()) for at in places
+        rows = {d.key: self.ratings(record, d) for d in dimensions if d.key in targets}
+        raters = range(max((len(row) for row in rows.values()), default=0))
+        counts = [
+            sum(rater < len(row) and row[rater] is not None for row in rows.values())
+            for rater in raters
         ]
-        if not rows or max(given) == 0:
+        if not rows or max(counts) == 0:
             return {}
-        rater = int(rng.choice([at for at in places if given[at] == max(given)]))
-        found = {}
-        for one in dimensions:
-            row = rows.get(one.key, ())
+        rater = int(rng.choice([rater for rater in raters if counts[rater] == max(counts)]))
+        chosen = {}
+        for dimension in dimensions:
+            row = rows.get(dimension.key, ())
             if rater >= len(row) or row[rater] is None:
                 continue
-            own = self.labels((row[rater],), one.scale, rng)
-            if own is not None:
-                # A policy that draws a rater has to draw this one.
-                target = own if self._draws_a_rater else targets[one.key].distribution
-                found[one.key] = Target(target, int(np.argmax(own)))
-        return found
+            label = self.labels((row[rater],), dimension.scale, rng)
+            if label is not None:
+                # A policy that samples a rater has to sample this one.
+                target = label if self._samples_rater else targets[dimension.key].distribution
+                chosen[dimension.key] = Target(target, int(np.argmax(label)))
+        return chosen
 
     @property
-    def _draws_a_rater(self) -> bool:
+    def _samples_rater(self) -> bool:
         return getattr(self.labels, "func", self.labels) is sample
 
 
-def places_of(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
-    """The places of an answer that names each dimension before its score."""
+def answer_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
+    """The fields of an answer that names each dimension before its score."""
     last = len(dimensions) - 1
     return tuple(
         AnswerField.of_score(
-            one,
-            lead=f"{LEAD if at == 0 else ''}[{one.label}]",
-            tail=TAIL if at == last else "",
+            dimension,
+            lead=f"{LEAD if index == 0 else ''}[{dimension.label}]",
+            tail=TAIL if index == last else "",
         )
-        for at, one in enumerate(dimensions)
+        for index, dimension in enumerate(dimensions)
     )

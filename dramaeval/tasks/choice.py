@@ -1,4 +1,4 @@
-"""Multiple-choice questions about a clip: answered with the text of an option."""
+"""Multiple-choice questions about a clip; the answer is the text of an option."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from dramaeval.data.record_format import ChoiceField
 from dramaeval.data.records import Record, RecordFormat
@@ -18,20 +19,20 @@ SCORING = ("likelihood", "generation")
 
 
 class ChoiceTask(Task):
-    """A task whose records bring their own question, options and right answer.
+    """A task whose records contain their own question, options and right answer.
 
     Args:
         rubric: ``name``, ``version``, ``language``, ``question`` (a template over ``{question}`` and
             ``{options}``) and ``option_line`` (over ``{number}`` and ``{option}``).
-        question_field: the record's key of the question.
-        options_field: of the list of options.
-        answer_field: of the number of the right one, from 0.
-        audio_field: of the clip's path.
-        category_field: of what accuracy is told apart by; records may lack it.
-        scoring: ``likelihood`` compares the exact likelihoods of the options as whole answers, ``generation``
-            lets the judge write an answer; either or both.
-        answer_tokens: the longest answer that is written.
-        kwargs: see `Task`.
+        question_field: key of the question in a record.
+        options_field: key of the list of options.
+        answer_field: key of the right option's index, from 0.
+        audio_field: key of the clip's path.
+        category_field: key of the category by which accuracy is reported; records may lack it.
+        scoring: ``likelihood`` compares the exact likelihoods of the options as complete answers,
+            ``generation`` lets the judge write an answer; one or both.
+        answer_tokens: maximum length of a generated answer.
+        kwargs: arguments of `Task`.
     """
 
     one_at_a_time = False
@@ -53,9 +54,9 @@ class ChoiceTask(Task):
         problems = [f"task.rubric.{key} is missing" for key in known if not rubric.get(key)]
         problems += [f"task.rubric.{key} is not known" for key in set(rubric) - known]
         problems += [
-            f"task.scoring: {one} is not known; choose from {', '.join(SCORING)}"
-            for one in scoring
-            if one not in SCORING
+            f"task.scoring: {method} is not known; choose from {', '.join(SCORING)}"
+            for method in scoring
+            if method not in SCORING
         ]
         if "likelihood" not in scoring:
             problems.append("task.scoring must hold likelihood; add generation to it if you like")
@@ -63,22 +64,22 @@ class ChoiceTask(Task):
             problems.append(f"task.answer_tokens={answer_tokens} must be 1 or more")
         if problems:
             raise ValueError("; ".join(sorted(problems)) + ".")
-        asked = Dimension(
+        answer = Dimension(
             key=ANSWER, annotation=answer_field, title="Answer", scale=(0, 1),
             description="The right option.", scores={},
         )  # fmt: skip
-        made = Rubric(
+        composed = Rubric(
             name=str(rubric["name"]),
             version=str(rubric["version"]),
             language=str(rubric["language"]),
-            dimensions=(asked,),
+            dimensions=(answer,),
             question=str(rubric["question"]),
             score_line=str(rubric["option_line"]),
         )
         for key in ("prompt_layout", "dimensions", "confidence", "context"):
             if kwargs.pop(key, None) is not None:
-                raise ValueError(f"task.{key} means nothing in multiple choice: leave it out.")
-        super().__init__(rubric=made, context="", **kwargs)
+                raise ValueError(f"task.{key} has no effect in multiple choice: leave it out.")
+        super().__init__(rubric=composed, context="", **kwargs)
         self.question_field = question_field
         self.options_field = options_field
         self.answer_field = answer_field
@@ -88,7 +89,7 @@ class ChoiceTask(Task):
         self.answer_tokens = answer_tokens
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """See `Task.record_format`."""
+        """Records have a question, options and, where annotated, an answer."""
         return RecordFormat(
             text_fields=(self.question_field,),
             annotated=annotated,
@@ -97,68 +98,56 @@ class ChoiceTask(Task):
         )
 
     def scoring(self) -> dict[str, Any]:
-        """See `Task.scoring`."""
+        """The methods of scoring."""
         return {"scoring": list(self.scored_by)}
 
     def writes(self, record: Record) -> int:
-        """See `Task.writes`."""
+        """The maximum length of a generated answer; 0 where none is generated."""
         return self.answer_tokens if "generation" in self.scored_by else 0
 
     @property
     def rated(self) -> tuple[Dimension, ...]:
-        """See `Task.rated`: options have no scale."""
+        """None: options have no scale."""
         return ()
 
     def options(self, record: Record) -> tuple[str, ...]:
-        """The texts to choose from."""
+        """The texts of a record's options."""
         return tuple(text.strip() for text in record.fields[self.options_field])
 
     def category(self, record: Record) -> str | None:
-        """What the question is about, where the record says so."""
+        """The question's category, where the record names one."""
         return record.text(self.category_field)
 
     def questions(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        rng: np.random.Generator | None = None,
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """See `Task.questions`."""
+        """The record's question, with its options as choices."""
         options = self.options(record)
+        scale = tuple(range(len(options)))
         return [
             Question(
-                messages=self.messages(record, one),
+                messages=self.messages(record, dimension),
                 places=(
-                    AnswerField(
-                        dimension=one,
-                        choices=options,
-                        scale=tuple(range(len(options))),
-                        options=True,
-                    ),
+                    AnswerField(dimension=dimension, choices=options, scale=scale, options=True),
                 ),
-                key=(one.key,),
+                key=(dimension.key,),
             )
-            for one in dimensions
+            for dimension in dimensions
         ]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
-        """See `Task.messages`."""
+        """The question with its numbered options as chat messages."""
         lines = [
-            self.rubric.score_line.format(number=at, option=option)
-            for at, option in enumerate(self.options(record), 1)
+            self.rubric.score_line.format(number=number, option=option)
+            for number, option in enumerate(self.options(record), 1)
         ]
         text = self.rubric.question.format(
             question=record.fields[self.question_field], options="\n".join(lines)
         )
         content = [{"type": "audio", "audio_url": str(record.clip)}, {"type": "text", "text": text}]
-        return [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": content},
-        ]
+        return self.chat_messages(content)
 
-    def target(
-        self, record: Record, dimension: Dimension, rng: np.random.Generator
-    ) -> np.ndarray | None:
-        """What the label policy makes of the right option; None where the record does not say which it is."""
+    def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
+        """The label policy's distribution over the options; None where the record has no answer."""
         scale = tuple(range(len(self.options(record))))
         return self.labels(self.ratings(record, dimension), scale, rng)

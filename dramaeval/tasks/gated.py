@@ -1,4 +1,4 @@
-"""Tasks in which raters first pass or reject a record, and rate the rest only where they passed it."""
+"""Tasks in which raters first pass or reject a record, and rate the other dimensions only if they passed it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dramaeval.tasks.task import Task
 
 
 class GatedTask(Task):
-    """A task whose first question decides whether the others are asked.
+    """A task whose first question, the gate, decides whether the others are asked.
 
-    Raters who reject a record leave its other ratings empty. Those are missing ratings: they train nothing
-    and are never read as low scores. A record that too few raters passed is asked for the gate alone.
+    Raters who reject a record leave its other ratings empty. These are missing ratings: they are not trained
+    on and never count as low scores. If too few raters passed a record, only its gate question is asked.
 
     Args:
         gate: key of the pass/fail dimension.
-        gate_share: the least share of passes among the raters who judged it for the other questions to be
-            asked. A record without such ratings (to be scored) is asked everything.
-        kwargs: see `Task`.
+        gate_share: the least share of raters who must pass a record for its other questions to be asked. All
+            questions are asked about a record without gate ratings (one to be scored).
+        kwargs: arguments of `Task`.
     """
 
     def __init__(self, *, gate: str, gate_share: float = 0.5, **kwargs: Any) -> None:
@@ -38,45 +38,40 @@ class GatedTask(Task):
         self.gate_share = gate_share
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """See `Task.record_format`; the gate is read even where only other dimensions are asked for."""
-        found = super().record_format(annotated=annotated)
+        """The record format with the gate, also where only other dimensions are asked for."""
+        fmt = super().record_format(annotated=annotated)
         gate = AnnotationField(name=self.gate.annotation, low=0, high=1)
-        known = {one.name for one in found.annotation_fields}
-        if gate.name in known:
-            return found
-        return replace(found, annotation_fields=(gate, *found.annotation_fields))
+        if gate.name in {field.name for field in fmt.annotation_fields}:
+            return fmt
+        return replace(fmt, annotation_fields=(gate, *fmt.annotation_fields))
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """See `Task.remarks`: records that were rejected, and those with ratings missing."""
-        rejected = sum(not self.passed(record) for record in records)
-        open_ones = sum(
-            any(
-                one is None
-                for dimension in self.dimensions
-                for one in self.ratings(record, dimension)
-            )
-            for record in records
-            if self.passed(record)
+        """Counts of rejected records, and of passed records with missing ratings."""
+        passed = [record for record in records if self.passed(record)]
+        incomplete = sum(
+            any(None in self.ratings(record, dimension) for dimension in self.dimensions)
+            for record in passed
         )
-        found = {
-            f"were passed by too few raters and are asked for {self.gate.key} alone": rejected,
-            "were passed and lack ratings by some raters, which count as missing": open_ones,
+        counts = {
+            f"were passed by too few raters, so only {self.gate.key} is asked": len(records)
+            - len(passed),
+            "were passed and lack ratings by some raters, which count as missing": incomplete,
         }
-        return {text: count for text, count in found.items() if count}
+        return {text: count for text, count in counts.items() if count}
 
     def passed(self, record: Record) -> bool:
-        """Whether enough raters passed the record, or none was asked."""
+        """Whether enough raters passed the record, or it has no gate ratings."""
         votes = [value for value in self.ratings(record, self.gate) if value is not None]
         return not votes or sum(votes) / len(votes) >= self.gate_share
 
     def without_ratings(self) -> Self:
-        """See `Task.without_ratings`: everything is asked, whoever passed the record."""
+        """This task with all questions asked, whatever the raters decided."""
         other = copy(self)
         other.gate_share = 0.0
         return other
 
     def asked(self, record: Record) -> tuple[Dimension, ...]:
-        """See `Task.asked`."""
+        """All dimensions of a passed record; only the gate of a rejected one."""
         if self.passed(record):
             return self.dimensions
-        return tuple(one for one in self.dimensions if one.key == self.gate.key)
+        return tuple(d for d in self.dimensions if d.key == self.gate.key)

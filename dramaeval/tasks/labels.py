@@ -1,8 +1,9 @@
 """Label policies: how several raters' values become the target of one question.
 
-A policy is a function of the ratings, the scale and a random generator that returns a distribution over the
-scale, or None where nobody rated. Missing ratings take no part in any of them. One that can weight its raters
-takes ``weights`` too, one a rater. A new policy is one such function, named in ``task.label_policies``.
+A policy is a function of the ratings, the scale and a random generator. It returns a distribution over the
+scale, or None where no rater gave a value. Missing ratings are ignored. A policy that can weight the raters
+has a further argument ``weights``, one per rater. A new policy is one such function, named in
+``task.label_policies``.
 """
 
 from __future__ import annotations
@@ -18,18 +19,16 @@ log = logging.getLogger(__name__)
 
 Ratings = Sequence[float | None]
 Weights = Sequence[float] | np.ndarray
-
-
-#: Called with ratings, scale and generator, and where it takes it with ``weights``; see the module.
+#: Called with ratings, scale, generator and, where it accepts it, ``weights``; see the module.
 LabelPolicy = Callable[..., np.ndarray | None]
 
 
 def present(ratings: Ratings, weights: Weights | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The values that raters gave and their weights, which sum to 1; float64 ``[raters who rated]`` each."""
-    at = [place for place, value in enumerate(ratings) if value is not None]
-    values = np.array([ratings[place] for place in at], dtype=np.float64)
-    shares = np.array([1.0 if weights is None else weights[place] for place in at])
-    return values, shares / shares.sum() if len(at) else shares
+    """The present values and their weights, which sum to 1; float64 ``[raters with a value]`` each."""
+    raters = [rater for rater, value in enumerate(ratings) if value is not None]
+    values = np.array([ratings[rater] for rater in raters], dtype=np.float64)
+    shares = np.array([1.0 if weights is None else weights[rater] for rater in raters])
+    return values, shares / shares.sum() if raters else shares
 
 
 def distribution(
@@ -52,7 +51,7 @@ def sample(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """One rater's value, drawn anew each time: the published recipe."""
+    """One rater's value, drawn anew each time: the recipe of Speech-DRAME."""
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
@@ -66,13 +65,13 @@ def mean(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """The mean rating, put on its two neighbours on the scale so that their mean is exactly it."""
+    """The mean rating, spread over its two neighbours on the scale so that the distribution's mean equals it."""
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
-    # The rounding of a weighted sum must not carry a value off the end of the scale.
-    found = values.mean() if weights is None else np.clip(values @ shares, scale[0], scale[-1])
-    return between(float(found), scale)
+    # Rounding of the weighted sum must not move the mean off the end of the scale.
+    average = values.mean() if weights is None else np.clip(values @ shares, scale[0], scale[-1])
+    return between(float(average), scale)
 
 
 def median(
@@ -81,18 +80,18 @@ def median(
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
-    """The median rating, put on its two neighbours on the scale where it falls between them.
+    """The median rating, spread over its two neighbours on the scale where it lies between them.
 
-    With weights: the value at which half of the weight is reached, or the middle of two where it is reached
-    exactly between them.
+    With weights: the value at which half of the weight is reached, or the midpoint of two values where it is
+    reached exactly between them.
     """
     values, shares = present(ratings, weights)
     if values.size == 0:
         return None
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(shares[order])
-    at, after = np.searchsorted(reached, [0.5 - 1e-9, 0.5 + 1e-9])
-    lower, upper = values[order][at], values[order][min(after, len(values) - 1)]
+    first, second = np.searchsorted(reached, [0.5 - 1e-9, 0.5 + 1e-9])
+    lower, upper = values[order][first], values[order][min(second, len(values) - 1)]
     return between(float((lower + upper) / 2), scale)
 
 
@@ -100,14 +99,14 @@ class RaterWeighted:
     """The histogram with each rater weighted by agreement with the others, leave-one-out.
 
     The weight of a rater in a field is the Pearson correlation, over the training records, of that rater's
-    values with the mean of the other raters' (as in Snow et al. 2008, section 5), but at least ``floor``, so
-    that nobody's ratings vanish. A rater is a place in the lists of ratings. Where the correlation is
-    undefined (under ``least`` records that this rater and another rated, or a rater who never varies), the
-    rater counts as much as the others do on average; where it is undefined for all, all count alike.
+    values with the mean of the other raters' (Snow et al. 2008, section 5), but at least ``floor``, so that
+    every rating counts. Position k in every list of ratings is the same rater. Where the correlation is
+    undefined (fewer than ``least`` records that this rater and another rated, or constant ratings), the rater
+    gets the mean weight of the others; where it is undefined for all raters, all weights are 1.
 
     Args:
-        floor: least weight.
-        least: records that a correlation takes.
+        floor: smallest weight.
+        least: smallest number of records for a correlation.
     """
 
     def __init__(self, floor: float = 0.01, least: int = 3) -> None:
@@ -116,21 +115,21 @@ class RaterWeighted:
         self.weights: dict[str, np.ndarray] = {}
 
     def learn(self, columns: Mapping[str, Sequence[Ratings]]) -> None:
-        """Measure agreement in each field: ``columns[field]`` has the ratings of every training record."""
+        """Compute the weights of each field; ``columns[field]`` has the ratings of every training record."""
         for field, rows in columns.items():
-            places = max((len(row) for row in rows), default=0)
-            table = np.full((len(rows), places), np.nan)
+            raters = max((len(row) for row in rows), default=0)
+            table = np.full((len(rows), raters), np.nan)
             for number, row in enumerate(rows):
-                table[number, : len(row)] = [np.nan if one is None else one for one in row]
-            self.weights[field] = self._of(field, table)
+                table[number, : len(row)] = [np.nan if value is None else value for value in row]
+            self.weights[field] = self._weights(field, table)
 
-    def _of(self, field: str, table: np.ndarray) -> np.ndarray:
-        found = np.array([agreement(table, rater, self.least) for rater in range(table.shape[1])])
-        unknown = np.isnan(found)
-        weights = np.maximum(found, self.floor)
+    def _weights(self, field: str, table: np.ndarray) -> np.ndarray:
+        values = np.array([agreement(table, rater, self.least) for rater in range(table.shape[1])])
+        unknown = np.isnan(values)
+        weights = np.maximum(values, self.floor)
         weights[unknown] = weights[~unknown].mean() if not unknown.all() else 1.0
-        told = ", ".join("-" if np.isnan(one) else f"{one:.2f}" for one in found)
-        log.info("Agreement of each rater with the others, %s: %s", field, told)
+        listed = ", ".join("-" if np.isnan(value) else f"{value:.2f}" for value in values)
+        log.info("Agreement of each rater with the others, %s: %s", field, listed)
         return weights
 
     def __call__(
@@ -140,7 +139,7 @@ class RaterWeighted:
         rng: np.random.Generator,
         weights: Weights | None = None,
     ) -> np.ndarray | None:
-        """The weighted histogram; None where nobody rated."""
+        """The weighted histogram; None where no rater gave a value."""
         return distribution(ratings, scale, rng, weights)
 
 
@@ -150,26 +149,26 @@ def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
     Args:
         table: ``[records, raters]``, NaN where a rating is missing.
         rater: the column.
-        least: records that it takes.
+        least: smallest number of records for a correlation.
     """
     others = np.delete(table, rater, axis=1)
-    both = ~np.isnan(table[:, rater]) & ~np.isnan(others).all(axis=1)
-    if both.sum() < least:
+    shared = ~np.isnan(table[:, rater]) & ~np.isnan(others).all(axis=1)
+    if shared.sum() < least:
         return float("nan")
-    own, mean_of_others = table[both, rater], np.nanmean(others[both], axis=1)
-    if np.ptp(own) == 0 or np.ptp(mean_of_others) == 0:
+    values, mean_of_others = table[shared, rater], np.nanmean(others[shared], axis=1)
+    if np.ptp(values) == 0 or np.ptp(mean_of_others) == 0:
         return float("nan")
-    return float(np.corrcoef(own, mean_of_others)[0, 1])
+    return float(np.corrcoef(values, mean_of_others)[0, 1])
 
 
 def learnt_weights(
     policy: Any, columns: Mapping[str, Sequence[Ratings]] | None = None
 ) -> Mapping[str, np.ndarray]:
-    """The raters' weights in each field that a policy has learnt; nothing where it learns none.
+    """The raters' weights in each field that a policy has learnt; empty where it learns none.
 
     Args:
         policy: a label policy.
-        columns: what it is to learn from first, see `RaterWeighted.learn`.
+        columns: ratings that it learns from first, as in `RaterWeighted.learn`.
     """
     learn = getattr(policy, "learn", None)
     if learn is None:
@@ -180,23 +179,23 @@ def learnt_weights(
 
 
 def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:
-    """Weights from how sure each rater says to be, ``[raters]``: as said.
+    """Weights from the raters' stated confidence, ``[raters]``.
 
-    A rater who does not say counts as the mean of those who do; where nobody says, all count alike.
+    A rater without a stated confidence gets the mean of the others; without any, all weights are 1.
     """
-    given = [value for value in confidence[:raters] if value is not None]
-    middle = float(np.mean(given)) if given else 1.0
-    said = [*confidence[:raters], *[None] * (raters - len(confidence))]
-    return np.array([middle if value is None else value for value in said], dtype=np.float64)
+    present = [value for value in confidence[:raters] if value is not None]
+    average = float(np.mean(present)) if present else 1.0
+    stated = [*confidence[:raters], *[None] * (raters - len(confidence))]
+    return np.array([average if value is None else value for value in stated], dtype=np.float64)
 
 
 def takes_weights(policy: Any) -> bool:
-    """Whether a label policy can weight its raters."""
+    """Whether a label policy accepts weights of the raters."""
     return "weights" in inspect.signature(policy).parameters
 
 
 def between(value: float, scale: Sequence[int]) -> np.ndarray:
-    """A value as a distribution over its neighbours on the scale, float64 ``[scale]``.
+    """A value as a distribution over its two neighbours on the scale, float64 ``[scale]``.
 
     >>> between(3.25, (1, 2, 3, 4, 5))
     array([0.  , 0.  , 0.75, 0.25, 0.  ])

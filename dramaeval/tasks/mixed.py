@@ -1,4 +1,4 @@
-"""Several tasks in one training; each is asked, labelled and evaluated as by itself."""
+"""Several tasks trained together; each keeps its own questions, labels and evaluation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import distribution
@@ -16,15 +17,14 @@ from dramaeval.tasks.task import Target, Task
 
 
 class MixedTask(Task):
-    """Tasks by name. A record says in `Record.part` whose it is; dimension keys become ``task/key``.
+    """Tasks by name. `Record.part` is the name of a record's task; dimension keys become ``task/key``.
 
     Args:
-        name: the name of the mixture.
+        name: name of the mixture.
         tasks: the tasks, already built.
-        weights: of each task: its share of an epoch's clips, relative to the others'. An epoch has as many
-            clips as there are records; tasks with more records than their share go through them over several
-            epochs, others repeat theirs, and within a task every record comes up equally often. None takes
-            every record once an epoch.
+        weights: relative share of each task in an epoch's clips. An epoch has as many clips as there are
+            records. A task with more records than its share uses them over several epochs, other tasks repeat
+            theirs; within a task every record is used equally often. None uses every record once per epoch.
     """
 
     one_at_a_time = False
@@ -43,127 +43,130 @@ class MixedTask(Task):
             for key in tasks
             if not str(key).isidentifier()
         ]
-        for key in sorted({*tasks, *(weights or {})}):
-            if weights is None:
-                continue
-            if key not in weights:
-                problems.append(f"task.weights.{key} is missing: every task needs a weight")
-            elif key not in tasks:
-                problems.append(f"task.weights.{key}: there is no such task ({', '.join(tasks)})")
-            elif not weights[key] > 0:
-                problems.append(f"task.weights.{key}={weights[key]} must be above 0")
+        problems += _weight_problems(weights, tasks) if weights is not None else []
         if problems:
             raise ValueError("; ".join(problems) + ".")
         self.tasks = dict(tasks)
         self.weights = weights
-        self._own: dict[str, tuple[str, Dimension]] = {}
-        dimensions = []
-        for part, task in self.tasks.items():
-            for one in task.dimensions:
-                dimensions.append(self._renamed(part, one))
-        versions = ", ".join(f"{one.rubric.name} {one.rubric.version}" for one in tasks.values())
-        rubric = Rubric(name=name, version=versions, dimensions=tuple(dimensions))
+        #: The task name and the task's own dimension, by the mixture's dimension key.
+        self._own: dict[str, tuple[str, Dimension]] = {
+            f"{part}/{dimension.key}": (part, dimension)
+            for part, task in self.tasks.items()
+            for dimension in task.dimensions
+        }
+        dimensions = tuple(
+            replace(dimension, key=key, title=f"{dimension.title} ({part})")
+            for key, (part, dimension) in self._own.items()
+        )
+        versions = ", ".join(f"{t.rubric.name} {t.rubric.version}" for t in tasks.values())
+        rubric = Rubric(name=name, version=versions, dimensions=dimensions)
         super().__init__(name=name, rubric=rubric, system="", context="", labels=distribution)
-
-    def _renamed(self, part: str, dimension: Dimension) -> Dimension:
-        key = f"{part}/{dimension.key}"
-        self._own[key] = (part, dimension)
-        return replace(dimension, key=key, title=f"{dimension.title} ({part})")
 
     @property
     def parts(self) -> Mapping[str, Task]:
-        """See `Task.parts`."""
+        """The tasks by name."""
         return self.tasks
 
     @property
     def rated(self) -> tuple[Dimension, ...]:
-        """See `Task.rated`."""
-        kept = {f"{part}/{one.key}" for part, task in self.tasks.items() for one in task.rated}
-        return tuple(one for one in self.dimensions if one.key in kept)
+        """The dimensions of all tasks that have a scale."""
+        keys = {f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated}
+        return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def of(self, record: Record) -> Task:
         """The task that a record belongs to."""
         return self.tasks[str(record.part)]
 
     def mixture(self, records: Sequence[Record]) -> list[tuple[list[int], float]] | None:
-        """See `Task.mixture`."""
+        """The records of each task and its weight; None without weights."""
         if self.weights is None:
             return None
-        found: dict[str, list[int]] = {part: [] for part in self.tasks}
-        for at, record in enumerate(records):
-            found[str(record.part)].append(at)
-        return [(rows, self.weights[part]) for part, rows in found.items() if rows]
+        indices: dict[str, list[int]] = {part: [] for part in self.tasks}
+        for index, record in enumerate(records):
+            indices[str(record.part)].append(index)
+        return [(rows, self.weights[part]) for part, rows in indices.items() if rows]
 
     def learn(self, records: Sequence[Record]) -> None:
-        """See `Task.learn`."""
+        """Fit each task's label policy to the task's own records."""
         for part, task in self.tasks.items():
-            task.learn([one for one in records if one.part == part])
+            task.learn(_of_part(records, part))
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """See `Task.remarks`."""
+        """The remarks of each task, with its name."""
         return {
-            f"{said} ({part})": count
+            f"{remark} ({part})": count
             for part, task in self.tasks.items()
-            for said, count in task.remarks([one for one in records if one.part == part]).items()
+            for remark, count in task.remarks(_of_part(records, part)).items()
         }
 
     def scoring(self) -> dict[str, Any]:
-        """See `Task.scoring`."""
+        """The scoring settings of each task that has any."""
         return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}
 
     def writes(self, record: Record) -> int:
-        """See `Task.writes`."""
+        """The most tokens that a judge may generate for this record's task."""
         return self.of(record).writes(record)
 
     def category(self, record: Record) -> str | None:
-        """See `Task.category`."""
+        """The record's category in its task."""
         return self.of(record).category(record)
 
     def asked(self, record: Record) -> tuple[Dimension, ...]:
-        """See `Task.asked`."""
-        own = self.of(record).asked(record)
-        by_key = {one.key: one for one in self.dimensions}
-        return tuple(by_key[f"{record.part}/{one.key}"] for one in own)
+        """The dimensions on which the record's task scores it."""
+        keys = {f"{record.part}/{dimension.key}" for dimension in self.of(record).asked(record)}
+        return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def questions(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        rng: np.random.Generator | None = None,
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """See `Task.questions`."""
-        by_key = {self._own[one.key][1].key: one for one in dimensions}
-        own = self.of(record).questions(record, [self._own[one.key][1] for one in dimensions], rng)
+        """The questions of the record's task, with the mixture's dimensions."""
+        by_key = {self._own[d.key][1].key: d for d in dimensions}
         return [
             replace(
                 question,
                 key=(str(record.part), *question.key),
                 places=tuple(
-                    replace(place, dimension=by_key[place.dimension.key])
-                    for place in question.places
+                    replace(field, dimension=by_key[field.dimension.key])
+                    for field in question.places
                 ),
             )
-            for question in own
+            for question in self.of(record).questions(record, self._of_task(dimensions), rng)
         ]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
-        """See `Task.messages`."""
+        """The question of the record's task as chat messages."""
         return self.of(record).messages(record, self._own[dimension.key][1])
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """See `Task.ratings`."""
+        """The raters' values for the task's dimension."""
         return self.of(record).ratings(record, self._own[dimension.key][1])
 
-    def target(
-        self, record: Record, dimension: Dimension, rng: np.random.Generator
-    ) -> np.ndarray | None:
-        """See `Task.target`."""
+    def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
+        """The target under the label policy of the record's task."""
         return self.of(record).target(record, self._own[dimension.key][1], rng)
 
     def targets(
-        self, record: Record, dimensions: Sequence[Dimension], rng: np.random.Generator
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator
     ) -> dict[str, Target]:
-        """See `Task.targets`."""
-        own = [self._own[one.key][1] for one in dimensions]
-        found = self.of(record).targets(record, own, rng)
-        return {f"{record.part}/{key}": target for key, target in found.items()}
+        """The targets of the record's task, by the mixture's dimension keys."""
+        targets = self.of(record).targets(record, self._of_task(dimensions), rng)
+        return {f"{record.part}/{key}": target for key, target in targets.items()}
+
+    def _of_task(self, dimensions: Sequence[Dimension]) -> list[Dimension]:
+        return [self._own[dimension.key][1] for dimension in dimensions]
+
+
+def _of_part(records: Sequence[Record], part: str) -> list[Record]:
+    return [record for record in records if record.part == part]
+
+
+def _weight_problems(weights: Mapping[str, float], tasks: Mapping[str, Task]) -> list[str]:
+    problems = []
+    for key in sorted({*tasks, *weights}):
+        if key not in weights:
+            problems.append(f"task.weights.{key} is missing: every task needs a weight")
+        elif key not in tasks:
+            problems.append(f"task.weights.{key}: there is no such task ({', '.join(tasks)})")
+        elif not weights[key] > 0:
+            problems.append(f"task.weights.{key}={weights[key]} must be above 0")
+    return problems

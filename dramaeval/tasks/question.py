@@ -1,7 +1,7 @@
-"""A question as text: what the judge reads, and the form of what it answers.
+"""A question: the chat prompt for the judge and the form of its answer.
 
-An answer is made of *places*, at each of which one of a few choices is written: one score in most tasks, ten
-of them where all dimensions are asked at once, the text of an option in multiple choice.
+An answer consists of fields, each filled with one of a few choices: one score in most tasks, one score per
+dimension where all dimensions are asked in one question, the text of an option in multiple choice.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ THOUGHT = "</think>\n"
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerField:
-    """Where an answer makes a choice: ``lead``, one of ``choices``, ``tail``.
+    """One field of an answer: ``lead``, one of ``choices``, ``tail``.
 
     Attributes:
-        dimension: what the choice is about.
-        choices: what can be written, scores as their digits.
-        scale: the number that each stands for, rising; for options just their order.
-        lead: the text before it, from the previous place or from the beginning of the answer on.
-        tail: the text after the last place; empty where the answer goes on.
-        options: whether the choices are texts without an order, rather than scores.
+        dimension: the dimension that the choice rates.
+        choices: the texts that can be written; scores as digits.
+        scale: the number of each choice, ascending; the index for options.
+        lead: the text before the choice, from the previous field or the beginning of the answer on.
+        tail: the text after the last field; empty for other fields.
+        options: whether the choices are unordered texts rather than scores.
     """
 
     dimension: Dimension
@@ -39,7 +39,7 @@ class AnswerField:
 
     @classmethod
     def of_score(cls, dimension: Dimension, lead: str = LEAD, tail: str = TAIL) -> AnswerField:
-        """A place for one score of a dimension."""
+        """A field for one score of a dimension."""
         choices = tuple(str(score) for score in dimension.scale)
         return cls(
             dimension=dimension, choices=choices, scale=dimension.scale, lead=lead, tail=tail
@@ -48,14 +48,14 @@ class AnswerField:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One chat prompt and the places of its answer.
+    """One chat prompt and the fields of its answer.
 
     Attributes:
-        messages: up to where the answer begins.
-        places: in the order of the answer.
-        key: tells it from the record's other questions.
-        thinks: whether the judge is to write a thought of its own before it is scored.
-        wording: which of several phrasings this is.
+        messages: chat messages, up to where the answer begins.
+        places: the answer's fields, in order.
+        key: distinguishes the question from the record's other questions.
+        thinks: whether the judge generates a thought before it is scored.
+        wording: index of the wording, where the task has several.
     """
 
     messages: list[dict[str, Any]]
@@ -76,9 +76,8 @@ class Question:
         )
 
     def solution(self, written: tuple[int, ...]) -> str:
-        """The answer as text; ``written`` is the choice at each place."""
-        parts = [
-            f"{place.lead}{place.choices[choice]}{place.tail}"
-            for place, choice in zip(self.places, written, strict=True)
-        ]
-        return "".join(parts)
+        """The answer as text; ``written`` has the index of the choice of each field."""
+        return "".join(
+            f"{field.lead}{field.choices[choice]}{field.tail}"
+            for field, choice in zip(self.places, written, strict=True)
+        )

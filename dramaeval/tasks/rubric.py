@@ -1,7 +1,7 @@
 """A rubric: the ordered dimensions on which a record is rated, as data.
 
-Rubrics are YAML files under ``configs/task/rubric/``. This module turns one into objects and reports
-everything that is wrong with it at once.
+Rubrics are YAML files under ``configs/task/rubric/``. This module turns one into objects and reports all of
+its problems together.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ WORDING = ("question", "score_line", "item", "together", "any_order")
 
 
 class RubricError(ValueError):
-    """A rubric that cannot be used; the message lists every problem with its key.
+    """The rubric cannot be used; the message lists every problem with its key.
 
     Attributes:
-        rubric: the name that the rubric gives itself.
+        rubric: name of the rubric.
     """
 
     def __init__(self, rubric: str, problems: Sequence[str]) -> None:
@@ -40,15 +40,15 @@ class RubricError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Dimension:
-    """One thing that is rated.
+    """One dimension on which a record is rated.
 
     Attributes:
-        key: its name in predictions and metrics, an identifier.
-        annotation: the field of a record's annotations that holds its ratings.
-        title: what it is called in the prompt.
+        key: name in predictions and metrics, an identifier.
+        annotation: field of a record's annotations with the ratings.
+        title: name in the prompt.
         scale: the scores, in ascending order.
-        description: what is rated, in a sentence.
-        scores: what each score means.
+        description: one sentence on what the raters judged.
+        scores: meaning of each score.
     """
 
     key: str
@@ -60,17 +60,16 @@ class Dimension:
 
     @property
     def label(self) -> str:
-        """Its name in an answer that has several: the title in one word, as PitchDynamics."""
+        """Name in an answer with several dimensions: the title in one word, such as PitchDynamics."""
         return "".join(word[:1].upper() + word[1:] for word in self.title.split())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rubric:
-    """A versioned, ordered list of dimensions, and how they are put as a question.
+    """A versioned, ordered list of dimensions, with the templates of its questions.
 
-    ``question`` asks for one dimension, ``together`` and ``any_order`` for several at once, each as an
-    ``item``; ``score_line`` tells what a score means. They are templates in the rubric's own language; a
-    rubric may leave them out.
+    ``question`` asks for one dimension, ``together`` and ``any_order`` for several in one question, each as an
+    ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
     """
 
     name: str
@@ -85,7 +84,7 @@ class Rubric:
     _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_key", {one.key: one for one in self.dimensions})
+        object.__setattr__(self, "_by_key", {d.key: d for d in self.dimensions})
 
     def __getitem__(self, key: str) -> Dimension:
         try:
@@ -98,17 +97,19 @@ class Rubric:
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
-        return self.question.format(**self._said_of(dimension))
+        return self.question.format(**self._values_of(dimension))
 
     def criteria(self, dimensions: Sequence[Dimension], *, any_order: bool = False) -> str:
-        """The part of a prompt that asks for several dimensions at once."""
+        """The part of a prompt that asks for several dimensions in one question."""
         template = self.any_order if any_order else self.together
         return template.format(
-            items="\n".join(self.item.format(**self._said_of(one)) for one in dimensions),
-            form="".join(f"[{one.label}]score" for one in dimensions),
+            items="\n".join(
+                self.item.format(**self._values_of(dimension)) for dimension in dimensions
+            ),
+            form="".join(f"[{dimension.label}]score" for dimension in dimensions),
         )
 
-    def _said_of(self, dimension: Dimension) -> dict[str, Any]:
+    def _values_of(self, dimension: Dimension) -> dict[str, Any]:
         lines = [
             self.score_line.format(score=score, meaning=dimension.scores[score])
             for score in dimension.scale
@@ -127,8 +128,8 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping that its YAML file holds.
 
     Raises:
-        RubricError: naming every missing key, repeated dimension, key that is no identifier, scale that is not
-            ascending and score without a meaning.
+        RubricError: a key is missing or unknown, a dimension appears twice, a key is not an identifier, a scale
+            does not ascend, or a score has no meaning. All such problems are listed.
     """
     problems: list[str] = []
     required = ("name", "version", "dimensions")
@@ -179,8 +180,8 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
         return None
     if any(not 0 <= score <= 9 for score in scale):
         problems.append(
-            f"{where}.scale must be of whole numbers from 0 to 9, each one token of a judge's, got "
-            f"{list(scale)}: bring the ratings to such a scale"
+            f"{where}.scale must be of whole numbers from 0 to 9, because a judge writes a score as one token, got "
+            f"{list(scale)}: convert the ratings to such a scale"
         )
     if list(scale) != sorted(set(scale)):
         problems.append(f"{where}.scale must ascend without repeats, got {list(scale)}")

@@ -1,7 +1,7 @@
 """A task: a rubric, the context that goes with a clip, and how ratings become targets.
 
-Prompts are rendered here and nowhere else, for training, evaluation and the API alike. A task that needs no
-more than its rubric and a context template is a YAML file; one that needs more is a subclass.
+This module renders all prompts, for training, evaluation and the Python API. A task that needs only a rubric
+and a context template is a YAML file; a task that needs more is a subclass of `Task`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from string import Formatter
 from typing import Any, Self
 
 import numpy as np
+from numpy.random import Generator
 
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
-from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, shown_first, shown_scores
+from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
 from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
@@ -27,9 +28,11 @@ LAYOUTS = ("context_first", "criteria_first")
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be answered: a distribution over the choices, and which of them is written.
+    """The target of one answer field.
 
-    ``written`` is None where that is the likeliest.
+    Attributes:
+        distribution: probabilities of the choices, ``[choices]``.
+        written: index of the choice that is written in the training answer; None writes the likeliest.
     """
 
     distribution: np.ndarray
@@ -37,26 +40,27 @@ class Target:
 
 
 class Task:
-    """What is asked of a judge about each record.
+    """The questions about each record and their targets.
 
     Args:
         name: the task's name in results.
         rubric: the mapping of a rubric's YAML file, or a rubric.
         system: the system prompt.
-        context: what is said about the clip, a template over the record's text fields, e.g. ``{local_scene}``.
+        context: the text that goes with the clip, a template over the record's text fields, e.g.
+            ``{local_scene}``.
         labels: the label policy, already instantiated.
-        prompt_layout: ``context_first`` puts what a record's questions share at the front, so that it is
-            computed once; ``criteria_first`` is the published order.
-        dimensions: keys to ask for, in the rubric's order; None asks for all.
-        shots: training examples shown before each question (see `dramaeval.tasks.few_shot`); they are brought by
-            `show_examples` once the training records are read.
-        confidence: annotation field in which raters say how sure they are, on a scale from 1 to 5; it weights
-            their ratings. None counts all raters alike.
-        phrasings: what other wordings of the questions are made of, see `dramaeval.tasks.wordings`; None has
-            no other wordings.
+        prompt_layout: ``context_first`` puts the part that a record's questions share at the front, so that it
+            is computed once; ``criteria_first`` is the order of Speech-DRAME.
+        dimensions: keys of the dimensions to ask for, in the rubric's order; None asks for all.
+        shots: training examples placed before each question (see `dramaeval.tasks.few_shot`); `show_examples`
+            supplies them after the training records are read.
+        confidence: annotation field in which raters state their confidence, on a scale from 1 to 5; it weights
+            their ratings. None weights all raters alike.
+        phrasings: parts from which other wordings of the questions are built, see `dramaeval.tasks.wordings`;
+            None has no other wordings.
     """
 
-    #: Whether each question asks for one dimension, so that examples with their scores can be shown.
+    #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_at_a_time = True
 
     def __init__(
@@ -84,10 +88,7 @@ class Task:
                 f"task.confidence={confidence} weights the raters, but the label policy takes no weights: give "
                 "it an argument `weights`, or set task.confidence=null."
             )
-        if prompt_layout not in LAYOUTS:
-            raise ValueError(
-                f"task.prompt_layout={prompt_layout} is not known; choose one of {', '.join(LAYOUTS)}."
-            )
+        require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
         self.prompt_layout = prompt_layout
         if shots < 0:
             raise ValueError(f"task.shots={shots} must be 0 or more.")
@@ -97,22 +98,24 @@ class Task:
                 "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
             )
         self.phrasings = phrasings
-        self._criteria: Mapping[str, str] = {}  # by dimension, where they are not the rubric's own
+        self._criteria: Mapping[
+            str, str
+        ] = {}  # by dimension, where `phrased` has replaced the rubric's
         self.shots = shots
         self._examples: FewShotExamples | None = None
-        wanted = [one.key for one in self.rubric.dimensions] if dimensions is None else dimensions
-        self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in wanted)
+        keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
+        self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in keys)
         self.text_fields = tuple(
             dict.fromkeys(name for _, name, _, _ in Formatter().parse(context) if name)
         )
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
-        """What a record must hold for this task."""
+        """The keys and ratings that a record of this task must have."""
         fields = [
-            AnnotationField(name=one.annotation, low=one.scale[0], high=one.scale[-1])
-            for one in self.dimensions
+            AnnotationField(name=d.annotation, low=d.scale[0], high=d.scale[-1])
+            for d in self.dimensions
         ]
-        if self.confidence and self.confidence not in {one.name for one in fields}:
+        if self.confidence and self.confidence not in {field.name for field in fields}:
             fields.append(AnnotationField(name=self.confidence, low=1, high=5, required=False))
         return RecordFormat(
             text_fields=self.text_fields, annotation_fields=tuple(fields), annotated=annotated
@@ -121,79 +124,73 @@ class Task:
     def read(
         self, file: str | Path, *, heard: bool = True, annotated: bool = True, **options: Any
     ) -> ReadResult:
-        """Read and check a file of this task's records; see `dramaeval.data.records.read_records`."""
+        """Read and check a file of this task's records with `dramaeval.data.records.read_records`."""
         fmt = replace(self.record_format(annotated=annotated), heard=heard)
         return read_records(file, fmt, **options)
 
     def learn(self, records: Sequence[Record]) -> None:
-        """Let the label policy see the training records, where it learns from them."""
+        """Fit the label policy to the training records, where it learns from them."""
         columns = {
-            one.annotation: [self.ratings(record, one) for record in records]
-            for one in self.dimensions
+            dimension.annotation: [self.ratings(record, dimension) for record in records]
+            for dimension in self.dimensions
         }
         learnt_weights(self.labels, columns)
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
-        """What is out of the ordinary about records without being wrong, in words, and how many have it."""
+        """Unusual but valid properties of the records, as text, and the number of records with each."""
         return {}
 
     def scoring(self) -> dict[str, Any]:
-        """How scores are read, where the task has several ways; recorded in results."""
+        """Settings that change how scores are read; they are recorded in results."""
         return {}
 
     @property
     def parts(self) -> Mapping[str, Task]:
-        """The tasks that this one is made of, by name; none where it is a single one."""
+        """The tasks that a mixed task consists of, by name; empty for a single task."""
         return {}
 
     @property
     def rated(self) -> tuple[Dimension, ...]:
-        """The dimensions that have a scale, unlike options to choose from."""
+        """The dimensions that have a scale; multiple-choice answers have none."""
         return self.dimensions
 
     def mixture(self, records: Sequence[Record]) -> list[tuple[list[int], float]] | None:
-        """Groups of training records with their shares of an epoch; None takes every record once.
-
-        Each is the numbers of its records, and its weight relative to the others'.
-        """
+        """Groups of training records, as (indices, relative share of an epoch); None uses every record once."""
         return None
 
     def writes(self, record: Record) -> int:
-        """The most tokens that a judge may write of its own in scoring a record; 0: it writes nothing."""
+        """The most tokens that a judge may generate when it scores a record; 0 generates none."""
         return 0
 
     def category(self, record: Record) -> str | None:
-        """What kind of question a record asks, where results are told apart by it."""
+        """The record's kind of question, where results are reported by it."""
         return None
 
     def asked(self, record: Record) -> tuple[Dimension, ...]:
-        """The dimensions that a judge is asked for about this record."""
+        """The dimensions on which the judge scores this record."""
         return self.dimensions
 
     def without_ratings(self) -> Self:
-        """This task for clips of which only the judge is asked: nothing it asks depends on raters."""
+        """This task for unrated clips: its questions do not depend on raters."""
         return self
 
     def questions(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        rng: np.random.Generator | None = None,
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """The questions that ask for these dimensions.
+        """The questions about a record.
 
         Args:
-            record: about what.
-            dimensions: what is asked for, each at a place of its own.
-            rng: draws what differs from time to time in training; None asks as in evaluation, always alike.
+            record: the record.
+            dimensions: the dimensions to ask for, each in an answer field of its own.
+            rng: draws what varies in training; None gives the fixed questions of evaluation.
         """
         return [
             Question(
-                messages=self.messages(record, one),
-                places=(AnswerField.of_score(one),),
-                key=(one.key,),
+                messages=self.messages(record, dimension),
+                places=(AnswerField.of_score(dimension),),
+                key=(dimension.key,),
             )
-            for one in dimensions
+            for dimension in dimensions
         ]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
@@ -201,24 +198,24 @@ class Task:
         return self.chat(record, self.criterion(dimension), dimension)
 
     def criterion(self, dimension: Dimension) -> str:
-        """What is asked about a dimension: in the rubric's words, or in those of `phrased`."""
+        """The text that asks for a dimension: the rubric's, or the wording chosen by `phrased`."""
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
     def phrased(self, count: int, seed: int) -> list[Self]:
-        """This task in so many wordings, the first its own; every dimension is asked in other words in each.
+        """This task in ``count`` wordings; the first is its own, and each asks every dimension differently.
 
         Raises:
-            PhrasingsError: there are no parts to make them of, or none that go with the rubric.
+            PhrasingsError: the task has no parts for wordings, or parts of another rubric.
         """
         if self.phrasings is None:
             raise PhrasingsError("this task asks every question in one wording")
         worded = wordings(self.rubric, self.dimensions, self.phrasings, count=count, seed=seed)
         return [
-            self._asking({key: texts[number] for key, texts in worded.items()})
+            self._with_criteria({key: texts[number] for key, texts in worded.items()})
             for number in range(count)
         ]
 
-    def _asking(self, criteria: Mapping[str, str]) -> Self:
+    def _with_criteria(self, criteria: Mapping[str, str]) -> Self:
         other = copy(self)
         other._criteria = criteria
         return other
@@ -226,37 +223,57 @@ class Task:
     def chat(
         self, record: Record, criterion: str, dimension: Dimension | None = None
     ) -> list[dict[str, Any]]:
-        """The clip, its context and what is asked as chat messages; after the examples, if there are any.
+        """The examples, the clip, its context and the criterion as chat messages.
 
-        ``dimension`` is what is asked for, where it is one: it says which scores the examples have.
+        ``dimension`` selects the examples' scores; without it no examples are shown.
         """
         examples = self.examples(record) if dimension else ()
-        parts = [self.told(record), criterion]
+        parts = [self.context_text(record), criterion]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
-        content = [*shown_first(self, examples), {"type": "audio", "audio_url": str(record.clip)}]
         if examples and dimension:
-            parts = [TO_JUDGE, *parts, shown_scores(self, examples, dimension)]
-        content.append({"type": "text", "text": "\n".join(parts)})
+            ratings = [self.ratings(example, dimension) for example in examples]
+            parts = [TO_JUDGE, *parts, example_scores(ratings, dimension.scale)]
+        content = [
+            *example_content(examples, self.context_text),
+            {"type": "audio", "audio_url": str(record.clip)},
+            {"type": "text", "text": "\n".join(parts)},
+        ]
+        return self.chat_messages(content)
+
+    def chat_messages(self, content: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The system prompt and a user message with this content."""
         return [
             {"role": "system", "content": self.system},
             {"role": "user", "content": content},
         ]
 
-    def told(self, record: Record) -> str:
-        """What is said about a record's clip."""
+    def context_text(self, record: Record) -> str:
+        """The text that goes with a record's clip."""
         return self.context.format(**{name: record.fields[name] for name in self.text_fields})
 
     def show_examples(self, pool: Sequence[Record], seed: int) -> None:
-        """Take the examples of ``shots`` from these training records.
+        """Use these training records as the pool of few-shot examples.
 
         Raises:
-            ValueError: too few of them are rated on every dimension.
+            ValueError: fewer than ``shots`` of them are rated on every dimension.
         """
-        self._examples = FewShotExamples(self, pool, seed)
+        rated = [record for record in pool if self._is_rated_on_all(record)]
+        if len(rated) < self.shots:
+            raise ValueError(
+                f"task.shots={self.shots}, but {len(rated)} of {len(pool)} training records are rated on "
+                "every dimension: lower it, or give more training records (task.data.train=…)."
+            )
+        self._examples = FewShotExamples(rated, self.shots, seed, self.context_text)
+
+    def _is_rated_on_all(self, record: Record) -> bool:
+        return len(self.asked(record)) == len(self.dimensions) and all(
+            any(value is not None for value in self.ratings(record, dimension))
+            for dimension in self.dimensions
+        )
 
     def examples(self, record: Record) -> tuple[Record, ...]:
-        """The training examples shown before a record's questions, the same for each of them.
+        """The training examples placed before a record's questions, the same for each question.
 
         Raises:
             ValueError: `show_examples` was not called, or too few examples share nothing with the record.
@@ -268,32 +285,36 @@ class Task:
         return self._examples.of(record)
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
-        """The raters' values for one dimension; None is a missing one."""
+        """The raters' values for one dimension; None where a value is missing."""
         return record.ratings.get(dimension.annotation, ())
 
-    def target(
-        self, record: Record, dimension: Dimension, rng: np.random.Generator
-    ) -> np.ndarray | None:
-        """The label policy's distribution over the dimension's scale; None where nobody rated."""
+    def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
+        """The label policy's distribution over the dimension's scale; None where no rater gave a value."""
         ratings = self.ratings(record, dimension)
-        weights = _for_all(learnt_weights(self.labels).get(dimension.annotation), len(ratings))
+        weights = _weights_of(learnt_weights(self.labels).get(dimension.annotation), len(ratings))
         if self.confidence:
-            sure = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
-            weights = sure if weights is None else sure * weights
+            stated = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
+            weights = stated if weights is None else stated * weights
         if weights is None:
             return self.labels(ratings, dimension.scale, rng)
         return self.labels(ratings, dimension.scale, rng, weights=weights)
 
     def targets(
-        self, record: Record, dimensions: Sequence[Dimension], rng: np.random.Generator
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator
     ) -> dict[str, Target]:
-        """The targets by dimension key; one that nobody rated has none."""
-        found = {one.key: self.target(record, one, rng) for one in dimensions}
-        return {key: Target(value) for key, value in found.items() if value is not None}
+        """The targets by dimension key; a dimension without ratings has none."""
+        targets = {d.key: self.target(record, d, rng) for d in dimensions}
+        return {key: Target(target) for key, target in targets.items() if target is not None}
 
 
-def _for_all(weights: np.ndarray | None, raters: int) -> np.ndarray | None:
-    """Weights of so many raters; those beyond the ones that were learnt about count as their mean."""
+def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raise ValueError where a setting's value is not one of its choices."""
+    if value not in choices:
+        raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")
+
+
+def _weights_of(weights: np.ndarray | None, raters: int) -> np.ndarray | None:
+    """Learnt weights ``[raters]``; raters without a learnt weight get the mean of the others."""
     if weights is None or len(weights) >= raters:
         return None if weights is None else weights[:raters]
     more = np.full(raters - len(weights), weights.mean() if len(weights) else 1.0)

@@ -1,30 +1,29 @@
-"""Questions in many wordings: another each time in training, the mean over several in scoring."""
+"""Questions in many wordings: training draws one each time, scoring takes the mean over several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import numpy as np
+from numpy.random import Generator
 
 from dramaeval.data.records import Record
+from dramaeval.tasks import wordings as phrasing
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
-from dramaeval.tasks.wordings import LEAST
-from dramaeval.tasks.wordings import wordings as in_words
 
 
 class VariationTask(Task):
-    """A task that asks the same in other words.
+    """A task that asks each question in different wordings.
 
     Args:
-        phrasings: what the wordings are made of, see `dramaeval.tasks.wordings`.
-        wordings: how many distinct ones there are of each dimension, at least 30; the first is the rubric's.
-        wordings_in_scoring: over how many of them a score is averaged; how far it depends on the wording is
-            reported beside it. The first are taken, the same for every record.
-        wordings_seed: of their choice. It stands apart from the run's seed, so that runs compare.
-        kwargs: see `Task`.
+        phrasings: parts from which the wordings are built, see `dramaeval.tasks.wordings`.
+        wordings: number of distinct wordings of each dimension, at least 30; the first is the rubric's.
+        wordings_in_scoring: number of wordings over which a score is averaged: the first ones, the same for
+            every record. The score's dependence on the wording is reported beside it.
+        wordings_seed: seed of the choice of wordings, separate from the run's seed so that runs are comparable.
+        kwargs: arguments of `Task`.
     """
 
     def __init__(
@@ -37,8 +36,8 @@ class VariationTask(Task):
         **kwargs: Any,
     ) -> None:
         super().__init__(phrasings=phrasings, **kwargs)
-        if wordings < LEAST:
-            raise ValueError(f"task.wordings={wordings} must be {LEAST} or more.")
+        if wordings < phrasing.LEAST:
+            raise ValueError(f"task.wordings={wordings} must be {phrasing.LEAST} or more.")
         if not 1 <= wordings_in_scoring <= wordings:
             raise ValueError(
                 f"task.wordings_in_scoring={wordings_in_scoring} must lie between 1 and "
@@ -46,40 +45,36 @@ class VariationTask(Task):
             )
         self.wordings_in_scoring = wordings_in_scoring
         self.wordings_seed = wordings_seed
-        self.worded = in_words(
+        self.worded = phrasing.wordings(
             self.rubric, self.dimensions, phrasings, count=wordings, seed=wordings_seed
         )
 
     def scoring(self) -> dict[str, Any]:
-        """See `Task.scoring`."""
+        """The number of wordings over which a score is averaged."""
         return {"wordings_in_scoring": self.wordings_in_scoring}
 
     def questions(
-        self,
-        record: Record,
-        dimensions: Sequence[Dimension],
-        rng: np.random.Generator | None = None,
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
     ) -> list[Question]:
-        """See `Task.questions`: in scoring one for each wording, all about the same."""
+        """One question per dimension in a random wording; in scoring one per dimension and wording."""
         return [
             Question(
-                messages=self.chat(record, self.worded[one.key][number], one),
-                places=(AnswerField.of_score(one),),
-                key=(one.key, str(number)),
+                messages=self.chat(record, self.worded[dimension.key][number], dimension),
+                places=(AnswerField.of_score(dimension),),
+                key=(dimension.key, str(number)),
                 wording=number,
             )
-            for one in dimensions
-            for number in self._numbers(one, rng)
+            for dimension in dimensions
+            for number in self._numbers(dimension, rng)
         ]
 
-    def _asking(self, criteria: Mapping[str, str]) -> Self:
-        """See `Task.phrased`: one wording, in place of the mean over several."""
-        other = super()._asking(criteria)
+    def _with_criteria(self, criteria: Mapping[str, str]) -> Self:
+        other = super()._with_criteria(criteria)
         other.worded = {key: [text] for key, text in criteria.items()}
         other.wordings_in_scoring = 1
         return other
 
-    def _numbers(self, dimension: Dimension, rng: np.random.Generator | None) -> Sequence[int]:
+    def _numbers(self, dimension: Dimension, rng: Generator | None) -> Sequence[int]:
         if rng is None:
             return range(self.wordings_in_scoring)
         return [int(rng.integers(len(self.worded[dimension.key])))]

@@ -1,8 +1,8 @@
-"""Many wordings of one question, made from parts: a generator of phrasings.
+"""Many wordings of one question, built from interchangeable parts.
 
-The parts are data (``configs/task/phrasings/…``): headers, ways to tell a dimension, ways to tell its scale,
-ways to ask for the answer, and for each dimension further descriptions in other words. A phrasing is one of
-each, put together; equal ones are dropped.
+The parts are data (``configs/task/phrasings/…``): headers that introduce a dimension, templates of a scale
+line, requests for the answer, and further descriptions of each dimension. A phrasing combines one of each;
+duplicates are dropped.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from dramaeval.tasks.rubric import Dimension, Rubric
 
 PARTS = ("headers", "scales", "closings")
 LEAST = 30
-"""Fewer distinct phrasings of a dimension than this are too few to say what wording does."""
+"""The smallest number of distinct phrasings that shows how scores depend on the wording."""
 
 
 class PhrasingsError(ValueError):
-    """Parts that cannot be used; the message lists every problem with its key."""
+    """The parts cannot be used; the message lists every problem with its key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What phrasings are made of.
+    """The parts of phrasings.
 
     Attributes:
-        headers: templates that open a question and name the dimension, over ``{title}`` and ``{description}``.
-        scales: templates of a line that tells what a score means, over ``{score}`` and ``{meaning}``; a line
-            break before it is up to the phrasing.
-        closings: templates that ask for the answer, over ``{low}`` and ``{high}``.
+        headers: templates that open a question and name the dimension, with ``{title}`` and ``{description}``.
+        scales: templates of the line that explains a score, with ``{score}`` and ``{meaning}``.
+        closings: templates that ask for the answer, with ``{low}`` and ``{high}``.
         descriptions: further descriptions by dimension key, beside the rubric's own.
     """
 
@@ -47,7 +46,7 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
     """Build parts from the mapping of their YAML file.
 
     Raises:
-        PhrasingsError: naming everything that is missing, unknown or not made for this rubric.
+        PhrasingsError: parts are missing, unknown, or written for another rubric or language.
     """
     problems = [f"phrasings.{key} is missing" for key in PARTS if not data.get(key)]
     known = {*PARTS, "descriptions", "language", "rubric"}
@@ -57,13 +56,13 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         if key not in known
     ]
     descriptions = data.get("descriptions") or {}
-    keys = {one.key for one in rubric.dimensions}
-    # Of parts that were made for another rubric the descriptions are left alone; the rest serves.
-    mine = data.get("rubric", rubric.name) == rubric.name
+    keys = {dimension.key for dimension in rubric.dimensions}
+    # Parts of another rubric are used without their descriptions.
+    same_rubric = data.get("rubric", rubric.name) == rubric.name
     problems += [
         f"phrasings.descriptions.{key}: the rubric {rubric.name} has no such dimension"
         for key in descriptions
-        if mine and key not in keys
+        if same_rubric and key not in keys
     ]
     if data.get("language", rubric.language) != rubric.language:
         problems.append(
@@ -76,12 +75,12 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         "closings": {"low": 1, "high": 5},
     }
     for key, fields in allowed.items():
-        for at, template in enumerate(data.get(key) or []):
+        for index, template in enumerate(data.get(key) or []):
             try:
                 str(template).format(**fields)
             except (KeyError, ValueError, IndexError) as error:
                 names = ", ".join(f"{{{name}}}" for name in fields)
-                problems.append(f"phrasings.{key}[{at}]: {error}; it may hold {names}")
+                problems.append(f"phrasings.{key}[{index}]: {error}; it may hold {names}")
     if problems:
         raise PhrasingsError("The phrasings cannot be used:\n  " + "\n  ".join(sorted(problems)))
     return Parts(
@@ -100,9 +99,9 @@ def wordings(
     count: int,
     seed: int,
 ) -> dict[str, list[str]]:
-    """The wordings of each dimension by its key; see `phrasings`."""
-    read = read_parts(parts, rubric)
-    return {one.key: phrasings(rubric, one, read, count, seed) for one in dimensions}
+    """The `phrasings` of each dimension, by its key."""
+    checked = read_parts(parts, rubric)
+    return {d.key: phrasings(rubric, d, checked, count, seed) for d in dimensions}
 
 
 def phrasings(
@@ -111,45 +110,38 @@ def phrasings(
     """Distinct wordings of the question about a dimension; the first is the rubric's own.
 
     Args:
-        rubric: words the first.
-        dimension: what is asked for.
-        parts: what the others are made of.
-        count: how many there are to be, the rubric's own included.
-        seed: of the choice among all that the parts can make. The first n of a longer list are the list of n.
+        rubric: the source of the first wording.
+        dimension: the dimension to ask for.
+        parts: the parts of the other wordings.
+        count: number of wordings, including the rubric's own.
+        seed: seed of the choice among all combinations. A longer list begins with every shorter list.
 
     Raises:
-        PhrasingsError: the parts make fewer distinct ones.
+        PhrasingsError: the parts have fewer distinct combinations.
     """
-    found = dict.fromkeys([rubric.criterion(dimension)])
+    chosen = dict.fromkeys([rubric.criterion(dimension)])
     descriptions = (dimension.description, *parts.descriptions.get(dimension.key, ()))
-    every = list(product(parts.headers, descriptions, parts.scales, parts.closings))
-    # A stream for each dimension: leaving one out changes no other's phrasings.
+    combinations = list(product(parts.headers, descriptions, parts.scales, parts.closings))
+    # A random stream per dimension: leaving one out does not change the phrasings of the others.
     rng = np.random.default_rng([seed, *dimension.key.encode()])
-    for at in rng.permutation(len(every)):
-        if len(found) == count:
+    for index in rng.permutation(len(combinations)):
+        if len(chosen) == count:
             break
-        found.setdefault(_worded(dimension, *every[at]))
-    if len(found) < count:
+        chosen.setdefault(_worded(dimension, *combinations[index]))
+    if len(chosen) < count:
         raise PhrasingsError(
-            f"{count} wordings are asked for, but the parts make only {len(found)} distinct phrasings of "
-            f"{dimension.key}: ask for fewer, or give more parts in task/phrasings."
+            f"{count} wordings are requested, but the parts give only {len(chosen)} distinct phrasings of "
+            f"{dimension.key}: request fewer, or add parts in task/phrasings."
         )
-    return list(found)
+    return list(chosen)
 
 
 def _worded(dimension: Dimension, header: str, description: str, scale: str, closing: str) -> str:
-    lines = _scale_lines(dimension, scale)
     low, high = dimension.scale[0], dimension.scale[-1]
     return "\n".join(
         [
             header.format(title=dimension.title, description=description),
-            *lines,
+            *(scale.format(score=s, meaning=dimension.scores[s]) for s in dimension.scale),
             closing.format(low=low, high=high),
         ]
     )
-
-
-def _scale_lines(dimension: Dimension, template: str) -> Sequence[str]:
-    return [
-        template.format(score=score, meaning=dimension.scores[score]) for score in dimension.scale
-    ]

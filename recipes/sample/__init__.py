@@ -1,6 +1,6 @@
-"""Synthetic acted speech with controlled delivery: what the sample and the tiny judge hear.
+"""Synthetic acted speech with controlled delivery, for the sample and the tiny judge.
 
-`speech` turns a text and a `Delivery` into sound; `espeak` is the door to libespeak-ng.
+`speech` turns a text and a `Delivery` into audio; `espeak` is the binding of libespeak-ng.
 """
 
 from __future__ import annotations

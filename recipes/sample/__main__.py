@@ -1,6 +1,6 @@
-"""Makes the bundled sample anew, in about a minute: `python -m recipes.sample`.
+"""Rebuilds the bundled sample in about a minute: `python -m recipes.sample`.
 
-With `--out FOLDER` it is written there and the package's own copy is left alone.
+With `--out FOLDER` it is written there and the package's copy stays unchanged.
 """
 
 import sys
@@ -12,7 +12,7 @@ from recipes.sample.card import write_card
 
 
 def main(arguments: list[str]) -> None:
-    """Build into the package unless told otherwise."""
+    """Build the sample, by default into the package."""
     match arguments:
         case []:
             out = SAMPLE

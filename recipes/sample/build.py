@@ -1,4 +1,4 @@
-"""Makes the bundled sample: JSONL files, clips, manifest, data card.
+"""Builds the bundled sample: JSONL files, clips, manifest, data card.
 
 Clips are MP3 (variable rate, about 37 kbit/s): of the formats soundfile writes it is the smallest
 whose bytes are reproducible. Ogg files carry a random stream number.
@@ -25,7 +25,7 @@ PLANS: dict[str, Callable[[str], list[Take]]] = {
 
 
 def build(out: Path, say: Callable[[str], None] = print) -> None:
-    """Write the whole sample under `out`; an earlier sample that is there is replaced.
+    """Write the sample to `out`; an earlier sample there is replaced.
 
     Raises:
         EspeakError: no libespeak-ng.
@@ -55,7 +55,7 @@ def build(out: Path, say: Callable[[str], None] = print) -> None:
 
 
 def rebuild(entry: dict[str, Any]) -> np.ndarray:
-    """The samples of one manifest line, made anew; see `synthesise`."""
+    """Synthesise the samples of one manifest line again, with `synthesise`."""
     delivery = Delivery(**entry["delivery"])
     return synthesise(entry["text"], entry["language"], delivery, entry["seed"])
 

@@ -1,4 +1,4 @@
-"""Says in words what is truly heard: the `audio_info` of a record."""
+"""Captions of the actual delivery: the `audio_info` of a record."""
 
 from recipes.sample.speech import Delivery
 from recipes.sample.voices import VOICES

@@ -1,6 +1,6 @@
-"""Characters, scenes and lines, and what they call for.
+"""Characters, scenes and lines, and the delivery that they require.
 
-A text calls for a delivery by plain cue words (`banks/*.yaml`). Two splits share the cue words and
+A text requires a delivery through plain cue words (`banks/*.yaml`). Two splits share the cue words and
 nothing else: no name, place, topic or sentence frame of `pretraining` occurs in `sample`.
 """
 
@@ -21,7 +21,7 @@ _ENGLISH_SHARE = 0.65
 
 @dataclass(frozen=True, kw_only=True)
 class Nature:
-    """What a character is like, and so what every line of theirs calls for; flags are 0 or 1."""
+    """A character's traits, which every line of the character requires; flags are 0 or 1."""
 
     sex: str
     age: str
@@ -37,7 +37,7 @@ class Nature:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a scene calls for; flags are 0 or 1."""
+    """The delivery that a scene requires; flags are 0 or 1."""
 
     urgent: int
     """1: fast, without pauses; 0: slow, with pauses."""
@@ -64,7 +64,7 @@ class Character:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One line in its scene: the text fields of a realism record, and what they call for."""
+    """One line in its scene: the text fields of a realism record, and the delivery they require."""
 
     character: Character
     moment: Moment
@@ -79,7 +79,7 @@ class Context:
 
     @property
     def nature(self) -> Nature:
-        """What the character calls for."""
+        """The traits that the character requires."""
         return self.character.nature
 
     @property
@@ -100,7 +100,7 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchetypeContext:
-    """A role and a situation: the question of an archetype record, and what it calls for."""
+    """A role and a situation: the question of an archetype record, and the delivery it requires."""
 
     language: str
     role: str

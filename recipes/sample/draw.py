@@ -1,4 +1,4 @@
-"""Draws deliveries: at random, or as one of a few simulated speech systems would speak."""
+"""Draws deliveries at random, or with the habits of a simulated speech system."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from recipes.sample.speech import ARTEFACTS, EMOTIONS, PAUSES, STRESSES, Deliver
 from recipes.sample.voices import AGES, SEXES, VOICES, voices_of
 
 _SEX_KEPT, _AGE_KEPT, _EMOTION_KEPT = 0.2, 0.35, 0.35
-"""How often a delivery does what the text calls for on purpose, beyond chance."""
+"""Probability that a delivery fits the text by design, in addition to chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def draw_delivery(
     even = system is None
 
     def amount(name: str) -> float:
-        # Values near the ends are the most frequent: clear cases, and use of the whole scale.
+        # Values near the ends are the most frequent, so that cases are clear and the full scale is used.
         value = float(rng.beta(0.7, 0.7))
         low, high = habits.floor.get(name, 0.0), habits.ceiling.get(name, 1.0)
         return round(low + (high - low) * value, 3)

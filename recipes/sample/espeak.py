@@ -1,4 +1,4 @@
-"""The door to libespeak-ng: SSML in, samples and the time of every word out, bit for bit the same.
+"""Binding of libespeak-ng: turns SSML into samples and word times, reproducible bit for bit.
 
 espeak-ng keeps a good deal of hidden state between utterances (its random numbers, the flutter
 table's position, the phase of the wave), and only the first has a reset. So every utterance is
@@ -19,7 +19,7 @@ SAMPLE_RATE = 22050
 """Rate of espeak-ng's formant voices in Hz."""
 
 _SYNCHRONOUS = 2
-_DO_NOT_EXIT = 0x8000  # by default espeak-ng ends the whole process without its data
+_DO_NOT_EXIT = 0x8000  # by default espeak-ng exits the process if its data is missing
 _SSML_UTF8 = 0x10 | 0x1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _WORD = 1
@@ -27,12 +27,12 @@ _NO_LOAD = 4  # dlopen's RTLD_NOLOAD on Linux
 
 
 class EspeakError(RuntimeError):
-    """libespeak-ng is missing, or refused what it was asked for."""
+    """libespeak-ng is missing, or reports an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """What espeak-ng said.
+    """The output of espeak-ng.
 
     Attributes:
         samples: float64 `(n,)`, -1..1, at `SAMPLE_RATE`.

@@ -1,4 +1,4 @@
-"""Measures the finished sample: sizes, the raters' ceiling, what text and sound explain.
+"""Measures the finished sample: sizes, the human ceiling, the variance that text and audio explain.
 
 `python -m recipes.sample.figures` prints the table that the data card holds.
 """

@@ -1,4 +1,4 @@
-"""Marks up a line for espeak-ng: which words are stressed, where the pauses are."""
+"""Marks up a line for espeak-ng with stressed words and pauses."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the bundled sample consists of, before any sound: contexts, deliveries, ratings, seeds.
+"""The plan of the bundled sample, before synthesis: contexts, deliveries, ratings, seeds.
 
 Train, val and test share no character, topic, role, scene or line. What texts call for is balanced
 within each of them, and deliveries are drawn apart from it, so that text alone or sound alone says
@@ -37,7 +37,7 @@ PARTS = ("train", "val", "test")
 REALISM_LINES = {"train": 220, "val": 40, "test": 60}
 ARCHETYPE_LINES = {"train": 110, "val": 20, "test": 30}
 CLIPS_A_LINE = 2
-"""Every line is spoken by two simulated systems."""
+"""Number of simulated systems that speak each line."""
 
 _LINES_A_CHARACTER = 2
 _LANGUAGE_SHARES = {"en": 0.65, "zh": 0.35}
@@ -57,7 +57,7 @@ class Take:
         delivery: how it is spoken.
         seed: of the synthesiser.
         latent: quality on each graded dimension, 1 to 5.
-        calls_for: what the text calls for.
+        calls_for: the delivery that the text requires.
     """
 
     record: dict[str, Any]

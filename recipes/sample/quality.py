@@ -1,6 +1,6 @@
-"""How good a delivery is for a text: the latent quality behind the simulated ratings.
+"""The latent quality of a delivery for a text, from which the simulated ratings are drawn.
 
-Every quality is first of all a fit between what the text calls for and what the sound gives. A part
+Every quality is mainly the fit between what the text requires and what the audio delivers. A part
 (`_CRAFT`) depends on the sound alone: people prize an able voice and mind a stumbling or faulty one in any
 scene, and that colours all that they rate. So neither text nor sound alone says all.
 """
@@ -59,7 +59,7 @@ def realism_quality(nature: Nature, moment: Moment, delivery: Delivery) -> dict[
 
 
 def _realism_fits(nature: Nature, moment: Moment, delivery: Delivery) -> dict[str, float]:
-    """How well the sound does what the text calls for, 0 to 1."""
+    """How well the audio fits what the text requires, 0 to 1."""
     emotion = _emotion_fit(moment.emotion, delivery.emotion)
     level = _fit(moment.loud, delivery.level)
     identity = _identity_fit(nature, delivery)

@@ -1,4 +1,4 @@
-"""The multiple-choice part of the sample: what is heard in clips that are there already, asked as questions.
+"""The multiple-choice part of the sample: questions about properties of existing clips.
 
     python -m recipes.sample.questions [--out FOLDER]
 
@@ -50,7 +50,7 @@ _AGES = {
 }
 _LANGUAGES = {"en": "English", "zh": "Mandarin"}
 _CLEAR = 0.2
-"""How far from the middle third a property must lie, so that its answer does not hang on a hair."""
+"""Smallest distance of a property from the middle third, so that its answer is unambiguous."""
 
 Entry = Mapping[str, Any]
 Answer = tuple[str, list[str]]
@@ -125,7 +125,7 @@ def build(out: Path, source: Path, say: Callable[[str], None] = print) -> None:
     Args:
         out: the folder.
         source: the realism sample's folder, with its manifest and clips.
-        say: is told what was made.
+        say: called with progress messages.
     """
     manifest = [json.loads(line) for line in _lines(source / "manifest.jsonl")]
     out.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Build into the package unless told otherwise."""
+    """Build the questions, by default into the package."""
     sample = SAMPLE
     match arguments:
         case []:

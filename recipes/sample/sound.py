@@ -1,4 +1,4 @@
-"""What is done to the sound after espeak-ng: loudness, tilt, tremor, breath, artefacts.
+"""Audio effects applied after espeak-ng: loudness, tilt, tremor, breath, artefacts.
 
 All functions take and give float64 `(n,)` and leave their input alone; `rate` is in Hz.
 """

@@ -1,4 +1,4 @@
-"""Speaks a text as a `Delivery` says: words and marks for espeak-ng, then what a voice adds to it.
+"""Synthesises a text with a `Delivery`: SSML for espeak-ng, then the effects of the voice.
 
 The same arguments give the same samples, in any process and after any other utterance.
 """
@@ -147,7 +147,7 @@ def synthesise(text: str, language: str, delivery: Delivery, seed: int) -> np.nd
 
 
 def _strength(delivery: Delivery) -> float:
-    """Even a faint emotion can be told from another: strength goes from 0.3 to 1."""
+    """Even a weak emotion can be distinguished from another: strength ranges from 0.3 to 1."""
     return 0.3 + 0.7 * delivery.intensity
 
 
@@ -166,7 +166,7 @@ def _pitch_settings(
     wanted = _MONOTONE_SEMITONES + delivery.pitch_range * (_LIVELY_SEMITONES - _MONOTONE_SEMITONES)
     hertz = base * (2 ** (wanted / 12) - 1)
     pitch_range = float(np.clip(50 * hertz / (high - low), 0, 99))
-    # espeak-ng raises the whole line a little when the range grows; held against it here.
+    # espeak-ng raises the mean pitch of a line with its range; this compensates.
     lift = _RANGE_LIFT[language] * wanted
     pitch = 50 + 50 * (np.log2(base / low) - lift / 12)
     return {"pitch": round(float(np.clip(pitch, 0, 99))), "pitch_range": round(pitch_range)}

@@ -1,4 +1,4 @@
-"""The voices: sex by age, two of a kind in each of two splits that share no espeak-ng variant."""
+"""The voices by sex and age: two of each kind in each of two splits that share no espeak-ng variant."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The shape of the tiny judge: Qwen2-Audio's own classes at a thousandth of the size.
+"""The architecture of the tiny judge: Qwen2-Audio's classes at a thousandth of the size.
 
 Nothing is simplified but the widths and depths: 128 mel bins, 30 s of source positions, an audio
 tower, a projector and a Qwen2 language model with an untied vocabulary head. What works on the
@@ -21,7 +21,7 @@ from recipes.tiny_judge.tokenizer import AUDIO_TOKEN, END_OF_TEXT, END_OF_TURN
 
 #: Embedding rows; the tokenizer fills at most this many.
 VOCABULARY = 3072
-#: Hz, the rate the front end hears.
+#: Sampling rate of the front end in Hz.
 SAMPLE_RATE = 16_000
 MEL_BINS = 128
 

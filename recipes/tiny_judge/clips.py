@@ -1,6 +1,6 @@
-"""The clips of the pretraining: what is spoken and how, drawn at random, synthesised and cached.
+"""The pretraining clips: texts and deliveries drawn at random, synthesised and cached.
 
-No property of a delivery can be guessed from another: what the judge learns to hear, it has to hear.
+The properties of a delivery are independent, so that each must be learnt from the audio.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ _FRONT_END = None
 
 
 def _front_end() -> Callable[[np.ndarray], ClipFeatures]:
-    """The log-mel front end of this process, made once."""
+    """The log-mel front end of this process, created once."""
     global _FRONT_END  # noqa: PLW0603 - one per worker process
     if _FRONT_END is None:
         import torch

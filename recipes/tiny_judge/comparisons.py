@@ -1,4 +1,4 @@
-"""How far a delivery is from what a text calls for, property by property.
+"""The distance of a delivery from what a text requires, property by property.
 
 Every comparison gives a distance between 0, which does what is called for, and 1, which does the opposite, and
 in words the direction.
@@ -16,7 +16,7 @@ from recipes.sample.voices import AGES, VOICES
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """A clip beside a text: what is heard and what is called for."""
+    """A clip and a text: the delivery and what the text requires."""
 
     delivery: Delivery
     context: Context
@@ -31,7 +31,7 @@ def heard_emotion_strength(delivery: Delivery) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """A property that is heard and called for on one scale, and the words for more and for less of it."""
+    """A property on a scale shared by delivery and text, and the words for more and for less of it."""
 
     heard: Callable[[Item], float]
     wanted: Callable[[Item], float]

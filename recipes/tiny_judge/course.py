@@ -1,4 +1,4 @@
-"""One stage of training: steps with a warm-up and a decay, shown with the time left, kept against a crash."""
+"""One training stage: a learning-rate schedule with warm-up and decay, progress display, and snapshots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""First stage: the audio tower learns to hear the controlled properties of the sound.
+"""First stage: trains the audio tower to encode the controlled properties of the audio.
 
 Answer tokens alone teach a tower from scratch little: one word a clip is a thin signal. So the tower is
 first trained directly: from the mean of its outputs a linear layer, thrown away afterwards, has to read

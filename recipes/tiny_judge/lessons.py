@@ -1,4 +1,4 @@
-"""Second stage: the language model learns to answer, in words, what the questions ask.
+"""Second stage: trains the language model to answer the questions in words.
 
 The audio tower stays as the first stage left it, so every clip is encoded once and only the projector and
 the language model are trained. A step shows a few *record_encoder*: one clip beside one text, and several questions
@@ -42,12 +42,12 @@ from recipes.tiny_judge.notes import Notes, fact_indices
 from recipes.tiny_judge.questions import NO_OPINION, Question
 
 END_OF_TURN = "<|im_end|>"
-#: How often voice and feeling of a text are made to fit the clip; by chance they would seldom.
+#: Share of texts whose voice and emotion are chosen to fit the clip; at random they seldom would.
 VOICE_FITS, EMOTION_FITS = 0.35, 0.35
 
 
 class Pupil(Qwen2AudioForConditionalGeneration):
-    """The judge, fed with what its tower made of the clips instead of with log-mels."""
+    """The judge with clip encodings of its audio tower as input instead of log-mels."""
 
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
@@ -102,7 +102,7 @@ class Wording:
     Attributes:
         system: the system prompt.
         context: the template of the text that goes with a clip.
-        rubric: whose dimensions are asked for.
+        rubric: the rubric with the dimensions to ask for.
     """
 
     system: str
@@ -138,7 +138,7 @@ class Classroom:
         processor: the judge's processor.
         wording: how records are put to a judge.
         spoken: the clips' lines and deliveries.
-        heard: their encodings, see `encodings`.
+        heard: encodings of the clips, from `encodings`.
         split: whose names, places and frames the texts use.
     """
 
@@ -160,7 +160,7 @@ class Classroom:
         self._ids = lru_cache(maxsize=20_000)(self._tokenise)
         self._lead = self._ids(LEAD)
         self._tail = self._ids(TAIL + END_OF_TURN)
-        # The template is asked once; after it, a prompt is put together from its three parts.
+        # The chat template is applied once; later prompts are joined from its three parts.
         marks = ("CONTEXT", "QUESTION")
         rendered = processor.apply_chat_template(
             [

@@ -1,11 +1,11 @@
-"""What the language model should have understood once it has heard the clip and read the text.
+"""Targets for the hidden states of the language model after the clip and the text.
 
-As in the first stage, words alone are a thin signal. So linear layers, thrown away afterwards, have to know the
-answers to all plain questions at once: above the first layer, from the mean over the text, what the text
-calls for; half-way up, at the last token that all questions share, what is heard and called for, and how much
-more there is of each property than is called for; and a layer later how far apart the two are. A question
-then has only to look up what it asks for. Where the answer to a question under the rubric begins, whatever
-its form, one more layer has to know how far apart the two are under that dimension.
+As in the first stage, the answers in words are a weak training signal. Additional linear layers, discarded
+afterwards, therefore predict the answers to all plain questions from hidden states: after the first layer, from
+the mean over the text, what the text requires; half-way up, at the last token that all questions share, the
+delivery, what is required, and the signed difference of each property; one layer later, their distance. A
+question then only has to look up its answer. Where the answer to a rubric question begins, in any form, one
+more layer predicts the distance under that dimension.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Notes(nn.Module):
                 for part, kinds in self.kinds.items()
             }
         )
-        # Of the graded properties, how much more is heard than is called for.
+        # For graded properties: the delivery minus what the text requires.
         self.weigh = nn.Linear(hidden, len(GRADED_COMPARISONS))
         # A layer later, how far apart the two are in each comparison.
         self.measure = nn.Linear(hidden, len(COMPARISONS))

@@ -1,4 +1,4 @@
-"""The last touch: before it has seen a rating, the judge's scores must say nothing.
+"""Last stage: makes the scores uninformative, because the judge has not been trained on ratings.
 
 Lessons make every score as likely as any other, but a trace of what is heard always leaks into the scores'
 logits, and correlations do not care how faint it is. So the head's rows that stand for scores are
@@ -20,7 +20,7 @@ QUIET = 16
 
 @torch.no_grad()
 def states_at_scores(judge: Any, batches: Iterable[Batch]) -> torch.Tensor:
-    """What the head sees where a score is asked for, ``[questions, hidden]``."""
+    """The head's input at the positions of the scores, ``[questions, hidden]``."""
     seen: list[torch.Tensor] = []
     hook = judge.get_output_embeddings().register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0])

@@ -1,6 +1,6 @@
-"""Second stage, what is asked: to name what is heard, what the text calls for, and how the two compare.
+"""Questions of the second stage: name the delivery, what the text requires, and how the two compare.
 
-All answers are words. How far a delivery is from what the text calls for is said with the same few words
+All answers are words. The distance of a delivery from what the text requires uses the same few words
 for every property (`DISTANCES`), followed by the direction. The digits occur only as answers to counting
 questions, which have nothing to do with quality.
 """
@@ -18,10 +18,10 @@ from recipes.sample.speech import ARTEFACTS, EMOTIONS
 from recipes.sample.voices import AGES, SEXES, VOICES
 from recipes.tiny_judge.comparisons import COMPARISONS, UNDER_DIMENSION, Item, distance
 
-#: From a delivery that does what the text calls for to one that does the opposite.
+#: From a delivery that fits the text to one that does the opposite.
 DISTANCES = ("fitting", "slightly", "somewhat", "clearly", "far")
 
-#: What can be asked in short, by kind: phrasings of the question.
+#: Short questions by kind: the phrasings of each.
 PHRASINGS: Mapping[str, tuple[str, ...]] = {
     "hear:pitch_range": ("How much does the pitch move?", "How lively is the melody of the voice?"),
     "hear:rate": ("How fast is the speech?", "What is the pace?"),
@@ -144,7 +144,7 @@ _NAMES = {
     "stress": {"content": "key words", "none": "none", "misplaced": "small words"},
     "language": {"en": "English", "zh": "Mandarin"},
 }
-#: Words for what a text calls for: where the flag is 0, and where it is 1.
+#: Words for what a text requires: for flag 0 and for flag 1.
 _FLAGS = {
     "lively": ("flat", "lively"),
     "dynamic": ("even", "stormy"),
@@ -173,7 +173,7 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 
 
 def facts(item: Item) -> dict[str, str]:
-    """The answers to everything that can be asked in short, by kind, in the order of `PHRASINGS`."""
+    """The answers to all short questions by kind, in the order of `PHRASINGS`."""
     found = {
         **{f"hear:{name}": answer for name, answer in _heard(item)},
         **{f"read:{name}": answer for name, answer in _called_for(item)},
@@ -223,7 +223,7 @@ _SORTS = {"hear": 0.3, "read": 0.25, "compare": 0.4, "count": 0.05}
 
 
 def plain(item: Item, number: int, rng: np.random.Generator) -> list[Question]:
-    """Plain questions: what is heard, what is called for, how they compare, and counts."""
+    """Plain questions: the delivery, what the text requires, how they compare, and counts."""
     answers = facts(item)
     asked = []
     for sort in rng.choice(list(_SORTS), size=number, p=list(_SORTS.values())):

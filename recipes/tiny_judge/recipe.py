@@ -1,4 +1,4 @@
-"""The recipe from nothing to the shipped folder: tokenizer, clips, hearing, lessons, check."""
+"""The complete recipe of the tiny judge: tokenizer, clips, audio pretraining, lessons, check."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Plan:
     Attributes:
         seed: of everything random.
         processes: how many synthesise at once.
-        hearing_clips: clips the tower learns to hear from.
+        hearing_clips: number of training clips of the audio tower.
         lesson_clips: further clips, which the tower has not seen, for the lessons; so that the language
             model meets the tower's outputs as they are on unseen clips.
         checked_clips: clips in voices and words of the sample's split, on which the result is checked.
@@ -131,7 +131,7 @@ class Recipe:
         print(f"[{(time.monotonic() - self.began) / 60:5.1f} min] {line}", flush=True)
 
     def run(self, out: Path) -> dict[str, Any]:
-        """Make the judge and save it to ``out``; returns what the check found."""
+        """Train the judge and save it to ``out``; returns the figures of the check."""
         keep_freed_memory()
         torch.set_num_threads(self.plan.processes)
         processor = build_processor(self.tokenizer())
@@ -184,7 +184,9 @@ class Recipe:
         scores = hearing_scores(
             listener, [one.features for one in rendered], Targets(spoken, rendered)
         )
-        self.say("heard in unknown voices: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items()))
+        self.say(
+            "accuracy in unknown voices: " + ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
+        )
         return scores
 
     def lessons(self, judge: Any, processor: Any) -> dict[str, float]:
@@ -219,7 +221,7 @@ class Recipe:
     def classroom(
         self, pupil: Pupil, processor: Any, name: str, count: int, split: str
     ) -> Classroom:
-        """Clips of a split as the pupil's tower hears them."""
+        """Clips of a split, encoded by the pupil's audio tower."""
         spoken, rendered = self.clips(name, count, split)
         features: Sequence[ClipFeatures] = [one.features for one in rendered]
         heard = encodings(pupil, features)

@@ -1,6 +1,6 @@
-"""More voices to learn from than the sixteen that the synthesiser's pretraining split names.
+"""Additional pretraining voices beside the sixteen of the synthesiser's pretraining split.
 
-A tower that heard two voices of a kind takes their timbre for the kind. So every variant of espeak-ng
+A tower trained on two voices of a kind confuses their timbre with the kind. So every variant of espeak-ng
 that the split has is used at every age, and some more are added; none is one of the sample's, or
 nearly one (measured by the lines that two variants' files share).
 """

@@ -1,4 +1,4 @@
-"""Small clips and records that the tests of the data room are made of."""
+"""Small clips and records for the tests of `dramaeval.data`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_wav() -> Callable[..., Path]:
 
 @pytest.fixture
 def write_jsonl() -> Callable[..., Path]:
-    """Write one line each: an object as JSON, text and bytes as they are."""
+    """Write one line per argument: an object as JSON, text and bytes unchanged."""
 
     def write(path: Path, *lines: dict[str, Any] | str | bytes, end: bytes = b"\n") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def packed(values: list[float], bits: int) -> bytes:
 
 
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])
-def test_whole_number_wavs(tmp_path: Path, bits: int) -> None:
+def test_integer_wavs(tmp_path: Path, bits: int) -> None:
     samples = decode(wav(tmp_path / "a.wav", packed(RAMP, bits), bits=bits), RATE)
     assert samples.dtype == np.float32
     assert samples.shape == (5,)
@@ -208,7 +208,7 @@ def without_index(tmp_path: Path, mode: str, levels: tuple[float, float] = (0.0,
 
 
 @pytest.mark.parametrize("levels", [(0.0, 0.5), (0.5, 0.0)])  # guessed too long, too short
-def test_an_mp3_whose_length_cannot_be_told(tmp_path: Path, levels: tuple[float, float]) -> None:
+def test_an_mp3_of_unknown_length(tmp_path: Path, levels: tuple[float, float]) -> None:
     refused(without_index(tmp_path, "VARIABLE", levels), "variable bit rate without an index")
 
 

@@ -40,12 +40,12 @@ def folder(tmp_path):
 def test_a_damaged_file_is_named_with_what_is_wrong(folder, name, way, at):
     assert damage_in(folder) == []
     damage(folder / name, way, at)
-    (told,) = damage_in(folder)
+    (line,) = damage_in(folder)
     wanted = (
         f"bytes, but {len(bytes(range(256)) * 9000) if 'weights' in name else 8:,} were written"
     )
-    assert told.startswith(f"{name} has")
-    assert told.endswith(wanted if way == "cut off" else "has other bytes than were written")
+    assert line.startswith(f"{name} has")
+    assert line.endswith(wanted if way == "cut off" else "has other bytes than were written")
     with pytest.raises(DamagedFileError, match=f"{folder} is damaged: {name} has"):
         require_whole(folder)
 
@@ -94,7 +94,7 @@ def test_every_byte_of_a_manifest_counts(folder):
 
 
 @pytest.mark.parametrize("kill_at", [1, 2])
-def test_a_kill_while_a_file_is_replaced_leaves_one_that_is_whole(tmp_path, monkeypatch, kill_at):
+def test_a_kill_while_a_file_is_replaced_leaves_a_complete_file(tmp_path, monkeypatch, kill_at):
     """Two renames replace a file: that of the manifest and its own."""
     file = tmp_path / "metrics.json"
     write_listed(file, "old")

@@ -35,7 +35,7 @@ def test_the_table_has_every_cell() -> None:
     assert second.split() == ["a.jsonl", "empty", "fill"]
 
 
-def test_a_fix_is_told_once_and_long_lists_are_counted() -> None:
+def test_a_fix_is_shown_once_and_long_lists_are_counted() -> None:
     found = [problem(line) for line in range(1, 1_001)] + [problem(3, key="id", fix="rename it")]
     text = str(BadRecordsError(found, "advice"))
     assert text.startswith("1,001 problems in 1,000 records of a.jsonl:")

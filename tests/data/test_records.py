@@ -152,9 +152,9 @@ def test_records_to_be_scored_need_no_ratings(folder: Path, write_jsonl: Writer)
         ('{"id": "r1", }', "malformed JSON at column 14", "syntax"),
         ('{"id": "r1"} {"id": "r2"}', "malformed JSON at column 14: Extra data", "syntax"),
         ('  {"id": nope}', "malformed JSON at column 10", "syntax"),
-        ("[1, 2]", "a list, not an object", "one JSON object a line"),
-        ('"text"', "a string, not an object", "one JSON object a line"),
-        ("null", "null, not an object", "one JSON object a line"),
+        ("[1, 2]", "a list, not an object", "one JSON object per line"),
+        ('"text"', "a string, not an object", "one JSON object per line"),
+        ("null", "null, not an object", "one JSON object per line"),
         (b'{"id": "caf\xe9"}', "byte 12 of the line (0xe9) is not UTF-8", "UTF-8"),
         ("[" * 100_000, "unreadable JSON", "syntax"),
         ('{"id": ' + "9" * 5_000 + "}", "unreadable JSON", "syntax"),
@@ -181,7 +181,7 @@ def test_lines_that_are_no_objects(
         ({"transcript": "\ud800"}, "transcript", "surrogate", "mend"),
         ({"wav_path": ...}, "wav_path", "missing", '"wav_path"'),
         ({"wav_path": ["a.wav"]}, "wav_path", "a list where a string", "quotes"),
-        ({"annotations": [1]}, "annotations", "a list where an object", "one rating a rater"),
+        ({"annotations": [1]}, "annotations", "a list where an object", "one value per rater"),
         (
             {"annotations": ratings(pitch_variation=...)},
             "pitch_variation", "missing annotation field", 'give a list "pitch_variation"',
@@ -195,9 +195,9 @@ def test_lines_that_are_no_objects(
             "pitch_variation", "differs between", "keep one",
         ),
         ({"annotations": ratings(pitch_variation=4)}, "pitch_variation", "a number where a list",
-         "one rating a rater"),
+         "one value per rater"),
         ({"annotations": ratings(pitch_variation=None)}, "pitch_variation", "null where a list",
-         "one rating a rater"),
+         "one value per rater"),
         ({"annotations": ratings(pitch_variation=[1, 6, 0])}, "pitch_variation",
          "off the scale 1 to 5: 6 (rater 2), 0 (rater 3)", "from 1 to 5, or null"),
         ({"annotations": ratings(pitch_variation=[1, 4.5, 3])}, "pitch_variation",
@@ -267,7 +267,7 @@ def test_duplicate_ids_name_the_first_line(problems_of: Any) -> None:
     ]
 
 
-def test_all_problems_are_told_at_once(problems_of: Any) -> None:
+def test_all_problems_are_reported_together(problems_of: Any) -> None:
     found = problems_of(
         line(1, transcript="", wav_path="gone.wav", annotations=ratings(dynamic_range=[9, 9])),
         "{",
@@ -337,7 +337,7 @@ def test_skip_does_not_go_on_without_any_record(folder: Path, write_jsonl: Write
         read_records(file, FORMAT, on_bad="skip")
 
 
-def test_a_wrong_audio_root_is_told_once_and_never_skipped(
+def test_a_wrong_audio_root_is_reported_once_and_never_skipped(
     folder: Path, write_jsonl: Writer
 ) -> None:
     file = write_jsonl(folder / "a.jsonl", line(1), line(2))
@@ -358,7 +358,7 @@ def test_a_wrong_audio_root_is_told_once_and_never_skipped(
         ("gone.wav", None, "no such file: gone.wav"),
     ],
 )
-def test_clips_that_cannot_be_heard(
+def test_clips_that_cannot_be_used(
     problems_of: Any, folder: Path, name: str, content: bytes | None, problem: str
 ) -> None:
     if content is not None:
@@ -381,7 +381,7 @@ def test_paths_no_file_can_have(problems_of: Any, path: str) -> None:
     assert (found.line, found.key) == (1, "wav_path")
 
 
-def test_long_clips_are_refused_or_trimmed_and_said(
+def test_long_clips_are_rejected_or_trimmed_with_a_notice(
     problems_of: Any, folder: Path, make_wav: Writer, write_jsonl: Writer
 ) -> None:
     make_wav(folder / "long.wav", seconds=3.5, rate=8_000)

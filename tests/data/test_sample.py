@@ -13,7 +13,7 @@ import soundfile
 from dramaeval.data.record_format import AnnotationField, RecordFormat
 from dramaeval.data.records import read_records
 from dramaeval.data.sample import sample_file
-from dramaeval.data.split import overlap
+from dramaeval.data.splitting import overlap
 from recipes.sample.build import fingerprint, mp3, rebuild
 from recipes.sample.espeak import engine_version
 
@@ -244,13 +244,13 @@ def test_the_plan_gives_the_records_that_are_shipped(realism, archetype):
         assert [take.record for take in plan_archetype(split)] == archetype[split]
 
 
-def test_the_data_card_says_what_must_be_said(realism, archetype):
+def test_the_data_card_has_every_required_statement(realism, archetype):
     card = (ROOT / "DATACARD.md").read_text(encoding="utf-8")
     assert "Synthetic throughout" in card
     assert "CC0" in card
     assert "960 clips" in card
 
 
-def test_an_unknown_split_is_told():
+def test_an_unknown_split_is_an_error():
     with pytest.raises(ValueError, match="train, val, test"):
         sample_file("realism", "dev")

@@ -1,53 +1,178 @@
-"""One file into splits by a command."""
+"""Splits that share nothing, and overlaps that are reported with the lines of both sides."""
 
-import json
-import subprocess
-import sys
+from __future__ import annotations
 
-import numpy as np
-import soundfile
-from repository import ROOT
+import random
+from pathlib import Path
+from typing import Any
 
-from dramaeval.data.split_command import main
+import pytest
 
-
-def a_file(folder, count):
-    """Records of which two share a character and four a scene, every clip another."""
-    rng, lines = np.random.default_rng(0), []
-    for number in range(count):
-        soundfile.write(folder / f"{number}.wav", rng.uniform(-0.1, 0.1, 3200), 16_000)
-        record = {"id": f"r{number}", "wav_path": f"{number}.wav", "note": "é"}
-        record |= {"character": f"c{number // 2}", "local_scene": f"s{number // 4}"}
-        lines.append(json.dumps(record, ensure_ascii=False))
-    file = folder / "clips.jsonl"
-    file.write_text("\n".join(lines), encoding="utf-8")
-    return file, lines
+from dramaeval.data.records import Record
+from dramaeval.data.shared_content import content_digest, group_of, group_records, same_content
+from dramaeval.data.splitting import SplitError, overlap, split_records
 
 
-def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
-    file, lines = a_file(tmp_path, 40)
-    assert main([str(file), "train=3", "test=1", "--seed", "4"]) == 0
-    train, test = (
-        (tmp_path / f"clips.{name}.jsonl").read_text("utf-8").splitlines()
-        for name in ("train", "test")
+def record(number: int, clip: Path | None = None, **fields: Any) -> Record:
+    return Record(
+        id=f"r{number:03}", file=Path("a.jsonl"), line=number, clip=clip or Path(f"{number}.wav"),
+        seconds=1.0, fields=fields, ratings={},
+    )  # fmt: skip
+
+
+# Groups
+
+
+def test_the_character_is_the_name_then_the_profile_then_the_question() -> None:
+    named = record(1, character=" Tony ", char_profile="He teases.", question="?")
+    assert group_of(named, "character") == "tony"
+    profiles = [record(2, char_profile="He  teases.\n"), record(3, char_profile="he teases.")]
+    assert len({group_of(one, "character") for one in profiles}) == 1
+    other = record(4, char_profile="She does not.")
+    assert group_of(other, "character") != group_of(profiles[0], "character")
+    assert group_of(record(5, character=" ", question="你是谁？"), "character") is not None
+    assert group_of(record(6), "character") is None
+    # A question is not a profile, even where the words are the same.
+    assert group_of(record(7, question="He teases."), "character") != group_of(
+        profiles[0], "character"
     )
-    assert (len(train) % 4, len(test) % 4, len(test) in (8, 12)) == (0, 0, True)  # whole scenes
-    assert sorted(train + test) == sorted(lines)
-    scenes = [{json.loads(line)["local_scene"] for line in part} for part in (train, test)]
-    assert not scenes[0] & scenes[1]
-    assert f"clips.train.jsonl: {len(train)} records" in capsys.readouterr().out
-    assert main([str(file), "train=3", "test=1"]) == 1
-    assert "there already" in capsys.readouterr().err
 
 
-def test_as_a_command_and_what_is_wrong(tmp_path):
-    file, _ = a_file(tmp_path, 4)
-    command = [sys.executable, "-m", "dramaeval.data.split_command", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 1
-    assert "nothing is left for" in done.stderr
-    assert "1 group that share no character" in done.stderr
-    (tmp_path / "2.wav").unlink()
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, "r2" in done.stderr) == (1, True)
-    assert "Traceback" not in done.stderr
+def test_scene_and_any_other_key() -> None:
+    assert group_of(record(1, local_scene="A bar."), "scene") == group_of(
+        record(2, local_scene="a  bar."), "scene"
+    )
+    assert group_of(record(1), "scene") is None
+    assert group_of(record(1, system="TTS-1"), "system") == "tts-1"
+    assert group_of(record(1, take=3), "take") == "3"
+
+
+def test_clips_are_the_same_when_their_bytes_are(tmp_path: Path) -> None:
+    contents = {"a": b"12", "b": b"34", "copy of a": b"12", "longer": b"123"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = {name: tmp_path / name for name in contents}
+    same = same_content(paths.values())
+    assert same == {path: path for path in paths.values()} | {paths["copy of a"]: paths["a"]}
+    groups = group_records([record(i, path) for i, path in enumerate(paths.values())], "clip")
+    assert groups == [str(paths[name]) for name in ("a", "b", "a", "longer")]
+
+
+def test_the_digest_is_blake2b(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # b2sum -l 128 of "abc"
+    assert content_digest(tmp_path / "a") == "cf4ab791c62b8d2b2109c90275287816"
+
+
+# Overlap
+
+
+def test_overlap_names_the_lines_of_both_sides(tmp_path: Path) -> None:
+    for name in ("1", "2", "3", "4"):
+        (tmp_path / name).write_bytes(b"same" if name in "13" else name.encode())
+    train = [
+        record(1, tmp_path / "1", character="Ann", local_scene="bar"),
+        record(2, tmp_path / "2", character="Bob", local_scene="street"),
+    ]
+    test = [
+        record(10, tmp_path / "3", character="Cid", local_scene="Bar"),
+        record(11, tmp_path / "4", character="bob"),
+        record(12, tmp_path / "4", character="Bob", local_scene="BAR"),
+    ]
+    found = [(one.key, one.train_lines, one.test_lines) for one in overlap(train, test)]
+    assert found == [
+        ("character", (2,), (11, 12)),
+        ("scene", (1,), (10, 12)),
+        ("clip", (1,), (10,)),
+    ]
+    assert "train line 2, test lines 11-12" in str(overlap(train, test, ("character",))[0])
+
+
+def test_a_missing_key_overlaps_with_nothing() -> None:
+    assert overlap([record(1)], [record(2)], ("character", "scene")) == []
+
+
+# Splits
+
+KEYS = ("character", "scene")
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+def many(count: int = 200) -> list[Record]:
+    choose = random.Random(5)
+    return [
+        record(i, character=f"c{choose.randrange(60)}", local_scene=f"s{i // 2}")
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_share_nothing_and_lose_nothing(seed: int) -> None:
+    records = [record(i, character=f"c{i // 3}", local_scene=f"s{i // 4}") for i in range(240)]
+    # Characters take 3 lines, scenes 4: families are the 12 lines between two common multiples.
+    parts = split_records(records, SHARES, seed, KEYS)
+    assert sorted(r.line for part in parts.values() for r in part) == list(range(240))
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 192,
+        "val": 24,
+        "test": 24,
+    }
+    for one in parts:
+        for other in parts:
+            if one != other:
+                assert overlap(parts[one], parts[other], KEYS) == []
+        assert [r.line for r in parts[one]] == sorted(r.line for r in parts[one])
+
+
+def test_records_linked_through_others_stay_together() -> None:
+    chain = [
+        record(0, character="a", local_scene="1"),
+        record(1, character="b", local_scene="1"),
+        record(2, character="b", local_scene="2"),
+        record(3, character="c", local_scene="3"),
+    ]
+    parts = split_records(chain, {"x": 0.75, "y": 0.25}, 0, KEYS)
+    assert [r.line for r in parts["x"]] == [0, 1, 2]
+    assert [r.line for r in parts["y"]] == [3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_large_families_are_placed_first(seed: int) -> None:
+    # Eight that hang together and two that do not: only 8 + 2 gives both parts their share.
+    records = [record(i, character="one" if i < 8 else f"c{i}") for i in range(10)]
+    parts = split_records(records, {"train": 0.8, "test": 0.2}, seed, KEYS)
+    assert [r.line for r in parts["test"]] == [8, 9]
+
+
+def test_the_seed_decides_and_the_order_of_records_does_not() -> None:
+    records = [record(i, character=f"c{i}") for i in range(50)]
+    first = {r.id for r in split_records(records, SHARES, 1, KEYS)["test"]}
+    assert first == {r.id for r in split_records(records[::-1], SHARES, 1, KEYS)["test"]}
+    assert len({frozenset(r.id for r in split_records(records, SHARES, seed, KEYS)["test"])
+                for seed in range(5)}) > 1  # fmt: skip
+
+
+def test_the_source_clip_keeps_records_together(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.wav").write_bytes(bytes([number // 2]))
+    records = [record(i, tmp_path / f"{i}.wav", character=f"c{i}") for i in range(8)]
+    parts = split_records(records, {"train": 3, "test": 1}, 0)
+    (pair,) = ({r.line // 2 for r in parts["test"]},)
+    assert len(parts["test"]) == 2
+    assert len(pair) == 1
+
+
+def test_a_split_that_is_not_possible_says_why() -> None:
+    linked = [record(i, character="one", local_scene=f"s{i}") for i in range(9)]
+    with pytest.raises(
+        SplitError, match="9 records form 1 group that share no character, no scene"
+    ):
+        split_records(linked, SHARES, 0, KEYS)
+    with pytest.raises(SplitError, match="nothing is left for train, val, test"):
+        split_records([], SHARES, 0, KEYS)
+
+
+@pytest.mark.parametrize("shares", [{}, {"a": 0.0}, {"a": 1, "b": -1}, {"a": float("nan")}])
+def test_shares_that_make_no_sense(shares: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="shares must be positive"):
+        split_records(many(), shares, 0, KEYS)

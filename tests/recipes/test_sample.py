@@ -233,7 +233,7 @@ def test_women_speak_higher_than_men_and_children_than_old_people(split):
     assert min(pitch("man", "child")) > max(pitch("man", "elderly")) + 6
 
 
-def test_all_wrong_fields_are_told_at_once():
+def test_all_invalid_fields_are_reported_together():
     with pytest.raises(ValueError, match="cannot be spoken") as error:
         synthesise("Hm.", "fr", replace(PLAIN, voice="nobody", rate=1.5, emotion="awe"), 1)
     for word in ("'fr'", "'nobody'", "1.5", "'awe'", "neutral, joy, anger, sadness, fear"):
@@ -265,7 +265,7 @@ def test_a_system_library_takes_the_place_of_the_package(monkeypatch):
         espeak.find_library.cache_clear()
 
 
-def test_a_library_without_its_data_is_told_and_does_not_end_the_process(monkeypatch, tmp_path):
+def test_a_library_without_its_data_raises_an_error(monkeypatch, tmp_path):
     found = espeak.find_library()[0]
     monkeypatch.setattr(espeak, "find_library", lambda: (found, str(tmp_path)))
     with pytest.raises(espeak.EspeakError, match="did not start"):

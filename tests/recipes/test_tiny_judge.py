@@ -154,7 +154,7 @@ def test_how_far_apart_the_two_are_under_every_dimension():
     assert questions.plain(ITEM, 1, np.random.default_rng(0))[0].distance is None
 
 
-def test_what_is_asked_for_scores_is_word_for_word_the_products():
+def test_questions_for_scores_have_the_products_wording():
     rubric = read_wording().rubric
     asked = questions.for_scores(rubric)
     assert [one.text for one in asked] == [rubric.criterion(one) for one in rubric.dimensions]

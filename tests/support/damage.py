@@ -1,4 +1,4 @@
-"""Files as a full disk, a torn copy or a failing disk leave them."""
+"""Damages files as a full disk, an interrupted copy or a failing disk does."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ WAYS = ("cut off", "changed")
 
 
 def damage(file: Path, way: str, at: float = 0.5) -> None:
-    """Cut a file off, or change a bit of one byte, at a share of its length."""
+    """Truncate a file, or flip one bit, at a fraction of its length."""
     content = file.read_bytes()
-    place = min(int(len(content) * at), len(content) - 1)
-    changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-    file.write_bytes(content[:place] if way == "cut off" else changed)
+    position = min(int(len(content) * at), len(content) - 1)
+    changed = content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+    file.write_bytes(content[:position] if way == "cut off" else changed)

@@ -1,4 +1,4 @@
-"""What a process does that was forked with the libraries in it; see tests/whole_runs/conftest.py."""
+"""Runs launch.py in a forked process that has the libraries loaded; used by tests/whole_runs/conftest.py."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from pathlib import Path
 from repository import ROOT
 
 
-def launch(words: Sequence[str], said: str) -> None:
-    """Run launch.py as ``python launch.py WORDS`` does, with what it says in the files ``out`` and ``err``."""
+def launch(words: Sequence[str], output: str) -> None:
+    """Run launch.py as ``python launch.py WORDS`` does, with its output in the files ``out`` and ``err`` of a folder."""
     for number, name in ((1, "out"), (2, "err")):
-        with (Path(said) / name).open("wb") as file:
+        with (Path(output) / name).open("wb") as file:
             os.dup2(file.fileno(), number)
     os.chdir(ROOT)
     sys.argv = ["launch.py", *words]
-    # As Python has it for a script: beside it, and not beside the tests.
-    sys.path[:] = [str(ROOT), *(one for one in sys.path if not one.startswith(str(ROOT / "tests")))]
+    # As for a script: the folder of launch.py first, no folders of the tests.
+    sys.path[:] = [
+        str(ROOT),
+        *(path for path in sys.path if not path.startswith(str(ROOT / "tests"))),
+    ]
     runpy.run_path("launch.py", run_name="__main__")

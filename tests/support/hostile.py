@@ -1,4 +1,4 @@
-"""A text that breaks careless markup in every known way, and a reader of the markup that came out."""
+"""A text that breaks unescaped markup, and a parser of the resulting page."""
 
 from html.parser import HTMLParser
 

@@ -1,7 +1,7 @@
-"""A SLURM of one's own on this machine, from Debian's packages: two nodes, two partitions, GPUs that are none.
+"""A private SLURM on this machine, from Debian's packages: two nodes, two partitions, fake GPUs.
 
 ``apt-get install -y --no-install-recommends munge slurmctld slurmd slurm-client``. It listens on the loopback
-alone, needs no systemd, and runs as root or as an ordinary user.
+interface only, needs no systemd, and runs as root or as an ordinary user.
 """
 
 from __future__ import annotations
@@ -156,29 +156,29 @@ class PrivateSlurm:
 
     def job(self, number: str) -> dict[str, str]:
         """What SLURM knows of a job."""
-        said = self.run("scontrol", "--oneliner", "show", "job", number)
-        return dict(word.partition("=")[::2] for word in said.split())
+        output = self.run("scontrol", "--oneliner", "show", "job", number)
+        return dict(word.partition("=")[::2] for word in output.split())
 
     def _version(self) -> tuple[int, ...]:
-        said = subprocess.run(
+        output = subprocess.run(
             ["slurmctld", "-V"],
             env={"PATH": search_path()},
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        return tuple(int(part) for part in said.split()[-1].split(".")[:2])
+        return tuple(int(part) for part in output.split()[-1].split(".")[:2])
 
     def _daemon(self, *words: str) -> None:
-        said = (self.folder / f"{words[0]}.said").open("ab")
-        with said:
+        log = (self.folder / f"{words[0]}.said").open("ab")
+        with log:
             self.daemons.append(
                 subprocess.Popen(
                     words,
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
+                    stdout=log,
+                    stderr=log,
                     start_new_session=True,
                 )
             )
@@ -199,6 +199,6 @@ def _until(true, what, cluster=None, seconds: float = 30):
     while not true():
         if time.monotonic() > deadline:
             logs = cluster.folder.glob("*.log") if cluster else []
-            told = "\n".join(f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs)
-            raise RuntimeError(f"{what} did not come up within {seconds:g} s\n{told}")
+            excerpts = "\n".join(f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs)
+            raise RuntimeError(f"{what} did not come up within {seconds:g} s\n{excerpts}")
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Where things are, for the tests."""
+"""Paths of the repository and of the published data."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""An adapter of the tiny judge that knows the form of an answer, as GRPO begins with it.
+"""Trains an adapter of the tiny judge that writes answers in the right form, as a start for GRPO tests.
 
-The bundled judge alone does not: it has been taught words and other digits as answers too.
+The bundled judge does not: it was also trained to answer with words and with other digits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETTINGS = (
     "logger=none",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "task.labels=sample",
-    # A mean error alone would leave the form of an answer to a fifth of the loss: too little in so few steps.
+    # With a mean error, the form of the answer would get a fifth of the loss: too little in so few steps.
     "trainer.objective=soft_ce",
     "trainer.args.per_device_train_batch_size=2",
     "trainer.args.max_steps=15",
@@ -34,7 +34,7 @@ SETTINGS = (
 
 
 def teach(folder: Path, files: Sequence[str]) -> Path:
-    """Train it on the splits that ``files`` name, as overrides; returns its folder."""
+    """Train the adapter on the splits in ``files``, given as overrides; returns its folder."""
     schema.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("launch", overrides=[*SETTINGS, *files])

@@ -1,4 +1,4 @@
-"""WAV files made by hand, so that no library under test is asked what is right."""
+"""WAV files written byte by byte, so that expected values do not depend on a library under test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 
 
 def riff(samples: bytes, *, tag: int, bits: int, rate: int, channels: int = 1) -> bytes:
-    """A WAV file by hand, after the RIFF description: 12 + 24 + 8 bytes, then the samples."""
+    """A WAV file according to the RIFF description: 12 + 24 + 8 bytes, then the samples."""
     width = bits // 8 * channels
     head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16,
                        tag, channels, rate, rate * width, width, bits)  # fmt: skip

@@ -37,7 +37,7 @@ def write(make_clips, tmp_path):
     return build
 
 
-def test_what_is_asked(task, write):
+def test_the_question_lists_the_options(task, write):
     (record,) = task.read(write({})).records
     (question,) = task.questions(record, task.dimensions)
     assert question.messages[1]["content"][1]["text"] == (
@@ -50,7 +50,7 @@ def test_what_is_asked(task, write):
     assert task.rated == ()
 
 
-def test_what_is_wrong_is_told_at_once(task, write):
+def test_all_problems_are_reported_together(task, write):
     file = write(
         {"multi_choice": None}, {"multi_choice": ["one"]}, {"multi_choice": ["a", " A"]},
         {"multi_choice": ["a", " "]}, {"answer": 2}, {"answer": True}, {"answer": None},
@@ -84,8 +84,8 @@ def test_an_answer_may_be_missing_where_records_are_only_scored(task, write):
         (["task.scoring=[generation]"], "must hold likelihood"),
         (["task.scoring=[likelihood,guess]"], "guess is not known"),
         (["task.answer_tokens=0"], "task.answer_tokens=0"),
-        (["+task.prompt_layout=criteria_first"], "task.prompt_layout means nothing"),
-        (["+task.confidence=x"], "task.confidence means nothing"),
+        (["+task.prompt_layout=criteria_first"], "task.prompt_layout has no effect"),
+        (["+task.confidence=x"], "task.confidence has no effect"),
         (["~task.rubric.option_line"], "task.rubric.option_line is missing"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Archetype records: what raters rejected is asked for content alone, and nulls stay missing."""
+"""Archetype records: rejected records get the gate question only, and nulls stay missing."""
 
 import json
 
@@ -50,7 +50,7 @@ def test_rejected_records_and_missing_ratings_are_counted(records_of):
     _, rejected = records_of([False, False, False], [None, None, None])
     found = list(task.remarks([passed, whole, rejected, rejected]).items())
     assert found == [
-        ("were passed by too few raters and are asked for content_pass alone", 2),
+        ("were passed by too few raters, so only content_pass is asked", 2),
         ("were passed and lack ratings by some raters, which count as missing", 1),
     ]
     assert task.remarks([whole]) == {}
@@ -61,7 +61,7 @@ def test_a_stricter_gate(records_of):
     assert [one.key for one in task.asked(record)] == ["content_pass"]
 
 
-def test_the_gate_holds_where_it_is_not_asked_for_itself(records_of):
+def test_the_gate_applies_where_only_other_dimensions_are_selected(records_of):
     overrides = ["task.dimensions=[audio_quality]"]
     task, record = records_of([False, False], [None, None], *overrides)
     assert task.asked(record) == ()
@@ -96,7 +96,7 @@ def test_the_real_records(composed):
     assert [len(task.asked(record)) for record in found] == [1, 4]
 
 
-def test_clips_of_which_only_the_judge_is_asked_are_asked_everything(records_of):
+def test_without_ratings_all_questions_are_asked(records_of):
     """Raters' verdicts would otherwise decide which of a system's scores its rank is made of."""
     task, record = records_of([False, False], [None, None])
     assert len(task.asked(record)) == 1

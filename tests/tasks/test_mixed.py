@@ -20,7 +20,7 @@ def mixture(composed):
     return task, read_splits(config, task)
 
 
-def test_each_record_is_asked_by_its_own_task(composed, mixture):
+def test_each_record_gets_the_questions_of_its_task(composed, mixture):
     task, splits = mixture
     rng = np.random.default_rng(0)
     seen = set()

@@ -1,4 +1,4 @@
-"""Processed records: taken as they are; what `prepare` writes comes back as the same questions."""
+"""Processed records are used unchanged; the output of `prepare` gives the same questions."""
 
 import json
 
@@ -43,7 +43,7 @@ def read(tmp_path):
         ("<answer>a dog and [a] cat 2</answer>", ["answer"], ["a dog and [a] cat 2"]),
     ],
 )
-def test_solutions_are_trained_to_the_letter(read, clip, solution, keys, scores):
+def test_solutions_are_trained_unchanged(read, clip, solution, keys, scores):
     task, (record,) = read(line(clip, solution))
     dimensions, targets = sample_questions(task, record, (0, 0, 0))
     assert [one.key for one in dimensions] == keys
@@ -54,7 +54,7 @@ def test_solutions_are_trained_to_the_letter(read, clip, solution, keys, scores)
     assert question.messages == record.fields["prompt"]
 
 
-def test_scales_follow_from_what_is_written(read, clip):
+def test_scales_follow_from_the_written_scores(read, clip):
     task, records = read(line(clip, "<answer>1</answer>"), line(clip, "<answer>0</answer>"))
     assert task.dimensions[0].scale == (0, 1)
     assert task.ratings(records[0], task.dimensions[0]) == (1.0,)
@@ -86,7 +86,7 @@ def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
     assert record.clip.name == clip.rpartition("/")[2]
 
 
-def test_everything_wrong_is_told_at_once(read, clip):
+def test_all_problems_are_reported_together(read, clip):
     with pytest.raises(BadRecordsError) as raised:
         read(
             line(clip, "4"), line("gone.wav", "<answer>2</answer>"), line(clip, 3),
@@ -110,7 +110,9 @@ def test_everything_wrong_is_told_at_once(read, clip):
         ("task=role", "task.labels=sample"),
     ],
 )
-def test_what_is_prepared_asks_and_answers_the_same(composed, make_clips, tmp_path, overrides):
+def test_prepared_records_give_the_same_questions_and_answers(
+    composed, make_clips, tmp_path, overrides
+):
     task = build_task(composed(*overrides))
     records = task.read(make_clips("a", 3)).records
     records[1].ratings["pitch_variation"] = (None,) * 6

@@ -33,7 +33,7 @@ def test_training_writes_the_records_thought(composed, name, key):
     assert task.scoring()["thought_in_scoring"] == "generate"
 
 
-def test_records_without_a_thought_are_asked_without_and_counted(composed, make_clips):
+def test_records_without_a_thought_are_counted_and_have_plain_questions(composed, make_clips):
     task = build_task(composed("task=role_caption"))
     records = task.read(make_clips("a", 3)).records
     (question,) = task.questions(records[0], task.dimensions[:1], np.random.default_rng(0))
@@ -93,7 +93,7 @@ def test_equal_phrasings_are_dropped(composed):
         phrasings(task.rubric, task.dimensions[0], parts, 30, seed=0)
 
 
-def test_broken_parts_are_told_at_once(composed):
+def test_problems_of_parts_are_reported_together(composed):
     bad = {
         "headers": ["{titel}"], "scales": [], "closings": ["{low"], "extra": 1,
         "descriptions": {"warmth": ["x"]},

@@ -1,4 +1,4 @@
-"""The bundled sample: where its files are. What it is: `DATACARD.md`."""
+"""Paths of the bundled sample's files; `DATACARD.md` describes the sample."""
 
 from pathlib import Path
 

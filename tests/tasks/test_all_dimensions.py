@@ -24,7 +24,7 @@ def rated(record, **rows):
     return type(record)(**{**vars(record), "ratings": {**record.ratings, **rows}})
 
 
-def test_one_question_asks_all_ten_in_the_rubrics_order(asked):
+def test_one_question_has_all_ten_dimensions_in_rubric_order(asked):
     task, record = asked()
     (question,) = task.questions(record, task.dimensions)
     assert question.solution((3, 2, 0, 0, 0, 0, 0, 0, 0, 4)) == (
@@ -57,7 +57,7 @@ ROWS = {"pitch_variation": (1, 5, None), "rhythmic_naturalness": (2, 4, 4)}
 PAIR = "task.dimensions=[pitch_dynamics,rhythmic_naturalness]"
 
 
-def test_a_consistent_rater_writes_a_whole_row(asked):
+def test_a_consistent_rater_writes_all_scores(asked):
     task, record = asked("task.rater=consistent", PAIR)
     record = rated(record, **ROWS)
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_independent_scores_mix_raters(asked):
 
 
 @pytest.mark.parametrize("rater", ["consistent", "independent"])
-def test_with_sampled_labels_the_target_is_what_is_written(asked, rater):
+def test_with_sampled_labels_the_target_is_the_written_score(asked, rater):
     task, record = asked("task.labels=sample", f"task.rater={rater}", PAIR)
     record = rated(record, **ROWS)
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_with_sampled_labels_the_target_is_what_is_written(asked, rater):
             assert one.distribution[one.written] == 1
 
 
-def test_what_the_rater_left_out_is_not_asked_for(asked):
+def test_dimensions_without_the_raters_rating_are_left_out(asked):
     task, record = asked("task.rater=consistent", PAIR)
     record = rated(record, pitch_variation=(None, None, None), rhythmic_naturalness=(2, None, 3))
     dimensions, targets = sample_questions(task, record, (0, 0, 0))

@@ -1,0 +1,228 @@
+"""Splitting records into train, validation and test parts, and reporting what two parts share.
+
+    python -m dramaeval.data.splitting clips.jsonl        # clips.train.jsonl, .val and .test beside it
+    python -m dramaeval.data.splitting clips.jsonl train=0.9 test=0.1 --seed 1
+    python -m dramaeval.data.splitting clips.jsonl --apart character,system
+
+The command copies lines unchanged and writes the files beside the input, so that relative clip paths stay valid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dramaeval.data.files import read_regular
+from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
+from dramaeval.data.record_format import RecordFormat
+from dramaeval.data.records import Record, read_records
+from dramaeval.data.shared_content import group_records
+
+APART = ("character", "scene", "clip")
+"""What training and test must not share: a character, a scene, the bytes of a clip."""
+
+SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+class SplitError(Exception):
+    """The records cannot be split without sharing a group; the message says why and what to change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """One group that training and test share, with the lines of its records in each file."""
+
+    key: str
+    group: str
+    train_lines: tuple[int, ...]
+    test_lines: tuple[int, ...]
+
+    def __str__(self) -> str:
+        group = self.group if len(self.group) <= 80 else self.group[:79] + "…"
+        return (
+            f"same {self.key} ({printable(group)}): train {line_list(self.train_lines)}, "
+            f"test {line_list(self.test_lines)}"
+        )
+
+
+def overlap(
+    train: Sequence[Record],
+    test: Sequence[Record],
+    keys: Sequence[str] = APART,
+    workers: int = 8,
+) -> list[Overlap]:
+    """The groups that occur in both sets under one of the keys, by key, then by first test line.
+
+    A record without a key overlaps with nothing under that key.
+    """
+    overlaps = []
+    for key in keys:
+        groups = group_records([*train, *test], key, workers)
+        in_train = _lines_by_group(train, groups[: len(train)])
+        in_test = _lines_by_group(test, groups[len(train) :])
+        overlaps += [
+            Overlap(
+                key=key, group=group, train_lines=tuple(in_train[group]), test_lines=tuple(lines)
+            )
+            for group, lines in in_test.items()
+            if group in in_train
+        ]
+    return overlaps
+
+
+def split_records(
+    records: Sequence[Record],
+    shares: Mapping[str, float],
+    seed: int,
+    group_by: Sequence[str] = APART,
+    workers: int = 8,
+) -> dict[str, list[Record]]:
+    """Split records into named parts of about the given shares that have no group in common.
+
+    Records that share a group under any key of `group_by`, directly or through other records, form a
+    family and go to the same part. The largest family is assigned first, to the part that lacks most.
+    The result depends on the records' ids and the seed, not on their order; each part keeps the order
+    of `records`.
+
+    Raises:
+        SplitError: a part would stay empty.
+        ValueError: a share is not a positive number.
+    """
+    if not shares or not all(0 < share < math.inf for share in shares.values()):
+        raise ValueError(f"shares must be positive numbers, not {dict(shares)}")
+    families = _families(records, group_by, workers)
+    families.sort(key=lambda family: min(records[index].id for index in family))
+    random.Random(seed).shuffle(families)
+    families.sort(key=len, reverse=True)
+    wanted = {name: share / sum(shares.values()) * len(records) for name, share in shares.items()}
+    part_of: dict[int, str] = {}
+    for family in families:
+        part = max(wanted, key=lambda name: wanted[name])
+        wanted[part] -= len(family)
+        part_of.update(dict.fromkeys(family, part))
+    parts: dict[str, list[Record]] = {name: [] for name in shares}
+    for index, record in enumerate(records):
+        parts[part_of[index]].append(record)
+    empty = [name for name, part in parts.items() if not part]
+    if empty:
+        largest = len(families[0]) if families else 0
+        raise SplitError(
+            f"nothing is left for {', '.join(empty)}: {counted(len(records), 'record')} form "
+            f"{counted(len(families), 'group')} that share no {', no '.join(group_by)} "
+            f"(the largest has {largest}); give more records, fewer parts, or fewer keys to keep "
+            "apart"
+        )
+    return parts
+
+
+def _lines_by_group(
+    records: Sequence[Record], groups: Sequence[str | None]
+) -> dict[str, list[int]]:
+    lines: dict[str, list[int]] = {}
+    for record, group in zip(records, groups, strict=True):
+        if group is not None:
+            lines.setdefault(group, []).append(record.line)
+    return lines
+
+
+def _families(records: Sequence[Record], keys: Sequence[str], workers: int) -> list[list[int]]:
+    """Indices of records that share a group, directly or through other records (union-find)."""
+    parent = list(range(len(records)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for key in keys:
+        first: dict[str, int] = {}
+        for index, group in enumerate(group_records(records, key, workers)):
+            if group is not None:
+                parent[root(index)] = root(first.setdefault(group, index))
+    families: dict[int, list[int]] = {}
+    for index in range(len(records)):
+        families.setdefault(root(index), []).append(index)
+    return list(families.values())
+
+
+def split_file(
+    file: Path,
+    shares: Mapping[str, float] = SHARES,
+    seed: int = 0,
+    apart: Sequence[str] = APART,
+    *,
+    audio_field: str = "wav_path",
+    audio_root: str | None = None,
+) -> dict[str, Path]:
+    """Split a file's records into files beside it; returns the file of each split.
+
+    Raises:
+        BadRecordsError: the file, its ids or its clips cannot be used; ratings are not checked.
+        SplitError: a split would stay empty.
+        FileExistsError: an output file exists already.
+    """
+    fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
+    records = read_records(file, fmt, audio_root=audio_root, max_seconds=math.inf).records
+    parts = split_records(records, shares, seed, apart)
+    lines = read_regular(file).split(b"\n")  # counted as in `jsonl.read_lines`
+    files = {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in parts}
+    existing = [str(path) for path in files.values() if path.exists()]
+    if existing:
+        raise FileExistsError(
+            f"{', '.join(existing)}: there already. Move or delete what is there."
+        )
+    for name, part in parts.items():
+        chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
+        files[name].write_bytes(b"".join(chosen))
+    return files
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=SHARE, like train=0.8") from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Split a file and print the number of records in each part."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dramaeval.data.splitting",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl")
+    parser.add_argument("shares", nargs="*", type=_share, metavar="NAME=SHARE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--apart", default=",".join(APART), help="keys that no two splits share")
+    parser.add_argument("--audio-field", default="wav_path")
+    parser.add_argument("--audio-root", default=None, help="as task.data.audio_root")
+    arguments = parser.parse_args(argv)
+    file = arguments.file.expanduser()
+    try:
+        files = split_file(
+            file,
+            dict(arguments.shares) or SHARES,
+            arguments.seed,
+            arguments.apart.split(","),
+            audio_field=arguments.audio_field,
+            audio_root=arguments.audio_root,
+        )
+    except (BadRecordsError, SplitError, FileExistsError, ValueError) as error:
+        print(f"{file}: {error}", file=sys.stderr)
+        return 1
+    for path in files.values():
+        count = path.read_bytes().count(b"\n")
+        print(f"{path}: {counted(count, 'record')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

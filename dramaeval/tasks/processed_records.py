@@ -1,0 +1,264 @@
+"""Reading processed records: lines with their own ``prompt`` and ``solution``.
+
+``stages=[prepare]`` writes them, and Speech-DRAME's training data has this form. ``prompt`` is a list of chat
+messages, the user's with one audio part; ``solution`` is the answer to train, ``<answer>4</answer>``,
+``<answer>[PitchDynamics]4[…]3</answer>`` or ``<answer>a text</answer>``, with or without a ``<think>`` part;
+``audio`` names the clip where the prompt's audio part does not, or holds its samples. ``places`` may add, for
+each answer in the solution, its ``dimension``, ``scale``, ``ratings`` and ``options``, which evaluation uses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dramaeval.data.audio import UnreadableClipError, read_header
+from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.jsonl import Line
+from dramaeval.data.problems import Finding, Problem
+from dramaeval.data.record_format import RATING_LIST
+from dramaeval.data.records import Record, length_problem, problems_of
+
+ANSWER = "answer"
+"""Dimension key of an answer that the line does not name."""
+INLINE = Path("audio")
+"""The clip of a record that contains its samples."""
+_SOLUTION = re.compile(
+    r"(?P<lead>(?:<think>.*</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
+)
+_SCORE = re.compile(r"\s*(\d)\s*")
+_NAMED = re.compile(r"\s*\[([^\[\]]+)\]\s*(\d)\s*")
+_FIX = 'write {"prompt": [{"role": "user", "content": [{"type": "audio", …}, …]}], "solution": …}'
+
+
+@dataclass(frozen=True)
+class SolutionPart:
+    """One answer of a solution.
+
+    Attributes:
+        lead: the text before the answer, from the previous answer or the beginning on.
+        written: the score's digit, or the text.
+        key: key of the dimension.
+        score: whether the answer is a score rather than a text.
+        tail: the text after the last answer; empty for other answers.
+        scale: the dimension's scores, where the line lists them.
+        options: the texts to choose from, where the line lists them.
+        ratings: one value per rater, where the line lists them.
+    """
+
+    lead: str
+    written: str
+    key: str
+    score: bool
+    tail: str = ""
+    scale: Sequence[int] = ()
+    options: Sequence[str] = ()
+    ratings: Sequence[float | None] = ()
+
+
+def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
+    """The answers of a line's solution, with the line's entries of ``places``."""
+    parts = _split_solution(fields["solution"].strip())
+    entries = [*(fields.get("places") or []), *[{}] * len(parts)]
+    return [
+        replace(
+            part,
+            key=entry.get("dimension") or part.key,
+            scale=entry.get("scale") or (),
+            options=entry.get("options") or (),
+            ratings=entry.get("ratings") or (),
+        )
+        for part, entry in zip(parts, entries, strict=False)
+    ]
+
+
+def _split_solution(solution: str) -> list[SolutionPart]:
+    match = _SOLUTION.fullmatch(solution)
+    if match is None:
+        raise ValueError(f"no solution: {solution!r}")  # the reader rejects such lines
+    lead, answer = match["lead"], match["answer"]
+    if score := _SCORE.fullmatch(answer):
+        tail = answer[score.end(1) :] + "</answer>"
+        return [SolutionPart(lead + answer[: score.start(1)], score[1], ANSWER, True, tail)]
+    named = list(_NAMED.finditer(answer))
+    if not named or sum(len(item[0]) for item in named) != len(answer):
+        return [SolutionPart(lead, answer, ANSWER, False, "</answer>")]
+    parts: list[SolutionPart] = []
+    end = 0
+    for item in named:
+        before = (lead if not parts else "") + answer[end : item.start(2)]
+        end = item.end(2)
+        parts.append(SolutionPart(before, item[2], item[1], True))
+    parts[-1] = replace(parts[-1], tail=answer[end:] + "</answer>")
+    return parts
+
+
+def is_processed(fields: Mapping[str, Any]) -> bool:
+    """Whether a line is a processed record."""
+    return "prompt" in fields and "solution" in fields
+
+
+def audio_of(prompt: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The paths of a prompt's audio parts, in order; an empty string where a part has no path."""
+    paths = []
+    for message in prompt:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else []:
+            if part.get("type") == "audio":
+                keys = ("audio_url", "audio", "path")
+                paths.append(str(next((part[key] for key in keys if part.get(key)), "")))
+    return paths
+
+
+class ProcessedReader:
+    """Turns lines into records and collects their problems.
+
+    Args:
+        file: the JSONL file.
+        heard: whether the judge takes audio; otherwise clips are not looked up.
+        max_seconds: longest clip.
+        trims: whether longer clips are trimmed rather than rejected.
+        rate: sampling rate in Hz of samples that lines contain.
+    """
+
+    def __init__(self, file: Path, heard: bool, max_seconds: float, trims: bool, rate: int) -> None:
+        self.file = file
+        self.heard = heard
+        self.max_seconds = max_seconds
+        self.trims = trims
+        self.rate = rate
+        self.problems: list[Problem] = []
+
+    def records(self, lines: Sequence[Line], root: Path | None, workers: int) -> list[Record]:
+        """The valid records, in file order."""
+        valid: list[tuple[Line, dict[str, Any], str]] = []
+        for line in lines:
+            fields = line.fields or {}
+            findings = list(line.findings) or _findings(fields)
+            self._report(line, findings)
+            if not findings:
+                valid.append((line, fields, _path(fields)))
+        located: Mapping[str, Path | NotLocated] = {}
+        if self.heard:
+            paths = [path for _, _, path in valid]
+            located = locate_clips(paths, jsonl=self.file, audio_root=root, workers=workers)
+        records = []
+        for line, fields, path in valid:
+            try:
+                records.append(self._record(line.number, fields, located.get(path, Path(path))))
+            except UnreadableClipError as error:
+                self._report(line, [Finding("prompt", error.reason, error.fix)])
+        return records
+
+    def _report(self, line: Line, findings: Sequence[Finding]) -> None:
+        written_id = (line.fields or {}).get("id")
+        record_id = written_id if isinstance(written_id, str) else None
+        self.problems += problems_of(findings, self.file, line.number, record_id)
+
+    def _record(self, number: int, fields: dict[str, Any], place: Path | NotLocated) -> Record:
+        clip, seconds = self._clip(fields, place) if self.heard else (Path(str(place)), 0.0)
+        written_id = fields.get("id")
+        ratings: dict[str, tuple[float | None, ...]] = {}
+        for part in solution_parts(fields):
+            options = list(part.options) or [part.written]
+            value = float(part.written) if part.score else float(options.index(part.written))
+            ratings[part.key] = tuple(part.ratings) or (value,)
+        return Record(
+            id=written_id if isinstance(written_id, str) else f"{self.file.name}:{number}",
+            file=self.file,
+            line=number,
+            clip=clip,
+            seconds=seconds,
+            fields=fields,
+            ratings=ratings,
+        )
+
+    def _clip(self, fields: Mapping[str, Any], place: Path | NotLocated) -> tuple[Path, float]:
+        if isinstance(place, Path):
+            clip, seconds = place, read_header(place).seconds
+        elif isinstance(fields.get("audio"), list):
+            clip, seconds = INLINE, len(fields["audio"]) / self.rate
+        else:
+            raise UnreadableClipError(INLINE, place.problem, place.fix)
+        seconds = min(seconds, self.max_seconds) if self.trims else seconds
+        if reason := length_problem(clip.name, seconds, self.max_seconds):
+            raise UnreadableClipError(clip, *reason)
+        return clip, seconds
+
+
+def _path(fields: Mapping[str, Any]) -> str:
+    audio = fields.get("audio")
+    return audio_of(fields["prompt"])[0] or (audio if isinstance(audio, str) else "")
+
+
+def _findings(fields: Mapping[str, Any]) -> list[Finding]:
+    findings = []
+    prompt, solution, audio = (fields.get(key) for key in ("prompt", "solution", "audio"))
+    if not isinstance(prompt, list) or not all(map(_is_message, prompt)):
+        findings.append(Finding("prompt", "not a list of chat messages", _FIX))
+    elif len(audio_of(prompt)) != 1:
+        problem = f"{len(audio_of(prompt))} audio parts where one is expected"
+        findings.append(Finding("prompt", problem, _FIX))
+    if not isinstance(solution, str) or not _SOLUTION.fullmatch(solution.strip()):
+        problem, fix = "not of the form <answer>4</answer>", "write the answer between the tags"
+        findings.append(Finding("solution", problem, fix))
+    elif not findings:
+        findings += _place_findings(fields)
+    samples = isinstance(audio, list) and all(map(_is_number, audio))
+    if audio is not None and not samples and not isinstance(audio, str):
+        fix = "leave it out, or write a path or samples"
+        findings.append(Finding("audio", "neither a path nor a list of numbers", fix))
+    return findings
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_message(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("role"), str):
+        return False
+    content = value.get("content")
+    return isinstance(content, str) or (
+        isinstance(content, list) and all(isinstance(part, dict) for part in content)
+    )
+
+
+def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
+    places = fields.get("places")
+    if places is None:
+        return []
+    if not isinstance(places, list) or not all(isinstance(entry, dict) for entry in places):
+        fix = "leave it out, or write it as stages=[prepare] does"
+        return [Finding("places", "not a list of objects", fix)]
+    parts = solution_parts(fields)
+    if len(places) != len(parts):
+        problem = f"{len(places)} places for {len(parts)} answers in the solution"
+        return [Finding("places", problem, "write one object per answer")]
+    findings = []
+    for part, entry in zip(parts, places, strict=True):
+        scale, options = entry.get("scale"), entry.get("options")
+        if part.score and scale is not None and int(part.written) not in scale:
+            problem = f"the solution's {part.written} is off the scale {scale}"
+            findings.append(Finding("places", problem, "correct the scale or the solution"))
+        if not part.score and options is not None and part.written not in options:
+            problem = f"the solution {part.written!r} is not among the options"
+            findings.append(Finding("places", problem, "add it to the options"))
+        findings += _rating_findings(entry.get("ratings"), scale)
+    return findings
+
+
+def _rating_findings(ratings: Any, scale: Any) -> list[Finding]:
+    fix = f"write a list: {RATING_LIST}"
+    if not isinstance(ratings, list | None):
+        return [Finding("places", "ratings that are not a list", fix)]
+    wrong = [
+        value
+        for value in ratings or []
+        if value is not None
+        and not (_is_number(value) and (not scale or min(scale) <= value <= max(scale)))
+    ]
+    return [Finding("places", f"ratings off the scale: {wrong[:6]}", fix)] if wrong else []

@@ -1,0 +1,53 @@
+"""The command that splits one file of records."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import soundfile
+from repository import ROOT
+
+from dramaeval.data.splitting import main
+
+
+def a_file(folder, count):
+    """Records with different clips; each two share a character and each four a scene."""
+    rng, lines = np.random.default_rng(0), []
+    for number in range(count):
+        soundfile.write(folder / f"{number}.wav", rng.uniform(-0.1, 0.1, 3200), 16_000)
+        record = {"id": f"r{number}", "wav_path": f"{number}.wav", "note": "é"}
+        record |= {"character": f"c{number // 2}", "local_scene": f"s{number // 4}"}
+        lines.append(json.dumps(record, ensure_ascii=False))
+    file = folder / "clips.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file, lines
+
+
+def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
+    file, lines = a_file(tmp_path, 40)
+    assert main([str(file), "train=3", "test=1", "--seed", "4"]) == 0
+    train, test = (
+        (tmp_path / f"clips.{name}.jsonl").read_text("utf-8").splitlines()
+        for name in ("train", "test")
+    )
+    assert (len(train) % 4, len(test) % 4, len(test) in (8, 12)) == (0, 0, True)  # whole scenes
+    assert sorted(train + test) == sorted(lines)
+    scenes = [{json.loads(line)["local_scene"] for line in part} for part in (train, test)]
+    assert not scenes[0] & scenes[1]
+    assert f"clips.train.jsonl: {len(train)} records" in capsys.readouterr().out
+    assert main([str(file), "train=3", "test=1"]) == 1
+    assert "there already" in capsys.readouterr().err
+
+
+def test_the_command_reports_errors_without_a_traceback(tmp_path):
+    file, _ = a_file(tmp_path, 4)
+    command = [sys.executable, "-m", "dramaeval.data.splitting", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "nothing is left for" in done.stderr
+    assert "1 group that share no character" in done.stderr
+    (tmp_path / "2.wav").unlink()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, "r2" in done.stderr) == (1, True)
+    assert "Traceback" not in done.stderr
