@@ -7,26 +7,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config import schema
+from dramaeval.config.config_folder import config_folder
 from dramaeval.config.literal import literal
-from dramaeval.config.validation import ConfigError
-
-CONFIGS = schema.PACKAGE.parent / "configs"
 
 
 def compose(*overrides: str) -> DictConfig:
-    """Compose ``configs/launch.yaml`` with overrides as they stand on the command line.
-
-    Raises:
-        ConfigError: the package was installed without its checkout.
-    """
+    """Compose ``configs/launch.yaml`` with overrides as they stand on the command line."""
     import hydra
 
-    if not (CONFIGS / "launch.yaml").is_file():
-        raise ConfigError(
-            [f"{CONFIGS} is not there: install dramaeval from its checkout with pip install -e ."]
-        )
     schema.register()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         return hydra.compose("launch", overrides=list(overrides))
 
 
@@ -47,9 +37,6 @@ def compose_model(name: str) -> DictConfig:
     """The default configuration with the judge of a name in ``configs/model/``, a folder or a name on the hub.
 
     A folder or a name on the hub is taken as Qwen2-Audio, and is never read as an override's syntax.
-
-    Raises:
-        ConfigError: as `compose`.
     """
     if name in choices("model"):
         return compose(f"model={name}")
@@ -60,4 +47,4 @@ def compose_model(name: str) -> DictConfig:
 
 def choices(group: str) -> list[str]:
     """The names that a config group offers."""
-    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
