@@ -15,7 +15,9 @@ class BuildWithConfigs(build_py):
     def run(self) -> None:
         """Build; an editable install reads ``configs/`` from the checkout."""
         package = Path(self.build_lib, "dramaeval")
-        shutil.rmtree(package, ignore_errors=True)  # an earlier build may hold modules of other names
+        shutil.rmtree(
+            package, ignore_errors=True
+        )  # an earlier build may hold modules of other names
         super().run()
         if not self.editable_mode:
             shutil.copytree("configs", package / "_configs")

@@ -5,32 +5,31 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
+
+from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.config.validation import ConfigError
 from dramaeval.distributed.rank_variables import AGENT_STORE
-from dramaeval.launch.sweeps.folder import load_config
 
 #: Below the range from which Linux takes ports for outgoing connections.
 _FIRST_PORT, _PORTS = 15_000, 17_000
 
 
-def join_by_slurm(folder: Path) -> bool:
-    """Set PyTorch's variables for this task, where the run has several processes or asks for DeepSpeed.
+def join_by_slurm(config: DictConfig) -> bool:
+    """Set PyTorch's variables for this task if the run has several processes or uses DeepSpeed.
 
     Args:
-        folder: of the run.
+        config: of the run.
 
     Returns:
-        whether it has.
+        whether the variables were set.
 
     Raises:
         ConfigError: the run asks for another number of processes than SLURM has started.
     """
     slurm = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", slurm.get("SLURM_CPUS_PER_TASK", "1"))
-    config = load_config(folder)
     count = int(slurm.get("SLURM_NTASKS", "1"))
     if config.processes not in (1, count):
         raise ConfigError([processes_problem(config.processes, count)])

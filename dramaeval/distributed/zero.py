@@ -15,7 +15,11 @@ from typing import Any
 from transformers import TrainerCallback
 
 from dramaeval.config.batch_size import StepSize
-from dramaeval.models.families.base import ModelError
+from dramaeval.errors import UserFacingError
+
+
+class ZeroError(UserFacingError, ValueError):
+    """The engine of a training differs from the settings; the message names each difference."""
 
 
 def fill_zero_config(
@@ -117,7 +121,7 @@ class ZeroEngineCheck(TrainerCallback):
         """Compare, once the model is wrapped and before it sees a batch.
 
         Raises:
-            ModelError: with every difference.
+            ZeroError: with every difference.
         """
         differences = engine_differences(self.trainer.model_wrapped, self.zero, self.step)
         if args.world_size != self.step.processes:
@@ -125,7 +129,7 @@ class ZeroEngineCheck(TrainerCallback):
                 f"processes: asked {self.step.processes}, but the trainer counts {args.world_size}"
             )
         if differences:
-            raise ModelError(
+            raise ZeroError(
                 "The training that was started is not the one that was asked for: "
                 + "; ".join(differences)
                 + ". Nothing was trained."

@@ -47,6 +47,7 @@ class SlurmRun:
         sys.path[:0] = [one for one in self.path if one not in sys.path]
         ensure_home()  # the node's may be another than that of the machine which sent the job
         from dramaeval.distributed.slurm_rendezvous import join_by_slurm
+        from dramaeval.launch.sweeps.folder import load_config
 
         submitits = signal.getsignal(SOON)
         STOP_REQUESTS.listen()
@@ -54,7 +55,7 @@ class SlurmRun:
         rank = int(os.environ.get("SLURM_PROCID", "0"))
         if rank:
             with _beside(folder, rank):
-                return _work_here(folder, join_by_slurm(folder))
+                return _work_here(folder, join_by_slurm(load_config(folder)))
         timed_out = getattr(getattr(submitits, "__self__", None), "has_timed_out", lambda: False)
 
         def requeue() -> None:
@@ -66,7 +67,7 @@ class SlurmRun:
             _alone_in(folder),
             recorded(folder, requeue=requeue, timed_out=timed_out) as tell,
         ):
-            objective = _work_here(folder, join_by_slurm(folder))
+            objective = _work_here(folder, join_by_slurm(load_config(folder)))
             tell(objective)
         return objective
 

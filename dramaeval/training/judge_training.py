@@ -14,7 +14,6 @@ from transformers.trainer_utils import rotate_checkpoints
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
-from dramaeval.distributed.reshard import resharded_checkpoints
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -22,6 +21,7 @@ from dramaeval.models.modes import new_weights_follow_umask
 from dramaeval.training.callbacks import adalora as ranks
 from dramaeval.training.checkpoints import last_checkpoint, was_stopped
 from dramaeval.training.failure_diagnosis import explain_failures
+from dramaeval.training.reshard import resharded_checkpoints
 from dramaeval.training.safe_unpickling import weights_only
 from dramaeval.training.validation_metrics import validation_metrics
 

@@ -4,12 +4,11 @@ import pytest
 
 from dramaeval.config.batch_size import StepSize
 from dramaeval.config.validation import check
-from dramaeval.distributed.reshard import parts
-from dramaeval.distributed.zero import ZeroEngineCheck, fill_zero_config
-from dramaeval.models.errors import ModelError
+from dramaeval.distributed.zero import ZeroEngineCheck, ZeroError, fill_zero_config
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.training.reshard import parts
 
 
 def test_nothing_is_left_to_chance(composed):
@@ -35,7 +34,7 @@ def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make
     check(config)
     trainer = make_trainer(RunContext(config, RunFolder(tmp_path / "run")))
     trainer.add_callback(ZeroEngineCheck(trainer, composed("zero=zero2").zero, StepSize(4, 1, 2)))
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(ZeroError) as raised:
         trainer.train()
     assert "zero asks for DeepSpeed, but the model runs as PeftModel" in str(raised.value)
     assert "processes: asked 2, but the trainer counts 1" in str(raised.value)
