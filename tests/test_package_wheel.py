@@ -53,6 +53,7 @@ def run(installed: Path, folder: Path, *words: str) -> str:
 
 def test_help_lists_the_config_groups_of_the_wheel(installed, tmp_path):
     shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), "--help")
+    assert "Usage: dramaeval [GROUP=CHOICE" in shown
     assert "peft: adalora, dora, ia3, lora, none" in shown
     assert list(tmp_path.iterdir()) == []
 
@@ -61,7 +62,7 @@ def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installe
     lines = (SAMPLE / "test.jsonl").read_text(encoding="utf-8").splitlines()[:3]
     records = [json.loads(line) for line in lines]
     for record in records:
-        record["audio"] = str(SAMPLE / record["audio"])
+        record["wav_path"] = str(SAMPLE / record["wav_path"])
     text = "\n".join(json.dumps(record) for record in records)
     (tmp_path / "clips.jsonl").write_text(text, encoding="utf-8")
     experiment = tmp_path / "my_configs" / "experiment" / "mine.yaml"

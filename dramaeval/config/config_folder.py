@@ -1,4 +1,4 @@
-"""Where the configuration files are: in an installed wheel, or at the top of a checkout."""
+"""What depends on the installation: where the configuration files are, and what starts the command line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+_INSTALLED = _PACKAGE / "_configs"
+
+
 def config_folder() -> Path:
     """The folder of ``launch.yaml`` and the config groups.
 
     ``setup.py`` copies ``configs/`` into the wheel as ``dramaeval/_configs``. A checkout and an editable install
     have no such copy.
     """
-    installed = _PACKAGE / "_configs"
-    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
+
+
+def command_name() -> str:
+    """How messages name the command: ``dramaeval`` from a wheel, ``python launch.py`` in a checkout."""
+    return "dramaeval" if _INSTALLED.is_dir() else "python launch.py"

@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, IntegerNode, OmegaConf
 
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.run_id import run_id
 
 
@@ -223,8 +224,8 @@ def root() -> DictConfig:
 
 
 def register() -> None:
-    """Tell Hydra the schema, and OmegaConf ``${package:…}``, a path inside the installed package, and
-    ``${run_id:}``, the short id of the configuration."""
+    """Register the schema with Hydra, and three resolvers with OmegaConf: ``${package:…}``, a path inside the
+    installed package, ``${command:}``, the command's name, and ``${run_id:}``, the configuration's short id."""
     ConfigStore.instance().store(name="schema", node=root())
     # A launcher's and a sweeper's options are checked all at once by themselves, with the valid ones at hand.
     anything = OmegaConf.create({}, flags={"struct": False})
@@ -233,6 +234,7 @@ def register() -> None:
     OmegaConf.register_new_resolver(
         "package", lambda relative: str(PACKAGE / relative), replace=True
     )
+    OmegaConf.register_new_resolver("command", command_name, replace=True)
     OmegaConf.register_new_resolver(
         "run_id", lambda *, _root_: run_id(_root_), use_cache=False, replace=True
     )

@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.validation import ConfigError
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
@@ -68,7 +69,7 @@ class SweepLauncher(Launcher, ABC):
         hydra, found = self.config.hydra, []
         if started_by_launcher():
             found.append(
-                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
+                f"A sweep starts its processes itself: {command_name()} -m processes=N …, without torchrun."
             )
         if hydra.job.chdir:
             found.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")

@@ -14,6 +14,7 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
+from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.launch.sweeps.rows import Row, Table
@@ -69,7 +70,7 @@ def command(sweep: SweepFolder, what: str) -> str:
     word = str(sweep.path)
     if not word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
         word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"python launch.py {what} {shlex.quote(f'sweep={word}')}"
+    return f"{command_name()} {what} {shlex.quote(f'sweep={word}')}"
 
 
 def watch(

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.literal import instantiate
 from dramaeval.config.trust import targets_of
 from dramaeval.config.validation import ConfigError
@@ -62,7 +63,7 @@ def pruner_of(sweep: Path) -> Any:
             [
                 f"{sweep / OF_SWEEP[0]} was not written by this account, or was changed since, and its pruner "
                 f"has {', '.join(foreign)}, which is none of optuna.pruners: it is not run. If you trust it: "
-                f"python launch.py sweep={sweep} resume=true launch.trust=true."
+                f"{command_name()} sweep={sweep} resume=true launch.trust=true."
             ]
         )
     return instantiate(values)
