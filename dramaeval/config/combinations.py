@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config.extras import missing_package
 from dramaeval.config.keys import resolve_target
 from dramaeval.config.schema import Stage
 
@@ -22,6 +22,7 @@ def check_combinations(config: DictConfig) -> list[str]:
         )
     if trains:
         problems += _check_quantization(config)
+        problems += _missing_packages(config)
         problems += _check_parts(config)
         if config.peft:
             problems += _check_method(config)
@@ -126,6 +127,16 @@ def _check_parts(config: DictConfig) -> list[str]:
     return problems
 
 
+def _missing_packages(config: DictConfig) -> list[str]:
+    features = {
+        "bitsandbytes": "quantization" if config.quantization else None,
+        "deepspeed": "zero" if config.zero else None,
+        "wandb": "logger=wandb" if "wandb" in (config.logger or {}) else None,
+    }
+    problems = [missing_package(package, name) for package, name in features.items() if name]
+    return [problem for problem in problems if problem]
+
+
 def _check_quantization(config: DictConfig) -> list[str]:
     if not config.quantization:
         return []
@@ -140,8 +151,6 @@ def _check_quantization(config: DictConfig) -> list[str]:
             "zero=zero3 splits weights over the processes, which bitsandbytes has packed otherwise: set "
             "zero=zero2 or zero=none, or leave quantization out."
         )
-    if find_spec("bitsandbytes") is None:
-        problems.append("quantization needs a package that is missing: pip install bitsandbytes")
     return problems
 
 

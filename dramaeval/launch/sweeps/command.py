@@ -196,4 +196,4 @@ def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
     plugin: Any = Plugins.instance().instantiate_sweeper(
         hydra_context=context, task_function=lambda _: None, config=master
     )
-    return plugin.does
+    return plugin.implementation

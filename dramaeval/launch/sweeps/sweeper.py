@@ -53,7 +53,7 @@ class SweepRunner:
         plugin: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launcher = plugin.does
+        self.launcher = plugin.implementation
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
 
     def problems(self) -> list[str]:
