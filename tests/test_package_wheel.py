@@ -67,9 +67,11 @@ def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installe
     (tmp_path / "clips.jsonl").write_text(text, encoding="utf-8")
     experiment = tmp_path / "my_configs" / "experiment" / "mine.yaml"
     experiment.parent.mkdir(parents=True)
-    experiment.write_text("# @package _global_\ntask: {data: {test: clips.jsonl}}\n")
+    experiment.write_text(
+        "# @package _global_\nstages: [evaluate]\ntask: {data: {test: clips.jsonl}}\n"
+    )
 
-    words = ("--config-dir", "my_configs", "experiment=mine", "task=role", "peft=lora", "plan=true")
+    words = ("--config-dir", "my_configs", "experiment=mine", "plan=true")
     shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
 
     assert "test       3 records, 30 questions" in shown
