@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.schema import Device, Stage
+from dramaeval.distributed.processes import launched_processes
 
 #: What transformers' ``device_map`` may be in one word, besides a device.
 MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda")
@@ -78,9 +78,7 @@ def _map_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
             "model.device_map spreads a model that only evaluates, and stages has train: train with zero=zero3 "
             "over several processes, or leave model.device_map out."
         )
-    processes = max(
-        int(os.environ.get("WORLD_SIZE", "1")), int(OmegaConf.select(config, "processes") or 1)
-    )
+    processes = max(launched_processes(), int(OmegaConf.select(config, "processes") or 1))
     if processes > 1:
         problems.append(
             f"model.device_map spreads one model over all devices, but {processes} processes would each do so: "

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from omegaconf import DictConfig
 
-from dramaeval.config.schema import Stage
 from dramaeval.config.validation import ConfigError
+from dramaeval.distributed.processes import needs_process_group
 from dramaeval.distributed.rank_variables import AGENT_STORE
 
 #: Below the range from which Linux takes ports for outgoing connections.
@@ -33,7 +33,7 @@ def join_by_slurm(config: DictConfig) -> bool:
     count = int(slurm.get("SLURM_NTASKS", "1"))
     if config.processes not in (1, count):
         raise ConfigError([processes_problem(config.processes, count)])
-    if count == 1 and (config.zero is None or Stage.train not in config.stages):
+    if not needs_process_group(config, count):
         return False
     os.environ.update(variables(slurm))
     os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine from which the job was sent

@@ -119,8 +119,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
 
     from dramaeval.config import secrets
-    from dramaeval.config.schema import Stage
-    from dramaeval.distributed.processes import process_group
+    from dramaeval.distributed.processes import needs_process_group, process_group
     from dramaeval.distributed.spawn import run_processes
     from dramaeval.stages.pipeline import run_stages
     from dramaeval.stages.user_errors import user_facing_errors
@@ -128,10 +127,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     with user_facing_errors(folder):
         startup.prepare()
         secrets.guard(config)
-        together = config.processes > 1 or (
-            config.zero is not None and Stage.train in config.stages
-        )
-        if shares is None and together:
+        if shares is None and needs_process_group(config):
             return run_processes(config, folder, config.processes)
         with process_group() as processes:
             return run_stages(config, folder, processes)

@@ -17,7 +17,11 @@ from pathlib import Path
 from dramaeval import startup
 from dramaeval.config.home_folder import ensure_home
 from dramaeval.distributed.folder_lock import adopt
-from dramaeval.distributed.processes import process_group, started_by_launcher
+from dramaeval.distributed.processes import (
+    launched_as_rank_zero,
+    process_group,
+    started_by_launcher,
+)
 from dramaeval.distributed.rank_variables import rank_problems
 
 #: Words on the command line with which nothing is run.
@@ -35,8 +39,8 @@ def follows(words: Sequence[str]) -> bool:
     Raises:
         SystemExit: process 0 alone answers.
     """
-    if not started_by_launcher() or os.environ["RANK"] == "0" or rank_problems(os.environ):
-        return False  # what contradicts itself is refused when a run begins
+    if not started_by_launcher() or launched_as_rank_zero() or rank_problems(os.environ):
+        return False  # contradictory variables are refused when a run begins
     if _ASKING & set(words):
         raise SystemExit(0)
     return True
@@ -61,7 +65,7 @@ def main(handed: str, result: str) -> None:
     end_with_parent()
     schema.register()
     with user_facing_errors():
-        if os.environ["RANK"] != "0":
+        if not launched_as_rank_zero():
             follow()
             return
         startup.prepare()

@@ -17,7 +17,12 @@ from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
 from dramaeval.config.validation import ConfigError, check
 from dramaeval.distributed.folder_lock import locked, locked_together
-from dramaeval.distributed.processes import Processes, process_group, started_by_launcher
+from dramaeval.distributed.processes import (
+    Processes,
+    needs_process_group,
+    process_group,
+    started_by_launcher,
+)
 from dramaeval.distributed.spawn import run_processes, worker_log
 from dramaeval.stages import run_log
 from dramaeval.stages.context import RunContext
@@ -45,8 +50,7 @@ def run(config: DictConfig) -> float | None:
 
 def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
     secrets.guard(config, HydraConfig.get())
-    together = config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
-    if together and not config.plan and not started_by_launcher():
+    if needs_process_group(config) and not config.plan and not started_by_launcher():
         check(config)
         return run_processes(config, path, config.processes)
     if started_by_launcher() and HydraConfig.get().mode == RunMode.MULTIRUN:
