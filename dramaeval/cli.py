@@ -47,9 +47,10 @@ def run_command(config: DictConfig) -> float | None:
         from dramaeval.stages.quantization_import import import_quantization
 
         import_quantization(config)
+        from dramaeval.launch.sweeps.pruning import pruning
         from dramaeval.stages.pipeline import run
 
-        return run(config)
+        return run(config, pruning)
 
 
 def main() -> None:

@@ -121,6 +121,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.config import secrets
     from dramaeval.distributed.processes import needs_process_group, process_group
     from dramaeval.distributed.spawn import run_processes
+    from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_stages
     from dramaeval.stages.user_errors import user_facing_errors
 
@@ -130,7 +131,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
         if shares is None and needs_process_group(config):
             return run_processes(config, folder, config.processes)
         with process_group() as processes:
-            return run_stages(config, folder, processes)
+            return run_stages(config, folder, processes, pruning)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,6 @@ from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
 from dramaeval.distributed.signals import STOP_REQUESTS
 from dramaeval.distributed.zero import ZeroEngineCheck
-from dramaeval.launch.sweeps.pruning import pruning
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.inputs.audio_encodings import attach_encoding_cache, is_trained
 from dramaeval.models.quantization import write_quantization
@@ -181,7 +180,7 @@ def _callbacks(run: RunContext, resume: Path | None) -> Iterable[Any]:
         TrainingProgress(),
         *([FolderStillThere(run.folder)] if run.processes.is_rank_zero else []),
         PreemptionCallback(STOP_REQUESTS, run.processes),
-        *pruning(run.folder.path, run.processes, run.args),
+        *run.launcher_callbacks(run.folder.path, run.processes, run.args),
         *run.loggers.callbacks(step),
     ]
 
