@@ -1,4 +1,4 @@
-"""How the tasks of a SLURM job find each other: SLURM's variables turned into PyTorch's."""
+"""Translates SLURM's environment variables into those with which PyTorch's processes find each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def join_by_slurm(config: DictConfig) -> bool:
         whether the variables were set.
 
     Raises:
-        ConfigError: the run asks for another number of processes than SLURM has started.
+        ConfigError: ``processes`` differs from the number of tasks that SLURM has started.
     """
     slurm = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", slurm.get("SLURM_CPUS_PER_TASK", "1"))
@@ -41,7 +41,7 @@ def join_by_slurm(config: DictConfig) -> bool:
 
 
 def processes_problem(asked: int, tasks: int) -> str:
-    """What to say where the two numbers differ."""
+    """The message for a number of processes that differs from the number of tasks."""
     return (
         f"processes={asked}, but nodes × tasks_per_node of hydra.launcher makes {tasks}: every task is a "
         "process of the run. Leave processes out."
@@ -49,17 +49,17 @@ def processes_problem(asked: int, tasks: int) -> str:
 
 
 def variables(slurm: Mapping[str, str]) -> dict[str, str]:
-    """PyTorch's variables for a task of SLURM's.
+    """PyTorch's variables for a SLURM task.
 
     Args:
-        slurm: the task's environment. MASTER_ADDR and MASTER_PORT are kept where they are set.
+        slurm: the environment of the task. MASTER_ADDR and MASTER_PORT are kept if they are set.
 
     Raises:
         ConfigError: a task sees more than one GPU, but fewer than there are tasks on its node.
     """
     count, here = int(slurm["SLURM_NTASKS"]), int(slurm["SLURM_LOCALID"])
     on_node = int(slurm.get("SLURM_NTASKS_PER_NODE") or count // int(slurm["SLURM_NNODES"]))
-    gpus = [one for one in slurm.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    gpus = [gpu for gpu in slurm.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     if 1 < len(gpus) < on_node:
         raise ConfigError(
             [
@@ -67,9 +67,9 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
                 f"hydra.launcher.tasks_per_node={len(gpus)}, or as many GPUs as processes."
             ]
         )
-    # A task that was bound to its own GPU calls it 0, like every other.
+    # Each task that is bound to a GPU of its own sees that GPU as number 0.
     local = 0 if len(gpus) == 1 else here
-    # Every task of an array has a number of its own, so that two on one node do not meet each other.
+    # The job number differs between the tasks of an array, so that two runs on a node use different ports.
     port = _FIRST_PORT + int(slurm["SLURM_JOB_ID"]) % _PORTS
     return {
         "RANK": slurm["SLURM_PROCID"],
@@ -82,7 +82,7 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_node(slurm: Mapping[str, str]) -> str:
-    """Where rank 0 is: the first node by name, or by address where the name says nothing to this machine."""
+    """The host of rank 0: the first node's name, or its address if this machine cannot resolve the name."""
     from submitit.slurm.slurm import _parse_node_list
 
     name = _parse_node_list(slurm["SLURM_JOB_NODELIST"])[0]
