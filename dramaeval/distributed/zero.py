@@ -1,8 +1,8 @@
-"""DeepSpeed ZeRO: its configuration, filled from the trainer's, and the check that it is what runs.
+"""DeepSpeed ZeRO: its configuration, filled from the trainer's arguments, and the check of the running engine.
 
-transformers starts plain data parallelism, without a word, where it does not find what it needs for
-DeepSpeed; and "auto" values are filled in from whatever is known at the time. So nothing is left at "auto",
-and the engine that came out is compared with what was asked for before the first step.
+transformers starts plain data parallelism without a message if it finds no DeepSpeed configuration, and fills
+"auto" values from what is known at that time. Therefore no value is left at "auto", and the engine is compared
+with the settings before the first step.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ def fill_zero_config(
 
     Args:
         zero: the ``zero`` group's settings.
-        args: the trainer's arguments by name, as far as they are given.
-        step: clips a process, and how often, in one optimizer step.
+        args: the trainer's arguments by name, without those left at their defaults.
+        step: the clips of an optimizer step, by process and accumulated batch.
     """
-    whole = {
+    filled = {
         **zero,
         "train_micro_batch_size_per_gpu": step.per_device,
         "gradient_accumulation_steps": step.accumulation,
         "gradient_clipping": float(args.get("max_grad_norm", 1.0)),
         "bf16": {"enabled": bool(args.get("bf16"))},
         "fp16": {"enabled": bool(args.get("fp16"))},
-        # The optimizer is transformers', whichever trainer.args.optim names.
+        # transformers builds the optimizer that trainer.args.optim names.
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000_000,
     }
-    # The rest of the product is DeepSpeed's to compute: transformers would compare it with one process's.
-    whole.pop("train_batch_size", None)
-    return whole
+    # DeepSpeed computes it for all processes; transformers would compare it with the clips of one process.
+    filled.pop("train_batch_size", None)
+    return filled
 
 
 def disable_zero_compilation() -> None:
-    """Let DeepSpeed talk over gloo on a CPU, instead of compiling a library for it at the first start.
+    """Make DeepSpeed use gloo on a CPU.
 
-    That takes a C++ compiler and, on a slow machine, minutes.
+    Otherwise it compiles a library at its first start, which needs a C++ compiler and takes up to minutes.
     """
     import deepspeed.ops
 
@@ -59,10 +59,13 @@ def disable_zero_compilation() -> None:
 
 
 def set_zero_process_group(args: Any) -> None:
-    """Correct what accelerate believes of the processes under DeepSpeed on a CPU: that there is one.
+    """Correct the number of processes and the ranks that accelerate assumes under DeepSpeed on a CPU.
 
-    It derives rank and number from a GPU back end, and without one every process would take itself for the
-    first: all would read the same clips and write the same files. Its state is shared by all its objects.
+    accelerate derives them from a GPU backend; without one every process would get rank 0, read the same clips
+    and write the same files. All objects of accelerate share this state.
+
+    Args:
+        args: transformers' training arguments.
     """
     import torch.distributed
 
@@ -75,41 +78,43 @@ def set_zero_process_group(args: Any) -> None:
 
 @contextmanager
 def unpartitioned_weights() -> Iterator[None]:
-    """Read models whole in here, although the training to come splits their weights.
+    """Load models with complete weights inside the block, also if ZeRO-3 is configured.
 
-    Under ZeRO-3 transformers would split them while reading: the judge could then not be scored before the
-    training, and the names in the files that are saved would come out wrong.
+    transformers would partition the weights while it loads them. The judge could then not be scored before the
+    training, and the saved files would have wrong weight names.
     """
     from transformers.integrations import deepspeed as integration
 
-    kept = integration._hf_deepspeed_config_weak_ref
+    config = integration._hf_deepspeed_config_weak_ref
     integration.unset_hf_deepspeed_config()
     try:
         yield
     finally:
-        integration._hf_deepspeed_config_weak_ref = kept
+        integration._hf_deepspeed_config_weak_ref = config
 
 
 def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
-    """Whether the optimizer's states and whether the weights are kept in host memory."""
+    """Whether ZeRO keeps the optimizer states, and whether it keeps the weights, in host memory."""
     settings = (zero or {}).get("zero_optimization", {})
-    named = [settings.get(name) or {} for name in ("offload_optimizer", "offload_param")]
-    optimizer, weights = (one.get("device", "none") != "none" for one in named)
+    optimizer, weights = (
+        (settings.get(name) or {}).get("device", "none") != "none"
+        for name in ("offload_optimizer", "offload_param")
+    )
     return optimizer, weights
 
 
 def zero_stage(zero: Mapping[str, Any] | None) -> int:
-    """The ZeRO stage that is asked for; 0 for none."""
+    """The configured ZeRO stage; 0 without ZeRO."""
     return int((zero or {}).get("zero_optimization", {}).get("stage", 0))
 
 
 class ZeroEngineCheck(TrainerCallback):
-    """Stops a training whose engine is not the one that was asked for.
+    """Stops a training whose engine differs from the settings.
 
     Args:
-        trainer: whose engine it is.
-        zero: the ``zero`` group's settings; None for none.
-        step: clips of an optimizer step.
+        trainer: the trainer that wraps the model.
+        zero: the ``zero`` group's settings; None without ZeRO.
+        step: the clips of an optimizer step.
     """
 
     def __init__(self, trainer: Any, zero: Mapping[str, Any] | None, step: StepSize) -> None:
@@ -118,10 +123,10 @@ class ZeroEngineCheck(TrainerCallback):
         self.step = step
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Compare, once the model is wrapped and before it sees a batch.
+        """Compare the wrapped model with the settings before the first batch.
 
         Raises:
-            ZeroError: with every difference.
+            ZeroError: it differs; the message lists all differences.
         """
         differences = engine_differences(self.trainer.model_wrapped, self.zero, self.step)
         if args.world_size != self.step.processes:
@@ -130,14 +135,14 @@ class ZeroEngineCheck(TrainerCallback):
             )
         if differences:
             raise ZeroError(
-                "The training that was started is not the one that was asked for: "
+                "The training that was started differs from the settings: "
                 + "; ".join(differences)
                 + ". Nothing was trained."
             )
 
 
 def engine_differences(engine: Any, zero: Mapping[str, Any] | None, step: StepSize) -> list[str]:
-    """What of a wrapped model differs from what was asked for; empty where all is right."""
+    """The differences between a wrapped model and the settings; empty if they agree."""
     kind = type(engine).__name__
     if not zero:
         wanted = "DistributedDataParallel" if step.processes > 1 else None
