@@ -88,7 +88,7 @@ class SweepLauncher(Launcher, ABC):
         """What would be sent off, as text."""
 
     @property
-    def checks(self) -> bool:
+    def is_check(self) -> bool:
         """Whether nothing is to be sent off."""
         return bool(self.config.launch.check)
 
@@ -98,16 +98,16 @@ class SweepLauncher(Launcher, ABC):
         """Carry out runs, as Hydra's sweepers ask for it."""
         with user_facing_errors():
             runs = self.folder.add(
-                self.context, self.config, job_overrides, initial_job_idx, write=not self.checks
+                self.context, self.config, job_overrides, initial_job_idx, write=not self.is_check
             )
-            if self.checks:
+            if self.is_check:
                 print(self.preview(runs))
                 return []
             if not initial_job_idx:
                 print(f"Sweep in {self.folder.path}", flush=True)
-            return self.carry_out(runs)
+            return self.run(runs)
 
-    def carry_out(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
+    def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
         """Carry out runs whose folders are there.
 
         Raises:

@@ -82,16 +82,16 @@ class LocalJobRunner(JobRunner):
         self.waiting: deque[SweepRun] = deque()
         self.working: dict[int, tuple[SweepRun, subprocess.Popen[bytes]]] = {}
 
-    def begin(self, runs: Sequence[SweepRun]) -> None:
+    def submit(self, runs: Sequence[SweepRun]) -> None:
         """They wait for a free place."""
         self.waiting.extend(runs)
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether all have ended."""
         return not self.waiting and not self.working
 
-    def look(self) -> Mapping[int, str]:
+    def poll(self) -> Mapping[int, str]:
         """Take leave of those that ended, start the next."""
         for place, (run, process) in list(self.working.items()):
             if process.poll() is not None:

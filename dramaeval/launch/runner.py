@@ -36,20 +36,20 @@ class JobRunner(ABC):
         poll_seconds: between two looks.
     """
 
-    stays = False
+    detachable = False
     poll_seconds = 1.0
 
     @abstractmethod
-    def begin(self, runs: Sequence[SweepRun]) -> None:
+    def submit(self, runs: Sequence[SweepRun]) -> None:
         """Take runs on."""
 
     @abstractmethod
-    def look(self) -> Mapping[int, str]:
+    def poll(self) -> Mapping[int, str]:
         """See to the runs and settle those that ended without a word; what is to be told of others."""
 
     @property
     @abstractmethod
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether nothing more happens by itself."""
 
     @abstractmethod
@@ -90,7 +90,7 @@ def watch(
     """
     with _ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
         try:
-            job_runner.begin(runs)
+            job_runner.submit(runs)
             write_tables(sweep.path)
             if detach:
                 raise DetachedSweep(
@@ -101,29 +101,29 @@ def watch(
             due = 0.0
             while True:
                 try:
-                    outlook = job_runner.look()
+                    queue_states = job_runner.poll()
                     began = time.monotonic()
-                    if outlook != shown or job_runner.over or began >= due:
-                        screen.update(sweep, outlook, running=not job_runner.over)
-                        shown = dict(outlook)
+                    if queue_states != shown or job_runner.finished or began >= due:
+                        screen.update(sweep, queue_states, running=not job_runner.finished)
+                        shown = dict(queue_states)
                         took = time.monotonic() - began
                         due = time.monotonic() + min(took / MOST_OF_A_CORE, MOST_SECONDS)
-                    if job_runner.over:
+                    if job_runner.finished:
                         return
                     time.sleep(job_runner.poll_seconds)
                 except KeyboardInterrupt:
                     _asked(job_runner, sweep, screen)
         except SystemExit:
-            if not job_runner.stays:
+            if not job_runner.detachable:
                 job_runner.stop()
-                job_runner.look()
+                job_runner.poll()
                 write_tables(sweep.path, running=False)
             raise
 
 
 def _asked(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen) -> None:
     """Ctrl-C: what is to become of the runs?"""
-    what = screen.ask(job_runner.stays)
+    what = screen.ask(job_runner.detachable)
     if what == "leave":
         raise DetachedSweep(
             f"The runs go on. See how they are: {command(sweep, 'stages=[report]')}", 130
@@ -131,7 +131,7 @@ def _asked(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen) -> None:
     if what == "stop":
         print("Stopping the runs …")
         job_runner.stop()
-        job_runner.look()
+        job_runner.poll()
         write_tables(sweep.path, running=False)
         raise DetachedSweep(
             f"The runs were stopped. To go on with them: {command(sweep, 'resume=true')}", 130
@@ -158,7 +158,7 @@ class _Screen:
     def __init__(self) -> None:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
-        self._told: dict[int, str] = {}
+        self._printed: dict[int, str] = {}
         self._unwritten = False
 
     @property
@@ -174,10 +174,10 @@ class _Screen:
         if self.live:
             self.live.stop()
 
-    def update(self, sweep: SweepFolder, outlook: Mapping[int, str], *, running: bool) -> None:
+    def update(self, sweep: SweepFolder, queue_states: Mapping[int, str], *, running: bool) -> None:
         """Write the sweep's table and show it; on a full disk say so once, and let the runs go on."""
         try:
-            table = write_tables(sweep.path, outlook, running=running)
+            table = write_tables(sweep.path, queue_states, running=running)
         except OSError as error:
             if not self._unwritten:
                 problem = storage_problem(error, sweep.path) or str(error)
@@ -192,9 +192,9 @@ class _Screen:
             self.live.update(for_terminal(table), refresh=True)
             return
         for row in table.rows:
-            if self._told.get(row.run.number) != row.told:
-                self._told[row.run.number] = row.told
-                print(f"{row.run.folder.name} {_short(row, table)}{row.told}", flush=True)
+            if self._printed.get(row.run.number) != row.description:
+                self._printed[row.run.number] = row.description
+                print(f"{row.run.folder.name} {_short(row, table)}{row.description}", flush=True)
 
     def ask(self, stays: bool) -> str:
         """What to do after Ctrl-C: stop, leave or watch. Without somebody to ask, what loses least."""
