@@ -1,4 +1,4 @@
-"""Launchers, behind ``hydra/launcher=…``: each run of a sweep gets a folder, and a crew carries it out."""
+"""The base of the launchers behind ``hydra/launcher=…``: creates a folder for each run of a sweep and starts the runs."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 
 class RunFailedError(RuntimeError):
-    """A run of a sweep has no result; the message is its state."""
+    """A run of a sweep has no result; the message gives its state."""
 
 
 class SweepLauncher(Launcher, ABC):
-    """What all our launchers share.
+    """Creates the run folders of a sweep, and starts and watches the runs.
 
     Args:
-        options: of ``hydra.launcher``.
+        options: the settings of ``hydra.launcher``.
     """
 
-    #: What an option may be, by name.
+    #: The kind of each option, by name; a question mark allows null.
     KINDS: Mapping[str, str] = {}
 
     def __init__(self, **options: Any) -> None:
@@ -50,10 +50,10 @@ class SweepLauncher(Launcher, ABC):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take over what Hydra has composed, and check it.
+        """Keep and check Hydra's configuration.
 
         Raises:
-            SystemExit: with everything that is wrong.
+            SystemExit: with all problems.
         """
         self.context, self.config = hydra_context, config
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
@@ -65,37 +65,37 @@ class SweepLauncher(Launcher, ABC):
                 raise ConfigError(problems)
 
     def problems(self) -> list[str]:
-        """What of the sweep's settings cannot be done."""
-        hydra, found = self.config.hydra, []
+        """The problems of the sweep's settings."""
+        hydra, problems = self.config.hydra, []
         if started_by_launcher():
-            found.append(
+            problems.append(
                 f"A sweep starts its processes itself: {command_name()} -m processes=N …, without torchrun."
             )
         if hydra.job.chdir:
-            found.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
+            problems.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
         if set(hydra.get("callbacks") or {}) - {"run_folder", "lock_folder"}:
-            found.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
+            problems.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
         if self.config.plan:
-            found.append("plan=true is for one run: leave out -m, or use launch.check=true.")
-        return found
+            problems.append("plan=true is for one run: leave out -m, or use launch.check=true.")
+        return problems
 
     @abstractmethod
     def job_runner(self) -> JobRunner:
-        """Who carries runs out."""
+        """The job runner that starts the runs."""
 
     @abstractmethod
     def preview(self, runs: Sequence[SweepRun]) -> str:
-        """What would be sent off, as text."""
+        """A description of what would be started."""
 
     @property
     def is_check(self) -> bool:
-        """Whether nothing is to be sent off."""
+        """Whether the sweep is only shown and nothing is started."""
         return bool(self.config.launch.check)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
-        """Carry out runs, as Hydra's sweepers ask for it."""
+        """Create the folders of the runs and start them; Hydra's sweepers call this."""
         with user_facing_errors():
             runs = self.folder.add(
                 self.context, self.config, job_overrides, initial_job_idx, write=not self.is_check
@@ -108,36 +108,36 @@ class SweepLauncher(Launcher, ABC):
             return self.run(runs)
 
     def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
-        """Carry out runs whose folders are there.
+        """Start runs whose folders exist.
 
         Raises:
-            SystemExit: 0 where the jobs were left to themselves, as asked.
+            SystemExit: the command ends before the runs do, with code 0 for ``launch.detach=true``.
         """
         job_runner = self.job_runner()
         try:
             watch(job_runner, self.folder, runs, detach=bool(self.config.launch.detach))
-        except DetachedSweep as left:
-            print(left)
-            raise SystemExit(left.code) from None
+        except DetachedSweep as detached:
+            print(detached)
+            raise SystemExit(detached.code) from None
         return [result(run) for run in runs]
 
 
 def result(run: SweepRun) -> JobReturn:
-    """What came of a run, for Hydra."""
+    """The result of a run, for Hydra."""
     state = read_state(run.folder)
-    came = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
+    returned = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
     if state.state in (DONE, PRUNED):
-        came.status, came.return_value = JobStatus.COMPLETED, state.objective
+        returned.status, returned.return_value = JobStatus.COMPLETED, state.objective
     else:
-        came.status = JobStatus.FAILED
-        came.return_value = RunFailedError(
+        returned.status = JobStatus.FAILED
+        returned.return_value = RunFailedError(
             f"{run.folder.name}: {state.state}" + (f": {state.reason}" if state.reason else "")
         )
-    return came
+    return returned
 
 
 def option_problems(options: Mapping[str, Any], kinds: Mapping[str, str]) -> list[str]:
-    """Options that a launcher does not know or cannot use, each with the valid ones."""
+    """The problems of a launcher's options: unknown, missing and invalid ones, with the valid values."""
     problems = []
     for name, value in options.items():
         key = f"hydra.launcher.{name}"
@@ -154,7 +154,7 @@ def option_problems(options: Mapping[str, Any], kinds: Mapping[str, str]) -> lis
 
 
 def _wrong(value: Any, kind: str) -> str | None:
-    """What a value should be, if it is not."""
+    """A description of the valid values, if the value is not valid."""
     base, optional = kind.rstrip("?"), kind.endswith("?")
     if value is None:
         return None if optional else _WORDS[base]
@@ -166,11 +166,11 @@ def _wrong(value: Any, kind: str) -> str | None:
         "seconds": (whole or isinstance(value, float)) and value > 0,
         "amount": (whole or isinstance(value, float)) and value > 0,
         "texts": isinstance(value, list)
-        and all(isinstance(one, str) and one.isprintable() for one in value),
+        and all(isinstance(text, str) and text.isprintable() for text in value),
         "options": isinstance(value, dict)
         and all(
-            isinstance(one, str | int | float | bool) and str(one).isprintable()
-            for one in value.values()
+            isinstance(option, str | int | float | bool) and str(option).isprintable()
+            for option in value.values()
         ),
     }
     return None if fits[base] else _WORDS[base] + (" or null" if optional else "")
@@ -188,5 +188,5 @@ _WORDS = {
 
 
 def import_path() -> list[str]:
-    """Where modules beside launch.py can be imported from, in a run too."""
-    return [one for one in sys.path[:1] if one]
+    """The folder of launch.py, or of the user, from which runs can import modules too."""
+    return [folder for folder in sys.path[:1] if folder]
