@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AudioDataset", "GRPOTrainer", "Judge", "SFTTrainer", "create_peft_config"]
 
+__version__: str
+
 startup.silence()
 
 _HOMES = {
@@ -33,12 +35,23 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
     for line in startup.prepare():
         logging.getLogger(__name__).warning("%s", line)
     startup.prepare_device()
     return getattr(import_module(_HOMES[name]), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dramaeval")
+    except PackageNotFoundError:
+        return "0+unknown"  # a checkout that is not installed
 
 
 def __dir__() -> list[str]:

@@ -1,10 +1,11 @@
-"""Hydra takes launchers and sweepers from this namespace alone; what they do is in `dramaeval`.
+"""The launchers and sweepers of dramaeval, where Hydra looks for plugins; their implementations are in `dramaeval.launch`.
 
-Hydra imports this at every start, so nothing heavy is imported here.
+Hydra imports this module at every start, so each plugin imports its implementation only when it is chosen.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from hydra.core.utils import JobReturn
@@ -13,90 +14,68 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dramaeval.config.extras import missing_package
 
-class _Launching(Launcher):
-    """Hands everything on to a launcher that is imported when it is chosen."""
+
+class _Deferred:
+    """Forwards Hydra's calls to an implementation that is imported when the plugin is built.
+
+    Attributes:
+        PATH: the implementation's module and class.
+        PACKAGE: a package that the implementation needs; None if dramaeval's core dependencies suffice.
+    """
+
+    PATH: tuple[str, str]
+    PACKAGE: str | None = None
 
     def __init__(self, **options: Any) -> None:
-        self.does = self.choose()(**options)
-
-    @staticmethod
-    def choose() -> Any:
-        """The class that does the work."""
-        raise NotImplementedError
+        if self.PACKAGE and (problem := missing_package(self.PACKAGE, type(self).__name__)):
+            raise SystemExit(problem)
+        module, name = self.PATH
+        self.implementation = getattr(import_module(module), name)(**options)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """See `dramaeval.launch.launcher`."""
-        self.does.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        """Forward Hydra's configuration."""
+        self.implementation.setup(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
+
+class _DeferredLauncher(_Deferred, Launcher):
     def launch(self, job_overrides: Any, initial_job_idx: int) -> list[JobReturn]:
-        """See `dramaeval.launch.launcher`."""
-        return self.does.launch(job_overrides, initial_job_idx)
+        """Forward the runs to the implementation."""
+        return self.implementation.launch(job_overrides, initial_job_idx)
 
 
-class LocalProcesses(_Launching):
+class _DeferredSweeper(_Deferred, Sweeper):
+    def sweep(self, arguments: list[str]) -> Any:
+        """Forward the overrides to the implementation."""
+        return self.implementation.sweep(arguments)
+
+
+class LocalProcesses(_DeferredLauncher):
     """``hydra/launcher=local_processes``."""
 
-    @staticmethod
-    def choose() -> Any:
-        """`dramaeval.launch.local`."""
-        from dramaeval.launch.local import LocalLauncher
-
-        return LocalLauncher
+    PATH = ("dramaeval.launch.local", "LocalLauncher")
 
 
-class Slurm(_Launching):
+class Slurm(_DeferredLauncher):
     """``hydra/launcher=slurm`` and ``slurm_cpu``."""
 
-    @staticmethod
-    def choose() -> Any:
-        """`dramaeval.launch.slurm`."""
-        from dramaeval.launch.slurm import SlurmLauncher
-
-        return SlurmLauncher
+    PATH = ("dramaeval.launch.slurm", "SlurmLauncher")
+    PACKAGE = "submitit"
 
 
-class _Sweeping(Sweeper):
-    """Hands everything on to a sweeper that is imported when it is chosen."""
-
-    def __init__(self, **options: Any) -> None:
-        self.does = self.choose()(**options)
-
-    @staticmethod
-    def choose() -> Any:
-        """The class that does the work."""
-        raise NotImplementedError
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """See `dramaeval.launch.sweeps.sweeper`."""
-        self.does.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-
-    def sweep(self, arguments: list[str]) -> Any:
-        """See `dramaeval.launch.sweeps.sweeper`."""
-        return self.does.sweep(arguments)
-
-
-class Grid(_Sweeping):
+class Grid(_DeferredSweeper):
     """``hydra/sweeper=grid``."""
 
-    @staticmethod
-    def choose() -> Any:
-        """`dramaeval.launch.sweeps.grid`."""
-        from dramaeval.launch.sweeps.grid import GridSweeper
-
-        return GridSweeper
+    PATH = ("dramaeval.launch.sweeps.grid", "GridSweeper")
 
 
-class Optuna(_Sweeping):
+class Optuna(_DeferredSweeper):
     """``hydra/sweeper=optuna``."""
 
-    @staticmethod
-    def choose() -> Any:
-        """`dramaeval.launch.sweeps.search`."""
-        from dramaeval.launch.sweeps.search import SearchSweeper
-
-        return SearchSweeper
+    PATH = ("dramaeval.launch.sweeps.search", "SearchSweeper")
+    PACKAGE = "optuna"

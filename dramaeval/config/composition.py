@@ -7,26 +7,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config import schema
+from dramaeval.config.config_folder import config_folder
 from dramaeval.config.literal import literal
-from dramaeval.config.problems import ConfigError
-
-CONFIGS = schema.PACKAGE.parent / "configs"
 
 
 def compose(*overrides: str) -> DictConfig:
-    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line.
-
-    Raises:
-        ConfigError: the folder ``configs`` does not exist, as in a package that was installed without it.
-    """
+    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line."""
     import hydra
 
-    if not (CONFIGS / "launch.yaml").is_file():
-        raise ConfigError(
-            [f"{CONFIGS} does not exist: install dramaeval from its checkout with pip install -e ."]
-        )
     schema.register()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         return hydra.compose("launch", overrides=list(overrides))
 
 
@@ -49,9 +39,6 @@ def compose_model(name: str) -> DictConfig:
     Args:
         name: the name of a file in ``configs/model/``, a folder, or a name on the hub. The latter two are loaded
             as Qwen2-Audio and are never parsed as an override.
-
-    Raises:
-        ConfigError: as `compose`.
     """
     if name in choices("model"):
         return compose(f"model={name}")
@@ -62,4 +49,4 @@ def compose_model(name: str) -> DictConfig:
 
 def choices(group: str) -> list[str]:
     """The names that a config group offers."""
-    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))

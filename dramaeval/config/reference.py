@@ -7,7 +7,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from dramaeval.config.composition import CONFIGS, choices
+from dramaeval.config.composition import choices
+from dramaeval.config.config_folder import config_folder
 from dramaeval.config.fields import Setting, default_text, node_description, settings_of
 from dramaeval.config.schema import Root
 from dramaeval.config.sweep_options import OPTIONS
@@ -22,7 +23,7 @@ def settings_reference() -> str:
     for (group, _), options in OPTIONS.items():
         sections += _sections(options, group.replace("/", "."))
     sections.append("## Groups")
-    folders = sorted(path.name for path in CONFIGS.iterdir() if path.is_dir())
+    folders = sorted(path.name for path in config_folder().iterdir() if path.is_dir())
     hydra = ("hydra/launcher", "hydra/sweeper")
     for group in [*(name for name in folders if name != "hydra"), *hydra]:
         rows = [f"| `{name}` | {_cell(file_comment(group, name))} |" for name in choices(group)]
@@ -32,7 +33,7 @@ def settings_reference() -> str:
 
 def file_comment(group: str, name: str) -> str:
     """The comment at the top of a group's file, on one line."""
-    lines = Path(CONFIGS, group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = Path(config_folder(), group, f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comment = []
     for line in lines:
         if not line.startswith("#"):

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, IntegerNode, OmegaConf
 
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import (
     MAPPING,
     Limits,
@@ -436,8 +437,8 @@ def root() -> DictConfig:
 def register() -> None:
     """Register the schema with Hydra, and resolvers with OmegaConf.
 
-    ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration, and
-    ``${settings:}`` the part of ``--help`` about settings.
+    ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration, 
+    ``${command:}`` the name of the command, and ``${settings:}`` the part of ``--help`` about settings.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=root())
@@ -447,6 +448,7 @@ def register() -> None:
         store.store(group=group, name=name, node=node)
     resolvers: dict[str, Any] = {
         "package": lambda relative: str(PACKAGE / relative),
+        "command": command_name,
         "run_id": lambda *, _root_: run_id(_root_),
         # Hydra reads the help text as a `string.Template`.
         "settings": lambda: _help_text().replace("$", "$$"),

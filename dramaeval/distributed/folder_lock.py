@@ -1,13 +1,13 @@
-"""One lock for a folder: only one run, or one sweep, works in it at a time.
+"""Locks a folder, so that only one run or one sweep works in it at a time.
 
-The lock is a file in the folder that names its holder. It is created whole by a hard link, which succeeds for
-one process alone, also on NFS. A holder on this machine is alive as long as its process is, whatever the clock
-says. A holder elsewhere renews the file's time of modification; where that has not moved for `STALE` seconds by
-the file system's own clock, and then not for another `WATCH` seconds that are counted here, the holder is gone.
-A requeued SLURM job takes the lock of its earlier start over.
+The lock is a file in the folder that names its holder. A hard link creates it with its content, which succeeds
+for one process only, also on NFS. A holder on this machine is alive as long as its process runs. A holder on
+another machine renews the file's time of modification; it counts as gone if that time has not changed for
+`STALE` seconds by the file system's clock, and then for another `WATCH` seconds that this process counts. A
+requeued SLURM job takes over the lock of its earlier start.
 
-Several processes of one run share the lock of its first: `share` writes their identities into it, so that it is
-held while any of them still works.
+All processes of a run share the lock of rank 0: `share` writes their identities into it, so that the lock is held
+while any of them runs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two renewals.
 RENEW = 20.0
-#: Seconds for which the lock of a holder that seems to be gone is watched before it is taken over.
+#: Seconds for which a lock whose holder seems to be gone is watched before it is taken over.
 WATCH = 30.0
 _ATTEMPTS = 20
 
@@ -55,9 +55,9 @@ class FolderLock:
     """The lock of a folder.
 
     Args:
-        folder: made where it is not there.
-        choose: the setting that names another folder, for messages.
-        file: the lock's file.
+        folder: created by `acquire` if it does not exist.
+        choose: the setting that selects another folder, for messages.
+        file: the lock file; None for the default name in the folder.
     """
 
     def __init__(
@@ -85,23 +85,23 @@ class FolderLock:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take()
         for claim in self.folder.glob(f"{NAME}.after-*"):
-            # On a lock that is gone, left by a process that was killed.
+            # Left by a process that was killed while it removed an earlier lock.
             claim.unlink(missing_ok=True)
         self._renewal = threading.Event()
         threading.Thread(target=self._renew, args=(self._renewal,), daemon=True).start()
 
     def release(self) -> None:
-        """Give the lock back; does nothing in a process that was forked from the holder."""
+        """Release the lock; does nothing in a process that was forked from the holder."""
         if self._renewal is None or self.process != os.getpid():
             return
         self._renewal.set()
         self._renewal = None
-        # Where the file cannot be removed, or another process takes it over just now, it says that we are gone.
+        # If the file cannot be removed, its content still shows other processes that this one has ended.
         with suppress(OSError, FolderInUseError):
             self._remove(self.holder.token)
 
     def share(self, processes: Sequence[ProcessIdentity]) -> None:
-        """Write into the lock that these processes work in the folder too."""
+        """Add processes to the holders in the lock file."""
         members = dict.fromkeys([*self.holder.processes, *processes])
         self.holder = replace(self.holder, processes=tuple(members))
         os.replace(self._candidate(), self.file)
@@ -114,7 +114,7 @@ class FolderLock:
                     return
                 holder = read_holder(self.file)
                 if holder is None:
-                    continue  # released in the meantime
+                    continue  # released since
                 self._require_gone(holder, candidate)
             finally:
                 candidate.unlink(missing_ok=True)
@@ -125,11 +125,11 @@ class FolderLock:
             )
             self._remove(holder.token)
         raise FolderInUseError(
-            f"{self.file} changes hands again and again: other processes want to work in {self.folder} too."
+            f"{self.file} changes its holder again and again: other processes try to work in {self.folder} too."
         )
 
     def _candidate(self) -> Path:
-        """A whole file of this holder, beside the lock; its time of modification is the file system's now."""
+        """Write a complete lock file under another name; its modification time is the file system's time."""
         candidate = self.file.with_name(f"{NAME}.{secrets.token_hex(8)}")
         with candidate.open("x", encoding="utf-8") as file:
             json.dump(self.holder.to_json(), file)
@@ -138,18 +138,18 @@ class FolderLock:
         return candidate
 
     def _create(self, candidate: Path) -> bool:
-        """Create the lock's file unless it is there; returns whether it is this holder's."""
+        """Create the lock file if it does not exist; returns whether this process created it."""
         try:
             os.link(candidate, self.file)
         except FileExistsError:
-            # NFS may report so of a link that it has made, where its first answer was lost.
+            # NFS also reports this for a link that it has created, if its first answer was lost.
             return candidate.stat().st_nlink == 2
         except OSError:
             return self._create_without_links()
         return True
 
     def _create_without_links(self) -> bool:
-        """The same on file systems without hard links, where the file is empty for a moment."""
+        """Create the lock file on a file system without hard links, where it is empty for a moment."""
         try:
             with self.file.open("x", encoding="utf-8") as file:
                 json.dump(self.holder.to_json(), file)
@@ -158,10 +158,10 @@ class FolderLock:
         return True
 
     def _require_gone(self, holder: Holder, candidate: Path) -> None:
-        """Return where a lock's holder is gone.
+        """Check that the holder of a lock is gone.
 
         Raises:
-            FolderInUseError: it is not, or it cannot be told.
+            FolderInUseError: the holder is alive, or its state cannot be determined.
         """
         alive = holder.alive()
         if alive is False:
@@ -173,7 +173,9 @@ class FolderLock:
             age = candidate.stat().st_mtime - holder.renewed
             if age > STALE and self._stays(holder):
                 return
-            seen = f"It renewed {self.file} {max(age, 0):.0f} s ago; where it is gone, remove that file. "
+            seen = (
+                f"It renewed {self.file} {max(age, 0):.0f} s ago; if it is gone, remove that file. "
+            )
         else:
             seen = ""
         raise FolderInUseError(
@@ -182,7 +184,7 @@ class FolderLock:
         )
 
     def _stays(self, holder: Holder) -> bool:
-        """Whether a lock is not renewed while it is watched, whatever the clocks say."""
+        """Whether a lock is not renewed while this process watches it."""
         log.warning(
             "%s is locked by %s which has not renewed its lock lately. It is watched for %.0f s.",
             self.folder,
@@ -198,10 +200,10 @@ class FolderLock:
         return True
 
     def _remove(self, token: str) -> None:
-        """Remove the lock of that token, and no other.
+        """Remove the lock with a token, and no other lock.
 
-        Between a look at the file and its removal another process may have put its own there. Whoever wants to
-        remove it therefore takes a lock on the right to do so, which bears the token in its name.
+        Between reading and removing the file, another process may have replaced it. A process that removes the
+        file therefore first takes a second lock, whose name contains the token.
 
         Raises:
             FolderInUseError: another process is removing it.
@@ -219,21 +221,21 @@ class FolderLock:
 
     def _renew(self, released: threading.Event) -> None:
         while not released.wait(RENEW):
-            # A full disk or a lost connection may pass; the next time counts.
+            # A full disk or a lost connection may be temporary; the next renewal tries again.
             with suppress(OSError):
                 self._renew_once(released)
 
     def _renew_once(self, released: threading.Event) -> None:
         holder = read_holder(self.file)
         if holder is None:
-            # Removed by hand; without its folder there is nothing to lock.
+            # A user has removed the file; without the folder there is nothing to lock.
             if self.folder.is_dir() and not released.is_set():
                 candidate = self._candidate()
                 self._create(candidate)
                 candidate.unlink()
         elif holder.processes and holder.token != self.holder.token:
-            # This process was held up for so long that another one has taken the folder over. What it writes
-            # from now on would damage the other's files, so it ends without writing anything.
+            # This process was suspended for so long that another process has taken over the folder. Further
+            # writes would damage the files of that process, so this one exits without writing anything.
             print(
                 f"\nProcess {os.getpid()} ends: {self.folder} was taken over by {holder.in_words()} while "
                 "this one did not renew its lock.",
@@ -250,7 +252,7 @@ _HELD: dict[Path, FolderLock] = {}
 
 
 def take(folder: Path, choose: str = "hydra.run.dir=…") -> FolderLock:
-    """Take a folder's lock for this process, until the first `locked` block about it or the process ends.
+    """Lock a folder until the end of the first `locked` block for it, or until the process ends.
 
     Raises:
         FolderInUseError: another process holds it.
@@ -265,7 +267,7 @@ def take(folder: Path, choose: str = "hydra.run.dir=…") -> FolderLock:
 
 
 def give_back(folder: Path) -> None:
-    """Release a folder's lock where this process holds it."""
+    """Release a folder's lock if this process holds it."""
     held = _HELD.pop(folder.resolve(), None)
     if held is not None:
         held.release()
@@ -273,7 +275,7 @@ def give_back(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, choose: str = "hydra.run.dir=…") -> Iterator[FolderLock]:
-    """Hold a folder's lock; inside of another such block of this process the outer one goes on holding it.
+    """Hold a folder's lock; in nested blocks the outermost block releases it.
 
     Raises:
         FolderInUseError: another process holds it.
@@ -290,10 +292,10 @@ def locked(folder: Path, choose: str = "hydra.run.dir=…") -> Iterator[FolderLo
 
 @contextmanager
 def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
-    """Hold a run folder's lock for all processes of the run; they enter together.
+    """Hold a run folder's lock for all processes of the run, which enter this block together.
 
     Raises:
-        FolderInUseError: at the first one, where another run holds it.
+        FolderInUseError: on rank 0, if another run holds the lock.
     """
     members = processes.gather(ProcessIdentity.own())
     if not processes.is_rank_zero:
@@ -306,19 +308,19 @@ def locked_together(folder: Path, processes: Processes) -> Iterator[None]:
 
 
 def remove_lock(folder: Path, holder: Holder) -> None:
-    """Remove the lock of a holder that is known to be gone, and no other."""
+    """Remove the lock of a holder that is known to be gone, and no other lock."""
     with suppress(FolderInUseError):
         FolderLock(folder)._remove(holder.token)
 
 
 def token_of(folder: Path) -> str | None:
-    """What `adopt` needs in a process that this one starts; None where the folder is not locked here."""
+    """The token that a child process passes to `adopt`; None if this process holds no lock on the folder."""
     held = _HELD.get(folder.resolve())
     return held.holder.token if held else None
 
 
 def adopt(folder: Path, token: str | None) -> None:
-    """Work under the lock that the process which started this one holds."""
+    """Use the lock that the parent process holds."""
     path = folder.resolve()
     holder = read_holder(path / NAME)
     if token is None or holder is None or holder.token != token:

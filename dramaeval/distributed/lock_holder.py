@@ -1,6 +1,6 @@
-"""Who holds the lock of a folder: what its file says, and whether that process still works.
+"""The holder of a folder's lock: the content of the lock file, and whether its processes still run.
 
-See `dramaeval.distributed.folder_lock` for how the lock is taken.
+`dramaeval.distributed.folder_lock` takes and releases the lock.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Any
 from dramaeval.distributed.process_identity import ProcessIdentity
 
 NAME = ".dramaeval.lock"
-#: Seconds without a renewal after which a holder on another machine is believed to be gone.
+#: Seconds without a renewal after which a holder on another machine counts as gone.
 STALE = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """What a lock says of its holder.
+    """The content of a lock file.
 
     Attributes:
-        token: of this lock alone.
-        processes: of the run, the first that took the lock; empty where the lock cannot be read.
-        since: when it was taken, in words.
-        job, restarts: see `slurm_job` and `restarts`.
-        renewed: time of the last renewal by the file system's clock, in seconds since 1970.
+        token: a random name of this lock.
+        processes: the processes of the run; the first one took the lock. Empty if the file cannot be read.
+        since: the date and time at which the lock was taken.
+        job: the number of the SLURM job, as `slurm_job`.
+        restarts: how often SLURM has restarted the job.
+        renewed: the last renewal by the file system's clock, in seconds since 1970.
     """
 
     token: str
@@ -40,14 +41,14 @@ class Holder:
     renewed: float = field(default=0.0, compare=False)
 
     def alive(self) -> bool | None:
-        """Whether one of the processes still works; None where that cannot be seen from here."""
-        states = [one.alive() for one in self.processes] or [None]
+        """Whether any of the processes still runs; None if this machine cannot determine it."""
+        states = [process.alive() for process in self.processes] or [None]
         if any(states):
             return True
         return None if None in states else False
 
     def in_words(self) -> str:
-        """The holder as it stands in a message."""
+        """The holder for a message."""
         if not self.processes:
             return "a process that cannot be named, since the lock cannot be read,"
         first = self.processes[0]
@@ -58,7 +59,7 @@ class Holder:
         """Plain values for the lock's file."""
         return {
             "token": self.token,
-            "processes": [one.to_json() for one in self.processes],
+            "processes": [process.to_json() for process in self.processes],
             "since": self.since,
             "job": self.job,
             "restarts": self.restarts,
@@ -66,7 +67,7 @@ class Holder:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who works in a folder, as far as that can be told without waiting; None where nobody does."""
+    """The holder of a folder's lock, determined without waiting; None if the folder is free."""
     holder = read_holder(folder / NAME)
     if holder is None or (alive := holder.alive()) is False:
         return None
@@ -76,9 +77,9 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def read_holder(file: Path) -> Holder | None:
-    """What a lock's file says; None where there is none.
+    """Read a lock file; None if there is none.
 
-    The file is opened first, since NFS looks at the server's state then and not before.
+    The file is opened before its status is read, since NFS asks the server only when a file is opened.
     """
     try:
         with file.open("rb") as opened:
@@ -90,7 +91,7 @@ def read_holder(file: Path) -> Holder | None:
         status, content = file.stat(), b""
     try:
         values = json.loads(content)
-        processes = tuple(ProcessIdentity.from_json(one) for one in values["processes"])
+        processes = tuple(ProcessIdentity.from_json(process) for process in values["processes"])
         return Holder(
             token=str(values["token"]),
             processes=processes,
@@ -104,25 +105,25 @@ def read_holder(file: Path) -> Holder | None:
 
 
 def own_job(holder: Holder) -> bool:
-    """Whether a lock is that of an earlier start of this SLURM job, which SLURM has ended before this one."""
+    """Whether an earlier start of this SLURM job, which SLURM has ended, took the lock."""
     job = slurm_job()
     return job is not None and holder.job == job and holder.restarts < restarts()
 
 
 def slurm_job() -> str | None:
-    """SLURM's number of this job, which it keeps when it is requeued: ``12``, of an array ``12_3``."""
+    """The number of this SLURM job (``12``, ``12_3`` in an array); a requeued job keeps it."""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     return os.environ.get("SLURM_JOB_ID")
 
 
 def restarts() -> int:
-    """How often SLURM has started this job again."""
+    """How often SLURM has restarted this job."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
 def _now(folder: Path) -> float:
-    """The time by the clock of a folder's file system; this machine's where nothing can be written there."""
+    """The time by the clock of a folder's file system, or of this machine if the folder is not writable."""
     probe = folder / f"{NAME}.{secrets.token_hex(8)}"
     try:
         probe.touch(exist_ok=False)

@@ -13,10 +13,10 @@ from dramaeval.distributed.folder_lock import FolderInUseError, take
 
 
 class LocksRunFolder(Callback):
-    """Takes the lock of ``hydra.run.dir``; `dramaeval.stages.pipeline` releases it when the run is over.
+    """Locks ``hydra.run.dir``; `dramaeval.stages.pipeline` releases the lock at the end of the run.
 
-    Hydra writes ``.hydra/`` before it calls the program. A second start would replace the settings of the run
-    that is at work there.
+    Hydra writes ``.hydra/`` before it calls the program, so a second start in the same folder would overwrite the
+    settings of the run that works there.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -30,11 +30,11 @@ class LocksRunFolder(Callback):
         except FolderInUseError as error:
             raise SystemExit(f"\n{error}") from None
         except OSError:
-            return  # the folder cannot be written: Hydra is the next to find that out
+            return  # the folder cannot be written: Hydra reports it next
 
 
 def _folder(config: DictConfig) -> Path:
-    """Where Hydra puts the run; its name may refer to Hydra's own settings."""
+    """Hydra's output folder; its name may refer to Hydra's own settings."""
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(config)

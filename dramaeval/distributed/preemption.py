@@ -1,4 +1,4 @@
-"""A training that is asked to stop saves a checkpoint first, on all processes at the same step."""
+"""Stops a training on request, after all processes have saved a checkpoint at the same step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class PreemptionCallback(TrainerCallback):
-    """Between two steps: if any process was asked to stop, all save and leave.
+    """Saves a checkpoint and stops the training after a step in which any process was asked to stop.
 
     Args:
-        requests: of this process.
-        processes: that train together.
+        requests: the stop requests to this process.
+        processes: the processes of the training.
     """
 
     def __init__(self, requests: StopRequests, processes: Processes) -> None:
@@ -27,7 +27,7 @@ class PreemptionCallback(TrainerCallback):
         self._stopping = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        """Agree, since a signal may reach one process a step earlier than another."""
+        """Combine the requests of all ranks, since a signal may reach one rank a step earlier than another."""
         if any(self.processes.gather(self.requests.stop)):
             self._stopping = True
             log.info("Asked to stop: saving a checkpoint at step %d.", state.global_step)
@@ -35,7 +35,11 @@ class PreemptionCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The checkpoint is written; nobody leaves before everybody is here."""
+        """Stop once the checkpoint is written on all ranks.
+
+        Raises:
+            Interrupted: a process was asked to stop.
+        """
         if self._stopping:
             self.processes.barrier()
             raise Interrupted(f"stopped at step {state.global_step}")

@@ -1,8 +1,8 @@
-"""Which process wrote a file, in terms that a change of the clock does not touch.
+"""The identity of a process, which stays the same when the clock is changed.
 
-A process number is used again after a while, and a start time in seconds is worked out from the clock: one step
-of the clock makes a living process look like another one. The kernel's own count of ticks since the machine was
-started does not move, and the boot id says which start of which machine it counts from.
+The system reuses process numbers, and computes a start time in seconds from the clock: after a change of the
+clock a running process would look like another one. The kernel's count of ticks since the machine started does
+not change, and the boot id names the machine and its start.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _ENDED = ("Z", "X", "x")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessIdentity:
-    """A process, told apart from any other of any machine.
+    """Identifies a process among all processes of all machines.
 
     Attributes:
-        host: the machine's name, for people.
-        process: its number.
-        started: clock ticks from the start of the machine to that of the process; seconds since 1970 on systems
-            without ``/proc``.
-        machine: this start of this machine and its namespace of process numbers (each container may have its
-            own); the host's name on systems without ``/proc``.
+        host: the name of the machine, for messages.
+        process: the process number.
+        started: clock ticks between the start of the machine and the start of the process; seconds since 1970 on
+            systems without ``/proc``.
+        machine: the boot id and the namespace of process numbers (each container may have its own); the host
+            name on systems without ``/proc``.
     """
 
     host: str
@@ -56,13 +56,13 @@ class ProcessIdentity:
         """The identity that `to_json` wrote.
 
         Raises:
-            ValueError: it is none.
+            ValueError: ``values`` is not such an identity.
         """
         kinds = {"host": str, "process": int, "started": int | float, "machine": str}
         if not isinstance(values, dict) or any(
             not isinstance(values.get(name), kind) for name, kind in kinds.items()
         ):
-            raise ValueError(f"{values!r} names no process")
+            raise ValueError(f"{values!r} is not the identity of a process")
         return cls(**{name: values[name] for name in kinds})
 
     def to_json(self) -> dict[str, Any]:
@@ -70,15 +70,12 @@ class ProcessIdentity:
         return asdict(self)
 
     def alive(self) -> bool | None:
-        """Whether the process still works; None where this process cannot see it.
-
-        Processes of another machine and of another container cannot be seen.
-        """
+        """Whether the process still runs; None if it is on another machine or in another container."""
         if self.machine != _machine():
             return None
         started = _started(self.process)
         if started is None:
-            # Some systems hide the processes of other users; their numbers are taken nevertheless.
+            # Some systems hide the processes of other users, but their numbers are in use.
             return None if _is_hidden(self.process) else False
         return started == self.started
 
@@ -93,7 +90,7 @@ def _machine() -> str:
 
 
 def _started(number: int) -> float | None:
-    """When a process of this machine started, as `ProcessIdentity.started`; None if it has ended."""
+    """The start of a process of this machine as in `ProcessIdentity.started`; None if it has ended."""
     if not (_PROC / "self/stat").exists():
         try:
             process = psutil.Process(number)
@@ -110,7 +107,7 @@ def _started(number: int) -> float | None:
 
 
 def _is_hidden(number: int) -> bool:
-    """Whether there is a process of this number that this user may not look at."""
+    """Whether a process of this number exists that this user may not inspect."""
     try:
         os.kill(number, 0)
     except PermissionError:

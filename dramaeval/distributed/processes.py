@@ -1,9 +1,9 @@
-"""The processes of a run: which one this is, and how they agree.
+"""The processes of a run: how many there are, which rank this one has, and how they exchange values.
 
-Where several processes share a run, each holds the same configuration and reads the same data. What is
-decided from files (is this done already?) is decided by the first and told to the others, and only the first
-writes. They are started by `dramaeval.distributed.spawn` or by torchrun; either way the environment says so in
-PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK.
+All processes of a run hold the same configuration and read the same data. Rank 0 takes decisions that depend on
+files, broadcasts them, and is the only rank that writes. `dramaeval.distributed.spawn`, torchrun or SLURM starts
+the processes and sets PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK. Other modules ask this one instead of
+reading those variables.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
+from dramaeval import startup
 from dramaeval.config.schema import Stage
 from dramaeval.distributed import rank_variables as ranks
 
@@ -27,8 +28,8 @@ class Processes:
     """The processes of a run, seen from one of them.
 
     Attributes:
-        rank: of this one, from 0.
-        count: how many there are.
+        rank: of this process, from 0.
+        count: the number of processes.
     """
 
     rank: int = 0
@@ -36,38 +37,38 @@ class Processes:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this process writes files and prints messages."""
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:
-        """What the first process has here; the others' values are ignored."""
+        """The value of rank 0; the values of the other ranks are ignored."""
         if self.count == 1:
             return value
         import torch.distributed
 
-        told = [value]
-        torch.distributed.broadcast_object_list(told, src=0)
-        return told[0]
+        values = [value]
+        torch.distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, in the order of the ranks, at everybody's."""
+        """The values of all ranks in order, on every rank."""
         if self.count == 1:
             return [value]
         import torch.distributed
 
-        found: list[Any] = [None] * self.count
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
-        """Go on when all are here."""
+        """Wait until all ranks have called this."""
         if self.count > 1:
             import torch.distributed
 
             torch.distributed.barrier()
 
     def on_rank_zero(self, work: Callable[[], None]) -> None:
-        """Let the first do something that must happen once, and everybody wait for it."""
+        """Call a function on rank 0 while the other ranks wait."""
         if self.is_rank_zero:
             work()
         self.barrier()
@@ -78,13 +79,8 @@ SINGLE_PROCESS = Processes()
 
 
 def started_by_launcher() -> bool:
-    """Whether somebody started this process as one of a group."""
+    """Whether this process was started as a member of a process group."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def needs_process_group(config: DictConfig) -> bool:
-    """Whether a run needs a process group: it has several processes, or trains with DeepSpeed."""
-    return config.processes > 1 or (config.zero is not None and Stage.train in config.stages)
 
 
 def process_count(asked: int) -> int:
@@ -92,16 +88,37 @@ def process_count(asked: int) -> int:
     return int(os.environ["WORLD_SIZE"]) if started_by_launcher() else asked
 
 
+def launched_as_rank_zero() -> bool:
+    """Whether the environment gives this process rank 0, or no rank."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def launched_processes() -> int:
+    """The number of processes in the group that this process was started in; 1 without a group."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def processes_here(count: int) -> int:
-    """How many of a run's ``count`` processes run on this machine; all, unless whoever started them says so."""
+    """The number of a run's ``count`` processes on this machine: LOCAL_WORLD_SIZE, or all of them."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", count)) if started_by_launcher() else count
+
+
+def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
+    """Whether a run needs PyTorch's process group: for several processes, or for DeepSpeed in one.
+
+    Args:
+        config: of the run.
+        count: the number of processes; None for the number in the configuration.
+    """
+    trains_with_zero = config.zero is not None and Stage.train in config.stages
+    return (config.processes if count is None else count) > 1 or trains_with_zero
 
 
 @contextmanager
 def process_group() -> Iterator[Processes]:
-    """The group that this process was started in; `SINGLE_PROCESS` where there is none.
+    """Join the group that this process was started in; yields `SINGLE_PROCESS` without a group.
 
-    It is left in order whatever happens: a process that ends without it waits for the others for ever.
+    The group is always destroyed at the end: a process that exits inside it waits for the others for ever.
     """
     if not started_by_launcher():
         yield SINGLE_PROCESS

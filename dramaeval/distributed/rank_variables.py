@@ -1,8 +1,8 @@
-"""Which process of a run this one is, as the environment says: checked, and the meeting of all processes.
+"""Checks the environment variables that give a process its rank, and joins the process group.
 
 torchrun, SLURM (`dramaeval.distributed.slurm_rendezvous`) and `dramaeval.distributed.spawn` set RANK, WORLD_SIZE,
-LOCAL_RANK, MASTER_ADDR and MASTER_PORT. The same variables, left over in a shell from another job, make a run
-wait for processes that never come.
+LOCAL_RANK, MASTER_ADDR and MASTER_PORT. If these variables are left over in a shell from another job, a run waits
+for processes that are never started.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from dramaeval.errors import UserFacingError
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the processes of a run wait for each other at its beginning.
+#: Seconds for which the processes of a run wait for each other at its start.
 TIME_LIMIT = 600.0
-#: Seconds after which a waiting process first says what it waits for, and between two such messages.
+#: Seconds before a waiting process first reports what it waits for, and between two such messages.
 FIRST_MESSAGE, NEXT_MESSAGE = 5.0, 30.0
 
 NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-#: Set by torchrun, which then holds the store at which the processes meet.
+#: Set by torchrun, which then runs the store of the rendezvous.
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
-#: The number of processes that another launcher has started.
+#: The variables in which other launchers give the number of processes.
 _STARTED_BY = {
     "OMPI_COMM_WORLD_SIZE": "mpirun",
     "PMI_SIZE": "mpirun",
@@ -49,13 +49,13 @@ class RendezvousError(UserFacingError):
 
 
 def rank_problems(environment: Mapping[str, str]) -> list[str]:
-    """What contradicts itself in the variables that say which process this is.
+    """The contradictions between the variables that give this process its rank.
 
     Args:
         environment: of this process.
 
     Returns:
-        at most one problem; where all is well, none.
+        a list of at most one problem.
     """
     named = [name for name in (*NEEDED, "LOCAL_WORLD_SIZE") if name in environment]
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} & set(named):
@@ -98,7 +98,7 @@ def _processes(count: int) -> str:
 
 
 def _other_launchers(environment: Mapping[str, str]) -> list[str]:
-    """Copies of the command that a launcher has started, each of which would do the whole run."""
+    """The problem of a command that a launcher has started several times, since each copy would do the same run."""
     for name, launcher in _STARTED_BY.items():
         if environment.get(name, "1") not in ("", "0", "1"):
             return [
@@ -116,7 +116,7 @@ def _other_launchers(environment: Mapping[str, str]) -> list[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a variable is of a launcher whose ranks the run does not use, though accelerate would."""
+    """Whether a variable belongs to a launcher whose ranks accelerate uses, but dramaeval does not."""
     return name.startswith(("OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL")) or name in (
         "PMI_RANK",
         "PMI_SIZE",
@@ -124,27 +124,27 @@ def is_foreign(name: str) -> bool:
 
 
 def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
-    """Join the process group that the environment describes, and say what this process waits for.
+    """Join the process group that the environment describes, and report what this process waits for.
 
     Args:
         backend: of `torch.distributed`.
         time_limit: seconds to wait for the other processes.
 
     Raises:
-        RendezvousError: they did not all come in time, or another run is at the same address.
+        RendezvousError: a process is missing after the time limit, or another run uses the same address.
     """
     import torch.distributed
 
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     waiting = Waiting(rank, count, address, time_limit)
-    # torchrun holds the store itself; elsewhere process 0 does.
+    # torchrun runs the store itself; otherwise process 0 does.
     by_torchrun = os.environ.get(AGENT_STORE) == "True"
     holds = rank == 0 and not by_torchrun
     if not holds:
         waiting.for_address()
     try:
-        # What torchrun's earlier attempts left in its store is not of this one.
+        # The prefix separates this attempt from torchrun's earlier attempts, which used the same store.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store: Any = torch.distributed.TCPStore(
             *address, count, holds, timedelta(seconds=max(waiting.left, 1)), wait_for_workers=False
@@ -157,12 +157,12 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
 
 
 class Waiting:
-    """One process's wait for the others, with a message when it takes long and an end when it takes too long.
+    """Waits for the other processes, with messages during a long wait and an error after the time limit.
 
     Args:
         rank: of this process.
-        count: of all.
-        address: host and port at which they meet.
+        count: the number of processes.
+        address: host and port of the rendezvous.
         time_limit: in seconds.
     """
 
@@ -174,7 +174,7 @@ class Waiting:
 
     @property
     def about(self) -> str:
-        """Which process waits, and where."""
+        """The process and the address, for messages."""
         host, port = self.address
         return f"Process {self.rank} of {self.count} at {host}:{port}"
 
@@ -184,10 +184,10 @@ class Waiting:
         return self.end - time.monotonic()
 
     def for_address(self) -> None:
-        """Wait until somebody listens at the address.
+        """Wait until a process listens at the address.
 
         Raises:
-            RendezvousError: nobody does.
+            RendezvousError: the time limit is over.
         """
         while True:
             try:
@@ -201,13 +201,13 @@ class Waiting:
                 return
 
     def for_processes(self, store: Any) -> None:
-        """Wait until all processes are there.
+        """Wait until all processes have arrived.
 
         Args:
             store: shared by the processes.
 
         Raises:
-            RendezvousError: some did not come, or two have the same rank.
+            RendezvousError: a process is missing, or two have the same rank.
         """
         if store.add(f"rank {self.rank}", 1) > 1:
             raise RendezvousError(
@@ -226,7 +226,7 @@ class Waiting:
         return f"{self.count - len(missing)} of {self.count} processes have arrived, {absent}"
 
     def _pause(self, what: Callable[[], str]) -> None:
-        """Sleep for a moment; say what is missing when it is time to, and stop when it is too late."""
+        """Sleep for a moment; report what is missing at intervals, and raise after the time limit."""
         if self.left <= 0:
             raise RendezvousError(
                 f"{self.about} gave up after {self.time_limit:.0f} s: {what()}. Start all processes with one "

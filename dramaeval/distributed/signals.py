@@ -1,9 +1,9 @@
-"""Signals by which a cluster asks a run to stop, and what a run makes of them.
+"""Signals with which a cluster asks a run to stop, and how the run responds.
 
-SLURM tells a run some time before its limit, or when other jobs take its place: with SIGUSR2 if the run asked
-for that (``signal_delay_s``), with SIGTERM otherwise. While a training goes on the request only is noted, and
-heeded between two steps, where a checkpoint can be saved; at any other time the work is broken off at once,
-since what is finished is in files and the rest is done again.
+SLURM warns a run before its time limit and before it preempts the job: with SIGUSR2 if ``signal_delay_s`` is
+set, with SIGTERM otherwise. During a training the request is only recorded; the training stops between two
+steps, where it can save a checkpoint. At any other time the process stops at once: finished results are in
+files, and the rest is computed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Interrupted(BaseException):
 
 
 class StopRequests:
-    """What this process was asked for since it began to listen."""
+    """The signals that this process has received since `listen`."""
 
     def __init__(self) -> None:
         self.received: list[signal.Signals] = []
@@ -36,13 +36,13 @@ class StopRequests:
 
     @property
     def requeue(self) -> bool:
-        """Whether it is to go on later: it was warned, not just ended."""
+        """Whether the job is to be requeued: SLURM has sent its warning, not only SIGTERM."""
         return SOON in self.received
 
     def listen(self) -> None:
-        """Take the signals over from whoever had them; only the main thread can."""
-        for one in (SOON, NOW):
-            signal.signal(one, self._receive)
+        """Install the signal handlers; Python allows this in the main thread only."""
+        for number in (SOON, NOW):
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received.append(signal.Signals(number))
@@ -51,7 +51,11 @@ class StopRequests:
 
     @contextmanager
     def noted_only(self) -> Iterator[None]:
-        """Let requests wait in here; one that is left at the end is heeded then."""
+        """Only record requests inside the block.
+
+        Raises:
+            Interrupted: at the end of the block, if a request was received.
+        """
         self._noted_only = True
         try:
             yield
@@ -61,15 +65,15 @@ class StopRequests:
             raise Interrupted(self.received[0].name)
 
 
-#: Of this process; it hears nothing unless somebody calls `listen`.
+#: The requests to this process; no signal is recorded before `listen` is called.
 STOP_REQUESTS = StopRequests()
 
 
 def ignore_stop_signals() -> None:
-    """Ignore further requests, here and in commands that are started from here.
+    """Ignore further requests, in this process and in its child processes.
 
-    SLURM follows its warning with SIGTERM to all that runs in the job, and would so kill the very command that
-    puts the job back into the queue.
+    After its warning SLURM sends SIGTERM to all processes of the job, which would kill the command that requeues
+    the job.
     """
-    for one in (SOON, NOW):
-        signal.signal(one, signal.SIG_IGN)
+    for number in (SOON, NOW):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,40 +1,38 @@
-"""How the tasks of a SLURM job find each other: SLURM's variables turned into PyTorch's."""
+"""Translates SLURM's environment variables into those with which PyTorch's processes find each other."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 from dramaeval.config.problems import ConfigError
+from omegaconf import DictConfig
 from dramaeval.distributed.processes import needs_process_group
 from dramaeval.distributed.rank_variables import AGENT_STORE
-from dramaeval.launch.sweeps.folder import load_config
 
 #: Below the range from which Linux takes ports for outgoing connections.
 _FIRST_PORT, _PORTS = 15_000, 17_000
 
 
-def join_by_slurm(folder: Path) -> bool:
-    """Set PyTorch's variables for this task, where the run has several processes or asks for DeepSpeed.
+def join_by_slurm(config: DictConfig) -> bool:
+    """Set PyTorch's variables for this task if the run has several processes or uses DeepSpeed.
 
     Args:
-        folder: of the run.
+        config: of the run.
 
     Returns:
-        whether it has.
+        whether the variables were set.
 
     Raises:
-        ConfigError: the run asks for another number of processes than SLURM has started.
+        ConfigError: ``processes`` differs from the number of tasks that SLURM has started.
     """
     slurm = dict(os.environ)
     os.environ.setdefault("OMP_NUM_THREADS", slurm.get("SLURM_CPUS_PER_TASK", "1"))
-    config = load_config(folder)
     count = int(slurm.get("SLURM_NTASKS", "1"))
     if config.processes not in (1, count):
         raise ConfigError([processes_problem(config.processes, count)])
-    if count == 1 and not needs_process_group(config):
+    if not needs_process_group(config, count):
         return False
     os.environ.update(variables(slurm))
     os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine from which the job was sent
@@ -42,7 +40,7 @@ def join_by_slurm(folder: Path) -> bool:
 
 
 def processes_problem(asked: int, tasks: int) -> str:
-    """What to say where the two numbers differ."""
+    """The message for a number of processes that differs from the number of tasks."""
     return (
         f"processes={asked}, but nodes × tasks_per_node of hydra.launcher makes {tasks}: every task is a "
         "process of the run. Leave processes out."
@@ -50,17 +48,17 @@ def processes_problem(asked: int, tasks: int) -> str:
 
 
 def variables(slurm: Mapping[str, str]) -> dict[str, str]:
-    """PyTorch's variables for a task of SLURM's.
+    """PyTorch's variables for a SLURM task.
 
     Args:
-        slurm: the task's environment. MASTER_ADDR and MASTER_PORT are kept where they are set.
+        slurm: the environment of the task. MASTER_ADDR and MASTER_PORT are kept if they are set.
 
     Raises:
         ConfigError: a task sees more than one GPU, but fewer than there are tasks on its node.
     """
     count, here = int(slurm["SLURM_NTASKS"]), int(slurm["SLURM_LOCALID"])
     on_node = int(slurm.get("SLURM_NTASKS_PER_NODE") or count // int(slurm["SLURM_NNODES"]))
-    gpus = [one for one in slurm.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    gpus = [gpu for gpu in slurm.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     if 1 < len(gpus) < on_node:
         raise ConfigError(
             [
@@ -68,9 +66,9 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
                 f"hydra.launcher.tasks_per_node={len(gpus)}, or as many GPUs as processes."
             ]
         )
-    # A task that was bound to its own GPU calls it 0, like every other.
+    # Each task that is bound to a GPU of its own sees that GPU as number 0.
     local = 0 if len(gpus) == 1 else here
-    # Every task of an array has a number of its own, so that two on one node do not meet each other.
+    # The job number differs between the tasks of an array, so that two runs on a node use different ports.
     port = _FIRST_PORT + int(slurm["SLURM_JOB_ID"]) % _PORTS
     return {
         "RANK": slurm["SLURM_PROCID"],
@@ -83,7 +81,7 @@ def variables(slurm: Mapping[str, str]) -> dict[str, str]:
 
 
 def _first_node(slurm: Mapping[str, str]) -> str:
-    """Where rank 0 is: the first node by name, or by address where the name says nothing to this machine."""
+    """The host of rank 0: the first node's name, or its address if this machine cannot resolve the name."""
     from dramaeval.compat.submitit import node_names
 
     name = node_names(slurm["SLURM_JOB_NODELIST"])[0]

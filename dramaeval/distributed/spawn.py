@@ -1,8 +1,8 @@
-"""Starting the processes of a run on this machine, and ending them together.
+"""Starts the processes of a run on this machine, and ends them together.
 
-Each worker is a Python process of its own that takes the composed configuration over. When one of them ends
-badly the others, who would wait for it without end, are stopped; when this process is stopped or killed, so
-are they.
+Each worker is a separate Python process that receives the composed configuration. When a worker fails, the
+others are stopped, since they would wait for it for ever. They are also stopped when this process is stopped or
+killed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dramaeval.errors import STORAGE, UserFacingError
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the others get to end by themselves when one has failed: often they fail alike and say why.
+#: Seconds in which the other workers can end after a failure: often they fail too, and print the reason.
 GRACE = 5.0
 #: Seconds between a request to stop and a kill.
 PATIENCE = 10.0
@@ -38,22 +38,22 @@ _TAIL = 15
 
 
 class WorkerError(UserFacingError, RuntimeError):
-    """A process of the run died; the message names it, its log and its last words."""
+    """A process of the run failed; the message names it, its log and the last lines of the log."""
 
 
 def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
-    """Carry a run out in ``count`` processes on this machine.
+    """Run a configuration in ``count`` processes on this machine.
 
     Args:
-        config: composed; interpolations are resolved before it is handed over.
-        folder: the run folder; process 0 speaks on this terminal, each other one to ``logs/rank-<n>.log``.
-        count: how many.
+        config: composed; interpolations are resolved before it is passed on.
+        folder: the run folder; process 0 prints to this terminal, process n to ``logs/rank-<n>.log``.
+        count: the number of processes.
 
     Returns:
-        what the run returns.
+        the objective that the run returns.
 
     Raises:
-        SystemExit: process 0 failed and has said why.
+        SystemExit: process 0 failed and has printed the reason.
         WorkerError: another process failed.
     """
     config = resolve(config)
@@ -71,12 +71,12 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
 
 def available_cores() -> int:
     """The processor cores that this process may use."""
-    # Linux alone knows which; elsewhere they are all that there are.
+    # Only Linux restricts them; elsewhere a process may use all cores.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment(count: int) -> dict[str, str]:
-    """The variables that all workers share; PyTorch's rendezvous and an even share of the cores."""
+    """The variables of all workers: PyTorch's rendezvous, and an equal share of the cores."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -99,13 +99,13 @@ def _start(
     return subprocess.Popen(
         [sys.executable, "-m", "dramaeval.launch.worker", str(handed), str(result)],
         env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        # Ctrl-C reaches this process alone, which then stops all workers in one way.
+        # Ctrl-C reaches this process only, which then stops all workers.
         start_new_session=True,
     )
 
 
 def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
-    """Wait for the end; returns rank and exit code of those that failed, the earliest first."""
+    """Wait for the end; returns the rank and exit code of the failed workers, the earliest first."""
     failed: dict[int, int] = {}
     deadline = None
     while any(worker.poll() is None for worker in workers):
@@ -125,9 +125,9 @@ def _watch(workers: list[subprocess.Popen[bytes]]) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Stop the workers whatever ends the block: their end, a failure, Ctrl-C or a request to terminate."""
+    """Stop the workers at the end of the block, also after a failure, Ctrl-C or SIGTERM."""
     previous = None
-    with contextlib.suppress(ValueError):  # only the main thread may, and elsewhere nobody asks
+    with contextlib.suppress(ValueError):  # only the main thread can install a handler
         previous = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
@@ -149,25 +149,24 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # A killed process is the cause, else one that could not write; the others' errors, of a lost peer, are
-    # its consequence.
-    causes = [one for one in failed if one[1] < 0] or [one for one in failed if one[1] == STORAGE]
-    rank, code = (causes or failed)[0]
-    said = dict(failed).get(0, 0)
-    if code > 0 and said > 0 and not (code == STORAGE and said != STORAGE):
-        # Process 0 ended by itself and has told the user.
-        raise SystemExit(said)
+    # The cause is a killed process, or else one that could not write; the others fail because they lose a peer.
+    killed = [(rank, code) for rank, code in failed if code < 0]
+    unwritten = [(rank, code) for rank, code in failed if code == STORAGE]
+    rank, code = (killed or unwritten or failed)[0]
+    code_of_first = dict(failed).get(0, 0)
+    if code > 0 and code_of_first > 0 and not (code == STORAGE and code_of_first != STORAGE):
+        raise SystemExit(code_of_first)  # process 0 has printed the reason
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-    told = f"Process {rank} of {len(workers)} {how}; the others were stopped."
+    message = f"Process {rank} of {len(workers)} {how}; the others were stopped."
     file = worker_log(folder, rank)
     if rank and file.is_file():
         last = file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
-        told += f" The end of its log, {file}:\n" + "\n".join(f"  {line}" for line in last)
+        message += f" The end of its log, {file}:\n" + "\n".join(f"  {line}" for line in last)
     if code == -signal.SIGKILL:
-        told += " Killed from outside, often for want of memory: see plan=true."
-    raise WorkerError(told)
+        message += " Killed from outside, often because memory ran out: see plan=true."
+    raise WorkerError(message)
 
 
 def worker_log(folder: Path, rank: int) -> Path:
-    """Where a process other than the first writes what it says."""
+    """The log of a process other than process 0."""
     return folder / "logs" / f"rank-{rank}.log"

@@ -1,8 +1,7 @@
-"""One run of a sweep, in the process that a launcher started for it.
+"""Runs one run of a sweep, in the process that a launcher has started for it.
 
-``python -m dramaeval.launch.job FOLDER`` is what the local launcher starts; `SlurmRun` is what submitit calls
-in every task of a SLURM job. Both take the configuration from the run's folder, and keep the folder's
-``state.json`` and the sweep's table true.
+The local launcher starts ``python -m dramaeval.launch.job FOLDER``; submitit calls `SlurmRun` in every task of a
+SLURM job. Both read the configuration from the run's folder, and update ``state.json`` there and the sweep's table.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ log = logging.getLogger(__name__)
 
 
 class SlurmRun:
-    """What each task of a SLURM job does: take part in the run as the rank that SLURM gave it.
+    """Takes part in a run as one task of a SLURM job.
 
     submitit pickles this object, and again when the job is requeued, so it holds plain values only.
 
     Args:
         folder: of the run.
-        path: where modules beside launch.py can be imported from.
+        path: folders to add to the module search path.
     """
 
     def __init__(self, folder: str, path: list[str]) -> None:
@@ -43,10 +42,11 @@ class SlurmRun:
         self.path = path
 
     def __call__(self) -> float | None:
-        """Carry the run out; what stands in the way of it is in ``state.json`` and the exit code."""
-        sys.path[:0] = [one for one in self.path if one not in sys.path]
-        ensure_home()  # the node's may be another than that of the machine which sent the job
+        """Run it; ``state.json`` and the exit code record a failure."""
+        sys.path[:0] = [folder for folder in self.path if folder not in sys.path]
+        ensure_home()  # the node may have another home folder than the machine that submitted the job
         from dramaeval.distributed.slurm_rendezvous import join_by_slurm
+        from dramaeval.launch.sweeps.folder import load_config
 
         submitits = signal.getsignal(SOON)
         STOP_REQUESTS.listen()
@@ -54,7 +54,7 @@ class SlurmRun:
         rank = int(os.environ.get("SLURM_PROCID", "0"))
         if rank:
             with _beside(folder, rank):
-                return _work_here(folder, join_by_slurm(folder))
+                return _work_here(folder, join_by_slurm(load_config(folder)))
         timed_out = getattr(getattr(submitits, "__self__", None), "has_timed_out", lambda: False)
 
         def requeue() -> None:
@@ -64,33 +64,33 @@ class SlurmRun:
 
         with (
             _alone_in(folder),
-            recorded(folder, requeue=requeue, timed_out=timed_out) as tell,
+            recorded(folder, requeue=requeue, timed_out=timed_out) as record_objective,
         ):
-            objective = _work_here(folder, join_by_slurm(folder))
-            tell(objective)
+            objective = _work_here(folder, join_by_slurm(load_config(folder)))
+            record_objective(objective)
         return objective
 
     def checkpoint(self) -> Any:
-        """What submitit puts back into the queue: the same again."""
+        """The submission with which submitit requeues the job: the same one."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def main(folder: str) -> None:
-    """Carry the run in a folder out on this machine."""
+    """Run the run in a folder on this machine."""
     from dramaeval.launch.worker import end_with_parent
 
     ensure_home()
     end_with_parent()
     STOP_REQUESTS.listen()
-    with _alone_in(Path(folder)), recorded(Path(folder)) as tell:
-        tell(_work_here(Path(folder), None))
+    with _alone_in(Path(folder)), recorded(Path(folder)) as record_objective:
+        record_objective(_work_here(Path(folder), None))
 
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Lock the run's folder before anything is written there, its state included.
+    """Lock the run's folder before its state or anything else is written there.
 
     Raises:
         SystemExit: another process works in it.
@@ -104,11 +104,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _work_here(folder: Path, shares: bool | None) -> float | None:
-    """Do the run's work.
+    """Run the stages in this process, or in processes that it starts.
 
     Args:
         folder: of the run.
-        shares: whether this process is one of those that SLURM started for it; None without SLURM.
+        shares: whether SLURM started this process as a member of a process group; None without SLURM.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -120,6 +120,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.config import secrets
     from dramaeval.distributed.processes import needs_process_group, process_group
     from dramaeval.distributed.spawn import run_processes
+    from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_stages
     from dramaeval.stages.user_errors import user_facing_errors
 
@@ -129,7 +130,7 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
         if shares is None and needs_process_group(config):
             return run_processes(config, folder, config.processes)
         with process_group() as processes:
-            return run_stages(config, folder, processes)
+            return run_stages(config, folder, processes, pruning)
 
 
 @contextlib.contextmanager
@@ -138,24 +139,24 @@ def recorded(
     requeue: Callable[[], None] | None = None,
     timed_out: Callable[[], bool] = lambda: False,
 ) -> Iterator[Callable[[float | None], None]]:
-    """Keep a run's state while its first process works.
+    """Record the state of a run at its start and at its end.
 
     Args:
         folder: of the run.
-        requeue: puts the job back into the queue, where there is one.
-        timed_out: whether a warning was for the time limit.
+        requeue: requeues the job; None without a queue.
+        timed_out: whether SLURM's warning was for the time limit.
 
     Yields:
-        what to tell the objective to.
+        a function that takes the objective.
 
     Raises:
-        SystemExit: the run failed or was stopped; the state says why.
+        SystemExit: the run failed or was stopped; the state gives the reason.
     """
     requeued = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-    came_out: list[float | None] = []
+    objectives: list[float | None] = []
     try:
         _change(folder, lambda state: state.begun(requeued=requeued))
-        yield came_out.append
+        yield objectives.append
     except Interrupted as stop:
         _stop(folder, str(stop), requeue, timed_out)
         raise SystemExit(128 + signal.SIGTERM) from None
@@ -165,15 +166,17 @@ def recorded(
         _change(folder, lambda state: state.ended(PRUNED, reason, last))
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
-            _stop(folder, signal.SIGTERM.name, None, timed_out)  # as starter of several processes
+            _stop(
+                folder, signal.SIGTERM.name, None, timed_out
+            )  # as the parent of several processes
             raise
         if STOP_REQUESTS.requeue:
-            # Another process of the run has heard the request first and is gone.
+            # Another process of the run has received the request first and has ended.
             _stop(folder, first_line(error), requeue, timed_out)
         _fail(folder, error)
     else:
         ignore_stop_signals()
-        objective = came_out[0] if came_out else None
+        objective = objectives[0] if objectives else None
         _change(folder, lambda state: state.ended(DONE, objective=objective))
 
 
@@ -183,7 +186,7 @@ def _stop(
     requeue: Callable[[], None] | None,
     timed_out: Callable[[], bool],
 ) -> None:
-    """Write down that the run stops here, and put it back into the queue if it was warned."""
+    """Record that the run has stopped, and requeue it if SLURM has sent its warning."""
     ignore_stop_signals()
     warned = STOP_REQUESTS.requeue
     by_time = warned and timed_out()
@@ -191,7 +194,7 @@ def _stop(
     if requeue is None or not warned:
         return
     try:
-        requeue()  # SLURM ends what is left of this job
+        requeue()  # SLURM ends the remaining processes of this job
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         _fail(folder, error)
 
@@ -203,8 +206,8 @@ def _fail(folder: Path, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
     if isinstance(error, SystemExit):
         text = str(error)
-        if isinstance(error.code, int):  # why is on the terminal already
-            reason, text = _last_words(folder) or reason, ""
+        if isinstance(error.code, int):  # the terminal shows the reason already
+            reason, text = _last_line(folder) or reason, ""
     if text:
         log.error("%s", problem or text)
     try:
@@ -214,15 +217,15 @@ def _fail(folder: Path, error: BaseException) -> None:
     raise SystemExit(1) from error
 
 
-def _last_words(folder: Path) -> str:
-    """The last line that was said on the run's terminal."""
+def _last_line(folder: Path) -> str:
+    """The last line of the run's terminal output."""
     file = console_of(folder)
     lines = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def console_of(folder: Path) -> Path:
-    """Where a run that was started by `dramaeval.launch.local` writes what it would say on a terminal."""
+    """The file with the terminal output of a run that `dramaeval.launch.local` has started."""
     return folder / "logs" / "console.log"
 
 
@@ -238,10 +241,10 @@ def _change(folder: Path, change: Callable[[RunState], RunState]) -> None:
 
 @contextlib.contextmanager
 def _beside(folder: Path, rank: int) -> Iterator[None]:
-    """Around the work of a process other than the first.
+    """Handle the end of a process other than rank 0.
 
-    A request to stop is left to the first: a bad end here would end that one too. A failure is written down,
-    since the first will only see that somebody is missing.
+    After a request to stop the process exits with code 0, since any other code would end rank 0 too. A failure is
+    recorded, since rank 0 only notices that a process is missing.
     """
     try:
         yield
@@ -250,7 +253,7 @@ def _beside(folder: Path, rank: int) -> Iterator[None]:
         raise SystemExit(0) from None
     except BaseException as error:
         if STOP_REQUESTS.stop:
-            raise SystemExit(0) from error  # the first has left before
+            raise SystemExit(0) from error  # rank 0 has ended before
         reason = f"process {rank}: {first_line(error)}"
         change_state(folder, lambda state: state.failed(reason))
         raise

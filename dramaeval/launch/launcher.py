@@ -1,4 +1,4 @@
-"""Launchers, behind ``hydra/launcher=…``: each run of a sweep gets a folder, and a crew carries it out."""
+"""The base of the launchers behind ``hydra/launcher=…``: creates a folder for each run of a sweep and starts the runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval import startup
 from dramaeval.config import fields
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
@@ -25,14 +26,14 @@ from dramaeval.stages.user_errors import user_facing_errors
 
 
 class RunFailedError(RuntimeError):
-    """A run of a sweep has no result; the message is its state."""
+    """A run of a sweep has no result; the message gives its state."""
 
 
 class SweepLauncher(Launcher, ABC):
-    """What all our launchers share.
+    """Creates the run folders of a sweep, and starts and watches the runs.
 
     Args:
-        options: of ``hydra.launcher``.
+        options: the settings of ``hydra.launcher``.
     """
 
     #: The dataclass that declares the options.
@@ -49,10 +50,10 @@ class SweepLauncher(Launcher, ABC):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take over what Hydra has composed, and check it.
+        """Keep and check Hydra's configuration.
 
         Raises:
-            SystemExit: with everything that is wrong.
+            SystemExit: with all problems.
         """
         self.context, self.config = hydra_context, config
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
@@ -67,77 +68,77 @@ class SweepLauncher(Launcher, ABC):
                 raise ConfigError(problems)
 
     def problems(self) -> list[str]:
-        """What of the sweep's settings cannot be done."""
-        hydra, found = self.config.hydra, []
+        """The problems of the sweep's settings."""
+        hydra, problems = self.config.hydra, []
         if started_by_launcher():
-            found.append(
-                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
+            problems.append(
+                f"A sweep starts its processes itself: {command_name()} -m processes=N …, without torchrun."
             )
         if hydra.job.chdir:
-            found.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
+            problems.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
         if set(hydra.get("callbacks") or {}) - {"run_folder", "lock_folder"}:
-            found.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
+            problems.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
         if self.config.plan:
-            found.append("plan=true is for one run: leave out -m, or use launch.check=true.")
-        return found
+            problems.append("plan=true is for one run: leave out -m, or use launch.check=true.")
+        return problems
 
     @abstractmethod
     def job_runner(self) -> JobRunner:
-        """Who carries runs out."""
+        """The job runner that starts the runs."""
 
     @abstractmethod
     def preview(self, runs: Sequence[SweepRun]) -> str:
-        """What would be sent off, as text."""
+        """A description of what would be started."""
 
     @property
-    def checks(self) -> bool:
-        """Whether nothing is to be sent off."""
+    def is_check(self) -> bool:
+        """Whether the sweep is only shown and nothing is started."""
         return bool(self.config.launch.check)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
-        """Carry out runs, as Hydra's sweepers ask for it."""
+        """Create the folders of the runs and start them; Hydra's sweepers call this."""
         with user_facing_errors():
             runs = self.folder.add(
-                self.context, self.config, job_overrides, initial_job_idx, write=not self.checks
+                self.context, self.config, job_overrides, initial_job_idx, write=not self.is_check
             )
-            if self.checks:
+            if self.is_check:
                 print(self.preview(runs))
                 return []
             if not initial_job_idx:
                 print(f"Sweep in {self.folder.path}", flush=True)
-            return self.carry_out(runs)
+            return self.run(runs)
 
-    def carry_out(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
-        """Carry out runs whose folders are there.
+    def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
+        """Start runs whose folders exist.
 
         Raises:
-            SystemExit: 0 where the jobs were left to themselves, as asked.
+            SystemExit: the command ends before the runs do, with code 0 for ``launch.detach=true``.
         """
         job_runner = self.job_runner()
         try:
             watch(job_runner, self.folder, runs, detach=bool(self.config.launch.detach))
-        except DetachedSweep as left:
-            print(left)
-            raise SystemExit(left.code) from None
+        except DetachedSweep as detached:
+            print(detached)
+            raise SystemExit(detached.code) from None
         return [result(run) for run in runs]
 
 
 def result(run: SweepRun) -> JobReturn:
-    """What came of a run, for Hydra."""
+    """The result of a run, for Hydra."""
     state = read_state(run.folder)
-    came = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
+    returned = JobReturn(overrides=list(run.overrides), working_dir=os.getcwd())
     if state.state in (DONE, PRUNED):
-        came.status, came.return_value = JobStatus.COMPLETED, state.objective
+        returned.status, returned.return_value = JobStatus.COMPLETED, state.objective
     else:
-        came.status = JobStatus.FAILED
-        came.return_value = RunFailedError(
+        returned.status = JobStatus.FAILED
+        returned.return_value = RunFailedError(
             f"{run.folder.name}: {state.state}" + (f": {state.reason}" if state.reason else "")
         )
-    return came
+    return returned
 
 
 def import_path() -> list[str]:
-    """Where modules beside launch.py can be imported from, in a run too."""
-    return [one for one in sys.path[:1] if one]
+    """The folder of launch.py, or of the user, from which runs can import modules too."""
+    return [folder for folder in sys.path[:1] if folder]

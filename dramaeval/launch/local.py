@@ -1,6 +1,6 @@
-"""``hydra/launcher=local_processes``: the runs of a sweep on this machine, each in a process of its own.
+"""``hydra/launcher=local_processes``: each run of a sweep is a separate process on this machine.
 
-So a run that fails, or is killed for want of memory, costs itself alone.
+A run that fails or is killed does not affect the others.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import change_state, read_state
 from dramaeval.stages.storage_errors import storage_problem
 
-#: Seconds that a run gets to save a checkpoint when it is asked to stop.
+#: Seconds in which a run can save a checkpoint after a request to stop.
 PATIENCE = 30.0
 
 
 class LocalLauncher(SweepLauncher):
-    """Starts the runs here."""
+    """Starts the runs on this machine."""
 
     OPTIONS = LocalOptions
 
     def problems(self) -> list[str]:
-        """What of the sweep's settings cannot be done here."""
-        found = super().problems()
+        """The problems of the sweep's settings on this machine."""
+        problems = super().problems()
         if self.config.launch.detach:
-            found.append(
-                "launch.detach=true needs a cluster that takes care of the runs: hydra/launcher=slurm or "
+            problems.append(
+                "launch.detach=true needs a cluster that watches the runs: hydra/launcher=slurm or "
                 "slurm_cpu. Here, start the sweep under nohup or in tmux."
             )
-        return found
+        return problems
 
     def job_runner(self) -> JobRunner:
-        """Processes of this machine."""
+        """A job runner that starts processes."""
         return LocalJobRunner(**self.options)
 
     def preview(self, runs: Sequence[SweepRun]) -> str:
@@ -61,17 +61,17 @@ class LocalLauncher(SweepLauncher):
 
 
 def command(run: SweepRun) -> list[str]:
-    """What starts a run whose folder is there."""
+    """The command that starts a run whose folder exists."""
     return [sys.executable, "-m", "dramaeval.launch.job", str(run.folder)]
 
 
 class LocalJobRunner(JobRunner):
-    """Processes of this machine.
+    """Starts runs as processes of this machine.
 
     Args:
-        parallel: how many at a time.
-        gpus_per_run: how many GPUs each sees; None lets all see all.
-        poll_seconds: between two looks.
+        parallel: the number of runs at a time.
+        gpus_per_run: the number of GPUs that each run sees; None shows all GPUs to all runs.
+        poll_seconds: between two calls of `poll`.
     """
 
     def __init__(self, parallel: int, gpus_per_run: int | None, poll_seconds: float) -> None:
@@ -79,17 +79,17 @@ class LocalJobRunner(JobRunner):
         self.waiting: deque[SweepRun] = deque()
         self.working: dict[int, tuple[SweepRun, subprocess.Popen[bytes]]] = {}
 
-    def begin(self, runs: Sequence[SweepRun]) -> None:
-        """They wait for a free place."""
+    def submit(self, runs: Sequence[SweepRun]) -> None:
+        """Queue the runs."""
         self.waiting.extend(runs)
 
     @property
-    def over(self) -> bool:
-        """Whether all have ended."""
+    def finished(self) -> bool:
+        """Whether all runs have ended."""
         return not self.waiting and not self.working
 
-    def look(self) -> Mapping[int, str]:
-        """Take leave of those that ended, start the next."""
+    def poll(self) -> Mapping[int, str]:
+        """Record the runs that have ended, and start the next ones."""
         for place, (run, process) in list(self.working.items()):
             if process.poll() is not None:
                 del self.working[place]
@@ -101,7 +101,7 @@ class LocalJobRunner(JobRunner):
         return {}
 
     def stop(self) -> None:
-        """Ask all to save a checkpoint and end; after a while, end them."""
+        """Ask all runs to save a checkpoint and stop, and kill those that do not stop in time."""
         self.waiting.clear()
         for _, process in self.working.values():
             if process.poll() is None:
@@ -117,46 +117,48 @@ class LocalJobRunner(JobRunner):
     def _start(self, run: SweepRun, place: int) -> subprocess.Popen[bytes]:
         console = console_of(run.folder)
         console.parent.mkdir(parents=True, exist_ok=True)
-        with console.open("ab") as said:
+        with console.open("ab") as output:
             return subprocess.Popen(
                 command(run),
                 env=self._environment(place),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C reaches this process alone, which asks what to do.
+                # Ctrl-C reaches this process only, which asks the user.
                 start_new_session=True,
             )
 
     def _environment(self, place: int) -> dict[str, str]:
         path = [*import_path(), os.environ.get("PYTHONPATH", "")]
-        given: dict[str, Any] = {"OMP_NUM_THREADS": str(max(1, available_cores() // self.parallel))}
-        own = {"PYTHONPATH": os.pathsep.join(one for one in path if one)}
+        defaults: dict[str, Any] = {
+            "OMP_NUM_THREADS": str(max(1, available_cores() // self.parallel))
+        }
+        fixed = {"PYTHONPATH": os.pathsep.join(folder for folder in path if folder)}
         if self.gpus_per_run:
             first = place * self.gpus_per_run
             mine = range(first, first + self.gpus_per_run)
             shown = os.environ.get("CUDA_VISIBLE_DEVICES")
             names = shown.split(",") if shown else [str(number) for number in mine]
-            own["CUDA_VISIBLE_DEVICES"] = ",".join(
+            fixed["CUDA_VISIBLE_DEVICES"] = ",".join(
                 names[first : first + self.gpus_per_run] if shown else names
             )
-        return {**given, **startup.for_children(), **own}
+        return {**defaults, **startup.for_children(), **fixed}
 
 
 def _settle(run: SweepRun, code: int) -> None:
-    """Write down the end of a run that could not do so itself."""
+    """Record the end of a run that could not record it."""
     state = read_state(run.folder)
     if state.final or (state.state == "interrupted" and code) or holder_of(run.folder):
-        return  # its state was written down by itself, or by the process that has locked its folder
+        return  # the run, or the process that has locked its folder, records the state
     if code < 0:
         reason = f"killed by {signal.Signals(-code).name}"
         if code == -signal.SIGKILL:
-            reason += ", from outside, often for want of memory: see plan=true"
+            reason += ", from outside, often because memory ran out: see plan=true"
     else:
         reason = f"ended with code {code} before it began; see {console_of(run.folder)}"
     try:
         change_state(run.folder, lambda state: state.failed(reason))
     except OSError as error:
-        # The other runs go on; the table says of this one that its process is gone.
+        # The other runs continue; the table shows that the process of this one is gone.
         problem = storage_problem(error, run.folder) or str(error)
         print(f"{run.folder.name}: {reason}. {problem}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Watching a sweep: the table is brought up to date while it goes on, and Ctrl-C asks what to do."""
+"""Watches a running sweep: updates its table, and asks after Ctrl-C whether to stop the runs."""
 
 from __future__ import annotations
 
@@ -14,132 +14,145 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
+from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
 from dramaeval.launch.sweeps.rows import Row, Table
 from dramaeval.launch.sweeps.table import for_terminal, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 
-#: The share of a core that the table may take from the runs, where nothing is told anew: that of a hundred runs
-#: takes 0.2 s to write.
-MOST_OF_A_CORE = 0.02
-#: It is never older than this.
-MOST_SECONDS = 10.0
+#: The share of a core for rewriting an unchanged table; the table of a hundred runs takes 0.2 s to write.
+TABLE_CORE_SHARE = 0.02
+#: The greatest age of the table.
+TABLE_SECONDS = 10.0
 
 
 class JobRunner(ABC):
-    """Who carries runs out.
+    """Starts and watches the runs of a sweep.
 
     Attributes:
-        stays: whether the runs go on when the process that started them is gone.
-        poll_seconds: between two looks.
+        detachable: whether the runs continue after the end of this process.
+        poll_seconds: between two calls of `poll`.
     """
 
-    stays = False
+    detachable = False
     poll_seconds = 1.0
 
     @abstractmethod
-    def begin(self, runs: Sequence[SweepRun]) -> None:
-        """Take runs on."""
+    def submit(self, runs: Sequence[SweepRun]) -> None:
+        """Start the runs, or queue them."""
 
     @abstractmethod
-    def look(self) -> Mapping[int, str]:
-        """See to the runs and settle those that ended without a word; what is to be told of others."""
+    def poll(self) -> Mapping[int, str]:
+        """Start and finish runs; records the end of runs that could not do so.
+
+        Returns:
+            SLURM's states of waiting runs, by the number of the run.
+        """
 
     @property
     @abstractmethod
-    def over(self) -> bool:
-        """Whether nothing more happens by itself."""
+    def finished(self) -> bool:
+        """Whether all runs have ended."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop all runs; they can be resumed later."""
+        """Stop all runs, so that they can be resumed later."""
 
 
 class DetachedSweep(BaseException):
-    """The runs go on without us."""
+    """Ends the command while the runs continue or are stopped.
+
+    Args:
+        message: for the user.
+        code: the exit code.
+    """
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)
         self.code = code
 
 
-def command(sweep: SweepFolder, what: str) -> str:
-    """The command that does something with a sweep that is there, ready for a shell."""
+def command(sweep: SweepFolder, words: str) -> str:
+    """The shell command with the given words for an existing sweep."""
     word = str(sweep.path)
     if not word.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
         word = "'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"python launch.py {what} {shlex.quote(f'sweep={word}')}"
+    return f"{command_name()} {words} {shlex.quote(f'sweep={word}')}"
 
 
 def watch(
     job_runner: JobRunner, sweep: SweepFolder, runs: Sequence[SweepRun], *, detach: bool = False
 ) -> None:
-    """Have runs carried out and watch them to their end.
+    """Start runs and watch them until they end.
 
     Args:
-        crew: who does it.
-        sweep: where the table goes.
-        runs: of this sweep.
-        detach: come back as soon as they are on their way.
+        job_runner: starts the runs.
+        sweep: the sweep's folder, where the table is written.
+        runs: the runs to start.
+        detach: return after the runs are submitted.
 
     Raises:
-        Left: the runs go on, as asked for.
-        FolderInUseError: another process sees to the sweep's runs.
+        DetachedSweep: the runs continue, or the user has stopped them.
+        FolderInUseError: another process watches the sweep.
     """
     with _ended_by_term(), locked(sweep.path, CHOOSE), _Screen() as screen:
         try:
-            job_runner.begin(runs)
+            job_runner.submit(runs)
             write_tables(sweep.path)
             if detach:
                 raise DetachedSweep(
-                    f"{len(runs)} runs are on their way. See how they are: "
+                    f"{len(runs)} runs are submitted. Show their states: "
                     f"{command(sweep, 'stages=[report]')}"
                 )
             shown: Mapping[int, str] | None = None
             due = 0.0
             while True:
                 try:
-                    outlook = job_runner.look()
+                    queue_states = job_runner.poll()
                     began = time.monotonic()
-                    if outlook != shown or job_runner.over or began >= due:
-                        screen.update(sweep, outlook, running=not job_runner.over)
-                        shown = dict(outlook)
+                    if queue_states != shown or job_runner.finished or began >= due:
+                        screen.update(sweep, queue_states, running=not job_runner.finished)
+                        shown = dict(queue_states)
                         took = time.monotonic() - began
-                        due = time.monotonic() + min(took / MOST_OF_A_CORE, MOST_SECONDS)
-                    if job_runner.over:
+                        due = time.monotonic() + min(took / TABLE_CORE_SHARE, TABLE_SECONDS)
+                    if job_runner.finished:
                         return
                     time.sleep(job_runner.poll_seconds)
                 except KeyboardInterrupt:
-                    _asked(job_runner, sweep, screen)
+                    _after_interrupt(job_runner, sweep, screen)
         except SystemExit:
-            if not job_runner.stays:
+            if not job_runner.detachable:
                 job_runner.stop()
-                job_runner.look()
+                job_runner.poll()
                 write_tables(sweep.path, running=False)
             raise
 
 
-def _asked(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen) -> None:
-    """Ctrl-C: what is to become of the runs?"""
-    what = screen.ask(job_runner.stays)
-    if what == "leave":
+def _after_interrupt(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen) -> None:
+    """Ask whether to stop the runs, and do so.
+
+    Raises:
+        DetachedSweep: the runs are stopped, or continue without this process.
+    """
+    answer = screen.ask(job_runner.detachable)
+    if answer == "leave":
         raise DetachedSweep(
-            f"The runs go on. See how they are: {command(sweep, 'stages=[report]')}", 130
+            f"The runs continue. Show their states: {command(sweep, 'stages=[report]')}", 130
         )
-    if what == "stop":
+    if answer == "stop":
         print("Stopping the runs …")
         job_runner.stop()
-        job_runner.look()
+        job_runner.poll()
         write_tables(sweep.path, running=False)
         raise DetachedSweep(
-            f"The runs were stopped. To go on with them: {command(sweep, 'resume=true')}", 130
+            f"The runs were stopped. To resume them: {command(sweep, 'resume=true')}", 130
         )
 
 
 @contextmanager
 def _ended_by_term() -> Iterator[None]:
-    """A request to terminate ends the block in order."""
+    """Turn SIGTERM into SystemExit inside the block."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -152,12 +165,12 @@ def _ended_by_term() -> Iterator[None]:
 
 
 class _Screen:
-    """A live table on a terminal; elsewhere a line whenever a run's state changes."""
+    """Shows a live table on a terminal, and elsewhere a line for each change of a run's state."""
 
     def __init__(self) -> None:
         self.console = Console()
         self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
-        self._told: dict[int, str] = {}
+        self._printed: dict[int, str] = {}
         self._unwritten = False
 
     @property
@@ -173,10 +186,10 @@ class _Screen:
         if self.live:
             self.live.stop()
 
-    def update(self, sweep: SweepFolder, outlook: Mapping[int, str], *, running: bool) -> None:
-        """Write the sweep's table and show it; on a full disk say so once, and let the runs go on."""
+    def update(self, sweep: SweepFolder, queue_states: Mapping[int, str], *, running: bool) -> None:
+        """Write the sweep's table and show it; a table that cannot be written is reported once."""
         try:
-            table = write_tables(sweep.path, outlook, running=running)
+            table = write_tables(sweep.path, queue_states, running=running)
         except OSError as error:
             if not self._unwritten:
                 problem = storage_problem(error, sweep.path) or str(error)
@@ -186,33 +199,33 @@ class _Screen:
         self.show(table)
 
     def show(self, table: Table) -> None:
-        """The table as it stands."""
+        """Show the table."""
         if self.live:
             self.live.update(for_terminal(table), refresh=True)
             return
         for row in table.rows:
-            if self._told.get(row.run.number) != row.told:
-                self._told[row.run.number] = row.told
-                print(f"{row.run.folder.name} {_short(row, table)}{row.told}", flush=True)
+            if self._printed.get(row.run.number) != row.description:
+                self._printed[row.run.number] = row.description
+                print(f"{row.run.folder.name} {_short(row, table)}{row.description}", flush=True)
 
-    def ask(self, stays: bool) -> str:
-        """What to do after Ctrl-C: stop, leave or watch. Without somebody to ask, what loses least."""
+    def ask(self, detachable: bool) -> str:
+        """Ask whether to stop, leave or watch the runs; without a terminal, leave them if they continue alone."""
         if not sys.stdin.isatty():
-            return "leave" if stays else "stop"
+            return "leave" if detachable else "stop"
         if self.live:
             self.live.stop()
-        choices = "[c]ancel the jobs, [l]eave them running and go, or [Enter] to watch on? "
-        if not stays:
-            choices = "[c]ancel the runs, or [Enter] to let them go on? "
+        choices = "[c]ancel the jobs, [l]eave them running and go, or [Enter] to keep watching? "
+        if not detachable:
+            choices = "[c]ancel the runs, or [Enter] to let them continue? "
         try:
             answer = input(f"\n{choices}").strip().lower()[:1]
         except (EOFError, KeyboardInterrupt):
-            answer = "l" if stays else "c"
+            answer = "l" if detachable else "c"
         if self.live:
             self.live.start()
-        return {"c": "stop", "l": "leave" if stays else "watch"}.get(answer, "watch")
+        return {"c": "stop", "l": "leave" if detachable else "watch"}.get(answer, "watch")
 
 
 def _short(row: Row, table: Table) -> str:
-    told = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
-    return f"{told}: " if told else ""
+    text = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
+    return f"{text}: " if text else ""

@@ -80,7 +80,7 @@ class SlurmLauncher(SweepLauncher):
                 f"hydra.sweep.dir={path}: SLURM reads % and \\ in the names of logs as patterns; choose a "
                 "folder without them."
             )
-        if not self.checks and shutil.which("sbatch") is None:
+        if not self.is_check and shutil.which("sbatch") is None:
             found.append(
                 "There is no sbatch on the PATH: start the sweep on a login node of a SLURM cluster, take "
                 "hydra/launcher=local_processes, or see with launch.check=true what would be sent."
@@ -111,7 +111,7 @@ class SlurmLauncher(SweepLauncher):
         lines += ["", *ranks(self.options)]
         return "\n".join(lines)
 
-    def carry_out(self, runs: Sequence[SweepRun]) -> Any:
+    def run(self, runs: Sequence[SweepRun]) -> Any:
         """Check each run against what it would be given, then send all."""
         problems = []
         for run in runs:
@@ -120,7 +120,7 @@ class SlurmLauncher(SweepLauncher):
                 problems.append(f"{run.folder.name}: {processes_problem(asked, self.tasks)}")
         if problems:
             raise ConfigError(problems)
-        return super().carry_out(runs)
+        return super().run(runs)
 
 
 def additional_problems(names: Iterable[Any]) -> list[str]:
@@ -165,7 +165,7 @@ class SlurmJobRunner(JobRunner):
         options: of ``hydra.launcher``.
     """
 
-    stays = True
+    detachable = True
 
     def __init__(self, sweep: SweepFolder, options: Mapping[str, Any]) -> None:
         self.sweep, self.options = sweep, options
@@ -173,7 +173,7 @@ class SlurmJobRunner(JobRunner):
         self.runs: list[SweepRun] = []
         self._ended: dict[int, int] = {}
 
-    def begin(self, runs: Sequence[SweepRun]) -> None:
+    def submit(self, runs: Sequence[SweepRun]) -> None:
         """Submit them as one array.
 
         Raises:
@@ -190,17 +190,17 @@ class SlurmJobRunner(JobRunner):
             write_sealed(run.folder / "slurm.json", {"job": job.job_id})
         self.runs = list(runs)
 
-    def take_up(self, runs: Sequence[SweepRun]) -> None:
+    def attach(self, runs: Sequence[SweepRun]) -> None:
         """Look after runs that were submitted before."""
         self.runs = list(runs)
 
-    def look(self) -> Mapping[int, str]:
+    def poll(self) -> Mapping[int, str]:
         """Ask SLURM about those that have not finished; settle those that it has ended."""
         jobs = {run.number: job_of(run) for run in self.runs if not read_state(run.folder).final}
         told = ask_slurm([job for job in jobs.values() if job])
         if told is None:
             return dict.fromkeys(jobs, "SLURM does not answer")
-        outlook = {}
+        queue_states = {}
         for run in self.runs:
             job = jobs.get(run.number)
             if read_state(run.folder).final:
@@ -211,16 +211,16 @@ class SlurmJobRunner(JobRunner):
             state = told.get(job)
             if state is not None and not state.ended:
                 self._ended.pop(run.number, None)
-                outlook[run.number] = state.told
+                queue_states[run.number] = state.description
                 continue
             # A shared folder may show a run's last words later than SLURM shows its end.
             self._ended[run.number] = self._ended.get(run.number, 0) + 1
             if self._ended[run.number] > 1:
                 _settle(run, job, state, self.sweep.path)
-        return outlook
+        return queue_states
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether all have ended."""
         return all(read_state(run.folder).final for run in self.runs)
 
@@ -275,7 +275,7 @@ def _settle(run: SweepRun, job: str, said: SlurmState | None, sweep: Path) -> No
     if holder is not None and holder.job == job and not holder.alive():
         remove_lock(run.folder, holder)
         holder = None
-    words = f"SLURM: {said.told}" if said else f"SLURM no longer knows job {job}"
+    words = f"SLURM: {said.description}" if said else f"SLURM no longer knows job {job}"
     log = sweep / ".submitit" / f"{job}_0_log.out"
     if log.is_file():
         words += f"; its log: .submitit/{log.name}"

@@ -37,7 +37,7 @@ class SlurmState:
         return self.state in ENDED
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In a few words."""
         return ", ".join([self.state, *self.details])
 

@@ -1,7 +1,7 @@
-"""What a worker process runs: take the configuration over, do the run's work with the others.
+"""The worker processes of a run with several processes.
 
-``python -m dramaeval.launch.worker HANDED RESULT`` is started by `dramaeval.distributed.spawn`; `follow` is
-what torchrun's processes other than the first do instead of composing a configuration of their own.
+`dramaeval.distributed.spawn` starts ``python -m dramaeval.launch.worker HANDED RESULT``. Under torchrun the processes
+other than rank 0 call `follow` instead of composing a configuration.
 """
 
 from __future__ import annotations
@@ -17,65 +17,76 @@ from pathlib import Path
 from dramaeval import startup
 from dramaeval.config.home_folder import ensure_home
 from dramaeval.distributed.folder_lock import adopt
-from dramaeval.distributed.processes import process_group, started_by_launcher
+from dramaeval.distributed.processes import (
+    launched_as_rank_zero,
+    process_group,
+    started_by_launcher,
+)
 from dramaeval.distributed.rank_variables import rank_problems
 
-#: Words on the command line with which nothing is run.
-_ASKING = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
+#: Words on the command line with which no run starts.
+_NO_RUN = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
            "-sc", "--multirun", "-m"}  # fmt: skip
 _PR_SET_PDEATHSIG = 1
 
 
 def follows(words: Sequence[str]) -> bool:
-    """Whether this process takes its configuration from process 0, as torchrun's others do.
+    """Whether this process receives its configuration from rank 0, as under torchrun.
 
     Args:
-        words: of the command line. Where they only ask for help there is nothing to follow.
+        words: of the command line.
 
     Raises:
-        SystemExit: process 0 alone answers.
+        SystemExit: the command line starts no run; only rank 0 answers it.
     """
-    if not started_by_launcher() or os.environ["RANK"] == "0" or rank_problems(os.environ):
-        return False  # what contradicts itself is refused when a run begins
-    if _ASKING & set(words):
+    if not started_by_launcher() or launched_as_rank_zero() or rank_problems(os.environ):
+        return False  # contradictory variables are refused when a run begins
+    if _NO_RUN & set(words):
         raise SystemExit(0)
     return True
 
 
 def follow() -> None:
-    """Do the work that process 0 hands out."""
+    """Run the stages with the configuration that rank 0 broadcasts."""
     startup.prepare()
+    from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_stages
 
     with process_group() as processes:
-        run_stages(None, None, processes)
+        run_stages(None, None, processes, pruning)
 
 
 def main(handed: str, result: str) -> None:
-    """Carry out what was handed over; process 0 leaves what came out."""
+    """Run the stages as one worker.
+
+    Args:
+        handed: a pickle of the configuration, the run folder and the token of its lock.
+        result: the file into which rank 0 writes the objective.
+    """
     ensure_home()
     from dramaeval.config import schema
+    from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_stages
     from dramaeval.stages.user_errors import user_facing_errors
 
     end_with_parent()
     schema.register()
     with user_facing_errors():
-        if os.environ["RANK"] != "0":
+        if not launched_as_rank_zero():
             follow()
             return
         startup.prepare()
         config, folder, token = pickle.loads(Path(handed).read_bytes())
         adopt(folder, token)
         with user_facing_errors(folder), process_group() as processes:
-            came_out = run_stages(config, folder, processes)
+            objective = run_stages(config, folder, processes, pruning)
     unfinished = Path(result).with_suffix(".unfinished")
-    unfinished.write_bytes(pickle.dumps(came_out))
+    unfinished.write_bytes(pickle.dumps(objective))
     os.replace(unfinished, result)
 
 
 def end_with_parent() -> None:
-    """On Linux a worker ends when the process that started it is gone, even if that was killed."""
+    """Make Linux send SIGTERM to this process when its parent ends, also if the parent is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

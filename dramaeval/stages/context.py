@@ -7,7 +7,7 @@ killed goes on where it was when it is started again in the same folder.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,15 @@ from dramaeval.training.question_sampler import trainable_dimensions
 
 log = logging.getLogger(__name__)
 
+#: Gives the callbacks that a launcher adds to a training, from the run's folder, its processes and the trainer's
+#: arguments.
+LauncherCallbacks = Callable[[Path, Processes, Any], list[Any]]
+
+
+def no_callbacks(folder: Path, processes: Processes, args: Any) -> list[Any]:
+    """The callbacks of a run that no launcher watches."""
+    return []
+
 
 class RunContext:
     """The objects of one run and the work that is done with them.
@@ -89,6 +98,7 @@ class RunContext:
         self.id = identity or run_id(config)
         self.folder = folder
         self.processes = processes
+        self.launcher_callbacks: LauncherCallbacks = no_callbacks
         self.trains = Stage.train in config.stages
         self.evaluates = Stage.evaluate in config.stages
         environment.seed_everything(config.seed)

@@ -27,14 +27,14 @@ from dramaeval.distributed.processes import (
 from dramaeval.distributed.spawn import run_processes, worker_log
 from dramaeval.stages import run_log
 from dramaeval.stages.checks import check
-from dramaeval.stages.context import RunContext
+from dramaeval.stages.context import LauncherCallbacks, RunContext, no_callbacks
 from dramaeval.stages.memory_check import shortages
 from dramaeval.stages.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-def run(config: DictConfig) -> float | None:
+def run(config: DictConfig, callbacks: LauncherCallbacks = no_callbacks) -> float | None:
     """Carry out a composed run inside Hydra's output folder.
 
     Returns:
@@ -47,10 +47,10 @@ def run(config: DictConfig) -> float | None:
     """
     path = _output_folder()
     with locked(path):
-        return _in_locked_folder(config, path)
+        return _in_locked_folder(config, path, callbacks)
 
 
-def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
+def _in_locked_folder(config: DictConfig, path: Path, callbacks: LauncherCallbacks) -> float | None:
     secrets.guard(config, HydraConfig.get())
     startup.prepare_device(config.device.value)
     if needs_process_group(config) and not config.plan and not started_by_launcher():
@@ -63,7 +63,7 @@ def _in_locked_folder(config: DictConfig, path: Path) -> float | None:
             ]
         )
     with process_group() as processes:
-        return run_stages(config, path, processes)
+        return run_stages(config, path, processes, callbacks)
 
 
 def _output_folder() -> Path:
@@ -78,13 +78,19 @@ def _output_folder() -> Path:
     return Path(raw["output_dir"])
 
 
-def run_stages(config: DictConfig | None, path: Path | None, processes: Processes) -> float | None:
+def run_stages(
+    config: DictConfig | None,
+    path: Path | None,
+    processes: Processes,
+    callbacks: LauncherCallbacks = no_callbacks,
+) -> float | None:
     """Carry a run out as one of its processes.
 
     Args:
         config: composed; that of process 0 counts, the others may pass None.
         path: the run folder; likewise.
         processes: all that take part.
+        callbacks: of the launcher, for the training.
 
     Returns:
         the objective, at every process.
@@ -96,10 +102,12 @@ def run_stages(config: DictConfig | None, path: Path | None, processes: Processe
     if shared is None or path is None:
         raise ValueError("The first process must bring a configuration and a folder.")
     with locked_together(path, processes):
-        return _work(shared, path, processes)
+        return _work(shared, path, processes, callbacks)
 
 
-def _work(shared: DictConfig, path: Path, processes: Processes) -> float | None:
+def _work(
+    shared: DictConfig, path: Path, processes: Processes, callbacks: LauncherCallbacks
+) -> float | None:
     startup.prepare_device(shared.device.value)
     folder = RunFolder(path)
     run_log.set_up(
@@ -116,6 +124,7 @@ def _work(shared: DictConfig, path: Path, processes: Processes) -> float | None:
         processes.on_rank_zero(lambda: _compare(shared, folder))
         return None
     run = RunContext(shared, folder, processes, identity)
+    run.launcher_callbacks = callbacks
     plan = run.plan()
     for line in plan.lines():
         log.info("%s", line)

@@ -19,7 +19,6 @@ from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
 from dramaeval.distributed.signals import STOP_REQUESTS
 from dramaeval.distributed.zero import ZeroEngineCheck
-from dramaeval.launch.sweeps.pruning import pruning
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import is_trained
@@ -193,7 +192,7 @@ def _callbacks(run: RunContext, resume: Path | None) -> Iterable[Any]:
         TrainingProgress(),
         *([FolderStillThere(run.folder)] if run.processes.is_rank_zero else []),
         PreemptionCallback(STOP_REQUESTS, run.processes),
-        *pruning(run.folder.path, run.processes, run.args),
+        *run.launcher_callbacks(run.folder.path, run.processes, run.args),
         *run.loggers.callbacks(step),
     ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dramaeval.config.secrets import without_secrets
+from dramaeval.distributed.processes import launched_as_rank_zero
 from dramaeval.errors import CLOSED, INTERRUPTED, STORAGE, UserFacingError
 from dramaeval.stages.storage_errors import storage_problem
 
@@ -72,7 +73,7 @@ def _leave_closed_terminal() -> bool:
 
 def _end(message: str, code: int) -> NoReturn:
     # Ctrl-C reaches all processes of a run, and process 0 reports it.
-    reports = code != INTERRUPTED or os.environ.get("RANK", "0") == "0"
+    reports = code != INTERRUPTED or launched_as_rank_zero()
     with suppress(OSError):  # the terminal may be gone, or its file may be on the full disk
         if reports:
             print(f"\n{message}", file=sys.stderr, flush=True)

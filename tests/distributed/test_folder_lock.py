@@ -133,7 +133,7 @@ def test_a_holder_elsewhere_is_named_with_its_lock(tmp_path):
         take(tmp_path)
     told = str(raised.value)
     assert "in use by process 4711 on far, since yesterday," in told
-    assert f"It renewed {tmp_path / NAME} 12 s ago; where it is gone, remove that file." in told
+    assert f"It renewed {tmp_path / NAME} 12 s ago; if it is gone, remove that file." in told
     assert holder_of(tmp_path) is not None
 
 

@@ -16,7 +16,7 @@ def requests(monkeypatch):
     """Fresh ones, and the signals as they were afterwards."""
     kept = {one: signal.getsignal(one) for one in (SOON, NOW)}
     fresh = StopRequests()
-    monkeypatch.setattr(job, "REQUESTS", fresh)
+    monkeypatch.setattr(job, "STOP_REQUESTS", fresh)
     yield fresh
     for one, handler in kept.items():
         signal.signal(one, handler)

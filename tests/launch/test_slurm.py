@@ -156,7 +156,7 @@ def test_detached_with_a_gpu_and_collected(sweep):
         "hydra.launcher.setup=['echo GPUs: $CUDA_VISIBLE_DEVICES']", launcher="slurm",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "1 runs are on their way" in done.stdout
+    assert "1 runs are submitted" in done.stdout
     assert sweep.rows[0]["state"] in ("waiting", "running")
     told = sweep.again("stages=[report]")
     assert told.returncode == 0, told.stdout

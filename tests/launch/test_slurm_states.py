@@ -22,23 +22,23 @@ SACCT = """\
 
 def test_the_controllers_lines():
     found = parse_scontrol(SCONTROL)
-    assert found["5_1"].told == "FAILED, NonZeroExitCode, exit code 0:9, on first"
+    assert found["5_1"].description == "FAILED, NonZeroExitCode, exit code 0:9, on first"
     assert found["5_1"].ended
     for waiting in ("5_2", "5_3", "5_6"):
-        assert found[waiting].told == "PENDING, Resources"
+        assert found[waiting].description == "PENDING, Resources"
         assert not found[waiting].ended
-    assert found["9"].told == "RUNNING, on n[1-2]"
+    assert found["9"].description == "RUNNING, on n[1-2]"
     assert set(found) == {"5_1", "5_2", "5_3", "5_6", "9"}
 
 
 def test_the_accounts_lines():
     found = parse_sacct(SACCT)
-    assert found["5_1"].told == "OUT_OF_MEMORY, exit code 0:125, on node7"
-    assert found["5_2"].told == "CANCELLED, by 1000"
+    assert found["5_1"].description == "OUT_OF_MEMORY, exit code 0:125, on node7"
+    assert found["5_2"].description == "CANCELLED, by 1000"
     assert found["5_2"].ended
     assert found["5_3"] == found["5_4"]
     assert not found["5_4"].ended
-    assert found["6"].told == "NODE_FAIL, exit code 1:0, on node1"
+    assert found["6"].description == "NODE_FAIL, exit code 1:0, on node1"
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,8 @@ def require_own(sweep: SweepFolder, *, trust: bool) -> None:
 
 def report(sweep: SweepFolder) -> None:
     """Settle runs that ended without a word, write the table and print it; the folder is read as data."""
-    outlook, running = _look_after(sweep)
-    table = write_tables(sweep.path, outlook, running=running)
+    queue_states, running = _look_after(sweep)
+    table = write_tables(sweep.path, queue_states, running=running)
     print_table(table, sweep.path)
 
 
@@ -122,12 +122,12 @@ def _look_after(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
         job_runner = SlurmJobRunner(
             sweep, {"poll_seconds": 1}
         )  # nothing is sent, and it is asked twice at most
-        job_runner.take_up(by_slurm)
-        outlook = job_runner.look()
-        if not job_runner.over:
+        job_runner.attach(by_slurm)
+        queue_states = job_runner.poll()
+        if not job_runner.finished:
             time.sleep(2)
-            outlook = job_runner.look()
-        return dict(outlook), True
+            queue_states = job_runner.poll()
+        return dict(queue_states), True
     for run in runs:
         if read_state(run.folder).state == RUNNING and not _is_held(run):
             change_state(run.folder, lambda state: state.failed("its process is gone"))
@@ -150,7 +150,7 @@ def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
         print(sweeper.launcher.preview(again))
         return
     _reset(again)
-    sweeper.go_on(again)
+    sweeper.resume(again)
 
 
 def _at_work(run: SweepRun) -> bool:
@@ -194,4 +194,4 @@ def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
     plugin: Any = Plugins.instance().instantiate_sweeper(
         hydra_context=context_of(loader), task_function=lambda _: None, config=master
     )
-    return plugin.does
+    return plugin.implementation

@@ -15,6 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config import schema, secrets
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
@@ -96,8 +97,8 @@ class SweepFolder:
         if not (self.path / "multirun.yaml").is_file():
             raise ConfigError(
                 [
-                    f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, as python "
-                    "launch.py -m … leaves it."
+                    f"sweep={self.path} holds no sweep: give a folder with a multirun.yaml, which "
+                    f"{command_name()} -m … writes."
                 ]
             )
 

@@ -27,17 +27,17 @@ class GridSweeper(SweepRunner):
         with user_facing_errors():
             check_discrete(overrides)
         jobs = grid_jobs(overrides)
-        if self.launcher.checks:
+        if self.launcher.is_check:
             self.launcher.launch(jobs, 0)
             return
-        with self.alone():
+        with self.locked_folder():
             self.launcher.launch(jobs, 0)
             self.close()
 
-    def go_on(self, runs: Sequence[SweepRun]) -> None:
+    def resume(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished."""
         if runs:
-            self.launcher.carry_out(runs)
+            self.launcher.run(runs)
         self.close()
 
 

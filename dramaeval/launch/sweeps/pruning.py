@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from dramaeval.compat.optuna import resume_trial
 from dramaeval.config.keys import targets_in
+from dramaeval.config.config_folder import command_name
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed
@@ -63,7 +64,7 @@ def pruner_of(sweep: Path) -> Any:
             [
                 f"{sweep / OF_SWEEP[0]} was not written by this account, or was changed since, and its pruner "
                 f"has {', '.join(foreign)}, which is none of optuna.pruners: it is not run. If you trust it: "
-                f"python launch.py sweep={sweep} resume=true launch.trust=true."
+                f"{command_name()} sweep={sweep} resume=true launch.trust=true."
             ]
         )
     return instantiate(values)

@@ -1,4 +1,4 @@
-"""The rows of a sweep's table, from the runs' folders alone."""
+"""The rows of a sweep's table, read from the folders of its runs."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ Agreement = Mapping[str, tuple[float | None, float | None, float | None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One run in the table.
+    """A run in the table.
 
     Attributes:
-        run: which.
-        state: what has become of it.
+        run: the run.
+        state: its state.
         agreement: macro Pearson with its interval (value, low, high) after the run's last phase, by split.
-        seconds: worked so far.
-        outlook: what the cluster says of a run that does not work yet.
+        seconds: the working time so far.
+        queue_state: SLURM's state of a run that has not started; empty if unknown.
     """
 
     run: SweepRun
     state: RunState
     agreement: Agreement
     seconds: float
-    outlook: str = ""
+    queue_state: str = ""
 
     @property
-    def told(self) -> str:
-        """The state in words: ``failed: …``, ``running, preempted 2 times``."""
+    def description(self) -> str:
+        """The state as text: ``failed: …``, ``running, preempted 2 times``."""
         state = self.state
         times = {
             "preempted": state.preempted,
@@ -60,17 +60,18 @@ class Row:
             if count
         ]
         reason = f": {state.reason}" if state.reason else ""
-        outlook = f" ({self.outlook})" if self.outlook and not state.final else ""
-        return ", ".join([f"{state.state}{reason}{outlook}", *counted])
+        queued = f" ({self.queue_state})" if self.queue_state and not state.final else ""
+        return ", ".join([f"{state.state}{reason}{queued}", *counted])
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rows, and what follows from them.
+    """All rows, and the figures that are computed from them.
 
     Attributes:
-        rows: by number.
+        rows: in the order of the runs' numbers.
         maximize: whether a greater objective is better.
+        best: the finished run with the best objective; None without one.
     """
 
     rows: tuple[Row, ...]
@@ -79,51 +80,45 @@ class Table:
 
     def __post_init__(self) -> None:
         done = [row for row in self.rows if row.state.state == DONE]
-        found = [(row.state.objective, row) for row in done if row.state.objective is not None]
-        best = None
-        if found:
-            choose = max if self.maximize else min
-            best = choose(found, key=lambda pair: pair[0])[1]
+        scored = [(row.state.objective, row) for row in done if row.state.objective is not None]
+        choose = max if self.maximize else min
+        best = choose(scored, key=lambda pair: pair[0])[1] if scored else None
         object.__setattr__(self, "best", best)
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more happens by itself."""
-        return all(row.state.final for row in self.rows)
-
-    @property
     def unfinished(self) -> list[Row]:
-        """The runs that have not come to their end."""
+        """The runs that are neither done nor pruned."""
         return [row for row in self.rows if row.state.state not in (DONE, PRUNED)]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs are in each state."""
+        """The number of runs in each state."""
         names = [row.state.state for row in self.rows]
         return {name: names.count(name) for name in dict.fromkeys(sorted(names))}
 
     @property
     def keys(self) -> list[str]:
-        """The settings that were given to any run, in their order."""
+        """The overridden settings of all runs, in order."""
         return list(dict.fromkeys(key for row in self.rows for key in row.run.settings))
 
     @property
     def varied(self) -> list[str]:
-        """Those of them at which the runs differ."""
+        """The overridden settings whose values differ between the runs."""
         return [
             key for key in self.keys if len({row.run.settings.get(key) for row in self.rows}) > 1
         ]
 
 
 def collect(
-    sweep: SweepFolder, outlook: Mapping[int, str] | None = None, *, running: bool = True
+    sweep: SweepFolder, queue_states: Mapping[int, str] | None = None, *, running: bool = True
 ) -> Table:
     """Read the table from the folders.
 
     Args:
-        sweep: its folder.
-        outlook: what the cluster says of runs, by number.
-        running: whether somebody still takes care of runs that have not begun; else they never will.
+        sweep: the sweep's folder.
+        queue_states: SLURM's states of the runs, by number.
+        running: whether a process or SLURM can still start the waiting runs; otherwise they count as never
+            started.
     """
     rows = []
     for run in sweep.runs():
@@ -137,20 +132,20 @@ def collect(
                 state=state,
                 agreement=agreement,
                 seconds=_seconds(state),
-                outlook=(outlook or {}).get(run.number, ""),
+                queue_state=(queue_states or {}).get(run.number, ""),
             )
         )
     return Table(tuple(rows), maximize=_maximize(sweep.path))
 
 
 def state_of(run: SweepRun) -> RunState:
-    """What has become of a run; unreadable where a file that the table needs is damaged."""
+    """The state of a run; unreadable if a file that the table needs is damaged."""
     return _with_damage(run, _agreement(run.folder / "metrics.json")[1])
 
 
 def _with_damage(run: SweepRun, metrics: str | None) -> RunState:
     state = read_state(run.folder)
-    # Damage explains nothing where a run has failed, and a run at work writes its files again.
+    # A failed run keeps its own reason, and a running one writes its files again.
     problem = run.problem or (metrics if state.state == DONE else None)
     if problem and state.state != RUNNING:
         return replace(state, state=UNREADABLE, reason=problem)
@@ -163,7 +158,7 @@ def _seconds(state: RunState) -> float:
 
 
 def _maximize(path: Path) -> bool:
-    """As the search says; agreement is better the greater."""
+    """Whether the sweep maximises its objective: unless a search sets ``direction: minimize``."""
     import re
 
     file = path / "multirun.yaml"
@@ -172,7 +167,7 @@ def _maximize(path: Path) -> bool:
 
 
 def _agreement(file: Path) -> tuple[Agreement, str | None]:
-    """Agreement by split, and why it cannot be read; nothing of both before a run has measured any."""
+    """The agreement by split, and the reason if it cannot be read; an absent file gives neither."""
     if not file.is_file():
         return {}, None
     if damage := damage_of(file):
@@ -184,25 +179,25 @@ def _agreement(file: Path) -> tuple[Agreement, str | None]:
 
 
 def _agreement_in(metrics: Mapping[str, Any]) -> Agreement:
-    found = {}
+    agreement = {}
     for split in SPLITS:
         phases: Mapping[str, Any] = metrics.get(split) or {}
         last = phases.get("final") or phases.get("zero_shot")
         if last:
             low, high = last["macro"]["interval"].get("pearson") or (None, None)
-            found[split] = (last["macro"]["pearson"], low, high)
-    return found
+            agreement[split] = (last["macro"]["pearson"], low, high)
+    return agreement
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedGroup:
-    """Runs that differ in their seed alone.
+    """Finished runs that differ only in their seed.
 
     Attributes:
-        settings: what they share, without the seed.
-        runs: their numbers; done ones only.
-        mean: of their objectives.
-        low, high: interval of the mean, from Student's t over the seeds; None for a single one.
+        settings: their shared settings, without the seed.
+        runs: their numbers.
+        mean: the mean of their objectives.
+        low, high: confidence interval of the mean, from Student's t over the seeds; None for a single run.
     """
 
     settings: Mapping[str, str]
@@ -213,7 +208,7 @@ class SeedGroup:
 
 
 def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
-    """The table grouped by everything but the seed; empty where the seed was not varied."""
+    """The finished runs grouped by their settings without the seed; empty if the seed does not vary."""
     if "seed" not in table.varied:
         return []
     grouped: dict[tuple[tuple[str, str], ...], list[Row]] = {}
@@ -227,11 +222,11 @@ def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
     ]
 
 
-def _group(settings: dict[str, str], found: list[tuple[int, float]], level: float) -> SeedGroup:
+def _group(settings: dict[str, str], runs: list[tuple[int, float]], level: float) -> SeedGroup:
     from math import sqrt
     from statistics import fmean, stdev
 
-    numbers, values = [number for number, _ in found], [value for _, value in found]
+    numbers, values = [number for number, _ in runs], [value for _, value in runs]
     mean = fmean(values)
     if len(values) < 2:
         return SeedGroup(settings=settings, runs=numbers, mean=mean, low=None, high=None)

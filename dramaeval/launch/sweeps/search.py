@@ -49,17 +49,17 @@ class SearchSweeper(SweepRunner):
         Raises:
             SystemExit: 1 at the end, if a run failed.
         """
-        if self.launcher.checks:
+        if self.launcher.is_check:
             study = self._study(None)
             batch = [self._ask(study, arguments) for _ in range(self._batch(0))]
             print(f"The first batch of {self.options['n_trials']} runs:")
             self.launcher.launch([job for _, job in batch], 0)
             return
         self._space(arguments)  # its problems, before a folder is made
-        with self.alone():
+        with self.locked_folder():
             self._search(arguments)
 
-    def go_on(self, runs: Sequence[SweepRun]) -> None:
+    def resume(self, runs: Sequence[SweepRun]) -> None:
         """Carry out again what has not finished, then search on."""
         import optuna
 
@@ -80,7 +80,7 @@ class SearchSweeper(SweepRunner):
                 study.enqueue_trial(trial.params)
                 _name_trial(run, study.ask(trial.distributions).number)
         if runs:
-            self.launcher.carry_out(runs)
+            self.launcher.run(runs)
         for run in runs:
             _tell(study, run)
         self._search([str(one) for one in self.config.hydra.overrides.task])
@@ -97,7 +97,7 @@ class SearchSweeper(SweepRunner):
                 )
                 for (trial, _), run in zip(batch, runs, strict=True):
                     _name_trial(run, trial.number)
-                self.launcher.carry_out(runs)
+                self.launcher.run(runs)
             more = [_tell(study, run) for run in runs]
             if not all(more):
                 print("Every combination was tried.")

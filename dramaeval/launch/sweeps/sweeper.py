@@ -55,7 +55,7 @@ class SweepRunner:
         plugin: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self.launcher = plugin.does
+        self.launcher = plugin.implementation
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
 
     def problems(self) -> list[str]:
@@ -71,7 +71,7 @@ class SweepRunner:
         return found
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked_folder(self) -> Iterator[None]:
         """Lock the sweep's folder, so that no other process starts or resumes runs in it.
 
         Raises:
@@ -118,7 +118,7 @@ def end(folder: SweepFolder) -> None:
         lines = []
         for row in failed:
             given = {key: row.run.settings.get(key, "") for key in table.varied}
-            lines.append(f"  {row.run.folder.name} ({settings(given)}): {row.told}")
+            lines.append(f"  {row.run.folder.name} ({settings(given)}): {row.description}")
         raise SystemExit(
             f"\n{len(failed)} of {len(table.rows)} runs did not finish:\n"
             + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A sweep's table as files, ``sweep.csv``, ``sweep.json`` and ``sweep.html``, and on the terminal."""
+"""Writes a sweep's table to ``sweep.csv``, ``sweep.json`` and ``sweep.html``, and prints it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ FILES = ("sweep.csv", "sweep.json", "sweep.html")
 
 
 def write_tables(
-    path: Path, outlook: Mapping[int, str] | None = None, *, running: bool = True
+    path: Path, queue_states: Mapping[int, str] | None = None, *, running: bool = True
 ) -> Table:
-    """Read the sweep's runs and write its three files; see `collect` for the arguments."""
-    table = collect(SweepFolder(path), outlook, running=running)
+    """Read the sweep's runs and write the three files.
+
+    Args:
+        path: the sweep's folder.
+        queue_states, running: as in `collect`.
+    """
+    table = collect(SweepFolder(path), queue_states, running=running)
     while True:
         groups = seed_groups(table)
         texts = (as_csv(table), as_json(table, groups), as_html(table, groups))
         for name, text in zip(FILES, texts, strict=True):
             write_atomic(path / name, text)
-        # Several runs may write at a time; whoever is last must not leave an older table behind.
-        now = collect(SweepFolder(path), outlook, running=running)
+        # Several runs may write at the same time; the last one must not leave an older table.
+        now = collect(SweepFolder(path), queue_states, running=running)
         if [row.state for row in now.rows] == [row.state for row in table.rows]:
             return table
         table = now
@@ -67,7 +72,7 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
 
 
 def as_csv(table: Table) -> str:
-    """One line a run; the settings that were given stand last, a column each."""
+    """One line for each run; the overridden settings are the last columns."""
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
     lines = [
         [*_plain(row, table).values(), *(row.run.settings.get(key, "") for key in table.keys)]
@@ -77,7 +82,7 @@ def as_csv(table: Table) -> str:
 
 
 def as_json(table: Table, groups: list[SeedGroup]) -> str:
-    """All of the table; NaN cannot be in it."""
+    """The table as JSON, which holds no NaN."""
     plain = {
         "counts": table.counts,
         "best": table.best.run.number if table.best else None,
@@ -89,13 +94,19 @@ def as_json(table: Table, groups: list[SeedGroup]) -> str:
 
 
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
-    """A page that needs nothing else; the best run is marked, the folder names are links."""
+    """A self-contained page that marks the best run and links to the run folders."""
     splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
-    head = ["run", *table.varied, "state", "objective", *(f"{one}: macro PCC" for one in splits)]
+    head = [
+        "run",
+        *table.varied,
+        "state",
+        "objective",
+        *(f"{split}: macro PCC" for split in splits),
+    ]
     fixed = [key for key in table.keys if key not in table.varied]
     seeds = [
-        {"settings": settings(one.settings), "runs": len(one.runs), "objective": spread(one)}
-        for one in groups
+        {"settings": settings(group.settings), "runs": len(group.runs), "objective": spread(group)}
+        for group in groups
     ]
     context = {
         "count": len(table.rows),
@@ -111,11 +122,11 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
 def _shown(row: Row, table: Table, splits: list[str]) -> dict[str, Any]:
     return {
         "kind": "best" if row is table.best else row.state.state.split()[0],
-        # "./", so that a colon in a name does not make a scheme of its beginning.
+        # "./" keeps a name with a colon from being read as a URL scheme.
         "link": f"./{quote(row.run.folder.name)}/",
         "folder": row.run.folder.name,
         "settings": [row.run.settings.get(key, "") for key in table.varied],
-        "state": row.told,
+        "state": row.description,
         "numbers": [
             number(row.state.objective),
             *(interval(row, split) for split in splits),
@@ -125,15 +136,15 @@ def _shown(row: Row, table: Table, splits: list[str]) -> dict[str, Any]:
 
 
 def summary(table: Table) -> str:
-    """How many runs are in which state, and the best, in a line."""
-    told = ", ".join(f"{count} {name}" for name, count in table.counts.items()) or "no runs"
+    """One line with the number of runs in each state, and the best run."""
+    text = ", ".join(f"{count} {name}" for name, count in table.counts.items()) or "no runs"
     if table.best is not None:
-        told += f"; best: {table.best.run.folder.name} with objective {number(table.best.state.objective)}"
-    return told
+        text += f"; best: {table.best.run.folder.name} with objective {number(table.best.state.objective)}"
+    return text
 
 
 def for_terminal(table: Table) -> Group:
-    """The table with the settings that vary, and a line that sums it up."""
+    """The table with the settings that vary, the seed groups and the summary line."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
     splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
     grid.add_column("run", no_wrap=True)
@@ -144,7 +155,7 @@ def for_terminal(table: Table) -> Group:
         grid.add_column(name, justify="right", no_wrap=True)
     for row in table.rows:
         cells = [row.run.folder.name, *(row.run.settings.get(key, "") for key in table.varied)]
-        cells += [row.told, number(row.state.objective)]
+        cells += [row.description, number(row.state.objective)]
         cells += [*(interval(row, split) for split in splits), duration(row.seconds)]
         # Text, not markup: a setting may hold square brackets.
         grid.add_row(*map(Text, cells), style="bold" if row is table.best else "")
@@ -156,7 +167,7 @@ def for_terminal(table: Table) -> Group:
 
 
 def print_table(table: Table, path: Path) -> None:
-    """Print it, fitted to a terminal or in whole lines, and say where its files are."""
+    """Print the table, at the terminal's width or without wrapping, and the names of its files."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=400)
@@ -165,19 +176,19 @@ def print_table(table: Table, path: Path) -> None:
 
 
 def settings(given: Mapping[str, str]) -> str:
-    """Settings as on the command line."""
+    """Settings in the form of the command line."""
     return " ".join(f"{key}={value}" for key, value in given.items()) or "(defaults)"
 
 
 def spread(group: SeedGroup) -> str:
-    """Mean and interval over seeds."""
+    """The mean over seeds with its interval, as text."""
     if group.low is None:
         return number(group.mean)
     return f"{number(group.mean)} [{number(group.low)}, {number(group.high)}]"
 
 
 def interval(row: Row, split: str) -> str:
-    """A split's macro Pearson with its interval."""
+    """A split's macro Pearson with its interval, as text."""
     value, low, high = row.agreement.get(split, (None, None, None))
     if low is None:
         return number(value)
@@ -185,5 +196,5 @@ def interval(row: Row, split: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three decimals; a dash for what is not known."""
+    """A figure with three decimals; a dash for None."""
     return "-" if value is None else f"{value:.3f}"

@@ -59,8 +59,8 @@ def test_a_damaged_run_is_a_row(sweep, name, way, listed):
         (folder / name).write_text(json.dumps(values))
     damage(folder / name, way)
     table = write_tables(sweep.path)
-    assert [row.told for row in table.rows[:4]] == ["done"] * 4
-    assert table.rows[4].told.startswith(f"unreadable: {name}")
+    assert [row.description for row in table.rows[:4]] == ["done"] * 4
+    assert table.rows[4].description.startswith(f"unreadable: {name}")
     assert [row.run for row in table.rows[:4]] == [row.run for row in before.rows[:4]]
     assert table.rows[4].run.number == 4
     assert table.rows[4].run.settings == {"seed": "4"}
@@ -113,9 +113,9 @@ def test_a_run_whose_job_is_not_known_is_given_up_and_the_others_are_not(sweep, 
     damage(runs[1].folder / "slurm.json", way)
     assert job_of(runs[1]) is None
     job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1})
-    job_runner.take_up(runs[1:])
-    job_runner.look()
-    assert job_runner.over
+    job_runner.attach(runs[1:])
+    job_runner.poll()
+    assert job_runner.finished
     assert read_state(runs[1].folder).reason.startswith("slurm.json is damaged")
     assert [read_state(run.folder).state for run in runs[2:]] == ["done"] * 3
 

@@ -26,7 +26,7 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
         5, ["peft=prompt", "seed=0"], RunState(state="pruned", reason="at step 4", objective=0.9)
     )
     table = write_tables(tmp_path)
-    assert [row.told for row in table.rows] == [
+    assert [row.description for row in table.rows] == [
         "done", "failed: no memory", "running, preempted 2 times, restarted 1 time", "waiting", "done",
         "pruned: at step 4",
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
     assert page.count("<tr") == 7
     assert "0.500 [0.300, 0.600]" in page
     # When nobody sees to the sweep any more, what waits will never begin.
-    assert write_tables(tmp_path, running=False).rows[3].told == "never started"
+    assert write_tables(tmp_path, running=False).rows[3].description == "never started"
 
 
 def test_minimizing_turns_the_best_round(add_run, tmp_path):

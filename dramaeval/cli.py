@@ -1,0 +1,75 @@
+"""The command line: compose a run from config groups, check it, run it.
+
+The console script ``dramaeval`` and ``python launch.py`` start here:
+
+dramaeval task=role peft=lora            fine-tune and evaluate
+dramaeval plan=true                      check everything, print the plan, stop
+dramaeval -m peft=lora,none seed=0,1,2   a sweep; hydra/launcher=slurm submits it to a cluster
+dramaeval sweep=FOLDER resume=true       run what has not finished; stages=[report] writes its table
+dramaeval processes=2 zero=zero2         two processes; or torchrun --nproc_per_node=2 launch.py …
+dramaeval --help                         groups, recipes, where results go
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from dramaeval import startup
+from dramaeval.config import schema
+from dramaeval.config.config_folder import config_folder
+from dramaeval.config.home_folder import ensure_home
+from dramaeval.config.literal import folder_problem
+from dramaeval.config.secrets import mask_hydra_files
+from dramaeval.launch.worker import follow, follows
+from dramaeval.stages.user_errors import user_facing_errors
+
+
+@hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="launch")
+def run_command(config: DictConfig) -> float | None:
+    """Run one composed configuration; Hydra's sweepers take the returned objective."""
+    mask_hydra_files(config, HydraConfig.get())
+    if schema.is_about_a_sweep(config):
+        with user_facing_errors():
+            startup.prepare()
+            from dramaeval.launch.sweeps.command import run_sweep_command
+
+            run_sweep_command(config)
+            return None
+    with user_facing_errors(Path(HydraConfig.get().runtime.output_dir)):
+        startup.prepare()
+        # Imported here, so that --help and --cfg job answer without loading torch.
+        from dramaeval.stages.quantization_import import import_quantization
+
+        import_quantization(config)
+        from dramaeval.launch.sweeps.pruning import pruning
+        from dramaeval.stages.pipeline import run
+
+        return run(config, pruning)
+
+
+def main() -> None:
+    """Run the command that stands in ``sys.argv``.
+
+    Raises:
+        SystemExit: the command cannot be run; the message or the exit code says why.
+    """
+    script = Path(sys.argv[0])
+    sys.argv[0] = script.name
+    if problem := folder_problem(os.getcwd(), "The working folder"):
+        raise SystemExit(problem)
+    if script.suffix != ".py":
+        # The console script: modules of the working folder can be imported, as with python -m.
+        sys.path.insert(0, os.getcwd())
+    ensure_home()
+    schema.register()
+    with user_facing_errors():
+        if follows(sys.argv[1:]):
+            follow()  # torchrun: process 0 composes the run, this process takes part in it
+        else:
+            run_command()

@@ -1,0 +1,24 @@
+"""What depends on the installation: where the configuration files are, and what starts the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+_INSTALLED = _PACKAGE / "_configs"
+
+
+def config_folder() -> Path:
+    """The folder of ``launch.yaml`` and the config groups.
+
+    ``setup.py`` copies ``configs/`` into the wheel as ``dramaeval/_configs``. A checkout and an editable install
+    have no such copy.
+    """
+    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
+
+
+def command_name() -> str:
+    """How messages name the command: ``dramaeval`` from a wheel, ``python launch.py`` in a checkout."""
+    return "dramaeval" if _INSTALLED.is_dir() else "python launch.py"

@@ -1,0 +1,32 @@
+"""Packages of an optional part of dramaeval, by the extra of ``pyproject.toml`` that installs them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+_EXTRA = {
+    "bitsandbytes": "quantization",
+    "deepspeed": "deepspeed",
+    "mistral_common": "voxtral",
+    "optuna": "search",
+    "submitit": "slurm",
+    "wandb": "wandb",
+}
+
+
+def missing_package(package: str, feature: str) -> str | None:
+    """The message for a feature whose package is not installed.
+
+    Args:
+        package: the name by which it is imported.
+        feature: the setting or the part that needs it.
+
+    Returns:
+        one line that names the command; None if the package is installed.
+    """
+    if find_spec(package) is not None:
+        return None
+    return (
+        f"{feature} needs the package {package}, which is not installed: "
+        f"pip install 'dramaeval[{_EXTRA[package]}]'"
+    )

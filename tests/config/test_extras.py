@@ -1,0 +1,41 @@
+"""A feature whose package is not installed is named in one line, with the command that installs it."""
+
+import tomllib
+
+import pytest
+from repository import ROOT
+
+from dramaeval.config import extras
+from dramaeval.config.combinations import check_combinations
+from dramaeval.config.extras import missing_package
+
+
+def test_each_package_is_installed_by_its_extra():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for package, extra in extras._EXTRA.items():
+        (needs,) = declared["optional-dependencies"][extra]
+        assert needs.startswith(package.replace("_", "-"))
+
+
+def test_a_setting_names_its_missing_package(composed, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    settings = composed("peft=qlora", "zero=zero2", "logger=[wandb,tensorboard]")
+    lines = [line for line in check_combinations(settings) if "not installed" in line]
+    assert lines == [
+        "quantization needs the package bitsandbytes, which is not installed: "
+        "pip install 'dramaeval[quantization]'",
+        "zero needs the package deepspeed, which is not installed: pip install 'dramaeval[deepspeed]'",
+        "logger=wandb needs the package wandb, which is not installed: pip install 'dramaeval[wandb]'",
+    ]
+
+
+def test_an_installed_package_is_no_problem():
+    assert missing_package("deepspeed", "zero") is None
+
+
+def test_a_plugin_ends_with_the_line(monkeypatch):
+    from hydra_plugins.dramaeval_sweeps import Slurm
+
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"Slurm needs the package submitit.*dramaeval\[slurm\]"):
+        Slurm()
