@@ -19,11 +19,10 @@ from dramaeval.models.adapters import attach
 from dramaeval.models.devices import choose_device
 from dramaeval.models.inputs.audio_encodings import (
     AudioEncodingCache,
-    attach_encoding_cache,
     is_trained,
     tower_name,
 )
-from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.stages.builders import build_adapter, build_arguments, build_family, build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder

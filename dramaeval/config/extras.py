@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from omegaconf import DictConfig
+
+from dramaeval.config.schema import Stage
+
 _EXTRA = {
     "bitsandbytes": "quantization",
     "deepspeed": "deepspeed",
@@ -30,3 +34,15 @@ def missing_package(package: str, feature: str) -> str | None:
         f"{feature} needs the package {package}, which is not installed: "
         f"pip install 'dramaeval[{_EXTRA[package]}]'"
     )
+
+
+def problems(config: DictConfig) -> list[str]:
+    """The missing packages that the settings of a run need."""
+    trains = Stage.train in config.stages
+    needed = {
+        "bitsandbytes": "quantization" if config.quantization else None,
+        "deepspeed": "zero" if trains and config.zero else None,
+        "wandb": "logger=wandb" if config.logger.wandb.enabled else None,
+    }
+    messages = [missing_package(package, feature) for package, feature in needed.items() if feature]
+    return [message for message in messages if message]

@@ -437,7 +437,7 @@ def root() -> DictConfig:
 def register() -> None:
     """Register the schema with Hydra, and resolvers with OmegaConf.
 
-    ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration, 
+    ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration,
     ``${command:}`` the name of the command, and ``${settings:}`` the part of ``--help`` about settings.
     """
     store = ConfigStore.instance()

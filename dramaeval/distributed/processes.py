@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
-from dramaeval import startup
 from dramaeval.config.schema import Stage
 from dramaeval.distributed import rank_variables as ranks
 

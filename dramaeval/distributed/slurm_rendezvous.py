@@ -6,8 +6,9 @@ import os
 import socket
 from collections.abc import Mapping
 
-from dramaeval.config.problems import ConfigError
 from omegaconf import DictConfig
+
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import needs_process_group
 from dramaeval.distributed.rank_variables import AGENT_STORE
 

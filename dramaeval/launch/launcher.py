@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
 from dramaeval.config import fields
-from dramaeval.config.problems import ConfigError
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -77,8 +76,6 @@ def _quantization_problems(config: DictConfig) -> list[str]:
             "zero=zero3 splits weights over the processes, which is not possible for weights packed by "
             "bitsandbytes: set zero=zero2 or zero=none, or leave quantization out."
         )
-    if find_spec("bitsandbytes") is None:
-        messages.append("quantization needs a package that is missing: pip install bitsandbytes")
     return messages
 
 

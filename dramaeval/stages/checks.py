@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config import fields
+from dramaeval.config import extras, fields
 from dramaeval.config.keys import missing_targets
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Root, Stage
@@ -24,6 +24,7 @@ from dramaeval.training import settings as training_settings
 STAGES = (prepare, train, evaluate, controls, score, report, export)
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     missing_targets,
+    extras.problems,
     task_settings.problems,
     model_settings.problems,
     adapter_settings.problems,

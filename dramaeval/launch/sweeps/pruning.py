@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
 from dramaeval.compat.optuna import resume_trial
-from dramaeval.config.keys import targets_in
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed
