@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.leaderboard import rank
@@ -46,7 +47,6 @@ from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 from dramaeval.stages.phase_metrics import read_answers
-from dramaeval.stages.run_folder import write_json_atomic
 from dramaeval.stages.run_report import write_tables
 
 SCALE = (1.0, 2.0, 3.0, 4.0, 5.0)

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes_here
@@ -54,12 +55,7 @@ from dramaeval.stages.export import export
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import make_plan, planned_steps
 from dramaeval.stages.prepare import prepare
-from dramaeval.stages.run_folder import (
-    RunFolder,
-    is_complete,
-    write_folder_atomic,
-    write_json_atomic,
-)
+from dramaeval.stages.run_folder import RunFolder, is_complete, write_folder_atomic
 from dramaeval.stages.run_log import Progress
 from dramaeval.stages.score import check_rated, check_systems, score_input
 from dramaeval.stages.splits import INPUT, read_splits, scores_input

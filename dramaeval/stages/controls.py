@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.data.records import Record
 from dramaeval.evaluation.controls import (
@@ -23,7 +24,6 @@ from dramaeval.evaluation.controls.setting import ControlContext, NotPossibleErr
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages import run_log
-from dramaeval.stages.run_folder import write_json_atomic
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.stages import run_log
@@ -19,7 +20,6 @@ from dramaeval.stages.phase_metrics import (
     objective_of,
     read_answers,
 )
-from dramaeval.stages.run_folder import write_json_atomic
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext

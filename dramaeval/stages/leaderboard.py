@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dramaeval.config.validation import ConfigError
+from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.data.records import Record
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
@@ -16,7 +17,7 @@ from dramaeval.evaluation.report.leaderboard_page import (
     shown_tables,
     tables_of,
 )
-from dramaeval.stages.run_folder import as_yaml, write_json_atomic, write_text_atomic
+from dramaeval.stages.run_folder import as_yaml
 from dramaeval.stages.run_report import facts_of, write_tables
 from dramaeval.stages.splits import INPUT
 from dramaeval.tasks.task import Task

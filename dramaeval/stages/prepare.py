@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.records import Record
-from dramaeval.stages.run_folder import write_text_atomic
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions

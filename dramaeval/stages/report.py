@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config.validation import ConfigError
+from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.report.comparison_page import (
     render_comparison,
     sentences,
@@ -27,7 +28,7 @@ from dramaeval.evaluation.report.read_results import (
 )
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.stages.builders import build_task
-from dramaeval.stages.run_folder import RunFolder, as_yaml, write_json_atomic, write_text_atomic
+from dramaeval.stages.run_folder import RunFolder, as_yaml
 from dramaeval.stages.run_report import write_tables
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.literal import literal
 from dramaeval.config.schema import EvaluationConfig
-from dramaeval.config.secrets import masked, without_secrets
+from dramaeval.config.secrets import masked
 from dramaeval.config.validation import ConfigError
 from dramaeval.data.manifest import (
     DamagedFileError,
@@ -200,34 +199,6 @@ def saved_form(config: DictConfig) -> Any:
 def as_yaml(config: DictConfig) -> str:
     """A configuration as it is saved in ``config.yaml`` and shown in reports."""
     return OmegaConf.to_yaml(OmegaConf.create(literal(saved_form(config))), resolve=True)
-
-
-def write_text_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of it.
-
-    Args:
-        path: of the file.
-        text: what is in it; secrets are masked.
-        verbatim: for data, which is written as it is.
-    """
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text if verbatim else without_secrets(text), encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def write_json_atomic(path: Path, value: Any, *, listed: bool = False) -> None:
-    """Write JSON that any reader accepts: NaN and infinity are refused.
-
-    Args:
-        path: of the file.
-        value: plain.
-        listed: whether the manifest of its folder lists it, since the project reads it back.
-    """
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    if listed:
-        write_listed(path, without_secrets(text))
-    else:
-        write_text_atomic(path, text)
 
 
 def is_complete(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TextIO
 
 from dramaeval.config.secrets import without_secrets
+from dramaeval.data.durations import duration
 
 log = logging.getLogger(__name__)
 
@@ -153,13 +154,3 @@ class Progress:
         """Say that it is done and how long it took."""
         took = duration(time.monotonic() - self.began)
         log.info("%s: %d %s in %s", self.what, self.done, self.unit, took)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: ``42 s``, ``3:07 min``, ``2:05 h``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02d} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02d} h"

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
 from dramaeval.evaluation.report.markup import in_markdown
 from dramaeval.evaluation.report.run_page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.stages.evidence import PredictionsByPhase, gather_predictions, main_split, records_of
 from dramaeval.stages.phase_metrics import read_options
-from dramaeval.stages.run_folder import as_yaml, write_text_atomic
+from dramaeval.stages.run_folder import as_yaml
 
 if TYPE_CHECKING:
     from dramaeval.stages.context import RunContext

@@ -12,11 +12,12 @@ from repository import ROOT
 
 from dramaeval.config.secrets import HIDDEN, guard, mask_file, masked, refuse, without_secrets
 from dramaeval.config.validation import ConfigError
+from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.state import RunState, change_state, read_state
 from dramaeval.launch.sweeps.table import write_tables
 from dramaeval.stages import run_log
-from dramaeval.stages.run_folder import RunFolder, write_json_atomic, write_text_atomic
+from dramaeval.stages.run_folder import RunFolder
 
 KEY = "a0b1c2d3e4" * 4
 HF = "hf_" + "aB3dE" * 7

@@ -14,11 +14,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from dramaeval.data.csv_text import csv_text
+from dramaeval.data.durations import duration
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.launch.sweeps.state import write_atomic
-from dramaeval.stages.run_log import duration
 
 FILES = ("sweep.csv", "sweep.json", "sweep.html")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dramaeval.stages.run_log import duration
+from dramaeval.data.durations import duration
 
 log = logging.getLogger(__name__)
 

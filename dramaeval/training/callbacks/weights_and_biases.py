@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from transformers import TrainerCallback
 
 from dramaeval.config.secrets import masked
-from dramaeval.stages.run_folder import write_text_atomic
+from dramaeval.data.atomic_files import write_text_atomic
 
 log = logging.getLogger(__name__)
 
