@@ -76,7 +76,7 @@ def _turn(trainer: Any, clips: int, steps: int) -> Callable[[], float]:
 def trainer_of(folder: Path, *words: str) -> Any:
     """The trainer of one path, ready for its first step."""
     from dramaeval.config.composition import compose
-    from dramaeval.config.validation import check
+    from dramaeval.stages.checks import check
     from dramaeval.stages.context import RunContext
     from dramaeval.stages.run_folder import RunFolder
     from dramaeval.stages.train import make_trainer

@@ -12,7 +12,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from dramaeval.config import schema
-from dramaeval.config.validation import check
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
@@ -25,6 +24,7 @@ from dramaeval.models.inputs.audio_encodings import (
 )
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_adapter, build_arguments, build_family, build_task
+from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from dramaeval.config.keys import argument_names, check_arguments
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.keys import not_among
+from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of, where_of
 

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config import schema
 from dramaeval.config.literal import literal
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 
 CONFIGS = schema.PACKAGE.parent / "configs"
 

@@ -9,10 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from dramaeval.config.keys import check_arguments, not_among
+from dramaeval.config.keys import check_arguments
 from dramaeval.config.literal import literal, read_plain
+from dramaeval.config.problems import ConfigError, not_among
+from dramaeval.config.schema import ATTENTIONS, DTYPES
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
-from dramaeval.config.validation import ATTENTIONS, DTYPES, ConfigError
 from dramaeval.models.errors import ModelError
 
 #: The label policy of a judge that only scores: targets are not asked of it.

@@ -9,43 +9,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from dramaeval.config.problems import near_match_hint
 from dramaeval.config.schema import DataConfig, Root, root
 from dramaeval.config.task_parts import parts_of, where_of
-
-#: What people call an argument who know another library, and what PEFT calls it.
-ALSO_CALLED = {
-    "rank": ("r", "init_r"),
-    "lora_rank": ("r",),
-    "lora_r": ("r",),
-    "alpha": ("lora_alpha",),
-    "dropout": ("lora_dropout",),
-    "lr": ("learning_rate",),
-    "epochs": ("num_train_epochs",),
-    "steps": ("max_steps",),
-    "batch_size": ("per_device_train_batch_size",),
-    "warmup": ("warmup_steps",),
-    "scheduler": ("lr_scheduler_type",),
-    "virtual_tokens": ("num_virtual_tokens",),
-}
-
-
-def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """A hint at what may have been meant by an unknown key, with a space before it; or nothing."""
-    names = list(known)
-    meant = [name for name in ALSO_CALLED.get(key, ()) if name in names]
-    meant = meant or get_close_matches(key, names, 3, cutoff=cutoff)
-    return f" Did you mean {' or '.join(meant)}?" if meant else ""
-
-
-def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
-    """A value that is none of the choices, in words."""
-    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{near_match_hint(str(value), choices, 0.6)}"
 
 
 def check_own(config: DictConfig) -> list[str]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
 from dramaeval.config.batch_size import BatchError, step_size
-from dramaeval.config.keys import near_match_hint
+from dramaeval.config.problems import near_match_hint
 from dramaeval.config.schema import Device, Stage
 
 #: DeepSpeed's settings that the run fills in, and the setting of ours that decides.

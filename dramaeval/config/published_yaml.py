@@ -23,7 +23,8 @@ from yaml import YAMLError
 from dramaeval.config.composition import choices
 from dramaeval.config.keys import argument_names
 from dramaeval.config.literal import literal
-from dramaeval.config.validation import RESERVED, ConfigError
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import RESERVED
 
 #: The published recipe beside its numbers: one question a record and step, about a random rater's value, the
 #: criteria before the context, trained as plain text. With one question a clip, a batch counts alike.

@@ -1,7 +1,7 @@
 """The root schema: the project's own settings, typed, each with a line of help.
 
 Settings of other libraries (``peft``, ``trainer.args``) are not repeated here: they sit under their own
-``_target_`` and are checked against its constructor by `dramaeval.config.validation`. This module is imported by
+``_target_`` and are checked against its constructor by `dramaeval.stages.checks`. This module is imported by
 ``--help`` and shell completion, so it imports nothing heavy.
 """
 
@@ -16,6 +16,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, IntegerNode, OmegaConf
 
 from dramaeval.config.run_id import run_id
+
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class Stage(Enum):

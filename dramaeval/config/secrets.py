@@ -19,7 +19,7 @@ from urllib.parse import quote
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.literal import plain
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 
 log = logging.getLogger(__name__)
 

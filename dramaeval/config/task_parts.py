@@ -6,6 +6,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+#: What is taken from a task's settings before its class is called.
+TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
+
 
 def parts_of(task: DictConfig) -> dict[str, Any]:
     """The tasks' settings by name: a mixture's own tasks, or the one task under its own name."""

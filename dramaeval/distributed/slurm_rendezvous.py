@@ -7,8 +7,8 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.config.validation import ConfigError
 from dramaeval.distributed.rank_variables import AGENT_STORE
 from dramaeval.launch.sweeps.folder import load_config
 

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun

@@ -15,7 +15,7 @@ from typing import Any
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.distributed.folder_lock import remove_lock
 from dramaeval.distributed.lock_holder import holder_of

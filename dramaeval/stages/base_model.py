@@ -12,8 +12,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config.combinations import unmergeable
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE, Stage
-from dramaeval.config.validation import ConfigError
 from dramaeval.models.adapters import read_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of
 from dramaeval.models.families.base import Family

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -13,12 +12,13 @@ from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE, step_size
 from dramaeval.config.combinations import is_a
 from dramaeval.config.composition import chosen_files
 from dramaeval.config.literal import instantiate, plain
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.config.validation import TASK_KEYS, ConfigError
+from dramaeval.config.task_parts import TASK_KEYS
 from dramaeval.distributed.spawn import available_cores
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.adapters import adapted_parts, restrict
-from dramaeval.models.families.base import Family, ModelError
+from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import REGRESSION, SCORE_HEAD
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.splits import Splits
@@ -34,34 +34,6 @@ from dramaeval.training.objectives import parse
 
 #: Most loading processes beside a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
 LOADERS = 4
-
-
-class ProblemCollector:
-    """Gathers what several makers find wrong, so that all of it is told at once, on leaving the block.
-
-    Raises:
-        ConfigError: on leaving, with the problems of all.
-    """
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def __enter__(self) -> ProblemCollector:
-        return self
-
-    def collect(self, make: Callable[..., Any], *given: Any) -> Any:
-        """What a maker gives; None where it finds something wrong."""
-        try:
-            return make(*given)
-        except ConfigError as error:
-            self.problems += error.problems
-        except ModelError as error:
-            self.problems.append(str(error))
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None and self.problems:
-            raise ConfigError(self.problems)
 
 
 def build_task(config: DictConfig) -> Task:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
 from dramaeval.data.atomic_files import write_json_atomic
@@ -36,7 +37,6 @@ from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages import environment
 from dramaeval.stages.base_model import base_folder, base_quantization, check_start
 from dramaeval.stages.builders import (
-    ProblemCollector,
     attach_examples,
     build_adapter,
     build_arguments,

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from dramaeval.config.keys import near_match_hint
+from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.config.schema import EvaluationConfig, Stage
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.comparison import compare

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.data.records import Record
 from dramaeval.evaluation.leaderboard import rank

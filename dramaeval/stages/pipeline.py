@@ -13,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval import startup
 from dramaeval.config import secrets
 from dramaeval.config.literal import folder_problem
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.distributed.folder_lock import locked, locked_together
 from dramaeval.distributed.processes import Processes, process_group, started_by_launcher
 from dramaeval.distributed.spawn import run_processes, worker_log
 from dramaeval.stages import run_log
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.memory_check import shortages
 from dramaeval.stages.run_folder import RunFolder

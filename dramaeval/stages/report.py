@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.report.comparison_page import (
     render_comparison,

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.literal import literal
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import EvaluationConfig
 from dramaeval.config.secrets import masked
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.manifest import (
     DamagedFileError,
     damage_in,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.prediction_stream import stream, take_up
 from dramaeval.evaluation.predictions import Prediction, read_predictions

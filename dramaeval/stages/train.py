@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from dramaeval.config.batch_size import BatchError, step_size
 from dramaeval.config.literal import instantiate, plain
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
 from dramaeval.distributed.signals import STOP_REQUESTS

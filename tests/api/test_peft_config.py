@@ -4,7 +4,7 @@ import peft
 import pytest
 
 from dramaeval import create_peft_config
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 
 LORA = {"r": 32, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.1}
 

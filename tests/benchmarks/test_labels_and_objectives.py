@@ -110,7 +110,7 @@ def test_layouts_are_compared_seed_by_seed():
 
 def test_the_sweeps_compose(composed):
     """Each command's own settings; a sweep's commas are taken one by one."""
-    from dramaeval.config.validation import check
+    from dramaeval.stages.checks import check
 
     for words in commands("x", 3, "0,1"):
         assert words[:2] == ["launch.py", "-m"]

@@ -3,7 +3,8 @@
 import pytest
 
 from dramaeval.config.batch_size import BatchError, step_size
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 
 from dramaeval.config.evidence import CONTROLS
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
 from dramaeval.stages.controls import CONTROLS as MADE
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.models.families.base import Family
 from dramaeval.stages.builders import build_adapter, build_family, build_task
+from dramaeval.stages.checks import check
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

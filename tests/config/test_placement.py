@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
 
 EVALUATE = "stages=[evaluate]"
 

@@ -6,9 +6,10 @@ import sys
 import pytest
 from hydra.utils import instantiate
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.published_yaml import carry_over, main, written
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.stages.builders import build_adapter, build_family
+from dramaeval.stages.checks import check
 
 FULL = """
 training:

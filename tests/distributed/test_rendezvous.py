@@ -2,7 +2,7 @@
 
 import pytest
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.slurm_rendezvous import variables
 
 TASK = {

@@ -8,9 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from dramaeval import Judge
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.trust import OWN
-from dramaeval.config.validation import ConfigError
 from dramaeval.models.families.base import ModelError
 from dramaeval.stages.run_folder import RunFolder
 

@@ -10,10 +10,10 @@ import torch
 
 from dramaeval import Judge
 from dramaeval.config.composition import compose
-from dramaeval.config.validation import check
 from dramaeval.data.audio import UnreadableClipError
 from dramaeval.models.families.base import ModelError
 from dramaeval.stages.builders import build_task
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 

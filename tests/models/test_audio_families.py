@@ -25,7 +25,6 @@ from transformers import (
 )
 
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import check
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
@@ -34,6 +33,7 @@ from dramaeval.models.families.voxtral import Voxtral
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

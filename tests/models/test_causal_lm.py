@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.records import RecordFormat, read_records
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.base import ModelError
@@ -18,6 +18,7 @@ from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.quantization import keep_as_loaded
 from dramaeval.stages.builders import build_task
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge

@@ -8,12 +8,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dramaeval.config.validation import check
 from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.audio_encodings import unwrap_judge
 from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 from dramaeval.models.planning.memory import estimate
 from dramaeval.stages.builders import build_family
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.data.records import read_records
 from dramaeval.models.families.qwen2_audio import Qwen2Audio

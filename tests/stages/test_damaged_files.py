@@ -10,10 +10,11 @@ from damage import WAYS, damage
 from safetensors.torch import load_file
 
 from dramaeval.api.judge import Judge
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import NAME, DamagedFileError
 from dramaeval.evaluation.report.read_results import ResultsError, read_run, splits_in
 from dramaeval.models.errors import ModelError
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder

@@ -9,11 +9,12 @@ import yaml
 from peft import PeftModel
 from transformers import Qwen2AudioForConditionalGeneration
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.adapters import attach
 from dramaeval.models.quantization import write_quantization
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from omegaconf import OmegaConf
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.data.manifest import NAME, read_manifest
 from dramaeval.stages.run_folder import RunFolder, write_folder_atomic

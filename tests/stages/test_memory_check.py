@@ -6,7 +6,7 @@ import types
 import pytest
 from clips import write_clips
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.models.families import base as loading
 from dramaeval.models.planning import machine

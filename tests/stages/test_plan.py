@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
 from dramaeval.models.planning.memory import estimate, readable
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -10,8 +10,8 @@ import yaml
 from omegaconf import OmegaConf
 from repository import ROOT
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import HIDDEN, guard, mask_file, masked, refuse, without_secrets
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.state import RunState, change_state, read_state

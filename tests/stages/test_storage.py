@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.errors import INTERRUPTED, STOPPED, STORAGE
 from dramaeval.stages import run_log
 from dramaeval.stages.context import RunContext

@@ -8,13 +8,14 @@ import torch
 
 from dramaeval import Judge
 from dramaeval.config.composition import compose
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.families.base import ModelError
 from dramaeval.models.forward.answer_distributions import expected_scores
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.builders import build_family
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

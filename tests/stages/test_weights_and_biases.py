@@ -7,8 +7,9 @@ import time
 import pytest
 from wandb.proto import wandb_internal_pb2
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import HIDDEN
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import train

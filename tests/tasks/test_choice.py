@@ -6,10 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.builders import build_task
+from dramaeval.stages.checks import check
 from recipes.sample.questions import KINDS, PARTS, build
 
 SAMPLE = PACKAGE / "data" / "sample"

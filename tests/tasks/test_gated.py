@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from repository import REAL
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.builders import build_task
 from dramaeval.training.question_sampler import trainable_dimensions

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.labels import (
     RaterWeighted,

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from repository import ROOT
 
 from dramaeval.config import schema
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.rubric import RubricError, read_rubric

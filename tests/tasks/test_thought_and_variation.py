@@ -8,8 +8,8 @@ import pytest
 import yaml
 from repository import ROOT
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.wordings import PhrasingsError, phrasings, read_parts
 

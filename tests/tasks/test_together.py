@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.training.question_sampler import sample_questions
 

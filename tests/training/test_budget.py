@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dramaeval.config.batch_size import BatchError
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -11,10 +11,11 @@ from hydra.errors import ConfigCompositionException
 from trained_adapter import teach
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.data.audio import decode
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -7,10 +7,11 @@ import pytest
 import torch
 from clips import write_clips
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
 from dramaeval.models.forward.answer_distributions import distributions
 from dramaeval.models.inputs.collation import collate
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

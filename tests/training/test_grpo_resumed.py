@@ -4,7 +4,7 @@ import pytest
 import torch
 from clips import write_clips
 
-from dramaeval.config.validation import check
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

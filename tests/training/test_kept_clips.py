@@ -7,12 +7,12 @@ import pytest
 import soundfile
 import torch
 
-from dramaeval.config.validation import check
 from dramaeval.data import audio
 from dramaeval.data.logmel import LogMel
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.inputs import record_encoder as sheets_module
 from dramaeval.models.inputs.collation import collate
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

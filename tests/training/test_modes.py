@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dramaeval.config.validation import check
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.models.modes import new_weights_follow_umask
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.export import export
 from dramaeval.stages.run_folder import RunFolder

@@ -14,8 +14,9 @@ from repository import ROOT
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.validation import ConfigError, check
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.evaluate import evaluate
 from dramaeval.stages.phase_metrics import read_phase
@@ -102,7 +103,7 @@ RELOAD = """
 import sys
 from hydra import compose, initialize_config_dir
 from dramaeval.config import schema
-from dramaeval.config.validation import check
+from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.evaluate import evaluate
 from dramaeval.stages.context import Run

@@ -8,8 +8,8 @@ import torch
 from clips import write_clips
 from transformers import TrainerCallback
 
-from dramaeval.config.validation import check
 from dramaeval.data.manifest import seal
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -8,9 +8,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from dramaeval.config.validation import check
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages import builders as build
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dramaeval.config.validation import check
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.failures import MemoryExhaustedError, NonFiniteLossError, is_out_of_memory
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

@@ -3,10 +3,10 @@
 import pytest
 
 from dramaeval.config.batch_size import StepSize
-from dramaeval.config.validation import check
 from dramaeval.distributed.reshard import parts
 from dramaeval.distributed.zero import ZeroEngineCheck, fill_zero_config
 from dramaeval.models.errors import ModelError
+from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer

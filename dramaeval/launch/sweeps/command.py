@@ -17,8 +17,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
 
 from dramaeval.config.literal import literal
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.config.validation import ConfigError
 from dramaeval.distributed.folder_lock import give_back, locked
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, describe

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config import schema, secrets
 from dramaeval.config.literal import literal
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.manifest import (
     DamagedFileError,
     damage_of,

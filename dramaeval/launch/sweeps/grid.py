@@ -8,7 +8,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.sweeper import SweepRunner
 from dramaeval.stages.user_errors import user_facing_errors

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from transformers import TrainerCallback
 
 from dramaeval.config.literal import instantiate
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.trust import targets_of
-from dramaeval.config.validation import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.distributed.processes import Processes
 from dramaeval.launch.sweeps.signature import unsigned

@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_atomic

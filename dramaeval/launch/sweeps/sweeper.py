@@ -13,8 +13,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import refuse_words
-from dramaeval.config.validation import ConfigError
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.runner import command
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder

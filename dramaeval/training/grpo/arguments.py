@@ -9,7 +9,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import PER_DEVICE, StepSize
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.question_encoder import EncodedQuestion

@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config.combinations import is_a
-from dramaeval.config.keys import check_arguments, not_among, resolve_target
+from dramaeval.config.keys import check_arguments, resolve_target
+from dramaeval.config.problems import not_among
 
 SAMPLED, ENUMERATED = "sampled", "enumerated"
 #: Completions of a question where the configuration does not say.

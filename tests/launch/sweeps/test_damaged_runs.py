@@ -7,7 +7,7 @@ import pytest
 from damage import WAYS, damage
 from omegaconf import OmegaConf
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import DamagedFileError, sealed, write_listed
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.launch.slurm import SlurmJobRunner, job_of

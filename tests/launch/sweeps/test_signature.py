@@ -8,7 +8,7 @@ import optuna
 import pytest
 from repository import ROOT
 
-from dramaeval.config.validation import ConfigError
+from dramaeval.config.problems import ConfigError
 from dramaeval.launch.slurm import job_of
 from dramaeval.launch.sweeps.command import require_own
 from dramaeval.launch.sweeps.folder import OF_RUN, OF_SWEEP, SweepFolder, SweepRun

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,12 +10,12 @@ from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.bounds import check_values, objective_weights
 from dramaeval.config.combinations import check_combinations, left_open
 from dramaeval.config.evidence import check_evidence
-from dramaeval.config.keys import check_arguments, check_own, missing_targets, not_among
+from dramaeval.config.keys import check_arguments, check_own, missing_targets
 from dramaeval.config.multi_process import check_together
 from dramaeval.config.placement import placement_problems
-from dramaeval.config.schema import SPLITS, Stage
-from dramaeval.config.task_parts import files_of, parts_of, where_of
-from dramaeval.errors import UserFacingError
+from dramaeval.config.problems import ConfigError, not_among
+from dramaeval.config.schema import ATTENTIONS, DTYPES, SPLITS, Stage
+from dramaeval.config.task_parts import TASK_KEYS, files_of, parts_of, where_of
 from dramaeval.training.grpo.settings import RESERVED as RESERVED_GRPO
 from dramaeval.training.grpo.settings import check_grpo, trains_by_reward
 
@@ -57,25 +56,11 @@ BROUGHT = {
     "batch": "batch.*",
     "callbacks": "logger=…",
 }
-#: What is taken from a task's settings before its class is called.
-TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
 #: Arguments of TRL's that are worked out where they are null.
 DERIVED = (PER_DEVICE, ACCUMULATION, "num_generations", "dataloader_num_workers")
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOGGERS = ("tensorboard", "wandb")
 WANDB = ("mode", "project", "entity", "name", "group", "tags")
 WANDB_MODES = ("auto", "online", "offline")
-
-
-class ConfigError(UserFacingError, ValueError):
-    """A configuration that cannot run; the message lists every problem with its key and its fix."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        many = "problem" if len(problems) == 1 else "problems"
-        lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(problems, 1))
-        super().__init__(f"The configuration has {len(problems)} {many}:\n{lines}")
 
 
 def check(config: DictConfig) -> None:

@@ -1,0 +1,77 @@
+"""Problems of a configuration: the error that lists them all, their collector, and hints at near matches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from dramaeval.errors import UserFacingError
+
+#: Names of arguments in other libraries, and the names that PEFT and transformers give them.
+SYNONYMS = {
+    "rank": ("r", "init_r"),
+    "lora_rank": ("r",),
+    "lora_r": ("r",),
+    "alpha": ("lora_alpha",),
+    "dropout": ("lora_dropout",),
+    "lr": ("learning_rate",),
+    "epochs": ("num_train_epochs",),
+    "steps": ("max_steps",),
+    "batch_size": ("per_device_train_batch_size",),
+    "warmup": ("warmup_steps",),
+    "scheduler": ("lr_scheduler_type",),
+    "virtual_tokens": ("num_virtual_tokens",),
+}
+
+
+class ConfigError(UserFacingError, ValueError):
+    """A configuration that cannot run; the message lists every problem with its key and its fix."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        many = "problem" if len(problems) == 1 else "problems"
+        lines = "\n".join(f"  {number}. {text}" for number, text in enumerate(problems, 1))
+        super().__init__(f"The configuration has {len(problems)} {many}:\n{lines}")
+
+
+class ProblemCollector:
+    """Collects the problems of several steps, so that they are reported together.
+
+    Raises:
+        ConfigError: on leaving the ``with`` block, with all problems.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def __enter__(self) -> ProblemCollector:
+        return self
+
+    def collect(self, step: Callable[..., Any], *arguments: Any) -> Any:
+        """The result of a step; None where the step raises an error for the user."""
+        try:
+            return step(*arguments)
+        except ConfigError as error:
+            self.problems += error.problems
+        except UserFacingError as error:
+            self.problems.append(str(error))
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None and self.problems:
+            raise ConfigError(self.problems)
+
+
+def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """`` Did you mean NAME?`` where an unknown key resembles a known one; else an empty text."""
+    names = list(known)
+    near = [name for name in SYNONYMS.get(key, ()) if name in names]
+    near = near or get_close_matches(key, names, 3, cutoff=cutoff)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:
+    """The message about a value that is none of the choices."""
+    hint = near_match_hint(str(value), choices, 0.6)
+    return f"{key}={value} is not known; choose one of {', '.join(choices)}.{hint}"
