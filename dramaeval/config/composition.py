@@ -10,23 +10,28 @@ from dramaeval.config import schema
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 
-CONFIGS = schema.PACKAGE.parent / "configs"
+
+def config_folder() -> Path:
+    """The folder of launch.yaml and the config groups: inside an installed package, else beside it in a checkout."""
+    installed = schema.PACKAGE / "configs"
+    return installed if installed.is_dir() else schema.PACKAGE.parent / "configs"
 
 
 def compose(*overrides: str) -> DictConfig:
     """Compose ``configs/launch.yaml`` with overrides as they stand on the command line.
 
     Raises:
-        ConfigError: the package was installed without its checkout.
+        ConfigError: the installation is incomplete.
     """
     import hydra
 
-    if not (CONFIGS / "launch.yaml").is_file():
+    folder = config_folder()
+    if not (folder / "launch.yaml").is_file():
         raise ConfigError(
-            [f"{CONFIGS} is not there: install dramaeval from its checkout with pip install -e ."]
+            [f"{folder} is missing: install dramaeval again with pip install dramaeval."]
         )
     schema.register()
-    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         return hydra.compose("launch", overrides=list(overrides))
 
 
@@ -60,4 +65,4 @@ def compose_model(name: str) -> DictConfig:
 
 def choices(group: str) -> list[str]:
     """The names that a config group offers."""
-    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))

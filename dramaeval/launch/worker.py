@@ -45,17 +45,19 @@ def follows(words: Sequence[str]) -> bool:
 def follow() -> None:
     """Do the work that process 0 hands out."""
     startup.prepare()
-    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.launch.sweeps.pruning import pruning
+    from dramaeval.stages.pipeline import run_in_process
 
     with process_group() as processes:
-        run_stages(None, None, processes)
+        run_in_process(None, None, processes, pruning)
 
 
 def main(handed: str, result: str) -> None:
     """Carry out what was handed over; process 0 leaves what came out."""
     ensure_home()
     from dramaeval.config import schema
-    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.launch.sweeps.pruning import pruning
+    from dramaeval.stages.pipeline import run_in_process
     from dramaeval.stages.user_errors import user_facing_errors
 
     end_with_parent()
@@ -68,7 +70,7 @@ def main(handed: str, result: str) -> None:
         config, folder, token = pickle.loads(Path(handed).read_bytes())
         adopt(folder, token)
         with user_facing_errors(folder), process_group() as processes:
-            came_out = run_stages(config, folder, processes)
+            came_out = run_in_process(config, folder, processes, pruning)
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_bytes(pickle.dumps(came_out))
     os.replace(unfinished, result)

@@ -35,6 +35,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Target
@@ -291,7 +292,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     after = run.model.get_base_model() if peft == "lora" else run.model
     after = {
         name.replace(".base_layer", ""): w
@@ -318,7 +319,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         RunFolder(tmp_path / "again"),
     )  # fmt: skip
     again.folder.path.mkdir()
-    again.carry_out()
+    run_stages(again)
     found = [json.loads(one) for one in again.folder.predictions("final").read_text().splitlines()]
     for one, other in zip(lines, found, strict=True):
         np.testing.assert_allclose(one["distribution"], other["distribution"], atol=1e-5)

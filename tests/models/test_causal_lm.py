@@ -20,6 +20,7 @@ from dramaeval.models.quantization import keep_as_loaded
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge
 
@@ -184,7 +185,7 @@ def test_a_step_of_training_and_scores(
     before = {name: weight.clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     lines = [json.loads(one) for one in run.folder.predictions("final").read_text().splitlines()]
     assert [one["state"] for one in lines] == ["scored"] * 8
     tokenizer = AutoTokenizer.from_pretrained(run.folder.model)

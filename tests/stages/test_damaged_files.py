@@ -17,6 +17,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import write_card
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.checkpoints import last_checkpoint
 
@@ -63,7 +64,7 @@ def start(composed, data):
         run = RunContext(config, folder)
         run.plan()
         folder.open(config)
-        run.carry_out()
+        run_stages(run)
 
     return begin
 

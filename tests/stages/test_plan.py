@@ -10,6 +10,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.models.planning.memory import estimate, readable
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -103,7 +104,7 @@ def test_the_objective_is_val_or_else_test(plan_of, make_clips):
     quick = ("stages=[evaluate]", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]")
     run = plan_of(*quick)
     run.folder.path.mkdir(parents=True)
-    objective = run.carry_out()
+    objective = run_stages(run)
     metrics = json.loads(run.folder.metrics.read_text())
     assert objective == metrics["test"]["zero_shot"]["macro"]["pearson"]
 

@@ -8,7 +8,7 @@ import pytest
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
-from dramaeval.stages.splits import read_splits
+from dramaeval.stages.read_splits import read_splits
 from dramaeval.training.question_sampler import EpochOrder, sample_questions, shared_out
 
 

@@ -11,7 +11,7 @@ from dramaeval.data.records import read_records
 from dramaeval.data.shared_content import group_of
 from dramaeval.stages.builders import attach_examples, build_task
 from dramaeval.stages.checks import check
-from dramaeval.stages.splits import Splits
+from dramaeval.stages.read_splits import Splits
 
 
 @pytest.fixture
