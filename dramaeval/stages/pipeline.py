@@ -153,7 +153,7 @@ def run_in_process(
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
         context = RunContext(config, folder, processes, identity, further_callbacks)
-        _check_context(context)
+        check_context(context)
         if config.plan:
             return None
         processes.on_rank_zero(lambda: folder.open(config))
@@ -184,7 +184,7 @@ def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
         report.run(config, folder)
 
 
-def _check_context(context: RunContext) -> None:
+def check_context(context: RunContext) -> None:
     """Check the records, print the plan, and compare it with the memory of this machine.
 
     Raises:

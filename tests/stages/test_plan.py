@@ -10,7 +10,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.models.planning.memory import estimate, readable
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.pipeline import check_context, run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -141,8 +141,9 @@ def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
     "key", ["evaluation.slices=[language,acctor]", "evaluation.group_by=acctor"]
 )
 def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, key):
+    context = RunContext(composed(key), RunFolder(tmp_path / "run"))
     with pytest.raises(ConfigError, match="no held-out record has the key acctor; there are"):
-        RunContext(composed(key), RunFolder(tmp_path / "run"))
+        check_context(context)
 
 
 def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
