@@ -52,7 +52,7 @@ def counted(bench: Bench) -> list[Row]:
 def _training(bench: Bench, name: str, overrides: Sequence[str], *, lora: bool) -> Row:
     product = bench.product(*overrides, *peft_of(lora), "trainer.args.max_steps=1")
     batch, record_encoder = _first_batch(product)
-    questions = sum(len(encoded_record.asked) for encoded_record in record_encoder)
+    questions = sum(len(encoded_record.questions) for encoded_record in record_encoder)
     rank = _RANK if lora else 0
     shape = Shape.of(product.model.config, reads_last=unwrap_judge(product.model).reads_last)
     whole = Shape.of(product.model.config, reads_last=False)
@@ -70,8 +70,8 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
     trainer = product.trainer()
     entries = [{"record": at} for at in range(product.config.batch.per_device)]
     batch = trainer.data_collator(entries)["batch"]
-    asked = {record: [] for record, _ in batch.about}
-    for record, dimension in batch.about:
+    asked = {record: [] for record, _ in batch.question_keys}
+    for record, dimension in batch.question_keys:
         asked[record].append(dimension)
     task, records = product.task, {record.id: record for record in product.records}
     dimensions = {dimension.key: dimension for dimension in task.dimensions}
@@ -84,7 +84,7 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
 
 def _apart(encoded_record: EncodedRecord, reply: int, answers: int | None = None) -> list[Work]:
     """A row for each question, all of 30 s; logits at every position where ``answers`` does not say."""
-    lengths = [len(one.question.prompt) + reply for one in encoded_record.asked]
+    lengths = [len(one.question.prompt) + reply for one in encoded_record.questions]
     return [
         Work(prefix=0, branches=1, width=length, frames=WINDOW, answers=answers or length)
         for length in lengths

@@ -129,8 +129,8 @@ class Judge:
         plain = start is not None and adapter is None
         asked = None if plain else build_quantization(config)
         model = family.load(where, full, quantization=base_quantization(asked, adapter))
-        if config.batch.shared_prefix and family.shares_prefix():
-            family.prove_layout(model)
+        if config.batch.shared_prefix and family.supports_shared_prefix():
+            family.check_shared_prefix(model)
         if adapter is not None:
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
@@ -139,7 +139,7 @@ class Judge:
     @property
     def shared_prefix(self) -> bool:
         """Whether a clip's questions share a row; see `dramaeval.models.inputs.collation.collate`."""
-        return bool(self.config.batch.shared_prefix) and self.family.shares_prefix()
+        return bool(self.config.batch.shared_prefix) and self.family.supports_shared_prefix()
 
     def task(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
         """The task of that name: the run's own, or the default one of ``configs/task/``.
@@ -179,7 +179,7 @@ class Judge:
         data = config.task.data
         found = read_records(
             file,
-            replace(task.record_format(), heard=self.family.hears),
+            replace(task.record_format(), heard=self.family.takes_audio),
             audio_root=data.audio_root,
             on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,
@@ -285,7 +285,7 @@ class _Heard(RecordEncoder):
         super().__init__(*args, **kwargs)
         self.given: dict[int, np.ndarray] = {}
         #: Hz of the arrays; a judge that only reads hears none.
-        self.rate: int = self.logmel.sampling_rate if self.family.hears else 16000
+        self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
 
     def encode(
         self,
@@ -295,7 +295,7 @@ class _Heard(RecordEncoder):
     ) -> EncodedRecord:
         """See `RecordEncoder.encoded_record`."""
         waveform = self.given.get(record.line)
-        if waveform is None or not self.family.hears:
+        if waveform is None or not self.family.takes_audio:
             return super().encode(record, asked, targets)
         return self.encode_with_clip(record, self.logmel(waveform), asked, targets)
 

@@ -119,7 +119,7 @@ class Batches:
                 )
             )
         batch = collate(made, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
-        return {"batch": replace(batch, counts=min(numbers) >= 0)}
+        return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
 
     def _features(self, at: int, epoch: int) -> Any:
         return self.record_encoder.logmel(self.dataset.waveform(at, epoch))
@@ -167,7 +167,7 @@ def ready(
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
-    if not judge.family.hears:
+    if not judge.family.takes_audio:
         raise ModelError(
             f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
         )

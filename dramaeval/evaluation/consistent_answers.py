@@ -58,20 +58,20 @@ def longest_answer(encoded_records: Sequence[EncodedRecord]) -> int:
     """The most scores that an answer of these encoded_records has."""
     longest = run = 0
     for encoded_record in encoded_records:
-        for one in encoded_record.asked:
-            run = run + 1 if one.goes_on else 1
+        for one in encoded_record.questions:
+            run = run + 1 if one.continues_answer else 1
             longest = max(longest, run)
     return longest
 
 
 def _rewritten(encoded_record: EncodedRecord, values: Reading) -> EncodedRecord:
     """The encoded_record with the likeliest scores written; itself where they are written already."""
-    asked = list(encoded_record.asked)
+    asked = list(encoded_record.questions)
     for at, one in enumerate(asked[:-1]):
-        if not asked[at + 1].goes_on:
+        if not asked[at + 1].continues_answer:
             continue  # nothing follows this score
         likeliest = int(np.argmax(values[at]))
         if likeliest != one.choice:
-            asked[at] = replace(one, written=likeliest)
-    changed = any(new is not old for new, old in zip(asked, encoded_record.asked, strict=True))
-    return replace(encoded_record, asked=tuple(asked)) if changed else encoded_record
+            asked[at] = replace(one, written_choice=likeliest)
+    changed = any(new is not old for new, old in zip(asked, encoded_record.questions, strict=True))
+    return replace(encoded_record, questions=tuple(asked)) if changed else encoded_record

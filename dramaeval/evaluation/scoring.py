@@ -156,7 +156,9 @@ class Passes:
         """For each encoded_record and question a distribution, or the value of a regression head."""
         rows = self._run(encoded_records, _distributions_or_values).double().numpy()
         left = iter(rows)
-        return [[next(left) for _ in encoded_record.asked] for encoded_record in encoded_records]
+        return [
+            [next(left) for _ in encoded_record.questions] for encoded_record in encoded_records
+        ]
 
     def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
         """Begin to write to each question.
@@ -173,7 +175,7 @@ class Passes:
         if not supports_cache(self.model):
             return UncachedGeneration(
                 encoded_records,
-                lambda some: self._run(some, lambda logits, batch: logits[batch.score_at]),
+                lambda some: self._run(some, lambda logits, batch: logits[batch.score_index]),
             )
         with torch.inference_mode():
             return CachedGeneration(self.model, encoded_records, self.pad, self.device)

@@ -44,7 +44,7 @@ def size_of(batch: Batch) -> str:
     frames = batch.inputs.get("feature_frames")
     if frames is not None:
         parts.append(f"longest clip {float(frames.max()) / _FRAMES_A_SECOND:.1f} s")
-    parts.append(f"longest prompt {batch.longest:,} tokens")
+    parts.append(f"longest prompt {batch.longest_question:,} tokens")
     parts.append(f"{batch.tokens:,} tokens in all")
     return ", ".join(parts)
 

@@ -33,7 +33,7 @@ def check_family(config: DictConfig, family: Family) -> None:
         ConfigError: with every problem.
     """
     problems = []
-    if config.batch.shared_prefix and (reason := family.layout_problem()):
+    if config.batch.shared_prefix and (reason := family.shared_prefix_problem()):
         problems.append(f"{reason} Set batch.shared_prefix=false: one row a question.")
     if config.peft is not None and Stage.train in config.stages:
         try:

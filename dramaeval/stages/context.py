@@ -130,9 +130,9 @@ class RunContext:
             self.metrics = problems.collect(build_metrics, config)
 
     def _read_records(self) -> None:
-        self.splits = read_splits(self.config, self.task, heard=self.family.hears)
+        self.splits = read_splits(self.config, self.task, heard=self.family.takes_audio)
         attach_examples(self.task, self.splits.records, self.config.seed)
-        if not self.family.hears:
+        if not self.family.takes_audio:
             log.info("This judge takes no audio: clips are not looked up and not decoded.")
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
@@ -283,7 +283,7 @@ class RunContext:
         base = start.folder if start and not start.adapter else self.base
         model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
-            self.family.prove_layout(model)
+            self.family.check_shared_prefix(model)
         if start and start.adapter:
             check_adapter_fits(model)
             model = load_adapter(model, start.folder, trainable=self.trains)
@@ -304,7 +304,7 @@ class RunContext:
 
     def _feature_cache(self) -> FeatureCache | None:
         settings = self.config.cache
-        if not settings.enabled or not settings.folder or not self.family.hears:
+        if not settings.enabled or not settings.folder or not self.family.takes_audio:
             return None
         return FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
 

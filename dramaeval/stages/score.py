@@ -27,7 +27,7 @@ def run(context: RunContext) -> None:
     records, file = context.splits[INPUT], context.folder.predictions("final")
     # A clip's own ratings, if it has any, must not decide which dimensions the judge is asked for.
     task = context.task.without_ratings()
-    record_encoder = context.record_encoder.of(task)
+    record_encoder = context.record_encoder.for_task(task)
     missing = take_up(file, records, lambda record: len(task.asked(record)), context.processes)
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))

@@ -117,7 +117,7 @@ def _memory_advice(trainer: Any) -> list[str]:
 def _loss_text(trainer: Any, batch: Batch, bad: Sequence[int], extra: str = "") -> str:
     args, history = trainer.args, trainer.state.log_history
     broken = _broken_weight(trainer.model)
-    names = [" × ".join(batch.about[number]) for number in bad[:_QUESTIONS_NAMED]]
+    names = [" × ".join(batch.question_keys[number]) for number in bad[:_QUESTIONS_NAMED]]
     more = f" and {len(bad) - len(names)} more" if len(bad) > len(names) else ""
     facts = [
         f"questions: {len(bad)} of {batch.questions} in the batch: {', '.join(names)}{more}",

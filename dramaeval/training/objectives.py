@@ -41,7 +41,9 @@ def soft_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """
     losses = _token_losses(logits, batch)
     chosen = (
-        batch.score_at if batch.terms is None else torch.cat([batch.score_at, batch.terms[:, 0]])
+        batch.score_index
+        if batch.terms is None
+        else torch.cat([batch.score_index, batch.terms[:, 0]])
     )
     soft = -(targets_of(batch) * choice_log_p(logits, batch)).sum(dim=-1)
     return _by_question(losses.index_fill(0, chosen, 0.0), batch) + soft
@@ -87,7 +89,7 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     not reach over accumulated passes or processes: the larger ``batch.per_device``, the more there are.
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
-    keys = [key for _, key in batch.about]
+    keys = [key for _, key in batch.question_keys]
     number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
     kind = torch.tensor([number[key] for key in keys], device=logits.device)
     difference = rated[:, None] - rated[None]

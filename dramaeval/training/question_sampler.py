@@ -130,8 +130,8 @@ class TrainingCollator:
             questions = self.record_encoder.task.questions(self.records[at], dimensions, rng)
             made.append(self.record_encoder.encode(self.records[at], questions, targets))
         batch = collate(made, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
-        counts = all(int(row["record"]) >= 0 for row in rows)
-        return {"batch": batch if counts else replace(batch, counts=False)}
+        is_stand_in = any(int(row["record"]) < 0 for row in rows)
+        return {"batch": replace(batch, is_stand_in=is_stand_in)}
 
     def sample_questions(self, at: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions asked about a record in an epoch, and their targets."""

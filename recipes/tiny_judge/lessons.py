@@ -216,7 +216,9 @@ class Classroom:
             shared = self._shared(item, heard.frames)
             ends.append(len(shared) - 1)
             record_encoder.append(
-                EncodedRecord(clips=(heard,), asked=tuple(self._asked(shared, one) for one in some))
+                EncodedRecord(
+                    clips=(heard,), questions=tuple(self._asked(shared, one) for one in some)
+                )
             )
         facts = [fact_indices(questions.facts(item)) for _, item in pairs]
         return Lesson(
@@ -316,9 +318,9 @@ class Learner(nn.Module):
         self._before_the_word.clear()
         log_p = self.pupil(**batch.inputs).logits.float().log_softmax(-1)
         losses = F.nll_loss(log_p, batch.labels, reduction="none")
-        words = log_p[batch.score_at].gather(1, batch.score_tokens.clamp(min=0))
+        words = log_p[batch.score_index].gather(1, batch.score_tokens.clamp(min=0))
         soft = -(batch.targets * words).sum(-1)
-        answers = losses.index_copy(0, batch.score_at, soft).sum() / batch.questions
+        answers = losses.index_copy(0, batch.score_index, soft).sum() / batch.questions
         ids = batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
         is_text = torch.arange(ids.shape[1])[None] <= lesson.ends[:, None]
         is_text &= ids != self.pupil.audio_token
@@ -326,7 +328,7 @@ class Learner(nn.Module):
             lesson.ends, is_text, lesson.facts, lesson.differences, lesson.apart
         )
         judged = self.notes.distance_loss(
-            self._before_the_word.pop()[batch.score_at], lesson.distances
+            self._before_the_word.pop()[batch.score_index], lesson.distances
         )
         return answers + notes + judged
 

@@ -27,7 +27,7 @@ def states_at_scores(judge: Any, batches: Iterable[Batch]) -> torch.Tensor:
     )
     for batch in batches:
         judge(**batch.inputs)
-        seen[-1] = seen[-1][batch.score_at]
+        seen[-1] = seen[-1][batch.score_index]
     hook.remove()
     return torch.cat(seen).float()
 

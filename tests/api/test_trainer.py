@@ -52,7 +52,7 @@ def test_training_saving_and_judging(make_clips, tmp_path):
     for number, at in enumerate(rows):
         answer = batch.labels[batch.question_of == number].tolist()
         assert tokens.decode(answer).removesuffix("<|im_end|>") == data[at]["solution"]
-        assert batch.about[number][0] == data.records[at].id
+        assert batch.question_keys[number][0] == data.records[at].id
 
     trainer.train()
     losses = [one["loss"] for one in trainer.state.log_history if "loss" in one]

@@ -46,7 +46,10 @@ def encode_with_clip(places):
     answer = AnswerTokens(scale=(1, 2, 3), lead=(9,), scores=(1, 2, 3), tail=())
     question = EncodedQuestion(prompt=(0,), answer=answer)
     return EncodedRecord(
-        clips=(), asked=tuple(LabelledQuestion(question, goes_on=at > 0) for at in range(places))
+        clips=(),
+        questions=tuple(
+            LabelledQuestion(question, continues_answer=at > 0) for at in range(places)
+        ),
     )
 
 
@@ -57,7 +60,7 @@ def judge_of(rules, passes):
         passes.append(len(encoded_records))
         found = []
         for encoded_record in encoded_records:
-            written = [one.choice for one in encoded_record.asked]
+            written = [one.choice for one in encoded_record.questions]
             found.append([np.eye(3)[rules(written[:at])] for at in range(len(written))])
         return found
 

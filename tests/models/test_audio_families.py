@@ -243,7 +243,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
         np.full_like(made[1].clips[0].values, made[1].clips[0].floor), made[1].clips[0].frames, 0.0
     )
     deaf = collate(
-        [made[0], type(made[1])((quiet,), made[1].asked), *made[2:]], pad=record_encoder.pad
+        [made[0], type(made[1])((quiet,), made[1].questions), *made[2:]], pad=record_encoder.pad
     )
     with torch.no_grad():
         moved = (judge(**deaf.inputs).logits - found).abs().amax(dim=1)

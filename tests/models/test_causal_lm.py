@@ -140,7 +140,7 @@ def test_scores_do_not_depend_on_the_layout(folder_of, soundless, composed):
     records = read_back(soundless("clip", 3), task)
     record_encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=1)
     judge = family.load(CPU)
-    family.prove_layout(judge)
+    family.check_shared_prefix(judge)
     found = [
         score(judge, records, record_encoder, clips_a_batch=size, shared_prefix=shared)
         for size, shared in ((1, False), (3, True))
@@ -161,7 +161,7 @@ def test_windows_and_hybrids_do_not_share_a_prefix(folder_of, soundless, compose
         RunContext(composed(*overrides), RunFolder(tmp_path / "run"))
     family = CausalLM(path=str(folder_of(kind)))
     with pytest.raises((ModelError, ValueError), match="shared_prefix=false"):
-        family.prove_layout(family.load(CPU))
+        family.check_shared_prefix(family.load(CPU))
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_the_clip_reaches_the_model(judge, prepared):
     encoded_record = record_encoder.encode(records[1], record_encoder.task.dimensions)
     features = encoded_record.clips[0]
     quiet = type(features)(features.values * 0 + features.floor, features.frames, features.floor)
-    other = type(encoded_record)(clips=(quiet,), asked=encoded_record.asked)
+    other = type(encoded_record)(clips=(quiet,), questions=encoded_record.questions)
     with torch.no_grad():
         heard, unheard = (
             judge(**collate([one], pad=record_encoder.pad).inputs).logits
@@ -240,7 +240,7 @@ def test_distributions_of_scales_of_different_length():
     logits = torch.log(torch.tensor([[1.0, 3.0, 4.0, 2.0], [5.0, 1.0, 1.0, 1.0]]))
     batch = Batch(
         inputs={}, labels=torch.tensor([0, 0]), question_of=torch.tensor([0, 1]),
-        score_at=torch.tensor([0, 1]), score_tokens=torch.tensor([[0, 1, 2], [1, 0, -1]]),
+        score_index=torch.tensor([0, 1]), score_tokens=torch.tensor([[0, 1, 2], [1, 0, -1]]),
         scale=torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]), targets=None, tokens=2, clips=2,
     )  # fmt: skip
     # 1:3:4 of 8, and 1:5 of 6

@@ -71,7 +71,7 @@ def batch_of(shared, ends=FEW, *, trained=True):
         asked = (
             LabelledQuestion(EncodedQuestion(prompt=one, answer=answer), target) for one in prompts
         )
-        record_encoder.append(EncodedRecord(clips=(), asked=tuple(asked)))
+        record_encoder.append(EncodedRecord(clips=(), questions=tuple(asked)))
     return collate(record_encoder, pad=0, shared_prefix=shared)
 
 

@@ -168,7 +168,7 @@ def test_training_reads_every_place_of_a_long_answer(
     log_p = reference[begin - 1 : -1].log_softmax(-1)
     nll = -log_p.gather(1, ids[begin:, None]).sum()
     assert answer_ce(logits, batch).sum() == pytest.approx(float(nll), rel=1e-4)
-    names = [key for _, key in batch.about]
+    names = [key for _, key in batch.question_keys]
     assert names == [place.dimension.key for place in question.places]
     assert batch.questions == 3
 
@@ -258,7 +258,7 @@ def test_choices_of_several_tokens_by_hand():
     logits[1] = torch.log(torch.tensor([0.125, 0.5, 0.25, 0.125]))
     batch = Batch(
         inputs={}, labels=torch.tensor([0, 1, UNTRAINED]), question_of=torch.tensor([0, 0, 0]),
-        score_at=torch.tensor([0]), score_tokens=torch.full((1, 2), -1),
+        score_index=torch.tensor([0]), score_tokens=torch.full((1, 2), -1),
         scale=torch.tensor([[0.0, 1.0]]), targets=torch.tensor([[1.0, 0.0]]), tokens=3, clips=1,
         # option 0 is tokens 0, 1 at answers 0, 1: 1/4 · 1/2; option 1 is token 3 at answer 2: 1/4
         terms=torch.tensor([[0, 0, 0, 0], [1, 1, 0, 0], [2, 3, 0, 1]]),

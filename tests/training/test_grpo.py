@@ -165,7 +165,7 @@ def test_another_clip_moves_the_numbers(plain, trainer_of):
             a.record,
             a.question,
             a.targets,
-            type(a.encoded_record)(b.encoded_record.clips, a.encoded_record.asked),
+            type(a.encoded_record)(b.encoded_record.clips, a.encoded_record.questions),
             a.seed,
         )
         for a, b in zip(groups, reversed(groups), strict=True)
@@ -200,7 +200,7 @@ def test_clips_that_were_kept_train_the_same(trainer_of, tmp_path):
     trainers = [trainer_of(*settings) for _ in range(2)]
     for trainer in trainers:
         trainer.train()
-    hearings = [one.model.get_base_model().hearing for one in trainers]
+    hearings = [one.model.get_base_model().encoding_cache for one in trainers]
     assert [one.encoded > 0 for one in hearings] == [True, False]
     for one, other in zip(*(t.model.parameters() for t in trainers), strict=True):
         assert torch.equal(one, other)

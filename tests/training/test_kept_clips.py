@@ -169,18 +169,18 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
         one.clip: run.record_encoder.encode(one, run.task.dimensions).clips[0]
         for one in run.splits["train"]
     }
-    name = run.model.hearing.tower
+    name = run.model.encoding_cache.tower
     make_trainer(run).train()
     other = run_of(name="other")
     with torch.no_grad():
         other.model.model.audio_tower.conv1.bias += 0.1
     other.attach_encoding_cache(other.model)
-    assert other.model.hearing.tower != name
+    assert other.model.encoding_cache.tower != name
     clip = next(iter(first))
     samples, rate = soundfile.read(clip, dtype="float32")
     soundfile.write(clip, samples[::-1], rate)  # as long, under the same name
     again = run_of(name="again")
-    assert again.model.hearing.tower == name
+    assert again.model.encoding_cache.tower == name
     record = next(one for one in again.splits["train"] if one.clip == clip)
     heard = again.record_encoder.encode(record, again.task.dimensions).clips[0]
     assert heard.values.shape == first[clip].values.shape
@@ -205,7 +205,7 @@ def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
     encoded_record = run.record_encoder.encode_with_clip(record, quiet, run.task.dimensions)
     with torch.inference_mode():
         run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)
-    assert run.model.hearing.encoded == 1
+    assert run.model.encoding_cache.encoded == 1
     assert not list((tmp_path / "cache").glob("??/*"))
 
 

@@ -29,7 +29,7 @@ def two_questions() -> tuple[torch.Tensor, Batch]:
     logits[3] = torch.log(torch.tensor([0.125, 0.5, 0.25, 0.125]))
     batch = Batch(
         inputs={}, labels=torch.tensor([0, 1, 0, 1]), question_of=torch.tensor([0, 0, 1, 1]),
-        score_at=torch.tensor([1, 3]), score_tokens=torch.tensor([[1, 2], [1, 2]]),
+        score_index=torch.tensor([1, 3]), score_tokens=torch.tensor([[1, 2], [1, 2]]),
         scale=torch.tensor([[1.0, 2.0], [1.0, 2.0]]), targets=torch.tensor([[0.5, 0.5], [0.25, 0.75]]),
         tokens=4, clips=1,
     )  # fmt: skip
@@ -135,10 +135,10 @@ def three_of_a_kind() -> tuple[torch.Tensor, Batch]:
         logits[row, 1:3] = torch.log(torch.tensor([float(low), float(high)]))
     batch = Batch(
         inputs={}, labels=torch.ones(4, dtype=torch.int64), question_of=torch.arange(4),
-        score_at=torch.arange(4), score_tokens=torch.tensor([[1, 2]] * 4),
+        score_index=torch.arange(4), score_tokens=torch.tensor([[1, 2]] * 4),
         scale=torch.tensor([[1.0, 2.0]] * 4),
         targets=torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]), tokens=4, clips=3,
-        about=(("a", "x"), ("b", "x"), ("c", "x"), ("a", "y")),
+        question_keys=(("a", "x"), ("b", "x"), ("c", "x"), ("a", "y")),
     )  # fmt: skip
     return logits, batch
 

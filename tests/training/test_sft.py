@@ -140,8 +140,8 @@ def test_the_loss_is_the_mean_over_questions(run_of):
         log_p = trainer.model(**batch.inputs).logits.log_softmax(-1)
         for question in range(batch.questions):
             answers = (batch.question_of == question).nonzero()[:, 0]
-            nll = [-log_p[a, batch.labels[a]] for a in answers if a not in batch.score_at]
-            at = batch.score_at[question]
+            nll = [-log_p[a, batch.labels[a]] for a in answers if a not in batch.score_index]
+            at = batch.score_index[question]
             soft = -(batch.targets[question] * log_p[at, batch.score_tokens[question]]).sum()
             each.append(float(sum(nll) + soft))
     trainer.train()

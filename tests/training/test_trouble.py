@@ -146,7 +146,7 @@ def test_only_the_questions_with_a_broken_loss_are_named(run_of):
 
 def rooted(logits, batch):
     """Objective whose value is finite while its gradient is not: the root of zero."""
-    return (logits[batch.score_at].sum(-1) * 0).abs().sqrt() + 1
+    return (logits[batch.score_index].sum(-1) * 0).abs().sqrt() + 1
 
 
 def test_anomaly_detection_is_told_in_words(run_of):

@@ -34,7 +34,7 @@ def phrasing(setting: ControlContext) -> tuple[list[Prediction], dict[str, Any]]
 
 
 def _asked_in(setting: ControlContext, task: Task) -> list[Prediction]:
-    return setting.score(setting.records, setting.record_encoder.of(task))
+    return setting.score(setting.records, setting.record_encoder.for_task(task))
 
 
 def averaged(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:

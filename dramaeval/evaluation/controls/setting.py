@@ -52,7 +52,7 @@ def require_hearing(setting: ControlContext) -> None:
     Raises:
         NotPossibleError: the judge hears nothing anyway, or is told in words what the right sound is like.
     """
-    if not setting.record_encoder.family.hears:
+    if not setting.record_encoder.family.takes_audio:
         raise NotPossibleError("this judge only reads")
     if setting.task.scoring().get("thought_in_scoring") == "given":
         raise NotPossibleError(

@@ -72,7 +72,7 @@ class Family(ABC):
     quick: Sequence[str] = ("log_mel", "encoder", "head", "last_layer")
 
     #: Whether the judge hears the clip. One that only reads gets no audio part in its prompts.
-    hears: bool = True
+    takes_audio: bool = True
     #: With what the chat format ends an answer; see `end_of_turn`.
     turn_end: str = "<|im_end|>"
     #: The parts that `adapt` names, as module paths in the plain transformers model.
@@ -147,15 +147,15 @@ class Family(ABC):
         """The text with which the model's chat format ends an answer."""
         return self.turn_end
 
-    def layout_problem(self) -> str | None:
+    def shared_prefix_problem(self) -> str | None:
         """Why questions cannot share a prefix in this architecture; None where they can."""
         return None
 
-    def shares_prefix(self) -> bool:
+    def supports_shared_prefix(self) -> bool:
         """Whether questions about a clip can share their beginning."""
-        return self.attention == "sdpa" and self.layout_problem() is None
+        return self.attention == "sdpa" and self.shared_prefix_problem() is None
 
-    def prove_layout(self, model: Any) -> None:
+    def check_shared_prefix(self, model: Any) -> None:
         """Where the architecture is not known beforehand, prove on the loaded model that they can."""
         return
 

@@ -92,7 +92,7 @@ class CausalLM(Family):
     ``architecture`` needs a ``model_type`` here, for example qwen2.
     """
 
-    hears = False
+    takes_audio = False
     quick = ("head", "last_layer")
 
     @cached_property
@@ -225,8 +225,8 @@ class CausalLM(Family):
 
     # Sharing a prefix
 
-    def layout_problem(self) -> str | None:
-        """See `Family.layout_problem`: sliding windows, and attention that does not take the layout."""
+    def shared_prefix_problem(self) -> str | None:
+        """See `Family.shared_prefix_problem`: sliding windows, and attention that does not take the layout."""
         kind = self.settings.model_type
         other = sorted(set(getattr(self.settings, "layer_types", None) or ()) - {"full_attention"})
         if other:
@@ -240,7 +240,7 @@ class CausalLM(Family):
             return f"{kind} has its own attention in transformers: its questions cannot share a prefix."
         return None
 
-    def prove_layout(self, model: Any) -> None:
+    def check_shared_prefix(self, model: Any) -> None:
         """Answer two questions in both layouts; other architectures than the tested ones may hide surprises.
 
         Raises:
@@ -290,7 +290,7 @@ def _probe(vocabulary: int) -> EncodedRecord:
     ends = (drawn[12:20], drawn[20:35])
     return EncodedRecord(
         clips=(),
-        asked=tuple(
+        questions=tuple(
             LabelledQuestion(EncodedQuestion(prompt=(*drawn[3:12], *end), answer=answer))
             for end in ends
         ),

@@ -21,7 +21,7 @@ def choice_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     Returns:
         float32 ``[questions, most choices]``; places past a shorter scale hold `LOWEST`.
     """
-    return _values(logits[batch.score_at].float().log_softmax(dim=-1), logits, batch)
+    return _values(logits[batch.score_index].float().log_softmax(dim=-1), logits, batch)
 
 
 def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -40,7 +40,7 @@ def distributions(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def scale_log_p(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Log-probabilities over each question's choices alone, ``[questions, most choices]``."""
     # Where a score is a single token, what the vocabulary sums to cancels out.
-    return _values(logits[batch.score_at].float(), logits, batch).log_softmax(dim=-1)
+    return _values(logits[batch.score_index].float(), logits, batch).log_softmax(dim=-1)
 
 
 def _values(at_scores: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -73,7 +73,7 @@ def expected_scores(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     A head's number v stands for low + (high − low)·sigmoid(v), so that it stays on the scale.
     """
     if is_regression(logits):
-        value = logits[batch.score_at, 0].float().sigmoid()
+        value = logits[batch.score_index, 0].float().sigmoid()
         low = batch.scale[:, 0]
         return low + (batch.scale.amax(dim=-1) - low) * value
     return (distributions(logits, batch) * batch.scale).sum(dim=-1)

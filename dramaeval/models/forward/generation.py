@@ -66,7 +66,7 @@ def generate(
     begun = encoder.opening(opening)
     found: list[list[GeneratedText]] = [[] for _ in encoded_records]
     for group in _groups(encoded_records, begun):
-        owners = [at for at, encoded_record in group for _ in encoded_record.asked]
+        owners = [at for at, encoded_record in group for _ in encoded_record.questions]
         limits = [most[at] for at in owners]
         texts = _write(
             begin([encoded_record for _, encoded_record in group]), encoder, until, limits
@@ -86,12 +86,12 @@ def _groups(
         # What follows is read from the whole vocabulary; the one choice is there for form.
         answer = AnswerTokens(scale=(0,), lead=begun, scores=(0,), tail=())
         asked = [
-            LabelledQuestion(question=replace(one.question, answer=answer), about=one.about)
-            for one in encoded_record.asked
+            LabelledQuestion(question=replace(one.question, answer=answer), key=one.key)
+            for one in encoded_record.questions
         ]
         while asked:
             part, asked = asked[:room], asked[room:]
-            group.append((at, EncodedRecord(clips=encoded_record.clips, asked=tuple(part))))
+            group.append((at, EncodedRecord(clips=encoded_record.clips, questions=tuple(part))))
             room -= len(part)
             if room == 0:
                 yield group
@@ -146,7 +146,7 @@ class UncachedGeneration:
         self.record_encoder = [
             replace(
                 encoded_record,
-                asked=tuple(_longer(one, next(left)) for one in encoded_record.asked),
+                questions=tuple(_longer(one, next(left)) for one in encoded_record.questions),
             )
             for encoded_record in self.record_encoder
         ]

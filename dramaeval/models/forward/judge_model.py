@@ -66,7 +66,7 @@ class JudgeModel(PreTrainedModel):
     #: models that hear.
     plain: frozenset[str] = frozenset()
     #: Keeps what a frozen audio tower makes of clips; None works it out each time.
-    hearing: AudioEncodingCache | None = None
+    encoding_cache: AudioEncodingCache | None = None
 
     def embed_audio(
         self, input_features: torch.Tensor, feature_frames: torch.Tensor
@@ -220,14 +220,14 @@ class JudgeModel(PreTrainedModel):
         """Clips as embeddings, ``[audio tokens, hidden]`` each: those to hear, then the encoded ones."""
         clips: list[torch.Tensor] = []
         if input_features is not None and feature_frames is not None:
-            if self.hearing is None:
+            if self.encoding_cache is None:
                 clips = self.embed_audio(input_features, feature_frames)
             else:
-                heard = self.hearing.encode(self, input_features, feature_frames, clip_keys)
+                heard = self.encoding_cache.encode(self, input_features, feature_frames, clip_keys)
                 clips = self.project_audio(heard)
         if encoded_clips:
-            if self.hearing is not None:
-                self.hearing.require_frozen(self)
+            if self.encoding_cache is not None:
+                self.encoding_cache.require_frozen(self)
             clips += self.project_audio(list(encoded_clips))
         return clips
 

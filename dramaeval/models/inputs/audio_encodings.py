@@ -76,7 +76,7 @@ class AudioEncodingCache:
         if torch.is_grad_enabled() and is_trained(model, self.path):
             raise RuntimeError(
                 "The audio tower is trained, but its encodings are kept: whoever makes it trainable has to set "
-                "the judge's `hearing` to None."
+                "the judge's `encoding_cache` to None."
             )
 
     def _key(self, key: str) -> str:
@@ -117,12 +117,12 @@ def is_trained(model: Any, path: str) -> bool:
 
 
 def attach_encoding_cache(
-    model: Any, record_encoder: RecordEncoder, hearing: AudioEncodingCache | None
+    model: Any, record_encoder: RecordEncoder, encoding_cache: AudioEncodingCache | None
 ) -> None:
     """Let a judge and what prepares its clips keep the tower's encodings; None stops it."""
-    unwrap_judge(model).hearing = hearing
+    unwrap_judge(model).encoding_cache = encoding_cache
     record_encoder.forget_encodings()
-    record_encoder.hearing = hearing
+    record_encoder.encoding_cache = encoding_cache
 
 
 def unwrap_judge(model: Any) -> Any:

@@ -31,26 +31,26 @@ class LabelledQuestion:
     Attributes:
         question: its tokens, audio placeholders expanded.
         target: distribution over the choices ``[choices]``; None when the judge is only to be scored.
-        about: the record's id and the dimension's key, for messages to people.
-        written: the choice that is written there; None writes the target's likeliest, in training. In
+        key: the record's id and the dimension's key, for messages to people.
+        written_choice: the choice that is written there; None writes the target's likeliest, in training. In
             scoring it only matters where the answer goes on, and None writes the middle of the scale.
-        goes_on: whether it is answered in the same answer as the question before it, after that one's choice.
+        continues_answer: whether it is answered in the same answer as the question before it, after that one's choice.
     """
 
     question: EncodedQuestion
     target: np.ndarray | None = None
-    about: tuple[str, str] = ("", "")
-    written: int | None = None
-    goes_on: bool = False
+    key: tuple[str, str] = ("", "")
+    written_choice: int | None = None
+    continues_answer: bool = False
 
     @property
     def choice(self) -> int:
         """The choice that is written."""
-        if self.written is not None:
-            return self.written
+        if self.written_choice is not None:
+            return self.written_choice
         if self.target is not None:
             return int(np.argmax(self.target))
-        return (len(self.question.answer.choices) - 1) // 2
+        return (len(self.question.answer.choice_tokens) - 1) // 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class EncodedRecord:
     """One record's clips (in the order in which its prompts name them) and questions."""
 
     clips: tuple[ClipFeatures | EncodedClip, ...]
-    asked: tuple[LabelledQuestion, ...]
+    questions: tuple[LabelledQuestion, ...]
 
 
 @dataclass
@@ -86,7 +86,7 @@ class Batch:
         inputs: keyword arguments of `AnsweringModel.answer`.
         labels: token id at every answer position, int64 ``[answers]``.
         question_of: the question that each answer position belongs to, int64 ``[answers]``.
-        score_at: which answers are scores, int64 ``[questions]``, in the order of encoded_records and their questions;
+        score_index: which answers are scores, int64 ``[questions]``, in the order of encoded_records and their questions;
             of choices of several tokens the first.
         score_tokens: token ids of each question's scale, int64 ``[questions, longest scale]``, padded with
             `NO_SCORE`; nothing else where choices have several tokens.
@@ -94,9 +94,9 @@ class Batch:
         targets: float32 of the same shape, padded with 0; None when nothing is trained.
         tokens: real tokens that are computed, padding apart.
         clips: records in the batch.
-        about: record id and dimension key of each question, in the order of ``score_at``.
-        longest: tokens of the longest question, with its audio and in training its answer.
-        counts: whether it trains anything; false for a stand-in (see `dramaeval.training.step_batches`).
+        question_keys: record id and dimension key of each question, in the order of ``score_index``.
+        longest_question: tokens of the longest question, with its audio and in training its answer.
+        is_stand_in: whether it trains nothing (see `dramaeval.training.step_batches`).
         terms: the tokens of choices that have several, int64 ``[terms, 4]`` of answer, token id, question and
             choice, to be read by `dramaeval.models.forward.answer_distributions`; None where all choices are single tokens.
     """
@@ -104,21 +104,21 @@ class Batch:
     inputs: dict[str, Any]
     labels: torch.Tensor
     question_of: torch.Tensor
-    score_at: torch.Tensor
+    score_index: torch.Tensor
     score_tokens: torch.Tensor
     scale: torch.Tensor
     targets: torch.Tensor | None
     tokens: int
     clips: int
-    about: tuple[tuple[str, str], ...] = ()
-    longest: int = 0
-    counts: bool = True
+    question_keys: tuple[tuple[str, str], ...] = ()
+    longest_question: int = 0
+    is_stand_in: bool = False
     terms: torch.Tensor | None = None
 
     @property
     def questions(self) -> int:
         """How many questions the batch asks."""
-        return len(self.score_at)
+        return len(self.score_index)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with its tensors on a device."""
@@ -147,8 +147,8 @@ def collate(
     """
     rows, first = [], 0
     for encoded_record in encoded_records:
-        rows.append(_rows(encoded_record.asked, first))
-        first += len(encoded_record.asked)
+        rows.append(_rows(encoded_record.questions, first))
+        first += len(encoded_record.questions)
     # A single row has nobody to share its beginning with, and is quicker without a mask.
     shared_prefix = shared_prefix and any(len(record_rows) > 1 for record_rows in rows)
     inputs = _branched(rows, pad) if shared_prefix else _plain(rows, pad)
@@ -159,7 +159,7 @@ def collate(
     )
     flat = [row for record_rows in rows for row in record_rows]
     starts = np.cumsum([0] + [len(row.labels) for row in flat[:-1]]).tolist()
-    asked = [one for encoded_record in encoded_records for one in encoded_record.asked]
+    asked = [one for encoded_record in encoded_records for one in encoded_record.questions]
     longest = max(len(one.question.answer.scale) for one in asked)
     begins: dict[int, int] = {}
     terms: list[tuple[int, int, int, int]] = []
@@ -171,7 +171,7 @@ def collate(
         inputs=inputs,
         labels=torch.tensor([label for row in flat for label in row.labels]),
         question_of=torch.tensor([question for row in flat for question in row.asked]),
-        score_at=torch.tensor([begins[question] for question in range(len(asked))]),
+        score_index=torch.tensor([begins[question] for question in range(len(asked))]),
         score_tokens=torch.tensor(
             [_padded(list(one.question.answer.scores), longest, NO_SCORE) for one in asked]
         ),
@@ -181,13 +181,13 @@ def collate(
         targets=_targets(asked, longest),
         tokens=_computed(rows, shared_prefix),
         clips=len(encoded_records),
-        about=tuple(one.about for one in asked),
-        longest=max(len(row.tokens) for row in flat),
+        question_keys=tuple(one.key for one in asked),
+        longest_question=max(len(row.tokens) for row in flat),
         terms=torch.tensor(terms) if terms else None,
     )
 
 
-def laid_out(asked: Sequence[LabelledQuestion]) -> tuple[int, int, int]:
+def layout_sizes(asked: Sequence[LabelledQuestion]) -> tuple[int, int, int]:
     """How a encoded_record's questions are laid out: its rows, the tokens that they share, those of the longest."""
     rows = _rows(asked, 0)
     return len(rows), shared_length(rows), max(len(row.tokens) for row in rows)
@@ -199,7 +199,7 @@ def _rows(asked: Sequence[LabelledQuestion], first: int) -> list[_Row]:
     at = 0
     while at < len(asked):
         end = at + 1
-        while end < len(asked) and asked[end].goes_on:
+        while end < len(asked) and asked[end].continues_answer:
             end += 1
         if asked[at].question.answer.options:
             rows += _option_rows(asked[at], first + at)

@@ -37,7 +37,7 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
         (int(row), int(position)): number
         for number, (row, position) in enumerate(batch.inputs["answer_index"].tolist())
     }
-    scores = {int(number): question for question, number in enumerate(batch.score_at.tolist())}
+    scores = {int(number): question for question, number in enumerate(batch.score_index.tolist())}
     found = []
     for row, position in torch.cartesian_prod(*map(torch.arange, ids.shape)).tolist():
         number = answers.get((row, position))

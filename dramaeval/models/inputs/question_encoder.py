@@ -38,7 +38,7 @@ class AnswerTokens:
     options: tuple[tuple[int, ...], ...] = ()
 
     @property
-    def choices(self) -> tuple[tuple[int, ...], ...]:
+    def choice_tokens(self) -> tuple[tuple[int, ...], ...]:
         """The tokens of each choice."""
         return self.options or tuple((token,) for token in self.scores)
 

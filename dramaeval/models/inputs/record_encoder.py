@@ -42,12 +42,12 @@ class RecordEncoder:
         cache: keeps log-mels on disk; None works them out anew in every process.
 
     Attributes:
-        hearing: recalls what the judge's audio tower made of clips before, where the tower is frozen: such
+        encoding_cache: recalls what the judge's audio tower made of clips before, where the tower is frozen: such
             clips are neither decoded nor encoded again. Set by who loads the judge.
         decoded: how many clips were decoded.
     """
 
-    hearing: AudioEncodingCache | None = None
+    encoding_cache: AudioEncodingCache | None = None
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RecordEncoder:
             partial(family.tokenise, processor),
         )
         tokenizer = self.encoder.tokenizer
-        if family.hears:
+        if family.takes_audio:
             transform = PaddedLogMel if "log_mel" in family.plain else LogMel
             self.logmel = transform(processor.feature_extractor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
@@ -84,7 +84,7 @@ class RecordEncoder:
         self._encodings: dict[str, EncodedClip] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
-    def of(self, task: Task) -> RecordEncoder:
+    def for_task(self, task: Task) -> RecordEncoder:
         """One that prepares the same clips for another task."""
         other = RecordEncoder(
             task,
@@ -94,7 +94,7 @@ class RecordEncoder:
             cache_clips=self.cache_clips,
             cache=self.cache,
         )
-        other.hearing = self.hearing
+        other.encoding_cache = self.encoding_cache
         return other
 
     def encode(
@@ -112,7 +112,7 @@ class RecordEncoder:
             BadRecordsError: the clip's header was sound, but its samples are not.
         """
         return self.encode_with_clip(
-            record, self._heard(record) if self.family.hears else None, asked, targets
+            record, self._heard(record) if self.family.takes_audio else None, asked, targets
         )
 
     def encode_with_clip(
@@ -154,12 +154,12 @@ class RecordEncoder:
                     LabelledQuestion(
                         question=tokens,
                         target=None if target is None else target.distribution,
-                        about=(record.id, place.dimension.key),
-                        written=None if target is None else target.written,
-                        goes_on=number > 0,
+                        key=(record.id, place.dimension.key),
+                        written_choice=None if target is None else target.written,
+                        continues_answer=number > 0,
                     )
                 )
-        return EncodedRecord(clips=clips, asked=tuple(made))
+        return EncodedRecord(clips=clips, questions=tuple(made))
 
     def questions(self, record: Record, asked: Sequence[Dimension | Question]) -> list[Question]:
         """The questions that a encoded_record asks, dimensions in the words of scoring."""
@@ -202,10 +202,10 @@ class RecordEncoder:
 
     def _recalled(self, path: str) -> EncodedClip | None:
         """What the judge's frozen tower made of a clip before."""
-        if self.hearing is None:
+        if self.encoding_cache is None:
             return None
         if path not in self._encodings:
-            found = self.hearing.recall(self._key(path))
+            found = self.encoding_cache.recall(self._key(path))
             if found is None:
                 return None
             if len(self._encodings) >= self.cache_clips:
@@ -215,7 +215,7 @@ class RecordEncoder:
 
     def forget_encodings(self) -> None:
         """Hear every clip again: the tower is not what it was."""
-        self.hearing = None
+        self.encoding_cache = None
         self._encodings.clear()
 
     def _key(self, path: str) -> str:
@@ -236,7 +236,7 @@ class RecordEncoder:
         self.decoded += 1
         clip = replace(self.logmel(waveform), key=key)
         # Where the tower's output is kept, nobody asks for what went into it.
-        if self.cache is not None and key and self.hearing is None:
+        if self.cache is not None and key and self.encoding_cache is None:
             whole = {
                 "values": torch.from_numpy(clip.values),
                 "frames": torch.tensor(clip.frames),

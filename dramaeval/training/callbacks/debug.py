@@ -40,7 +40,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
     batch = trainer.data_collator(rows)["batch"]
     names = "\n".join(
         f"question {number}: {record} × {dimension}"
-        for number, (record, dimension) in enumerate(batch.about)
+        for number, (record, dimension) in enumerate(batch.question_keys)
     )
     head = (
         f"{batch.clips} clips, {batch.questions} questions, {batch.tokens} tokens computed\n{names}"

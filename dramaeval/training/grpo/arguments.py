@@ -112,7 +112,7 @@ def check_completions(
                 needed = max(needed, _longest(record_encoder.encoder.encode_question(question)))
             heard = (
                 (record, *record_encoder.task.examples(record))
-                if record_encoder.family.hears
+                if record_encoder.family.takes_audio
                 else ()
             )
             audio = sum(record_encoder.family.audio_tokens(_frames(one)) for one in heard)
@@ -137,7 +137,7 @@ def check_completions(
 def _longest(places: Sequence[EncodedQuestion]) -> int:
     """Tokens of the longest answer."""
     return sum(
-        len(one.answer.lead) + max(map(len, one.answer.choices)) + len(one.answer.tail)
+        len(one.answer.lead) + max(map(len, one.answer.choice_tokens)) + len(one.answer.tail)
         for one in places
     )
 

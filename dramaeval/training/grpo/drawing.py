@@ -95,7 +95,7 @@ class Drawing(GRPOTrainer):
         # Rows of the vocabulary that stand for no text, and the place of a clip, cannot be written.
         rows = self.model.config.get_text_config().vocab_size
         never = [*range(len(self.record_encoder.encoder.tokenizer), rows)]
-        never += [self.record_encoder.audio_token] if self.record_encoder.family.hears else []
+        never += [self.record_encoder.audio_token] if self.record_encoder.family.takes_audio else []
         return Sampling(
             most=self.max_completion_length,
             ends=tuple(self.eos_token_ids),
@@ -124,7 +124,7 @@ class Drawing(GRPOTrainer):
             batch = collate(encoded_records, pad=self.record_encoder.pad, shared_prefix=shared).to(
                 device
             )
-            return model(**batch.inputs).logits[batch.score_at]
+            return model(**batch.inputs).logits[batch.score_index]
 
         return UncachedGeneration(encoded_records, read)
 

@@ -41,7 +41,7 @@ class PromptGroup:
     @property
     def prompt(self) -> tuple[int, ...]:
         """The tokens up to where the answer begins, audio placeholders expanded."""
-        return self.encoded_record.asked[0].question.prompt
+        return self.encoded_record.questions[0].question.prompt
 
     @property
     def about(self) -> tuple[str, str]:
@@ -51,9 +51,9 @@ class PromptGroup:
     @property
     def answers(self) -> list[tuple[int, ...]]:
         """Every answer of the scale as tokens, up to the end of the turn; for questions of one place."""
-        (asked,) = self.encoded_record.asked
+        (asked,) = self.encoded_record.questions
         answer = asked.question.answer
-        return [(*answer.lead, *choice, *answer.tail) for choice in answer.choices]
+        return [(*answer.lead, *choice, *answer.tail) for choice in answer.choice_tokens]
 
 
 class PromptGroups:
@@ -136,7 +136,7 @@ def _asked(group: PromptGroup, tokens: Sequence[int]) -> LabelledQuestion:
     *lead, last = tokens
     answer = AnswerTokens(scale=(0,), lead=tuple(lead), scores=(last,), tail=())
     question = EncodedQuestion(prompt=group.prompt, answer=answer)
-    return LabelledQuestion(question=question, target=np.ones(1), about=group.about)
+    return LabelledQuestion(question=question, target=np.ones(1), key=group.about)
 
 
 def to_write(groups: Sequence[PromptGroup], copies: int) -> list[EncodedRecord]:
@@ -145,7 +145,7 @@ def to_write(groups: Sequence[PromptGroup], copies: int) -> list[EncodedRecord]:
     for group in groups:
         # What follows is read from the whole vocabulary; the one choice is there for form.
         answer = AnswerTokens(scale=(0,), lead=(), scores=(0,), tail=())
-        asked = LabelledQuestion(EncodedQuestion(group.prompt, answer), about=group.about)
+        asked = LabelledQuestion(EncodedQuestion(group.prompt, answer), key=group.about)
         encoded_records.append(EncodedRecord(group.encoded_record.clips, (asked,) * copies))
     return encoded_records
 
@@ -153,9 +153,9 @@ def to_write(groups: Sequence[PromptGroup], copies: int) -> list[EncodedRecord]:
 def apart(encoded_records: Sequence[EncodedRecord]) -> list[EncodedRecord]:
     """Each question in a encoded_record of its own, with a clip of its own."""
     return [
-        replace(encoded_record, asked=(one,))
+        replace(encoded_record, questions=(one,))
         for encoded_record in encoded_records
-        for one in encoded_record.asked
+        for one in encoded_record.questions
     ]
 
 

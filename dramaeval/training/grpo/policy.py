@@ -89,8 +89,8 @@ class Policy(GRPOTrainer):
         taken = log_p.gather(1, batch.labels[:, None])[:, 0]
         sums = taken.new_zeros(batch.questions).index_add(0, batch.question_of, taken)
         require_finite(sums, self, batch)
-        first = batch.score_at - torch.tensor(
-            [len(one) - 1 for one in completions], device=batch.score_at.device
+        first = batch.score_index - torch.tensor(
+            [len(one) - 1 for one in completions], device=batch.score_index.device
         )
         place = batch.question_of * width
         place = place + torch.arange(len(taken), device=place.device) - first[batch.question_of]

@@ -126,7 +126,7 @@ def _check_vllm(config: DictConfig) -> list[str]:
     if not config.trainer.args.get("use_vllm"):
         return []
     problems = []
-    if getattr(resolve_target(config.model["_target_"]), "hears", True):
+    if getattr(resolve_target(config.model["_target_"]), "takes_audio", True):
         problems.append(
             "trainer.args.use_vllm=true: TRL hands vLLM images and no clips, so that completions would be "
             "drawn without hearing. Set it to false; it is for model=causal_lm."

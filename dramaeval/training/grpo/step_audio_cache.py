@@ -94,7 +94,7 @@ class StepAudioCache:
             trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
             hearing = [place for part, place in family.parts.items() if part != "llm"]
             self._keeps = (
-                family.hears
+                family.takes_audio
                 and bool(trainer.batch_settings["shared_prefix"])
                 and not is_sharded(model)
                 and not any(place in name for name in trained for place in hearing)

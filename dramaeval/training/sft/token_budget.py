@@ -18,7 +18,7 @@ import torch
 from dramaeval.config.batch_size import BatchError
 from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
-from dramaeval.models.inputs.collation import laid_out
+from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
@@ -77,12 +77,12 @@ def size_of(
     """
     dimensions, targets = draw(record)
     clip = None
-    if record_encoder.family.hears:
+    if record_encoder.family.takes_audio:
         # A frame more than the header says: resampling may round up.
         frames = math.ceil(record.seconds * _FRAMES_A_SECOND) + 1
         clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
-    asked = record_encoder.encode_with_clip(record, clip, dimensions, targets).asked
-    rows, shared, longest = laid_out(asked)
+    asked = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
+    rows, shared, longest = layout_sizes(asked)
     if questions_per_clip is not None:
         rows = min(rows, questions_per_clip * -(-rows // len(asked)))
     if not shared_prefix or rows == 1:

@@ -161,7 +161,7 @@ class JudgeSFTTrainer(JudgeTrainingMixin, trl.SFTTrainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """Questions in an optimizer step, over all processes: what the loss is averaged over."""
-        counted = [one["batch"].questions for one in batch_samples if one["batch"].counts]
+        counted = [one["batch"].questions for one in batch_samples if not one["batch"].is_stand_in]
         count = torch.tensor(sum(counted), device=device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
@@ -185,11 +185,11 @@ class JudgeSFTTrainer(JudgeTrainingMixin, trl.SFTTrainer):
         loss = losses.sum() / count * self.args.world_size
         if outputs.loss is not None and outputs.loss.requires_grad:
             # What an adapter adds of its own (AdaLoRA's orthogonality), once an optimizer step in all.
-            if batch.counts:
+            if not batch.is_stand_in:
                 self._metrics["train"]["loss_adapter"].append(float(outputs.loss.detach()))
             loss = loss + outputs.loss * batch.questions / count * self.args.world_size
-        loss = loss * int(batch.counts)
-        if batch.counts:
+        loss = loss * int(not batch.is_stand_in)
+        if not batch.is_stand_in:
             detached = {name: term.detach() for name, term in terms.items()}
             self._note(batch, outputs.logits.detach(), detached)
         return (loss, outputs) if return_outputs else loss

@@ -83,7 +83,7 @@ def test_without_audio_the_clips_do_not_matter(setting, shots):
 
 def test_a_judge_that_only_reads_has_no_such_controls(setting, monkeypatch):
     own = setting()
-    monkeypatch.setattr(type(own.record_encoder.family), "hears", False)
+    monkeypatch.setattr(type(own.record_encoder.family), "takes_audio", False)
     for control in (shuffled_audio, silence, transcript_only):
         with pytest.raises(NotPossibleError, match="only reads"):
             control(own)
