@@ -38,27 +38,13 @@ _SETTING = re.compile(_SETTING_NAME + "$", re.I)
 _VARIABLE = re.compile(f"(?:{_VARIABLE_NAME}|_KEY)$")
 #: Shorter values would hide ordinary words wherever they stand.
 _SHORTEST = 8
-_ASSIGNED = tuple(
-    f"{name}="
-    for name in [
-        "api_key",
-        "apikey",
-        "secret",
-        "secret_key",
-        "password",
-        "passwd",
-        "passphrase",
-        "hub_token",
-        "hubtoken",
-        "hf_token",
-        "hftoken",
-        "access_token",
-        "accesstoken",
-        "auth_token",
-        "authtoken",
-        "bearer_token",
-        "bearertoken",
-    ]
+_ASSIGNED = (
+    *("api_key=", "apikey=", "secret=", "secret_key=", "password=", "passwd=", "passphrase="),
+    *(
+        f"{kind}{joint}token="
+        for kind in ("hub", "hf", "access", "auth", "bearer")
+        for joint in ("", "_")
+    ),
 )
 _VALUE = (
     r"""(?!null\b|true\b|false\b|\?\?\?)(?:'[^'\n]+'|"[^"\n]+"|[^\s'"$,;&}\])(][^\s'",;&}\])]*)"""

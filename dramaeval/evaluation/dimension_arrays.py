@@ -75,7 +75,8 @@ def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], in
 
     A record without a group is a cluster of its own, so the key says which of the two it is.
     """
-    names = {cluster_key(prediction) for prediction in predictions}
+    members = {(one.group, one.id if one.group is None else "") for one in predictions}
+    names = {("id", name) if group is None else ("group", group) for group, name in members}
     return {name: number for number, name in enumerate(sorted(names))}
 
 
@@ -84,6 +85,13 @@ def cluster_key(prediction: Prediction) -> tuple[str, str]:
     if prediction.group is None:
         return ("id", prediction.id)
     return ("group", prediction.group)
+
+
+def clusters_of(
+    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int]
+) -> np.ndarray:
+    """The number of each prediction's cluster, (n,)."""
+    return np.array([clusters[cluster_key(p)] for p in predictions], dtype=np.intp)
 
 
 def dimension_arrays(
@@ -106,7 +114,7 @@ def dimension_arrays(
         rated=np.array([p.mean_rating for p in kept], dtype=float),
         distribution=distribution.reshape(len(kept), len(scale)),
         ratings=rating_matrix(kept),
-        cluster=np.array([clusters[cluster_key(p)] for p in kept], dtype=np.intp),
+        cluster=clusters_of(kept, clusters),
     )
 
 
@@ -124,7 +132,8 @@ def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarra
 
 def rating_matrix(predictions: Sequence[Prediction]) -> np.ndarray:
     """Ratings with one row a prediction and one column a rater's place, NaN where missing."""
-    places = max((len(p.ratings) for p in predictions), default=0)
-    rows = [p.ratings + (None,) * (places - len(p.ratings)) for p in predictions]
+    rows = [p.ratings for p in predictions]
+    places = max(map(len, rows), default=0)
+    rows = [row if len(row) == places else row + (None,) * (places - len(row)) for row in rows]
     # None becomes NaN in an array of floats.
     return np.array(rows, dtype=float).reshape(len(rows), places)

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, interval
-from dramaeval.evaluation.dimension_arrays import DimensionArrays, dimension_arrays
-from dramaeval.evaluation.human_agreement import alternative_annotator, ceiling_draws, ceiling_of
+from dramaeval.evaluation.dimension_arrays import (
+    DimensionArrays,
+    clusters_of,
+    dimension_arrays,
+    rating_matrix,
+)
+from dramaeval.evaluation.human_agreement import alternative_annotator, ceiling_of
+from dramaeval.evaluation.metrics.leave_one_rater_out import pearson_ceiling_over_draws
 from dramaeval.evaluation.metrics.metric import (
     Metric,
     NotApplicableError,
@@ -19,7 +25,7 @@ from dramaeval.evaluation.metrics.metric import (
     all_over_draws,
     value_of,
 )
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
 
 LEAST_CLUSTERS = 5
@@ -66,9 +72,11 @@ def dimension_result(key: str, predictions: Sequence[Prediction], plan: Plan) ->
     }
     if plan.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
-        result["ceiling"] = ceiling_of(rated)
+        ratings = rating_matrix(rated)
+        result["ceiling"] = ceiling_of(ratings)
         if plan.draws is not None and result["ceiling"]["pearson"] is not None:
-            kept["ceiling"] = ceiling_draws(rated, plan.clusters, plan.draws)
+            cluster = clusters_of(rated, plan.clusters)
+            kept["ceiling"] = pearson_ceiling_over_draws(ratings, cluster, plan.draws)
             found = interval(kept["ceiling"], plan.level)
             result["ceiling"]["interval"] = {"pearson": None if found is None else list(found)}
         result["alternative_annotator"] = alternative_annotator(answers, plan.epsilon)
@@ -139,16 +147,18 @@ def counts_of(predictions: Sequence[Prediction], answers: DimensionArrays) -> di
 
     `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
     """
-    unscored = Counter(p.state for p in predictions if not p.scored)
-    places = [rating for p in predictions for rating in p.ratings]
+    states = Counter(p.state for p in predictions)
+    unscored = Counter({state: count for state, count in states.items() if state != SCORED})
+    places = sum(map(len, (p.ratings for p in predictions)))
+    missing = sum(p.ratings.count(None) for p in predictions)
     counts: dict[str, Any] = {
         "n": answers.n,
         "records": len(predictions),
         "unscored": sum(unscored.values()),
         "unscored_reasons": dict(unscored.most_common()),
-        "missing": sum(p.mean_rating is None for p in predictions),
-        "ratings": sum(rating is not None for rating in places),
-        "ratings_missing": sum(rating is None for rating in places),
+        "missing": [p.mean_rating for p in predictions].count(None),
+        "ratings": places - missing,
+        "ratings_missing": missing,
     }
     if answers.pass_fail:
         counts["majority_ties"] = int(np.isnan(answers.majority).sum())

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws
-from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key, rating_matrix
+from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.alternative_annotator import alternative_annotator_test
 from dramaeval.evaluation.metrics.krippendorff import ordinal_alpha
 from dramaeval.evaluation.metrics.leave_one_rater_out import (
     leave_one_rater_out,
-    pearson_ceiling_over_draws,
 )
 from dramaeval.evaluation.metrics.metric import UndefinedError
-from dramaeval.evaluation.predictions import Prediction
 
 
-def ceiling_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Leave-one-rater-out correlations and alpha over every rated record of one dimension.
+def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
+    """Leave-one-rater-out correlations and alpha, from the ratings of one dimension (n, R), NaN where missing.
 
-    Records the judge left unscored count too, so that the ceiling is the same for every judge.
+    Records the judge left unscored belong to them too, so that the ceiling is the same for every judge.
     """
-    ratings = rating_matrix(predictions)
     ceiling = leave_one_rater_out(ratings)
     found: dict[str, Any] = {
         "pearson": ceiling.pearson,
@@ -45,14 +40,6 @@ def ceiling_of(predictions: Sequence[Prediction]) -> dict[str, Any]:
     except UndefinedError as error:
         found["undefined"]["krippendorff_alpha"] = str(error)
     return found
-
-
-def ceiling_draws(
-    predictions: Sequence[Prediction], clusters: dict[tuple[str, str], int], draws: BootstrapDraws
-) -> np.ndarray:
-    """The Pearson ceiling in every draw, (draws,)."""
-    cluster = np.array([clusters[cluster_key(p)] for p in predictions], dtype=np.intp)
-    return pearson_ceiling_over_draws(rating_matrix(predictions), cluster, draws)
 
 
 def alternative_annotator(answers: DimensionArrays, epsilon: float) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from dramaeval.errors import UserFacingError
@@ -33,7 +34,7 @@ class Prediction:
     `wordings` has the expected score under each of several wordings of the question, whose mean
     is `expected`; None where there was one wording.
     `group` is the character or scene the bootstrap keeps together; `system` is what spoke the
-    clip.
+    clip. `mean_rating` is the mean over the raters who gave a rating; None when none did.
 
     Raises ValueError, naming the field, when the values contradict each other.
     """
@@ -48,14 +49,19 @@ class Prediction:
     group: str | None = None
     system: str | None = None
     wordings: tuple[float, ...] | None = None
+    mean_rating: float | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.scale) < 2 or list(self.scale) != sorted(set(self.scale)):
+        if not _rises(self.scale):
             raise ValueError(f"scale {list(self.scale)} needs two or more scores in rising order")
         low, high = self.scale[0], self.scale[-1]
-        for rating in self.ratings:
-            if rating is not None and not low <= rating <= high:
-                raise ValueError(f"ratings hold {rating}, off the scale {low:g}-{high:g}")
+        given = [rating for rating in self.ratings if rating is not None]
+        # A NaN is compared too: where it comes first, min and max are NaN; elsewhere the sum is.
+        if given and not (low <= min(given) and max(given) <= high and sum(given) < math.inf):
+            wrong = next(one for one in given if not low <= one <= high)
+            raise ValueError(f"ratings hold {wrong}, off the scale {low:g}-{high:g}")
+        mean = math.fsum(given) / len(given) if given else None
+        object.__setattr__(self, "mean_rating", mean)
         self._check_distribution()
         if self.state == SCORED and self.expected is None:
             raise ValueError(f"state is '{SCORED}' but expected is missing")
@@ -73,12 +79,13 @@ class Prediction:
             raise ValueError(
                 f"distribution has {len(self.distribution)} values for {len(self.scale)} scores"
             )
-        if not all(p >= 0 for p in self.distribution):  # NaN fails this too
+        total = math.fsum(self.distribution)
+        if not min(self.distribution) >= 0 or math.isnan(total):
             raise ValueError("distribution holds a negative or undefined probability")
-        if abs(math.fsum(self.distribution) - 1) > 1e-3:
-            raise ValueError(f"distribution sums to {math.fsum(self.distribution):.6g}, not to 1")
+        if abs(total - 1) > 1e-3:
+            raise ValueError(f"distribution sums to {total:.6g}, not to 1")
         if self.expected is not None:
-            mean = math.fsum(k * p for k, p in zip(self.scale, self.distribution, strict=True))
+            mean = math.fsum(map(operator.mul, self.scale, self.distribution))
             if abs(mean - self.expected) > 0.01 * (self.scale[-1] - self.scale[0]):
                 raise ValueError(
                     f"expected is {self.expected:.6g}, but the distribution's mean is {mean:.6g}"
@@ -88,12 +95,6 @@ class Prediction:
     def scored(self) -> bool:
         """Whether the judge gave a score."""
         return self.state == SCORED
-
-    @cached_property
-    def mean_rating(self) -> float | None:
-        """Mean over the raters who gave a rating; None when none did."""
-        given = [rating for rating in self.ratings if rating is not None]
-        return math.fsum(given) / len(given) if given else None
 
     @property
     def spread(self) -> float | None:
@@ -140,6 +141,11 @@ class Prediction:
             system=_optional_text(values, "system"),
             wordings=_numbers(values, "wordings") if values.get("wordings") else None,
         )
+
+
+@lru_cache(maxsize=256)
+def _rises(scale: tuple[float, ...]) -> bool:
+    return len(scale) >= 2 and list(scale) == sorted(set(scale))
 
 
 def prediction_line(prediction: Prediction) -> str:
@@ -232,11 +238,12 @@ def _numbers(values: dict[str, Any], key: str) -> tuple[float, ...]:
 
 def _ratings(values: dict[str, Any]) -> tuple[float | None, ...]:
     listed = _list(values, "ratings")
-    if _plain(listed):
+    if _plain(listed, missing=True):
         return tuple(listed)
     return tuple(_number(value, "ratings") for value in listed)
 
 
-def _plain(listed: list[Any]) -> bool:
+def _plain(listed: list[Any], *, missing: bool = False) -> bool:
     """Whether nothing is to be converted: so with nearly all of the millions of numbers of a large file."""
-    return set(map(type, listed)) <= {float} and all(map(math.isfinite, listed))
+    known = {float, type(None)} if missing else {float}
+    return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))

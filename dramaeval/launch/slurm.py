@@ -16,7 +16,7 @@ from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.distributed.folder_lock import remove_lock
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.distributed.slurm_rendezvous import processes_problem
@@ -26,8 +26,15 @@ from dramaeval.launch.runner import JobRunner
 from dramaeval.launch.sbatch import make_executor
 from dramaeval.launch.slurm_states import SlurmState, ask_slurm
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
-from dramaeval.launch.sweeps.state import FAILED, NEVER, WAITING, RunState, change_state, read_state
-from dramaeval.launch.sweeps.state import write_atomic as write
+from dramaeval.launch.sweeps.state import (
+    FAILED,
+    NEVER,
+    WAITING,
+    RunState,
+    change_state,
+    read_state,
+    write_sealed,
+)
 
 #: Options of sbatch's that would contradict what is set elsewhere, and where.
 _ELSEWHERE = {
@@ -194,7 +201,7 @@ class SlurmJobRunner(JobRunner):
         except utils.FailedJobError as error:
             raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
         for run, job in zip(runs, jobs, strict=True):
-            write(run.folder / "slurm.json", sealed({"job": job.job_id}))
+            write_sealed(run.folder / "slurm.json", {"job": job.job_id})
         self.runs = list(runs)
 
     def take_up(self, runs: Sequence[SweepRun]) -> None:

@@ -90,6 +90,8 @@ def test_a_resolved_copy_keeps_types_and_resolves_nothing_twice(composed):
         config, resolve=True
     )
     assert config.task.system == "w ${oc.env:HOME} x"
+    # Where it is handed to, nothing can be resolved any more.
+    assert OmegaConf.to_container(settled, resolve=False)["input"] == r"w \${oc.env:HOME} x"
 
 
 @pytest.mark.parametrize("text", TEXTS[:-1])

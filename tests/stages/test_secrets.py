@@ -188,7 +188,7 @@ def test_what_a_run_and_a_sweep_write_is_masked(composed, tmp_path, monkeypatch,
     write_tables(tmp_path)
     (run / "run.json").unlink()
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert len(files) == 8
+    assert len(files) == 9
     for file in files:
         assert KEY not in file.read_text(), file
         assert HF not in file.read_text(), file

@@ -30,6 +30,7 @@ def content(folder):
         ["-m", "hydra.sweep.dir={}", "seed=0,1"],
         ["-m", "hydra.sweep.dir={}", "hydra/sweeper=optuna", "search=lora"],
         ["sweep={}", "resume=true", "hydra.run.dir={}-command"],
+        ["sweep={}", "resume=true", "launch.trust=true", "hydra.run.dir={}-command"],
     ],
     ids=" ".join,
 )

@@ -8,7 +8,12 @@ resampled column gives; records with count 0 take part in nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+PRODUCTS_A_RECORD = 20
+"""Multiplications that take about as long as to look one record's count up."""
 
 BLOCK = 32
 """Groups that `ordered_sum` takes at a time."""
@@ -38,6 +43,19 @@ class TieGroups:
         if len(self.starts) == sorted_weights.shape[1]:
             return sorted_weights.astype(float, copy=False)
         return np.add.reduceat(sorted_weights, self.starts, axis=1, dtype=float)
+
+    def counting(self, cluster: np.ndarray, clusters: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A function from counts of the clusters, (draws, clusters), to the totals, (draws, groups).
+
+        With few clusters and groups it is a matrix product, else each record's count is looked up.
+        """
+        groups = len(self.starts)
+        if clusters * groups > PRODUCTS_A_RECORD * len(cluster):
+            ordered = cluster[self.order]
+            return lambda counts: self.totals(np.take(counts, ordered, axis=1))
+        records = np.bincount(cluster * groups + self.group, minlength=clusters * groups)
+        table = records.reshape(clusters, groups).astype(float)
+        return lambda counts: counts.astype(float) @ table
 
 
 def midranks(totals: np.ndarray) -> np.ndarray:

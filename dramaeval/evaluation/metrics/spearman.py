@@ -44,12 +44,12 @@ def spearman_over_draws(
     if len(x) == 0:
         return values
     in_x, in_y = TieGroups(x), TieGroups(y)
-    # Records stand in the order of x throughout; y_order brings them into the order of y.
+    # Records stand in the order of x throughout.
     y_group = in_y.group[in_x.order]
     x_cluster = cluster[in_x.order]
-    y_cluster = x_cluster[np.argsort(y_group, kind="stable")]
+    count_y = in_y.counting(cluster, draws.counts.shape[1])
     for rows, counts in draws.chunks(len(x)):
-        totals_y = in_y.totals(np.take(counts, y_cluster, axis=1))
+        totals_y = count_y(counts)
         weights = np.take(counts, x_cluster, axis=1).astype(float)
         totals_x = in_x.totals(weights)
         deviations = np.take(doubled_deviations(totals_y), y_group, axis=1)

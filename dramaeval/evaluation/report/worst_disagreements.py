@@ -37,7 +37,7 @@ def worst(
 ) -> list[Disagreement]:
     """The clips with the largest gaps relative to the scale, each with its worst dimension, worst first."""
     by_id = {record.id: record for record in records}
-    found: dict[str, tuple[float, Disagreement]] = {}
+    found: dict[str, tuple[float, float, Prediction]] = {}
     for one in predictions:
         mean = one.mean_rating
         if one.expected is None or mean is None or one.id not in by_id:
@@ -45,10 +45,12 @@ def worst(
         gap = one.expected - mean
         size = abs(gap) / (one.scale[-1] - one.scale[0])
         if one.id not in found or size > found[one.id][0]:
-            made = Disagreement(record=by_id[one.id], prediction=one, gap=gap)
-            found[one.id] = (size, made)
-    ordered = sorted(found.values(), key=lambda pair: (-pair[0], pair[1].record.id))
-    return [made for _, made in ordered[:most]]
+            found[one.id] = (size, gap, one)
+    ordered = sorted(found.values(), key=lambda entry: (-entry[0], entry[2].id))
+    return [
+        Disagreement(record=by_id[one.id], prediction=one, gap=gap)
+        for _, gap, one in ordered[:most]
+    ]
 
 
 def sounds(records: Sequence[Record], room: int, max_seconds: float) -> dict[str, str]:

@@ -42,8 +42,8 @@ def run_sweep_command(config: DictConfig) -> None:
         sweep = SweepFolder(Path(config.sweep).expanduser())
         sweep.require()
         if config.resume:
-            require_own(sweep, trust=bool(config.launch.trust))
             with locked(sweep.path, CHOOSE):
+                require_own(sweep, trust=bool(config.launch.trust))
                 resume(sweep, sweep.master(), config)
         else:
             report(sweep)

@@ -22,12 +22,11 @@ from dramaeval.data.manifest import (
     DamagedFileError,
     damage_of,
     read_sealed,
-    sealed,
     write_listed,
 )
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.launch.sweeps.signature import sign, unsigned
-from dramaeval.launch.sweeps.state import write_atomic
+from dramaeval.launch.sweeps.state import write_sealed
 
 #: The setting that names another folder for a sweep.
 CHOOSE = "hydra.sweep.dir=…"
@@ -222,7 +221,7 @@ def _write(config: DictConfig, run: SweepRun) -> None:
 def describe(run: SweepRun) -> None:
     """Write a run's number, id and overrides into its folder."""
     about = {"number": run.number, "id": run.id, "overrides": list(run.overrides)}
-    write_atomic(run.folder / "run.json", sealed(about))
+    write_sealed(run.folder / "run.json", about)
 
 
 def _described_in(folder: Path) -> SweepRun:

@@ -16,9 +16,9 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
+from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
-from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_atomic
+from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
 from dramaeval.launch.sweeps.sweeper import SweepRunner
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -237,7 +237,7 @@ def distribution(override: Override) -> Any:
 
 def _name_trial(run: SweepRun, number: int) -> None:
     """Let a run know which trial of the study it is."""
-    write_atomic(run.folder / "trial.json", sealed({"trial": number}))
+    write_sealed(run.folder / "trial.json", {"trial": number})
 
 
 def _trial_of(run: SweepRun) -> int | None:

@@ -10,13 +10,14 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from dramaeval.config.secrets import without_secrets
+from dramaeval.config.secrets import masked, without_secrets
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
 from dramaeval.distributed.process_identity import ProcessIdentity
 
@@ -180,8 +181,13 @@ def read_state(folder: Path) -> RunState:
 def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunState:
     """Read, change and write the state of a run; returns the new one."""
     new = change(read_state(folder))
-    write_atomic(folder / "state.json", sealed(asdict(new)))
+    write_sealed(folder / "state.json", asdict(new))
     return new
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON with its own hash to a file; secrets are masked first, so that the hash is of the masked text."""
+    write_atomic(path, sealed(masked(dict(values))), verbatim=True)
 
 
 def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
