@@ -12,6 +12,7 @@ from yaml import YAMLError
 from dramaeval.config.keys import check_arguments
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError, not_among
+from dramaeval.config.renamed_targets import with_current_targets
 from dramaeval.config.schema import ATTENTIONS, DTYPES
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 from dramaeval.models.errors import ModelError
@@ -34,7 +35,7 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
     """
     file = run / "config.yaml"
     try:
-        values = read_plain(file) if file.is_file() else None
+        values = with_current_targets(read_plain(file)) if file.is_file() else None
     except YAMLError as error:
         raise ModelError(f"{file} is not YAML: {error}") from None
     if not isinstance(values, dict) or not {"stages", "task", "model"} <= set(values):

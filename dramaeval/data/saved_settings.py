@@ -1,4 +1,4 @@
-"""Settings that a run has saved, read back."""
+"""Reads the settings that a run has saved."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from dramaeval.config.renamed_targets import with_current_targets
 from dramaeval.data.manifest import DamagedFileError, damage_of
 
 _SHOWN = 200
 
 
 def read_settings(file: Path) -> DictConfig:
-    """A YAML file of settings.
+    """Read a YAML file of settings; classes get their present names.
 
     Raises:
-        DamagedFileError: it is not as it was written, or no YAML with settings.
-        FileNotFoundError: it is not there.
+        DamagedFileError: the file has changed since it was written, or it is not YAML with settings.
+        FileNotFoundError: there is no such file.
     """
     if damage := damage_of(file):
         raise DamagedFileError(f"{file.parent}: {damage}. Restore it from a copy.")
     try:
-        found = OmegaConf.load(file)
+        settings = OmegaConf.load(file)
     except (ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())[:_SHOWN]
         raise DamagedFileError(f"{file} is damaged: {reason}. Restore it from a copy.") from None
-    if not isinstance(found, DictConfig):
+    if not isinstance(settings, DictConfig):
         raise DamagedFileError(f"{file} is damaged: it holds no settings. Restore it from a copy.")
-    return found
+    # Not resolved: some interpolations refer to Hydra's own settings.
+    return OmegaConf.create(with_current_targets(OmegaConf.to_container(settings)))
