@@ -16,64 +16,64 @@ from dramaeval.evaluation.report.read_results import read_run
 from dramaeval.stages.run_folder import RunFolder
 
 #: Every class and function of this package under ``_target_`` in the configurations of version 0.1.0.
-IN_CONFIGS = """
-dramaeval.cluster.locking_callback.LocksRunFolder
-dramaeval.models.audio_flamingo3.AudioFlamingo3
-dramaeval.models.causal_lm.CausalLM
-dramaeval.models.qwen2_5_omni.Qwen25Omni
-dramaeval.models.qwen2_audio.Qwen2Audio
-dramaeval.models.voxtral.Voxtral
-dramaeval.run.storage.FolderCheck
-dramaeval.tasks.choice.ChoiceTask
-dramaeval.tasks.gated.GatedTask
-dramaeval.tasks.labels.RaterWeighted
-dramaeval.tasks.labels.distribution
-dramaeval.tasks.labels.mean
-dramaeval.tasks.labels.median
-dramaeval.tasks.labels.sample
-dramaeval.tasks.mixed.MixedTask
-dramaeval.tasks.processed.ProcessedTask
-dramaeval.tasks.task.Task
-dramaeval.tasks.thought.ThoughtTask
-dramaeval.tasks.together.TogetherTask
-dramaeval.tasks.variation.VariationTask
-dramaeval.training.grpo.JudgeGRPO
-dramaeval.training.objectives.answer_ce
-dramaeval.training.objectives.choice_ce
-dramaeval.training.objectives.expected_mse
-dramaeval.training.objectives.ordinal
-dramaeval.training.objectives.ranking
-dramaeval.training.objectives.soft_ce
-dramaeval.training.rewards.agreement.Agreement
-dramaeval.training.rewards.correlation.Correlation
-dramaeval.training.rewards.distance.Distance
-dramaeval.training.rewards.exact.Exact
-dramaeval.training.rewards.format.Format
-dramaeval.training.rewards.length.Length
-dramaeval.training.sft.JudgeTrainer
-hydra_plugins.dramaeval_sweeps.Grid
-hydra_plugins.dramaeval_sweeps.LocalProcesses
-hydra_plugins.dramaeval_sweeps.Optuna
-hydra_plugins.dramaeval_sweeps.Slurm
-""".split()
+IN_CONFIGS = [
+    "dramaeval.cluster.locking_callback.LocksRunFolder",
+    "dramaeval.models.audio_flamingo3.AudioFlamingo3",
+    "dramaeval.models.causal_lm.CausalLM",
+    "dramaeval.models.qwen2_5_omni.Qwen25Omni",
+    "dramaeval.models.qwen2_audio.Qwen2Audio",
+    "dramaeval.models.voxtral.Voxtral",
+    "dramaeval.run.storage.FolderCheck",
+    "dramaeval.tasks.choice.ChoiceTask",
+    "dramaeval.tasks.gated.GatedTask",
+    "dramaeval.tasks.labels.RaterWeighted",
+    "dramaeval.tasks.labels.distribution",
+    "dramaeval.tasks.labels.mean",
+    "dramaeval.tasks.labels.median",
+    "dramaeval.tasks.labels.sample",
+    "dramaeval.tasks.mixed.MixedTask",
+    "dramaeval.tasks.processed.ProcessedTask",
+    "dramaeval.tasks.task.Task",
+    "dramaeval.tasks.thought.ThoughtTask",
+    "dramaeval.tasks.together.TogetherTask",
+    "dramaeval.tasks.variation.VariationTask",
+    "dramaeval.training.grpo.JudgeGRPO",
+    "dramaeval.training.objectives.answer_ce",
+    "dramaeval.training.objectives.choice_ce",
+    "dramaeval.training.objectives.expected_mse",
+    "dramaeval.training.objectives.ordinal",
+    "dramaeval.training.objectives.ranking",
+    "dramaeval.training.objectives.soft_ce",
+    "dramaeval.training.rewards.agreement.Agreement",
+    "dramaeval.training.rewards.correlation.Correlation",
+    "dramaeval.training.rewards.distance.Distance",
+    "dramaeval.training.rewards.exact.Exact",
+    "dramaeval.training.rewards.format.Format",
+    "dramaeval.training.rewards.length.Length",
+    "dramaeval.training.sft.JudgeTrainer",
+    "hydra_plugins.dramaeval_sweeps.Grid",
+    "hydra_plugins.dramaeval_sweeps.LocalProcesses",
+    "hydra_plugins.dramaeval_sweeps.Optuna",
+    "hydra_plugins.dramaeval_sweeps.Slurm",
+]
 #: The classes and functions from which version 0.1.0 rebuilt a judge without ``trust``.
-TRUSTED = """
-dramaeval.models.audio_flamingo3.AudioFlamingo3
-dramaeval.models.causal_lm.CausalLM
-dramaeval.models.qwen2_5_omni.Qwen25Omni
-dramaeval.models.qwen2_audio.Qwen2Audio
-dramaeval.models.voxtral.Voxtral
-dramaeval.tasks.choice.ChoiceTask
-dramaeval.tasks.gated.GatedTask
-dramaeval.tasks.labels.distribution
-dramaeval.tasks.mixed.MixedTask
-dramaeval.tasks.processed.ProcessedTask
-dramaeval.tasks.task.Task
-dramaeval.tasks.thought.ThoughtTask
-dramaeval.tasks.together.TogetherTask
-dramaeval.tasks.variation.VariationTask
-transformers.BitsAndBytesConfig
-""".split()
+TRUSTED = [
+    "dramaeval.models.audio_flamingo3.AudioFlamingo3",
+    "dramaeval.models.causal_lm.CausalLM",
+    "dramaeval.models.qwen2_5_omni.Qwen25Omni",
+    "dramaeval.models.qwen2_audio.Qwen2Audio",
+    "dramaeval.models.voxtral.Voxtral",
+    "dramaeval.tasks.choice.ChoiceTask",
+    "dramaeval.tasks.gated.GatedTask",
+    "dramaeval.tasks.labels.distribution",
+    "dramaeval.tasks.mixed.MixedTask",
+    "dramaeval.tasks.processed.ProcessedTask",
+    "dramaeval.tasks.task.Task",
+    "dramaeval.tasks.thought.ThoughtTask",
+    "dramaeval.tasks.together.TogetherTask",
+    "dramaeval.tasks.variation.VariationTask",
+    "transformers.BitsAndBytesConfig",
+]
 OLD_NAMES = {new: old for old, new in RENAMED.items()}
 
 
