@@ -15,7 +15,7 @@ from dramaeval.config.schema import Stage
 def check_combinations(config: DictConfig) -> list[str]:
     """What cannot run together, each with its reason and its fix."""
     trains = Stage.train in config.stages
-    problems = _check_export(config, trains)
+    problems: list[str] = []
     if config.model.get("head", "vocabulary") not in HEADS:
         problems.append(
             f"model.head={config.model.head} is not known; choose one of {', '.join(HEADS)}."
@@ -143,29 +143,6 @@ def _check_quantization(config: DictConfig) -> list[str]:
     if find_spec("bitsandbytes") is None:
         problems.append("quantization needs a package that is missing: pip install bitsandbytes")
     return problems
-
-
-def _check_export(config: DictConfig, trains: bool) -> list[str]:
-    if Stage.export not in config.stages:
-        if config.export.merge:
-            return ["export.merge=true does nothing here: add export to stages."]
-        return []
-    if not trains:
-        if config.checkpoint is None:
-            return [
-                "stages has export, but there is nothing to export: give checkpoint=RUN, or add train."
-            ]
-        return []
-    if not config.export.merge:
-        return []
-    if config.peft and _splits_weights(config):
-        return [
-            "export.merge=true takes whole weights, but zero=zero3 splits them: export in a run of its own, "
-            "stages=[export] export.merge=true zero=none checkpoint=RUN."
-        ]
-    if is_a(config.peft, ("PromptLearningConfig",)):
-        return [unmergeable(config.peft["_target_"].rpartition(".")[2])]
-    return []
 
 
 def unmergeable(method: str) -> str:

@@ -34,6 +34,13 @@ SHAPE = (
 )
 
 
+def check(config: DictConfig) -> list[str]:
+    """Problems of ``checkpoint``."""
+    if config.checkpoint is None or Path(config.checkpoint).expanduser().exists():
+        return []
+    return [f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."]
+
+
 def check_checkpoint(
     config: DictConfig, family: Family, adapter: Any | None, start: Checkpoint | None
 ) -> None:

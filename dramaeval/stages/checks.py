@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.bounds import check_values, objective_weights
 from dramaeval.config.combinations import check_combinations, left_open
-from dramaeval.config.evidence import check_evidence
 from dramaeval.config.keys import check_arguments, check_own, missing_targets
 from dramaeval.config.multi_process import check_together
 from dramaeval.config.placement import placement_problems
 from dramaeval.config.problems import ConfigError, not_among
-from dramaeval.config.schema import ATTENTIONS, DTYPES, SPLITS, Stage
+from dramaeval.config.schema import ATTENTIONS, DTYPES, SPLITS, Stage, split_files
 from dramaeval.config.task_parts import TASK_KEYS, files_of, parts_of, where_of
+from dramaeval.stages import base_model, controls, evaluate, export, prepare, report, score, train
 from dramaeval.training.grpo.settings import RESERVED as RESERVED_GRPO
 from dramaeval.training.grpo.settings import check_grpo, trains_by_reward
 
@@ -62,6 +63,18 @@ LOGGERS = ("tensorboard", "wandb")
 WANDB = ("mode", "project", "entity", "name", "group", "tags")
 WANDB_MODES = ("auto", "online", "offline")
 
+#: The modules that check their own settings.
+CHECKED: tuple[ModuleType, ...] = (
+    base_model,
+    prepare,
+    train,
+    evaluate,
+    controls,
+    score,
+    report,
+    export,
+)
+
 
 def check(config: DictConfig) -> None:
     """Check what can be checked without reading data or weights.
@@ -77,14 +90,17 @@ def check(config: DictConfig) -> None:
         problems.append(
             "stages=[] does nothing: choose from " + ", ".join(s.name for s in Stage) + "."
         )
-    problems += _check_data(config, stages)
+    problems += _check_data(config)
     problems += _check_model(config)
     problems += check_own(config)
     problems += missing_targets(config)
     problems += check_values(config)
     problems += _check_loggers(config)
     problems += check_together(config)
-    problems += check_evidence(config)
+    problems += _check_shots(config)
+    problems += _check_evaluation(config)
+    for module in CHECKED:
+        problems += module.check(config)
     if Stage.train in stages:
         args = {
             key: value
@@ -114,7 +130,7 @@ def check(config: DictConfig) -> None:
         raise ConfigError(problems)
 
 
-def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
+def _check_data(config: DictConfig) -> list[str]:
     files, problems = files_of(config.task), []
     own = [key for key in (*SPLITS, "sample") if config.task.data[key]]
     if own and config.task.get("tasks"):
@@ -129,20 +145,6 @@ def _check_data(config: DictConfig, stages: set[Stage]) -> list[str]:
         for file in given
         if not Path(file).expanduser().is_file()
     ]
-    if Stage.train in stages and "train" not in files:
-        problems.append("task.data.train is not set, but stages has train: give a JSONL file.")
-    if Stage.prepare in stages and not files:
-        problems.append(
-            "stages has prepare, but there is no file: give task.data.train, val or test."
-        )
-    if Stage.evaluate in stages and not {"val", "test"} & set(files):
-        problems.append(
-            "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
-        )
-    if config.checkpoint is not None and not Path(config.checkpoint).expanduser().exists():
-        problems.append(
-            f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."
-        )
     return problems
 
 
@@ -194,3 +196,35 @@ def _check_names(config: DictConfig) -> list[str]:
     except ValueError as error:
         return [*problems, str(error)]
     return problems + objective_weights(terms, config.trainer.objective)
+
+
+def _check_shots(config: DictConfig) -> list[str]:
+    inside = [
+        f"{where_of(config.task, part)}.shots={node.shots}: a mixture shows no examples: "
+        "set it to 0."
+        for part, node in parts_of(config.task).items()
+        if config.task.get("tasks") and node.get("shots")
+    ]
+    if inside:
+        return inside
+    shots = config.task.get("shots") or 0
+    if not isinstance(shots, int) or shots < 0:
+        return [f"task.shots={shots} must be a whole number from 0 on."]
+    if shots and "train" not in split_files(config.task.data):
+        return [f"task.shots={shots} takes its examples from task.data.train: give a JSONL file."]
+    return []
+
+
+def _check_evaluation(config: DictConfig) -> list[str]:
+    """Problems of the numbers of ``evaluation`` and of ``report``."""
+    evaluation, comparison, problems = config.evaluation, config.report, []
+    if evaluation.phrasings < 2:
+        problems.append(f"evaluation.phrasings={evaluation.phrasings} must be 2 or more.")
+    if evaluation.prosody_clips < 10:
+        problems.append(f"evaluation.prosody_clips={evaluation.prosody_clips} must be 10 or more.")
+    if Stage.report in config.stages:
+        if comparison.split not in (None, "val", "test"):
+            problems.append(f"report.split={comparison.split} must be val or test.")
+        if comparison.phase not in (None, "zero_shot", "final"):
+            problems.append(f"report.phase={comparison.phase} must be zero_shot or final.")
+    return problems

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
+from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
@@ -45,6 +48,21 @@ CONTROLS: dict[str, tuple[Callable[[ControlContext], Any], str]] = {
 SETTINGS = {"phrasing": ("phrasings",), "prosody": ("prosody_clips",)}
 #: The metrics in which the judge is compared with a control.
 GAINS = (Pearson(), MeanSquaredError())
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    problems = [
+        not_among("evaluation.controls", name, CONTROLS)
+        for name in config.evaluation.controls
+        if name not in CONTROLS
+    ]
+    if Stage.controls in config.stages and Stage.evaluate not in config.stages:
+        problems.append(
+            "stages has controls without evaluate: controls are compared with the judge's own scores, so set "
+            "stages=[evaluate,controls]."
+        )
+    return problems
 
 
 def check_records(context: RunContext) -> list[str]:

@@ -7,8 +7,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import DictConfig
+
 from dramaeval.config.problems import near_match_hint
-from dramaeval.config.schema import EvaluationConfig
+from dramaeval.config.schema import EvaluationConfig, Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
 from dramaeval.data.shared_content import group_of
@@ -27,6 +30,15 @@ from dramaeval.stages.predictions_file import is_intact, read_phase
 from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.evaluate in config.stages and not {"val", "test"} & set(files_of(config.task)):
+        return [
+            "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
+        ]
+    return []
 
 
 def check_records(context: RunContext) -> list[str]:

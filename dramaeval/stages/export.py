@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
+from dramaeval.config.combinations import is_a, unmergeable
+from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
+from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.families.base import Family
@@ -25,6 +29,27 @@ log = logging.getLogger(__name__)
 #: Files that only training needs.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
             "rng_state*", "trainer_state.json", adalora.FILE)  # fmt: skip
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    merges = config.export.merge
+    if Stage.export not in config.stages:
+        return ["export.merge=true does nothing here: add export to stages."] if merges else []
+    if Stage.train not in config.stages:
+        if config.checkpoint is not None:
+            return []
+        return [
+            "stages has export, but there is nothing to export: give checkpoint=RUN, or add train."
+        ]
+    if merges and config.peft and zero_stage(config.zero) == 3:
+        return [
+            "export.merge=true needs complete weights, but zero=zero3 splits them: export in a run of its own, "
+            "stages=[export] export.merge=true zero=none checkpoint=RUN."
+        ]
+    if merges and is_a(config.peft, ("PromptLearningConfig",)):
+        return [unmergeable(config.peft["_target_"].rpartition(".")[2])]
+    return []
 
 
 def run(context: RunContext) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig
 
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
@@ -21,6 +24,20 @@ log = logging.getLogger(__name__)
 
 #: Keys that a line copies from its record: they group records or name the system that made the clip.
 COPIED = ("character", "system", "language", "local_scene", "question_type")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.prepare not in config.stages:
+        return []
+    if not files_of(config.task):
+        return ["stages has prepare, but there is no file: give task.data.train, val or test."]
+    if config.task.get("shots"):
+        return [
+            f"task.shots={config.task.shots} with stages=[prepare]: a prepared line holds one clip, and examples "
+            "have their own. Set task.shots=0."
+        ]
+    return []
 
 
 def run(context: RunContext) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.report import comparison_page as page
 from dramaeval.evaluation.report.read_results import (
@@ -28,6 +29,25 @@ from dramaeval.stages.report_html import write_tables
 from dramaeval.stages.run_folder import RunFolder, as_yaml
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.report not in config.stages:
+        return ["runs=[…] is read by stages=[report] only."] if config.runs else []
+    problems = [
+        f"runs: {run} is not a folder."
+        for run in config.runs
+        if not Path(run).expanduser().is_dir()
+    ]
+    if len(config.stages) > 1:
+        problems.append(
+            "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
+            "report.html."
+        )
+    if not config.runs:
+        problems.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")
+    return problems
 
 
 def run(config: DictConfig, folder: RunFolder) -> None:

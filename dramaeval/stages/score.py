@@ -6,6 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from omegaconf import DictConfig
+
 from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
 from dramaeval.evaluation.prediction_stream import stream, take_up
@@ -15,6 +17,25 @@ from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import INPUT
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of the stages ``score`` and ``leaderboard``."""
+    stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
+    if not stages:
+        unread = config.input is not None
+        return (
+            ["input=… is read by stages=[score] and stages=[leaderboard] only."] if unread else []
+        )
+    problems = []
+    if config.input is None:
+        problems.append(f"stages=[{stages[0]}] needs input=FILE.jsonl: the clips.")
+    if Stage.evaluate in config.stages:
+        problems.append(
+            f"stages has evaluate and {stages[0]}, and both write predictions.jsonl: make two runs, the second "
+            "with checkpoint=RUN of the first."
+        )
+    return problems
 
 
 def check_records(context: RunContext) -> list[str]:

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
 from transformers import TrainerCallback
 
 from dramaeval.config.batch_size import BatchError, step_size
 from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
 from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
@@ -32,6 +35,13 @@ from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
 from dramaeval.training.grpo.arguments import in_completions
 
 log = logging.getLogger(__name__)
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    if Stage.train in config.stages and "train" not in files_of(config.task):
+        return ["task.data.train is not set, but stages has train: give a JSONL file."]
+    return []
 
 
 def run(context: RunContext) -> None:

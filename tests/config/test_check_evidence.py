@@ -2,10 +2,8 @@
 
 import pytest
 
-from dramaeval.config.evidence import CONTROLS
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.checks import check
-from dramaeval.stages.controls import CONTROLS as MADE
 
 
 def told(composed, *overrides):
@@ -21,13 +19,13 @@ def told(composed, *overrides):
         (["input=x.jsonl"], "input=… is read by stages=[score]"),
         (["stages=[evaluate,score]", "input=x.jsonl"], "both write predictions.jsonl"),
         (["stages=[leaderboard]"], "stages=[leaderboard] needs input"),
-        (["stages=[controls]"], "stages=[evaluate,controls]"),
+        (["stages=[controls]"], "set stages=[evaluate,controls]"),
         (["evaluation.controls=[silense]"], "silense is not known; choose from training_mean"),
         (["evaluation.controls=[silense]"], "Did you mean silence?"),
         (["evaluation.phrasings=1"], "evaluation.phrasings=1 must be 2 or more"),
         (["stages=[report]"], "needs runs=[FOLDER,FOLDER,…]"),
         (["stages=[report]", "runs=[/nowhere]"], "/nowhere is not a folder"),
-        (["stages=[evaluate,report]", "runs=[/]"], "goes alone"),
+        (["stages=[evaluate,report]", "runs=[/]"], "is a run of its own"),
         (["runs=[/]"], "runs=[…] is read by stages=[report]"),
         (["stages=[report]", "runs=[/]", "report.split=train"], "must be val or test"),
         (["stages=[report]", "runs=[/]", "report.phase=last"], "must be zero_shot or final"),
@@ -36,7 +34,3 @@ def told(composed, *overrides):
 )
 def test_contradictions(composed, overrides, message):
     assert message in told(composed, *overrides)
-
-
-def test_every_control_that_may_be_named_is_made():
-    assert tuple(MADE) == CONTROLS
