@@ -1,32 +1,48 @@
-"""Where curves, tables and traces go beside the run folder's own files, as ``logger`` and ``debug`` say."""
+"""The loggers of a run: TensorBoard, W&B and the traces of ``debug=true``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.secrets import masked
-from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.callbacks.debug import Debugging
 
 
+class LogFolder(Protocol):
+    """The folders of a run that loggers write to."""
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+
+    @property
+    def tensorboard(self) -> Path:
+        """Training curves."""
+
+    @property
+    def debug(self) -> Path:
+        """The first batch and a profile."""
+
+
 class Loggers:
-    """The run's loggers; a context that closes them however the run ends.
+    """The loggers of a run; a context manager that closes them, also after an error.
 
     Args:
         config: the run's configuration.
-        folder: where they keep their files.
-        writes: whether this process is the one that writes curves and tables.
+        folder: of the run.
+        writes: whether this process writes curves and tables.
         identity: the run's short id.
     """
 
     def __init__(
         self,
         config: DictConfig,
-        folder: RunFolder,
+        folder: LogFolder,
         *,
         writes: bool = True,
         identity: str | None = None,
@@ -47,20 +63,20 @@ class Loggers:
         """Callbacks for the trainer.
 
         Args:
-            step: the step that training resumes at, or None.
+            step: at which training resumes, or None.
         """
-        found: list[Any] = []
+        callbacks: list[Any] = []
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
             from transformers.integrations import TensorBoardCallback
 
-            # What was logged after the checkpoint that is resumed will be logged again.
+            # Steps after the checkpoint will be logged again.
             writer = SummaryWriter(log_dir=str(self.folder.tensorboard), purge_step=step)
-            found.append(TensorBoardCallback(writer))
-        return found + [one for one in (self.wandb, self.debugging) if one]
+            callbacks.append(TensorBoardCallback(writer))
+        return callbacks + [logger for logger in (self.wandb, self.debugging) if logger]
 
     def report(self, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Pass on the measured agreement."""
+        """Log the measured agreement."""
         if self.wandb:
             self.wandb.report(metrics)
 
