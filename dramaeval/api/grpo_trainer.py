@@ -1,4 +1,4 @@
-"""GRPO from Python, with the signature of the published module's trainers."""
+"""`GRPOTrainer`: GRPO on an `AudioDataset`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
-from dramaeval.api.sft_trainer import checked, curves, precision_of, ready
+from dramaeval.api.sft_trainer import (
+    build_judge,
+    precision_of,
+    require_dataset,
+    tensorboard_callbacks,
+)
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.task import Target
 from dramaeval.training.grpo.groups import PromptGroup, PromptGroups
@@ -25,24 +30,24 @@ from dramaeval.training.rewards.format import Format
 class GRPOTrainer(JudgeGRPOTrainer):
     """Trains a judge on an `AudioDataset` by rewards, one question a record and epoch.
 
-    It is `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`, which is TRL's: ``train()``, ``save_model(folder)`` and the rest
-    are theirs.
+    It extends TRL's trainer, which gives ``train()``, ``save_model(folder)`` and the other methods.
 
     Args:
-        model: as in `dramaeval.SFTTrainer`. A judge that does not know the form of an answer yet learns little.
-        args: ``trl.GRPOConfig``, whose ``per_device_train_batch_size`` counts completions and has to be a
-            multiple of ``num_generations``; None means TRL's defaults in ``grpo_output/``, completions short.
-        train_dataset: what is asked about.
+        model: as in `dramaeval.SFTTrainer`. Train it with `dramaeval.SFTTrainer` first: a judge whose
+            completions do not have the form of an answer learns little from rewards.
+        args: ``trl.GRPOConfig``, whose ``per_device_train_batch_size`` counts completions and is a multiple of
+            ``num_generations``; None means TRL's defaults in ``grpo_output/``, with short completions.
+        train_dataset: the training data.
         peft_config: as in `dramaeval.SFTTrainer`.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        rewards: by name a function or object that gives each `Completion` of a list a number, or a mapping as
-            in ``configs/trainer/grpo.yaml``; None takes the published reward for the right answer, and one for
+        rewards: by name a callable that returns a number for each `Completion` of a list, or a mapping as in
+            ``configs/trainer/grpo.yaml``; None means the published reward for the right answer, and one for
             its form.
         estimator: ``sampled`` or ``enumerated``.
 
     Raises:
-        ModelError: the model cannot be had.
-        ValueError: there is no dataset, its sample rate is not the model's, or a group does not fit into a
+        ModelError: the model cannot be loaded or trained.
+        ValueError: there is no dataset, its sample rate differs from the model's, or a group does not fit into a
             batch.
     """
 
@@ -57,52 +62,51 @@ class GRPOTrainer(JudgeGRPOTrainer):
         rewards: Mapping[str, Any] | None = None,
         estimator: str = SAMPLED,
     ) -> None:
-        dataset = checked(train_dataset)
-        args = prepared(args)
-        trained, record_encoder, shared = ready(model, args, dataset, peft_config)
+        dataset = require_dataset(train_dataset)
+        args = prepare_arguments(args)
+        judge, record_encoder, shared = build_judge(model, args, dataset, peft_config)
         super().__init__(
-            model=trained,
+            model=judge,
             args=args,
             record_encoder=record_encoder,
             train_records=dataset.records,
             estimator=estimator,
             rewards=rewards or {"exact": Exact(), "format": Format()},
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=curves(args) if enable_tensorboard else (),
+            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
         )
-        self.groups = Drawn(dataset, record_encoder, args.seed)
+        self.groups = DatasetGroups(dataset, record_encoder, args.seed)
 
 
-class Drawn(PromptGroups):
-    """The questions that an `AudioDataset` draws, with its perturbed clips.
+class DatasetGroups(PromptGroups):
+    """Prompt groups of the questions that an `AudioDataset` samples, with its perturbed clips.
 
     Args:
-        dataset: draws the questions and perturbs the clips.
-        record_encoder: prepares them.
+        dataset: samples the questions and perturbs the clips.
+        record_encoder: encodes them.
         seed: of the completions.
     """
 
     def __init__(self, dataset: AudioDataset, record_encoder: RecordEncoder, seed: int) -> None:
         super().__init__(dataset.records, record_encoder, seed)
         self.dataset = dataset
-        self._features = lru_cache(maxsize=2048)(self._listened)
+        self._features = lru_cache(maxsize=2048)(self._logmel)
 
     def _make(self, row: int, epoch: int) -> PromptGroup:
         dimension, target = self.dataset.draw_question(row, epoch)
         question = self.dataset.question(row, epoch)
         clip = self._features(row, epoch if self.dataset.is_perturb else 0)
         targets = {dimension.key: Target(target)}
-        encoded_record = self.record_encoder.encode_with_clip(
-            self.dataset.records[row], clip, [question], targets
-        )
+        record = self.dataset.records[row]
+        encoded_record = self.record_encoder.encode_with_clip(record, clip, [question], targets)
         return self.made(row, epoch, question, targets, encoded_record)
 
-    def _listened(self, row: int, epoch: int) -> Any:
+    def _logmel(self, row: int, epoch: int) -> Any:
         return self.record_encoder.logmel(self.dataset.waveform(row, epoch))
 
 
-def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
-    """A copy of the arguments with what the project does itself switched off."""
+def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
+    """A copy of the arguments without TRL's own reporting and dropout; None means the defaults."""
     if args is None:
         import torch
 
@@ -114,11 +118,11 @@ def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
     if args.per_device_train_batch_size % args.num_generations:
         raise ValueError(
             f"per_device_train_batch_size={args.per_device_train_batch_size} counts completions and is no "
-            f"multiple of num_generations={args.num_generations}: the answers to a question are computed "
+            f"multiple of num_generations={args.num_generations}: the completions of a question are computed "
             "together."
         )
     args.report_to = []
     args.mixed_precision = precision_of(args)
-    # The policy would differ from itself from pass to pass.
+    # With dropout the policy would differ from pass to pass.
     args.disable_dropout = True
     return args

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning from Python, with the published trainer's signature."""
+"""`SFTTrainer`: supervised fine-tuning on an `AudioDataset`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.families.base import Family, ModelError
 from dramaeval.models.forward import shared_prefix as branches
 from dramaeval.models.forward.last_layer import prepare
-from dramaeval.models.inputs.collation import Batch, collate
+from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import EpochOrder
@@ -34,23 +34,23 @@ OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 class SFTTrainer(JudgeSFTTrainer):
     """Trains a judge on an `AudioDataset`, one question a record and epoch.
 
-    It is `dramaeval.training.sft.trainer.JudgeSFTTrainer`, which is TRL's, which is transformers': ``train()``,
-    ``save_model(folder)`` and the rest are theirs. `dramaeval.Judge.load` reads what ``save_model`` wrote.
+    It extends TRL's trainer, which gives ``train()``, ``save_model(folder)`` and the other methods.
+    `dramaeval.Judge.load` reads the folder that ``save_model`` writes.
 
     Args:
-        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a Qwen2-Audio model
-            that is loaded already; the last is taken over, not copied.
-        args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. A batch is counted in records.
-        train_dataset: what is learnt from.
+        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a loaded Qwen2-Audio
+            model, which is trained in place and not copied.
+        args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. Batch sizes count records.
+        train_dataset: the training data.
         peft_config: PEFT's configuration of an adapter (see `dramaeval.create_peft_config`); None trains every
-            weight. Layers that it names by the ends of their names are found wherever they are, in the audio
-            tower too; where it names none, the language model's projections get adapters.
+            weight. ``target_modules`` matches layers in every part of the model, the audio tower included;
+            without it the projections of the language model get adapters.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        objective: what is lowered; see `dramaeval.training.objectives.WeightedObjective`.
+        objective: the loss; see `dramaeval.training.objectives.WeightedObjective`.
 
     Raises:
-        ModelError: the model cannot be had.
-        ValueError: there is no dataset, or its sample rate is not the model's.
+        ModelError: the model cannot be loaded or trained.
+        ValueError: there is no dataset, or its sample rate differs from the model's.
     """
 
     def __init__(
@@ -63,29 +63,31 @@ class SFTTrainer(JudgeSFTTrainer):
         *,
         objective: str = "answer_ce",
     ) -> None:
-        dataset = checked(train_dataset)
-        args = prepared(args)
-        trained, record_encoder, shared = ready(model, args, dataset, peft_config)
+        dataset = require_dataset(train_dataset)
+        args = prepare_arguments(args)
+        judge, record_encoder, shared = build_judge(model, args, dataset, peft_config)
         super().__init__(
-            model=trained,
+            model=judge,
             args=args,
             record_encoder=record_encoder,
             train_records=dataset.records,
             objective=objective,
             objectives=OBJECTIVES,
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=curves(args) if enable_tensorboard else (),
+            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
         )
-        self.data_collator = Batches(dataset, record_encoder, self.order, shared_prefix=shared)
+        self.data_collator = DatasetCollator(
+            dataset, record_encoder, self.order, shared_prefix=shared
+        )
 
 
-class Batches:
-    """The loader's collate function: an `AudioDataset`'s questions, solutions and waveforms as a batch.
+class DatasetCollator:
+    """The collate function of the loader: batches of the questions that an `AudioDataset` samples.
 
     Args:
-        dataset: draws the questions and perturbs the clips.
-        record_encoder: prepares them.
-        order: tells the epoch.
+        dataset: samples the questions and perturbs the clips.
+        record_encoder: encodes them.
+        order: has the number of the epoch.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
     """
 
@@ -101,32 +103,32 @@ class Batches:
         self.record_encoder = record_encoder
         self.order = order
         self.shared_prefix = shared_prefix
-        self._kept = lru_cache(maxsize=2048)(self._features)
+        self._cached_features = lru_cache(maxsize=2048)(self._features)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Batch]:
         """A batch from rows of the form ``{"record": index}``."""
         epoch = int(self.order.epoch)
-        made = []
         numbers = [int(row["record"]) for row in rows]
-        for at in map(row_of, numbers):
-            dimension, target = self.dataset.draw_question(at, epoch)
-            # What is perturbed differs from epoch to epoch; keeping it would only fill the memory.
-            clip = self._features(at, epoch) if self.dataset.is_perturb else self._kept(at, 0)
-            question = self.dataset.question(at, epoch)
-            made.append(
-                self.record_encoder.encode_with_clip(
-                    self.dataset.records[at], clip, [question], {dimension.key: target}
-                )
-            )
-        batch = collate(made, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
+        encoded = [self._encode(row_of(number), epoch) for number in numbers]
+        batch = collate(encoded, pad=self.record_encoder.pad, shared_prefix=self.shared_prefix)
         return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
+
+    def _encode(self, at: int, epoch: int) -> EncodedRecord:
+        dimension, target = self.dataset.draw_question(at, epoch)
+        # Perturbed clips differ from epoch to epoch: a cache of them would not be read.
+        features = self._features if self.dataset.is_perturb else self._cached_features
+        clip = features(at, epoch if self.dataset.is_perturb else 0)
+        question = self.dataset.question(at, epoch)
+        return self.record_encoder.encode_with_clip(
+            self.dataset.records[at], clip, [question], {dimension.key: target}
+        )
 
     def _features(self, at: int, epoch: int) -> Any:
         return self.record_encoder.logmel(self.dataset.waveform(at, epoch))
 
 
-def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments with what TRL does to texts switched off: the batches are the project's own."""
+def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
+    """A copy of the arguments without TRL's preparation of texts and its reporting; None means the defaults."""
     if args is None:
         import torch
 
@@ -142,89 +144,95 @@ def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
 
 
 def precision_of(args: Any) -> str:
-    """The precision that the arguments name; where they name none, transformers takes the environment's."""
+    """The precision of the arguments; without it transformers would use that of the environment."""
     return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
 
 
-def ready(
+def build_judge(
     model: Any, args: Any, dataset: AudioDataset, peft_config: Any | None
 ) -> tuple[Any, RecordEncoder, bool]:
-    """What a trainer needs of a model and a dataset.
+    """The model, the record encoder and the layout of batches for a trainer.
 
     Args:
-        model: as the trainers take it.
-        args: the trainer's.
-        dataset: what is learnt from.
-        peft_config: of an adapter; None for none.
+        model: as in `SFTTrainer`.
+        args: of the trainer.
+        dataset: the training data.
+        peft_config: of an adapter; None without an adapter.
 
     Returns:
-        the model, with the adapter attached; the maker of its record_encoder; whether it can share prefixes.
+        the model, with the adapter attached; its record encoder; whether questions share a prefix.
 
     Raises:
-        ModelError, ValueError: as the trainers.
+        ModelError, ValueError: as `SFTTrainer`.
     """
-    judge = _judge(model, args)
+    judge = _load(model, args)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
     if not judge.family.takes_audio:
         raise ModelError(
-            f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
+            f"{judge.family.path} takes no audio: train it with python launch.py model=causal_lm."
         )
     if dataset.sample_rate != record_encoder.logmel.sampling_rate:
         raise ValueError(
-            f"AudioDataset(sample_rate={dataset.sample_rate}), but this model hears "
+            f"AudioDataset(sample_rate={dataset.sample_rate}), but this model takes "
             f"{record_encoder.logmel.sampling_rate} Hz: give sample_rate={record_encoder.logmel.sampling_rate}."
         )
     judge.family.freeze_fixed(judge.model)
-    trained = judge.model
+    trainable = judge.model
     if peft_config is not None:
         if not getattr(peft_config, "target_modules", "none"):
             peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
-        trained = attach(trained, peft_config)
-    return trained, record_encoder, judge.shared_prefix
+        trainable = attach(trainable, peft_config)
+    return trainable, record_encoder, judge.shared_prefix
 
 
-def checked(given: Any) -> AudioDataset:
-    """The dataset; raises ValueError where it is none."""
-    if not isinstance(given, AudioDataset):
+def require_dataset(dataset: Any) -> AudioDataset:
+    """The dataset of a trainer.
+
+    Raises:
+        ValueError: it is not an `AudioDataset`.
+    """
+    if not isinstance(dataset, AudioDataset):
         raise ValueError(
-            f"train_dataset must be a dramaeval.AudioDataset, not {type(given).__name__}: "
-            'AudioDataset("train.jsonl") makes one.'
+            f"train_dataset must be a dramaeval.AudioDataset, not {type(dataset).__name__}: give "
+            'AudioDataset("train.jsonl").'
         )
-    return given
+    return dataset
 
 
-def _judge(model: Any, args: Any) -> Judge:
+def _load(model: Any, args: Any) -> Judge:
     if isinstance(model, Judge):
         return model
     if isinstance(model, str | os.PathLike):
         return Judge.load(model, device=args.device.type)
-    return _taken_over(model)
+    return _around_loaded(model)
 
 
-def _taken_over(model: Any) -> Judge:
-    """A judge around a model that is loaded already."""
-    from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
+def _around_loaded(model: Any) -> Judge:
+    """A judge around a loaded model, which becomes a judge in place."""
+    from dramaeval.models.families.qwen2_audio import (
+        Qwen2AudioForConditionalGeneration as JudgeClass,
+    )
 
     source = str(getattr(model, "name_or_path", "") or "")
-    if not source or type(model) not in Ours.__mro__:
+    if not source or type(model) not in JudgeClass.__mro__:
         raise ModelError(
             f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
-            f"or a {Ours.__name__} made by from_pretrained."
+            f"or a {JudgeClass.__name__} from from_pretrained."
         )
     if any(hasattr(part, "_hf_hook") for part in model.modules()):
         raise ModelError(
-            "A model that accelerate has spread over devices cannot be taken over: give the folder of its "
-            "weights in its place."
+            "A model that accelerate has spread over devices cannot be trained in place: give the folder of its "
+            "weights instead."
         )
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
     config = compose("model=qwen2_audio")
     config.model.path = literal(source)
     config.model.attention = "sdpa" if attention == branches.NAME else attention
     family: Family = instantiate(config.model)
-    # The judge's class only adds a forward pass to transformers': the weights stay where they are.
-    model.__class__ = Ours
+    # The class of the judge adds only a forward pass to that of transformers; the weights do not move.
+    model.__class__ = JudgeClass
     prepare(family.decoder_of(model))
     if family.attention == "sdpa":
         branches.register()
@@ -232,8 +240,8 @@ def _taken_over(model: Any) -> Judge:
     return Judge(model, family, family.processor(), config)
 
 
-def curves(args: Any) -> list[Any]:
-    """The callback that writes curves beside the trainer's output."""
+def tensorboard_callbacks(args: Any) -> list[Any]:
+    """A callback that writes curves to ``tensorboard/`` in the output folder of the trainer."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 

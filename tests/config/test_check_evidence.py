@@ -20,7 +20,7 @@ def told(composed, *overrides):
         (["stages=[evaluate,score]", "input=x.jsonl"], "both write predictions.jsonl"),
         (["stages=[leaderboard]"], "stages=[leaderboard] needs input"),
         (["stages=[controls]"], "set stages=[evaluate,controls]"),
-        (["evaluation.controls=[silense]"], "silense is not known; choose from training_mean"),
+        (["evaluation.controls=[silense]"], "silense is not known; choose one of training_mean"),
         (["evaluation.controls=[silense]"], "Did you mean silence?"),
         (["evaluation.phrasings=1"], "evaluation.phrasings=1 must be 2 or more"),
         (["stages=[report]"], "needs runs=[FOLDER,FOLDER,…]"),
