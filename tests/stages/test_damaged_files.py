@@ -220,7 +220,7 @@ def test_a_card_says_what_is_not_known(finished, caplog, way):
     for name in ("metrics.json", "environment.json", "config.yaml"):
         damage(finished / name, way)
     write_card(finished / "model", finished)
-    assert caplog.text.count("The card says that what it holds is not known") == 3
+    assert caplog.text.count("Its content is not known on the card") == 3
     assert "not known" in (finished / "model" / "README.md").read_text()
 
 

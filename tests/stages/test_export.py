@@ -125,7 +125,7 @@ def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
             f"{final['mse']:.3f} [{low:.3f}, {high:.3f}]",
             "| peft.r | 3 |",
             "| trainer.args.max_steps | 2 |",
-            "names its licence as cc-by-4.0",
+            "licence of the base, base, is cc-by-4.0",
         ):
             assert words in text
         assert str(tmp_path) not in text
