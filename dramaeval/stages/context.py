@@ -130,7 +130,7 @@ class RunContext:
             self.metrics = problems.collect(build_metrics, config)
 
     def _read_records(self) -> None:
-        self.splits = read_splits(self.config, self.task, heard=self.family.takes_audio)
+        self.splits = read_splits(self.config, self.task, takes_audio=self.family.takes_audio)
         attach_examples(self.task, self.splits.records, self.config.seed)
         if not self.family.takes_audio:
             log.info("This judge takes no audio: clips are not looked up and not decoded.")
@@ -165,7 +165,8 @@ class RunContext:
     @property
     def trainable_records(self) -> list[Record]:
         """The training records with at least one rating of a dimension that the task asks for."""
-        return [one for one in self.splits["train"] if trainable_dimensions(self.task, one)]
+        records = self.splits["train"]
+        return [record for record in records if trainable_dimensions(self.task, record)]
 
     # The plan
 
@@ -269,11 +270,11 @@ class RunContext:
     ) -> list[Prediction]:
         """As `score`, for a task of ratings alone."""
         predictions = self.score(records, progress, record_encoder)
-        return [one for one in predictions if isinstance(one, Prediction)]
+        return [each for each in predictions if isinstance(each, Prediction)]
 
     def _load(self) -> Any:
         start = self.checkpoint
-        # Before the training the judge is its starting point, even where the result is there already.
+        # Before its training the judge is the starting point, even if an earlier start has finished the training.
         if self.processes.broadcast(
             (self.trained or not self.trains) and self.folder.model.is_dir()
         ):
@@ -311,7 +312,7 @@ class RunContext:
     def attach_encoding_cache(self, model: Any) -> None:
         """Keep the audio tower's encodings on disk while the tower does not change."""
         cache, name = self.record_encoder.cache, None
-        # With ZeRO-3 all processes take part in a pass through the tower, whichever of them has clips for it.
+        # With ZeRO-3 all processes have to run the tower together, also those without clips to encode.
         if cache is not None and zero_stage(self.config.zero) < 3:
             name = tower_name(model, self.family)
         encodings = None
@@ -321,11 +322,11 @@ class RunContext:
 
 
 def rating_problems(context: RunContext, stage: Stage) -> list[str]:
-    """Why a stage that needs one task with ratings does not go with this task."""
+    """Problems of a stage that needs one task with ratings."""
     task = context.task
     if stage not in context.stages or (not task.parts and len(task.rated) == len(task.dimensions)):
         return []
     return [
         f"stages has {stage.name}, which needs one task with ratings, and task={task.name} is not one: use "
-        "stages=[evaluate] for it."
+        "stages=[evaluate]."
     ]

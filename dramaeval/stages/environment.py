@@ -1,4 +1,4 @@
-"""The environment of a run, for repeating it: versions, commit, hardware and seed."""
+"""Describes the environment of a run: versions, commit, hardware and seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The content of environment.json: all that may change a result."""
+    """The content of environment.json: everything outside the settings that can change a result."""
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
         "python": sys.version.split()[0],
@@ -56,13 +56,13 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with ``+changes`` for uncommitted ones; None outside of git."""
+    """The commit of the checkout, with ``+changes`` if files differ from it; None outside of git."""
     root = Path(__file__).resolve().parents[2]
 
-    def git(*words: str) -> str | None:
+    def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *words],
+            finished = subprocess.run(
+                ["git", "-C", str(root), *arguments],
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -70,7 +70,7 @@ def _commit() -> str | None:
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip()
+        return finished.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
     return f"{commit}+changes" if commit and git("status", "--porcelain") else commit

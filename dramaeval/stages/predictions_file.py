@@ -31,11 +31,11 @@ class PhasePredictions:
         """The predictions of one task of a mixture; splits without any are left out."""
 
         def select(by_split: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            own = {
+            selected = {
                 split: [each for each in predictions if each.dimension.startswith(f"{name}/")]
                 for split, predictions in by_split.items()
             }
-            return {split: predictions for split, predictions in own.items() if predictions}
+            return {split: predictions for split, predictions in selected.items() if predictions}
 
         return PhasePredictions(select(self.ratings), select(self.options))
 
@@ -57,7 +57,7 @@ def read_phase(file: Path) -> PhasePredictions:
 
 
 def is_intact(file: Path) -> bool:
-    """Whether a predictions file is there and undamaged; a damaged one is renamed, so that it is written again."""
+    """Whether a predictions file exists and is undamaged; a damaged one is renamed and will be written again."""
     if not file.is_file():
         return False
     damage = damage_of(file)

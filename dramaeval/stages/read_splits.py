@@ -19,9 +19,9 @@ from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-#: The clips of ``input=…``, read as one more split.
+#: The name of the split of ``input=…``.
 INPUT = "input"
-#: What splits must not share where clips are not read.
+#: Keys that splits must not share, for a judge that takes no audio.
 _APART_WITHOUT_CLIPS = tuple(key for key in APART if key != CLIP)
 
 
@@ -68,13 +68,13 @@ class Splits:
                 log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
 
 
-def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits:
+def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> Splits:
     """Read the files that the stages need.
 
     Args:
         config: of the run.
         task: names the keys that a record must have.
-        heard: false for a judge that takes no audio: clips are not looked up and need not exist.
+        takes_audio: whether the judge does; without it clips are not looked up and need not exist.
 
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
@@ -87,7 +87,7 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
         try:
             result = task.parts.get(source.part, task).read(
                 source.file,
-                heard=heard,
+                heard=takes_audio,
                 annotated=source.split != INPUT,
                 audio_root=data.audio_root or source.audio_root,
                 on_bad=data.on_bad.value,
@@ -109,7 +109,9 @@ def read_splits(config: DictConfig, task: Task, *, heard: bool = True) -> Splits
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
         raise BadRecordsError(problems, failures[0].advice)
-    return Splits(records, skipped, _overlaps(records, APART if heard else _APART_WITHOUT_CLIPS))
+    return Splits(
+        records, skipped, _overlaps(records, APART if takes_audio else _APART_WITHOUT_CLIPS)
+    )
 
 
 @dataclass(frozen=True)
@@ -124,16 +126,16 @@ class _Source:
 
 def _sources(config: DictConfig) -> list[_Source]:
     """The files to read, split by split."""
-    found = []
+    sources = []
     for split in _needed_splits(config):
         for part, node in parts_of(config.task).items():
             files = split_files(node.data)
             if split in files:
                 name = part if config.task.get("tasks") else ""
-                found.append(_Source(split, name, files[split], node.data.get("audio_root")))
+                sources.append(_Source(split, name, files[split], node.data.get("audio_root")))
     if scores_input(config):
-        found.append(_Source(INPUT, "", config.input, None))
-    return found
+        sources.append(_Source(INPUT, "", config.input, None))
+    return sources
 
 
 def _needed_splits(config: DictConfig) -> list[str]:
@@ -165,11 +167,11 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 
 
 def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
-    """What held-out splits share with the training split, also as warnings in the log."""
-    found = []
+    """What held-out splits share with the training split; each is also a warning in the log."""
+    overlaps = []
     for name in ("val", "test"):
         if name in records and "train" in records:
             for shared in overlap(records["train"], records[name], keys):
-                found.append(f"{name} and train share {shared}")
-                log.warning("Scores on %s may flatter: %s", name, found[-1])
-    return tuple(found)
+                overlaps.append(f"{name} and train share {shared}")
+                log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+    return tuple(overlaps)

@@ -115,7 +115,7 @@ def test_overlap_with_training_is_reported(composed, make_clips, tmp_path, caplo
     run = RunContext(config, RunFolder(tmp_path / "run"))
     assert any("same character" in one for one in run.splits.overlaps)
     assert any("same clip" in one for one in run.splits.overlaps)
-    assert "Scores on test may flatter" in caplog.text
+    assert "Scores on test may be too high" in caplog.text
 
 
 def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):

@@ -141,7 +141,7 @@ def test_the_first_error_counts_and_others_keep_their_traceback(tmp_path):
     [
         (ConfigError(["peft.r=-1 must be 1 or more."]), STOPPED, "peft.r=-1"),
         (StorageError("The run folder is gone."), STORAGE, "The run folder is gone."),
-        (KeyboardInterrupt(), INTERRUPTED, "Stopped by Ctrl-C. To go on from what is complete"),
+        (KeyboardInterrupt(), INTERRUPTED, "Stopped by Ctrl-C. To resume the run"),
     ],
 )
 def test_exit_codes(error, code, words, tmp_path, capsys):
@@ -193,7 +193,7 @@ def test_an_error_in_a_folder_that_is_gone_is_its_consequence(tmp_path, capsys):
         delete_and_write()
     assert raised.value.code == STORAGE
     assert capsys.readouterr().err.strip() == (
-        f"The run folder {folder} is gone: it was deleted or moved while the run went on."
+        f"The run folder {folder} is gone: it was deleted or moved during the run."
     )
 
 
