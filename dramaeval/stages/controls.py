@@ -66,7 +66,7 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Refuse tasks without ratings."""
+    """Problems of tasks without ratings."""
     return rating_problems(context, Stage.controls)
 
 
@@ -135,8 +135,8 @@ def measure_controls(
         settings: of the bootstrap.
 
     Returns:
-        by control ``what`` it is, ``gain`` (judge − control), ``reason`` where it has no predictions, and
-        ``spread`` between phrasings.
+        by control its description (``what``), ``gain`` (judge − control), ``reason`` why it has no predictions,
+        and ``spread`` between phrasings.
     """
     controls = {}
     for name in context.config.evaluation.controls:
@@ -164,21 +164,21 @@ class ControlFile:
 
     @property
     def reason(self) -> Path:
-        """Why the control is not possible."""
+        """The reason why the control is not possible."""
         return self.predictions.with_suffix(".reason.json")
 
     @property
     def settings(self) -> Path:
-        """The settings under which the predictions were made."""
+        """The settings of the predictions."""
         return self.predictions.with_suffix(".settings.json")
 
     @property
     def extra(self) -> Path:
-        """What the control measured beside its predictions."""
+        """Further measurements of the control."""
         return self.predictions.with_suffix(".extra.json")
 
     def is_complete(self, settings: Mapping[str, int]) -> bool:
-        """Whether undamaged files of these settings are there; damaged files are renamed."""
+        """Whether undamaged files of these settings exist; damaged files are renamed."""
         if self._rename_damaged():
             return False
         if self.reason.is_file():
@@ -189,7 +189,7 @@ class ControlFile:
     def write(
         self, predictions: Sequence[Prediction], extra: Any, settings: Mapping[str, int]
     ) -> None:
-        """Write the predictions last, so that they are there only when all files are."""
+        """Write all files, the predictions last: if they exist, all files exist."""
         self.predictions.parent.mkdir(exist_ok=True)
         if extra is not None:
             write_json_atomic(self.extra, extra, listed=True)
@@ -198,7 +198,7 @@ class ControlFile:
         write_listed(self.predictions, lines)
 
     def write_reason(self, reason: str) -> None:
-        """Write why the control is not possible."""
+        """Write the reason why the control is not possible."""
         self.predictions.parent.mkdir(exist_ok=True)
         write_json_atomic(self.reason, reason, listed=True)
 
@@ -208,7 +208,7 @@ class ControlFile:
             return read_predictions(self.predictions), None
         if self.reason.is_file():
             return [], _read_json(self.reason)
-        return [], "it was not run"
+        return [], "it did not run"
 
     def _rename_damaged(self) -> bool:
         damage = []

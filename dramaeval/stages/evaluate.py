@@ -42,9 +42,9 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Refuse to slice, group or weight by a key that no record has.
+    """Problems of the keys by which records are sliced, grouped or weighted: a record has to have each of them.
 
-    The default slices and groups are exempt: a data set need not name languages or characters.
+    The default slices and groups are exempt: a data set may have no languages or characters.
     """
     defaults, evaluation = EvaluationConfig(), context.config.evaluation
     keys = [
@@ -54,7 +54,7 @@ def check_records(context: RunContext) -> list[str]:
     ]
     if evaluation.group_by != defaults.group_by:
         keys.append(("evaluation.group_by", evaluation.group_by))
-    records = [one for split in context.splits.held_out for one in context.splits[split]]
+    records = [record for split in context.splits.held_out for record in context.splits[split]]
     known = sorted({name for record in records for name in record.fields})
     problems = [
         f"{key}: no held-out record has the key {name}; there are {', '.join(known)}.{near_match_hint(name, known)}"
@@ -84,7 +84,7 @@ def run(context: RunContext) -> None:
         progress = Progress(f"scoring {split} ({phase.replace('_', '-')})", len(records), "clips")
         predictions = context.score(records, progress)
         progress.finish()
-        lines += [{"split": split, "phase": phase, **one.to_json()} for one in predictions]
+        lines += [{"split": split, "phase": phase, **each.to_json()} for each in predictions]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     processes.on_rank_zero(lambda: write_listed(file, text))
 
@@ -106,7 +106,7 @@ def measure(context: RunContext) -> float | None:
         }
         write_json_atomic(context.folder.metrics, metrics, listed=True)
         if context.config.evaluation.html and figures:
-            # Plots and templates take time to import.
+            # Imported late: plots and templates take time to import.
             from dramaeval.stages.report_html import write_reports
 
             write_reports(context, metrics, phases)
@@ -119,7 +119,7 @@ def measure(context: RunContext) -> float | None:
 
 
 def _show_agreement(context: RunContext, rated: Mapping[str, Any]) -> None:
-    """Tables for people: plain in the log, in colour on the terminal."""
+    """Show the agreement as tables: plain in the log, in colour on the terminal."""
     titles = {dimension.key: dimension.title for dimension in context.task.dimensions}
     for split, figures in rated.items():
         text = agreement_text(figures, heading=split, titles=titles)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Refuse tasks without ratings, and clips of fewer than two systems."""
+    """Problems of tasks without ratings, and of clips from fewer than two systems."""
     problems = rating_problems(context, Stage.leaderboard)
     systems = {record.system for record in context.splits[INPUT]} - {None}
     if Stage.leaderboard in context.stages and len(systems) < 2:
@@ -42,7 +42,7 @@ def write_leaderboard(context: RunContext) -> None:
     Raises:
         ConfigError: the predictions cannot be ranked.
     """
-    # Plots and templates take time to import.
+    # Imported late: plots and templates take time to import.
     from dramaeval.evaluation.report import leaderboard_page as page
     from dramaeval.stages.report_html import run_facts, write_tables
 
@@ -54,7 +54,9 @@ def write_leaderboard(context: RunContext) -> None:
     except ValueError as error:
         raise ConfigError([f"stages=[leaderboard]: {error}."]) from None
     write_json_atomic(folder / "leaderboard.json", board)
-    tables = page.tables_of(board, {one.key: one.title for one in task.dimensions})
+    tables = page.tables_of(
+        board, {dimension.key: dimension.title for dimension in task.dimensions}
+    )
     shown, sentences = page.shown_tables(board, tables), page.sentences(board)
     write_tables(folder, "leaderboard", tables, shown, sentences)
     html = page.render_board(board, shown, folder.name, run_facts(context), as_yaml(context.config))

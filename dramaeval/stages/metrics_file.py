@@ -59,13 +59,13 @@ def _by_split(
 ) -> dict[str, dict[str, Any]]:
     """Agreement by split, and accuracy under ``choices``."""
     keys = [f"{prefix}{dimension.key}" for dimension in rated]
-    found: dict[str, dict[str, Any]] = {}
+    by_split: dict[str, dict[str, Any]] = {}
     for split, options in predictions.options.items():
         accuracy = summarise_options(options, **bootstrap_settings(context.config))
-        found.setdefault(split, {})["choices"] = accuracy
+        by_split.setdefault(split, {})["choices"] = accuracy
     for split, ratings in predictions.ratings.items():
-        found.setdefault(split, {}).update(_agreement(context, ratings, keys))
-    return found
+        by_split.setdefault(split, {}).update(_agreement(context, ratings, keys))
+    return by_split
 
 
 def _agreement(
@@ -77,12 +77,12 @@ def _agreement(
 
 
 def rated_splits(figures: Mapping[str, Any]) -> list[str]:
-    """The splits on which agreement with ratings was measured."""
+    """The splits with figures of agreement."""
     return [split for split in ("val", "test") if split in figures]
 
 
 def main_split(phases: Phases) -> str:
-    """The split of the evidence: test where there is one, else val."""
+    """The split of the evidence: test if it was scored, else val."""
     splits = phases[list(phases)[-1]].ratings
     return "test" if "test" in splits else next(iter(splits))
 
@@ -103,20 +103,20 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
     keys = [f"{prefix}{dimension.key}" for dimension in task.rated]
     judge, settings = phases[phase].ratings[split], bootstrap_settings(context.config)
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     if len(phases) == 2:
         before = phases["zero_shot"].ratings[split]
-        found["gain"] = {split: compare(judge, before, keys, **settings)}
+        measured["gain"] = {split: compare(judge, before, keys, **settings)}
     records, train = context.splits.of_task(split, part), context.splits.of_task("train", part)
     names = list(context.config.evaluation.slices)
-    found["slices"] = {split: slices(judge, records, train, names, **settings)}
+    measured["slices"] = {split: slices(judge, records, train, names, **settings)}
     if Stage.controls in context.stages:
-        found["controls"] = {split: measure_controls(context, split, judge, keys, **settings)}
-    return found
+        measured["controls"] = {split: measure_controls(context, split, judge, keys, **settings)}
+    return measured
 
 
 def about(context: RunContext) -> dict[str, Any]:
-    """What the figures were measured on and how the scores were read."""
+    """The rubric, the records and the method of scoring behind the figures."""
     rubric, splits = context.task.rubric, context.splits
     return {
         "rubric": {"name": rubric.name, "version": rubric.version},

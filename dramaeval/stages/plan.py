@@ -137,7 +137,7 @@ class Plan:
         return lines
 
     def problems(self) -> list[str]:
-        """Why the training would change nothing."""
+        """The reasons why the training would change no weights."""
         if self.clips is None:
             return []
         problems = []
@@ -147,23 +147,23 @@ class Plan:
             )
         if not self.trainable:
             problems.append(
-                "Nothing of the model would be trained: give other parts to adapt, or let model.freeze_audio "
-                "and model.train_projector leave something."
+                "No weights would be trained: name other parts in adapt, or change model.freeze_audio and "
+                "model.train_projector."
             )
         return problems
 
     def shortages(self, capacity: Capacity | None) -> list[str]:
-        """What the plan needs beyond the memory of a machine, each with a remedy; see `Capacity.shortages`.
+        """The memory that the plan needs and a machine lacks, with a remedy for each kind.
 
         Args:
-            capacity: of the machine; None where it is not known.
+            capacity: of the machine; None if it is not known.
         """
         if capacity is None:
             return []
         largest = max(_MEMORY_KINDS, key=lambda kind: getattr(self.memory, kind))
         return [
             f"The plan needs {shortage}. Most of it is for the {largest}: {self._remedy(largest)}. "
-            "plan_force=true goes on nevertheless."
+            "plan_force=true runs it nevertheless."
             for shortage in capacity.shortages(self.memory)
         ]
 
@@ -262,7 +262,8 @@ def make_plan(
         records={name: len(records) for name, records in splits.items()},
         questions={name: sum(counts) for name, counts in questions.items()},
         hours={
-            name: sum(one.seconds for one in records) / 3600 for name, records in splits.items()
+            name: sum(record.seconds for record in records) / 3600
+            for name, records in splits.items()
         },
         steps=steps,
         clips=clips,

@@ -24,8 +24,8 @@ class QuestionLengths:
     Attributes:
         longest: of the longest question.
         longest_record: its record, with file and line.
-        largest: the record that takes most of a pass.
-        training: what each training record brings to a pass.
+        largest: the work of the record with most tokens.
+        training: the work of a pass for each training record.
     """
 
     longest: int
@@ -46,8 +46,8 @@ def question_lengths(
 
     Args:
         splits: the records by split.
-        task: asks.
-        family: knows the tokens of a clip.
+        task: words the questions.
+        family: gives the tokens of a clip.
         questions_per_clip, shared_prefix: as in ``batch``.
     """
     longest, longest_record = 0, ""

@@ -36,19 +36,19 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
         figures = metrics["tasks"].get(name)
         if not figures:
             continue
-        own: dict[str, Any] = {"about": metrics["about"]}
-        own_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
+        of_task: dict[str, Any] = {"about": metrics["about"]}
+        task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
         if task.rated:
-            own |= {split: dict(by_phase) for split, by_phase in figures.items()}
-            own |= evidence(context, own_phases, name)
+            of_task |= {split: dict(by_phase) for split, by_phase in figures.items()}
+            of_task |= evidence(context, task_phases, name)
         else:
-            own["choices"] = {
+            of_task["choices"] = {
                 split: {phase: values["choices"] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
         page = _ratings_page if task.rated else _choices_page
         file = context.folder.report.with_suffix(f".{name}.html")
-        _write_page(file, page(context, own, own_phases, name))
+        _write_page(file, page(context, of_task, task_phases, name))
 
 
 def _write_page(file: Path, page: str) -> None:
@@ -84,7 +84,7 @@ def _choices_page(
 def _page_settings(
     context: RunContext, metrics: Mapping[str, Any], split: str, part: str | None
 ) -> dict[str, Any]:
-    """What both kinds of page show."""
+    """The content that both kinds of page share."""
     name = context.folder.path.name
     return {
         "name": f"{name}, {part}" if part else name,
@@ -100,16 +100,16 @@ def _page_settings(
 
 
 def _curves(context: RunContext) -> Path:
-    """The training curves of this run; if it trained nothing, those of the run in ``checkpoint``."""
-    own = context.folder.tensorboard
+    """The folder of the training curves: of this run, or of the run in ``checkpoint`` if this one trains nothing."""
+    curves = context.folder.tensorboard
     if context.trains or not context.config.checkpoint:
-        return own
-    earlier = Path(context.config.checkpoint).expanduser() / own.name
-    return earlier if earlier.is_dir() else own
+        return curves
+    earlier = Path(context.config.checkpoint).expanduser() / curves.name
+    return earlier if earlier.is_dir() else curves
 
 
 def run_facts(context: RunContext) -> list[str]:
-    """The head of a page: model, task, rubric, method and seed, a few words each."""
+    """The facts in the head of a page: model, task, rubric, method and seed."""
     config, rubric = context.config, context.task.rubric
     facts = [
         f"model {config.model.path.rstrip('/').rpartition('/')[2]}",
@@ -121,7 +121,7 @@ def run_facts(context: RunContext) -> list[str]:
         facts.append(method.removesuffix("Config"))
         facts.append(f"{len(context.splits['train']):,} training records")
     if context.task.shots:
-        facts.append(f"{context.task.shots} examples shown")
+        facts.append(f"{context.task.shots} examples in the prompt")
     if config.checkpoint:
         facts.append(f"from {config.checkpoint}")
     return [*facts, f"seed {config.seed}"]

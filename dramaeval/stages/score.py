@@ -39,14 +39,14 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Refuse tasks without ratings."""
+    """Problems of tasks without ratings."""
     return rating_problems(context, Stage.score)
 
 
 def run(context: RunContext) -> None:
     """Score the clips that have no complete predictions yet."""
     records, file = context.splits[INPUT], context.folder.predictions("final")
-    # A clip's own ratings, if it has any, must not decide which dimensions the judge is asked for.
+    # The ratings of a clip, if it has any, must not decide which dimensions are scored.
     task = context.task.without_ratings()
     record_encoder = context.record_encoder.for_task(task)
     missing = take_up(file, records, lambda record: len(task.asked(record)), context.processes)
@@ -62,7 +62,7 @@ def run(context: RunContext) -> None:
     progress.finish()
     if context.processes.is_rank_zero:
         predictions = read_predictions(file)
-        unscored = Counter(one.state for one in predictions if not one.scored)
+        unscored = Counter(each.state for each in predictions if not each.scored)
         for state, count in unscored.most_common():
             log.warning("%d of %d questions unscored: %s", count, len(predictions), state)
         scored = len(predictions) - unscored.total()

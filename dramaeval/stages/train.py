@@ -70,12 +70,12 @@ def run(context: RunContext) -> None:
 
 
 def _find_checkpoint(context: RunContext) -> Path | None:
-    """The checkpoint to resume from; rank 0 looks for it, because that reads all files."""
-    found = None
+    """The checkpoint to resume from; only rank 0 reads the files."""
+    checkpoint = None
     if context.processes.is_rank_zero:
         best = bool(context.args.load_best_model_at_end)
-        found = last_checkpoint(context.folder.checkpoints, with_best=best)
-    return context.processes.broadcast(found)
+        checkpoint = last_checkpoint(context.folder.checkpoints, with_best=best)
+    return context.processes.broadcast(checkpoint)
 
 
 def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
@@ -140,7 +140,7 @@ def _trainable_records(context: RunContext) -> list[Record]:
     records, trainable = context.splits["train"], context.trainable_records
     if len(trainable) < len(records):
         log.warning(
-            "%d of %d training records have no rating of what is asked; they train nothing.",
+            "%d of %d training records have no rating of the task's dimensions and are not used.",
             len(records) - len(trainable),
             len(records),
         )
@@ -159,7 +159,7 @@ def _callbacks(context: RunContext, resume: Path | None) -> Iterable[Any]:
 
 
 class RunFolderCheck(TrainerCallback):
-    """Stops a training whose run folder is gone; transformers would create it again, with half a run in it.
+    """Stops a training whose run folder was deleted; transformers would create an incomplete one.
 
     Args:
         folder: of the run.
@@ -170,14 +170,14 @@ class RunFolderCheck(TrainerCallback):
         self._opened = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A folder is opened once it holds its configuration."""
+        """Check only folders that hold their configuration at the start."""
         self._opened = self.folder.config.is_file()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look before anything is written.
+        """Check the folder before the trainer writes to it.
 
         Raises:
-            StorageError: the folder, or its configuration, is gone.
+            StorageError: the folder or its configuration was deleted.
         """
         writes = control.should_log or control.should_save or control.should_evaluate
         if self._opened and writes and not self.folder.config.is_file():
@@ -187,7 +187,7 @@ class RunFolderCheck(TrainerCallback):
 
 
 def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
-    """Save the trained judge with its card; all processes take part, because ZeRO-3 gathers from each."""
+    """Save the trained judge with its card; every process calls this, because ZeRO-3 gathers weights from all."""
     save(trainer, folder)
     if not context.processes.is_rank_zero:
         return
@@ -201,7 +201,7 @@ def save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if not trainer.args.should_save:
         return
-    # Among them is a pickle of the trainer's arguments, which config.yaml holds as text.
+    # One of them is a pickle of the trainer's arguments; config.yaml has them as text.
     for pattern in LEFT_OUT:
         for file in folder.glob(pattern):
             file.unlink()

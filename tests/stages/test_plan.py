@@ -152,7 +152,7 @@ def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
     plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
     assert not plan.problems()
     assert "would take no step" in replace(plan, steps=0).problems()[0]
-    assert "Nothing of the model would be trained" in replace(plan, trainable=0).problems()[0]
+    assert "No weights would be trained" in replace(plan, trainable=0).problems()[0]
 
 
 def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):
