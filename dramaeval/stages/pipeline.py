@@ -28,6 +28,7 @@ from dramaeval.stages import (
     export,
     leaderboard,
     prepare,
+    report,
     score,
     train,
 )
@@ -178,8 +179,6 @@ def _process_count(config: DictConfig, processes: Processes) -> int:
 def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
     log.info("Comparing %s", ", ".join(config.runs))
     if not config.plan:
-        from dramaeval.stages import report
-
         folder.open(config)
         report.run(config, folder)
 

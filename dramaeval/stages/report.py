@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
-from dramaeval.evaluation.report import comparison_page as page
 from dramaeval.evaluation.report.read_results import (
     Results,
     ResultsError,
@@ -25,7 +24,6 @@ from dramaeval.evaluation.report.read_results import (
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.metrics_file import bootstrap_settings
-from dramaeval.stages.report_html import write_tables
 from dramaeval.stages.run_folder import RunFolder, as_yaml
 
 log = logging.getLogger(__name__)
@@ -58,6 +56,10 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     Raises:
         ConfigError: a folder cannot be read, or the runs cannot be compared.
     """
+    # Imported late: plots and templates take time to import.
+    from dramaeval.evaluation.report import comparison_page as page
+    from dramaeval.stages.report_html import write_tables
+
     try:
         runs = _read(config)
         comparison = side_by_side(runs, **bootstrap_settings(config))
@@ -90,7 +92,7 @@ def _read(config: DictConfig) -> list[Results]:
 
 
 def _common_split(runs: Sequence[Path], phase: str | None) -> str:
-    """Test where every run has it, else val."""
+    """Test if every run has it, else val."""
     if not runs:
         return "test"
     common = set.intersection(*(splits_in(folder, phase) for folder in runs))
