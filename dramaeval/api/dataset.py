@@ -113,7 +113,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         at = range(len(self.records))[index]
-        _, target = self.draw_question(at, int(self._epoch))
+        _, target = self.draw(at, int(self._epoch))
         question = self.question(at, int(self._epoch))
         return {
             "prompt": question.messages,
@@ -121,7 +121,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "audio": self.waveform(at, int(self._epoch)),
         }
 
-    def draw_question(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
+    def draw(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
         """Sample the dimension of a record in an epoch, and the value of one rater.
 
         Returns:
@@ -135,7 +135,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def question(self, at: int, epoch: int) -> Question:
         """The question about a record in an epoch, in the wording of training."""
-        dimension, _ = self.draw_question(at, epoch)
+        dimension, _ = self.draw(at, epoch)
         rng = np.random.default_rng([self.seed, epoch, at, 2])
         return self.task.questions(self.records[at], [dimension], rng)[0]
 
@@ -151,7 +151,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
         if not self.is_perturb:
             return wave
-        dimension, _ = self.draw_question(at, epoch)
+        dimension, _ = self.draw(at, epoch)
         # A separate stream, so that perturbation does not change the question.
         rng = np.random.default_rng([self.seed, epoch, at, 1])
         noise = dimension.key not in _CHANGED_BY_NOISE

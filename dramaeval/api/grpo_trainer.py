@@ -93,7 +93,7 @@ class DatasetGroups(PromptGroups):
         self._features = lru_cache(maxsize=2048)(self._logmel)
 
     def _make(self, row: int, epoch: int) -> PromptGroup:
-        dimension, target = self.dataset.draw_question(row, epoch)
+        dimension, target = self.dataset.draw(row, epoch)
         question = self.dataset.question(row, epoch)
         clip = self._features(row, epoch if self.dataset.is_perturb else 0)
         targets = {dimension.key: Target(target)}

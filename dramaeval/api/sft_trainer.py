@@ -114,7 +114,7 @@ class DatasetCollator:
         return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
 
     def _encode(self, at: int, epoch: int) -> EncodedRecord:
-        dimension, target = self.dataset.draw_question(at, epoch)
+        dimension, target = self.dataset.draw(at, epoch)
         # Perturbed clips differ from epoch to epoch: a cache of them would not be read.
         features = self._features if self.dataset.is_perturb else self._cached_features
         clip = features(at, epoch if self.dataset.is_perturb else 0)
