@@ -24,7 +24,7 @@ from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.stages.phase_metrics import read_phase
+from dramaeval.stages.predictions_file import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 START, SAMPLED, ENUMERATED = "sft", "sampled", "enumerated"
@@ -91,7 +91,7 @@ def finished(folder: Path) -> Finished:
         values = [one.value for one in events.Scalars("train/reward")]
         tenth = max(1, len(values) // 10)
         logged = (float(np.mean(values[:tenth])), float(np.mean(values[-tenth:])))
-    predictions = read_phase(folder / "predictions.jsonl")["test"]
+    predictions = read_phase(folder / "predictions.jsonl").ratings["test"]
     return Finished(predictions, seconds, logged)
 
 

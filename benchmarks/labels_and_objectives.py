@@ -31,7 +31,7 @@ from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_array
 from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.stages.phase_metrics import read_phase
+from dramaeval.stages.predictions_file import read_phase
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("sample", "distribution", "mean", "median", "rater_weighted")
@@ -154,7 +154,7 @@ def finished(folders: Sequence[Path]) -> list[Finished]:
                 layout=values.task.prompt_layout,
                 seed=values.seed,
                 steps=values.trainer.args.max_steps,
-                predictions=read_phase(run / "predictions.jsonl")["test"],
+                predictions=read_phase(run / "predictions.jsonl").ratings["test"],
                 metrics=json.loads((run / "metrics.json").read_text(encoding="utf-8")),
             )
         )

@@ -19,7 +19,8 @@ from benchmarks.product import ROOT, composed
 from dramaeval.models.adapters import attach, count_parameters
 from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 from dramaeval.models.planning.memory import MemoryEstimate, estimate, readable
-from dramaeval.stages.builders import build_adapter, build_family
+from dramaeval.stages.builders import build_family
+from dramaeval.stages.training_arguments import build_adapter
 
 RANK = 16
 TRAIN, HELD_OUT, EPOCHS = 8_000, 2_000, 3

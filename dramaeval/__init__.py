@@ -1,7 +1,7 @@
-"""The product: a judge of acted speech, from annotated clips to a report.
+"""Fine-tunes audio language models as judges of acted speech, and measures their agreement with people.
 
-The names of the Python API can be imported from here; each loads what it needs when it is first used, so that
-``import dramaeval`` itself costs nothing.
+The names in ``__all__`` are the Python API. Each imports its libraries at its first use, so that
+``import dramaeval`` stays fast.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __version__: str
 
 startup.silence()
 
-_HOMES = {
+_MODULES = {
     "AudioDataset": "dramaeval.api.dataset",
     "GRPOTrainer": "dramaeval.api.grpo_trainer",
     "Judge": "dramaeval.api.judge",
@@ -37,12 +37,12 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return _version()
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'dramaeval' has no attribute {name!r}; it has {__all__}")
     for line in startup.prepare():
         logging.getLogger(__name__).warning("%s", line)
     startup.prepare_device()
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def _version() -> str:

@@ -43,10 +43,9 @@ def run_command(config: DictConfig) -> float | None:
             return None
     with user_facing_errors(Path(HydraConfig.get().runtime.output_dir)):
         startup.prepare()
-        # Imported here, so that --help and --cfg job answer without loading torch.
-        from dramaeval.stages.quantization_import import import_quantization
+        from dramaeval.compat.bitsandbytes import import_without_compiler
 
-        import_quantization(config)
+        import_without_compiler(config)
         from dramaeval.launch.sweeps.pruning import pruning
         from dramaeval.stages.pipeline import run
 

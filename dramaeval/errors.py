@@ -3,11 +3,11 @@ r"""Errors that end a command with one message, and the exit codes of all comman
 | code | meaning |
 | --- | --- |
 | 0 | finished |
-| 1 | stopped; the message says why: settings, records, weights, memory, a process that died |
-| 2 | the command line has a word that Hydra does not know |
+| 1 | stopped by a problem that the message describes: settings, records, weights, memory, a dead process |
+| 2 | the command line has an unknown option |
 | 3 | the run cannot write: the disk is full, the folder is read-only, or it was deleted |
 | 130 | stopped by Ctrl-C |
-| 141 | nobody reads the output any more, as after `… \| head` |
+| 141 | the reader of the output has ended, as in `… \| head` |
 | 143 | terminated by SIGTERM |
 """
 
@@ -20,10 +20,10 @@ CLOSED = 141
 
 
 class UserFacingError(Exception):
-    """An error that the user can mend: its message is shown, its traceback is not.
+    """An error that the user can fix: the command shows its message without a traceback.
 
     Attributes:
-        exit_code: of the command that it ends.
+        exit_code: of the command.
     """
 
     exit_code = STOPPED

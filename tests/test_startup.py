@@ -15,10 +15,9 @@ from safetensors.torch import load_file
 
 from dramaeval import startup
 from dramaeval.config.environment_variables import TABLE, Policy, row_of
-from dramaeval.stages import environment
+from dramaeval.stages import environment, train
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.train import train
 
 #: Whose variables the table has to know; torchrun is in torch.distributed.
 LIBRARIES = (
@@ -229,7 +228,7 @@ def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
         startup.prepare()
     run = RunContext(composed(*words), RunFolder(folder))
     folder.mkdir()
-    train(run)
+    train.run(run)
     return load_file(folder / "model" / "adapter_model.safetensors")
 
 

@@ -1,1 +1,1 @@
-"""The published module's Python classes and functions, with its signatures, on top of this project's parts."""
+"""The Python API: the classes and functions that ``from dramaeval import …`` offers."""

@@ -1,4 +1,4 @@
-"""What `Judge.score` is given, made into what a record holds: texts under their keys, arrays resampled."""
+"""Converts the arguments of `Judge.score` into the content of records: texts by key, arrays resampled."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dramaeval.data.records import MIN_SECONDS
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
-#: Left out of the names that `Judge.score` takes for a record's fields: scene stands for local_scene.
+#: Prefixes that a keyword of `Judge.score` may leave out: scene stands for local_scene.
 _PREFIXES = ("char_", "local_")
-#: The text before the score, where it is given.
+#: Keyword of the text before the score.
 THOUGHT = "thought"
 
 
 def texts_of(
     task: Task, context: Mapping[str, str | Sequence[str]], count: int
 ) -> list[dict[str, Any]]:
-    """The record fields of each clip, from what `Judge.score` was given.
+    """The record fields of each clip, from the keywords of `Judge.score`.
 
     Raises:
-        ValueError: with every text that is missing, unknown or of the wrong number.
+        ValueError: with every text that is missing, unknown or not one per clip.
     """
     names = {field: _short(field) for field in task.text_fields}
     fields = {name: field for field, short in names.items() for name in (field, short)}
@@ -44,11 +44,13 @@ def texts_of(
             )
             continue
         values = [value] * count if isinstance(value, str) else list(value)
-        if len(values) != count or not all(isinstance(one, str) and one.strip() for one in values):
+        if len(values) != count or not all(
+            isinstance(text, str) and text.strip() for text in values
+        ):
             problems.append(f"{name} must be a text, or {count} of them, and none of them empty.")
             continue
-        for at, one in enumerate(values):
-            texts[at][fields[name]] = one
+        for clip_texts, text in zip(texts, values, strict=True):
+            clip_texts[fields[name]] = text
     given = {fields[name] for name in context if name in fields}
     missing = [short for field, short in names.items() if field not in given]
     if missing:
@@ -56,20 +58,20 @@ def texts_of(
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
     if isinstance(task, ThoughtTask) and thinks:
-        return [task.with_thought(one, one.pop(THOUGHT)) for one in texts]
+        return [task.with_thought(each, each.pop(THOUGHT)) for each in texts]
     return texts
 
 
 def _short(field: str) -> str:
-    prefix = next((one for one in _PREFIXES if field.startswith(one)), "")
+    prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
     return field.removeprefix(prefix)
 
 
-def waveform_of(clip: Any, number: int, rate: int, wanted: int) -> np.ndarray:
-    """A clip given as an array, float32 ``[samples]`` at the wanted rate.
+def waveform_of(clip: Any, number: int, rate: int, target_rate: int) -> np.ndarray:
+    """A clip in an array as float32 ``[samples]`` at the target rate, in Hz.
 
     Raises:
-        ValueError: it is no mono float array, is empty, or holds NaN or infinity.
+        ValueError: the clip is not a mono float array, is empty, or holds NaN or infinity.
     """
     values = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
     where = f"audio[{number}]"
@@ -81,20 +83,24 @@ def waveform_of(clip: Any, number: int, rate: int, wanted: int) -> np.ndarray:
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"{where} is empty or holds NaN or infinity.")
     values = values.astype(np.float32)
-    if rate == wanted:
+    if rate == target_rate:
         return values
     import soxr
 
-    return soxr.resample(values, rate, wanted, quality="HQ")
+    return soxr.resample(values, rate, target_rate, quality="HQ")
 
 
-def check_length(what: str, seconds: float, data: DictConfig) -> None:
-    """Refuse clips that evaluation would refuse; raises ValueError."""
+def check_length(clip: str, seconds: float, data: DictConfig) -> None:
+    """Refuse a clip whose length the stage ``evaluate`` refuses.
+
+    Raises:
+        ValueError: the clip is too short or too long.
+    """
     if seconds < MIN_SECONDS:
-        raise ValueError(f"{what} lasts {seconds:.3g} s, too short to be heard.")
+        raise ValueError(f"{clip} lasts {seconds:.3g} s, less than {MIN_SECONDS:g} s.")
     trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
     if seconds > data.max_seconds and not trims:
         raise ValueError(
-            f"{what} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or let the run that made "
-            "the judge hear only the beginning (task.data.on_long=trim)."
+            f"{clip} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or load a run in which the "
+            "judge takes only the beginning of a clip (task.data.on_long=trim)."
         )

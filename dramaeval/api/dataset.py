@@ -27,33 +27,33 @@ from dramaeval.training.question_sampler import sample_questions, trainable_dime
 
 log = logging.getLogger(__name__)
 
-#: What `dataset_name` of a record says, and which task that is.
+#: The task of a record by its key ``dataset_name``.
 _NAMES = {"ROLE": "role", "Arche": "archetype"}
-#: Dimensions whose ratings noise would make wrong.
-_ABOUT_SOUND = ("audio_quality",)
-#: As long as Qwen2-Audio hears.
+#: Dimensions whose ratings are not valid after noise is added.
+_CHANGED_BY_NOISE = ("audio_quality",)
+#: Qwen2-Audio takes clips up to this length.
 MAX_SECONDS = 30.0
 
 
 class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """One question a record: a dimension and a rater's value, drawn anew each epoch.
+    """One question a record: a dimension and the value of one rater, sampled again in each epoch.
 
-    Each item holds ``prompt`` (chat messages, the user's with an audio part), ``solution``
-    (``<answer>4</answer>``) and ``audio`` (float32 ``[samples]`` at ``sample_rate``). What is drawn is a
-    function of seed, epoch and index, whoever asks in whatever order; `set_epoch` goes on to the next. Over the
-    epochs each rated dimension of a record comes up equally often; missing ratings are never drawn.
+    Each item has ``prompt`` (chat messages, the user's with an audio part), ``solution``
+    (``<answer>4</answer>``) and ``audio`` (float32 ``[samples]`` at ``sample_rate``). The sample is a function
+    of seed, epoch and index, and does not depend on the order of calls; `set_epoch` sets the epoch. Over the
+    epochs each rated dimension of a record is sampled equally often; missing ratings are never sampled.
 
     Args:
         data_file: JSONL of realism or archetype records, or of processed lines with ``prompt`` and
-            ``solution``; which of them it is the file's first line shows.
+            ``solution``; the first line of the file decides which.
         sample_rate: of ``audio``, in Hz.
-        is_perturb: change gain, speed and noise a little, anew each epoch (see `dramaeval.api.perturb`).
-        seed: of everything that is drawn.
-        task: what is asked, instead of the task with its defaults that the records show.
-        audio_root: folder in which clips are looked up after the JSONL's own.
+        is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.api.perturb`).
+        seed: of sampling and perturbation.
+        task: by default the task of the records, with its default settings.
+        audio_root: folder in which clips are looked up if they are not beside the JSONL.
 
     Raises:
-        BadRecordsError: with everything that is wrong with the file.
+        BadRecordsError: with all problems of the file.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.sample_rate = sample_rate
         self.is_perturb = is_perturb
         self.seed = seed
-        # Shared, so that loader workers see it change.
+        # In shared memory, so that loader workers see changes.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         root = None if audio_root is None else Path(audio_root).expanduser()
         self.task, self.records = self._read(task, root)
@@ -84,37 +84,37 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         first = next((line.fields for line in lines if line.fields), {})
         if is_processed(first):
             processed = ProcessedTask()
-            read = processed.read(
+            result = processed.read(
                 self.data_file,
                 audio_root=root,
                 max_seconds=MAX_SECONDS,
                 sample_rate=self.sample_rate,
             )
-            return processed, read.records
+            return processed, result.records
         task = task or _task_of(first)
-        result = read_records(
+        annotated = read_records(
             self.data_file, task.record_format(), audio_root=root, max_seconds=MAX_SECONDS
         )
-        kept = [record for record in result.records if trainable_dimensions(task, record)]
-        if len(kept) < len(result.records):
+        rated = [record for record in annotated.records if trainable_dimensions(task, record)]
+        if len(rated) < len(annotated.records):
             log.warning(
-                "%d of %d records of %s have no rating of what is asked and are left out.",
-                len(result.records) - len(kept),
-                len(result.records),
+                "%d of %d records of %s have no rating of the task's dimensions and are left out.",
+                len(annotated.records) - len(rated),
+                len(annotated.records),
                 self.data_file,
             )
-        return task, kept
+        return task, rated
 
     def __len__(self) -> int:
         return len(self.records)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw what belongs to this epoch."""
+        """Set the epoch of the items."""
         self._epoch.fill_(int(epoch))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         at = range(len(self.records))[index]
-        _, target = self.draw_question(at, int(self._epoch))
+        _, target = self.draw(at, int(self._epoch))
         question = self.question(at, int(self._epoch))
         return {
             "prompt": question.messages,
@@ -122,11 +122,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             "audio": self.waveform(at, int(self._epoch)),
         }
 
-    def draw_question(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
-        """The dimension that is asked for about a record in an epoch, and the drawn rater's value.
+    def draw(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
+        """Sample the dimension of a record in an epoch, and the value of one rater.
 
         Returns:
-            the dimension, and a distribution over its scale ``[scores]``.
+            the dimension, and the value as a distribution over its scale ``[scores]``.
         """
         key = (self.seed, epoch, at)
         dimensions, targets = sample_questions(
@@ -135,16 +135,16 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return dimensions[0], targets[dimensions[0].key].distribution
 
     def question(self, at: int, epoch: int) -> Question:
-        """The question about a record in an epoch, worded as the task words it in training."""
-        dimension, _ = self.draw_question(at, epoch)
+        """The question about a record in an epoch, in the wording of training."""
+        dimension, _ = self.draw(at, epoch)
         rng = np.random.default_rng([self.seed, epoch, at, 2])
         return self.task.questions(self.records[at], [dimension], rng)[0]
 
     def waveform(self, at: int, epoch: int) -> np.ndarray:
-        """A record's clip, float32 ``[samples]``, perturbed where that was asked for.
+        """The clip of a record, float32 ``[samples]``; perturbed if ``is_perturb``.
 
         Raises:
-            UnreadableClipError: its samples cannot be decoded.
+            UnreadableClipError: the clip cannot be decoded.
         """
         record = self.records[at]
         wave = inline_audio(record)
@@ -152,15 +152,15 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
         if not self.is_perturb:
             return wave
-        dimension, _ = self.draw_question(at, epoch)
-        # A stream of its own: the question stays the same with and without perturbation.
+        dimension, _ = self.draw(at, epoch)
+        # A separate stream, so that perturbation does not change the question.
         rng = np.random.default_rng([self.seed, epoch, at, 1])
-        noise = dimension.key not in _ABOUT_SOUND
+        noise = dimension.key not in _CHANGED_BY_NOISE
         return perturb(wave, self.sample_rate, rng, noise=noise, max_seconds=MAX_SECONDS)
 
 
 def _task_of(fields: Mapping[str, Any]) -> Task:
-    """The task that a record belongs to, one rater's value as the label."""
-    by_text = "archetype" if "question" in fields and "local_scene" not in fields else "role"
-    name = _NAMES.get(str(fields.get("dataset_name")), by_text)
+    """The task of a record, with the value of one rater as the label."""
+    default = "archetype" if "question" in fields and "local_scene" not in fields else "role"
+    name = _NAMES.get(str(fields.get("dataset_name")), default)
     return build_task(compose(f"task={name}", "task.labels=sample"))

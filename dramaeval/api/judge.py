@@ -1,4 +1,4 @@
-"""A judge in Python: load one, score clips; the same records, prompts, batches and softmax as evaluation."""
+"""`Judge`: loads a judge and scores clips with the prompts, batches and softmax of the stage ``evaluate``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from dramaeval import startup
 from dramaeval.api.clip_input import check_length, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import neutral_labels, read_judge_config
@@ -40,21 +38,20 @@ from dramaeval.tasks.task import Task
 log = logging.getLogger(__name__)
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
-#: Tasks that ask for options, or whatever their records say.
+#: Tasks that ask for options, or whose questions stand in their records.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What a judge says of one clip on one dimension.
+    """The score of one clip on one dimension.
 
     Attributes:
-        scale: the scores that can be given, rising.
-        distribution: the probability of each; they sum to 1. None from a regression head, which has none.
-        expected: Σ k·p(k), the expected score; from a regression head the number itself. None where there is no
-            score.
-        spread: √Σ p(k)·(k − expected)², how far the distribution reaches around it; None without one.
-        state: ``scored``, or why there is no score, such as a thought that did not end.
+        scale: the possible scores, in rising order.
+        distribution: the probability of each score; they sum to 1. None for a regression head.
+        expected: the expected score Σ k·p(k); for a regression head its number. None without a score.
+        spread: the standard deviation √Σ p(k)·(k − expected)²; None without a distribution.
+        state: ``scored``, or the reason why there is no score, such as a thought that did not end.
     """
 
     scale: tuple[float, ...]
@@ -65,13 +62,13 @@ class Score:
 
 
 class Judge:
-    """An audio language model that scores clips; made by `Judge.load`.
+    """An audio language model that scores clips; `Judge.load` returns one.
 
     Attributes:
-        model: the judge, a `JudgeModel` or PEFT's wrapper around one.
-        family: its architecture.
-        processor: its processor.
-        config: the run's configuration, or the default one.
+        model: a `JudgeModel`, or PEFT's wrapper around one.
+        family: the architecture.
+        processor: of the model.
+        config: the configuration of the run, or the default one.
     """
 
     def __init__(self, model: Any, family: Family, processor: Any, config: DictConfig) -> None:
@@ -93,33 +90,30 @@ class Judge:
     ) -> Judge:
         """Load a judge.
 
-        A folder is read as data: its ``config.yaml`` may name this package's families and tasks and
-        transformers' `BitsAndBytesConfig`, nothing else; no interpolation in it (``${…}``) is resolved; no
-        code that lies beside the weights runs; weights that are not safetensors are read with
-        ``weights_only=True``. Objectives, metrics, rewards and label policies of a run are not needed to score
-        and are not built.
+        A folder is read as data. Its ``config.yaml`` may name the families and tasks of this package and
+        transformers' `BitsAndBytesConfig`, nothing else; interpolations in it (``${…}``) are not resolved.
+        Code beside the weights does not run. Weights that are not safetensors are read with
+        ``weights_only=True``. Objectives, metrics, rewards and label policies of the run are not built.
 
         Args:
             path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, or a
-                name on the hub. From a run folder (or the model in it) the rubric and the wording of the
-                run are taken over; else the defaults hold.
+                name on the hub. A run folder, or the model in it, gives the rubric and the wording of the run;
+                else the defaults are used.
             device: auto, cpu or cuda.
-            trust: modules, or full names in them, whose classes a run folder may name beside those above, for
-                families and tasks of your own: ``trust=["my_judge"]``. They must be importable.
-            trust_remote_code: whether Python code that comes with the model, or with the base that an adapter
-                names, may run; as in transformers.
-            offload_folder: takes weights that the judge's ``model.device_map`` leaves on disk. The one that a
-                run folder names is not used.
+            trust: further modules, or full names of classes, that a run folder may name, for families and tasks
+                of your own: ``trust=["my_judge"]``. They must be importable.
+            trust_remote_code: whether Python code that comes with the model, or with the base of an adapter,
+                may run; as in transformers.
+            offload_folder: for the weights that ``model.device_map`` leaves on disk. The folder that the run
+                names is not used.
 
         Raises:
-            ModelError: there is no judge at ``path``, or a file of it is damaged; or there is no GPU.
+            ModelError: ``path`` holds no judge, a file of it is damaged, or there is no GPU.
             ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
-        where = choose_device(device)
-        startup.prepare_device(where.type)
-        config, start = _find(
-            str(path), [trust] if isinstance(trust, str) else trust, trust_remote_code
-        )
+        torch_device = choose_device(device)
+        trusted = [trust] if isinstance(trust, str) else trust
+        config, start = _locate(str(path), trusted, trust_remote_code)
         if start:
             check_whole(start.folder)
         if trust_remote_code:
@@ -127,38 +121,40 @@ class Judge:
         if offload_folder is not None:
             config.model.offload_folder = literal(str(offload_folder))
         family = build_family(config)
-        full = _full(start) if start else None
+        base = _base_folder(start) if start else None
         adapter = start.folder if start and start.adapter else None
-        plain = start is not None and adapter is None
-        asked = None if plain else build_quantization(config)
-        model = family.load(where, full, quantization=base_quantization(asked, adapter))
+        is_full_model = start is not None and adapter is None
+        quantization = None if is_full_model else build_quantization(config)
+        model = family.load(
+            torch_device, base, quantization=base_quantization(quantization, adapter)
+        )
         if config.batch.shared_prefix and family.supports_shared_prefix():
             family.check_shared_prefix(model)
         if adapter is not None:
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
-        return cls(model, family, family.processor(full), config)
+        return cls(model, family, family.processor(base), config)
 
     @property
     def shared_prefix(self) -> bool:
-        """Whether a clip's questions share a row; see `dramaeval.models.inputs.collation.collate`."""
+        """Whether the questions about a clip share a row; see `dramaeval.models.inputs.collation.collate`."""
         return bool(self.config.batch.shared_prefix) and self.family.supports_shared_prefix()
 
     def task(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
-        """The task of that name: the run's own, or the default one of ``configs/task/``.
+        """The task of this name: that of the run, or the default one in ``configs/task/``.
 
         Raises:
-            ValueError: there is none, or it does not ask for one of the dimensions; says what there is.
+            ValueError: there is no such task, or it has no such dimension; the message lists the choices.
         """
         key = (name, *(dimensions or ()))
         if key not in self._tasks:
-            own_tasks = parts_of(self.config.task)
-            known = sorted({*choices("task"), *own_tasks} - NO_SCORES)
+            run_tasks = parts_of(self.config.task)
+            known = sorted({*choices("task"), *run_tasks} - NO_SCORES)
             if name not in known:
                 raise ValueError(f"task={name!r} is not known; choose one of {', '.join(known)}.")
-            config = self.config.copy() if name in own_tasks else compose(f"task={name}")
-            if name in own_tasks:
-                config.task = neutral_labels(own_tasks[name])
+            config = self.config.copy() if name in run_tasks else compose(f"task={name}")
+            if name in run_tasks:
+                config.task = neutral_labels(run_tasks[name])
             if dimensions is not None:
                 OmegaConf.update(config, "task.dimensions", literal(list(dimensions)))
             self._tasks[key] = build_task(config)
@@ -167,20 +163,20 @@ class Judge:
         return self._tasks[key]
 
     def _show_examples(self, task: Task, config: DictConfig) -> None:
-        """Give a few-shot task the examples that its run had.
+        """Give a few-shot task the examples of its run.
 
         Raises:
-            ValueError: the training split is not there any more.
-            BadRecordsError: it is not what it was.
+            ValueError: the file of the training split is gone.
+            BadRecordsError: its records are not valid.
         """
         file = split_files(config.task.data).get("train")
         if file is None or not Path(file).is_file():
             raise ValueError(
-                f"This judge was run with task.shots={task.shots}: its examples come from {file}, which is not "
-                "there."
+                f"This judge was run with task.shots={task.shots}: its examples come from {file}, which does "
+                "not exist."
             )
         data = config.task.data
-        found = read_records(
+        training = read_records(
             file,
             replace(task.record_format(), heard=self.family.takes_audio),
             audio_root=data.audio_root,
@@ -189,7 +185,7 @@ class Judge:
             on_long=getattr(data.on_long, "value", data.on_long),
             workers=data.workers,
         )
-        task.show_examples(found.records, config.seed)
+        task.show_examples(training.records, config.seed)
 
     def score(
         self,
@@ -204,45 +200,43 @@ class Judge:
         """Score one clip or several, on every dimension of a task.
 
         Args:
-            audio: a file path or a float array ``[samples]`` (mono, about −1 to 1), or a list of such.
-            task: what is asked.
-            dimensions: keys to ask for; None asks for all that the task asks for.
-            sampling_rate: of arrays, in Hz; None means the model's own.
-            clips_a_batch: clips a forward pass; changes memory and speed, not scores.
-            context: the texts that go with a clip, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
-                ``transcript``; a text for all clips, or a list with one for each. The names of the record's
-                fields (``local_scene``) do as well. With ``task.thought_in_scoring=given`` also ``thought``.
+            audio: a file path or a float array ``[samples]`` (mono, about −1 to 1), or a list of these.
+            task: name of the task.
+            dimensions: keys of the dimensions to score; None means all of the task.
+            sampling_rate: of arrays, in Hz; None means the rate of the model.
+            clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
+            context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
+                ``transcript``; one text for all clips, or a list with one for each. The keys of records
+                (``local_scene``) are also valid. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
-            a dictionary dimension key → `Score`; for a list of clips a list of them, in order.
+            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
 
         Raises:
-            ValueError: a text is missing or unknown, or an array is no clip.
-            UnreadableClipError: a file is no clip.
+            ValueError: a text is missing or unknown, or an array is not a clip.
+            UnreadableClipError: a file cannot be decoded.
         """
-        several = isinstance(audio, list | tuple)
+        is_list = isinstance(audio, list | tuple)
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
             return []
-        asked = self.task(task, dimensions)
-        if not asked.rated:
-            raise ValueError(
-                f"task={task!r} asks for an option and not for a score: there is none to give."
-            )
-        texts = texts_of(asked, context, len(clips))
-        record_encoder = _Heard(
-            asked,
+        scored_task = self.task(task, dimensions)
+        if not scored_task.rated:
+            raise ValueError(f"task={task!r} asks for an option: it has no scores.")
+        texts = texts_of(scored_task, context, len(clips))
+        record_encoder = _WaveformEncoder(
+            scored_task,
             self.processor,
             self.family,
             max_seconds=self.config.task.data.max_seconds,
-            cache_clips=len(clips) * (1 + asked.shots),
+            cache_clips=len(clips) * (1 + scored_task.shots),
         )
         rate = sampling_rate or record_encoder.rate
         records = [
             self._record(number, clip, fields, record_encoder, rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
         ]
-        found = score(
+        predictions = score(
             self.model,
             records,
             record_encoder,
@@ -250,26 +244,31 @@ class Judge:
             shared_prefix=self.shared_prefix,
         )
         scores: list[dict[str, Score]] = [{} for _ in clips]
-        for prediction in found:
+        for prediction in predictions:
             scores[int(prediction.id)][prediction.dimension] = _score(prediction)
-        return scores if several else scores[0]
+        return scores if is_list else scores[0]
 
     def _record(
-        self, number: int, clip: Clip, fields: Mapping[str, str], record_encoder: _Heard, rate: int
+        self,
+        number: int,
+        clip: Clip,
+        fields: Mapping[str, str],
+        record_encoder: _WaveformEncoder,
+        rate: int,
     ) -> Record:
-        """A clip and its texts as a record; an array is laid aside for the encoded_record maker."""
+        """The record of a clip and its texts; the encoder keeps the samples of an array."""
         data = self.config.task.data
         if isinstance(clip, str | os.PathLike):
             path = Path(clip).expanduser()
             seconds = read_header(path).seconds
-            check_length(f"{path}", seconds, data)
+            check_length(str(path), seconds, data)
         else:
             path = Path(f"audio[{number}]")
             waveform = waveform_of(clip, number, rate, record_encoder.rate)
             seconds = len(waveform) / record_encoder.rate
-            check_length(f"audio[{number}]", seconds, data)
+            check_length(str(path), seconds, data)
             most = int(data.max_seconds * record_encoder.rate + 1e-6)
-            record_encoder.given[number] = waveform[:most]
+            record_encoder.waveforms[number] = waveform[:most]
         return Record(
             id=str(number),
             file=Path("Judge.score"),
@@ -281,13 +280,13 @@ class Judge:
         )
 
 
-class _Heard(RecordEncoder):
-    """A encoded_record maker that takes clips at hand beside files."""
+class _WaveformEncoder(RecordEncoder):
+    """Encodes records whose clips are arrays in memory, beside those whose clips are files."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.given: dict[int, np.ndarray] = {}
-        #: Hz of the arrays; a judge that only reads hears none.
+        self.waveforms: dict[int, np.ndarray] = {}
+        #: Of the arrays, in Hz; a judge that takes no audio does not use them.
         self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
 
     def encode(
@@ -296,30 +295,27 @@ class _Heard(RecordEncoder):
         asked: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """See `RecordEncoder.encoded_record`."""
-        waveform = self.given.get(record.line)
+        """As `RecordEncoder.encode`."""
+        waveform = self.waveforms.get(record.line)
         if waveform is None or not self.family.takes_audio:
             return super().encode(record, asked, targets)
         return self.encode_with_clip(record, self.logmel(waveform), asked, targets)
 
 
-def _find(
+def _locate(
     path: str, trust: Sequence[str], remote_code: bool
 ) -> tuple[DictConfig, Checkpoint | None]:
-    """The configuration of a judge and the weights it starts from; None for its family's own."""
+    """The configuration of a judge and its weights; None for the weights that the configuration names."""
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return compose_model(path), None
     for run in (folder, *folder.absolute().parents[:2]):
-        try:
-            config = read_judge_config(run, trust, remote_code=remote_code)
-        except YAMLError as error:
-            raise ModelError(f"{run / 'config.yaml'} is not YAML: {error}") from None
+        config = read_judge_config(run, trust, remote_code=remote_code)
         if config is None:
             continue
         if run != folder or (run / "model").is_dir():
             return config, find_checkpoint(path)
-        # A run that only evaluated has no weights of its own.
+        # The run trained nothing: it evaluated its checkpoint.
         return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
     start = find_checkpoint(path)
     if not start.adapter:
@@ -331,15 +327,15 @@ def _find(
     return compose_model(base), start
 
 
-def _full(start: Checkpoint) -> Path | None:
-    """The folder of the full model: the checkpoint itself, or the base that its adapter was trained on."""
+def _base_folder(start: Checkpoint) -> Path | None:
+    """The folder of the full model: the checkpoint, or the base of its adapter; None for a name on the hub."""
     base = Path(base_of(start.folder) or "") if start.adapter else start.folder
     return base if (base / "config.json").is_file() else None
 
 
 def _score(prediction: AnyPrediction) -> Score:
     if not isinstance(prediction, Prediction):
-        raise ValueError(f"audio[{prediction.id}]: an option and not a score")
+        raise ValueError(f"audio[{prediction.id}]: the prediction is an option, not a score.")
     expected, distribution = prediction.expected, prediction.distribution
     spread = None
     if distribution is not None and expected is not None:

@@ -1,4 +1,4 @@
-"""PEFT's configuration from the published YAML layout."""
+"""`create_peft_config`: PEFT's configuration from the published YAML layout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dramaeval.config.problems import ConfigError, near_match_hint, not_among
 
 log = logging.getLogger(__name__)
 
-#: Method → PEFT's class, and what a section may leave out. Prompts need to know the kind of model.
+#: PEFT's class by method, and default arguments; methods with virtual tokens need the kind of model.
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("peft.LoraConfig", {}),
     "qlora": ("peft.LoraConfig", {}),
@@ -23,19 +23,19 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def create_peft_config(config: Mapping[str, Any]) -> Any | None:
-    """PEFT's configuration from a ``peft:`` section of the published layout.
+    """Build PEFT's configuration from a ``peft:`` section of the published layout.
 
     Args:
         config: ``enabled``, ``method`` and a section named after the method with arguments of PEFT's class;
-            sections of other methods may stand beside it. A whole file's mapping with ``peft`` in it will do.
-            Settings of the quantisation in ``qlora`` (``load_in_4bit``, ``bnb_4bit_*``) say how the model is
-            loaded and are no part of what is returned; a warning says so.
+            sections of other methods are checked and not used. A mapping with the key ``peft`` is valid too.
+            Settings of quantisation in ``qlora`` (``load_in_4bit``, ``bnb_4bit_*``) belong to the loading of the
+            model: they are left out with a warning.
 
     Returns:
-        a ``peft.PeftConfig``, or None where ``enabled`` is false.
+        a ``peft.PeftConfig``, or None if ``enabled`` is false.
 
     Raises:
-        ConfigError: with every unknown or wrong key, and near matches.
+        ConfigError: with every unknown or invalid key, and near matches.
     """
     if not isinstance(config, Mapping):
         raise ConfigError([f"peft must be a mapping with enabled and method, not {config!r}."])
@@ -48,13 +48,13 @@ def create_peft_config(config: Mapping[str, Any]) -> Any | None:
     if not section.get("enabled", True):
         return None
     method = section["method"]
-    if method == "qlora" and (apart := quantization_keys() & set(section.get(method) or {})):
+    if method == "qlora" and (of_loading := quantization_keys() & set(section.get(method) or {})):
         log.warning(
-            "peft.qlora.%s: not part of PEFT's configuration; load the model accordingly.",
-            ", ".join(sorted(apart)),
+            "peft.qlora.%s: not part of PEFT's configuration; load the model with these settings.",
+            ", ".join(sorted(of_loading)),
         )
-    target, given = METHODS[method]
-    arguments = {**given, **_own(method, section.get(method) or {})}
+    target, defaults = METHODS[method]
+    arguments = {**defaults, **_peft_arguments(method, section.get(method) or {})}
     from hydra.utils import get_class
 
     try:
@@ -85,21 +85,19 @@ def _problems(section: Mapping[str, Any]) -> list[str]:
         if not isinstance(arguments, Mapping):
             problems.append(f"peft.{name} must be a mapping, not {arguments!r}.")
             continue
-        own = _own(name, arguments)
-        problems += check_arguments({"_target_": METHODS[name][0], **own}, f"peft.{name}")
+        node = {"_target_": METHODS[name][0], **_peft_arguments(name, arguments)}
+        problems += check_arguments(node, f"peft.{name}")
     return problems
 
 
-def _own(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A section without what concerns loading a quantised model."""
-    if method != "qlora":
-        return dict(arguments)
-    apart = quantization_keys()
-    return {key: value for key, value in arguments.items() if key not in apart}
+def _peft_arguments(method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A section without the settings for loading a quantised model."""
+    left_out = quantization_keys() if method == "qlora" else ()
+    return {key: value for key, value in arguments.items() if key not in left_out}
 
 
 def quantization_keys() -> set[str]:
-    """Arguments of transformers' `BitsAndBytesConfig`, which qlora sections hold beside LoRA's."""
+    """Arguments of transformers' `BitsAndBytesConfig`, which a qlora section holds beside those of LoRA."""
     from transformers import BitsAndBytesConfig
 
     return set(argument_names(BitsAndBytesConfig))

@@ -1,17 +1,17 @@
-"""Perturbations that people hear and that leave their ratings valid: gain, faint noise, slight speed."""
+"""Audible perturbations that leave ratings valid: gain, faint noise and a small change of speed."""
 
 from __future__ import annotations
 
 import numpy as np
 
 GAIN_DB = 6.0
-"""Level changes by at most this much, up or down; dynamics within the clip stay."""
+"""Largest change of level in dB, up or down; the dynamics within a clip do not change."""
 
 NOISE_DB = (30.0, 40.0)
-"""Signal-to-noise ratio of the added white noise, against the clip's mean power."""
+"""Signal-to-noise ratio of the added white noise in dB, relative to the mean power of the clip."""
 
 SPEED = 0.03
-"""Tempo and pitch change together by at most this share, half a semitone."""
+"""Largest relative change of tempo and pitch together; 0.03 is half a semitone."""
 
 
 def perturb(
@@ -27,12 +27,12 @@ def perturb(
     Args:
         waveform: float32 ``[samples]``.
         sample_rate: in Hz.
-        rng: decides everything that is random.
-        noise: whether noise may be added; not where the quality of the sound itself is rated.
-        max_seconds: the copy is no longer than this; a clip close to it is not slowed down.
+        rng: of the perturbation.
+        noise: whether noise is added; false where sound quality is rated.
+        max_seconds: limit of the copy; a clip of nearly this length is not slowed down.
 
     Returns:
-        float32 ``[samples]``; louder copies stay within ±1 where the clip does.
+        float32 ``[samples]``; within ±1 if the clip is.
     """
     import soxr
 

@@ -91,7 +91,7 @@ class DatasetSampler:
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
         """The question of a record in an epoch."""
         dataset, record = self.dataset, self.dataset.records[number]
-        dimension, target = dataset.draw_question(number, epoch)
+        dimension, target = dataset.draw(number, epoch)
         question = dataset.question(number, epoch)
         # A perturbed clip differs from epoch to epoch: there is no use in keeping it.
         clip = self._features(number, epoch) if dataset.is_perturb else self._cached(number, 0)

@@ -12,6 +12,7 @@ from dramaeval.config import fields
 from dramaeval.config.keys import check_arguments
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.renamed_targets import with_current_targets
 from dramaeval.config.schema import ModelConfig
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 
@@ -32,7 +33,7 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
         yaml.YAMLError: ``config.yaml`` is not YAML.
     """
     file = run / "config.yaml"
-    values = read_plain(file) if file.is_file() else None
+    values = with_current_targets(read_plain(file)) if file.is_file() else None
     if not isinstance(values, dict) or not {"stages", "task", "model"} <= set(values):
         return None
     model = values["model"]

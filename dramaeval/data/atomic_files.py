@@ -1,14 +1,20 @@
-"""Files that are replaced as a whole: a kill leaves the old content or the new, never a part of it."""
+"""Files and folders that are replaced at once: a kill leaves the old content or the new, never a part of it."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.secrets import without_secrets
-from dramaeval.data.manifest import write_listed
+from dramaeval.data.manifest import damage_in, seal, set_aside, write_listed
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+
+log = logging.getLogger(__name__)
 
 
 def write_text_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
@@ -37,3 +43,46 @@ def write_json_atomic(path: Path, value: Any, *, listed: bool = False) -> None:
         write_listed(path, without_secrets(text))
     else:
         write_text_atomic(path, text)
+
+
+def write_folder_atomic(
+    folder: Path, fill: Callable[[Path], None], processes: Processes = SINGLE_PROCESS
+) -> None:
+    """Fill a temporary folder, seal it with its manifest, then rename it.
+
+    Args:
+        folder: the result; an earlier one is replaced.
+        fill: writes the files into the folder that it receives; every process calls it.
+        processes: that write together.
+    """
+    unfinished = folder.with_name(folder.name + ".unfinished")
+
+    def begin() -> None:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()  # without its parents: a deleted run folder is not created again
+
+    def end() -> None:
+        seal(unfinished)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+
+    processes.on_rank_zero(begin)
+    fill(unfinished)
+    processes.barrier()
+    processes.on_rank_zero(end)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether an earlier start has written a folder; a damaged one is renamed, so that it is written again."""
+    if not folder.is_dir():
+        return False
+    if damage := damage_in(folder):
+        aside = set_aside(folder)
+        log.warning(
+            "%s is damaged: %s. It is written again; %s keeps the damaged files.",
+            folder,
+            "; ".join(damage),
+            aside.name,
+        )
+        return False
+    return True

@@ -7,13 +7,14 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
+from dramaeval.config.renamed_targets import with_current_targets
 from dramaeval.data.manifest import DamagedFileError, damage_of
 
 _SHOWN = 200
 
 
 def read_settings(file: Path) -> DictConfig:
-    """Read a YAML file of settings.
+    """Read a YAML file of settings; classes get their present names.
 
     Raises:
         DamagedFileError: the file differs from what was written, or is not YAML with settings.
@@ -28,4 +29,5 @@ def read_settings(file: Path) -> DictConfig:
         raise DamagedFileError(f"{file} is damaged: {reason}. Restore it from a copy.") from None
     if not isinstance(settings, DictConfig):
         raise DamagedFileError(f"{file} is damaged: it holds no settings. Restore it from a copy.")
-    return settings
+    # Not resolved: some interpolations refer to Hydra's own settings.
+    return OmegaConf.create(with_current_targets(OmegaConf.to_container(settings)))

@@ -118,19 +118,14 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     os.environ.update({name: str(value) for name, value in HydraConfig.get().job.env_set.items()})
 
     from dramaeval.config import secrets
-    from dramaeval.distributed.processes import needs_process_group, process_group
-    from dramaeval.distributed.spawn import run_processes
     from dramaeval.launch.sweeps.pruning import pruning
-    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.stages.pipeline import run_in_folder
     from dramaeval.stages.user_errors import user_facing_errors
 
     with user_facing_errors(folder):
         startup.prepare()
         secrets.guard(config)
-        if shares is None and needs_process_group(config):
-            return run_processes(config, folder, config.processes)
-        with process_group() as processes:
-            return run_stages(config, folder, processes, pruning)
+        return run_in_folder(config, folder, pruning, starts_processes=shares is None)
 
 
 @contextlib.contextmanager

@@ -50,10 +50,10 @@ def follow() -> None:
     """Run the stages with the configuration that rank 0 broadcasts."""
     startup.prepare()
     from dramaeval.launch.sweeps.pruning import pruning
-    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.stages.pipeline import run_in_process
 
     with process_group() as processes:
-        run_stages(None, None, processes, pruning)
+        run_in_process(None, None, processes, pruning)
 
 
 def main(handed: str, result: str) -> None:
@@ -66,7 +66,7 @@ def main(handed: str, result: str) -> None:
     ensure_home()
     from dramaeval.config import schema
     from dramaeval.launch.sweeps.pruning import pruning
-    from dramaeval.stages.pipeline import run_stages
+    from dramaeval.stages.pipeline import run_in_process
     from dramaeval.stages.user_errors import user_facing_errors
 
     end_with_parent()
@@ -79,7 +79,7 @@ def main(handed: str, result: str) -> None:
         config, folder, token = pickle.loads(Path(handed).read_bytes())
         adopt(folder, token)
         with user_facing_errors(folder), process_group() as processes:
-            objective = run_stages(config, folder, processes, pruning)
+            objective = run_in_process(config, folder, processes, pruning)
     unfinished = Path(result).with_suffix(".unfinished")
     unfinished.write_bytes(pickle.dumps(objective))
     os.replace(unfinished, result)

@@ -1,4 +1,4 @@
-"""What a run starts from: whether an adapter in ``checkpoint`` fits the settings, and how its base was made.
+"""The base model of a run: its folder, its quantisation, and whether the adapter in ``checkpoint`` fits it.
 
 All of it is read from the adapter's small files, before any weights load.
 """
@@ -21,7 +21,7 @@ from dramaeval.models.quantization import read_quantization
 
 log = logging.getLogger(__name__)
 
-#: What gives an adapter its shape: it cannot change when training goes on.
+#: Settings that give an adapter its shape: they cannot change when its training continues.
 SHAPE = (
     "r",
     "lora_alpha",
@@ -41,15 +41,15 @@ def check(config: DictConfig) -> list[str]:
     return [f"checkpoint={config.checkpoint} does not exist: give a run, model or adapter folder."]
 
 
-def check_start(
+def check_checkpoint(
     config: DictConfig, family: Family, adapter: Any | None, start: Checkpoint | None
 ) -> None:
-    """Stop where an adapter in ``checkpoint`` and the settings contradict each other.
+    """Compare an adapter in ``checkpoint`` with the settings.
 
     Args:
-        config: the run's.
+        config: of the run.
         family: names the base.
-        adapter: PEFT's configuration of this run; None where none is trained.
+        adapter: PEFT's configuration of this run; None where no adapter is trained.
         start: what ``checkpoint`` points to.
 
     Raises:
@@ -69,18 +69,18 @@ def check_start(
 
 
 def base_folder(start: Checkpoint | None, family: Family) -> Path | None:
-    """The folder of the full model that a run is built on; None for the family's own path.
+    """The folder of the base model; None for the family's own path.
 
-    A full model in ``checkpoint`` is itself that folder. An adapter names its base: where that is a folder and
-    ``model=tiny`` stands by default, the default gives way.
+    A full model in ``checkpoint`` is itself the base. An adapter names its base; if that is a folder, it replaces
+    the default ``model=tiny``.
     """
     if start is None or not start.adapter:
         return start.folder if start else None
-    named = Path(base_of(start.folder) or "")
-    if not (named / "config.json").is_file() or not _is_default(family) or _same(named, family):
+    base = Path(base_of(start.folder) or "")
+    if not (base / "config.json").is_file() or not _is_default(family) or _same(base, family):
         return None
-    log.info("The adapter was trained on %s: it is put on that.", named)
-    return named
+    log.info("The adapter was trained on %s, which is loaded as its base.", base)
+    return base
 
 
 def _is_default(family: Family) -> bool:
@@ -96,7 +96,7 @@ def _check_base(folder: Path, family: Family) -> list[str]:
     if not trained_on or trained_on == family.path:
         return []
     if not (Path(trained_on) / "config.json").is_file():
-        log.warning("The adapter was trained on %s; it is put on %s.", trained_on, family.path)
+        log.warning("The adapter was trained on %s; its base is now %s.", trained_on, family.path)
         return []
     if _same(Path(trained_on), family) or _is_default(family):
         return []
@@ -107,35 +107,37 @@ def _check_base(folder: Path, family: Family) -> list[str]:
 
 
 def _check_method(saved: Any, adapter: Any | None) -> list[str]:
-    """Training goes on with the adapter as it is, so the settings have to say the same."""
+    """Differences between the saved adapter, whose training continues, and the settings."""
     if adapter is None:
         return [
-            "checkpoint holds an adapter, but peft=none trains every weight. To go on from the whole judge "
-            "merge first (stages=[export] export.merge=true), then give checkpoint=RUN/export."
+            "checkpoint holds an adapter, but peft=none trains every weight. To train the adapter's judge in "
+            "full, merge it first (stages=[export] export.merge=true), then give checkpoint=RUN/export."
         ]
     if saved.peft_type != adapter.peft_type:
         return [
-            f"checkpoint holds an adapter of {_name(saved)}, but peft is {_name(adapter)}: choose the group's "
-            "file of the same method, or merge the adapter first (stages=[export] export.merge=true)."
+            f"checkpoint holds an adapter of {_name(saved)}, but peft is {_name(adapter)}: choose the peft=… "
+            "of the same method, or merge the adapter first (stages=[export] export.merge=true)."
         ]
     if getattr(saved, "prefix_projection", False):
         return [
             "checkpoint holds a prefix that was learnt through a projection, which PEFT does not save: "
-            "training cannot go on from it."
+            "its training cannot continue."
         ]
-    told = []
+    problems = []
     for key in SHAPE:
         if not hasattr(saved, key):
             continue
         old, new = _plain(getattr(saved, key)), _plain(getattr(adapter, key))
         if old != new and "target_modules" not in key and "feedforward_modules" not in key:
-            told.append(f"peft.{key}={new}, but the adapter in checkpoint has {old}: set it so.")
+            problems.append(
+                f"peft.{key}={new}, but the adapter in checkpoint has {old}: set peft.{key}={old}."
+            )
         elif old != new:
-            told.append(
+            problems.append(
                 f"adapt or peft.{key} names other layers than the adapter in checkpoint has ({old}): give the "
                 "values that it was trained with."
             )
-    return told
+    return problems
 
 
 def _name(settings: Any) -> str:
@@ -143,15 +145,22 @@ def _name(settings: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Values as JSON gives them back."""
+    """A value as JSON stores it, sets in order."""
     return sorted(value) if isinstance(value, set | list | tuple) else value
 
 
-def base_quantization(asked: Any | None, adapter: Path | None) -> Any | None:
-    """How the base is to be quantised: as asked for, or as it was when the adapter was trained."""
-    if asked is not None or adapter is None:
-        return asked
-    found = read_quantization(adapter)
-    if found is not None:
-        log.info("The adapter was trained on a quantised base: it is loaded in the same way.")
-    return found
+def base_quantization(requested: Any | None, adapter: Path | None) -> Any | None:
+    """The quantisation of the base: that of the settings, else that under which the adapter was trained.
+
+    Args:
+        requested: transformers' settings, or None.
+        adapter: the folder of the adapter, or None.
+    """
+    if requested is not None or adapter is None:
+        return requested
+    saved = read_quantization(adapter)
+    if saved is not None:
+        log.info(
+            "The adapter was trained on a quantised base: the base is quantised in the same way."
+        )
+    return saved

@@ -1,13 +1,13 @@
-"""The stage ``controls``: what the judge is compared with, each kept in a file of its own."""
+"""The stage ``controls``: scores the held-out split under every control, each into a file in ``controls/``."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,153 +15,201 @@ from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
 from dramaeval.data.records import Record
+from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
+from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.stages import run_log
-
-if TYPE_CHECKING:
-    from dramaeval.stages.context import RunContext
+from dramaeval.stages.context import RunContext, rating_problems
+from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
+
+#: The settings in ``evaluation`` on which a control's predictions depend.
+SETTINGS = {"phrasing": ("phrasings",), "prosody": ("prosody_clips",)}
+#: The metrics in which the judge is compared with a control.
+GAINS = (Pearson(), MeanSquaredError())
 
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
-    if Stage.controls not in config.stages or Stage.evaluate in config.stages:
-        return []
-    return [
-        "stages has controls without evaluate: controls are compared with the judge's own scores, so set "
-        "stages=[evaluate,controls]."
-    ]
+    if Stage.controls in config.stages and Stage.evaluate not in config.stages:
+        return [
+            "stages has controls without evaluate: controls are compared with the judge's own scores, so set "
+            "stages=[evaluate,controls]."
+        ]
+    return []
 
 
-def run_controls(run: RunContext, split: str) -> None:
-    """Make the predictions of every control on one held-out split, unless they are there already."""
-    for name in run.config.evaluation.controls:
-        path = control_file(run.folder.path, split, name)
-        settings = _settings(run, name)
-        if run.processes.broadcast(run.processes.is_rank_zero and _is_made(path, settings)):
-            continue
-        log.info("Control on %s: %s", split, name.replace("_", " "))
-        try:
-            made = control_named(name).predict(_context(run, split, name))
-        except NotPossibleError as error:
-            log.warning("No control %s: %s.", name, error)
-            _write(run, partial(write_json_atomic, reason_file(path), str(error), listed=True))
-            continue
-        predictions, extra = made if isinstance(made, tuple) else (made, None)
-        text = "".join(prediction_line(one) + "\n" for one in predictions)
+def check_records(context: RunContext) -> list[str]:
+    """Problems of tasks without ratings."""
+    return rating_problems(context, Stage.controls)
+
+
+def run(context: RunContext) -> None:
+    """Predict with every control on the last held-out split; skip those whose files are complete."""
+    for name in context.config.evaluation.controls:
+        _run_control(context, context.splits.held_out[-1], name)
+
+
+def _run_control(context: RunContext, split: str, name: str) -> None:
+    file, processes = ControlFile(context.folder.path, split, name), context.processes
+    settings = {key: context.config.evaluation[key] for key in SETTINGS.get(name, ())}
+    if processes.broadcast(processes.is_rank_zero and file.is_complete(settings)):
+        return
+    log.info("Control on %s: %s", split, name.replace("_", " "))
+    try:
+        result = control_named(name).predict(_control_context(context, split, name))
+    except NotPossibleError as error:
+        reason = str(error)
+        log.warning("No control %s: %s.", name, reason)
+        processes.on_rank_zero(lambda: file.write_reason(reason))
+        return
+    predictions, extra = result if isinstance(result, tuple) else (result, None)
+    processes.on_rank_zero(lambda: file.write(predictions, extra, settings))
+
+
+def _control_context(context: RunContext, split: str, name: str) -> ControlContext:
+    evaluation, records = context.config.evaluation, context.splits[split]
+    train = context.splits["train"]
+    clips = len(records)
+    if name == "prosody":
+        clips += min(len(train), evaluation.prosody_clips)
+    progress = Progress(f"control {name.replace('_', ' ')}", clips, "clips")
+
+    def score(records: Sequence[Record], record_encoder: RecordEncoder) -> list[Prediction]:
+        return context.score_ratings(records, progress, record_encoder)
+
+    return ControlContext(
+        task=context.task,
+        records=records,
+        train=train,
+        record_encoder=context.record_encoder,
+        score=score,
+        group_by=evaluation.group_by,
+        seed=context.config.seed,
+        phrasings=evaluation.phrasings,
+        most_clips=evaluation.prosody_clips,
+        progress=progress,
+    )
+
+
+def measure_controls(
+    context: RunContext,
+    split: str,
+    judge: Sequence[Prediction],
+    keys: Sequence[str],
+    **settings: Any,
+) -> dict[str, Any]:
+    """Compare the judge with every control.
+
+    Args:
+        context: of the run.
+        split: of the predictions.
+        judge: its predictions.
+        keys: of the dimensions.
+        settings: of the bootstrap.
+
+    Returns:
+        by control its description (``what``), ``gain`` (judge − control), ``reason`` why it has no predictions,
+        and ``spread`` between phrasings.
+    """
+    controls = {}
+    for name in context.config.evaluation.controls:
+        file = ControlFile(context.folder.path, split, name)
+        predictions, reason = file.read()
+        gain = compare(judge, predictions, keys, metrics=GAINS, **settings) if predictions else None
+        controls[name] = {"what": control_named(name).description, "reason": reason, "gain": gain}
+        if file.extra.is_file():
+            controls[name]["spread"] = _read_json(file.extra)
+    return controls
+
+
+@dataclass(frozen=True)
+class ControlFile:
+    """The files of one control on one split: its predictions, or the reason why there are none."""
+
+    run_folder: Path
+    split: str
+    control: str
+
+    @property
+    def predictions(self) -> Path:
+        """JSONL, one prediction a line."""
+        return self.run_folder / "controls" / f"{self.split}.{self.control}.jsonl"
+
+    @property
+    def reason(self) -> Path:
+        """The reason why the control is not possible."""
+        return self.predictions.with_suffix(".reason.json")
+
+    @property
+    def settings(self) -> Path:
+        """The settings of the predictions."""
+        return self.predictions.with_suffix(".settings.json")
+
+    @property
+    def extra(self) -> Path:
+        """Further measurements of the control."""
+        return self.predictions.with_suffix(".extra.json")
+
+    def is_complete(self, settings: Mapping[str, int]) -> bool:
+        """Whether undamaged files of these settings exist; damaged files are renamed."""
+        if self._rename_damaged():
+            return False
+        if self.reason.is_file():
+            return True
+        written = self.predictions.is_file() and self.settings.is_file()
+        return written and _read_json(self.settings) == settings
+
+    def write(
+        self, predictions: Sequence[Prediction], extra: Any, settings: Mapping[str, int]
+    ) -> None:
+        """Write all files, the predictions last: if they exist, all files exist."""
+        self.predictions.parent.mkdir(exist_ok=True)
         if extra is not None:
-            _write(run, partial(write_json_atomic, extra_file(path), extra, listed=True))
-        _write(run, partial(write_json_atomic, settings_file(path), settings, listed=True))
-        _write(run, partial(write_listed, path, text))
+            write_json_atomic(self.extra, extra, listed=True)
+        write_json_atomic(self.settings, settings, listed=True)
+        lines = "".join(prediction_line(prediction) + "\n" for prediction in predictions)
+        write_listed(self.predictions, lines)
 
+    def write_reason(self, reason: str) -> None:
+        """Write the reason why the control is not possible."""
+        self.predictions.parent.mkdir(exist_ok=True)
+        write_json_atomic(self.reason, reason, listed=True)
 
-def _settings(run: RunContext, name: str) -> dict[str, int]:
-    """What a control depends on that may change when a run is taken up again."""
-    evaluation = run.config.evaluation
-    own = {"phrasing": ("phrasings",), "prosody": ("prosody_clips",)}
-    return {key: evaluation[key] for key in own.get(name, ())}
+    def read(self) -> tuple[list[Prediction], str | None]:
+        """The predictions, or no predictions and the reason."""
+        if self.predictions.is_file():
+            return read_predictions(self.predictions), None
+        if self.reason.is_file():
+            return [], _read_json(self.reason)
+        return [], "it did not run"
 
-
-def _is_made(path: Path, settings: dict[str, int]) -> bool:
-    """Whether a control is there already, whole and made with these settings."""
-    if _set_damaged_aside(path):
-        return False
-    if reason_file(path).is_file():
-        return True
-    kept = settings_file(path)
-    return path.is_file() and kept.is_file() and json.loads(kept.read_text("utf-8")) == settings
-
-
-def _set_damaged_aside(path: Path) -> bool:
-    """Set a control's damaged files aside, so that it is made again; returns whether there were any."""
-    damage = []
-    for file in (path, reason_file(path), settings_file(path), extra_file(path)):
-        if file.is_file() and (told := damage_of(file) or _damage_in_form(file)):
-            damage.append(f"{told} ({set_aside(file).name} keeps it)")
-    if damage:
-        log.warning("%s: %s. The control is made again.", path.parent, "; ".join(damage))
-    return bool(damage)
+    def _rename_damaged(self) -> bool:
+        damage = []
+        for file in (self.predictions, self.reason, self.settings, self.extra):
+            if file.is_file() and (problem := damage_of(file) or _damage_in_form(file)):
+                damage.append(f"{problem} ({set_aside(file).name} keeps it)")
+        if damage:
+            log.warning(
+                "%s: %s. The control runs again.", self.predictions.parent, "; ".join(damage)
+            )
+        return bool(damage)
 
 
 def _damage_in_form(file: Path) -> str | None:
-    """What is wrong with a file of an earlier version, which no manifest lists."""
+    """The damage of a file that an earlier version wrote without a hash."""
     if is_listed(file):
         return None
     try:
-        if file.suffix == ".jsonl":
-            read_predictions(file)
-        else:
-            json.loads(file.read_text(encoding="utf-8"))
+        read_predictions(file) if file.suffix == ".jsonl" else _read_json(file)
     except ValueError as error:
         return f"{file.name} is damaged: {error}"
     return None
 
 
-def read_control(folder: Path, split: str, name: str) -> tuple[list[Prediction], str | None, Any]:
-    """A control's predictions, or the reason why there are none; and what it found beside them."""
-    path = control_file(folder, split, name)
-    extra = extra_file(path)
-    told = json.loads(extra.read_text(encoding="utf-8")) if extra.is_file() else None
-    if path.is_file():
-        return read_predictions(path), None, told
-    reason = reason_file(path)
-    if reason.is_file():
-        return [], json.loads(reason.read_text(encoding="utf-8")), told
-    return [], "it was not made", told
-
-
-def control_file(folder: Path, split: str, name: str) -> Path:
-    """Where a control's predictions are."""
-    return folder / "controls" / f"{split}.{name}.jsonl"
-
-
-def reason_file(path: Path) -> Path:
-    """Says why there is no such control."""
-    return path.with_suffix(".reason.json")
-
-
-def settings_file(path: Path) -> Path:
-    """Holds what a control was made with."""
-    return path.with_suffix(".settings.json")
-
-
-def extra_file(path: Path) -> Path:
-    """Holds what a control found beside its predictions."""
-    return path.with_suffix(".extra.json")
-
-
-def _write(run: RunContext, write: Callable[[], None]) -> None:
-    def in_folder() -> None:
-        (run.folder.path / "controls").mkdir(exist_ok=True)
-        write()
-
-    run.processes.on_rank_zero(in_folder)
-
-
-def _context(run: RunContext, split: str, name: str) -> ControlContext:
-    config = run.config
-    clips = len(run.splits[split])
-    if name == "prosody":
-        clips += min(len(run.splits["train"]), config.evaluation.prosody_clips)
-    progress = run_log.Progress(f"control {name.replace('_', ' ')}", clips, "clips")
-
-    def scored(records: Sequence[Record], record_encoder: RecordEncoder) -> list[Prediction]:
-        found = run.score(records, progress, record_encoder)
-        return [one for one in found if isinstance(one, Prediction)]
-
-    return ControlContext(
-        task=run.task,
-        records=run.splits[split],
-        train=run.splits["train"],
-        record_encoder=run.record_encoder,
-        score=scored,
-        group_by=config.evaluation.group_by,
-        seed=config.seed,
-        phrasings=config.evaluation.phrasings,
-        most_clips=config.evaluation.prosody_clips,
-        progress=progress,
-    )
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, commit, hardware and seed, for whoever wants to repeat it."""
+"""Describes the environment of a run: versions, commit, hardware and seed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PACKAGES = (
 
 
 def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Everything about the surroundings that may change a result."""
+    """The content of environment.json: everything outside the settings that can change a result."""
     return {
         "versions": {name: _version(name) for name in _PACKAGES},
         "python": sys.version.split()[0],
@@ -42,9 +42,9 @@ def describe(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, A
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every source of randomness of this process."""
+    """Seed Python, NumPy and PyTorch in this process."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - librosa and sklearn draw from the global state
+    np.random.seed(seed)  # noqa: NPY002 - librosa and sklearn use the global state
     torch.manual_seed(seed)
 
 
@@ -56,13 +56,13 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, marked where there are changes on top of it; None outside of git."""
+    """The commit of the checkout, with ``+changes`` if files differ from it; None outside of git."""
     root = Path(__file__).resolve().parents[2]
 
-    def git(*words: str) -> str | None:
+    def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *words],
+            finished = subprocess.run(
+                ["git", "-C", str(root), *arguments],
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -70,7 +70,7 @@ def _commit() -> str | None:
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip()
+        return finished.stdout.strip()
 
     commit = git("rev-parse", "HEAD")
     return f"{commit}+changes" if commit and git("status", "--porcelain") else commit

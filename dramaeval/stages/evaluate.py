@@ -1,123 +1,134 @@
-"""The stage ``evaluate``: held-out records are scored, and what was said is measured against people."""
+"""The stage ``evaluate``: scores the held-out splits and measures the agreement with people."""
 
 from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.schema import Stage
+from dramaeval.config.problems import near_match_hint
+from dramaeval.config.schema import EvaluationConfig, Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_json_atomic
-from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
+from dramaeval.data.manifest import write_listed
+from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
-from dramaeval.stages import run_log
-from dramaeval.stages.evidence import gather_predictions
-from dramaeval.stages.phase_metrics import (
-    agreement,
-    beside_in_words,
-    damage_in_form,
-    measured_beside,
+from dramaeval.evaluation.slices import DIVISIONS
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.metrics_file import (
+    about,
+    evidence,
+    further_tables,
     objective_of,
-    read_answers,
+    phase_figures,
+    rated_splits,
 )
-
-if TYPE_CHECKING:
-    from dramaeval.stages.context import RunContext
+from dramaeval.stages.predictions_file import is_intact, read_phase
+from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
 
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
-    found = [
+    problems = [
         f"evaluation.metrics: {node} is not a metric: give each as a mapping with the _target_ of its class, like "
         "[{_target_: dramaeval.evaluation.metrics.pearson.Pearson}]. The standard ones are always there."
         for node in config.evaluation.metrics
         if not (OmegaConf.is_dict(node) and node.get("_target_"))
     ]
     if Stage.evaluate in config.stages and not {"val", "test"} & set(files_of(config.task)):
-        found.append(
+        problems.append(
             "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
         )
-    return found
+    return problems
 
 
-def evaluate(run: RunContext, phase: str) -> None:
-    """Score the held-out splits, unless that was done before an interruption."""
-    if run.processes.broadcast(
-        run.processes.is_rank_zero and _is_scored(run.folder.predictions(phase))
-    ):
+def check_records(context: RunContext) -> list[str]:
+    """Problems of the keys by which records are sliced, grouped or weighted: a record has to have each of them.
+
+    The default slices and groups are exempt: a data set may have no languages or characters.
+    """
+    defaults, evaluation = EvaluationConfig(), context.config.evaluation
+    keys = [
+        ("evaluation.slices", name)
+        for name in evaluation.slices
+        if name not in (*defaults.slices, *DIVISIONS)
+    ]
+    if evaluation.group_by != defaults.group_by:
+        keys.append(("evaluation.group_by", evaluation.group_by))
+    records = [record for split in context.splits.held_out for record in context.splits[split]]
+    known = sorted({name for record in records for name in record.fields})
+    problems = [
+        f"{key}: no held-out record has the key {name}; there are {', '.join(known)}.{near_match_hint(name, known)}"
+        for key, name in keys
+        if records and not any(group_of(record, name) for record in records)
+    ]
+    train = context.splits["train"]
+    for task in context.task.parts.values() or [context.task]:
+        key = task.confidence
+        if key and train and not any(record.given(key) for record in train):
+            problems.append(
+                f"task.confidence={key}: no training record has the raters' confidence under that key."
+            )
+    return problems
+
+
+def run(context: RunContext) -> None:
+    """Score the held-out splits in the present phase; skip splits whose predictions are complete."""
+    phase = context.phase
+    context.phases.append(phase)
+    file, processes = context.folder.predictions(phase), context.processes
+    if processes.broadcast(processes.is_rank_zero and is_intact(file)):
         return
     lines = []
-    for split in run.evaluated:
-        progress = run_log.Progress(
-            f"scoring {split} ({phase.replace('_', '-')})", len(run.splits[split]), "clips"
-        )
-        found = run.score(run.splits[split], progress)
+    for split in context.splits.held_out:
+        records = context.splits[split]
+        progress = Progress(f"scoring {split} ({phase.replace('_', '-')})", len(records), "clips")
+        predictions = context.score(records, progress)
         progress.finish()
-        lines += [{"split": split, "phase": phase, **one.to_json()} for one in found]
+        lines += [{"split": split, "phase": phase, **each.to_json()} for each in predictions]
     text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-    run.processes.on_rank_zero(lambda: write_listed(run.folder.predictions(phase), text))
+    processes.on_rank_zero(lambda: write_listed(file, text))
 
 
-def _is_scored(file: Path) -> bool:
-    """Whether a predictions file is there and whole; one that is damaged is set aside."""
-    if not file.is_file():
-        return False
-    damage = damage_of(file)
-    if damage is None and not is_listed(file):
-        damage = damage_in_form(file)  # of an earlier version, which wrote no hash
-    if damage is None:
-        return True
-    aside = set_aside(file)
-    log.warning(
-        "%s: %s. It is scored again; what is left of it is in %s.", file, damage, aside.name
-    )
-    return False
+def measure(context: RunContext) -> float | None:
+    """Write ``metrics.json`` and ``report.html`` from the predictions, and print the agreement.
 
+    Returns:
+        the figure that a sweep maximises; see `objective_of`.
+    """
+    phases = {phase: read_phase(context.folder.predictions(phase)) for phase in context.phases}
+    figures = phase_figures(context, phases)
+    rated = {split: figures[split] for split in rated_splits(figures)}
+    if context.processes.is_rank_zero:
+        metrics = {
+            **figures,
+            **(evidence(context, phases) if rated else {}),
+            "about": about(context),
+        }
+        write_json_atomic(context.folder.metrics, metrics, listed=True)
+        if context.config.evaluation.html and figures:
+            # Imported late: plots and templates take time to import.
+            from dramaeval.stages.report_html import write_reports
 
-def report(run: RunContext, phases: list[str]) -> float | None:
-    """Measure agreement, write metrics.json, print the table; returns the objective."""
-    keys = [dimension.key for dimension in run.task.rated]
-    metrics: dict[str, Any] = {}
-    answers = {phase: read_answers(run.folder.predictions(phase)) for phase in phases}
-    said = {phase: given.ratings for phase, given in answers.items()}
-    for phase, by_split in said.items():
-        for split, predictions in by_split.items():
-            metrics.setdefault(split, {})[phase] = agreement(
-                run.config, predictions, keys, run.metrics
-            )
-    beside = measured_beside(run.config, run.task, answers, run.metrics)
-    rubric = {"name": run.task.rubric.name, "version": run.task.rubric.version}
-    about = {
-        "rubric": rubric,
-        "records": {name: len(records) for name, records in run.splits.records.items()},
-        "skipped": run.splits.skipped_summary(),
-        "overlaps": list(run.splits.overlaps),
-        "scoring": run.task.scoring(),
-        "remarks": run.splits.remarks(run.task),
-    }
-    if run.processes.is_rank_zero:
-        evidence = gather_predictions(run, said) if metrics else {}
-        whole = {**metrics, **beside, **evidence, "about": about}
-        write_json_atomic(run.folder.metrics, whole, listed=True)
-        if run.config.evaluation.html and (metrics or beside):
-            # Plots and templates are loaded where there is something to show.
-            from dramaeval.stages.run_report import write_reports
-
-            write_reports(run, whole, said)
-    run.loggers.report(metrics)
-    titles = {dimension.key: dimension.title for dimension in run.task.dimensions}
-    for split in metrics:
-        text = agreement_text(metrics[split], heading=split, titles=titles)
-        log.info("\n%s", text, extra={"only_in_file": True})
-        if run.processes.is_rank_zero:
-            print_agreement(metrics[split], heading=split, titles=titles)
-    for text in beside_in_words(beside, metrics):
+            write_reports(context, metrics, phases)
+    context.loggers.report(rated)
+    _show_agreement(context, rated)
+    for text in further_tables(figures):
         log.info("%s", text)
-    log.info("Everything is in %s", run.folder.path)
-    return objective_of(metrics, beside, phases[-1])
+    log.info("Everything is in %s", context.folder.path)
+    return objective_of(figures, context.phases[-1])
+
+
+def _show_agreement(context: RunContext, rated: Mapping[str, Any]) -> None:
+    """Show the agreement as tables: plain in the log, in colour on the terminal."""
+    titles = {dimension.key: dimension.title for dimension in context.task.dimensions}
+    for split, figures in rated.items():
+        text = agreement_text(figures, heading=split, titles=titles)
+        log.info("\n%s", text, extra={"only_in_file": True})
+        if context.processes.is_rank_zero:
+            print_agreement(figures, heading=split, titles=titles)

@@ -1,4 +1,4 @@
-"""Export: the judge for others to use, as an adapter or worked into a plain full model."""
+"""The stage ``export``: writes the judge for use elsewhere, as an adapter or merged into a plain full model."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
 from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
+from dramaeval.data.atomic_files import is_complete, write_folder_atomic
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
-from dramaeval.models.checkpoint import Checkpoint
+from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.families.base import Family
+from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
 
 log = logging.getLogger(__name__)
 
-#: What belongs to training alone.
+#: Files that only training needs.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
             "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
 
@@ -51,9 +53,36 @@ def check(config: DictConfig) -> list[str]:
     return []
 
 
-def copy_model(source: Path, folder: Path) -> None:
-    """Copy an adapter or a full model as it was saved."""
-    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+def run(context: RunContext) -> None:
+    """Write ``export/`` on rank 0, unless it is complete."""
+    context.processes.on_rank_zero(lambda: _export(context))
+
+
+def _export(context: RunContext) -> None:
+    folder = context.folder
+    if is_complete(folder.export):
+        return
+    context.model = None  # frees memory for the exported judge
+    trained_here = folder.model.is_dir()
+    source = find_checkpoint(str(folder.model)) if trained_here else context.checkpoint
+    if source is None:
+        return
+    check_whole(source.folder)
+    write_folder_atomic(
+        folder.export,
+        lambda unfinished: export(
+            context.family,
+            context.base,
+            source,
+            unfinished,
+            merges=context.config.export.merge,
+            run=folder.path if trained_here else None,
+            device=context.device,
+            dtype=context.dtype,
+            quantization=context.quantization,
+        ),
+    )
+    log.info("Exported to %s", folder.export)
 
 
 def export(
@@ -73,13 +102,13 @@ def export(
     Args:
         family: loads the base.
         base: a folder with a full model, or None for the family's own.
-        source: the judge; whether its method can be merged has been checked.
-        folder: where it goes; new, or holding nothing else.
-        merges: whether an adapter is worked into the weights; a full model is copied either way.
+        source: the judge; its method has been checked to be mergeable if ``merges``.
+        folder: the empty target.
+        merges: whether an adapter is merged into the weights; a full model is copied.
         run: the run folder that trained it just now; None to look beside ``source``.
-        device: where it is computed.
+        device: of the merging.
         dtype: of merged weights.
-        quantization: of the base, as it was in training.
+        quantization: of the base in training.
     """
     merged = merges and source.adapter
     if merged:
@@ -88,14 +117,13 @@ def export(
         family.processor(base).save_pretrained(folder)
         log.info("Merged %s into a full model.", source.folder)
     else:
-        copy_model(source.folder, folder)
+        ignore = shutil.ignore_patterns(*LEFT_OUT)
+        shutil.copytree(source.folder, folder, dirs_exist_ok=True, ignore=ignore)
     beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
-    if run or beside:
+    if run or beside or not is_ours(source.folder / CARD):
         write_card(folder, run or beside, adapter=source.folder, merged=merged)
-    elif is_ours(source.folder / CARD):
-        shutil.copy(source.folder / CARD, folder / CARD)
     else:
-        write_card(folder, None, adapter=source.folder, merged=merged)
+        shutil.copy(source.folder / CARD, folder / CARD)
     # Copies have the permissions of their source.
     follow_umask([folder, *folder.rglob("*")])
 
@@ -108,9 +136,9 @@ def merge(
     dtype: torch.dtype,
     quantization: Any | None,
 ) -> Any:
-    """A plain full model that answers as the adapter on its base does; see `export`.
+    """A plain full model with the same answers as the adapter on its base; arguments as in `export`.
 
-    A quantised base is taken back to plain weights first, to those that its packed ones stand for.
+    A quantised base is dequantised first, to the weights that its packed ones stand for.
     """
     model = family.load(device, base, dtype, quantization)
     if quantization is not None:

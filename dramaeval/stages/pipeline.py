@@ -1,9 +1,10 @@
-"""How a run begins: in this process or in several, and what has to be true before its work starts."""
+"""Runs the requested stages of a run: in this process or in several, one run at a time in a folder."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,150 +17,217 @@ from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.distributed.folder_lock import locked, locked_together
-from dramaeval.distributed.processes import (
-    Processes,
-    needs_process_group,
-    process_count,
-    process_group,
-    started_by_launcher,
-)
+from dramaeval.distributed.processes import Processes, needs_process_group, process_group, started_by_launcher
 from dramaeval.distributed.spawn import run_processes, worker_log
-from dramaeval.stages import run_log
+from dramaeval.stages import (
+    controls,
+    environment,
+    evaluate,
+    export,
+    leaderboard,
+    prepare,
+    report,
+    score,
+    train,
+)
 from dramaeval.stages.checks import check
-from dramaeval.stages.context import LauncherCallbacks, RunContext, no_callbacks
-from dramaeval.stages.memory_check import shortages
+from dramaeval.stages.context import CallbackProvider, RunContext
+from dramaeval.stages.logging_setup import set_up_logging
+from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
+#: Stages that check the records before any weights load.
+CHECK_RECORDS: tuple[ModuleType, ...] = (evaluate, controls, score, leaderboard)
 
-def run(config: DictConfig, callbacks: LauncherCallbacks = no_callbacks) -> float | None:
-    """Carry out a composed run inside Hydra's output folder.
+
+def run(config: DictConfig, further_callbacks: CallbackProvider) -> float | None:
+    """Run a composed configuration in Hydra's output folder.
+
+    Args:
+        config: composed by Hydra.
+        further_callbacks: see `RunContext`.
 
     Returns:
-        the sweep objective: macro Pearson on val if there is a val split, else on test; None without
-        evaluation.
+        the figure that a sweep maximises: macro Pearson on val if there is a val split, else on test; None
+        without evaluation.
 
     Raises:
-        ConfigError, BadRecordsError, ModelError: in words for the user, before any weights load.
+        ConfigError, BadRecordsError, ModelError: for the user, before any weights load.
         FolderInUseError: another process works in the folder.
     """
     path = _output_folder()
     with locked(path):
-        return _in_locked_folder(config, path, callbacks)
+        hydra, launched = HydraConfig.get(), started_by_launcher()
+        secrets.guard(config, hydra)
+        if launched and hydra.mode == RunMode.MULTIRUN:
+            raise ConfigError(
+                [
+                    "A sweep starts its processes itself: python launch.py -m processes=N …, without "
+                    "torchrun."
+                ]
+            )
+        return run_in_folder(config, path, further_callbacks, starts_processes=not launched)
 
 
-def _in_locked_folder(config: DictConfig, path: Path, callbacks: LauncherCallbacks) -> float | None:
-    secrets.guard(config, HydraConfig.get())
-    startup.prepare_device(config.device.value)
-    if needs_process_group(config) and not config.plan and not started_by_launcher():
+def run_in_folder(
+    config: DictConfig,
+    path: Path,
+    further_callbacks: CallbackProvider,
+    *,
+    starts_processes: bool,
+) -> float | None:
+    """Run a configuration in a folder that this process has locked.
+
+    Args:
+        config: composed.
+        path: of the run folder.
+        further_callbacks: see `RunContext`.
+        starts_processes: whether this process starts those that the run needs; else it is one of them.
+
+    Returns:
+        as `run`.
+    """
+    if starts_processes and needs_process_group(config) and not config.plan:
+        startup.prepare_device(config.device.value)
         check(config)
         return run_processes(config, path, config.processes)
-    if started_by_launcher() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigError(
-            [
-                "A sweep starts its processes itself: python launch.py -m processes=N …, without torchrun."
-            ]
-        )
     with process_group() as processes:
-        return run_stages(config, path, processes, callbacks)
+        return run_in_process(config, path, processes, further_callbacks)
 
 
 def _output_folder() -> Path:
     """Hydra's output folder, absolute.
 
     Raises:
-        ConfigError: Hydra interpolates its name.
+        ConfigError: Hydra would interpolate its name.
     """
-    raw: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
-    if problem := folder_problem(raw["output_dir"], "hydra.run.dir:"):
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    if problem := folder_problem(runtime["output_dir"], "hydra.run.dir:"):
         raise ConfigError([problem])
-    return Path(raw["output_dir"])
+    return Path(runtime["output_dir"])
 
 
-def run_stages(
+def run_in_process(
     config: DictConfig | None,
     path: Path | None,
     processes: Processes,
-    callbacks: LauncherCallbacks = no_callbacks,
+    further_callbacks: CallbackProvider,
 ) -> float | None:
-    """Carry a run out as one of its processes.
+    """Take part in a run as one of its processes.
 
     Args:
-        config: composed; that of process 0 counts, the others may pass None.
-        path: the run folder; likewise.
-        processes: all that take part.
-        callbacks: of the launcher, for the training.
+        config: composed; that of rank 0 counts, the others may pass None.
+        path: of the run folder; likewise.
+        processes: of the run.
+        further_callbacks: see `RunContext`.
 
     Returns:
-        the objective, at every process.
+        as `run`, at every process.
 
     Raises:
         ConfigError, BadRecordsError, ModelError, FolderInUseError: as `run`.
     """
-    shared, path = processes.broadcast((config, path))
-    if shared is None or path is None:
-        raise ValueError("The first process must bring a configuration and a folder.")
+    config, path = processes.broadcast((config, path))
+    if config is None or path is None:
+        raise ValueError("Rank 0 must pass a configuration and a folder.")
+    startup.prepare_device(config.device.value)
     with locked_together(path, processes):
-        return _work(shared, path, processes, callbacks)
+        folder = RunFolder(path)
+        set_up_logging(
+            folder.log if processes.is_rank_zero else worker_log(path, processes.rank),
+            terminal=processes.is_rank_zero,
+        )
+        identity = run_id(config)  # before the number of processes is filled in
+        log.info("Run %s in %s", identity, path)
+        for line in startup.removed():
+            log.warning("%s", line)
+        config.processes = _process_count(config, processes)
+        check(config)
+        if Stage.report in config.stages:
+            processes.on_rank_zero(lambda: _compare_runs(config, folder))
+            return None
+        context = RunContext(config, folder, processes, identity, further_callbacks)
+        check_context(context)
+        if config.plan:
+            return None
+        processes.on_rank_zero(lambda: folder.open(config))
+        with context.loggers:
+            return run_stages(context)
 
 
-def _work(
-    shared: DictConfig, path: Path, processes: Processes, callbacks: LauncherCallbacks
-) -> float | None:
-    startup.prepare_device(shared.device.value)
-    folder = RunFolder(path)
-    run_log.set_up(
-        folder.log if processes.is_rank_zero else worker_log(path, processes.rank),
-        speaks=processes.is_rank_zero,
-    )
-    identity = run_id(shared)  # as it was composed, whoever started the processes
-    log.info("Run %s in %s", identity, path)
-    for line in startup.removed():
-        log.warning("%s", line)
-    shared.processes = _counted(shared, processes)
-    check(shared)
-    if Stage.report in shared.stages:
-        processes.on_rank_zero(lambda: _compare(shared, folder))
-        return None
-    run = RunContext(shared, folder, processes, identity)
-    run.launcher_callbacks = callbacks
-    plan = run.plan()
-    for line in plan.lines():
-        log.info("%s", line)
-    # Machines may differ; the first process decides, so that none waits for one that has stopped.
-    lacking = processes.broadcast(shortages(plan, run.capacity()))
-    refused = [] if shared.plan or shared.plan_force else lacking
-    if problems := [*plan.problems(), *refused]:
-        raise ConfigError(problems)
-    for shortage in lacking:
-        log.warning("%s", shortage)
-    if shared.plan:
-        return None
-    processes.on_rank_zero(lambda: folder.open(shared))
-    with run.loggers:
-        return run.carry_out()
-
-
-def _compare(config: DictConfig, folder: RunFolder) -> None:
-    """Compare finished runs: no data is read, no model is loaded."""
-    log.info("Comparing %s", ", ".join(config.runs))
-    if not config.plan:
-        from dramaeval.stages.report import compare_runs
-
-        folder.open(config)
-        compare_runs(config, folder)
-
-
-def _counted(config: DictConfig, processes: Processes) -> int:
-    """The number of processes: the launcher's where one started them, else that of the configuration."""
-    count = process_count(config.processes)
-    if config.processes not in (1, count):
+def _process_count(config: DictConfig, processes: Processes) -> int:
+    """The number of processes: torchrun's if it started them, else that of the configuration."""
+    if not started_by_launcher():
+        return config.processes
+    if config.processes not in (1, processes.count):
         raise ConfigError(
             [
                 f"processes={config.processes}, but {processes.count} were started: leave it out, or give "
                 "torchrun the same number."
             ]
         )
-    return count
+    return processes.count
+
+
+def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
+    log.info("Comparing %s", ", ".join(config.runs))
+    if not config.plan:
+        folder.open(config)
+        report.run(config, folder)
+
+
+def check_context(context: RunContext) -> None:
+    """Check the records, print the plan, and compare it with the memory of this machine.
+
+    Raises:
+        ConfigError: with every problem of the records, or of the plan.
+    """
+    if problems := [each for stage in CHECK_RECORDS for each in stage.check_records(context)]:
+        raise ConfigError(problems)
+    plan = context.plan()
+    for line in plan.lines():
+        log.info("%s", line)
+    # Machines may differ: rank 0 decides, so that no process waits for one that has stopped.
+    shortages = context.processes.broadcast(plan.shortages(context.capacity()))
+    goes_on = context.config.plan or context.config.plan_force
+    if problems := [*plan.problems(), *([] if goes_on else shortages)]:
+        raise ConfigError(problems)
+    for shortage in shortages:
+        log.warning("%s", shortage)
+
+
+def run_stages(context: RunContext) -> float | None:
+    """Run the requested stages; skip finished ones.
+
+    Returns:
+        as `run`.
+    """
+    stages, processes, folder = context.stages, context.processes, context.folder
+    surroundings = environment.describe(context.config.seed, context.device, context.dtype)
+    surroundings |= {"processes": processes.count, "run_id": context.id}
+    processes.on_rank_zero(lambda: write_json_atomic(folder.environment, surroundings, listed=True))
+    log.info("Running on %s in %s.", context.device, surroundings["dtype"])
+    if Stage.prepare in stages:
+        prepare.run(context)
+    if context.evaluates and context.trains and context.config.evaluation.zero_shot:
+        evaluate.run(context)  # the judge before its training
+    if context.trains:
+        train.run(context)
+    if context.evaluates:
+        evaluate.run(context)
+    if Stage.controls in stages:
+        controls.run(context)
+    objective = evaluate.measure(context) if context.evaluates else None
+    if {Stage.score, Stage.leaderboard} & stages:
+        score.run(context)
+    if Stage.leaderboard in stages:
+        leaderboard.run(context)
+    if folder.model.is_dir():
+        processes.on_rank_zero(lambda: write_card(folder.model, folder.path))
+    if Stage.export in stages:
+        export.run(context)
+    return objective

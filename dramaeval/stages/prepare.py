@@ -1,10 +1,10 @@
-"""``stages=[prepare]``: the questions and answers of a training as plain lines."""
+"""The stage ``prepare``: writes the questions and answers of a training as JSONL, one file a split."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.records import Record
+from dramaeval.stages.context import RunContext
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions
 
 log = logging.getLogger(__name__)
 
-#: What a prepared line keeps of its record: what groups records, and what made the clip.
-KEPT = ("character", "system", "language", "local_scene", "question_type")
+#: Keys that a line copies from its record: they group records or name the system that made the clip.
+COPIED = ("character", "system", "language", "local_scene", "question_type")
 
 
 def check(config: DictConfig) -> list[str]:
@@ -39,21 +40,31 @@ def check(config: DictConfig) -> list[str]:
     return []
 
 
-def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed: int) -> None:
-    """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed_records`.
+def run(context: RunContext) -> None:
+    """Write the prepared files on rank 0."""
+    folder, seed = context.folder.prepared, context.config.seed
+    context.processes.on_rank_zero(
+        lambda: write_questions(context.task, context.splits.records, folder, seed)
+    )
 
-    Questions are worded and answered as in the first epoch of a training with the same seed, all of a record's
-    dimensions that somebody rated. What nobody rated is left out and counted in the log.
+
+def write_questions(
+    task: Task, splits: Mapping[str, Sequence[Record]], folder: Path, seed: int
+) -> None:
+    """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed`.
+
+    Wordings and answers are those of the first epoch of a training with the same seed. Every rated dimension of
+    a record has a line; dimensions without a rating are left out and counted in the log.
 
     Args:
-        task: asks.
-        splits: the records of each.
-        folder: is made where it is not there.
-        seed: of what is drawn.
+        task: asks the questions.
+        splits: the records by split.
+        folder: is created if it is absent.
+        seed: of the sampling.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, records in splits.items():
-        lines = []
+        lines: list[dict[str, Any]] = []
         left_out = 0
         for at, record in enumerate(records):
             dimensions, targets = sample_questions(task, record, (seed, 0, at))
@@ -63,47 +74,48 @@ def prepare(task: Task, splits: dict[str, Sequence[Record]], folder: Path, seed:
                 line_of(task, record, question, targets)
                 for question in task.questions(record, dimensions, rng)
             ]
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in lines)
-        write_text_atomic(folder / f"{split}.jsonl", text, verbatim=True)
+        file = folder / f"{split}.jsonl"
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_text_atomic(file, text, verbatim=True)
         log.info(
-            "%s: %d questions about %d records in %s; %d that nobody rated left out.",
-            split, len(lines), len(records), folder / f"{split}.jsonl", left_out,
+            "%s: %d questions about %d records in %s; %d without a rating left out.",
+            split, len(lines), len(records), file, left_out,
         )  # fmt: skip
 
 
 def line_of(
     task: Task, record: Record, question: Question, targets: dict[str, Target]
 ) -> dict[str, Any]:
-    """One prepared line."""
-    written, places = [], []
+    """One line: the prompt, the solution, the clip, and the scale and ratings of each answer in it."""
+    answers, places = [], []
     for place in question.places:
         target = targets[place.dimension.key]
-        chosen = target.written
-        written.append(int(np.argmax(target.distribution)) if chosen is None else chosen)
-        said: dict[str, Any] = {"dimension": place.dimension.key}
+        likeliest = int(np.argmax(target.distribution))
+        answers.append(likeliest if target.written is None else target.written)
+        entry: dict[str, Any] = {"dimension": place.dimension.key}
         if place.options:
-            said["options"] = list(place.choices)
+            entry["options"] = list(place.choices)
         else:
-            said["scale"] = list(place.scale)
-            said["ratings"] = list(task.ratings(record, place.dimension))
-        places.append(said)
+            entry["scale"] = list(place.scale)
+            entry["ratings"] = list(task.ratings(record, place.dimension))
+        places.append(entry)
     clip = str(record.clip.resolve())
+    prefix = "" if record.part is None else f"{record.part}/"
     single = len(places) == 1
-    part = "" if record.part is None else f"{record.part}/"
     return {
-        "id": f"{record.id}/{places[0]['dimension']}" if single else f"{part}{record.id}",
-        "prompt": _with_clip(question.messages, clip),
-        "solution": question.solution(tuple(written)),
+        "id": f"{record.id}/{places[0]['dimension']}" if single else f"{prefix}{record.id}",
+        "prompt": _with_clip_path(question.messages, clip),
+        "solution": question.solution(tuple(answers)),
         "audio": clip,
         "places": places,
         "record": record.id,
-        **{key: record.fields[key] for key in KEPT if key in record.fields},
+        **{key: record.fields[key] for key in COPIED if key in record.fields},
     }
 
 
-def _with_clip(messages: list[dict[str, Any]], clip: str) -> list[dict[str, Any]]:
-    """The messages with the clip's path as it is found from anywhere."""
-    found = []
+def _with_clip_path(messages: list[dict[str, Any]], clip: str) -> list[dict[str, Any]]:
+    """The messages with the absolute path of the clip."""
+    copies = []
     for message in messages:
         content = message["content"]
         if isinstance(content, list):
@@ -111,5 +123,5 @@ def _with_clip(messages: list[dict[str, Any]], clip: str) -> list[dict[str, Any]
                 {**part, "audio_url": clip} if part.get("type") == "audio" else part
                 for part in content
             ]
-        found.append({**message, "content": content})
-    return found
+        copies.append({**message, "content": content})
+    return copies

@@ -1,4 +1,4 @@
-"""The stage ``report``: finished runs side by side, as a page, Markdown, CSV and JSON. No model is loaded."""
+"""The stage ``report``: compares finished runs, as a page, Markdown, CSV and JSON. No model is loaded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
-from dramaeval.evaluation.report.comparison_page import (
-    render_comparison,
-    sentences,
-    shown_tables,
-    tables_of,
-)
 from dramaeval.evaluation.report.read_results import (
     Results,
     ResultsError,
@@ -29,8 +23,8 @@ from dramaeval.evaluation.report.read_results import (
 )
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.stages.builders import build_task
+from dramaeval.stages.metrics_file import bootstrap_settings
 from dramaeval.stages.run_folder import RunFolder, as_yaml
-from dramaeval.stages.run_report import write_tables
 
 log = logging.getLogger(__name__)
 
@@ -39,53 +33,53 @@ def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
     if Stage.report not in config.stages:
         return ["runs=[…] is read by stages=[report] only."] if config.runs else []
-    found = [
+    problems = [
         f"runs: {run} is not a folder."
         for run in config.runs
         if not Path(run).expanduser().is_dir()
     ]
     if len(config.stages) > 1:
-        found.append(
+        problems.append(
             "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
             "report.html."
         )
     if not config.runs:
-        found.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")
-    return found
+        problems.append("stages=[report] needs runs=[FOLDER,FOLDER,…]: the runs to compare.")
+    return problems
 
 
-def compare_runs(config: DictConfig, folder: RunFolder) -> None:
-    """Compare ``runs=[…]`` and write ``report.html``, ``comparison.md``, ``.json`` and ``tables/*.csv``.
+def run(config: DictConfig, folder: RunFolder) -> None:
+    """Compare ``runs=[…]``: write ``report.html``, ``comparison.md``, ``comparison.json`` and ``tables/*.csv``.
+
+    This stage has no context, because it reads no records and needs no judge.
 
     Raises:
         ConfigError: a folder cannot be read, or the runs cannot be compared.
     """
+    # Imported late: plots and templates take time to import.
+    from dramaeval.evaluation.report import comparison_page as page
+    from dramaeval.stages.report_html import write_tables
+
     try:
         runs = _read(config)
-        found = side_by_side(
-            runs,
-            seed=config.seed,
-            draws=config.evaluation.draws,
-            level=config.evaluation.level,
-        )
+        comparison = side_by_side(runs, **bootstrap_settings(config))
     except ResultsError as error:
         raise ConfigError([str(error)]) from None
-    write_json_atomic(folder.path / "comparison.json", asdict(found))
-    tables = tables_of(found)
-    shown = shown_tables(tables)
-    said = [*sentences(found), *found.notes]
-    write_tables(folder.path, "comparison", tables, shown, said)
+    write_json_atomic(folder.path / "comparison.json", asdict(comparison))
+    tables = page.tables_of(comparison)
+    shown, sentences = page.shown_tables(tables), page.sentences(comparison)
+    write_tables(folder.path, "comparison", tables, shown, [*sentences, *comparison.notes])
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
-    page = render_comparison(found, shown, folder.path.name, facts, as_yaml(config))
-    write_text_atomic(folder.report, page)
-    for sentence in sentences(found):
+    html = page.render_comparison(comparison, shown, folder.path.name, facts, as_yaml(config))
+    write_text_atomic(folder.report, html)
+    for sentence in sentences:
         log.info("%s", sentence)
     log.info("Comparison: %s", folder.report)
 
 
 def _read(config: DictConfig) -> list[Results]:
     folders = [Path(run).expanduser() for run in config.runs]
-    names = names_of(folders)
+    names = short_names(folders)
     runs = [folder for folder in folders if is_run(folder)]
     split = config.report.split or _common_split(runs, config.report.phase)
     rubric = build_task(config).rubric
@@ -98,7 +92,7 @@ def _read(config: DictConfig) -> list[Results]:
 
 
 def _common_split(runs: Sequence[Path], phase: str | None) -> str:
-    """Test where every run has it, else val."""
+    """Test if every run has it, else val."""
     if not runs:
         return "test"
     common = set.intersection(*(splits_in(folder, phase) for folder in runs))
@@ -107,18 +101,18 @@ def _common_split(runs: Sequence[Path], phase: str | None) -> str:
     return "test" if "test" in common else min(common)
 
 
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """Short names that tell the folders apart: their last parts, as few as will do.
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """Different names for the folders: the last parts of their paths, as few as possible.
 
     Raises:
-        ResultsError: a folder is given twice.
+        ResultsError: a folder is named twice.
     """
-    whole = [folder.resolve().parts for folder in folders]
-    if len(set(whole)) < len(whole):
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
         raise ResultsError("runs names a folder twice.")
     depth = 1
     while True:
-        names = ["/".join(parts[-depth:]) for parts in whole]
+        names = ["/".join(parts[-depth:]) for parts in paths]
         if max(Counter(names).values()) == 1:
             return names
         depth += 1

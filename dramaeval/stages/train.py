@@ -1,11 +1,11 @@
-"""The stage ``train``: the trainer is made, resumes where it was, and its judge is saved."""
+"""The stage ``train``: builds the trainer, resumes from the last checkpoint, and saves the judge."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 from transformers import TrainerCallback
@@ -15,6 +15,7 @@ from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
+from dramaeval.data.atomic_files import is_complete, write_folder_atomic
 from dramaeval.data.records import Record
 from dramaeval.distributed.preemption import PreemptionCallback
 from dramaeval.distributed.signals import STOP_REQUESTS
@@ -24,19 +25,16 @@ from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import is_trained
 from dramaeval.models.inputs.record_encoder import attach_encoding_cache
 from dramaeval.models.quantization import write_quantization
-from dramaeval.stages import environment
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.model_card import write_card
-from dramaeval.stages.run_folder import RunFolder, is_complete, write_folder_atomic
+from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.storage_errors import StorageError
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.progress import TrainingProgress
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
 from dramaeval.training.grpo.arguments import in_completions
-from dramaeval.training.question_sampler import trainable_dimensions
-
-if TYPE_CHECKING:
-    from dramaeval.stages.context import RunContext
 
 log = logging.getLogger(__name__)
 
@@ -48,50 +46,52 @@ def check(config: DictConfig) -> list[str]:
     return []
 
 
-def train(run: RunContext) -> None:
-    """Train, from the last checkpoint if there is one, and save the result."""
-    if run.processes.broadcast(run.processes.is_rank_zero and is_complete(run.folder.model)):
-        log.info("Training was finished before; taking the judge from %s.", run.folder.model)
-        run.trained, run.model = True, None
+def run(context: RunContext) -> None:
+    """Train from the last checkpoint, if there is one, and save the judge; skip a finished training."""
+    folder, processes = context.folder, context.processes
+    if processes.broadcast(processes.is_rank_zero and is_complete(folder.model)):
+        log.info("Training was finished before; taking the judge from %s.", folder.model)
+        context.trained, context.model = True, None
         return
-    if not run.validates:
+    if not context.validates:
         log.info("There is no val split: training is not validated and the last step is kept.")
-    resume = _checkpoint_of(run)
-    if run.args is not None and run.args.save_only_model:
-        _warn_of_no_resuming(None if resume and _needs_weights_alone(run, resume) else resume)
-    trainer = make_trainer(run, resume)
-    if run.config.debug and run.processes.is_rank_zero:
-        debug.dump_first_batch(trainer, run.folder.debug)
+    resume = _find_checkpoint(context)
+    if context.args.save_only_model:
+        _check_save_only_model(context, resume)
+    trainer = make_trainer(context, resume)
+    if context.config.debug and processes.is_rank_zero:
+        debug.dump_first_batch(trainer, folder.debug)
     if resume:
         log.info("Resuming from %s.", resume.name)
     with STOP_REQUESTS.noted_only():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     write_folder_atomic(
-        run.folder.model, lambda folder: save_judge(run, trainer, folder), run.processes
+        folder.model, lambda unfinished: save_judge(context, trainer, unfinished), processes
     )
-    run.trained, run.model = True, trainer.accelerator.unwrap_model(trainer.model)
+    context.trained, context.model = True, trainer.accelerator.unwrap_model(trainer.model)
 
 
-def _checkpoint_of(run: RunContext) -> Path | None:
-    """The checkpoint to resume, which the first process looks for: it reads all files."""
-    if not run.processes.is_rank_zero:
-        return run.processes.broadcast(None)
-    best = bool(run.args is not None and run.args.load_best_model_at_end)
-    return run.processes.broadcast(last_checkpoint(run.folder.checkpoints, with_best=best))
+def _find_checkpoint(context: RunContext) -> Path | None:
+    """The checkpoint to resume from; only rank 0 reads the files."""
+    checkpoint = None
+    if context.processes.is_rank_zero:
+        best = bool(context.args.load_best_model_at_end)
+        checkpoint = last_checkpoint(context.folder.checkpoints, with_best=best)
+    return context.processes.broadcast(checkpoint)
 
 
-def _needs_weights_alone(run: RunContext, checkpoint: Path) -> bool:
-    """Whether a run can be finished from a checkpoint without an optimizer's state."""
-    return has_ended(checkpoint) and not run.config.zero
+def _check_save_only_model(context: RunContext, resume: Path | None) -> None:
+    """Refuse to resume without the optimizer's state, unless only the result is left to save.
 
-
-def _warn_of_no_resuming(left: Path | None) -> None:
-    if left is not None:
+    Raises:
+        ConfigError: the training in ``resume`` has not ended.
+    """
+    if resume is not None and not (has_ended(resume) and not context.config.zero):
         raise ConfigError(
             [
-                f"{left} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
+                f"{resume} was saved with trainer.args.save_only_model=true, without the optimizer's state: "
                 "training cannot be resumed from it. Start anew in another folder (hydra.run.dir=…), "
-                f"from its weights if you like: checkpoint={left}."
+                f"from its weights if you like: checkpoint={resume}."
             ]
         )
     log.warning(
@@ -100,53 +100,68 @@ def _warn_of_no_resuming(left: Path | None) -> None:
     )
 
 
-def save_judge(run: RunContext, trainer: Any, folder: Path) -> None:
-    """Save what was trained, with its card; all processes take part, since ZeRO-3 gathers from each."""
-    save(trainer, folder)
-    if not run.processes.is_rank_zero:
-        return
-    if run.quantization is not None:
-        write_quantization(run.quantization, folder)
-    write_card(folder, run.folder.path)
-
-
-def make_trainer(run: RunContext, resume: Path | None = None) -> Any:
-    """The trainer that `trainer=…` names, over the run's judge and records.
+def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
+    """The trainer that ``trainer=…`` names, with the run's judge and records.
 
     Args:
-        run: with an adapter to attach, unless its checkpoint brings one.
-        resume: the checkpoint that training will go on from.
+        context: of the run. Its adapter is attached, unless the checkpoint is an adapter.
+        resume: the checkpoint from which training will continue.
+
+    Raises:
+        ConfigError: the sizes of batches contradict each other.
     """
-    model = run.model
-    run.family.freeze_fixed(model)
-    environment.seed_everything(run.config.seed)
-    if run.adapter is not None and not (run.checkpoint and run.checkpoint.adapter):
-        model = attach(model, run.adapter)
-    if run.family.takes_audio and is_trained(unwrap_judge(model), run.family.parts["audio"]):
-        attach_encoding_cache(model, run.record_encoder, None)
-    trained = sum(count for count, _ in count_parameters(model, run.family).values())
+    config, model = context.config, context.model
+    context.family.freeze_fixed(model)
+    seed_everything(config.seed)
+    if context.adapter is not None and not context.starts_from_adapter:
+        model = attach(model, context.adapter)
+    if context.family.takes_audio and is_trained(unwrap_judge(model), context.family.parts["audio"]):
+        attach_encoding_cache(model, context.record_encoder, None)
+    trained = sum(count for count, _ in count_parameters(model, context.family).values())
     log.info("Training %s parameters.", f"{trained:,}")
-    settings = {key: value for key, value in plain(run.config.trainer).items() if key != "args"}
+    settings = {key: value for key, value in plain(config.trainer).items() if key != "args"}
     try:
-        # Only the constructor: what it raises is not wrapped.
+        # Partial: errors of the constructor itself are not wrapped.
         trainer = instantiate(settings, _partial_=True)(
             model=model,
-            args=run.args,
-            record_encoder=run.record_encoder,
-            train_records=_trainable(run),
-            val_records=run.splits["val"],
-            batch=run.config.batch,
-            callbacks=_callbacks(run, resume),
+            args=context.args,
+            record_encoder=context.record_encoder,
+            train_records=_trainable_records(context),
+            val_records=context.splits["val"],
+            batch=config.batch,
+            callbacks=_callbacks(context, resume),
         )
     except BatchError as error:
         raise ConfigError([str(error)]) from None
-    step = in_completions(run.config, step_size(run.config, run.processes.count))
-    trainer.add_callback(ZeroEngineCheck(trainer, run.config.zero, step))
+    step = in_completions(config, step_size(config, context.processes.count))
+    trainer.add_callback(ZeroEngineCheck(trainer, config.zero, step))
     return trainer
 
 
-class FolderStillThere(TrainerCallback):
-    """Stops a training whose run folder is gone; transformers would make it anew and fill it with half a run.
+def _trainable_records(context: RunContext) -> list[Record]:
+    records, trainable = context.splits["train"], context.trainable_records
+    if len(trainable) < len(records):
+        log.warning(
+            "%d of %d training records have no rating of the task's dimensions and are not used.",
+            len(records) - len(trainable),
+            len(records),
+        )
+    return trainable
+
+
+def _callbacks(context: RunContext, resume: Path | None) -> Iterable[Any]:
+    folder, processes = context.folder, context.processes
+    return [
+        TrainingProgress(),
+        *([RunFolderCheck(folder)] if processes.is_rank_zero else []),
+        PreemptionCallback(STOP_REQUESTS, processes),
+        *context.further_callbacks(folder.path, processes, context.args),
+        *context.loggers.callbacks(step_of(resume) if resume else None),
+    ]
+
+
+class RunFolderCheck(TrainerCallback):
+    """Stops a training whose run folder was deleted; transformers would create an incomplete one.
 
     Args:
         folder: of the run.
@@ -154,55 +169,41 @@ class FolderStillThere(TrainerCallback):
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self._open = False
+        self._opened = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A folder is open when its configuration is in it."""
-        self._open = self.folder.config.is_file()
+        """Check only folders that hold their configuration at the start."""
+        self._opened = self.folder.config.is_file()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look before anything is written.
+        """Check the folder before the trainer writes to it.
 
         Raises:
-            StorageError: the folder, or its configuration, is gone.
+            StorageError: the folder or its configuration was deleted.
         """
         writes = control.should_log or control.should_save or control.should_evaluate
-        if self._open and writes and not self.folder.config.is_file():
+        if self._opened and writes and not self.folder.config.is_file():
             raise StorageError(
-                f"The run folder {self.folder.path} is gone: it was deleted or moved while the run went on."
+                f"The run folder {self.folder.path} is gone: it was deleted or moved during the run."
             )
 
 
-def _trainable(run: RunContext) -> list[Record]:
-    """The training records with at least one rating of what is asked."""
-    records = run.splits["train"]
-    kept = [record for record in records if trainable_dimensions(run.task, record)]
-    if len(kept) < len(records):
-        log.warning(
-            "%d of %d training records have no rating of what is asked; they train nothing.",
-            len(records) - len(kept),
-            len(records),
-        )
-    return kept
-
-
-def _callbacks(run: RunContext, resume: Path | None) -> Iterable[Any]:
-    step = step_of(resume) if resume else None
-    return [
-        TrainingProgress(),
-        *([FolderStillThere(run.folder)] if run.processes.is_rank_zero else []),
-        PreemptionCallback(STOP_REQUESTS, run.processes),
-        *run.launcher_callbacks(run.folder.path, run.processes, run.args),
-        *run.loggers.callbacks(step),
-    ]
+def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
+    """Save the trained judge with its card; every process calls this, because ZeRO-3 gathers weights from all."""
+    save(trainer, folder)
+    if not context.processes.is_rank_zero:
+        return
+    if context.quantization is not None:
+        write_quantization(context.quantization, folder)
+    write_card(folder, context.folder.path)
 
 
 def save(trainer: Any, folder: Path) -> None:
-    """Save the model and its processor in the libraries' own formats."""
+    """Save the model and its processor in the libraries' formats, without files that only training needs."""
     trainer.save_model(str(folder))
-    # Such as a pickle of the trainer's arguments: the run's configuration says the same, and readably.
     if not trainer.args.should_save:
         return
+    # One of them is a pickle of the trainer's arguments; config.yaml has them as text.
     for pattern in LEFT_OUT:
         for file in folder.glob(pattern):
             file.unlink()

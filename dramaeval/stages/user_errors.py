@@ -1,4 +1,4 @@
-"""Errors that the user can mend end a command with one message; everything else keeps its traceback."""
+"""Ends a command with one message for errors that the user can fix; other errors keep their traceback."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
-    """Turn the errors that are meant for the user, a full disk and Ctrl-C into one message and an exit code.
+    """Turn user-facing errors, errors of storage and Ctrl-C into one message and an exit code.
 
     Args:
-        folder: of the run, where it is known; it may be named in the message.
+        folder: of the run, if it is known; for the message.
 
     Raises:
         SystemExit: with the code that `dramaeval.errors` lists.
@@ -37,36 +37,36 @@ def user_facing_errors(folder: Path | None = None) -> Iterator[None]:
             raise SystemExit(f"\n{without_secrets(str(error))}") from None
         _end(without_secrets(str(error)), error.exit_code)
     except KeyboardInterrupt:
-        with suppress(ValueError):  # only the main thread may
+        with suppress(ValueError):  # only the main thread can set handlers
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
-        again = f" {go_on(folder)}" if folder else ""
-        _end(f"Stopped by Ctrl-C.{again}", INTERRUPTED)
+        hint = f" {resume_hint(folder)}" if folder else ""
+        _end(f"Stopped by Ctrl-C.{hint}", INTERRUPTED)
     except BrokenPipeError:
-        if not _leave_closed_terminal():
+        if not _detach_closed_output():
             raise
         raise SystemExit(CLOSED) from None
     except Exception as error:
         problem = storage_problem(error, folder)
         if problem is None:
             raise
-        if logging.getLogger().handlers:  # before there are any, Python prints records itself
+        if logging.getLogger().handlers:  # without handlers Python prints the record
             log.error("%s", problem, exc_info=True, extra={"only_in_file": True})
-        again = f" {go_on(folder)}" if folder and folder.is_dir() else ""
-        _end(problem + again, STORAGE)
+        hint = f" {resume_hint(folder)}" if folder and folder.is_dir() else ""
+        _end(problem + hint, STORAGE)
 
 
-def go_on(folder: Path) -> str:
-    """How a run that was broken off is taken up again."""
-    return f"To go on from what is complete, start the same command with hydra.run.dir={folder}"
+def resume_hint(folder: Path) -> str:
+    """How to resume an interrupted run."""
+    return f"To resume the run, start the same command with hydra.run.dir={folder}"
 
 
-def _leave_closed_terminal() -> bool:
-    """Whether nobody reads this process's output any more (``… | head``); then it goes nowhere from now on."""
+def _detach_closed_output() -> bool:
+    """Send standard output to /dev/null if its reader has ended (``… | head``); returns whether it has."""
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
     closed = any(events & select.POLLERR for _, events in output.poll(0))
     if closed:
-        # Python would complain when it flushes the stream at its end.
+        # Python flushes the stream when it ends, and would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return closed
 

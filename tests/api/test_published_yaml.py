@@ -8,8 +8,9 @@ from hydra.utils import instantiate
 
 from dramaeval.api.published_yaml import as_override, main, translate
 from dramaeval.config.problems import ConfigError
-from dramaeval.stages.builders import build_adapter, build_family
+from dramaeval.stages.builders import build_family
 from dramaeval.stages.checks import check
+from dramaeval.stages.training_arguments import build_adapter
 
 FULL = """
 training:

@@ -29,8 +29,8 @@ def test_the_arguments_decide_the_precision_and_not_the_environment(bf16, tmp_pa
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")  # set after `import dramaeval`
     given = {"output_dir": str(tmp_path), "use_cpu": True, "bf16": bf16}
     for prepare, args in (
-        (trainer.prepared, trl.SFTConfig(**given)),
-        (grpo.prepared, trl.GRPOConfig(**given)),
+        (trainer.prepare_arguments, trl.SFTConfig(**given)),
+        (grpo.prepare_arguments, trl.GRPOConfig(**given)),
     ):
         assert bf16 or args.mixed_precision == "fp16"
         assert prepare(args).mixed_precision == ("bf16" if bf16 else "no")
@@ -104,7 +104,7 @@ def test_mistakes(make_clips, tmp_path):
     args = settings(tmp_path / "out")
     with pytest.raises(ValueError, match=r"must be a dramaeval\.AudioDataset, not NoneType"):
         SFTTrainer(TINY, args)
-    with pytest.raises(ValueError, match="this model hears 16000 Hz"):
+    with pytest.raises(ValueError, match="this model takes 16000 Hz"):
         SFTTrainer(TINY, args, AudioDataset(file, 8000))
     with pytest.raises(ModelError, match="Linear cannot be trained as a judge"):
         SFTTrainer(torch.nn.Linear(1, 1), args, AudioDataset(file))

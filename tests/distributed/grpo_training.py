@@ -15,8 +15,8 @@ from training import build
 
 from dramaeval import startup
 from dramaeval.config import schema
+from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.distributed.processes import process_group
-from dramaeval.stages.run_folder import write_folder_atomic
 from dramaeval.stages.train import make_trainer, save
 
 GRPO = (

@@ -15,6 +15,7 @@ from dramaeval.models.families.base import ModelError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 
 TEXTS = {
@@ -49,7 +50,7 @@ def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     said = [json.loads(line) for line in run.folder.predictions("final").open(encoding="utf-8")]
     expected = {(one["id"], one["dimension"]): one for one in said}
 
@@ -86,7 +87,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     said = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]
     judge = Judge.load(run.folder.path, device="cpu")
     clips = [file.parent / record["wav_path"] for record in records]
@@ -148,7 +149,7 @@ def test_archetype(tiny, lines):
         ({"audio": np.full(16000, np.nan)}, "NaN"),
         ({"audio": np.zeros((16000, 2))}, "float64 [16000, 2]"),
         ({"audio": np.zeros(16000, dtype=np.int16)}, "int16"),
-        ({"audio": np.zeros(100)}, "too short to be heard"),
+        ({"audio": np.zeros(100)}, "less than 0.04 s"),
         ({"audio": np.zeros(31 * 16000)}, "more than 30 s"),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import write_card
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.checkpoints import last_checkpoint
 
@@ -63,7 +64,7 @@ def start(composed, data):
         run = RunContext(config, folder)
         run.plan()
         folder.open(config)
-        run.carry_out()
+        run_stages(run)
 
     return begin
 
@@ -219,7 +220,7 @@ def test_a_card_says_what_is_not_known(finished, caplog, way):
     for name in ("metrics.json", "environment.json", "config.yaml"):
         damage(finished / name, way)
     write_card(finished / "model", finished)
-    assert caplog.text.count("The card says that what it holds is not known") == 3
+    assert caplog.text.count("Its content is not known on the card") == 3
     assert "not known" in (finished / "model" / "README.md").read_text()
 
 

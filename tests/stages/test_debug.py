@@ -8,10 +8,11 @@ import torch
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.manifest import seal
+from dramaeval.stages import train
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.train import make_trainer, train
+from dramaeval.stages.train import make_trainer
 
 QUICK = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]",
@@ -49,7 +50,7 @@ def test_debugging(run_of, monkeypatch):
 
     monkeypatch.setattr("dramaeval.stages.train.make_trainer", made)
     with run.loggers:
-        train(run)
+        train.run(run)
     (trainer,) = anomalies
     found = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert found == expected
@@ -80,7 +81,7 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     )  # fmt: skip
     run = run_of(*settings)
     with caplog.at_level("WARNING"):
-        train(run)
+        train.run(run)
     assert "cannot be resumed" in caplog.text
     kept = [one.name for one in run.folder.checkpoints.iterdir()]
     assert kept == ["checkpoint-2"]
@@ -95,12 +96,12 @@ def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     file.write_text(json.dumps({**json.loads(whole), "max_steps": 4, "stateful_callbacks": {}}))
     seal(file.parent)
     with pytest.raises(ConfigError) as raised:
-        train(again)
+        train.run(again)
     assert "checkpoint-2 was saved with trainer.args.save_only_model=true" in str(raised.value)
     assert "hydra.run.dir=" in str(raised.value)
     # From the last one the weights are all that is needed.
     file.write_text(whole)
     seal(file.parent)
-    train(again)
+    train.run(again)
     before = again.folder.path / "model.aside" / "adapter_model.safetensors"
     assert before.read_bytes() == (again.folder.model / before.name).read_bytes()

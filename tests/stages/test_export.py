@@ -16,6 +16,7 @@ from dramaeval.models.adapters import attach
 from dramaeval.models.quantization import write_quantization
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 
 TINY = PACKAGE / "models" / "tiny"
@@ -66,7 +67,7 @@ def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
         "stages=[export]", "export.merge=true", f"checkpoint={tmp_path / 'adapter'}", name="export"
     )
     exporting.folder.path.mkdir()
-    exporting.carry_out()
+    run_stages(exporting)
     folder = tmp_path / "export" / "export"
     _, report = Qwen2AudioForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]
@@ -86,7 +87,7 @@ def test_what_cannot_be_merged_says_so_before_weights_load(run_of, tmp_path):
         run_of(*words, "export.merge=true")
     run = run_of(*words, name="copy")
     run.folder.path.mkdir()
-    run.carry_out()
+    run_stages(run)
     base = Qwen2AudioForConditionalGeneration.from_pretrained(TINY)
     PeftModel.from_pretrained(base, run.folder.export)
     assert "Data\n\nNot known" in (run.folder.export / "README.md").read_text()
@@ -107,7 +108,7 @@ def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
     )  # fmt: skip
     run.folder.path.mkdir()
     run.folder.open(run.config)
-    run.carry_out()
+    run_stages(run)
     metrics = json.loads(run.folder.metrics.read_text())
     final = metrics["val"]["final"]["macro"]
     low, high = final["interval"]["mse"]
@@ -124,7 +125,7 @@ def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
             f"{final['mse']:.3f} [{low:.3f}, {high:.3f}]",
             "| peft.r | 3 |",
             "| trainer.args.max_steps | 2 |",
-            "names its licence as cc-by-4.0",
+            "licence of the base, base, is cc-by-4.0",
         ):
             assert words in text
         assert str(tmp_path) not in text

@@ -10,7 +10,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.models.families import base as loading
 from dramaeval.models.planning import machine
-from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.pipeline import run_in_process
 
 MIB = 2**20
 
@@ -30,7 +30,9 @@ def attempt(composed, tmp_path, monkeypatch):
         config = composed(f"task.data.train={file}", f"task.data.test={file}", *overrides)
         folder = tmp_path / "run"
         folder.mkdir(exist_ok=True)
-        return run_stages(config, folder, SINGLE_PROCESS), (folder / "train.log").read_text()
+        return run_in_process(config, folder, SINGLE_PROCESS, lambda *_: ()), (
+            folder / "train.log"
+        ).read_text()
 
     return start
 

@@ -10,6 +10,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.models.planning.memory import estimate, readable
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import check_context, run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -103,7 +104,7 @@ def test_the_objective_is_val_or_else_test(plan_of, make_clips):
     quick = ("stages=[evaluate]", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]")
     run = plan_of(*quick)
     run.folder.path.mkdir(parents=True)
-    objective = run.carry_out()
+    objective = run_stages(run)
     metrics = json.loads(run.folder.metrics.read_text())
     assert objective == metrics["test"]["zero_shot"]["macro"]["pearson"]
 
@@ -114,7 +115,7 @@ def test_overlap_with_training_is_reported(composed, make_clips, tmp_path, caplo
     run = RunContext(config, RunFolder(tmp_path / "run"))
     assert any("same character" in one for one in run.splits.overlaps)
     assert any("same clip" in one for one in run.splits.overlaps)
-    assert "Scores on test may flatter" in caplog.text
+    assert "Scores on test may be too high" in caplog.text
 
 
 def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
@@ -140,8 +141,9 @@ def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
     "key", ["evaluation.slices=[language,acctor]", "evaluation.group_by=acctor"]
 )
 def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, key):
+    context = RunContext(composed(key), RunFolder(tmp_path / "run"))
     with pytest.raises(ConfigError, match="no held-out record has the key acctor; there are"):
-        RunContext(composed(key), RunFolder(tmp_path / "run"))
+        check_context(context)
 
 
 def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
@@ -150,7 +152,7 @@ def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
     plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
     assert not plan.problems()
     assert "would take no step" in replace(plan, steps=0).problems()[0]
-    assert "Nothing of the model would be trained" in replace(plan, trainable=0).problems()[0]
+    assert "No weights would be trained" in replace(plan, trainable=0).problems()[0]
 
 
 def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):

@@ -16,7 +16,7 @@ from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.state import RunState, change_state, read_state
 from dramaeval.launch.sweeps.table import write_tables
-from dramaeval.stages import run_log
+from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.run_folder import RunFolder
 
 KEY = "a0b1c2d3e4" * 4
@@ -170,7 +170,7 @@ def test_what_a_run_and_a_sweep_write_is_masked(composed, tmp_path, monkeypatch,
     folder.open(composed("task.system='${oc.env:MY_SERVICE_TOKEN}'", f"task.context={HF}"))
     write_json_atomic(folder.environment, {"a": KEY})
     write_text_atomic(folder.report, f"<p>{HF}</p>")
-    run_log.set_up(folder.log)
+    set_up_logging(folder.log)
     logging.getLogger("dramaeval").warning("%s", KEY)
     logging.getLogger("other").error("failed", exc_info=ValueError(HF))
     logging.getLogger().handlers[-1].close()

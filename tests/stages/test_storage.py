@@ -18,8 +18,9 @@ from transformers import TrainerCallback
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.errors import INTERRUPTED, STOPPED, STORAGE
-from dramaeval.stages import run_log
+from dramaeval.stages import train
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.storage_errors import (
     FolderCheck,
@@ -27,7 +28,6 @@ from dramaeval.stages.storage_errors import (
     require_writable,
     storage_problem,
 )
-from dramaeval.stages.train import train
 from dramaeval.stages.user_errors import user_facing_errors
 
 
@@ -141,7 +141,7 @@ def test_the_first_error_counts_and_others_keep_their_traceback(tmp_path):
     [
         (ConfigError(["peft.r=-1 must be 1 or more."]), STOPPED, "peft.r=-1"),
         (StorageError("The run folder is gone."), STORAGE, "The run folder is gone."),
-        (KeyboardInterrupt(), INTERRUPTED, "Stopped by Ctrl-C. To go on from what is complete"),
+        (KeyboardInterrupt(), INTERRUPTED, "Stopped by Ctrl-C. To resume the run"),
     ],
 )
 def test_exit_codes(error, code, words, tmp_path, capsys):
@@ -177,7 +177,7 @@ def test_a_training_whose_folder_is_deleted_stops_and_does_not_make_it_anew(
     run.folder.open(config)
     monkeypatch.setattr(run.loggers, "callbacks", lambda step: [_Deletes(run.folder.path)])
     with pytest.raises(StorageError, match="is gone: it was deleted or moved"):
-        train(run)
+        train.run(run)
     assert not run.folder.path.exists()
 
 
@@ -193,7 +193,7 @@ def test_an_error_in_a_folder_that_is_gone_is_its_consequence(tmp_path, capsys):
         delete_and_write()
     assert raised.value.code == STORAGE
     assert capsys.readouterr().err.strip() == (
-        f"The run folder {folder} is gone: it was deleted or moved while the run went on."
+        f"The run folder {folder} is gone: it was deleted or moved during the run."
     )
 
 
@@ -213,7 +213,7 @@ def logging_kept():
 
 
 def test_a_log_that_cannot_be_written_is_said_once(tmp_path, capsys, logging_kept):
-    run_log.set_up(tmp_path / "train.log")
+    set_up_logging(tmp_path / "train.log")
     log = logging.getLogger("dramaeval.test")
     with largest_file(200):
         for number in range(20):
@@ -225,7 +225,7 @@ def test_a_log_that_cannot_be_written_is_said_once(tmp_path, capsys, logging_kep
 
 
 def test_a_thread_that_cannot_write_is_said_in_the_file_alone(tmp_path, capsys, logging_kept):
-    run_log.set_up(tmp_path / "train.log")
+    set_up_logging(tmp_path / "train.log")
 
     def write():
         (tmp_path / "gone" / "events").write_text("")

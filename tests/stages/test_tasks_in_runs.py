@@ -17,6 +17,7 @@ from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.builders import build_family
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -38,7 +39,7 @@ def carried_out(composed, tmp_path):
         folder = RunFolder(tmp_path / name)
         folder.open(config)
         run = RunContext(config, folder)
-        objective = run.carry_out()
+        objective = run_stages(run)
         metrics = json.loads(folder.metrics.read_text()) if folder.metrics.is_file() else {}
         return run, objective, metrics
 

@@ -9,10 +9,11 @@ from wandb.proto import wandb_internal_pb2
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import HIDDEN
+from dramaeval.stages import train
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.train import train
 from dramaeval.training.callbacks.weights_and_biases import key_is_known
 
 KEY = "a0b1c2d3e4" * 4
@@ -101,11 +102,11 @@ def test_a_run_and_its_resumption_are_one_wandb_run(
         first = RunContext(config, folder)
         folder.open(config)
         with pytest.raises(KilledError), first.loggers:
-            train(first)
+            train.run(first)
     second = RunContext(config, folder)
     folder.open(config)
     with second.loggers:
-        second.carry_out()
+        run_stages(second)
 
     stored = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(stored) == 2

@@ -7,7 +7,7 @@ import pytest
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.builders import build_task
-from dramaeval.stages.prepare import prepare
+from dramaeval.stages.prepare import write_questions
 from dramaeval.tasks.processed import ProcessedTask
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
@@ -116,7 +116,7 @@ def test_prepared_records_give_the_same_questions_and_answers(
     task = build_task(composed(*overrides))
     records = task.read(make_clips("a", 3)).records
     records[1].ratings["pitch_variation"] = (None,) * 6
-    prepare(task, {"train": records}, tmp_path, 5)
+    write_questions(task, {"train": records}, tmp_path, 5)
     lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
     again = ProcessedTask()
     prepared = again.read(tmp_path / "train.jsonl").records
@@ -152,7 +152,7 @@ def test_prepared_questions_with_options(composed, tmp_path):
     from dramaeval.config.schema import PACKAGE
 
     records = task.read(PACKAGE / "data" / "sample" / "avqa" / "val.jsonl").records[:4]
-    prepare(task, {"val": records}, tmp_path, 0)
+    write_questions(task, {"val": records}, tmp_path, 0)
     again = ProcessedTask()
     for record, source in zip(again.read(tmp_path / "val.jsonl").records, records, strict=True):
         (asked,) = again.questions(record, again.asked(record))

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from dramaeval.stages.phase_metrics import read_phase
 from peft import PeftModel
 from repository import ROOT
 from safetensors.torch import load_file, save_file
@@ -20,7 +21,6 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.evaluate import evaluate
-from dramaeval.stages.phase_metrics import read_phase
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge, train
 

@@ -6,9 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
+from dramaeval.data.atomic_files import write_folder_atomic, write_json_atomic, write_text_atomic
 from dramaeval.data.manifest import NAME, read_manifest
-from dramaeval.stages.run_folder import RunFolder, write_folder_atomic
+from dramaeval.stages.run_folder import RunFolder
 
 
 def test_a_file_is_old_or_new_never_half(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.stages.phase_metrics import read_answers
+from dramaeval.stages.predictions_file import read_phase
 
 
 def test_ratings_and_options_come_back_by_split(tmp_path):
@@ -20,6 +20,6 @@ def test_ratings_and_options_come_back_by_split(tmp_path):
     lines = [{"split": "val", **rated.to_json()}, {"split": "test", **asked.to_json()}]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     file.write_text(text, encoding="utf-8")
-    answers = read_answers(file)
+    answers = read_phase(file)
     assert answers.ratings == {"val": [rated]}
     assert answers.options == {"test": [asked]}

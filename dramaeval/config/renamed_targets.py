@@ -1,0 +1,33 @@
+"""Classes that earlier versions had under another name, and the reading of run folders that name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Every name under ``_target_`` in a file of version 0.1.0 that is different now.
+RENAMED = {
+    "dramaeval.cluster.locking_callback.LocksRunFolder": "dramaeval.distributed.locking_callback.LocksRunFolder",
+    "dramaeval.models.audio_flamingo3.AudioFlamingo3": "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
+    "dramaeval.models.causal_lm.CausalLM": "dramaeval.models.families.causal_lm.CausalLM",
+    "dramaeval.models.qwen2_5_omni.Qwen25Omni": "dramaeval.models.families.qwen2_5_omni.Qwen25Omni",
+    "dramaeval.models.qwen2_audio.Qwen2Audio": "dramaeval.models.families.qwen2_audio.Qwen2Audio",
+    "dramaeval.models.voxtral.Voxtral": "dramaeval.models.families.voxtral.Voxtral",
+    "dramaeval.run.storage.FolderCheck": "dramaeval.stages.storage_errors.FolderCheck",
+    "dramaeval.tasks.together.TogetherTask": "dramaeval.tasks.all_dimensions.AllDimensionsTask",
+    "dramaeval.training.grpo.JudgeGRPO": "dramaeval.training.grpo.trainer.JudgeGRPOTrainer",
+    "dramaeval.training.sft.JudgeTrainer": "dramaeval.training.sft.trainer.JudgeSFTTrainer",
+}
+
+
+def with_current_targets(values: Any) -> Any:
+    """A copy of plain values in which every ``_target_`` at any depth has its present name."""
+    if isinstance(values, dict):
+        return {
+            key: _current(value) if key == "_target_" else with_current_targets(value)
+            for key, value in values.items()
+        }
+    return [with_current_targets(value) for value in values] if isinstance(values, list) else values
+
+
+def _current(target: Any) -> Any:
+    return RENAMED.get(target, target) if isinstance(target, str) else target

@@ -1,0 +1,110 @@
+"""Checks that the model family, the task, the objective and the adapted parts of a run go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from omegaconf import DictConfig
+
+from dramaeval.config.batch_size import step_size
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.models.adapters import adapted_parts
+from dramaeval.models.families.base import Family
+from dramaeval.models.forward.judge_model import REGRESSION
+from dramaeval.tasks.all_dimensions import AllDimensionsTask
+from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.task import Task
+from dramaeval.tasks.thought import ThoughtTask
+from dramaeval.training.grpo.arguments import reward_problems
+from dramaeval.training.grpo.settings import trains_by_reward
+from dramaeval.training.objectives import parse
+
+#: Objectives that compare a distribution over answers, which a regression head does not give.
+_OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
+#: Objectives that compare scores by their order, which options do not have.
+_OF_ORDER = {"expected_mse", "ordinal", "ranking"}
+
+
+def check_family(config: DictConfig, family: Family) -> None:
+    """Check the layout of batches and the adapted parts against the architecture.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    problems = []
+    if config.batch.shared_prefix and (reason := family.shared_prefix_problem()):
+        problems.append(f"{reason} Set batch.shared_prefix=false: one row a question.")
+    if config.peft is not None and Stage.train in config.stages:
+        try:
+            adapted_parts(adapt_setting(config), family)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
+
+
+def adapt_setting(config: DictConfig) -> str | list[str]:
+    """``adapt`` as plain values."""
+    return config.adapt if isinstance(config.adapt, str) else list(config.adapt)
+
+
+def check_task(config: DictConfig, family: Family, task: Task) -> None:
+    """Check the head, the objective and the rewards against what the task asks for.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    tasks = list(task.parts.values()) or [task]
+    trains = Stage.train in config.stages
+    problems = reward_problems(config, tasks) if trains and trains_by_reward(config) else []
+    if family.head == REGRESSION:
+        problems += _regression_problems(tasks)
+    if trains and "objective" in config.trainer:
+        problems += _objective_problems(config, family, tasks)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
+    """Tasks that need more than the one number of a regression head."""
+    for task in tasks:
+        if not task.rated and task.name != "processed":
+            yield f"model.head=regression has no options to choose from: leave out {task.name}."
+        if isinstance(task, ThoughtTask) and task.thought_in_scoring == "generate":
+            yield (
+                "model.head=regression writes no thoughts: set task.thought_in_scoring=given or skip."
+            )
+        if isinstance(task, AllDimensionsTask) and task.earlier == "own":
+            yield (
+                "model.head=regression writes no scores that later ones could follow: set "
+                "task.earlier=left_out and task.order=shuffled."
+            )
+
+
+def _objective_problems(config: DictConfig, family: Family, tasks: Sequence[Task]) -> Iterator[str]:
+    objective = config.trainer.objective
+    names = {name for name, _ in parse(objective, config.trainer.objectives)}
+    if family.head == REGRESSION and (needing := sorted(names & _OF_DISTRIBUTIONS)):
+        yield (
+            f"trainer.objective={objective}: a regression head gives a number and no distribution, which "
+            f"{', '.join(needing)} would need: set it to expected_mse or ranking."
+        )
+    if "ranking" in names and _clips_a_pass(config) < 2:
+        yield (
+            f"trainer.objective={objective}: ranking orders the clips of a pass, and a pass has one: set "
+            "batch.per_device=2 or more, or leave ranking out."
+        )
+    ordered = sorted(names & _OF_ORDER)
+    if ordered and any(isinstance(task, ChoiceTask) for task in tasks):
+        yield (
+            f"trainer.objective={objective}: options have no order, which {', '.join(ordered)} would need: "
+            "set it to answer_ce, soft_ce, choice_ce or a sum."
+        )
+
+
+def _clips_a_pass(config: DictConfig) -> float:
+    """Clips of a training pass, as far as it is known before the records are read."""
+    if config.batch.get("max_tokens"):
+        return float("inf")
+    return step_size(config, config.processes).per_device

@@ -1,0 +1,154 @@
+"""The content of ``metrics.json``: agreement with people in each split and phase, and the evidence about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval.config.schema import Stage
+from dramaeval.evaluation.agreement_table import agreement_text
+from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.slices import slices
+from dramaeval.evaluation.summary import summarise
+from dramaeval.evaluation.wordings import with_wordings, wording_text
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.controls import measure_controls
+from dramaeval.stages.predictions_file import PhasePredictions
+
+#: Predictions by phase, in the order of the phases.
+Phases = Mapping[str, PhasePredictions]
+
+
+def bootstrap_settings(config: DictConfig) -> dict[str, Any]:
+    """The settings of every bootstrap: seed, draws and level."""
+    evaluation = config.evaluation
+    return {"seed": config.seed, "draws": evaluation.draws, "level": evaluation.level}
+
+
+def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
+    """Measure every phase against the raters.
+
+    Returns:
+        ``<split>.<phase>``: agreement over all ratings (see `summarise`); ``choices.<split>.<phase>``: accuracy
+        of multiple choice (see `summarise_options`); of a mixture ``tasks.<name>.<split>.<phase>``: both for
+        each of its tasks.
+    """
+    figures: dict[str, Any] = {}
+    for phase, predictions in phases.items():
+        for split, values in _by_split(context, predictions, context.task.rated).items():
+            if "choices" in values:
+                choices = figures.setdefault("choices", {})
+                choices.setdefault(split, {})[phase] = values.pop("choices")
+            if values:
+                figures.setdefault(split, {})[phase] = values
+        for name, task in context.task.parts.items():
+            for split, values in _by_split(
+                context, predictions.of_task(name), task.rated, f"{name}/"
+            ).items():
+                of_task = figures.setdefault("tasks", {}).setdefault(name, {})
+                of_task.setdefault(split, {})[phase] = values
+    return figures
+
+
+def _by_split(
+    context: RunContext, predictions: PhasePredictions, rated: Sequence[Any], prefix: str = ""
+) -> dict[str, dict[str, Any]]:
+    """Agreement by split, and accuracy under ``choices``."""
+    keys = [f"{prefix}{dimension.key}" for dimension in rated]
+    by_split: dict[str, dict[str, Any]] = {}
+    for split, options in predictions.options.items():
+        accuracy = summarise_options(options, **bootstrap_settings(context.config))
+        by_split.setdefault(split, {})["choices"] = accuracy
+    for split, ratings in predictions.ratings.items():
+        by_split.setdefault(split, {}).update(_agreement(context, ratings, keys))
+    return by_split
+
+
+def _agreement(
+    context: RunContext, predictions: Sequence[Prediction], keys: Sequence[str]
+) -> dict[str, Any]:
+    settings = bootstrap_settings(context.config)
+    summary = summarise(predictions, keys, metrics=context.metrics, **settings)
+    return with_wordings(summary, predictions)
+
+
+def rated_splits(figures: Mapping[str, Any]) -> list[str]:
+    """The splits with figures of agreement."""
+    return [split for split in ("val", "test") if split in figures]
+
+
+def main_split(phases: Phases) -> str:
+    """The split of the evidence: test if it was scored, else val."""
+    splits = phases[list(phases)[-1]].ratings
+    return "test" if "test" in splits else next(iter(splits))
+
+
+def evidence(context: RunContext, phases: Phases, part: str | None = None) -> dict[str, Any]:
+    """Measure the judge of the last phase further, on the main split.
+
+    Args:
+        context: of the run.
+        phases: its predictions; of a mixture those of one task.
+        part: the name of that task.
+
+    Returns:
+        ``gain.<split>``: final − zero-shot (see `compare`); ``slices.<split>`` (see `slices`); with the stage
+        ``controls`` also ``controls.<split>`` (see `measure_controls`).
+    """
+    split, phase = main_split(phases), list(phases)[-1]
+    task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
+    keys = [f"{prefix}{dimension.key}" for dimension in task.rated]
+    judge, settings = phases[phase].ratings[split], bootstrap_settings(context.config)
+    measured: dict[str, Any] = {}
+    if len(phases) == 2:
+        before = phases["zero_shot"].ratings[split]
+        measured["gain"] = {split: compare(judge, before, keys, **settings)}
+    records, train = context.splits.of_task(split, part), context.splits.of_task("train", part)
+    names = list(context.config.evaluation.slices)
+    measured["slices"] = {split: slices(judge, records, train, names, **settings)}
+    if Stage.controls in context.stages:
+        measured["controls"] = {split: measure_controls(context, split, judge, keys, **settings)}
+    return measured
+
+
+def about(context: RunContext) -> dict[str, Any]:
+    """The rubric, the records and the method of scoring behind the figures."""
+    rubric, splits = context.task.rubric, context.splits
+    return {
+        "rubric": {"name": rubric.name, "version": rubric.version},
+        "records": {name: len(records) for name, records in splits.records.items()},
+        "skipped": splits.skipped_summary(),
+        "overlaps": list(splits.overlaps),
+        "scoring": context.task.scoring(),
+        "remarks": splits.remarks(context.task),
+    }
+
+
+def further_tables(figures: Mapping[str, Any]) -> list[str]:
+    """Tables and lines for the log beside the agreement of each split: wordings, tasks, accuracy."""
+    texts = []
+    for split in rated_splits(figures):
+        for phase, summary in figures[split].items():
+            if line := wording_text(summary):
+                texts.append(f"{split}, {phase.replace('_', '-')}: {line}")
+    for name, splits in figures.get("tasks", {}).items():
+        for split, phases in splits.items():
+            if rated := {phase: summary for phase, summary in phases.items() if "macro" in summary}:
+                texts.append(agreement_text(rated, heading=f"{name}, {split}"))
+    for split, phases in figures.get("choices", {}).items():
+        texts.append(accuracy_text(phases, f"{split}: accuracy"))
+    return texts
+
+
+def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:
+    """The figure that a sweep maximises: macro Pearson on val, else on test; without ratings the accuracy."""
+    for split in ("val", "test"):
+        if split in figures:
+            return figures[split][phase]["macro"]["pearson"]
+        if split in figures.get("choices", {}):
+            return figures["choices"][split][phase]["overall"]["likelihood"]["accuracy"]
+    return None

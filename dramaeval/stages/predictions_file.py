@@ -1,0 +1,78 @@
+"""Reads the predictions files of a run, ``predictions.jsonl`` and ``predictions.zero_shot.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.data.manifest import damage_of, is_listed, set_aside
+from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.predictions import Prediction
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhasePredictions:
+    """The predictions of one phase, by split.
+
+    Attributes:
+        ratings: predicted scores.
+        options: answers to multiple-choice questions.
+    """
+
+    ratings: dict[str, list[Prediction]] = field(default_factory=dict)
+    options: dict[str, list[OptionPrediction]] = field(default_factory=dict)
+
+    def of_task(self, name: str) -> PhasePredictions:
+        """The predictions of one task of a mixture; splits without any are left out."""
+
+        def select(by_split: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            selected = {
+                split: [each for each in predictions if each.dimension.startswith(f"{name}/")]
+                for split, predictions in by_split.items()
+            }
+            return {split: predictions for split, predictions in selected.items() if predictions}
+
+        return PhasePredictions(select(self.ratings), select(self.options))
+
+
+def read_phase(file: Path) -> PhasePredictions:
+    """Read a predictions file."""
+    phase = PhasePredictions()
+    # Not str.splitlines, which also splits at characters that an id may hold.
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            values = json.loads(line)
+            if "options" in values:
+                options = phase.options.setdefault(values["split"], [])
+                options.append(OptionPrediction.from_json(values))
+            else:
+                ratings = phase.ratings.setdefault(values["split"], [])
+                ratings.append(Prediction.from_json(values))
+    return phase
+
+
+def is_intact(file: Path) -> bool:
+    """Whether a predictions file exists and is undamaged; a damaged one is renamed and will be written again."""
+    if not file.is_file():
+        return False
+    damage = damage_of(file)
+    if damage is None and not is_listed(file):
+        damage = _damage_in_form(file)  # written by an earlier version, without a hash
+    if damage is None:
+        return True
+    aside = set_aside(file)
+    log.warning("%s: %s. It is scored again; %s keeps the damaged file.", file, damage, aside.name)
+    return False
+
+
+def _damage_in_form(file: Path) -> str | None:
+    try:
+        phase = read_phase(file)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{file.name} is damaged: {error}"
+    return None if phase.ratings or phase.options else f"{file.name} is empty"

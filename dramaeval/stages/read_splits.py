@@ -1,0 +1,177 @@
+"""Reads the records of every split that the stages need, and compares the splits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval.config.schema import SPLITS, Stage, split_files
+from dramaeval.config.task_parts import parts_of
+from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.data.records import Record
+from dramaeval.data.shared_content import CLIP
+from dramaeval.data.splitting import APART, overlap
+from dramaeval.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+#: The name of the split of ``input=…``.
+INPUT = "input"
+#: Keys that splits must not share, for a judge that takes no audio.
+_APART_WITHOUT_CLIPS = tuple(key for key in APART if key != CLIP)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The records by split, the problems of those that were skipped, and what the splits share."""
+
+    records: Mapping[str, list[Record]]
+    skipped: Mapping[str, list[Problem]] = field(default_factory=dict)
+    overlaps: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> list[Record]:
+        return self.records.get(name, [])
+
+    @property
+    def held_out(self) -> list[str]:
+        """The held-out splits that have records: val, then test."""
+        return [name for name in ("val", "test") if self[name]]
+
+    def of_task(self, name: str, part: str | None) -> list[Record]:
+        """The records of a split; of a mixture those of one task, unless ``part`` is None."""
+        return [record for record in self[name] if part is None or record.part == part]
+
+    def skipped_summary(self) -> dict[str, Any]:
+        """For metrics.json: how many records of each split were skipped, and why."""
+        return {
+            name: {
+                "records": len({problem.line for problem in problems}),
+                "problems": [problem.as_dict() for problem in problems],
+            }
+            for name, problems in self.skipped.items()
+            if problems
+        }
+
+    def remarks(self, task: Task) -> dict[str, dict[str, int]]:
+        """The task's remarks about each split's records, with the number of records."""
+        remarks = {name: task.remarks(records) for name, records in self.records.items()}
+        return {name: counts for name, counts in remarks.items() if counts}
+
+    def log_remarks(self, task: Task) -> None:
+        """Log `remarks`."""
+        for name, counts in self.remarks(task).items():
+            for text, count in counts.items():
+                log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
+
+
+def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> Splits:
+    """Read the files that the stages need.
+
+    Args:
+        config: of the run.
+        task: names the keys that a record must have.
+        takes_audio: whether the judge does; without it clips are not looked up and need not exist.
+
+    Raises:
+        BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
+    """
+    data = config.task.data
+    records: dict[str, list[Record]] = {}
+    skipped: dict[str, list[Problem]] = {}
+    failures: list[BadRecordsError] = []
+    for source in _sources(config):
+        try:
+            result = task.parts.get(source.part, task).read(
+                source.file,
+                heard=takes_audio,
+                annotated=source.split != INPUT,
+                audio_root=data.audio_root or source.audio_root,
+                on_bad=data.on_bad.value,
+                max_seconds=data.max_seconds,
+                on_long=data.on_long.value,
+                workers=data.workers,
+            )
+        except BadRecordsError as error:
+            failures.append(error)
+            continue
+        records.setdefault(source.split, []).extend(
+            replace(record, part=source.part) if source.part else record
+            for record in result.records
+        )
+        skipped.setdefault(source.split, []).extend(result.skipped)
+        for notice in result.notices:
+            log.warning("%s: %s", source.file, notice)
+        _log_skipped(source.split, result.skipped, len(result.records))
+    if failures:
+        problems = [problem for failure in failures for problem in failure.problems]
+        raise BadRecordsError(problems, failures[0].advice)
+    return Splits(
+        records, skipped, _overlaps(records, APART if takes_audio else _APART_WITHOUT_CLIPS)
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file of records; ``part`` is the task of a mixture, else empty."""
+
+    split: str
+    part: str
+    file: str
+    audio_root: str | None
+
+
+def _sources(config: DictConfig) -> list[_Source]:
+    """The files to read, split by split."""
+    sources = []
+    for split in _needed_splits(config):
+        for part, node in parts_of(config.task).items():
+            files = split_files(node.data)
+            if split in files:
+                name = part if config.task.get("tasks") else ""
+                sources.append(_Source(split, name, files[split], node.data.get("audio_root")))
+    if scores_input(config):
+        sources.append(_Source(INPUT, "", config.input, None))
+    return sources
+
+
+def _needed_splits(config: DictConfig) -> list[str]:
+    stages = set(config.stages)
+    needed = {"train", "val"} if Stage.train in stages else set()
+    needed |= set(SPLITS) if Stage.prepare in stages else set()
+    needed |= {"val", "test"} if Stage.evaluate in stages else set()
+    # Controls learn from the training split, and few-shot examples are taken from it.
+    needed |= {"train"} if Stage.controls in stages or config.task.get("shots") else set()
+    return [name for name in SPLITS if name in needed]
+
+
+def scores_input(config: DictConfig) -> bool:
+    """Whether the stages score the clips of ``input=…``."""
+    return bool({Stage.score, Stage.leaderboard} & set(config.stages)) and bool(config.input)
+
+
+def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
+    if not problems:
+        return
+    skipped = len({problem.line for problem in problems if problem.line is not None})
+    log.warning(
+        "%s: skipped %d of %d records (task.data.on_bad=skip):", name, skipped, skipped + kept
+    )
+    for problem in problems:
+        log.warning(
+            "  line %s, id %s, %s: %s", problem.line, problem.id, problem.key, problem.problem
+        )
+
+
+def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
+    """What held-out splits share with the training split; each is also a warning in the log."""
+    overlaps = []
+    for name in ("val", "test"):
+        if name in records and "train" in records:
+            for shared in overlap(records["train"], records[name], keys):
+                overlaps.append(f"{name} and train share {shared}")
+                log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+    return tuple(overlaps)

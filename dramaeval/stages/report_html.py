@@ -1,0 +1,151 @@
+"""Writes the pages and tables of a run: ``report.html``, ``<name>.md`` and ``tables/*.csv``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
+from dramaeval.evaluation.report.markup import in_markdown
+from dramaeval.evaluation.report.run_page import Findings, render
+from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.metrics_file import Phases, evidence, main_split, rated_splits
+from dramaeval.stages.run_folder import as_yaml
+
+log = logging.getLogger(__name__)
+
+
+def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phases) -> None:
+    """Write ``report.html``, or for a mixture ``report.<task>.html`` for each task, whose scales differ.
+
+    Args:
+        context: of the run.
+        metrics: the content of metrics.json.
+        phases: the predictions.
+    """
+    if not context.task.parts:
+        page = _ratings_page if rated_splits(metrics) else _choices_page
+        _write_page(context.folder.report, page(context, metrics, phases, None))
+        return
+    for name, task in context.task.parts.items():
+        figures = metrics["tasks"].get(name)
+        if not figures:
+            continue
+        of_task: dict[str, Any] = {"about": metrics["about"]}
+        task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
+        if task.rated:
+            of_task |= {split: dict(by_phase) for split, by_phase in figures.items()}
+            of_task |= evidence(context, task_phases, name)
+        else:
+            of_task["choices"] = {
+                split: {phase: values["choices"] for phase, values in by_phase.items()}
+                for split, by_phase in figures.items()
+            }
+        page = _ratings_page if task.rated else _choices_page
+        file = context.folder.report.with_suffix(f".{name}.html")
+        _write_page(file, page(context, of_task, task_phases, name))
+
+
+def _write_page(file: Path, page: str) -> None:
+    write_text_atomic(file, page)
+    log.info("Report: %s", file)
+
+
+def _ratings_page(
+    context: RunContext, metrics: Mapping[str, Any], phases: Phases, part: str | None
+) -> str:
+    split, phase = main_split(phases), list(phases)[-1]
+    task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
+    return render(
+        Findings(
+            **_page_settings(context, metrics, split, part),
+            predictions=phases[phase].ratings[split],
+            titles={f"{prefix}{dimension.key}": dimension.title for dimension in task.dimensions},
+            text_fields=task.text_fields,
+        )
+    )
+
+
+def _choices_page(
+    context: RunContext, metrics: Mapping[str, Any], phases: Phases, part: str | None
+) -> str:
+    choices = metrics["choices"]
+    split = "test" if "test" in choices else next(iter(choices))
+    phase = list(choices[split])[-1]
+    settings = _page_settings(context, metrics, split, part)
+    return render_choices(ChoiceFindings(**settings, predictions=phases[phase].options[split]))
+
+
+def _page_settings(
+    context: RunContext, metrics: Mapping[str, Any], split: str, part: str | None
+) -> dict[str, Any]:
+    """The content that both kinds of page share."""
+    name = context.folder.path.name
+    return {
+        "name": f"{name}, {part}" if part else name,
+        "metrics": metrics,
+        "split": split,
+        "records": context.splits.of_task(split, part),
+        "config": as_yaml(context.config),
+        "environment": json.loads(context.folder.environment.read_text(encoding="utf-8")),
+        "tensorboard": _curves(context),
+        "max_seconds": context.config.task.data.max_seconds,
+        "facts": run_facts(context),
+    }
+
+
+def _curves(context: RunContext) -> Path:
+    """The folder of the training curves: of this run, or of the run in ``checkpoint`` if this one trains nothing."""
+    curves = context.folder.tensorboard
+    if context.trains or not context.config.checkpoint:
+        return curves
+    earlier = Path(context.config.checkpoint).expanduser() / curves.name
+    return earlier if earlier.is_dir() else curves
+
+
+def run_facts(context: RunContext) -> list[str]:
+    """The facts in the head of a page: model, task, rubric, method and seed."""
+    config, rubric = context.config, context.task.rubric
+    facts = [
+        f"model {config.model.path.rstrip('/').rpartition('/')[2]}",
+        f"task {context.task.name}",
+        f"rubric {rubric.name} {rubric.version}",
+    ]
+    if context.trains:
+        method = config.peft["_target_"].rpartition(".")[2] if config.peft else "full fine-tuning"
+        facts.append(method.removesuffix("Config"))
+        facts.append(f"{len(context.splits['train']):,} training records")
+    if context.task.shots:
+        facts.append(f"{context.task.shots} examples in the prompt")
+    if config.checkpoint:
+        facts.append(f"from {config.checkpoint}")
+    return [*facts, f"seed {config.seed}"]
+
+
+def write_tables(
+    folder: Path,
+    name: str,
+    tables: Mapping[str, Table],
+    shown: Mapping[str, Table],
+    sentences: Sequence[str],
+) -> None:
+    """Write tables for a paper.
+
+    Args:
+        folder: of the run.
+        name: of the Markdown file, without its suffix.
+        tables: with every row, each written to ``tables/<key>.csv``.
+        shown: the shortened ones of the Markdown file.
+        sentences: the text above them.
+    """
+    summary = "".join(f"- {in_markdown(sentence)}\n" for sentence in sentences)
+    text = "\n".join([f"# {in_markdown(folder.name)}\n", summary, *map(markdown, shown.values())])
+    write_text_atomic(folder / f"{name}.md", text)
+    (folder / "tables").mkdir(exist_ok=True)
+    for key, table in tables.items():
+        write_text_atomic(folder / "tables" / f"{key}.csv", comma_separated(table))

@@ -1,0 +1,186 @@
+"""Builds what a training needs before weights load: the trainer's arguments, PEFT's configuration, the steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+from dramaeval.compat.accelerate import set_process_group
+from dramaeval.compat.deepspeed import skip_shared_memory_library
+from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE, StepSize, step_size
+from dramaeval.config.keys import is_a
+from dramaeval.config.literal import instantiate, plain
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.distributed.spawn import available_cores
+from dramaeval.distributed.zero import (
+    fill_zero_config,
+)
+from dramaeval.models.adapters import restrict
+from dramaeval.models.families.base import Family
+from dramaeval.models.forward.judge_model import REGRESSION, SCORE_HEAD
+from dramaeval.stages.compatibility import adapt_setting
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.training.callbacks.adalora import schedule
+from dramaeval.training.grpo.arguments import completion_arguments, in_completions
+from dramaeval.training.grpo.settings import trains_by_reward
+
+#: Most loader processes beside a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
+MAX_LOADERS = 4
+
+
+def build_arguments(
+    config: DictConfig, folder: RunFolder, device: torch.device, *, validates: bool
+) -> Any | None:
+    """The trainer's arguments; None where nothing is trained.
+
+    Args:
+        config: of the run.
+        folder: takes the checkpoints.
+        device: that trains.
+        validates: whether there is a val split. Without one, validation and the choice of the best checkpoint
+            are switched off.
+
+    Raises:
+        ConfigError: the trainer refuses a value.
+    """
+    if Stage.train not in config.stages:
+        return None
+    step = step_size(config, config.processes)
+    arguments: dict[str, Any] = {
+        "output_dir": str(folder.checkpoints),
+        "seed": config.seed,
+        PER_DEVICE: step.per_device,
+        ACCUMULATION: step.accumulation,
+        "deepspeed": None,
+        "report_to": "none",  # the run attaches its loggers itself, with their folders
+        "use_cpu": device.type == "cpu",
+        "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+    }
+    if trains_by_reward(config):
+        arguments |= completion_arguments(config, step)
+    else:
+        arguments |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
+        arguments |= loader_arguments(config, device)
+    if config.debug:
+        # An error in loading then has a plain traceback, not a worker's.
+        arguments |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+        arguments |= {"dataloader_persistent_workers": False}
+    if config.zero is not None and not config.plan:
+        arguments |= _zero_arguments(config, arguments, in_completions(config, step), device)
+    if not validates:
+        arguments |= {"eval_strategy": "no", "load_best_model_at_end": False}
+    try:
+        built = instantiate(config.trainer.args, **arguments)
+    except InstantiationException as error:
+        raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
+    if arguments["deepspeed"] and device.type == "cpu":
+        set_process_group(built)
+    # A process has one GPU; transformers would use all that it sees for one batch.
+    built._n_gpu = min(built.n_gpu, 1)
+    return built
+
+
+def _zero_arguments(
+    config: DictConfig, arguments: dict[str, Any], step: StepSize, device: torch.device
+) -> dict[str, Any]:
+    if device.type == "cpu":
+        skip_shared_memory_library()
+    zero = fill_zero_config(plain(config.zero), {**config.trainer.args, **arguments}, step)
+    # With use_cpu transformers would silently run plain data parallelism.
+    return {"deepspeed": zero, "use_cpu": False}
+
+
+def loader_arguments(config: DictConfig, device: torch.device) -> dict[str, Any]:
+    """The number of loader processes, where the settings leave it open.
+
+    On a CPU there are none, because the training uses all cores. They live from epoch to epoch, and keep their
+    clips in memory.
+    """
+    if config.trainer.args.dataloader_num_workers is not None:
+        return {}
+    workers = 0
+    if device.type == "cuda":
+        # One core for the training itself.
+        workers = max(0, min(MAX_LOADERS, available_cores() // config.processes - 1))
+    return {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
+
+
+def build_adapter(config: DictConfig, family: Family, steps: int | None = None) -> Any | None:
+    """PEFT's configuration, restricted to the parts that ``adapt`` names; None without an adapter.
+
+    Args:
+        config: of the run.
+        family: names the layers of each part.
+        steps: of the training, for schedules that the settings leave open.
+
+    Raises:
+        ConfigError: PEFT refuses a value, or ``adapt`` names no part of the model.
+    """
+    if config.peft is None or Stage.train not in config.stages:
+        return None
+    node: dict[str, Any] = plain(config.peft)
+    if is_a(node, "AdaLoraConfig"):
+        node = _with_schedule(node, steps)
+    if family.head == REGRESSION:
+        node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
+    try:
+        return restrict(instantiate(node), family, adapt_setting(config))
+    except (InstantiationException, ValueError) as error:
+        raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
+
+
+def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """Fill in the phases of AdaLoRA that the settings leave open."""
+    given = {key: value for key, value in node.items() if value is not None}
+    total = given.get("total_step", steps)
+    if total is None:
+        return node
+    if steps is not None and total != steps:
+        raise ConfigError(
+            [
+                f"peft.total_step={total}, but this run takes {steps} steps: the ranks would become final too "
+                "early or too late. Leave it out, or set trainer.args.max_steps to the same number."
+            ]
+        )
+    filled = {**schedule(total), **given}
+    if total - filled["tfinal"] < 2:
+        raise ConfigError(
+            [
+                f"peft=adalora needs two steps before its ranks are final, but total_step={total} and tfinal="
+                f"{filled['tfinal']}: train longer (trainer.args.max_steps), or lower peft.tfinal."
+            ]
+        )
+    return filled
+
+
+def planned_steps(records: int, args: Any, processes: int = 1) -> int:
+    """Optimizer steps of a training; the last of an epoch may have fewer clips.
+
+    Args:
+        records: that are trained on.
+        args: the trainer's.
+        processes: that train together.
+    """
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    accumulation = args.gradient_accumulation_steps
+    if hasattr(args, "num_generations"):
+        # Incomplete generations are dropped; see `dramaeval.training.grpo.groups.GenerationBatchSampler`.
+        generations = records // (clips_a_pass(args) * args.steps_per_generation * processes)
+        passes = generations * args.steps_per_generation * args.num_iterations
+        per_epoch = math.ceil(passes / accumulation)
+    else:
+        per_epoch = math.ceil(records / (clips_a_pass(args) * accumulation * processes))
+    return math.ceil(max(per_epoch, 1) * args.num_train_epochs)
+
+
+def clips_a_pass(args: Any) -> int:
+    """Clips of a process's forward pass; for GRPO, TRL's number counts the completions of all clips."""
+    return int(args.per_device_train_batch_size // getattr(args, "num_generations", 1))
