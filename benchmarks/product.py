@@ -23,9 +23,10 @@ from dramaeval.models.inputs.audio_encodings import (
     tower_name,
 )
 from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
-from dramaeval.stages.builders import build_adapter, build_arguments, build_family, build_task
+from dramaeval.stages.builders import build_family, build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.training_arguments import build_adapter, build_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What every timed training has in common: no validation, no checkpoints, the published recipe's loss.

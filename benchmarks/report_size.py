@@ -28,8 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dramaeval.stages.phase_metrics import read_answers
-from dramaeval.stages.run_report import write_tables
 
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.records import Record
@@ -48,6 +46,8 @@ from dramaeval.evaluation.report.run_page import Findings, render
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
+from dramaeval.stages.predictions_file import read_phase
+from dramaeval.stages.report_html import write_tables
 
 SCALE = (1.0, 2.0, 3.0, 4.0, 5.0)
 SETTINGS: dict[str, Any] = {"seed": 0, "draws": 2_000, "level": 0.95}
@@ -134,7 +134,7 @@ def report(
         phase: write_predictions(folder / f"{phase}.jsonl", own) for phase, own in judges.items()
     }
     with clock("read"):
-        judges = {phase: read_answers(file).ratings["test"] for phase, file in files.items()}
+        judges = {phase: read_phase(file).ratings["test"] for phase, file in files.items()}
     judge = judges["final"]
     metrics: dict[str, Any] = {"about": {}}
     with clock("summary"):

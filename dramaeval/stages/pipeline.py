@@ -19,7 +19,12 @@ from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.distributed.folder_lock import locked, locked_together
-from dramaeval.distributed.processes import Processes, needs_process_group, process_group, started_by_launcher
+from dramaeval.distributed.processes import (
+    Processes,
+    needs_process_group,
+    process_group,
+    started_by_launcher,
+)
 from dramaeval.distributed.spawn import run_processes, worker_log
 from dramaeval.stages import (
     controls,

@@ -11,8 +11,9 @@ from repository import ROOT
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_parts import parts_of
 from dramaeval.models.families.base import Family
-from dramaeval.stages.builders import build_adapter, build_family, build_task
+from dramaeval.stages.builders import build_family, build_task
 from dramaeval.stages.checks import check
+from dramaeval.stages.training_arguments import build_adapter
 
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

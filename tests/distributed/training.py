@@ -21,12 +21,13 @@ from hydra import compose, initialize_config_dir
 from dramaeval import startup
 from dramaeval.config import schema
 from dramaeval.config.batch_size import StepSize
+from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.distributed.processes import process_group
 from dramaeval.distributed.zero import engine_differences
 from dramaeval.evaluation.scoring import score
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.run_folder import RunFolder, write_folder_atomic
+from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -2,9 +2,8 @@
 
 import pytest
 
-from dramaeval.evaluation.controls import control_named
-
 from dramaeval.config.schema import CONTROLS
+from dramaeval.evaluation.controls import control_named
 
 #: Overrides and the message that each has to cause. Those of a group are given together: all are reported.
 GROUPS = {

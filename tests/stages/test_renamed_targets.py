@@ -8,8 +8,8 @@ import yaml
 from hydra.utils import get_object
 
 from dramaeval import Judge
+from dramaeval.config import trust
 from dramaeval.config.renamed_targets import RENAMED, with_current_targets
-from dramaeval.config.trust import OWN
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.read_results import read_run
@@ -123,7 +123,7 @@ def test_targets_are_renamed_at_any_depth_and_nothing_else_is():
 
 
 def test_what_was_trusted_is_trusted():
-    assert {RENAMED.get(name, name) for name in TRUSTED} <= OWN
+    assert {RENAMED.get(name, name) for name in TRUSTED} <= trust.TRUSTED
 
 
 def test_a_judge_is_loaded_from_an_old_run(old_run):

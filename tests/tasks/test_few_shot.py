@@ -5,13 +5,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from dramaeval.stages.splits import Splits
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.data.shared_content import group_of
 from dramaeval.stages.builders import attach_examples, build_task
 from dramaeval.stages.checks import check
+from dramaeval.stages.read_splits import Splits
 
 
 @pytest.fixture

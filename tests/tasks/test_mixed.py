@@ -4,11 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from dramaeval.stages.splits import read_splits
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
+from dramaeval.stages.read_splits import read_splits
 from dramaeval.training.question_sampler import EpochOrder, apportion, sample_questions
 
 

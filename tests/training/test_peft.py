@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from dramaeval.stages.phase_metrics import read_phase
 from peft import PeftModel
 from repository import ROOT
 from safetensors.torch import load_file, save_file
@@ -18,11 +17,12 @@ from transformers import Qwen2AudioForConditionalGeneration
 from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
+from dramaeval.stages import evaluate, train
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.evaluate import evaluate
+from dramaeval.stages.predictions_file import read_phase
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.train import make_trainer, save_judge, train
+from dramaeval.stages.train import make_trainer, save_judge
 
 TINY = PACKAGE / "models" / "tiny"
 METHODS = ("lora", "dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
@@ -105,7 +105,7 @@ from hydra import compose, initialize_config_dir
 from dramaeval.config import schema
 from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.evaluate import evaluate
+from dramaeval.stages import evaluate, train
 from dramaeval.stages.context import Run
 from pathlib import Path
 root, configs, methods, *words = sys.argv[1:]
@@ -116,7 +116,7 @@ for name in methods.split(","):
     check(config)
     run = Run(config, RunFolder(Path(root) / f"{name} again"))
     run.folder.path.mkdir()
-    evaluate(run, "final")
+    evaluate.run(run)
 """
 
 
@@ -137,8 +137,8 @@ def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
         assert max(found[-3:]) < found[0] - 1e-3, (name, found)
         run.folder.model.mkdir()
         save_judge(run, trainer, run.folder.model)
-        run.model = trainer.model
-        evaluate(run, "final")
+        run.model, run.trained = trainer.model, True
+        evaluate.run(run)
         learnt[name] = load_file(run.folder.model / "adapter_model.safetensors")
         left = {file.name for file in run.folder.model.iterdir()}
         assert not left & {"training_args.bin", RANK_SCHEDULE}, name
@@ -153,7 +153,7 @@ def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
     assert done.returncode == 0, done.stderr
     for name in METHODS:
         before, after = (
-            read_phase(tmp_path / folder / "predictions.jsonl")["val"]
+            read_phase(tmp_path / folder / "predictions.jsonl").ratings["val"]
             for folder in (name, f"{name} again")
         )
         for one, other in zip(before, after, strict=True):
@@ -317,7 +317,7 @@ def test_the_best_step_comes_back(run_of, method):
     [
         (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
         (["peft=none"], "merge first"),
-        (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set it so"),
+        (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set peft.r=8"),
         (["peft=dora", "peft.r=8"], "peft.use_dora=True, but the adapter in checkpoint has False"),
         (["peft.r=8", "adapt=audio"], "adapt or peft.target_modules"),
         (["peft.r=8", "model.path=OTHER"], "set model.path="),
@@ -347,7 +347,7 @@ def test_an_adapter_brings_its_base_where_none_is_named(run_of, tmp_path):
     weights[name] = weights[name] * 1.5
     save_file(weights, full / "model.safetensors", metadata={"format": "pt"})
     first = run_of(f"model.path={full}", name="first")
-    train(first)
+    train.run(first)
     again = run_of("stages=[evaluate]", f"checkpoint={first.folder.path}", name="again")
     assert again.base == full
     layer = again.model.base_model.model.model.language_model.layers[0].mlp.up_proj

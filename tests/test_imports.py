@@ -1,0 +1,90 @@
+"""Imports go down only: no file imports from a room above its own, and no two files import each other."""
+
+import ast
+import graphlib
+
+from repository import ROOT
+
+#: From the top to the ground floor; rooms of one level may use each other.
+LEVELS = (
+    ("api", "launch", "cli"),
+    ("stages",),
+    ("training",),
+    ("evaluation",),
+    ("models",),
+    ("tasks",),
+    ("data",),
+    ("config", "distributed", "compat", "startup", "errors"),
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+#: Rooms of the repository that the package does not know.
+OUTSIDE = {"recipes", "benchmarks", "tests", "launch"}
+
+
+def modules():
+    package = ROOT / "dramaeval"
+    names = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts).removesuffix(".__init__")] = path
+    return names
+
+
+def imported(path, names):
+    """What a file imports, wherever the import stands: in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule in names else node.module
+
+
+def room(module):
+    return (module.split(".") + [""])[1]
+
+
+def graph():
+    names = modules()
+    return {
+        module: sorted(
+            target for target in set(imported(path, names)) if target in names and target != module
+        )
+        for module, path in names.items()
+    }
+
+
+def test_every_room_has_a_level():
+    rooms = {room(module) for module in graph()} - {""}
+    assert rooms == set(LEVEL)
+
+
+def test_imports_go_down():
+    upward = [
+        f"{module} -> {target}"
+        for module, targets in graph().items()
+        for target in targets
+        if room(module) in LEVEL and LEVEL.get(room(target), -1) < LEVEL[room(module)]
+    ]
+    assert upward == []
+
+
+def test_no_cycles():
+    """`graphlib.CycleError` names the files of a cycle. Packages without code of their own do not count."""
+    edges = {
+        module: [target for target in targets if not is_package(target)]
+        for module, targets in graph().items()
+    }
+    list(graphlib.TopologicalSorter(edges).static_order())
+
+
+def is_package(module):
+    return (ROOT / module.replace(".", "/") / "__init__.py").is_file()
+
+
+def test_the_package_stands_alone():
+    for module, path in modules().items():
+        others = {target.split(".")[0] for target in imported(path, {})} & OUTSIDE
+        assert not others, f"{module} imports {others}"
