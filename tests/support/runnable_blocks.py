@@ -41,9 +41,7 @@ def blocks_of(page: Path) -> list[Block]:
 def pages() -> list[Path]:
     """README and every page of the site that has a block to run."""
     written = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [
-        page for page in written if any(block.kind == "runnable" for block in blocks_of(page))
-    ]
+    return [page for page in written if any(block.kind == "runnable" for block in blocks_of(page))]
 
 
 def run_page(page: Path, folder: Path) -> None:
@@ -74,9 +72,7 @@ def _command(block: Block, folder: Path) -> list[str]:
     if block.language == "python":
         return [sys.executable, "-c", block.text]
     launch = f"python {ROOT / 'launch.py'}"
-    script = _LAUNCH.sub(
-        lambda found: f"{launch} {found.group(1)} {block.argument}", block.text
-    )
+    script = _LAUNCH.sub(lambda found: f"{launch} {found.group(1)} {block.argument}", block.text)
     return ["bash", "-euo", "pipefail", "-c", script]
 
 
