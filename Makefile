@@ -17,7 +17,7 @@ lint:  ## formatting, lint and types
 	ruff format --check . && ruff check . && mypy
 
 docs:  ## build the documentation site into site/
-	mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 bench:  ## measure everything that runs on this machine (an hour or more)
 	python -m benchmarks.run

@@ -43,7 +43,7 @@ def imported(path, names):
 
 
 def room(module):
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def graph():
