@@ -127,7 +127,9 @@ def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finish
         (folder / NAME).unlink()
     damage(finished / "predictions.jsonl", "cut off")
     silence = finished / "controls" / "test.silence.jsonl"
-    silence.write_bytes(silence.read_bytes()[:-10])  # within a line: a cut between lines has no form of damage
+    silence.write_bytes(
+        silence.read_bytes()[:-10]
+    )  # within a line: a cut between lines has no form of damage
     (finished / "predictions.zero_shot.jsonl").write_bytes(b"")
     start(finished)
     assert "predictions.zero_shot.jsonl is empty" in caplog.text

@@ -36,6 +36,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Target
@@ -298,7 +299,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     after = run.model.get_base_model() if peft == "lora" else run.model
     after = {
         name.replace(".base_layer", ""): w
@@ -325,7 +326,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         RunFolder(tmp_path / "again"),
     )  # fmt: skip
     again.folder.path.mkdir()
-    again.carry_out()
+    run_stages(again)
     reloaded = [
         json.loads(line) for line in again.folder.predictions("final").read_text().splitlines()
     ]
@@ -344,7 +345,7 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
         "trainer.args.save_strategy=no", "trainer.args.eval_strategy=no",
         "trainer.args.load_best_model_at_end=false",
         # Random weights generate random tokens up to the limit; this reward differs between them.
-        "+trainer.rewards.letters={_target_: test_audio_families.by_letters}",
+        f"+trainer.rewards.letters={{_target_: {__name__}.by_letters}}",
         f"task.data.train={make_clips('train', 4)}",
     )  # fmt: skip
     check(config)

@@ -20,6 +20,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge
 
@@ -182,11 +183,11 @@ def test_a_step_of_training_and_scores(
         f"task.data.train={without_clips('train', 4)}", f"task.data.val={without_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
-    assert "reads and does not hear" in caplog.text
+    assert "takes no audio" in caplog.text
     before = {name: weight.clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
     run.folder.open(config)
-    run.carry_out()
+    run_stages(run)
     lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
     assert [line["state"] for line in lines] == ["scored"] * 8
     tokenizer = AutoTokenizer.from_pretrained(run.folder.model)
