@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from dramaeval.api.clip_input import check_length, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
@@ -310,7 +311,10 @@ def _locate(
     if not folder.is_dir():
         return compose_model(path), None
     for run in (folder, *folder.absolute().parents[:2]):
-        config = read_judge_config(run, trust, remote_code=remote_code)
+        try:
+            config = read_judge_config(run, trust, remote_code=remote_code)
+        except YAMLError as error:
+            raise ModelError(f"{run / 'config.yaml'} is not YAML: {error}") from None
         if config is None:
             continue
         if run != folder or (run / "model").is_dir():

@@ -85,7 +85,7 @@ def test_a_prompt_that_is_too_long_names_its_record(config_of, tmp_path):
         (["batch.questions_per_clip=3"], "GRPO samples one question for each clip"),
         (["batch.max_tokens=9000", "trainer.args.per_device_train_batch_size=null"], "same number of clips"),
         (["model.head=regression"], "a number instead of answers"),
-        (["trainer.args.use_vllm=true"], "without the clip"),
+        (["trainer.args.use_vllm=true"], "without the audio"),
         (["trainer.estimator=enumerated"], "num_generations=3 is a setting of sampling"),
         (["trainer.estimator=enumerated", "trainer.args.num_generations=null", "trainer.args.loss_type=grpo"],
          "by their probability"),

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.stages import builders as build
+from dramaeval.stages import training_arguments
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
@@ -289,8 +289,8 @@ def test_how_many_prepare_clips_beside_the_training(
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     config = composed(f"processes={processes}", "zero=none")
-    made = build._loaders(config, torch.device(device))
+    made = training_arguments.loader_arguments(config, torch.device(device))
     assert made["dataloader_num_workers"] == workers
     assert made["dataloader_persistent_workers"] == (workers > 0)
     given = composed("trainer.args.dataloader_num_workers=3")
-    assert build._loaders(given, torch.device(device)) == {}
+    assert training_arguments.loader_arguments(given, torch.device(device)) == {}
