@@ -38,7 +38,9 @@ class RecordReply:
         self.record_encoder = record_encoder
         self.task = record_encoder.task
         self.group = group_of(record, group_by)
-        self.questions: list[Question] = self.task.questions(record, self.task.asked(record))
+        self.questions: list[Question] = self.task.questions(
+            record, self.task.dimensions_for(record)
+        )
         self.encoded_record: EncodedRecord | None = None
         self.values: AnswerValues = []
         self.written: list[GeneratedText] | None = None

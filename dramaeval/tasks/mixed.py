@@ -111,9 +111,11 @@ class MixedTask(Task):
         """The record's category in its task."""
         return self.of(record).category(record)
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions on which the record's task scores it."""
-        keys = {f"{record.part}/{dimension.key}" for dimension in self.of(record).asked(record)}
+        keys = {
+            f"{record.part}/{dimension.key}" for dimension in self.of(record).dimensions_for(record)
+        }
         return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def questions(

@@ -95,7 +95,7 @@ class ProcessedTask(Task):
         """The dimensions with scores; text answers have no scale."""
         return tuple(d for d in self.dimensions if d.key not in self._options)
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions of the line's answers."""
         by_key = {dimension.key: dimension for dimension in self.dimensions}
         return tuple(by_key[part.key] for part in solution_parts(record.fields))
@@ -154,7 +154,7 @@ class ProcessedTask(Task):
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records that are trained but cannot be scored."""
-        count = sum(not self.questions(record, self.asked(record)) for record in records)
+        count = sum(not self.questions(record, self.dimensions_for(record)) for record in records)
         return {"have a text as answer and no options, and are not scored": count} if count else {}
 
 

@@ -166,7 +166,7 @@ class Task:
         """The record's kind of question, where results are reported by it."""
         return None
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions on which the judge scores this record."""
         return self.dimensions
 
@@ -267,7 +267,7 @@ class Task:
         self._examples = FewShotExamples(rated, self.shots, seed, self.context_text)
 
     def _is_rated_on_all(self, record: Record) -> bool:
-        return len(self.asked(record)) == len(self.dimensions) and all(
+        return len(self.dimensions_for(record)) == len(self.dimensions) and all(
             any(value is not None for value in self.ratings(record, dimension))
             for dimension in self.dimensions
         )

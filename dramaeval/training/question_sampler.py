@@ -220,6 +220,6 @@ def trainable_dimensions(task: Task, record: Record) -> list[Dimension]:
     """The dimensions of a record that have a rating."""
     return [
         dimension
-        for dimension in task.asked(record)
+        for dimension in task.dimensions_for(record)
         if any(value is not None for value in task.ratings(record, dimension))
     ]

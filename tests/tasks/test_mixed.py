@@ -26,14 +26,17 @@ def test_each_record_gets_the_questions_of_its_task(composed, mixture):
     seen = set()
     for record in splits["train"][::37]:
         own = build_task(composed(f"task={record.part}"))
-        dimensions = task.asked(record)
+        dimensions = task.dimensions_for(record)
         assert [one.key for one in dimensions] == [
-            f"{record.part}/{one.key}" for one in own.asked(record)
+            f"{record.part}/{one.key}" for one in own.dimensions_for(record)
         ]
-        mine, theirs = task.questions(record, dimensions), own.questions(record, own.asked(record))
+        mine, theirs = (
+            task.questions(record, dimensions),
+            own.questions(record, own.dimensions_for(record)),
+        )
         assert [one.messages for one in mine] == [one.messages for one in theirs]
         assert [one.places[0].dimension for one in mine] == list(dimensions)
-        for one, other in zip(dimensions, own.asked(record), strict=True):
+        for one, other in zip(dimensions, own.dimensions_for(record), strict=True):
             assert task.ratings(record, one) == own.ratings(record, other)
             expected = own.target(record, other, rng)
             found = task.targets(record, [one], rng)

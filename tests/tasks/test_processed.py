@@ -71,11 +71,11 @@ def test_scales_follow_from_the_written_scores(read, clip):
 def test_a_text_without_options_is_trained_and_not_scored(read, clip):
     task, (record,) = read(line(clip, "<answer>a dog</answer>"))
     assert trainable_dimensions(task, record)
-    assert task.questions(record, task.asked(record)) == []
+    assert task.questions(record, task.dimensions_for(record)) == []
     assert list(task.remarks([record]).values()) == [1]
     options = [{"options": ["a dog", "rain"]}]
     task, (record,) = read(line(clip, "<answer>rain</answer>", places=options))
-    (question,) = task.questions(record, task.asked(record))
+    (question,) = task.questions(record, task.dimensions_for(record))
     assert question.places[0].choices == ("a dog", "rain")
     assert task.ratings(record, task.dimensions[0]) == (1.0,)
     assert task.rated == ()
@@ -134,7 +134,7 @@ def test_prepared_records_give_the_same_questions_and_answers(
     assert len({one["id"] for one in lines}) == len(lines)
     for one, record, (question, solution) in zip(lines, prepared, expected, strict=True):
         assert one["solution"] == solution
-        (asked,) = again.questions(record, again.asked(record), np.random.default_rng(0))
+        (asked,) = again.questions(record, again.dimensions_for(record), np.random.default_rng(0))
         assert [p.lead for p in asked.places] == [p.lead for p in question.places]
         assert [p.scale for p in asked.places] == [p.scale for p in question.places]
         assert [p.dimension.key for p in asked.places] == [p.dimension.key for p in question.places]
@@ -155,7 +155,7 @@ def test_prepared_questions_with_options(composed, tmp_path):
     write_questions(task, {"val": records}, tmp_path, 0)
     again = ProcessedTask()
     for record, source in zip(again.read(tmp_path / "val.jsonl").records, records, strict=True):
-        (asked,) = again.questions(record, again.asked(record))
+        (asked,) = again.questions(record, again.dimensions_for(record))
         assert asked.places[0].choices == task.options(source)
         assert again.ratings(record, again.dimensions[0]) == task.ratings(
             source, task.dimensions[0]
