@@ -56,7 +56,7 @@ class RecordReply:
     @property
     def max_tokens(self) -> int:
         """The maximum number of tokens that the judge generates about this record; 0 where it generates nothing."""
-        return self.task.writes(self.record)
+        return self.task.max_written_tokens(self.record)
 
     @property
     def thinks(self) -> bool:

@@ -101,7 +101,7 @@ class ChoiceTask(Task):
         """The methods of scoring."""
         return {"scoring": list(self.scored_by)}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated answer; 0 where none is generated."""
         return self.answer_tokens if "generation" in self.scored_by else 0
 

@@ -103,9 +103,9 @@ class MixedTask(Task):
         """The scoring settings of each task that has any."""
         return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The most tokens that a judge may generate for this record's task."""
-        return self.of(record).writes(record)
+        return self.of(record).max_written_tokens(record)
 
     def category(self, record: Record) -> str | None:
         """The record's category in its task."""

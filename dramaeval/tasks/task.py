@@ -158,7 +158,7 @@ class Task:
         """Groups of training records, as (indices, relative share of an epoch); None uses every record once."""
         return None
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The most tokens that a judge may generate when it scores a record; 0 generates none."""
         return 0
 

@@ -51,7 +51,7 @@ class ThoughtTask(Task):
         """Where the thought comes from."""
         return {"thought": self.thought, "thought_in_scoring": self.thought_in_scoring}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated thought; 0 where none is generated."""
         return self.thought_tokens if self.thought_in_scoring == "generate" else 0
 

@@ -54,7 +54,7 @@ def test_ways_of_scoring(composed):
         (question,) = task.questions(record, task.dimensions[:1])
         assert question.thinks == thinks
         assert question.places[0].lead.startswith(lead)
-        assert (task.writes(record) > 0) == thinks
+        assert (task.max_written_tokens(record) > 0) == thinks
     with pytest.raises(ConfigError, match="choose one of generate, given, skip"):
         build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))
 
