@@ -221,7 +221,7 @@ class Judge:
         if not clips:
             return []
         scored_task = self.task(task, dimensions)
-        if not scored_task.rated:
+        if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
         record_encoder = _WaveformEncoder(

@@ -106,7 +106,7 @@ class ChoiceTask(Task):
         return self.answer_tokens if "generation" in self.scored_by else 0
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """None: options have no scale."""
         return ()
 

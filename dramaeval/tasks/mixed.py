@@ -68,9 +68,11 @@ class MixedTask(Task):
         return self.tasks
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions of all tasks that have a scale."""
-        keys = {f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated}
+        keys = {
+            f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated_dimensions
+        }
         return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def of(self, record: Record) -> Task:

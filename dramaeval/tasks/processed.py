@@ -91,7 +91,7 @@ class ProcessedTask(Task):
         return (0, 1) if max(written) <= 1 else tuple(sorted(written | {1, 2, 3, 4, 5}))
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions with scores; text answers have no scale."""
         return tuple(d for d in self.dimensions if d.key not in self._options)
 

@@ -150,7 +150,7 @@ class Task:
         return {}
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions that have a scale; multiple-choice answers have none."""
         return self.dimensions
 

@@ -78,7 +78,7 @@ def test_a_text_without_options_is_trained_and_not_scored(read, clip):
     (question,) = task.questions(record, task.dimensions_for(record))
     assert question.places[0].choices == ("a dog", "rain")
     assert task.ratings(record, task.dimensions[0]) == (1.0,)
-    assert task.rated == ()
+    assert task.rated_dimensions == ()
 
 
 def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
