@@ -81,7 +81,7 @@ class AllDimensionsTask(Task):
         """How earlier scores are set in scoring."""
         return {"earlier": self.earlier}
 
-    def phrased(self, count: int, seed: int) -> list[Self]:
+    def wording_variants(self, count: int, seed: int) -> list[Self]:
         """This task has one wording only: its question lists all dimensions in the rubric's words.
 
         Raises:

@@ -100,7 +100,7 @@ class Task:
         self.phrasings = phrasings
         self._criteria: Mapping[
             str, str
-        ] = {}  # by dimension, where `phrased` has replaced the rubric's
+        ] = {}  # by dimension, where `wording_variants` has replaced the rubric's
         self.shots = shots
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
@@ -198,10 +198,10 @@ class Task:
         return self.chat(record, self.criterion(dimension), dimension)
 
     def criterion(self, dimension: Dimension) -> str:
-        """The text that asks for a dimension: the rubric's, or the wording chosen by `phrased`."""
+        """The text that asks for a dimension: the rubric's, or the wording chosen by `wording_variants`."""
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
-    def phrased(self, count: int, seed: int) -> list[Self]:
+    def wording_variants(self, count: int, seed: int) -> list[Self]:
         """This task in ``count`` wordings; the first is its own, and each asks every dimension differently.
 
         Raises:
