@@ -35,7 +35,7 @@ class ChoiceTask(Task):
         kwargs: arguments of `Task`.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(
         self,

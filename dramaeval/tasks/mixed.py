@@ -27,7 +27,7 @@ class MixedTask(Task):
             theirs; within a task every record is used equally often. None uses every record once per epoch.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class ProcessedTask(Task):
         name: the task's name in results.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(self, *, name: str = "processed") -> None:
         rubric = Rubric(name=name, version="as given", dimensions=())

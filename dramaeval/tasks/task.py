@@ -61,7 +61,7 @@ class Task:
     """
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
-    one_at_a_time = True
+    one_dimension_per_question = True
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Task:
         self.prompt_layout = prompt_layout
         if shots < 0:
             raise ValueError(f"task.shots={shots} must be 0 or more.")
-        if shots and not self.one_at_a_time:
+        if shots and not self.one_dimension_per_question:
             raise ValueError(
                 f"task.shots={shots}: {name} does not ask for one dimension at a time, so that examples have "
                 "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."

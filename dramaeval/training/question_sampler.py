@@ -163,7 +163,7 @@ class QuestionSampler:
         count = self.questions_per_clip
         if self.one_prompt:
             part = task.parts.get(str(record.part), task)  # the record's own task in a mixture
-            count = 1 if part.one_at_a_time else None
+            count = 1 if part.one_dimension_per_question else None
         return sample_questions(task, record, (self.seed, epoch, number), questions_per_clip=count)
 
 
