@@ -59,9 +59,9 @@ class RecordReply:
         return self.task.max_written_tokens(self.record)
 
     @property
-    def thinks(self) -> bool:
+    def generates_thought(self) -> bool:
         """Whether the judge generates thoughts before the answers."""
-        return any(question.thinks for question in self.questions)
+        return any(question.generates_thought for question in self.questions)
 
     @property
     def chooses(self) -> bool:
@@ -168,7 +168,7 @@ class RecordReply:
 
 def write_thoughts(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
     """Generate the thoughts that the questions request."""
-    thinking = [reply for reply in replies if reply.thinks]
+    thinking = [reply for reply in replies if reply.generates_thought]
     generated = _write(thinking, encoder, passes, THINK, THOUGHT.strip())
     for reply, thoughts in zip(thinking, generated, strict=True):
         reply.add_thoughts(thoughts)

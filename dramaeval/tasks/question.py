@@ -54,14 +54,14 @@ class Question:
         messages: chat messages, up to where the answer begins.
         places: the answer's fields, in order.
         key: distinguishes the question from the record's other questions.
-        thinks: whether the judge generates a thought before it is scored.
+        generates_thought: whether the judge generates a thought before it is scored.
         wording: index of the wording, where the task has several.
     """
 
     messages: list[dict[str, Any]]
     places: tuple[AnswerField, ...]
     key: tuple[str, ...]
-    thinks: bool = False
+    generates_thought: bool = False
     wording: int = 0
 
     def after(self, thought: str) -> Question:
@@ -72,7 +72,7 @@ class Question:
             self,
             places=(replace(first, lead=lead), *self.places[1:]),
             key=(*self.key, thought),
-            thinks=False,
+            generates_thought=False,
         )
 
     def solution(self, written: tuple[int, ...]) -> str:

@@ -86,7 +86,7 @@ class ThoughtTask(Task):
         if rng is None and self.thought_in_scoring == "skip":
             return questions
         if rng is None and self.thought_in_scoring == "generate":
-            return [replace(question, thinks=True) for question in questions]
+            return [replace(question, generates_thought=True) for question in questions]
         text = self.thought_of(record)
         return questions if text is None else [question.after(text) for question in questions]
 
