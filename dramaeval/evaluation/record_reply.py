@@ -77,7 +77,7 @@ class RecordReply:
             if not thought.finished
         }
         self.questions = [
-            question.after(thought.text)
+            question.with_thought(thought.text)
             for question, thought in zip(self.questions, thoughts, strict=True)
         ]
         self.prepare()

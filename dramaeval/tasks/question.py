@@ -64,7 +64,7 @@ class Question:
     generates_thought: bool = False
     wording: int = 0
 
-    def after(self, thought: str) -> Question:
+    def with_thought(self, thought: str) -> Question:
         """The same question with a thought written before the answer."""
         first = self.places[0]
         lead = f"{THINK}{thought}{THOUGHT}{first.lead}"

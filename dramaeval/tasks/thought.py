@@ -63,11 +63,11 @@ class ThoughtTask(Task):
         return (value.strip() or None) if isinstance(value, str) else None
 
     @property
-    def takes_thought(self) -> bool:
+    def needs_thought(self) -> bool:
         """Whether scoring needs the record's own thought."""
         return self.thought_in_scoring == "given"
 
-    def with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
+    def fields_with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
         """A record's fields with a thought at this task's key."""
         copied: dict[str, Any] = {**fields}
         *outer, last = self.thought.split(".")
@@ -88,7 +88,9 @@ class ThoughtTask(Task):
         if rng is None and self.thought_in_scoring == "generate":
             return [replace(question, generates_thought=True) for question in questions]
         text = self.thought_of(record)
-        return questions if text is None else [question.after(text) for question in questions]
+        return (
+            questions if text is None else [question.with_thought(text) for question in questions]
+        )
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records without a thought."""

@@ -122,7 +122,7 @@ def test_an_answer_that_does_not_end_is_not_well_formed():
 
 
 def test_any_thought_is_accepted():
-    thoughtful = QUESTION.after("as the record has it")
+    thoughtful = QUESTION.with_thought("as the record has it")
     form = AnswerForm.of(thoughtful)
     assert form.read("<think>of its own</think>\n<answer>2</answer>") == ((1,), True)
     assert form.read("<answer>2</answer>") == ((1,), False)
