@@ -66,7 +66,9 @@ class RecordReply:
     @property
     def chooses(self) -> bool:
         """Whether the judge generates answers to multiple-choice questions."""
-        options = all(field.options for question in self.questions for field in question.places)
+        options = all(
+            field.options for question in self.questions for field in question.answer_fields
+        )
         return options and self.max_tokens > 0
 
     def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
@@ -87,7 +89,7 @@ class RecordReply:
         by_key: dict[str, list[tuple[int, AnswerField, np.ndarray | None]]] = {}
         remaining = iter(self.values)
         for number, question in enumerate(self.questions):
-            for field in question.places:
+            for field in question.answer_fields:
                 answer = (number, field, next(remaining, None))
                 by_key.setdefault(field.dimension.key, []).append(answer)
         predictions: list[AnyPrediction] = []

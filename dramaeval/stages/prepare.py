@@ -88,7 +88,7 @@ def line_of(
 ) -> dict[str, Any]:
     """One line: the prompt, the solution, the clip, and the scale and ratings of each answer in it."""
     answers, places = [], []
-    for place in question.places:
+    for place in question.answer_fields:
         target = targets[place.dimension.key]
         likeliest = int(np.argmax(target.distribution))
         answers.append(likeliest if target.written is None else target.written)

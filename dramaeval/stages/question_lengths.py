@@ -88,7 +88,7 @@ def _all_records(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, 
 
 def _answer_tokens(question: Question) -> int:
     """Tokens of an answer, with the one that ends the turn."""
-    return len(question.solution((0,) * len(question.places))) // _CHARACTERS_A_TOKEN + 2
+    return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_A_TOKEN + 2
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:

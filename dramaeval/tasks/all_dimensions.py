@@ -100,14 +100,14 @@ class AllDimensionsTask(Task):
         key = tuple(dimension.key for dimension in dimensions)
         if rng is None and self.earlier == "left_out":
             return [
-                Question(messages=messages, places=answer_fields([d]), key=(*key, d.key))
+                Question(messages=messages, answer_fields=labelled_fields([d]), key=(*key, d.key))
                 for d in dimensions
             ]
         ordered = list(dimensions)
         if rng is not None and shuffled:
             ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
         # The prompt is the same for any order of the answer.
-        return [Question(messages=messages, places=answer_fields(ordered), key=key)]
+        return [Question(messages=messages, answer_fields=labelled_fields(ordered), key=key)]
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator
@@ -157,7 +157,7 @@ class AllDimensionsTask(Task):
         return getattr(self.labels, "func", self.labels) is sample
 
 
-def answer_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
+def labelled_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
     """The fields of an answer that names each dimension before its score."""
     last = len(dimensions) - 1
     return tuple(

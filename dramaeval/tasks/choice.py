@@ -127,7 +127,7 @@ class ChoiceTask(Task):
         return [
             Question(
                 messages=self.messages(record, dimension),
-                places=(
+                answer_fields=(
                     AnswerField(dimension=dimension, choices=options, scale=scale, options=True),
                 ),
                 key=(dimension.key,),

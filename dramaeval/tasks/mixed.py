@@ -129,9 +129,9 @@ class MixedTask(Task):
             replace(
                 question,
                 key=(str(record.part), *question.key),
-                places=tuple(
+                answer_fields=tuple(
                     replace(field, dimension=by_key[field.dimension.key])
-                    for field in question.places
+                    for field in question.answer_fields
                 ),
             )
             for question in self.of(record).questions(record, self._of_task(dimensions), rng)

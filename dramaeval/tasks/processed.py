@@ -126,7 +126,7 @@ class ProcessedTask(Task):
                 )
             )
         messages = self.messages(record, by_key[parts[0].key])
-        return [Question(messages=messages, places=tuple(fields), key=(ANSWER,))]
+        return [Question(messages=messages, answer_fields=tuple(fields), key=(ANSWER,))]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """The line's prompt, unchanged."""
@@ -142,7 +142,7 @@ class ProcessedTask(Task):
         """Probability 1 for each answer of the solution."""
         (question,) = self.questions(record, dimensions, rng)
         targets = {}
-        for part, field in zip(solution_parts(record.fields), question.places, strict=True):
+        for part, field in zip(solution_parts(record.fields), question.answer_fields, strict=True):
             distribution = np.zeros(len(field.choices))
             distribution[field.choices.index(part.written)] = 1.0
             targets[part.key] = Target(distribution)

@@ -187,7 +187,7 @@ class Task:
         return [
             Question(
                 messages=self.messages(record, dimension),
-                places=(AnswerField.of_score(dimension),),
+                answer_fields=(AnswerField.of_score(dimension),),
                 key=(dimension.key,),
             )
             for dimension in dimensions

@@ -35,7 +35,7 @@ def test_each_record_gets_the_questions_of_its_task(composed, mixture):
             own.questions(record, own.dimensions_for(record)),
         )
         assert [one.messages for one in mine] == [one.messages for one in theirs]
-        assert [one.places[0].dimension for one in mine] == list(dimensions)
+        assert [one.answer_fields[0].dimension for one in mine] == list(dimensions)
         for one, other in zip(dimensions, own.dimensions_for(record), strict=True):
             assert task.ratings(record, one) == own.ratings(record, other)
             expected = own.target(record, other, rng)

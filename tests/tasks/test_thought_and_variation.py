@@ -53,7 +53,7 @@ def test_ways_of_scoring(composed):
         record = task.read(SAMPLE).records[0]
         (question,) = task.questions(record, task.dimensions[:1])
         assert question.generates_thought == thinks
-        assert question.places[0].lead.startswith(lead)
+        assert question.answer_fields[0].lead.startswith(lead)
         assert (task.max_written_tokens(record) > 0) == thinks
     with pytest.raises(ConfigError, match="choose one of generate, given, skip"):
         build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))

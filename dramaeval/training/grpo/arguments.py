@@ -110,7 +110,9 @@ def check_completions(
         for question in record_encoder.questions(
             record, trainable_dimensions(record_encoder.task, record)
         ):
-            form = tuple((field.lead, field.choices, field.tail) for field in question.places)
+            form = tuple(
+                (field.lead, field.choices, field.tail) for field in question.answer_fields
+            )
             if form not in forms:
                 forms.add(form)
                 needed = max(needed, _longest(record_encoder.encoder.encode_question(question)))

@@ -97,7 +97,7 @@ class AnswerForm:
     @classmethod
     def of(cls, question: Question) -> AnswerForm:
         """The form of a question's answers; the judge writes the thought itself, also where the record has one."""
-        first, *rest = question.places
+        first, *rest = question.answer_fields
         thinks = question.generates_thought or first.lead.startswith(THINK)
         if first.lead.startswith(THINK):
             first = replace(first, lead=first.lead.rpartition(THOUGHT)[2])
