@@ -178,7 +178,7 @@ class Judge:
         data = config.task.data
         training = read_records(
             file,
-            replace(task.record_format(), heard=self.family.takes_audio),
+            replace(task.record_format(), reads_audio=self.family.takes_audio),
             audio_root=data.audio_root,
             on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,

@@ -44,17 +44,17 @@ class ProcessedTask(Task):
         self,
         file: str | Path,
         *,
-        heard: bool = True,
+        reads_audio: bool = True,
         annotated: bool = True,
         **options: Any,
     ) -> ReadResult:
         """Read and check processed records; ``sample_rate`` is the rate of samples in the lines themselves."""
-        return self._read(Path(file).expanduser(), heard, **options)
+        return self._read(Path(file).expanduser(), reads_audio, **options)
 
     def _read(
         self,
         file: Path,
-        heard: bool,
+        reads_audio: bool,
         *,
         audio_root: str | Path | None = None,
         on_bad: str = "stop",
@@ -63,7 +63,7 @@ class ProcessedTask(Task):
         workers: int = 8,
         sample_rate: int = 16_000,
     ) -> ReadResult:
-        reader = ProcessedReader(file, heard, max_seconds, on_long == "trim", sample_rate)
+        reader = ProcessedReader(file, reads_audio, max_seconds, on_long == "trim", sample_rate)
         root = None if audio_root is None else Path(audio_root).expanduser()
         records = reader.records(checked_lines(file), root, workers)
         if reader.problems and (on_bad != "skip" or not records):

@@ -122,10 +122,10 @@ class Task:
         )
 
     def read(
-        self, file: str | Path, *, heard: bool = True, annotated: bool = True, **options: Any
+        self, file: str | Path, *, reads_audio: bool = True, annotated: bool = True, **options: Any
     ) -> ReadResult:
         """Read and check a file of this task's records with `dramaeval.data.records.read_records`."""
-        fmt = replace(self.record_format(annotated=annotated), heard=heard)
+        fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
         return read_records(file, fmt, **options)
 
     def learn(self, records: Sequence[Record]) -> None:

@@ -129,7 +129,7 @@ def test_any_thought_is_accepted():
 
 
 def test_all_fields_of_an_answer_are_read():
-    places = (
+    fields = (
         AnswerField.of_score(PITCH, lead="<answer>[Pitch]", tail=""),
         AnswerField.of_score(PITCH, lead="[Tempo]"),
     )

@@ -110,7 +110,7 @@ class AnswerForm:
         """
         answer, text_of_answer = _patterns(
             tuple((field.lead, field.choices, field.tail) for field in self.fields),
-            self.generates_thought,
+            self.thinks,
         )
         matches = answer.findall(text)
         if len(matches) != 1 or text.count(LEAD) != 1:
