@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from repository import ROOT
 from runnable_blocks import blocks_of, pages, run_page
 
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.config.reference import GROUPS, SETTINGS, groups_page, settings_page
 from dramaeval.config.sweep_options import OPTIONS
 
@@ -101,7 +101,7 @@ def test_a_command_of_the_pages_composes(command, composed):
 
 
 def test_the_settings_page_has_every_setting_launcher_and_sweeper_option():
-    plain = OmegaConf.to_container(schema.root(), throw_on_missing=False)
+    plain = OmegaConf.to_container(registration.root(), throw_on_missing=False)
     listed = set(re.findall(r"^\| `([\w.]+)` \|", settings_page(), re.MULTILINE))
 
     def leaves(node, where=""):
