@@ -38,7 +38,7 @@ from dramaeval.tasks.task import Task
 log = logging.getLogger(__name__)
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
-#: Tasks that ask for options, or whose questions stand in their records.
+#: Tasks that ask for options, or whose records contain their questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
 
@@ -67,7 +67,7 @@ class Judge:
     Attributes:
         model: a `JudgeModel`, or PEFT's wrapper around one.
         family: the architecture.
-        processor: of the model.
+        processor: the model's processor.
         config: the configuration of the run, or the default one.
     """
 
