@@ -372,7 +372,7 @@ class Root:
         kind="a name or a list of names",
     )
     model: ModelConfig = setting(ModelConfig, help="the judge's model")
-    task: TaskConfig = setting(TaskConfig, help="what is asked, and about which records")
+    task: TaskConfig = setting(TaskConfig, help="the questions, and the records")
     peft: Any = setting(
         dict,
         help="a PEFT configuration class and its arguments; null: full fine-tuning",

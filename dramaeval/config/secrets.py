@@ -140,7 +140,7 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
     ]
     for key in _held(_raw(config)):
         if key not in (*named, *saved):
-            log.warning("%s holds what looks like a secret; it is masked in what is saved.", key)
+            log.warning("%s seems to hold a secret; it is masked in saved files.", key)
     _stop(named, [key for key in saved if key not in named])
 
 

@@ -42,7 +42,7 @@ class AllDimensionsTask(Task):
             are not asked for. ``independent`` draws each score from the dimension's target. The targets at the
             positions of the scores come from the label policy; with ``labels=sample`` the written score is the
             target.
-        earlier: the earlier scores that each score is conditioned on in scoring, see the module.
+        earlier: the scores on which each score is conditioned in scoring, see the module.
         kwargs: arguments of `Task`.
     """
 
@@ -140,6 +140,7 @@ class AllDimensionsTask(Task):
         if not rows or max(counts) == 0:
             return {}
         rater = int(rng.choice([rater for rater in raters if counts[rater] == max(counts)]))
+        samples_rater = getattr(self.labels, "func", self.labels) is sample
         chosen = {}
         for dimension in dimensions:
             row = rows.get(dimension.key, ())
@@ -148,13 +149,9 @@ class AllDimensionsTask(Task):
             label = self.labels((row[rater],), dimension.scale, rng)
             if label is not None:
                 # A policy that samples a rater has to sample this one.
-                target = label if self._samples_rater else targets[dimension.key].distribution
+                target = label if samples_rater else targets[dimension.key].distribution
                 chosen[dimension.key] = Target(target, int(np.argmax(label)))
         return chosen
-
-    @property
-    def _samples_rater(self) -> bool:
-        return getattr(self.labels, "func", self.labels) is sample
 
 
 def labelled_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:

@@ -1,4 +1,4 @@
-"""A task: a rubric, the context that goes with a clip, and how ratings become targets.
+"""A task: a rubric, the context that goes with a clip, and a policy that turns ratings into targets.
 
 This module renders all prompts, for training, evaluation and the Python API. A task that needs only a rubric
 and a context template is a YAML file; a task that needs more is a subclass of `Task`.
@@ -18,7 +18,7 @@ from numpy.random import Generator
 
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
-from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
+from dramaeval.tasks.labels import LabelPolicy, confidence_weights, rater_weights, takes_weights
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
 from dramaeval.tasks.wordings import PhrasingsError, wordings
@@ -40,7 +40,7 @@ class Target:
 
 
 class Task:
-    """The questions about each record and their targets.
+    """Builds the questions about each record, and their targets.
 
     Args:
         name: the task's name in results.
@@ -98,9 +98,8 @@ class Task:
                 "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
             )
         self.phrasings = phrasings
-        self._criteria: Mapping[
-            str, str
-        ] = {}  # by dimension, where `wording_variants` has replaced the rubric's
+        #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
+        self._criteria: Mapping[str, str] = {}
         self.shots = shots
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
@@ -129,12 +128,9 @@ class Task:
         return read_records(file, fmt, **options)
 
     def learn(self, records: Sequence[Record]) -> None:
-        """Fit the label policy to the training records, where it learns from them."""
-        columns = {
-            dimension.annotation: [self.ratings(record, dimension) for record in records]
-            for dimension in self.dimensions
-        }
-        learnt_weights(self.labels, columns)
+        """Fit the label policy to the training records if it has a method `learn`."""
+        if learn := getattr(self.labels, "learn", None):
+            learn({d.annotation: [self.ratings(r, d) for r in records] for d in self.dimensions})
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
@@ -202,7 +198,9 @@ class Task:
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
     def wording_variants(self, count: int, seed: int) -> list[Self]:
-        """This task in ``count`` wordings; the first is its own, and each asks every dimension differently.
+        """This task in ``count`` wordings, of which no two ask for a dimension in the same words.
+
+        The first is the rubric's wording.
 
         Raises:
             PhrasingsError: the task has no parts for wordings, or parts of another rubric.
@@ -291,7 +289,7 @@ class Task:
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
         """The label policy's distribution over the dimension's scale; None where no rater gave a value."""
         ratings = self.ratings(record, dimension)
-        weights = _weights_of(learnt_weights(self.labels).get(dimension.annotation), len(ratings))
+        weights = _weights_of(rater_weights(self.labels).get(dimension.annotation), len(ratings))
         if self.confidence:
             stated = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
             weights = stated if weights is None else stated * weights

@@ -16,7 +16,6 @@ import yaml
 
 from dramaeval.compat.glibc import keep_freed_memory
 from dramaeval.data.logmel import ClipFeatures
-from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration
 from dramaeval.tasks.rubric import read_rubric
 from recipes.sample import context as contexts
 from recipes.tiny_judge import neutral_scores, questions
@@ -321,8 +320,3 @@ def corpus(wording: Wording, seed: int) -> list[str]:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def load_judge(folder: Path) -> Any:
-    """A judge from a folder, as the product loads it."""
-    return Qwen2AudioForConditionalGeneration.from_pretrained(folder)

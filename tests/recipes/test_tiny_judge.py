@@ -192,7 +192,7 @@ def test_the_recipe_knows_no_ratings():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.splitlines()[-1]
     assert "recipes.sample.speech" in loaded
-    for room in ("quality", "raters", "sample.plan", "sample.build", "data.sample"):
+    for room in ("quality", "raters", "sample.plan", "sample.build", "sample.figures"):
         assert room not in loaded
 
 
