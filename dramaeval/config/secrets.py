@@ -173,7 +173,7 @@ def refuse_words(words: Iterable[str]) -> None:
 
 def _stop(named: Iterable[str], held: Iterable[str]) -> None:
     problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    problems += [f"{key} holds what looks like a secret: {_ADVICE}" for key in held]
+    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in held]
     if problems:
         raise ConfigError(problems)
 

@@ -228,6 +228,6 @@ def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
     )
     assert done.returncode == 1
     assert "logger.wandb.api_key is a secret" in done.stderr
-    assert "task.system holds what looks like a secret" in done.stderr
+    assert "task.system seems to hold a secret" in done.stderr
     assert "0123456789abcdef" not in done.stderr + done.stdout
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
