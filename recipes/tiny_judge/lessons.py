@@ -159,11 +159,7 @@ class LessonBuilder:
             language=spoken.language,
         )
 
-    def short(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
-        """Plain questions about an item."""
-        return questions.plain(item, count, rng)
-
-    def long(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
+    def under_rubric(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
         """Questions under the rubric's text, each for another dimension."""
         keys = [dimension.key for dimension in self.wording.rubric.dimensions]
         chosen = [keys[int(index)] for index in rng.permutation(len(keys))[:count]]

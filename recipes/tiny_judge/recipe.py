@@ -57,14 +57,14 @@ class Sort:
 
     records: int
     questions: int
-    long: bool = False
+    under_rubric: bool = False
 
 
 READING = Sort(records=32, questions=1)
-SHORT = Sort(records=14, questions=10)
-LONG = Sort(records=10, questions=8, long=True)
+PLAIN = Sort(records=14, questions=10)
+UNDER_RUBRIC = Sort(records=10, questions=8, under_rubric=True)
 #: The share of each sort after the first lessons, all of which are `READING`.
-MIXED = {LONG: 0.6, READING: 0.25, SHORT: 0.15}
+MIXED = {UNDER_RUBRIC: 0.6, READING: 0.25, PLAIN: 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +230,7 @@ class Recipe:
     def lesson_builder(
         self, encoded_judge: EncodedClipJudge, processor: Any, name: str, count: int, split: str
     ) -> LessonBuilder:
-        """Clips of a split, encoded by the encoded_judge's audio tower."""
+        """A lesson builder for new clips of a split, encoded by the judge's audio tower."""
         spoken, rendered = self.clips(name, count, split)
         features: Sequence[ClipFeatures] = [clip.features for clip in rendered]
         encoded_clips = encode_clips(encoded_judge, features)
@@ -245,7 +245,7 @@ class Recipe:
             (int(index), builder.item(int(index), rng))
             for index in rng.integers(len(builder.spoken), size=sort.records)
         ]
-        ask = builder.long if sort.long else builder.short
+        ask = builder.under_rubric if sort.under_rubric else questions.plain
         return builder.lesson(pairs, [ask(item, sort.questions, rng) for _, item in pairs])
 
     def check(self, encoded_judge: EncodedClipJudge, processor: Any) -> dict[str, float]:
@@ -255,7 +255,7 @@ class Recipe:
         )
 
         def ask(item: Item, rng: np.random.Generator) -> list[questions.Question]:
-            return builder.short(item, 12, rng) + builder.long(item, 10, rng)
+            return questions.plain(item, 12, rng) + builder.under_rubric(item, 10, rng)
 
         counts = accuracies(encoded_judge, builder, self.plan.seed, ask)
         for kind, (right, of) in counts.items():
