@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from dramaeval import startup
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record, read_records
 from dramaeval.models.adapters import attach
@@ -47,7 +47,7 @@ TIMED = (
 
 def composed(*overrides: str) -> DictConfig:
     """The configuration that launch.py would compose, checked."""
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("launch", overrides=list(overrides))
     check(config)

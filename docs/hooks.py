@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-sys.path.insert(0, str(Path(__file__).parent))
-from generate_settings import pages
+from dramaeval.config.reference import pages
 
 _OUTSIDE = re.compile(r"\[([^\]\[]+)\]\((?:\.\./)+([^)\s]+)\)")
 

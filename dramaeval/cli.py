@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from dramaeval import startup
-from dramaeval.config import schema
+from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
 from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.literal import folder_problem
@@ -66,7 +66,7 @@ def main() -> None:
         # The console script: modules of the working folder can be imported, as with python -m.
         sys.path.insert(0, os.getcwd())
     ensure_home()
-    schema.register()
+    registration.register()
     with user_facing_errors():
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it

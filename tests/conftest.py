@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from repository import ROOT
 
-from dramaeval.config import schema
+from dramaeval.config import registration
 
 #: What takes longest, by file or by file::test; first what mostly waits. Whoever is free takes tests from the
 #: end of the others' queues, so that the short ones are left for the end of a session.
@@ -81,7 +81,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
     """Compose the configuration as launch.py does: composed("peft=none", "seed=3")."""
-    schema.register()
+    registration.register()
 
     def build(*overrides: str) -> DictConfig:
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):

@@ -32,7 +32,7 @@ def texts_of(
     fields = {name: field for field, short in names.items() for name in (field, short)}
     problems = []
     texts: list[dict[str, Any]] = [{} for _ in range(count)]
-    thinks = isinstance(task, ThoughtTask) and task.takes_thought
+    thinks = isinstance(task, ThoughtTask) and task.needs_thought
     if thinks:
         names[THOUGHT] = fields[THOUGHT] = THOUGHT
     for name, value in context.items():
@@ -58,7 +58,7 @@ def texts_of(
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
     if isinstance(task, ThoughtTask) and thinks:
-        return [task.with_thought(each, each.pop(THOUGHT)) for each in texts]
+        return [task.fields_with_thought(each, each.pop(THOUGHT)) for each in texts]
     return texts
 
 

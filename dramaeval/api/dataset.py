@@ -113,48 +113,48 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._epoch.fill_(int(epoch))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        at = range(len(self.records))[index]
-        _, target = self.draw(at, int(self._epoch))
-        question = self.question(at, int(self._epoch))
+        index = range(len(self.records))[index]
+        _, target = self.draw(index, int(self._epoch))
+        question = self.question(index, int(self._epoch))
         return {
             "prompt": question.messages,
             "solution": question.solution((int(np.argmax(target)),)),
-            "audio": self.waveform(at, int(self._epoch)),
+            "audio": self.waveform(index, int(self._epoch)),
         }
 
-    def draw(self, at: int, epoch: int) -> tuple[Dimension, np.ndarray]:
+    def draw(self, index: int, epoch: int) -> tuple[Dimension, np.ndarray]:
         """Sample the dimension of a record in an epoch, and the value of one rater.
 
         Returns:
             the dimension, and the value as a distribution over its scale ``[scores]``.
         """
-        key = (self.seed, epoch, at)
+        key = (self.seed, epoch, index)
         dimensions, targets = sample_questions(
-            self.task, self.records[at], key, questions_per_clip=1
+            self.task, self.records[index], key, questions_per_clip=1
         )
         return dimensions[0], targets[dimensions[0].key].distribution
 
-    def question(self, at: int, epoch: int) -> Question:
+    def question(self, index: int, epoch: int) -> Question:
         """The question about a record in an epoch, in the wording of training."""
-        dimension, _ = self.draw(at, epoch)
-        rng = np.random.default_rng([self.seed, epoch, at, 2])
-        return self.task.questions(self.records[at], [dimension], rng)[0]
+        dimension, _ = self.draw(index, epoch)
+        rng = np.random.default_rng([self.seed, epoch, index, 2])
+        return self.task.questions(self.records[index], [dimension], rng)[0]
 
-    def waveform(self, at: int, epoch: int) -> np.ndarray:
+    def waveform(self, index: int, epoch: int) -> np.ndarray:
         """The clip of a record, float32 ``[samples]``; perturbed if ``is_perturb``.
 
         Raises:
             UnreadableClipError: the clip cannot be decoded.
         """
-        record = self.records[at]
+        record = self.records[index]
         wave = inline_audio(record)
         if wave is None:
             wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
         if not self.is_perturb:
             return wave
-        dimension, _ = self.draw(at, epoch)
+        dimension, _ = self.draw(index, epoch)
         # A separate stream, so that perturbation does not change the question.
-        rng = np.random.default_rng([self.seed, epoch, at, 1])
+        rng = np.random.default_rng([self.seed, epoch, index, 1])
         noise = dimension.key not in _CHANGED_BY_NOISE
         return perturb(wave, self.sample_rate, rng, noise=noise, max_seconds=MAX_SECONDS)
 

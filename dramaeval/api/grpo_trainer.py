@@ -14,10 +14,10 @@ from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
 from dramaeval.api.sft_trainer import (
     DatasetSampler,
-    checked,
-    curves,
     precision_of,
-    ready,
+    prepare_training,
+    require_dataset,
+    tensorboard_callbacks,
 )
 from dramaeval.training.grpo.settings import SAMPLED
 from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
@@ -28,23 +28,25 @@ from dramaeval.training.rewards.format import Format
 class GRPOTrainer(JudgeGRPOTrainer):
     """Trains a judge on an `AudioDataset` by rewards, one question a record and epoch.
 
-    It is `dramaeval.training.grpo.trainer.JudgeGRPOTrainer`, which is TRL's: ``train()``, ``save_model(folder)`` and the rest
-    are theirs.
+    It extends `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` and so TRL's trainer: ``train()``,
+    ``save_model(folder)`` and the other methods are theirs.
 
     Args:
-        model: as in `dramaeval.SFTTrainer`. A judge that does not know the form of an answer yet learns little.
+        model: as in `dramaeval.SFTTrainer`. Start from a supervised judge: an untrained model seldom
+            writes an answer in the required form.
         args: ``trl.GRPOConfig``, whose ``per_device_train_batch_size`` counts completions and has to be a
-            multiple of ``num_generations``; None means TRL's defaults in ``grpo_output/``, completions short.
-        train_dataset: what is asked about.
+            multiple of ``num_generations``; None means TRL's defaults in ``grpo_output/``
+            with completions of at most 32 tokens.
+        train_dataset: the records, which draw their questions anew in each epoch.
         peft_config: as in `dramaeval.SFTTrainer`.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        rewards: by name a function or object that gives each `Completion` of a list a number, or a mapping as
-            in ``configs/trainer/grpo.yaml``; None takes the published reward for the right answer, and one for
-            its form.
+        rewards: rewards by name: functions from a list of `Completion` to one number each, or mappings as in
+            ``configs/trainer/grpo.yaml``; None uses the published reward of the correct answer, and one of the
+            form.
         estimator: ``sampled`` or ``enumerated``.
 
     Raises:
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be loaded or cannot be trained as a judge.
         ValueError: there is no dataset, its sample rate is not the model's, or a group does not fit into a
             batch.
     """
@@ -60,9 +62,9 @@ class GRPOTrainer(JudgeGRPOTrainer):
         rewards: Mapping[str, Any] | None = None,
         estimator: str = SAMPLED,
     ) -> None:
-        dataset = checked(train_dataset)
-        args = prepared(args)
-        trained, record_encoder, shared = ready(model, args, dataset, peft_config)
+        dataset = require_dataset(train_dataset)
+        args = prepare_arguments(args)
+        trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
         super().__init__(
             model=trained,
             args=args,
@@ -71,13 +73,17 @@ class GRPOTrainer(JudgeGRPOTrainer):
             estimator=estimator,
             rewards=rewards or {"exact": Exact(), "format": Format()},
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=curves(args) if enable_tensorboard else (),
+            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
             sampler=DatasetSampler(dataset, record_encoder),
         )
 
 
-def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
-    """A copy of the arguments with what the project does itself switched off."""
+def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
+    """A copy of the arguments without TRL's loggers and dropout.
+
+    Raises:
+        ValueError: the batch is not a multiple of ``num_generations``.
+    """
     if args is None:
         import torch
 
@@ -94,6 +100,6 @@ def prepared(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
         )
     args.report_to = []
     args.mixed_precision = precision_of(args)
-    # The policy would differ from itself from pass to pass.
+    # With dropout the policy would differ between forward passes.
     args.disable_dropout = True
     return args

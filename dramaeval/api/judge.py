@@ -39,7 +39,7 @@ from dramaeval.tasks.task import Task
 log = logging.getLogger(__name__)
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
-#: Tasks that ask for options, or whose questions stand in their records.
+#: Tasks that ask for options, or whose records contain their questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
 
@@ -68,7 +68,7 @@ class Judge:
     Attributes:
         model: a `JudgeModel`, or PEFT's wrapper around one.
         family: the architecture.
-        processor: of the model.
+        processor: the model's processor.
         config: the configuration of the run, or the default one.
     """
 
@@ -179,7 +179,7 @@ class Judge:
         data = config.task.data
         training = read_records(
             file,
-            replace(task.record_format(), heard=self.family.takes_audio),
+            replace(task.record_format(), reads_audio=self.family.takes_audio),
             audio_root=data.audio_root,
             on_bad=getattr(data.on_bad, "value", data.on_bad),
             max_seconds=data.max_seconds,
@@ -222,7 +222,7 @@ class Judge:
         if not clips:
             return []
         scored_task = self.task(task, dimensions)
-        if not scored_task.rated:
+        if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
         record_encoder = _WaveformEncoder(

@@ -30,22 +30,22 @@ OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 class SFTTrainer(JudgeSFTTrainer):
     """Trains a judge on an `AudioDataset`, one question a record and epoch.
 
-    It is `dramaeval.training.sft.trainer.JudgeSFTTrainer`, which is TRL's, which is transformers': ``train()``,
-    ``save_model(folder)`` and the rest are theirs. `dramaeval.Judge.load` reads what ``save_model`` wrote.
+    It extends `dramaeval.training.sft.trainer.JudgeSFTTrainer` and so TRL's and transformers' trainers: ``train()``,
+    ``save_model(folder)`` and the other methods are theirs. `dramaeval.Judge.load` reads the saved folder.
 
     Args:
-        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a Qwen2-Audio model
-            that is loaded already; the last is taken over, not copied.
+        model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a loaded
+            Qwen2-Audio model, which is used in place, not copied.
         args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. A batch is counted in records.
-        train_dataset: what is learnt from.
+        train_dataset: the records, which draw their questions anew in each epoch.
         peft_config: PEFT's configuration of an adapter (see `dramaeval.create_peft_config`); None trains every
-            weight. Layers that it names by the ends of their names are found wherever they are, in the audio
-            tower too; where it names none, the language model's projections get adapters.
+            weight. ``target_modules`` match the ends of layers' names, also in the audio tower; without them the
+            projections of the language model get adapters.
         enable_tensorboard: write curves to ``tensorboard/`` in ``args.output_dir``.
-        objective: what is lowered; see `dramaeval.training.objectives.WeightedObjective`.
+        objective: ``answer_ce`` or ``soft_ce``, or a weighted sum of them; see `dramaeval.training.objectives.WeightedObjective`.
 
     Raises:
-        ModelError: the model cannot be had.
+        ModelError: the model cannot be loaded or cannot be trained as a judge.
         ValueError: there is no dataset, or its sample rate is not the model's.
     """
 
@@ -59,9 +59,9 @@ class SFTTrainer(JudgeSFTTrainer):
         *,
         objective: str = "answer_ce",
     ) -> None:
-        dataset = checked(train_dataset)
-        args = prepared(args)
-        trained, record_encoder, shared = ready(model, args, dataset, peft_config)
+        dataset = require_dataset(train_dataset)
+        args = prepare_arguments(args)
+        trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
         super().__init__(
             model=trained,
             args=args,
@@ -70,17 +70,17 @@ class SFTTrainer(JudgeSFTTrainer):
             objective=objective,
             objectives=OBJECTIVES,
             batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=curves(args) if enable_tensorboard else (),
+            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
             sampler=DatasetSampler(dataset, record_encoder),
         )
 
 
 class DatasetSampler:
-    """Gives the questions, solutions and waveforms of an `AudioDataset` to a trainer.
+    """Samples the questions of an `AudioDataset` for a trainer.
 
     Args:
         dataset: draws the questions and perturbs the clips.
-        record_encoder: prepares them.
+        record_encoder: encodes them.
     """
 
     def __init__(self, dataset: AudioDataset, record_encoder: RecordEncoder) -> None:
@@ -93,7 +93,7 @@ class DatasetSampler:
         dataset, record = self.dataset, self.dataset.records[number]
         dimension, target = dataset.draw(number, epoch)
         question = dataset.question(number, epoch)
-        # A perturbed clip differs from epoch to epoch: there is no use in keeping it.
+        # A perturbed clip differs in every epoch and is not cached.
         clip = self._features(number, epoch) if dataset.is_perturb else self._cached(number, 0)
         targets = {dimension.key: Target(target)}
         encoded = self.record_encoder.encode_with_clip(record, clip, [question], targets)
@@ -103,8 +103,8 @@ class DatasetSampler:
         return self.record_encoder.logmel(self.dataset.waveform(number, epoch))
 
 
-def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments with what TRL does to texts switched off: the batches are the project's own."""
+def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
+    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches."""
     if args is None:
         import torch
 
@@ -120,26 +120,21 @@ def prepared(args: trl.SFTConfig | None) -> trl.SFTConfig:
 
 
 def precision_of(args: Any) -> str:
-    """The precision that the arguments name; where they name none, transformers takes the environment's."""
+    """The precision of the arguments; without it transformers would read an environment variable."""
     return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
 
 
-def ready(
+def prepare_training(
     model: Any, args: Any, dataset: AudioDataset, peft_config: Any | None
 ) -> tuple[Any, RecordEncoder, bool]:
-    """What a trainer needs of a model and a dataset.
-
-    Args:
-        model: as the trainers take it.
-        args: the trainer's.
-        dataset: what is learnt from.
-        peft_config: of an adapter; None for none.
+    """Load the model and attach the adapter; the arguments are those of the trainers.
 
     Returns:
-        the model, with the adapter attached; the maker of its record_encoder; whether it can share prefixes.
+        the model, the encoder of its records, and whether it supports shared prefixes.
 
     Raises:
-        ModelError, ValueError: as the trainers.
+        ModelError: the model cannot be loaded, or takes no audio.
+        ValueError: the sample rate of the dataset is not the model's.
     """
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
@@ -147,11 +142,11 @@ def ready(
     )
     if not judge.family.takes_audio:
         raise ModelError(
-            f"{judge.family.path} reads and does not hear: train it with launch.py model=causal_lm."
+            f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
         )
     if dataset.sample_rate != record_encoder.logmel.sampling_rate:
         raise ValueError(
-            f"AudioDataset(sample_rate={dataset.sample_rate}), but this model hears "
+            f"AudioDataset(sample_rate={dataset.sample_rate}), but this model takes "
             f"{record_encoder.logmel.sampling_rate} Hz: give sample_rate={record_encoder.logmel.sampling_rate}."
         )
     judge.family.freeze_fixed(judge.model)
@@ -163,12 +158,12 @@ def ready(
     return trained, record_encoder, judge.shared_prefix
 
 
-def checked(given: Any) -> AudioDataset:
-    """The dataset; raises ValueError where it is none."""
+def require_dataset(given: Any) -> AudioDataset:
+    """Return the dataset, or raise ValueError if it is not an `AudioDataset`."""
     if not isinstance(given, AudioDataset):
         raise ValueError(
             f"train_dataset must be a dramaeval.AudioDataset, not {type(given).__name__}: "
-            'AudioDataset("train.jsonl") makes one.'
+            'AudioDataset("train.jsonl") creates one.'
         )
     return given
 
@@ -178,37 +173,37 @@ def _judge(model: Any, args: Any) -> Judge:
         return model
     if isinstance(model, str | os.PathLike):
         return Judge.load(model, device=args.device.type)
-    return _taken_over(model)
+    return _judge_around(model)
 
 
-def _taken_over(model: Any) -> Judge:
-    """A judge around a model that is loaded already."""
+def _judge_around(model: Any) -> Judge:
+    """A judge around a loaded model."""
     from dramaeval.models.families.qwen2_audio import Qwen2AudioForConditionalGeneration as Ours
 
     source = str(getattr(model, "name_or_path", "") or "")
     if not source or type(model) not in Ours.__mro__:
         raise ModelError(
             f"A {type(model).__name__} cannot be trained as a judge: give a folder or a name on the hub, "
-            f"or a {Ours.__name__} made by from_pretrained."
+            f"or a {Ours.__name__} loaded by from_pretrained."
         )
     if any(hasattr(part, "_hf_hook") for part in model.modules()):
         raise ModelError(
-            "A model that accelerate has spread over devices cannot be taken over: give the folder of its "
-            "weights in its place."
+            "A model that accelerate has spread over devices cannot be used: give the folder of its "
+            "weights instead."
         )
     attention = getattr(model.config, "_attn_implementation", None) or "sdpa"
     config = compose("model=qwen2_audio")
     config.model.path = literal(source)
     config.model.attention = "sdpa" if attention == NAME else attention
     family: Family = instantiate(config.model)
-    # The judge's class only adds a forward pass to transformers': the weights stay where they are.
+    # The judge's class only adds a forward pass to transformers' class and has the same weights.
     model.__class__ = Ours
     family.configure(model)
     return Judge(model, family, family.processor(), config)
 
 
-def curves(args: Any) -> list[Any]:
-    """The callback that writes curves beside the trainer's output."""
+def tensorboard_callbacks(args: Any) -> list[Any]:
+    """The callback that writes TensorBoard curves to the output folder."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback
 

@@ -98,8 +98,8 @@ def _check_token_budget(config: DictConfig) -> None:
         if value is not None:
             raise BatchError(
                 f"{key}={value} sets the number of clips of a batch, and batch.max_tokens makes it depend on "
-                f"their lengths: give one of them. trainer.args.{ACCUMULATION}=N makes steps of N "
-                "such batches a process."
+                f"their lengths: give one of them. trainer.args.{ACCUMULATION}=N sets N "
+                "such batches per step and process."
             )
     reasons = {
         "zero": config.zero is not None and "DeepSpeed needs a fixed number of clips",

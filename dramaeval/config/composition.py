@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.config.config_folder import config_folder
 from dramaeval.config.literal import literal
 
@@ -15,7 +15,7 @@ def compose(*overrides: str) -> DictConfig:
     """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line."""
     import hydra
 
-    schema.register()
+    registration.register()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         return hydra.compose("launch", overrides=list(overrides))
 

@@ -1,12 +1,10 @@
-"""What depends on the installation: where the configuration files are, and what starts the command line."""
+"""The paths and names that depend on the installation: the configuration folder and the command."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-
-
 _INSTALLED = _PACKAGE / "_configs"
 
 
@@ -20,5 +18,5 @@ def config_folder() -> Path:
 
 
 def command_name() -> str:
-    """How messages name the command: ``dramaeval`` from a wheel, ``python launch.py`` in a checkout."""
+    """The command in messages: ``dramaeval`` from a wheel, ``python launch.py`` in a checkout."""
     return "dramaeval" if _INSTALLED.is_dir() else "python launch.py"

@@ -80,7 +80,7 @@ def check_arguments(
     if "_target_" not in node:
         return [f"{where} has no _target_: choose one of the group's files."]
     if is_missing(node, "_target_") or (target := resolve_target(node["_target_"])) is None:
-        return []  # reported as missing, or by `missing_targets`
+        return []  # `missing_targets` or the check of missing values reports it
     known, problems = [*argument_names(target), *also], []
     hints = get_type_hints(target) if is_dataclass(target) else {}
     for key in node:

@@ -140,7 +140,7 @@ def guard(config: DictConfig, hydra: Any = None) -> None:
     ]
     for key in _held(_raw(config)):
         if key not in (*named, *saved):
-            log.warning("%s holds what looks like a secret; it is masked in what is saved.", key)
+            log.warning("%s seems to hold a secret; it is masked in saved files.", key)
     _stop(named, [key for key in saved if key not in named])
 
 
@@ -173,7 +173,7 @@ def refuse_words(words: Iterable[str]) -> None:
 
 def _stop(named: Iterable[str], held: Iterable[str]) -> None:
     problems = [f"{key} is a secret: {_ADVICE}" for key in named]
-    problems += [f"{key} holds what looks like a secret: {_ADVICE}" for key in held]
+    problems += [f"{key} seems to hold a secret: {_ADVICE}" for key in held]
     if problems:
         raise ConfigError(problems)
 

@@ -1,4 +1,4 @@
-"""Durations as people read them."""
+"""Durations for logs and reports."""
 
 from __future__ import annotations
 

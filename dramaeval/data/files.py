@@ -87,7 +87,7 @@ def map_files(
 ) -> dict[Item, Result]:
     """Call ``function`` for each file in ``workers`` threads; returns the results in the files' order.
 
-    Network storage answers many small requests at a time; one after another, each would wait.
+    Network storage answers many requests at the same time, while sequential requests wait for each other.
     """
     items = list(files)
     size = max(1, len(items) // (workers * _BATCHES_PER_THREAD))

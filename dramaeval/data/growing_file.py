@@ -53,20 +53,20 @@ class GrowingFile:
         list_file(self.path, entry)
 
 
-def whole_part(path: Path, content: bytes) -> int | None:
+def undamaged_bytes(path: Path, content: bytes) -> int | None:
     """Number of undamaged bytes at the start of a file; None if all are, or if no manifest lists the file.
 
     The text appended last may not be listed yet; it counts as undamaged if everything before it is.
     """
-    whole, hasher, start = 0, xxhash.xxh3_128(), 0
+    undamaged, hasher, start = 0, xxhash.xxh3_128(), 0
     for size, digest in _parts_of(path):
         if size > len(content):
-            return whole
+            return undamaged
         hasher.update(content[start:size])
         start = size
         if hasher.hexdigest() != digest:
-            return whole
-        whole = size
+            return undamaged
+        undamaged = size
     return None
 
 

@@ -120,7 +120,7 @@ def damage_in(folder: Path, *, up_to: int | None = None) -> list[str]:
     return damage
 
 
-def require_whole(folder: Path, *, up_to: int | None = None) -> None:
+def require_undamaged(folder: Path, *, up_to: int | None = None) -> None:
     """Raise an error if a folder is damaged; the arguments are those of `damage_in`.
 
     Raises:

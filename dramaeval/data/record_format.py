@@ -57,7 +57,7 @@ class RecordFormat:
     """The keys a task reads from each record; every other key is kept and ignored.
 
     With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
-    still checked. `audio_field` is the key of the clip's path. With `heard=False` (judges that take
+    still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
     """
 
@@ -65,7 +65,7 @@ class RecordFormat:
     annotation_fields: tuple[AnnotationField, ...] = ()
     annotated: bool = True
     audio_field: str = "wav_path"
-    heard: bool = True
+    reads_audio: bool = True
     choice: ChoiceField | None = None
 
 

@@ -127,7 +127,7 @@ def read_records(
     notices = _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
     _check_clips(drafts, fmt, file, None if root_problems else root, workers)
-    if fmt.heard:
+    if fmt.reads_audio:
         notices += _check_lengths(drafts, fmt.audio_field, max_seconds, on_long)
     bad = root_problems + [
         problem
@@ -191,7 +191,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
             continue
         if fmt.choice and type(fields.get("id")) is int:
             fields["id"] = str(fields["id"])
-        for key in ("id", *fmt.text_fields, *([fmt.audio_field] if fmt.heard else [])):
+        for key in ("id", *fmt.text_fields, *([fmt.audio_field] if fmt.reads_audio else [])):
             finding = check_text(fields, key)
             if finding:
                 draft.findings.append(finding)
@@ -215,7 +215,7 @@ def _check_clips(
 ) -> None:
     """Locate every clip and read each header once, in parallel; failures become findings."""
     key = fmt.audio_field
-    if not fmt.heard:
+    if not fmt.reads_audio:
         for draft in drafts:
             draft.clip = Path(str((draft.line.fields or {}).get(key) or ""))
         return

@@ -24,7 +24,7 @@ from dramaeval.data.records import Record, read_records
 from dramaeval.data.shared_content import group_records
 
 APART = ("character", "scene", "clip")
-"""What training and test must not share: a character, a scene, the bytes of a clip."""
+"""Keys whose values training and test must not share: a character, a scene, the bytes of a clip."""
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -174,9 +174,7 @@ def split_file(
     files = {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in parts}
     existing = [str(path) for path in files.values() if path.exists()]
     if existing:
-        raise FileExistsError(
-            f"{', '.join(existing)}: there already. Move or delete what is there."
-        )
+        raise FileExistsError(f"{', '.join(existing)}: the file exists already. Move or delete it.")
     for name, part in parts.items():
         chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
         files[name].write_bytes(b"".join(chosen))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dramaeval.data.growing_file import GrowingFile, whole_part
+from dramaeval.data.growing_file import GrowingFile, undamaged_bytes
 from dramaeval.data.manifest import name_aside, write_listed
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
@@ -96,7 +96,7 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
     if not path.is_file():
         return kept
     content = path.read_bytes()
-    undamaged = whole_part(path, content)
+    undamaged = undamaged_bytes(path, content)
     kept.damaged = undamaged is not None
     lines = content[:undamaged].decode("utf-8", errors="replace").split("\n")
     kept.torn = lines[-1] != ""  # a complete line ends with a line break

@@ -38,7 +38,9 @@ class RecordReply:
         self.record_encoder = record_encoder
         self.task = record_encoder.task
         self.group = group_of(record, group_by)
-        self.questions: list[Question] = self.task.questions(record, self.task.asked(record))
+        self.questions: list[Question] = self.task.questions(
+            record, self.task.dimensions_for(record)
+        )
         self.encoded_record: EncodedRecord | None = None
         self.values: AnswerValues = []
         self.written: list[GeneratedText] | None = None
@@ -54,17 +56,19 @@ class RecordReply:
     @property
     def max_tokens(self) -> int:
         """The maximum number of tokens that the judge generates about this record; 0 where it generates nothing."""
-        return self.task.writes(self.record)
+        return self.task.max_written_tokens(self.record)
 
     @property
-    def thinks(self) -> bool:
+    def generates_thought(self) -> bool:
         """Whether the judge generates thoughts before the answers."""
-        return any(question.thinks for question in self.questions)
+        return any(question.generates_thought for question in self.questions)
 
     @property
     def chooses(self) -> bool:
         """Whether the judge generates answers to multiple-choice questions."""
-        options = all(field.options for question in self.questions for field in question.places)
+        options = all(
+            field.options for question in self.questions for field in question.answer_fields
+        )
         return options and self.max_tokens > 0
 
     def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
@@ -75,7 +79,7 @@ class RecordReply:
             if not thought.finished
         }
         self.questions = [
-            question.after(thought.text)
+            question.with_thought(thought.text)
             for question, thought in zip(self.questions, thoughts, strict=True)
         ]
         self.prepare()
@@ -85,7 +89,7 @@ class RecordReply:
         by_key: dict[str, list[tuple[int, AnswerField, np.ndarray | None]]] = {}
         remaining = iter(self.values)
         for number, question in enumerate(self.questions):
-            for field in question.places:
+            for field in question.answer_fields:
                 answer = (number, field, next(remaining, None))
                 by_key.setdefault(field.dimension.key, []).append(answer)
         predictions: list[AnyPrediction] = []
@@ -166,7 +170,7 @@ class RecordReply:
 
 def write_thoughts(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
     """Generate the thoughts that the questions request."""
-    thinking = [reply for reply in replies if reply.thinks]
+    thinking = [reply for reply in replies if reply.generates_thought]
     generated = _write(thinking, encoder, passes, THINK, THOUGHT.strip())
     for reply, thoughts in zip(thinking, generated, strict=True):
         reply.add_thoughts(thoughts)

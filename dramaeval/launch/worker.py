@@ -64,13 +64,13 @@ def main(handed: str, result: str) -> None:
         result: the file into which rank 0 writes the objective.
     """
     ensure_home()
-    from dramaeval.config import schema
+    from dramaeval.config import registration
     from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_in_process
     from dramaeval.stages.user_errors import user_facing_errors
 
     end_with_parent()
-    schema.register()
+    registration.register()
     with user_facing_errors():
         if not launched_as_rank_zero():
             follow()

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from dramaeval.data.manifest import DamagedFileError, require_whole
+from dramaeval.data.manifest import DamagedFileError, require_undamaged
 from dramaeval.models.errors import ModelError
 
 #: Size in bytes up to which a file of a model is taken for settings, not weights.
@@ -62,7 +62,7 @@ def check_whole(folder: Path, *, up_to: int | None = None) -> None:
         ModelError: it names every damaged file.
     """
     try:
-        require_whole(folder, up_to=up_to)
+        require_undamaged(folder, up_to=up_to)
     except DamagedFileError as error:
         raise ModelError(str(error)) from None
 

@@ -69,7 +69,7 @@ def check_task(config: DictConfig, family: Family, task: Task) -> None:
 def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
     """Tasks that need more than the one number of a regression head."""
     for task in tasks:
-        if not task.rated and task.name != "processed":
+        if not task.rated_dimensions and task.name != "processed":
             yield f"model.head=regression has no options to choose from: leave out {task.name}."
         if isinstance(task, ThoughtTask) and task.thought_in_scoring == "generate":
             yield (

@@ -332,7 +332,9 @@ class RunContext:
 def rating_problems(context: RunContext, stage: Stage) -> list[str]:
     """Problems of a stage that needs one task with ratings."""
     task = context.task
-    if stage not in context.stages or (not task.parts and len(task.rated) == len(task.dimensions)):
+    if stage not in context.stages or (
+        not task.parts and len(task.rated_dimensions) == len(task.dimensions)
+    ):
         return []
     return [
         f"stages has {stage.name}, which needs one task with ratings, and task={task.name} is not one: use "

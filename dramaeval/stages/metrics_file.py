@@ -39,7 +39,7 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
     """
     figures: dict[str, Any] = {}
     for phase, predictions in phases.items():
-        for split, values in _by_split(context, predictions, context.task.rated).items():
+        for split, values in _by_split(context, predictions, context.task.rated_dimensions).items():
             if "choices" in values:
                 choices = figures.setdefault("choices", {})
                 choices.setdefault(split, {})[phase] = values.pop("choices")
@@ -47,7 +47,7 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
                 figures.setdefault(split, {})[phase] = values
         for name, task in context.task.parts.items():
             for split, values in _by_split(
-                context, predictions.of_task(name), task.rated, f"{name}/"
+                context, predictions.of_task(name), task.rated_dimensions, f"{name}/"
             ).items():
                 of_task = figures.setdefault("tasks", {}).setdefault(name, {})
                 of_task.setdefault(split, {})[phase] = values
@@ -101,7 +101,7 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
     """
     split, phase = main_split(phases), list(phases)[-1]
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
-    keys = [f"{prefix}{dimension.key}" for dimension in task.rated]
+    keys = [f"{prefix}{dimension.key}" for dimension in task.rated_dimensions]
     judge, settings = phases[phase].ratings[split], bootstrap_settings(context.config)
     measured: dict[str, Any] = {}
     if len(phases) == 2:

@@ -212,7 +212,11 @@ def make_plan(
     """
     questions = {
         name: [
-            len(trainable_dimensions(task, record) if name == "train" else task.asked(record))
+            len(
+                trainable_dimensions(task, record)
+                if name == "train"
+                else task.dimensions_for(record)
+            )
             for record in records
         ]
         for name, records in splits.items()

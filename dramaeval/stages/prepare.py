@@ -68,7 +68,7 @@ def write_questions(
         left_out = 0
         for at, record in enumerate(records):
             dimensions, targets = sample_questions(task, record, (seed, 0, at))
-            left_out += len(task.asked(record)) - len(dimensions)
+            left_out += len(task.dimensions_for(record)) - len(dimensions)
             rng = np.random.default_rng([seed, 0, at, 2])
             lines += [
                 line_of(task, record, question, targets)
@@ -88,7 +88,7 @@ def line_of(
 ) -> dict[str, Any]:
     """One line: the prompt, the solution, the clip, and the scale and ratings of each answer in it."""
     answers, places = [], []
-    for place in question.places:
+    for place in question.answer_fields:
         target = targets[place.dimension.key]
         likeliest = int(np.argmax(target.distribution))
         answers.append(likeliest if target.written is None else target.written)

@@ -56,7 +56,9 @@ def question_lengths(
         seconds = [clip.seconds for clip in (record, *task.examples(record))]
         frames = [max(1, round(each * _FRAMES_A_SECOND)) for each in seconds]
         audio = sum(map(family.audio_tokens, frames))
-        questions = task.questions(record, task.asked(record)[: questions_per_clip or None])
+        questions = task.questions(
+            record, task.dimensions_for(record)[: questions_per_clip or None]
+        )
         if not questions:
             continue
         texts = [_text_of(question.messages) for question in questions]
@@ -86,7 +88,7 @@ def _all_records(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, 
 
 def _answer_tokens(question: Question) -> int:
     """Tokens of an answer, with the one that ends the turn."""
-    return len(question.solution((0,) * len(question.places))) // _CHARACTERS_A_TOKEN + 2
+    return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_A_TOKEN + 2
 
 
 def _text_of(messages: Sequence[Mapping[str, Any]]) -> str:

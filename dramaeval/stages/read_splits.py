@@ -87,7 +87,7 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
         try:
             result = task.parts.get(source.part, task).read(
                 source.file,
-                heard=takes_audio,
+                reads_audio=takes_audio,
                 annotated=source.split != INPUT,
                 audio_root=data.audio_root or source.audio_root,
                 on_bad=data.on_bad.value,

@@ -38,7 +38,7 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
             continue
         of_task: dict[str, Any] = {"about": metrics["about"]}
         task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
-        if task.rated:
+        if task.rated_dimensions:
             of_task |= {split: dict(by_phase) for split, by_phase in figures.items()}
             of_task |= evidence(context, task_phases, name)
         else:
@@ -46,7 +46,7 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
                 split: {phase: values["choices"] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
-        page = _ratings_page if task.rated else _choices_page
+        page = _ratings_page if task.rated_dimensions else _choices_page
         file = context.folder.report.with_suffix(f".{name}.html")
         _write_page(file, page(context, of_task, task_phases, name))
 

@@ -49,7 +49,9 @@ def run(context: RunContext) -> None:
     # The ratings of a clip, if it has any, must not decide which dimensions are scored.
     task = context.task.without_ratings()
     record_encoder = context.record_encoder.for_task(task)
-    missing = resume(file, records, lambda record: len(task.asked(record)), context.processes)
+    missing = resume(
+        file, records, lambda record: len(task.dimensions_for(record)), context.processes
+    )
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = Progress("scoring input", len(missing), "clips")

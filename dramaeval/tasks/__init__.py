@@ -1,1 +1,1 @@
-"""Tasks: what is asked about a record. Rubrics, prompts and label policies; nothing of models."""
+"""Tasks: the questions about a record, from rubrics, prompts and label policies."""

@@ -42,11 +42,11 @@ class AllDimensionsTask(Task):
             are not asked for. ``independent`` draws each score from the dimension's target. The targets at the
             positions of the scores come from the label policy; with ``labels=sample`` the written score is the
             target.
-        earlier: the earlier scores that each score is conditioned on in scoring, see the module.
+        earlier: the scores on which each score is conditioned in scoring, see the module.
         kwargs: arguments of `Task`.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class AllDimensionsTask(Task):
         """How earlier scores are set in scoring."""
         return {"earlier": self.earlier}
 
-    def phrased(self, count: int, seed: int) -> list[Self]:
+    def wording_variants(self, count: int, seed: int) -> list[Self]:
         """This task has one wording only: its question lists all dimensions in the rubric's words.
 
         Raises:
@@ -100,14 +100,14 @@ class AllDimensionsTask(Task):
         key = tuple(dimension.key for dimension in dimensions)
         if rng is None and self.earlier == "left_out":
             return [
-                Question(messages=messages, places=answer_fields([d]), key=(*key, d.key))
+                Question(messages=messages, answer_fields=labelled_fields([d]), key=(*key, d.key))
                 for d in dimensions
             ]
         ordered = list(dimensions)
         if rng is not None and shuffled:
             ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
         # The prompt is the same for any order of the answer.
-        return [Question(messages=messages, places=answer_fields(ordered), key=key)]
+        return [Question(messages=messages, answer_fields=labelled_fields(ordered), key=key)]
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator
@@ -140,6 +140,7 @@ class AllDimensionsTask(Task):
         if not rows or max(counts) == 0:
             return {}
         rater = int(rng.choice([rater for rater in raters if counts[rater] == max(counts)]))
+        samples_rater = getattr(self.labels, "func", self.labels) is sample
         chosen = {}
         for dimension in dimensions:
             row = rows.get(dimension.key, ())
@@ -148,16 +149,12 @@ class AllDimensionsTask(Task):
             label = self.labels((row[rater],), dimension.scale, rng)
             if label is not None:
                 # A policy that samples a rater has to sample this one.
-                target = label if self._samples_rater else targets[dimension.key].distribution
+                target = label if samples_rater else targets[dimension.key].distribution
                 chosen[dimension.key] = Target(target, int(np.argmax(label)))
         return chosen
 
-    @property
-    def _samples_rater(self) -> bool:
-        return getattr(self.labels, "func", self.labels) is sample
 
-
-def answer_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
+def labelled_fields(dimensions: Sequence[Dimension]) -> tuple[AnswerField, ...]:
     """The fields of an answer that names each dimension before its score."""
     last = len(dimensions) - 1
     return tuple(

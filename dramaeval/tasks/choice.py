@@ -35,7 +35,7 @@ class ChoiceTask(Task):
         kwargs: arguments of `Task`.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(
         self,
@@ -101,12 +101,12 @@ class ChoiceTask(Task):
         """The methods of scoring."""
         return {"scoring": list(self.scored_by)}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated answer; 0 where none is generated."""
         return self.answer_tokens if "generation" in self.scored_by else 0
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """None: options have no scale."""
         return ()
 
@@ -127,7 +127,7 @@ class ChoiceTask(Task):
         return [
             Question(
                 messages=self.messages(record, dimension),
-                places=(
+                answer_fields=(
                     AnswerField(dimension=dimension, choices=options, scale=scale, options=True),
                 ),
                 key=(dimension.key,),

@@ -70,7 +70,7 @@ class GatedTask(Task):
         other.gate_share = 0.0
         return other
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """All dimensions of a passed record; only the gate of a rejected one."""
         if self.passed(record):
             return self.dimensions

@@ -161,21 +161,9 @@ def agreement(table: np.ndarray, rater: int, least: int = 3) -> float:
     return float(np.corrcoef(values, mean_of_others)[0, 1])
 
 
-def learnt_weights(
-    policy: Any, columns: Mapping[str, Sequence[Ratings]] | None = None
-) -> Mapping[str, np.ndarray]:
-    """The raters' weights in each field that a policy has learnt; empty where it learns none.
-
-    Args:
-        policy: a label policy.
-        columns: ratings that it learns from first, as in `RaterWeighted.learn`.
-    """
-    learn = getattr(policy, "learn", None)
-    if learn is None:
-        return {}
-    if columns is not None:
-        learn(columns)
-    return policy.weights
+def rater_weights(policy: Any) -> Mapping[str, np.ndarray]:
+    """The raters' weights ``[raters]`` by field that a policy has learnt; empty if it has no `learn`."""
+    return policy.weights if hasattr(policy, "learn") else {}
 
 
 def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class MixedTask(Task):
             theirs; within a task every record is used equally often. None uses every record once per epoch.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(
         self,
@@ -68,9 +68,11 @@ class MixedTask(Task):
         return self.tasks
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions of all tasks that have a scale."""
-        keys = {f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated}
+        keys = {
+            f"{part}/{d.key}" for part, task in self.tasks.items() for d in task.rated_dimensions
+        }
         return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def of(self, record: Record) -> Task:
@@ -103,17 +105,19 @@ class MixedTask(Task):
         """The scoring settings of each task that has any."""
         return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The most tokens that a judge may generate for this record's task."""
-        return self.of(record).writes(record)
+        return self.of(record).max_written_tokens(record)
 
     def category(self, record: Record) -> str | None:
         """The record's category in its task."""
         return self.of(record).category(record)
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions on which the record's task scores it."""
-        keys = {f"{record.part}/{dimension.key}" for dimension in self.of(record).asked(record)}
+        keys = {
+            f"{record.part}/{dimension.key}" for dimension in self.of(record).dimensions_for(record)
+        }
         return tuple(dimension for dimension in self.dimensions if dimension.key in keys)
 
     def questions(
@@ -125,9 +129,9 @@ class MixedTask(Task):
             replace(
                 question,
                 key=(str(record.part), *question.key),
-                places=tuple(
+                answer_fields=tuple(
                     replace(field, dimension=by_key[field.dimension.key])
-                    for field in question.places
+                    for field in question.answer_fields
                 ),
             )
             for question in self.of(record).questions(record, self._of_task(dimensions), rng)

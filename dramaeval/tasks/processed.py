@@ -31,7 +31,7 @@ class ProcessedTask(Task):
         name: the task's name in results.
     """
 
-    one_at_a_time = False
+    one_dimension_per_question = False
 
     def __init__(self, *, name: str = "processed") -> None:
         rubric = Rubric(name=name, version="as given", dimensions=())
@@ -44,17 +44,17 @@ class ProcessedTask(Task):
         self,
         file: str | Path,
         *,
-        heard: bool = True,
+        reads_audio: bool = True,
         annotated: bool = True,
         **options: Any,
     ) -> ReadResult:
         """Read and check processed records; ``sample_rate`` is the rate of samples in the lines themselves."""
-        return self._read(Path(file).expanduser(), heard, **options)
+        return self._read(Path(file).expanduser(), reads_audio, **options)
 
     def _read(
         self,
         file: Path,
-        heard: bool,
+        reads_audio: bool,
         *,
         audio_root: str | Path | None = None,
         on_bad: str = "stop",
@@ -63,7 +63,7 @@ class ProcessedTask(Task):
         workers: int = 8,
         sample_rate: int = 16_000,
     ) -> ReadResult:
-        reader = ProcessedReader(file, heard, max_seconds, on_long == "trim", sample_rate)
+        reader = ProcessedReader(file, reads_audio, max_seconds, on_long == "trim", sample_rate)
         root = None if audio_root is None else Path(audio_root).expanduser()
         records = reader.records(checked_lines(file), root, workers)
         if reader.problems and (on_bad != "skip" or not records):
@@ -91,11 +91,11 @@ class ProcessedTask(Task):
         return (0, 1) if max(written) <= 1 else tuple(sorted(written | {1, 2, 3, 4, 5}))
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions with scores; text answers have no scale."""
         return tuple(d for d in self.dimensions if d.key not in self._options)
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions of the line's answers."""
         by_key = {dimension.key: dimension for dimension in self.dimensions}
         return tuple(by_key[part.key] for part in solution_parts(record.fields))
@@ -126,7 +126,7 @@ class ProcessedTask(Task):
                 )
             )
         messages = self.messages(record, by_key[parts[0].key])
-        return [Question(messages=messages, places=tuple(fields), key=(ANSWER,))]
+        return [Question(messages=messages, answer_fields=tuple(fields), key=(ANSWER,))]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """The line's prompt, unchanged."""
@@ -142,7 +142,7 @@ class ProcessedTask(Task):
         """Probability 1 for each answer of the solution."""
         (question,) = self.questions(record, dimensions, rng)
         targets = {}
-        for part, field in zip(solution_parts(record.fields), question.places, strict=True):
+        for part, field in zip(solution_parts(record.fields), question.answer_fields, strict=True):
             distribution = np.zeros(len(field.choices))
             distribution[field.choices.index(part.written)] = 1.0
             targets[part.key] = Target(distribution)
@@ -154,7 +154,7 @@ class ProcessedTask(Task):
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records that are trained but cannot be scored."""
-        count = sum(not self.questions(record, self.asked(record)) for record in records)
+        count = sum(not self.questions(record, self.dimensions_for(record)) for record in records)
         return {"have a text as answer and no options, and are not scored": count} if count else {}
 
 

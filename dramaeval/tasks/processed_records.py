@@ -118,15 +118,17 @@ class ProcessedReader:
 
     Args:
         file: the JSONL file.
-        heard: whether the judge takes audio; otherwise clips are not looked up.
+        reads_audio: whether the judge takes audio; otherwise clips are not looked up.
         max_seconds: longest clip.
         trims: whether longer clips are trimmed rather than rejected.
         rate: sampling rate in Hz of samples that lines contain.
     """
 
-    def __init__(self, file: Path, heard: bool, max_seconds: float, trims: bool, rate: int) -> None:
+    def __init__(
+        self, file: Path, reads_audio: bool, max_seconds: float, trims: bool, rate: int
+    ) -> None:
         self.file = file
-        self.heard = heard
+        self.reads_audio = reads_audio
         self.max_seconds = max_seconds
         self.trims = trims
         self.rate = rate
@@ -142,7 +144,7 @@ class ProcessedReader:
             if not findings:
                 valid.append((line, fields, _path(fields)))
         located: Mapping[str, Path | NotLocated] = {}
-        if self.heard:
+        if self.reads_audio:
             paths = [path for _, _, path in valid]
             located = locate_clips(paths, jsonl=self.file, audio_root=root, workers=workers)
         records = []
@@ -159,7 +161,7 @@ class ProcessedReader:
         self.problems += problems_of(findings, self.file, line.number, record_id)
 
     def _record(self, number: int, fields: dict[str, Any], place: Path | NotLocated) -> Record:
-        clip, seconds = self._clip(fields, place) if self.heard else (Path(str(place)), 0.0)
+        clip, seconds = self._clip(fields, place) if self.reads_audio else (Path(str(place)), 0.0)
         written_id = fields.get("id")
         ratings: dict[str, tuple[float | None, ...]] = {}
         for part in solution_parts(fields):

@@ -52,32 +52,32 @@ class Question:
 
     Attributes:
         messages: chat messages, up to where the answer begins.
-        places: the answer's fields, in order.
+        answer_fields: the answer's fields, in order.
         key: distinguishes the question from the record's other questions.
-        thinks: whether the judge generates a thought before it is scored.
+        generates_thought: whether the judge generates a thought before it is scored.
         wording: index of the wording, where the task has several.
     """
 
     messages: list[dict[str, Any]]
-    places: tuple[AnswerField, ...]
+    answer_fields: tuple[AnswerField, ...]
     key: tuple[str, ...]
-    thinks: bool = False
+    generates_thought: bool = False
     wording: int = 0
 
-    def after(self, thought: str) -> Question:
+    def with_thought(self, thought: str) -> Question:
         """The same question with a thought written before the answer."""
-        first = self.places[0]
+        first = self.answer_fields[0]
         lead = f"{THINK}{thought}{THOUGHT}{first.lead}"
         return replace(
             self,
-            places=(replace(first, lead=lead), *self.places[1:]),
+            answer_fields=(replace(first, lead=lead), *self.answer_fields[1:]),
             key=(*self.key, thought),
-            thinks=False,
+            generates_thought=False,
         )
 
     def solution(self, written: tuple[int, ...]) -> str:
         """The answer as text; ``written`` has the index of the choice of each field."""
         return "".join(
             f"{field.lead}{field.choices[choice]}{field.tail}"
-            for field, choice in zip(self.places, written, strict=True)
+            for field, choice in zip(self.answer_fields, written, strict=True)
         )

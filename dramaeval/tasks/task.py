@@ -1,4 +1,4 @@
-"""A task: a rubric, the context that goes with a clip, and how ratings become targets.
+"""A task: a rubric, the context that goes with a clip, and a policy that turns ratings into targets.
 
 This module renders all prompts, for training, evaluation and the Python API. A task that needs only a rubric
 and a context template is a YAML file; a task that needs more is a subclass of `Task`.
@@ -18,7 +18,7 @@ from numpy.random import Generator
 
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
-from dramaeval.tasks.labels import LabelPolicy, confidence_weights, learnt_weights, takes_weights
+from dramaeval.tasks.labels import LabelPolicy, confidence_weights, rater_weights, takes_weights
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
 from dramaeval.tasks.wordings import PhrasingsError, wordings
@@ -40,7 +40,7 @@ class Target:
 
 
 class Task:
-    """The questions about each record and their targets.
+    """Builds the questions about each record, and their targets.
 
     Args:
         name: the task's name in results.
@@ -61,7 +61,7 @@ class Task:
     """
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
-    one_at_a_time = True
+    one_dimension_per_question = True
 
     def __init__(
         self,
@@ -92,15 +92,14 @@ class Task:
         self.prompt_layout = prompt_layout
         if shots < 0:
             raise ValueError(f"task.shots={shots} must be 0 or more.")
-        if shots and not self.one_at_a_time:
+        if shots and not self.one_dimension_per_question:
             raise ValueError(
                 f"task.shots={shots}: {name} does not ask for one dimension at a time, so that examples have "
                 "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
             )
         self.phrasings = phrasings
-        self._criteria: Mapping[
-            str, str
-        ] = {}  # by dimension, where `phrased` has replaced the rubric's
+        #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
+        self._criteria: Mapping[str, str] = {}
         self.shots = shots
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
@@ -122,19 +121,16 @@ class Task:
         )
 
     def read(
-        self, file: str | Path, *, heard: bool = True, annotated: bool = True, **options: Any
+        self, file: str | Path, *, reads_audio: bool = True, annotated: bool = True, **options: Any
     ) -> ReadResult:
         """Read and check a file of this task's records with `dramaeval.data.records.read_records`."""
-        fmt = replace(self.record_format(annotated=annotated), heard=heard)
+        fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
         return read_records(file, fmt, **options)
 
     def learn(self, records: Sequence[Record]) -> None:
-        """Fit the label policy to the training records, where it learns from them."""
-        columns = {
-            dimension.annotation: [self.ratings(record, dimension) for record in records]
-            for dimension in self.dimensions
-        }
-        learnt_weights(self.labels, columns)
+        """Fit the label policy to the training records if it has a method `learn`."""
+        if learn := getattr(self.labels, "learn", None):
+            learn({d.annotation: [self.ratings(r, d) for r in records] for d in self.dimensions})
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
@@ -150,7 +146,7 @@ class Task:
         return {}
 
     @property
-    def rated(self) -> tuple[Dimension, ...]:
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
         """The dimensions that have a scale; multiple-choice answers have none."""
         return self.dimensions
 
@@ -158,7 +154,7 @@ class Task:
         """Groups of training records, as (indices, relative share of an epoch); None uses every record once."""
         return None
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The most tokens that a judge may generate when it scores a record; 0 generates none."""
         return 0
 
@@ -166,7 +162,7 @@ class Task:
         """The record's kind of question, where results are reported by it."""
         return None
 
-    def asked(self, record: Record) -> tuple[Dimension, ...]:
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions on which the judge scores this record."""
         return self.dimensions
 
@@ -187,7 +183,7 @@ class Task:
         return [
             Question(
                 messages=self.messages(record, dimension),
-                places=(AnswerField.of_score(dimension),),
+                answer_fields=(AnswerField.of_score(dimension),),
                 key=(dimension.key,),
             )
             for dimension in dimensions
@@ -198,11 +194,13 @@ class Task:
         return self.chat(record, self.criterion(dimension), dimension)
 
     def criterion(self, dimension: Dimension) -> str:
-        """The text that asks for a dimension: the rubric's, or the wording chosen by `phrased`."""
+        """The text that asks for a dimension: the rubric's, or the wording chosen by `wording_variants`."""
         return self._criteria.get(dimension.key) or self.rubric.criterion(dimension)
 
-    def phrased(self, count: int, seed: int) -> list[Self]:
-        """This task in ``count`` wordings; the first is its own, and each asks every dimension differently.
+    def wording_variants(self, count: int, seed: int) -> list[Self]:
+        """This task in ``count`` wordings, of which no two ask for a dimension in the same words.
+
+        The first is the rubric's wording.
 
         Raises:
             PhrasingsError: the task has no parts for wordings, or parts of another rubric.
@@ -267,7 +265,7 @@ class Task:
         self._examples = FewShotExamples(rated, self.shots, seed, self.context_text)
 
     def _is_rated_on_all(self, record: Record) -> bool:
-        return len(self.asked(record)) == len(self.dimensions) and all(
+        return len(self.dimensions_for(record)) == len(self.dimensions) and all(
             any(value is not None for value in self.ratings(record, dimension))
             for dimension in self.dimensions
         )
@@ -291,7 +289,7 @@ class Task:
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
         """The label policy's distribution over the dimension's scale; None where no rater gave a value."""
         ratings = self.ratings(record, dimension)
-        weights = _weights_of(learnt_weights(self.labels).get(dimension.annotation), len(ratings))
+        weights = _weights_of(rater_weights(self.labels).get(dimension.annotation), len(ratings))
         if self.confidence:
             stated = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
             weights = stated if weights is None else stated * weights

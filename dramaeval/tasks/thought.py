@@ -51,7 +51,7 @@ class ThoughtTask(Task):
         """Where the thought comes from."""
         return {"thought": self.thought, "thought_in_scoring": self.thought_in_scoring}
 
-    def writes(self, record: Record) -> int:
+    def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated thought; 0 where none is generated."""
         return self.thought_tokens if self.thought_in_scoring == "generate" else 0
 
@@ -63,11 +63,11 @@ class ThoughtTask(Task):
         return (value.strip() or None) if isinstance(value, str) else None
 
     @property
-    def takes_thought(self) -> bool:
+    def needs_thought(self) -> bool:
         """Whether scoring needs the record's own thought."""
         return self.thought_in_scoring == "given"
 
-    def with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
+    def fields_with_thought(self, fields: Mapping[str, Any], text: str) -> dict[str, Any]:
         """A record's fields with a thought at this task's key."""
         copied: dict[str, Any] = {**fields}
         *outer, last = self.thought.split(".")
@@ -86,9 +86,11 @@ class ThoughtTask(Task):
         if rng is None and self.thought_in_scoring == "skip":
             return questions
         if rng is None and self.thought_in_scoring == "generate":
-            return [replace(question, thinks=True) for question in questions]
+            return [replace(question, generates_thought=True) for question in questions]
         text = self.thought_of(record)
-        return questions if text is None else [question.after(text) for question in questions]
+        return (
+            questions if text is None else [question.with_thought(text) for question in questions]
+        )
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The number of records without a thought."""

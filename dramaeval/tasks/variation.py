@@ -60,7 +60,7 @@ class VariationTask(Task):
         return [
             Question(
                 messages=self.chat(record, self.worded[dimension.key][number], dimension),
-                places=(AnswerField.of_score(dimension),),
+                answer_fields=(AnswerField.of_score(dimension),),
                 key=(dimension.key, str(number)),
                 wording=number,
             )

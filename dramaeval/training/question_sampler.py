@@ -163,7 +163,7 @@ class QuestionSampler:
         count = self.questions_per_clip
         if self.one_prompt:
             part = task.parts.get(str(record.part), task)  # the record's own task in a mixture
-            count = 1 if part.one_at_a_time else None
+            count = 1 if part.one_dimension_per_question else None
         return sample_questions(task, record, (self.seed, epoch, number), questions_per_clip=count)
 
 
@@ -220,6 +220,6 @@ def trainable_dimensions(task: Task, record: Record) -> list[Dimension]:
     """The dimensions of a record that have a rating."""
     return [
         dimension
-        for dimension in task.asked(record)
+        for dimension in task.dimensions_for(record)
         if any(value is not None for value in task.ratings(record, dimension))
     ]

@@ -49,9 +49,9 @@ def draw_delivery(
 ) -> Delivery:
     """A delivery in one of the split's voices.
 
-    Without `nature` and `moment` everything is drawn evenly and independently. With them, voice and
-    emotion are more often than by chance the ones called for; the other properties never depend on
-    the text, so that every level wanted meets every level given.
+    Without `nature` and `moment` all properties are drawn uniformly and independently. With them, voice and
+    emotion match the text more often than by chance; the other properties do not depend on the text, so that
+    every required level occurs with every delivered level.
 
     Raises:
         ValueError: unknown split.

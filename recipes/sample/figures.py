@@ -123,18 +123,18 @@ def counts(out: Path) -> dict[str, Any]:
 
 
 def _more_records(count: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Text and sound features and mean ratings of further simulated records; nothing is spoken."""
+    """Text and sound features and mean ratings of further simulated records, without audio."""
     rng = np.random.default_rng(99)
     text, sound, ratings = [], [], []
     for index in range(count):
-        made = context(rng, "sample")
+        drawn = context(rng, "sample")
         system = list(SYSTEMS)[index % len(SYSTEMS)]
         delivery = draw_delivery(
-            rng, "sample", system=system, nature=made.nature, moment=made.moment
+            rng, "sample", system=system, nature=drawn.nature, moment=drawn.moment
         )
-        text.append(_text_features({**asdict(made.nature), **asdict(made.moment)}))
+        text.append(_text_features({**asdict(drawn.nature), **asdict(drawn.moment)}))
         sound.append(_sound_features(asdict(delivery)))
-        quality = realism_quality(made.nature, made.moment, delivery)
+        quality = realism_quality(drawn.nature, drawn.moment, delivery)
         ratings.append({"annotations": rate(quality, rng)})
     means = {name: np.nanmean(ratings_of(ratings, name), axis=1) for name in REALISM}
     return np.array(text), np.array(sound), means
@@ -150,12 +150,12 @@ def _explained(
     return _correlation(model.predict(features), means)
 
 
-def _text_features(calls_for: dict[str, Any]) -> list[float]:
+def _text_features(requirements: dict[str, Any]) -> list[float]:
     return [
-        *_one_hot(calls_for["sex"], SEXES),
-        *_one_hot(calls_for["age"], AGES),
-        *_one_hot(calls_for["emotion"], EMOTIONS),
-        *(float(calls_for[flag]) for flag in _FLAGS),
+        *_one_hot(requirements["sex"], SEXES),
+        *_one_hot(requirements["age"], AGES),
+        *_one_hot(requirements["emotion"], EMOTIONS),
+        *(float(requirements[flag]) for flag in _FLAGS),
     ]
 
 

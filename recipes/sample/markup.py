@@ -61,14 +61,14 @@ def marked_up(
 
 def _tokens(text: str, *, keep_pauses: bool) -> list[str]:
     kept = []
-    found = _TOKEN.findall(text)
-    for position, token in enumerate(found):
+    tokens = _TOKEN.findall(text)
+    for position, token in enumerate(tokens):
         if token[0].isalnum():
             kept.append(token)
         elif token in _PAUSE_MARKS:
             if keep_pauses and kept:
                 kept.append(token)
-        elif token in _END_MARKS and (keep_pauses or position == len(found) - 1):
+        elif token in _END_MARKS and (keep_pauses or position == len(tokens) - 1):
             kept.append(token)
     return kept
 

@@ -48,16 +48,16 @@ _CONTENT_SHARES = (0.76, 0.14, 0.10)
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """One clip to be made, and its record.
+    """One clip to synthesise, and its record.
 
     Attributes:
         record: the line of the JSONL.
-        text: what is spoken, in `language`.
+        text: the spoken text, in `language`.
         language: of the speech; differs from the record's when the line is in the wrong one.
-        delivery: how it is spoken.
-        seed: of the synthesiser.
+        delivery: the controlled properties of the speech.
+        seed: seed of the synthesiser.
         latent: quality on each graded dimension, 1 to 5.
-        calls_for: the delivery that the text requires.
+        requirements: the delivery that the text requires.
     """
 
     record: dict[str, Any]
@@ -66,7 +66,7 @@ class Take:
     delivery: Delivery
     seed: int
     latent: dict[str, float]
-    calls_for: dict[str, Any]
+    requirements: dict[str, Any]
 
 
 def plan_realism(part: str) -> list[Take]:
@@ -130,7 +130,7 @@ def _realism_take(
         delivery=delivery,
         seed=int(rng.integers(2**31)),
         latent=latent,
-        calls_for={**asdict(context.nature), **asdict(context.moment)},
+        requirements={**asdict(context.nature), **asdict(context.moment)},
     )
 
 
@@ -172,7 +172,7 @@ def _archetype_take(
         delivery=delivery,
         seed=int(rng.integers(2**31)),
         latent=latent,
-        calls_for={**asdict(context.moment), "content": content},
+        requirements={**asdict(context.moment), "content": content},
     )
 
 
@@ -215,16 +215,16 @@ def _realism_contexts(part: str, rng: np.random.Generator) -> list[Context]:
 def _archetype_contexts(part: str, rng: np.random.Generator) -> list[ArchetypeContext]:
     contexts = []
     moments = iter(_moments(rng, ARCHETYPE_LINES[part]))
-    asked: set[str] = set()
+    used: set[str] = set()
     for language, count in _by_language(ARCHETYPE_LINES[part]).items():
         topics = _dealt(rng, _topics(language, part), count)
         roles = _dealt(rng, _part_of(words_of(language, "sample", "roles"), part), count)
         for topic, role in zip(topics, roles, strict=True):
             moment = next(moments)
             context = archetype(rng, "sample", language, role, moment, topic)
-            while context.question in asked:
+            while context.question in used:
                 context = archetype(rng, "sample", language, role, moment, topic)
-            asked.add(context.question)
+            used.add(context.question)
             contexts.append(context)
     return contexts
 

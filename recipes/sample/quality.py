@@ -1,8 +1,8 @@
 """The latent quality of a delivery for a text, from which the simulated ratings are drawn.
 
 Every quality is mainly the fit between what the text requires and what the audio delivers. A part
-(`_CRAFT`) depends on the sound alone: people prize an able voice and mind a stumbling or faulty one in any
-scene, and that colours all that they rate. So neither text nor sound alone says all.
+(`_CRAFT`) depends on the audio alone: people rate a fluent voice higher, and a stumbling or faulty one lower, in any
+scene and on every dimension. Therefore neither text nor audio alone determines the ratings.
 """
 
 from recipes.sample.context import Moment, Nature

@@ -2,8 +2,8 @@
 
     python -m recipes.sample.questions [--out FOLDER]
 
-The clips are some of the realism sample's own, which the records point to, and every answer follows from its
-manifest, by which the synthesiser made them. Train, val and test ask about clips of the same part.
+The records refer to clips of the realism sample, and every answer follows from its
+manifest, from which the clips were synthesised. Train, val and test ask about clips of the same part.
 """
 
 from __future__ import annotations
@@ -87,18 +87,18 @@ def _recording(entry: Entry) -> Answer:
 
 def _words(entry: Entry) -> Answer | None:
     if entry["language"] != "en":
-        return None  # a word is no clear notion in Mandarin
+        return None  # the number of words is not well defined in Mandarin
     count = len(words_of(entry["text"]))
-    # The right number is anywhere among the options, in size too: text alone does not give it away.
+    # The position of the right number among the sorted options varies, so that text alone does not reveal it.
     lowest = max(count - 2 * (entry["seed"] % 5), 1 + (count + 1) % 2)
     return str(count), [str(lowest + step) for step in range(0, 10, 2)]
 
 
 def _third(value: float, words: tuple[str, str, str]) -> Answer | None:
     """The low, middle or high one of three, where the value lies well inside its third."""
-    for at, (low, high) in enumerate(((0.0, _CLEAR), (0.4, 0.6), (1 - _CLEAR, 1.0))):
+    for index, (low, high) in enumerate(((0.0, _CLEAR), (0.4, 0.6), (1 - _CLEAR, 1.0))):
         if low <= value <= high:
-            return words[at], list(words)
+            return words[index], list(words)
     return None
 
 
@@ -131,30 +131,32 @@ def build(out: Path, source: Path, say: Callable[[str], None] = print) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for number, (part, count) in enumerate(PARTS.items()):
         rng = np.random.default_rng([SEED, 4, number])
-        entries = [one for one in manifest if one["id"].startswith(f"realism_{part}_")]
-        taken = [entries[at] for at in sorted(rng.choice(len(entries), size=count, replace=False))]
+        entries = [entry for entry in manifest if entry["id"].startswith(f"realism_{part}_")]
+        taken = [
+            entries[index] for index in sorted(rng.choice(len(entries), size=count, replace=False))
+        ]
         records = []
-        for at, entry in enumerate(taken):
+        for turn, entry in enumerate(taken):
             clip = source / "clips" / f"{entry['id']}.mp3"
-            records += questions(entry, os.path.relpath(clip, out), at, rng)
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records)
+            records += questions(entry, os.path.relpath(clip, out), turn, rng)
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (out / f"{part}.jsonl").write_text(text, encoding="utf-8")
         say(f"avqa/{part}: {len(records)} questions about {len(taken)} clips")
 
 
 def questions(entry: Entry, clip: str, turn: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """The questions about one clip: the kinds take turns, those that the clip leaves open are passed over."""
+    """The records of one clip. The kinds rotate by ``turn``; kinds without a clear answer for the clip are skipped."""
     kinds = list(KINDS)
     order = [kinds[(turn * QUESTIONS_A_CLIP + step) % len(kinds)] for step in range(len(kinds))]
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for kind in order:
         text, answer_of = KINDS[kind]
         answer = answer_of(entry)
         if answer is None:
             continue
         right, options = answer
-        options = [options[at] for at in rng.permutation(len(options))]
-        found.append(
+        options = [options[index] for index in rng.permutation(len(options))]
+        records.append(
             {
                 "id": f"avqa_{entry['id'].removeprefix('realism_')}_{kind}",
                 "dataset_name": "AVQA",
@@ -165,9 +167,9 @@ def questions(entry: Entry, clip: str, turn: int, rng: np.random.Generator) -> l
                 "audio_path": clip,
             }
         )
-        if len(found) == QUESTIONS_A_CLIP:
+        if len(records) == QUESTIONS_A_CLIP:
             break
-    return found
+    return records
 
 
 def _lines(file: Path) -> list[str]:

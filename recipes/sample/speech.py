@@ -49,8 +49,8 @@ class Delivery:
     """One of `ARTEFACTS`."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the fields, in words; empty when all is well."""
-        found = [] if self.voice in VOICES else [f"voice {self.voice!r} is none of VOICES"]
+        """The problems of the fields, in words; empty if there are none."""
+        problems = [] if self.voice in VOICES else [f"voice {self.voice!r} is none of VOICES"]
         for name, valid in (
             ("pauses", PAUSES),
             ("stress", STRESSES),
@@ -58,16 +58,16 @@ class Delivery:
             ("artefact", ARTEFACTS),
         ):
             if getattr(self, name) not in valid:
-                found.append(f"{name} {getattr(self, name)!r} is none of {', '.join(valid)}")
+                problems.append(f"{name} {getattr(self, name)!r} is none of {', '.join(valid)}")
         for name in ("pitch_range", "rate", "loudness_range", "level", "intensity"):
             if not 0 <= getattr(self, name) <= 1:
-                found.append(f"{name} {getattr(self, name)!r} is not within 0 and 1")
-        return found
+                problems.append(f"{name} {getattr(self, name)!r} is not within 0 and 1")
+        return problems
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Colour:
-    """What an emotion at full strength does to the voice."""
+    """The effect of an emotion at full strength on the voice."""
 
     semitones: float = 0.0  # on the base pitch
     pace: float = 1.0  # factor on the speaking rate

@@ -108,10 +108,14 @@ def melody(waveform: np.ndarray, tokens: int) -> np.ndarray:
     window = np.hanning(size)
     frames = padded[starts[:, None] + np.arange(size)] * window
     power = np.abs(np.fft.rfft(frames - frames.mean(1, keepdims=True), 2 * size)) ** 2
-    own = np.fft.irfft(np.abs(np.fft.rfft(window, 2 * size)) ** 2)
+    window_correlation = np.fft.irfft(np.abs(np.fft.rfft(window, 2 * size)) ** 2)
     lags = np.arange(round(16_000 / HIGHEST_PITCH), round(16_000 / LOWEST_PITCH))
     correlation = np.fft.irfft(power)
-    peaks = correlation[:, lags] / (correlation[:, :1] + 1e-9) / (own[lags] / own[0])
+    peaks = (
+        correlation[:, lags]
+        / (correlation[:, :1] + 1e-9)
+        / (window_correlation[lags] / window_correlation[0])
+    )
     # A period's multiples correlate as well; the shortest wins among equals.
     best = (peaks - 0.0005 * lags).argmax(1)
     octaves = np.log2(16_000 / lags[best] / REFERENCE_PITCH)
@@ -172,26 +176,26 @@ def render_all(
     )
     path = cache / f"clips_{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
     if not path.exists():
-        made = []
-        for one in _rendered(spoken, processes):
-            made.append(one)
-            progress(len(made), len(spoken))
-        _write(made, path)
+        rendered_clips = []
+        for clip in _rendered(spoken, processes):
+            rendered_clips.append(clip)
+            progress(len(rendered_clips), len(spoken))
+        _write(rendered_clips, path)
     return _read(path)
 
 
-def _write(made: Sequence[Rendered], path: Path) -> None:
+def _write(rendered_clips: Sequence[Rendered], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished.npz")
-    clips = [one.features for one in made]
+    clips = [clip.features for clip in rendered_clips]
     np.savez(
         unfinished,
         values=np.concatenate([clip.values.astype(np.float16) for clip in clips], axis=1),
         widths=np.array([clip.values.shape[1] for clip in clips]),
         frames=np.array([clip.frames for clip in clips]),
         floors=np.array([clip.floor for clip in clips]),
-        melodies=np.concatenate([one.melody for one in made]),
-        tokens=np.array([len(one.melody) for one in made]),
+        melodies=np.concatenate([clip.melody for clip in rendered_clips]),
+        tokens=np.array([len(clip.melody) for clip in rendered_clips]),
     )
     unfinished.rename(path)
 

@@ -1,7 +1,7 @@
 """The distance of a delivery from what a text requires, property by property.
 
-Every comparison gives a distance between 0, which does what is called for, and 1, which does the opposite, and
-in words the direction.
+Every comparison gives a distance between 0 (the delivery meets the requirement) and 1 (it does the opposite), and
+the direction in words.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Item:
     language: str
 
 
-def heard_emotion_strength(delivery: Delivery) -> float:
-    """How much feeling is in the voice; none in a neutral one."""
+def emotion_strength(delivery: Delivery) -> float:
+    """The intensity of the delivered emotion, 0 to 1; 0 for a neutral delivery."""
     return 0.0 if delivery.emotion == "neutral" else delivery.intensity
 
 
@@ -33,55 +33,55 @@ def heard_emotion_strength(delivery: Delivery) -> float:
 class _Scale:
     """A property on a scale shared by delivery and text, and the words for more and for less of it."""
 
-    heard: Callable[[Item], float]
-    wanted: Callable[[Item], float]
+    delivered: Callable[[Item], float]
+    required: Callable[[Item], float]
     more: str
     less: str
 
     def difference(self, item: Item) -> float:
-        """How much more there is than is called for, -1 to 1."""
-        return self.heard(item) - self.wanted(item)
+        """The delivered value minus the required one, -1 to 1."""
+        return self.delivered(item) - self.required(item)
 
     def compare(self, item: Item) -> tuple[float, str]:
-        """How far from what is called for, and in which direction."""
+        """The distance, 0 to 1, and the word for its direction."""
         difference = self.difference(item)
         return abs(difference), self.more if difference > 0 else self.less
 
 
 _SCALES: Mapping[str, _Scale] = {
     "pitch": _Scale(
-        heard=lambda item: item.delivery.pitch_range,
-        wanted=lambda item: item.context.nature.lively,
+        delivered=lambda item: item.delivery.pitch_range,
+        required=lambda item: item.context.nature.lively,
         more="too lively",
         less="too flat",
     ),
     "swing": _Scale(
-        heard=lambda item: item.delivery.loudness_range,
-        wanted=lambda item: item.context.nature.dynamic,
+        delivered=lambda item: item.delivery.loudness_range,
+        required=lambda item: item.context.nature.dynamic,
         more="too stormy",
         less="too even",
     ),
     "pace": _Scale(
-        heard=lambda item: item.delivery.rate,
-        wanted=lambda item: item.context.moment.urgent,
+        delivered=lambda item: item.delivery.rate,
+        required=lambda item: item.context.moment.urgent,
         more="too fast",
         less="too slow",
     ),
     "level": _Scale(
-        heard=lambda item: item.delivery.level,
-        wanted=lambda item: item.context.moment.loud,
+        delivered=lambda item: item.delivery.level,
+        required=lambda item: item.context.moment.loud,
         more="too loud",
         less="too soft",
     ),
     "energy": _Scale(
-        heard=lambda item: (item.delivery.level + item.delivery.rate) / 2,
-        wanted=lambda item: item.context.nature.energetic,
+        delivered=lambda item: (item.delivery.level + item.delivery.rate) / 2,
+        required=lambda item: item.context.nature.energetic,
         more="too forceful",
         less="too gentle",
     ),
     "strength": _Scale(
-        heard=lambda item: heard_emotion_strength(item.delivery),
-        wanted=lambda item: item.context.moment.intensity,
+        delivered=lambda item: emotion_strength(item.delivery),
+        required=lambda item: item.context.moment.intensity,
         more="too strong",
         less="too weak",
     ),
@@ -93,33 +93,33 @@ GRADED_COMPARISONS = tuple(_SCALES)
 
 
 def differences(item: Item) -> list[float]:
-    """How much more there is of every graded property than is called for, each -1 to 1."""
+    """The delivered minus the required value of every graded property, each -1 to 1."""
     return [scale.difference(item) for scale in _SCALES.values()]
 
 
 def _compare_pauses(item: Item) -> tuple[float, str]:
     if item.delivery.pauses == "broken":
         return 1.0, "broken"
-    wanted = "none" if item.context.moment.urgent else "natural"
-    if item.delivery.pauses == wanted:
+    required = "none" if item.context.moment.urgent else "natural"
+    if item.delivery.pauses == required:
         return 0.0, ""
-    return 0.5, "without pauses" if wanted == "natural" else "with pauses"
+    return 0.5, "without pauses" if required == "natural" else "with pauses"
 
 
 def _compare_stress(item: Item) -> tuple[float, str]:
     if item.delivery.stress == "misplaced":
         return 1.0, "misplaced"
-    wanted = "content" if item.context.nature.emphatic else "none"
-    if item.delivery.stress == wanted:
+    required = "content" if item.context.nature.emphatic else "none"
+    if item.delivery.stress == required:
         return 0.0, ""
-    return 0.5, "too plain" if wanted == "content" else "too heavy"
+    return 0.5, "too plain" if required == "content" else "too heavy"
 
 
 def _compare_emotion(item: Item) -> tuple[float, str]:
-    heard, wanted = item.delivery.emotion, item.context.moment.emotion
-    if heard == wanted:
+    delivered, required = item.delivery.emotion, item.context.moment.emotion
+    if delivered == required:
         return 0.0, ""
-    return (0.7 if "neutral" in (heard, wanted) else 1.0), f"{heard} for {wanted}"
+    return (0.7 if "neutral" in (delivered, required) else 1.0), f"{delivered} for {required}"
 
 
 def _compare_voice(item: Item) -> tuple[float, str]:
@@ -131,7 +131,7 @@ def _compare_voice(item: Item) -> tuple[float, str]:
     return 0.7 * age, "too old" if years > 0 else "too young"
 
 
-#: By name; each gives the distance and the words for the direction.
+#: The comparisons by name; each returns the distance and the words for the direction.
 COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
     **{name: scale.compare for name, scale in _SCALES.items()},
     "pauses": _compare_pauses,
@@ -142,11 +142,11 @@ COMPARISONS: Mapping[str, Callable[[Item], tuple[float, str]]] = {
 
 
 def distances(item: Item) -> list[float]:
-    """How far the delivery is from what is called for in every comparison, each 0 to 1."""
+    """The distance of the delivery from the requirement in every comparison, each 0 to 1."""
     return [compare(item)[0] for compare in COMPARISONS.values()]
 
 
-#: Which comparisons belong under which dimension of the realism rubric.
+#: The comparisons of each dimension of the realism rubric.
 UNDER_DIMENSION: Mapping[str, tuple[str, ...]] = {
     "pitch_dynamics": ("pitch",),
     "rhythmic_naturalness": ("pace", "pauses"),
@@ -162,6 +162,6 @@ UNDER_DIMENSION: Mapping[str, tuple[str, ...]] = {
 
 
 def distance(item: Item, dimension: str) -> float:
-    """How far the delivery is from what is called for under a dimension, 0 to 1."""
-    apart = [COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
-    return sum(apart) / len(apart)
+    """The mean distance over the comparisons of a dimension, 0 to 1."""
+    parts = [COMPARISONS[name](item)[0] for name in UNDER_DIMENSION[dimension]]
+    return sum(parts) / len(parts)

@@ -1,9 +1,9 @@
 """Second stage: trains the language model to answer the questions in words.
 
-The audio tower stays as the first stage left it, so every clip is encoded once and only the projector and
-the language model are trained. A step shows a few *record_encoder*: one clip beside one text, and several questions
-about them that share this beginning (`dramaeval.models.forward.shared_prefix`). Clip and text are paired afresh for
-every encoded_record, so that neither tells anything about the other.
+The audio tower is frozen, so every clip is encoded once; the projector and the language model are trained. A step
+takes a few records. A record is one clip with one text, and several questions that share this prefix
+(`dramaeval.models.forward.shared_prefix`). Clip and text are paired anew for every record, so that neither predicts
+the other.
 """
 
 from __future__ import annotations
@@ -18,16 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import sdpa_mask
 
-from dramaeval.compat.transformers import encode_frames
-from dramaeval.data.logmel import ClipFeatures, pad_features
-from dramaeval.models.families.qwen2_audio import (
-    Qwen2AudioForConditionalGeneration,
-    audio_tokens,
-)
-from dramaeval.models.forward import shared_prefix as branches
+from dramaeval.data.logmel import ClipFeatures
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, LabelledQuestion, collate
 from dramaeval.models.inputs.question_encoder import AnswerTokens, EncodedQuestion
 from dramaeval.tasks.question import LEAD, TAIL
@@ -36,45 +28,15 @@ from recipes.sample import context as contexts
 from recipes.sample.context import Context, Moment, Nature
 from recipes.sample.voices import VOICES
 from recipes.tiny_judge import questions
+from recipes.tiny_judge.auxiliary_heads import AuxiliaryHeads, fact_indices
 from recipes.tiny_judge.clips import Spoken
 from recipes.tiny_judge.comparisons import Item, differences, distances
-from recipes.tiny_judge.notes import Notes, fact_indices
-from recipes.tiny_judge.questions import NO_OPINION, Question
+from recipes.tiny_judge.encoded_clip_judge import EncodedClipJudge
+from recipes.tiny_judge.questions import SCORE, Question
 
 END_OF_TURN = "<|im_end|>"
 #: Share of texts whose voice and emotion are chosen to fit the clip; at random they seldom would.
 VOICE_FITS, EMOTION_FITS = 0.35, 0.35
-
-
-class Pupil(Qwen2AudioForConditionalGeneration):
-    """The judge with clip encodings of its audio tower as input instead of log-mels."""
-
-    def embed_audio(
-        self, input_features: torch.Tensor, feature_frames: torch.Tensor
-    ) -> list[torch.Tensor]:
-        """Project encodings ``[clips, d_model, longest]``, of which ``feature_frames`` are real."""
-        projected = self.model.multi_modal_projector(input_features.transpose(1, 2))
-        return [projected[row, : int(n)] for row, n in enumerate(feature_frames)]
-
-
-@torch.no_grad()
-def encodings(
-    judge: Qwen2AudioForConditionalGeneration,
-    clips: Sequence[ClipFeatures],
-    size: int = 32,
-) -> list[ClipFeatures]:
-    """What the tower makes of each clip: values ``[d_model, audio tokens]``, whose number is ``frames``."""
-    order = np.argsort([clip.frames for clip in clips])
-    encoded: list[ClipFeatures] = [clips[0]] * len(clips)
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        features, frames = pad_features([clips[i] for i in rows])
-        outputs = encode_frames(judge.model.audio_tower, features, frames)
-        for row, output, n in zip(rows, outputs, frames, strict=True):
-            tokens = audio_tokens(int(n))
-            values = output[:tokens].T.contiguous().half().numpy()
-            encoded[row] = ClipFeatures(values=values, frames=tokens, floor=0.0)
-    return encoded
 
 
 def context_for(spoken: Spoken, rng: np.random.Generator, split: str) -> Context:
@@ -97,7 +59,7 @@ def context_for(spoken: Spoken, rng: np.random.Generator, split: str) -> Context
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """How the product puts a record to a judge; lessons look the same.
+    """The product's prompt, which the lessons use as well.
 
     Attributes:
         system: the system prompt.
@@ -112,14 +74,14 @@ class Wording:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """One step's record_encoder.
+    """One step's records.
 
     Attributes:
         batch: their tokens.
-        ends: int64 ``[record_encoder]``, the position of each one's last shared token.
-        facts: int64 ``[record_encoder, kinds]``, see `recipes.tiny_judge.notes.fact_indices`.
-        differences: float32 ``[record_encoder, graded comparisons]``, see `comparisons.differences`.
-        apart: float32 ``[record_encoder, comparisons]``, see `comparisons.distances`.
+        ends: int64 ``[records]``, the position of each one's last shared token.
+        facts: int64 ``[records, kinds]``, see `recipes.tiny_judge.auxiliary_heads.fact_indices`.
+        differences: float32 ``[records, graded comparisons]``, see `comparisons.differences`.
+        item_distances: float32 ``[records, comparisons]``, see `comparisons.distances`.
         distances: float32 ``[questions]``, not-a-number where the question is not under the rubric.
     """
 
@@ -127,19 +89,19 @@ class Lesson:
     ends: torch.Tensor
     facts: torch.Tensor
     differences: torch.Tensor
-    apart: torch.Tensor
+    item_distances: torch.Tensor
     distances: torch.Tensor
 
 
-class Classroom:
-    """Makes record_encoder: draws texts and questions for clips and tokenises them.
+class LessonBuilder:
+    """Draws texts and questions for clips and tokenises them.
 
     Args:
         processor: the judge's processor.
-        wording: how records are put to a judge.
+        wording: the product's prompt.
         spoken: the clips' lines and deliveries.
-        heard: encodings of the clips, from `encodings`.
-        split: whose names, places and frames the texts use.
+        encoded_clips: encodings of the clips, from `encode_clips`.
+        split: the split whose names, places and frames the texts use.
     """
 
     def __init__(
@@ -147,13 +109,13 @@ class Classroom:
         processor: Any,
         wording: Wording,
         spoken: Sequence[Spoken],
-        heard: Sequence[ClipFeatures],
+        encoded_clips: Sequence[ClipFeatures],
         split: str,
     ) -> None:
         self.tokenizer = processor.tokenizer
         self.wording = wording
         self.spoken = spoken
-        self.heard = heard
+        self.encoded_clips = encoded_clips
         self.split = split
         self.pad: int = self.tokenizer.pad_token_id
         self.audio: int = self.tokenizer.convert_tokens_to_ids(processor.audio_token)
@@ -183,12 +145,12 @@ class Classroom:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def token(self, text: str) -> int:
-        """The one token of a text that is no more."""
+        """The token of a text that is a single token."""
         (only,) = self._ids(text)
         return only
 
     def item(self, index: int, rng: np.random.Generator) -> Item:
-        """A clip beside a text that is drawn for it."""
+        """A clip with a text that is drawn for it."""
         spoken = self.spoken[index]
         return Item(
             delivery=spoken.delivery,
@@ -197,42 +159,39 @@ class Classroom:
             language=spoken.language,
         )
 
-    def short(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
-        """Plain questions about an item."""
-        return questions.plain(item, count, rng)
-
-    def long(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
-        """Comparisons under the rubric's own text, each for another dimension."""
-        keys = [one.key for one in self.wording.rubric.dimensions]
-        chosen = [keys[int(at)] for at in rng.permutation(len(keys))[:count]]
+    def under_rubric(self, item: Item, count: int, rng: np.random.Generator) -> list[Question]:
+        """Questions under the rubric's text, each for another dimension."""
+        keys = [dimension.key for dimension in self.wording.rubric.dimensions]
+        chosen = [keys[int(index)] for index in rng.permutation(len(keys))[:count]]
         return questions.under_rubric(item, self.wording.rubric, chosen, rng)
 
     def lesson(
-        self, pairs: Sequence[tuple[int, Item]], asked: Sequence[Sequence[Question]]
+        self, pairs: Sequence[tuple[int, Item]], question_lists: Sequence[Sequence[Question]]
     ) -> Lesson:
         """The tokens of clips, their texts and the questions about them, as one forward pass."""
-        record_encoder, ends = [], []
-        for (index, item), some in zip(pairs, asked, strict=True):
-            heard = self.heard[index]
-            shared = self._shared(item, heard.frames)
+        records, ends = [], []
+        for (index, item), item_questions in zip(pairs, question_lists, strict=True):
+            clip = self.encoded_clips[index]
+            shared = self._shared(item, clip.frames)
             ends.append(len(shared) - 1)
-            record_encoder.append(
+            records.append(
                 EncodedRecord(
-                    clips=(heard,), questions=tuple(self._asked(shared, one) for one in some)
+                    clips=(clip,),
+                    questions=tuple(self._label(shared, question) for question in item_questions),
                 )
             )
         facts = [fact_indices(questions.facts(item)) for _, item in pairs]
         return Lesson(
-            batch=collate(record_encoder, pad=self.pad),
+            batch=collate(records, pad=self.pad),
             ends=torch.tensor(ends),
             facts=torch.tensor(facts),
             differences=torch.tensor([differences(item) for _, item in pairs]),
-            apart=torch.tensor([distances(item) for _, item in pairs]),
+            item_distances=torch.tensor([distances(item) for _, item in pairs]),
             distances=torch.tensor(
                 [
-                    float("nan") if one.distance is None else one.distance
-                    for some in asked
-                    for one in some
+                    float("nan") if question.distance is None else question.distance
+                    for item_questions in question_lists
+                    for question in item_questions
                 ]
             ),
         )
@@ -249,7 +208,7 @@ class Classroom:
             tokens += [token] * (frames if token == self.audio else 1)
         return tuple(tokens)
 
-    def _asked(self, shared: tuple[int, ...], question: Question) -> LabelledQuestion:
+    def _label(self, shared: tuple[int, ...], question: Question) -> LabelledQuestion:
         prompt = (*shared, *self._ids(question.text + self._after))
         words: tuple[int, ...]
         if question.spread is None:
@@ -267,97 +226,66 @@ class Classroom:
         )
 
 
-ATTENTION = "shared_prefix_float32"
+class LessonModel(nn.Module):
+    """The judge and its auxiliary heads."""
 
-
-def _attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """The branched attention outside autocast: on CPU its backward pass is slower in bfloat16."""
-    with torch.autocast("cpu", enabled=False):
-        output, weights = branches.shared_prefix_attention(
-            module, query.float(), key.float(), value.float(), *args, **kwargs
-        )
-    return output, weights
-
-
-def pupil_from(judge: Qwen2AudioForConditionalGeneration) -> Pupil:
-    """A pupil with the judge's weights, its tower frozen."""
-    AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-    pupil = Pupil(judge.config)
-    pupil.load_state_dict(judge.state_dict())
-    decoder: Any = pupil.decoder
-    decoder.set_attn_implementation(ATTENTION)
-    pupil.model.audio_tower.requires_grad_(False)
-    return pupil.train()
-
-
-class Learner(nn.Module):
-    """A pupil and its notes."""
-
-    def __init__(self, pupil: Pupil) -> None:
+    def __init__(self, encoded_judge: EncodedClipJudge) -> None:
         super().__init__()
-        self.pupil = pupil
-        decoder: Any = pupil.decoder
-        self.notes = Notes(decoder.layers, decoder.config.hidden_size)
-        self._before_the_word: list[torch.Tensor] = []
-        pupil.get_output_embeddings().register_forward_pre_hook(
-            lambda _, inputs: self._before_the_word.append(inputs[0])
+        self.encoded_judge = encoded_judge
+        decoder: Any = encoded_judge.decoder
+        self.heads = AuxiliaryHeads(decoder.layers, decoder.config.hidden_size)
+        self._head_inputs: list[torch.Tensor] = []
+        encoded_judge.get_output_embeddings().register_forward_pre_hook(
+            lambda _, inputs: self._head_inputs.append(inputs[0])
         )
 
     def loss(self, lesson: Lesson) -> torch.Tensor:
-        """Cross-entropy of the answers' tokens, summed over an answer, and the loss of the notes."""
+        """Cross-entropy of the answers' tokens, summed over an answer, and the loss of the auxiliary heads."""
         batch = lesson.batch
         if batch.targets is None:
             raise ValueError("A lesson needs answers to its questions.")
-        self._before_the_word.clear()
-        log_p = self.pupil(**batch.inputs).logits.float().log_softmax(-1)
+        self._head_inputs.clear()
+        log_p = self.encoded_judge(**batch.inputs).logits.float().log_softmax(-1)
         losses = F.nll_loss(log_p, batch.labels, reduction="none")
         words = log_p[batch.score_index].gather(1, batch.score_tokens.clamp(min=0))
         soft = -(batch.targets * words).sum(-1)
         answers = losses.index_copy(0, batch.score_index, soft).sum() / batch.questions
         ids = batch.inputs["input_ids"][:, : int(lesson.ends.max()) + 1]
         is_text = torch.arange(ids.shape[1])[None] <= lesson.ends[:, None]
-        is_text &= ids != self.pupil.audio_token
-        notes = self.notes.loss(
-            lesson.ends, is_text, lesson.facts, lesson.differences, lesson.apart
+        is_text &= ids != self.encoded_judge.audio_token
+        notes = self.heads.loss(
+            lesson.ends, is_text, lesson.facts, lesson.differences, lesson.item_distances
         )
-        judged = self.notes.distance_loss(
-            self._before_the_word.pop()[batch.score_index], lesson.distances
+        judged = self.heads.distance_loss(
+            self._head_inputs.pop()[batch.score_index], lesson.distances
         )
         return answers + notes + judged
 
 
 @torch.no_grad()
 def accuracies(
-    pupil: Pupil,
-    classroom: Classroom,
+    encoded_judge: EncodedClipJudge,
+    builder: LessonBuilder,
     seed: int,
     ask: Callable[[Item, np.random.Generator], list[Question]],
     size: int = 16,
 ) -> dict[str, tuple[int, int]]:
-    """Right answers and questions by kind; an answer is right if its every token is the likeliest."""
+    """The numbers of correct answers and of questions by kind; every token of a correct answer is the likeliest."""
     rng = np.random.default_rng([seed, 0xACC])
-    pupil.eval()
+    encoded_judge.eval()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for start in range(0, len(classroom.spoken), size):
-        rows = range(start, min(start + size, len(classroom.spoken)))
-        pairs = [(row, classroom.item(row, rng)) for row in rows]
-        asked = [ask(item, rng) for _, item in pairs]
-        batch = classroom.lesson(pairs, asked).batch
-        wrong = pupil(**batch.inputs).logits.argmax(-1) != batch.labels
+    for start in range(0, len(builder.spoken), size):
+        rows = range(start, min(start + size, len(builder.spoken)))
+        pairs = [(row, builder.item(row, rng)) for row in rows]
+        question_lists = [ask(item, rng) for _, item in pairs]
+        batch = builder.lesson(pairs, question_lists).batch
+        wrong = encoded_judge(**batch.inputs).logits.argmax(-1) != batch.labels
         mistakes = torch.bincount(batch.question_of[wrong], minlength=batch.questions)
-        flat = [question for some in asked for question in some]
+        flat = [question for item_questions in question_lists for question in item_questions]
         for question, missed in zip(flat, mistakes.tolist(), strict=True):
-            if question.kind == NO_OPINION:
+            if question.kind == SCORE:
                 continue
             counts[question.kind][0] += missed == 0
             counts[question.kind][1] += 1
-    pupil.train()
-    return {kind: (right, of) for kind, (right, of) in sorted(counts.items())}
+    encoded_judge.train()
+    return {kind: (correct, total) for kind, (correct, total) in sorted(counts.items())}

@@ -2,7 +2,7 @@
 
 All answers are words. The distance of a delivery from what the text requires uses the same few words
 for every property (`DISTANCES`), followed by the direction. The digits occur only as answers to counting
-questions, which have nothing to do with quality.
+questions, which are independent of quality.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Question:
         answer: the words.
         spread: where the answer is one of ``options``, the share of each.
         options: single tokens.
-        distance: under a dimension of the rubric, how far the delivery is from what is called for, 0 to 1.
+        distance: of a question under the rubric, the distance of the delivery from the text's requirement, 0 to 1.
     """
 
     kind: str
@@ -130,7 +130,7 @@ class Question:
     distance: float | None = None
 
 
-#: Words for a property between 0 and 1, which they share out evenly.
+#: Words for a property between 0 and 1; each stands for a range of the same width.
 _LEVELS = {
     "pitch_range": ("monotone", "flat", "moderate", "lively", "soaring"),
     "rate": ("slow", "unhurried", "moderate", "brisk", "fast"),
@@ -156,7 +156,7 @@ _FLAGS = {
 _STRENGTHS = ("restrained", "overwhelming")
 
 
-#: Every answer of a plain question, by kind; of a comparison the word that says how far.
+#: The answers of the plain questions by kind; for a comparison the word for the distance.
 ANSWERS: Mapping[str, tuple[str, ...]] = {
     **{f"hear:{name}": words for name, words in _LEVELS.items()},
     "hear:intensity": ("none", *_LEVELS["intensity"]),
@@ -174,15 +174,15 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
 
 def facts(item: Item) -> dict[str, str]:
     """The answers to all short questions by kind, in the order of `PHRASINGS`."""
-    found = {
-        **{f"hear:{name}": answer for name, answer in _heard(item)},
-        **{f"read:{name}": answer for name, answer in _called_for(item)},
+    answers = {
+        **{f"hear:{name}": answer for name, answer in _delivery_answers(item)},
+        **{f"read:{name}": answer for name, answer in _required_answers(item)},
         **{f"compare:{name}": _in_words(*compare(item)) for name, compare in COMPARISONS.items()},
     }
-    return {kind: found[kind] for kind in PHRASINGS}
+    return {kind: answers[kind] for kind in PHRASINGS}
 
 
-def _heard(item: Item) -> Iterator[tuple[str, str]]:
+def _delivery_answers(item: Item) -> Iterator[tuple[str, str]]:
     for name, words in _LEVELS.items():
         yield name, _level(getattr(item.delivery, name), words)
     if item.delivery.emotion == "neutral":
@@ -197,7 +197,7 @@ def _heard(item: Item) -> Iterator[tuple[str, str]]:
         yield name, getattr(item.delivery, name)
 
 
-def _called_for(item: Item) -> Iterator[tuple[str, str]]:
+def _required_answers(item: Item) -> Iterator[tuple[str, str]]:
     nature, moment = item.context.nature, item.context.moment
     for name, words in _FLAGS.items():
         yield name, words[getattr(nature if hasattr(nature, name) else moment, name)]
@@ -208,7 +208,7 @@ def _called_for(item: Item) -> Iterator[tuple[str, str]]:
 
 
 def _level(value: float, words: tuple[str, ...]) -> str:
-    """The word for a value between 0 and 1, the range shared out evenly."""
+    """The word for a value between 0 and 1; each word stands for a range of the same width."""
     return words[min(int(value * len(words)), len(words) - 1)]
 
 
@@ -218,25 +218,25 @@ def _in_words(distance: float, direction: str) -> str:
     return word if word == "fitting" else f"{word} {direction}"
 
 
-#: Of the plain questions, how many are of each sort.
+#: The share of each sort among the plain questions.
 _SORTS = {"hear": 0.3, "read": 0.25, "compare": 0.4, "count": 0.05}
 
 
 def plain(item: Item, number: int, rng: np.random.Generator) -> list[Question]:
     """Plain questions: the delivery, what the text requires, how they compare, and counts."""
     answers = facts(item)
-    asked = []
+    drawn = []
     for sort in rng.choice(list(_SORTS), size=number, p=list(_SORTS.values())):
         if sort == "count":
-            asked.append(count(item, rng))
+            drawn.append(count(item, rng))
             continue
         kind = pick(rng, [kind for kind in PHRASINGS if kind.startswith(f"{sort}:")])
-        asked.append(Question(kind=kind, text=pick(rng, PHRASINGS[kind]), answer=answers[kind]))
-    return asked
+        drawn.append(Question(kind=kind, text=pick(rng, PHRASINGS[kind]), answer=answers[kind]))
+    return drawn
 
 
 def count(item: Item, rng: np.random.Generator) -> Question:
-    """Count something in the text that has nothing to do with how well the line is spoken."""
+    """A question that asks to count a letter of the line, which is independent of its delivery."""
     letters = sorted({letter for letter in item.transcript.lower() if letter.isalpha()})
     letter = pick(rng, letters)
     number = min(item.transcript.lower().count(letter), 9)
@@ -256,10 +256,10 @@ _ONE_WORD_ENDINGS = (
     "Say in one word how well it fits, fitting, slightly, somewhat, clearly or far, as <answer>word</answer>.",
     "How far is it from what is called for? Answer with one word as <answer>word</answer>.",
 )
-#: Of the questions under the rubric, how many ask for one comparison, for all of them together, for a score.
+#: The share of the questions under the rubric that ask for one comparison, for all of them together, for a score.
 _UNDER_RUBRIC = {"one": 0.2, "together": 0.4, "score": 0.4}
 #: The kind of a question that asks for a score.
-NO_OPINION = "score"
+SCORE = "score"
 
 
 def under_rubric(
@@ -267,32 +267,31 @@ def under_rubric(
 ) -> list[Question]:
     """Questions that begin with the rubric's own text for a dimension.
 
-    Some ask for one of the comparisons that belong under the dimension, as the plain questions do; some, in
-    one word, how far the delivery is from what is called for by all of them, each counting the same. The
-    others are word for word the product's and ask for a score: there every score is as right as any other,
-    as the judge has not seen ratings. What is heard and called for is to be known there all the same, see
-    `recipes.tiny_judge.notes`.
+    Some ask for one of the comparisons of the dimension, as the plain questions do. Some ask, in one word, for
+    the mean distance over all of them. The others equal the product's questions and ask for a score; their
+    target is uniform over the scores, because the judge is not trained on ratings. The auxiliary heads are
+    trained on all of them, see `recipes.tiny_judge.auxiliary_heads`.
     """
     answers = facts(item)
-    asked = []
+    drawn = []
     for key in dimensions:
         sort = rng.choice(list(_UNDER_RUBRIC), p=list(_UNDER_RUBRIC.values()))
-        one = rubric[key]
+        dimension = rubric[key]
         if sort == "score":
-            question = _score(rubric.criterion(one), one.scale)
+            question = _score(rubric.criterion(dimension), dimension.scale)
         elif sort == "one":
             name = pick(rng, UNDER_DIMENSION[key])
             ending = f"{pick(rng, PHRASINGS[f'compare:{name}'])} {pick(rng, _ENDINGS)}"
             question = Question(
                 kind=f"rubric:{key}:{name}",
-                text=_beneath(rubric, one, ending),
+                text=_beneath(rubric, dimension, ending),
                 answer=answers[f"compare:{name}"],
             )
         else:
             ending = pick(rng, _ONE_WORD_ENDINGS)
-            question = _together(item, key, _beneath(rubric, one, ending))
-        asked.append(replace(question, distance=distance(item, key)))
-    return asked
+            question = _together(item, key, _beneath(rubric, dimension, ending))
+        drawn.append(replace(question, distance=distance(item, key)))
+    return drawn
 
 
 def _beneath(rubric: Rubric, dimension: Dimension, ending: str) -> str:
@@ -304,20 +303,20 @@ def _beneath(rubric: Rubric, dimension: Dimension, ending: str) -> str:
 
 
 def for_scores(rubric: Rubric) -> list[Question]:
-    """What the product asks about a record: a score on every dimension."""
-    return [_score(rubric.criterion(one), one.scale) for one in rubric.dimensions]
+    """The product's questions about a record: a score on every dimension."""
+    return [_score(rubric.criterion(dimension), dimension.scale) for dimension in rubric.dimensions]
 
 
 def _score(criterion: str, scale: Sequence[int]) -> Question:
-    """A question as the product asks it, with every score as good as any other."""
+    """A question in the product's wording; its target is uniform over the scores."""
     scores = tuple(str(score) for score in scale)
     even = (1 / len(scores),) * len(scores)
-    return Question(kind=NO_OPINION, text=criterion, answer=scores[0], spread=even, options=scores)
+    return Question(kind=SCORE, text=criterion, answer=scores[0], spread=even, options=scores)
 
 
 def _together(item: Item, dimension: str, text: str) -> Question:
-    """How far the delivery is from what is called for, in one word."""
-    place = distance(item, dimension) * (len(DISTANCES) - 1)
-    spread = tuple(max(0.0, 1.0 - abs(place - at)) for at in range(len(DISTANCES)))
+    """A question for the mean distance under a dimension, in one word."""
+    position = distance(item, dimension) * (len(DISTANCES) - 1)
+    spread = tuple(max(0.0, 1.0 - abs(position - index)) for index in range(len(DISTANCES)))
     nearest = DISTANCES[int(np.argmax(spread))]
     return Question(kind=f"rubric:{dimension}", text=text, answer=nearest, spread=spread)

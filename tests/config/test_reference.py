@@ -1,29 +1,23 @@
-"""The settings reference as Markdown."""
+"""The reference pages as Markdown."""
 
 import re
 
-from dramaeval.config import fields
-from dramaeval.config.reference import settings_reference
-from dramaeval.config.schema import Root
-from dramaeval.config.sweep_options import SlurmOptions
+from dramaeval.config.reference import groups_page, settings_page
 
 
-def test_the_reference_has_one_row_for_each_setting_with_type_default_and_help():
-    text = settings_reference()
-    keys = [each.key for each in fields.all_settings(Root)]
-    assert {"batch.global", "logger.wandb.mode", "task.data.on_bad"} <= set(keys)
-    keys += [each.key for each in fields.all_settings(SlurmOptions, "hydra.launcher")]
-    for key in keys:
-        assert f"\n| `{key}` |" in text, key
+def test_a_row_has_the_setting_its_default_values_and_meaning():
+    text = settings_page()
     assert (
-        "| `report.split` | one of val, test or null | `null` | split that is compared; null: test if all runs "
+        "| `report.split` | `null` | one of val, test or null | split that is compared; null: test if all runs "
         "have it |"
     ) in text
+    assert "| `model.path` | required |" in text
+    assert "| `batch.global` | `null` |" in text
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert all(len(re.split(r"(?<!\\)\|", row)) in (4, 6) for row in rows)
+    assert all(len(re.split(r"(?<!\\)\|", row)) == 6 for row in rows)
 
 
-def test_the_reference_has_the_files_of_each_group():
-    text = settings_reference()
-    assert "| `none` | Full fine-tuning: every weight is trained. |" in text
-    assert "### `hydra/launcher`" in text
+def test_a_group_has_a_row_and_a_listing_for_each_file():
+    text = groups_page()
+    assert "| `peft=none` | Full fine-tuning: every weight is trained |" in text
+    assert '??? note "configs/hydra/launcher/slurm.yaml"' in text

@@ -14,7 +14,7 @@ from dramaeval.data.manifest import (
     damage_in,
     damage_of,
     read_sealed,
-    require_whole,
+    require_undamaged,
     seal,
     sealed,
     set_aside,
@@ -47,7 +47,7 @@ def test_a_damaged_file_is_named_with_what_is_wrong(folder, name, way, at):
     assert line.startswith(f"{name} has")
     assert line.endswith(wanted if way == "cut off" else "has other bytes than were written")
     with pytest.raises(DamagedFileError, match=f"{folder} is damaged: {name} has"):
-        require_whole(folder)
+        require_undamaged(folder)
 
 
 def test_missing_files_are_damage_and_further_ones_are_none(folder):

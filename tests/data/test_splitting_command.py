@@ -37,7 +37,7 @@ def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
     assert not scenes[0] & scenes[1]
     assert f"clips.train.jsonl: {len(train)} records" in capsys.readouterr().out
     assert main([str(file), "train=3", "test=1"]) == 1
-    assert "there already" in capsys.readouterr().err
+    assert "the file exists already" in capsys.readouterr().err
 
 
 def test_the_command_reports_errors_without_a_traceback(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 from training import build
 
 from dramaeval import startup
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.distributed.processes import process_group
 from dramaeval.stages.train import make_trainer, save
@@ -60,7 +60,7 @@ def train(case, folder, data, checkpoint, processes):
 
 def main(folder, train_file, val_file, checkpoint, *cases):
     """All cases, one after the other."""
-    schema.register()
+    registration.register()
     startup.prepare_device()
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from dramaeval import startup
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.config.batch_size import StepSize
 from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.distributed.processes import process_group
@@ -114,7 +114,7 @@ def scored(folder, data, processes):
 
 def main(folder, train_file, val_file, textual, *cases):
     """All cases, one after the other."""
-    schema.register()
+    registration.register()
     startup.prepare_device()
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:

@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 from repository import ROOT
 from runnable_blocks import blocks_of, pages, run_page
 
-from dramaeval.config import schema
+from dramaeval.config import registration
+from dramaeval.config.reference import GROUPS, SETTINGS, groups_page, settings_page
+from dramaeval.config.sweep_options import OPTIONS
 
 WRITTEN = [
     ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "guides").glob("*.md")),
@@ -85,8 +87,6 @@ def _is_module(name):
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_links_between_pages_lead_to_files(page):
-    from docs.generate_settings import GROUPS, SETTINGS
-
     generated = {ROOT / "docs" / SETTINGS, ROOT / "docs" / GROUPS}
     links = _LINK.findall(page.read_text(encoding="utf-8"))
     targets = [(page.parent / link).resolve() for link in links if not link.startswith("http")]
@@ -100,10 +100,8 @@ def test_a_command_of_the_pages_composes(command, composed):
     assert composed(*(word for word in overrides if not word.endswith("=…")))
 
 
-def test_the_settings_page_has_every_setting_of_the_schema():
-    from docs.generate_settings import settings_page
-
-    plain = OmegaConf.to_container(schema.root(), throw_on_missing=False)
+def test_the_settings_page_has_every_setting_launcher_and_sweeper_option():
+    plain = OmegaConf.to_container(registration.root(), throw_on_missing=False)
     listed = set(re.findall(r"^\| `([\w.]+)` \|", settings_page(), re.MULTILINE))
 
     def leaves(node, where=""):
@@ -112,12 +110,15 @@ def test_the_settings_page_has_every_setting_of_the_schema():
             yield from leaves(value, f"{where}{key}.") if nested else [f"{where}{key}"]
 
     internal = {"model._target_", "task._target_", "trainer._target_"}
-    assert listed == set(leaves(plain)) - internal
+    options = {
+        f"{group.replace('/', '.')}.{name}"
+        for (group, _), declared in OPTIONS.items()
+        for name in declared.__annotations__
+    }
+    assert listed == (set(leaves(plain)) - internal) | options
 
 
 def test_the_groups_page_shows_every_file():
-    from docs.generate_settings import groups_page
-
     files = {file.relative_to(ROOT).as_posix() for file in (ROOT / "configs").rglob("*.yaml")}
     shown = set(re.findall(r'"(configs/.*?\.yaml)"', groups_page()))
     assert shown == files - {"configs/hydra/help/dramaeval.yaml"}

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dramaeval.data import growing_file
-from dramaeval.data.growing_file import GrowingFile, whole_part
+from dramaeval.data.growing_file import GrowingFile, undamaged_bytes
 from dramaeval.data.manifest import damage_of, listed_entry
 from dramaeval.evaluation.prediction_stream import BATCHES_A_WRITE, resume, stream
 from dramaeval.evaluation.predictions import PredictionsError, prediction_line, read_predictions
@@ -105,10 +105,10 @@ def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
         assert len(parts) <= 64
     file.close()
     content = path.read_bytes()
-    assert whole_part(path, content) is None
+    assert undamaged_bytes(path, content) is None
     assert damage_of(path) is None
     # Damage near the end costs little of what is before it.
-    assert whole_part(path, content[:-1]) > 0.9 * len(content)
+    assert undamaged_bytes(path, content[:-1]) > 0.9 * len(content)
 
 
 def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from repository import ROOT
 
-from dramaeval.config import fields, schema
+from dramaeval.config import fields, registration
 from dramaeval.config.sweep_options import LocalOptions, SlurmOptions
 from dramaeval.launch.local import LocalJobRunner
 from dramaeval.launch.sbatch import Executor, make_executor
@@ -21,7 +21,7 @@ LAUNCHERS = sorted(path.stem for path in (ROOT / "configs/hydra/launcher").glob(
 
 
 def options(name, *overrides):
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         words = [f"hydra/launcher={name}", *overrides]
         config = compose("launch", overrides=words, return_hydra_config=True)
@@ -228,6 +228,6 @@ def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
     )
     assert done.returncode == 1
     assert "logger.wandb.api_key is a secret" in done.stderr
-    assert "task.system holds what looks like a secret" in done.stderr
+    assert "task.system seems to hold a secret" in done.stderr
     assert "0123456789abcdef" not in done.stderr + done.stdout
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]

@@ -15,14 +15,14 @@ from recipes.sample.context import Character, Context, Moment, Nature, words_of
 from recipes.sample.speech import Delivery
 from recipes.sample.voices import VOICES
 from recipes.tiny_judge import comparisons, questions
+from recipes.tiny_judge.audio_pretraining import batch_of_similar_lengths
+from recipes.tiny_judge.auxiliary_heads import fact_indices
 from recipes.tiny_judge.clips import REFERENCE_PITCH, draw, melody, render, render_all
 from recipes.tiny_judge.comparisons import Item
-from recipes.tiny_judge.course import Course, follow
-from recipes.tiny_judge.hearing import batch_of_similar_lengths
-from recipes.tiny_judge.notes import fact_indices
-from recipes.tiny_judge.opinion import without_opinion
+from recipes.tiny_judge.neutral_scores import neutralise_scores
 from recipes.tiny_judge.questions import ANSWERS
 from recipes.tiny_judge.recipe import Plan, Recipe, read_wording
+from recipes.tiny_judge.training_stage import StageSettings, train_stage
 from recipes.tiny_judge.voices import more_voices
 
 # A lively, forceful old woman who stresses words, in a quiet and urgent scene of overwhelming anger.
@@ -169,9 +169,9 @@ def test_scores_are_turned_away_from_what_the_states_say():
     scores = torch.arange(5)
     before = head.weight.detach().clone()
     spread = (states @ before[scores].T).std(0)
-    without_opinion(head, scores, states)
+    neutralise_scores(head, scores, states)
     after = states @ head.weight.detach()[scores].T
-    # All scores follow their common mean; what is left between them is as small as the quiet directions.
+    # All scores train_stage their common mean; what is left between them is as small as the quiet directions.
     between = after - after.mean(1, keepdim=True)
     assert between.abs().max() < 0.02 * spread.mean()
     apart = head.weight.detach()[scores] - head.weight.detach()[scores].mean(0)
@@ -187,12 +187,12 @@ def test_how_much_more_there_is_than_is_called_for():
 def test_the_recipe_knows_no_ratings():
     code = (
         "import sys, recipes.tiny_judge.__main__\n"
-        "print([name for name in sys.modules if name.startswith('dramaeval.data')])"
+        "print([name for name in sys.modules if name.startswith(('dramaeval.data', 'recipes.sample'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.splitlines()[-1]
-    assert "synthesis.speech" in loaded
-    for room in ("quality", "raters", "synthesis.plan", "synthesis.build", "data.sample"):
+    assert "recipes.sample.speech" in loaded
+    for room in ("quality", "raters", "sample.plan", "sample.build", "sample.figures"):
         assert room not in loaded
 
 
@@ -211,8 +211,8 @@ def test_voices_and_words_are_not_those_of_the_sample():
 def test_melody_of_a_tone_and_of_noise():
     time = np.arange(16_000) / 16_000
     tone = sum(np.sin(2 * np.pi * 220 * k * time) / k for k in (1, 2, 3, 4))
-    heard = melody(tone.astype(np.float32), 24)[1:-1]
-    assert heard == pytest.approx(np.log2(220 / REFERENCE_PITCH), abs=0.03)
+    pitch = melody(tone.astype(np.float32), 24)[1:-1]
+    assert pitch == pytest.approx(np.log2(220 / REFERENCE_PITCH), abs=0.03)
     noise = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     assert np.isnan(melody(noise, 24)).mean() > 0.9
 
@@ -245,39 +245,39 @@ def test_a_course_that_is_broken_off_ends_where_it_would_have(tmp_path):
 
     def train(folder, stop_at=None):
         torch.manual_seed(0)
-        student = nn.Linear(4, 1)
+        model = nn.Linear(4, 1)
 
         def loss_at(step):
             if step == stop_at:
                 raise KeyboardInterrupt
-            return (student(inputs[step]) - inputs[step].sum(1, keepdim=True)).square().mean()
+            return (model(inputs[step]) - inputs[step].sum(1, keepdim=True)).square().mean()
 
-        course = Course(name="sums", steps=40, rate=0.1, snapshot_every=10)
+        stage = StageSettings(name="sums", steps=40, rate=0.1, snapshot_every=10)
         with contextlib.suppress(KeyboardInterrupt):
-            follow(course, student, loss_at, folder, lambda line: None)
-        return student.weight.detach().clone()
+            train_stage(stage, model, loss_at, folder, lambda line: None)
+        return model.weight.detach().clone()
 
-    whole = train(tmp_path / "whole")
+    complete = train(tmp_path / "complete")
     train(tmp_path / "broken", stop_at=25)
-    assert torch.equal(train(tmp_path / "broken"), whole)
-    assert whole.mean() > 0.5  # it learnt to sum
+    assert torch.equal(train(tmp_path / "broken"), complete)
+    assert complete.mean() > 0.5  # it learnt to sum
 
 
 def test_the_recipe_from_nothing_to_a_folder(tmp_path):
-    plan = replace(Plan(processes=1).shortened(0.002), hearing_batch=8, checked_clips=2)
-    found = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")
-    assert 0 <= found["words"]["hear:rate"] <= 1
+    plan = replace(Plan(processes=1).shortened(0.002), audio_batch=8, checked_clips=2)
+    figures = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")
+    assert 0 <= figures["words"]["hear:rate"] <= 1
     model = Qwen2AudioForConditionalGeneration.from_pretrained(tmp_path / "tiny")
     processor = Qwen2AudioProcessor.from_pretrained(tmp_path / "tiny")
     assert model.config.audio_token_id == processor.audio_token_id
     # Both stages left their mark on the shipped weights.
-    lessons = torch.load(tmp_path / "work" / "lessons.pt", weights_only=True)["student"]
-    hearing = torch.load(tmp_path / "work" / "hearing.pt", weights_only=True)["student"]
+    lessons = torch.load(tmp_path / "work" / "lessons.pt", weights_only=True)["model"]
+    audio_tower = torch.load(tmp_path / "work" / "audio.pt", weights_only=True)["model"]
     weights = model.state_dict()
     name = "model.multi_modal_projector.linear.weight"
-    assert torch.equal(weights[name], lessons[f"pupil.{name}"])
+    assert torch.equal(weights[name], lessons[f"encoded_judge.{name}"])
     # Of the head, the rows of the digits were turned after the lessons, and no other.
-    turned = (weights["lm_head.weight"] != lessons["pupil.lm_head.weight"]).any(1).nonzero()
+    turned = (weights["lm_head.weight"] != lessons["encoded_judge.lm_head.weight"]).any(1).nonzero()
     digits = processor.tokenizer.convert_tokens_to_ids(list("0123456789"))
     assert turned.flatten().tolist() == sorted(digits)
-    assert torch.equal(weights["model.audio_tower.conv1.weight"], hearing["tower.conv1.weight"])
+    assert torch.equal(weights["model.audio_tower.conv1.weight"], audio_tower["tower.conv1.weight"])

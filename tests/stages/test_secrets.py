@@ -120,11 +120,11 @@ def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(
     composed, caplog, monkeypatch
 ):
     guard(composed(f"task.system={HF}"))
-    assert "task.system holds what looks like a secret" in caplog.text
-    with pytest.raises(ConfigError, match=r"trainer\.args\.run_name holds what looks like"):
+    assert "task.system seems to hold a secret" in caplog.text
+    with pytest.raises(ConfigError, match=r"trainer\.args\.run_name seems to hold a secret"):
         guard(composed(f"trainer.args.run_name={HF}"))
     monkeypatch.setenv("HF_TOKEN", KEY)
-    with pytest.raises(ConfigError, match=r"trainer\.args\.run_name holds what looks like"):
+    with pytest.raises(ConfigError, match=r"trainer\.args\.run_name seems to hold a secret"):
         guard(composed("trainer.args.run_name='${oc.env:HF_TOKEN}'"))
 
 
@@ -140,7 +140,7 @@ def test_a_setting_that_holds_one_is_warned_of_or_refused_where_no_mask_reaches(
 def test_a_sweep_whose_settings_hold_one_is_refused(composed, hydra, key):
     with pytest.raises(ConfigError) as raised:
         refuse(composed(), OmegaConf.create(hydra))
-    assert f"{key} holds what looks like a secret" in str(raised.value)
+    assert f"{key} seems to hold a secret" in str(raised.value)
     refuse(composed(), OmegaConf.create({"launcher": {"setup": ["export WANDB_API_KEY=$KEY"]}}))
 
 

@@ -47,7 +47,7 @@ def log_p_of(trainer, inputs):
 
 
 def loss_inputs(trainer, inputs):
-    """What TRL's loss gets of a pass."""
+    """The inputs of TRL's loss for a pass."""
     groups = trainer.groups.of_pass(inputs)
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with torch.no_grad():
@@ -63,7 +63,7 @@ def gradient_of(trainer, inputs):
 
 
 def plain_log_p(plain, trainer, record, tokens, side="left", clip=None):
-    """The reference: one completion alone, prepared and run by transformers itself, ``[tokens]``."""
+    """The reference: log-probabilities of one completion from plain transformers, ``[tokens]``."""
     group = trainer.groups(record, 0)
     processor = Qwen2AudioProcessor.from_pretrained(TINY)
     processor.tokenizer.padding_side = side
@@ -88,10 +88,10 @@ def check_parity(plain, trainer, inputs, side="left"):
     ids, mask = inputs["completion_ids"], inputs["completion_mask"]
     with torch.no_grad():
         log_p, entropies = trainer.scorer(trainer.model, trainer.groups.of_pass(inputs), ids, mask)
-    for at, record in enumerate(inputs["row"].tolist()):
-        length = int(mask[at].sum())
-        tokens = ids[at, :length].tolist()
+    for row, record in enumerate(inputs["row"].tolist()):
+        length = int(mask[row].sum())
+        tokens = ids[row, :length].tolist()
         expected = plain_log_p(plain, trainer, record, tokens, side)
-        torch.testing.assert_close(log_p[at, :length], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(log_p[row, :length], expected, atol=1e-4, rtol=0)
     assert (entropies[mask.bool()] > 0).any()
     return log_p

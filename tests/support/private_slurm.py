@@ -106,24 +106,24 @@ class PrivateSlurm:
 
     @property
     def environment(self) -> dict[str, str]:
-        """With which SLURM's commands talk to this cluster."""
+        """The environment in which SLURM's commands use this cluster."""
         hidden = ("SLURM_", "SBATCH_", "SRUN_", "SUBMITIT_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf"), "PATH": search_path()}
 
     def start(self) -> None:
         """Start the daemons and wait until both nodes are idle."""
-        at = self.folder
+        folder = self.folder
         self._daemon(
-            "munged", "--foreground", "--force", f"--key-file={at}/munge.key",
-            f"--socket={at}/munge.socket", f"--pid-file={at}/munged.pid", f"--log-file={at}/munged.log",
-            f"--seed-file={at}/munged.seed",
+            "munged", "--foreground", "--force", f"--key-file={folder}/munge.key",
+            f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munged.seed",
         )  # fmt: skip
-        _until((at / "munge.socket").exists, "munged")
-        self._daemon("slurmctld", "-D", "-c", "-f", str(at / "slurm.conf"))
+        _until((folder / "munge.socket").exists, "munged")
+        self._daemon("slurmctld", "-D", "-c", "-f", str(folder / "slurm.conf"))
         for name in ("first", "second"):
-            (at / f"spool.{name}").mkdir()
-            self._daemon("slurmd", "-D", "-N", name, "-f", str(at / "slurm.conf"))
+            (folder / f"spool.{name}").mkdir()
+            self._daemon("slurmd", "-D", "-N", name, "-f", str(folder / "slurm.conf"))
         _until(
             lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 4,
             "the nodes",
@@ -148,14 +148,14 @@ class PrivateSlurm:
                 daemon.wait()
 
     def run(self, *words: str) -> str:
-        """What one of SLURM's commands says; empty where it fails."""
+        """The output of one of SLURM's commands; empty if it fails."""
         done = subprocess.run(
             words, env=self.environment, capture_output=True, text=True, timeout=30, check=False
         )
         return done.stdout if done.returncode == 0 else ""
 
     def job(self, number: str) -> dict[str, str]:
-        """What SLURM knows of a job."""
+        """SLURM's information about a job, by key."""
         output = self.run("scontrol", "--oneliner", "show", "job", number)
         return dict(word.partition("=")[::2] for word in output.split())
 
@@ -170,7 +170,7 @@ class PrivateSlurm:
         return tuple(int(part) for part in output.split()[-1].split(".")[:2])
 
     def _daemon(self, *words: str) -> None:
-        log = (self.folder / f"{words[0]}.said").open("ab")
+        log = (self.folder / f"{words[0]}.output").open("ab")
         with log:
             self.daemons.append(
                 subprocess.Popen(
@@ -185,20 +185,20 @@ class PrivateSlurm:
 
 
 def _free_ports(count: int) -> list[int]:
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in taken]
-    for one in taken:
-        one.close()
+    sockets = [socket.socket() for _ in range(count)]
+    for bound in sockets:
+        bound.bind(("127.0.0.1", 0))
+    ports = [bound.getsockname()[1] for bound in sockets]
+    for bound in sockets:
+        bound.close()
     return ports
 
 
-def _until(true, what, cluster=None, seconds: float = 30):
+def _until(condition, name, cluster=None, seconds: float = 30):
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
             logs = cluster.folder.glob("*.log") if cluster else []
             excerpts = "\n".join(f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs)
-            raise RuntimeError(f"{what} did not come up within {seconds:g} s\n{excerpts}")
+            raise RuntimeError(f"{name} did not start within {seconds:g} s\n{excerpts}")
         time.sleep(0.1)

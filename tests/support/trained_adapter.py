@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from repository import ROOT
 
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save
@@ -35,7 +35,7 @@ SETTINGS = (
 
 def teach(folder: Path, files: Sequence[str]) -> Path:
     """Train the adapter on the splits in ``files``, given as overrides; returns its folder."""
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose("launch", overrides=[*SETTINGS, *files])
     trainer = make_trainer(RunContext(config, RunFolder(folder / "run")))

@@ -44,13 +44,13 @@ def test_shuffled_orders_differ_and_keep_the_prompt(asked):
     task, record = asked("task.order=shuffled")
     rngs = [np.random.default_rng(seed) for seed in range(40)]
     drawn = [task.questions(record, task.dimensions, rng)[0] for rng in rngs]
-    orders = [tuple(place.dimension.key for place in one.places) for one in drawn]
+    orders = [tuple(place.dimension.key for place in one.answer_fields) for one in drawn]
     assert len(set(orders)) > 30
     assert {frozenset(one) for one in orders} == {frozenset(orders[0])}
     assert all(one.messages == drawn[0].messages for one in drawn)
     assert "in any order" in drawn[0].messages[1]["content"][1]["text"]
     (scored,) = task.questions(record, task.dimensions)
-    assert [place.dimension for place in scored.places] == list(task.dimensions)
+    assert [place.dimension for place in scored.answer_fields] == list(task.dimensions)
 
 
 ROWS = {"pitch_variation": (1, 5, None), "rhythmic_naturalness": (2, 4, 4)}

@@ -47,7 +47,7 @@ def test_the_question_lists_the_options(task, write):
     target = task.target(record, task.dimensions[0], np.random.default_rng(0))
     assert target.tolist() == [0, 1]
     assert task.category(record) == "voice"
-    assert task.rated == ()
+    assert task.rated_dimensions == ()
 
 
 def test_all_problems_are_reported_together(task, write):

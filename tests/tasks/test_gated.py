@@ -40,7 +40,7 @@ def records_of(composed, tmp_path):
 )
 def test_the_gate(records_of, votes, quality, asked, learnt):
     task, record = records_of(votes, quality)
-    assert len(task.asked(record)) == asked
+    assert len(task.dimensions_for(record)) == asked
     assert len(trainable_dimensions(task, record)) == learnt
 
 
@@ -58,16 +58,16 @@ def test_rejected_records_and_missing_ratings_are_counted(records_of):
 
 def test_a_stricter_gate(records_of):
     task, record = records_of([True, True, False], [4, 5, None], "task.gate_share=0.7")
-    assert [one.key for one in task.asked(record)] == ["content_pass"]
+    assert [one.key for one in task.dimensions_for(record)] == ["content_pass"]
 
 
 def test_the_gate_applies_where_only_other_dimensions_are_selected(records_of):
     overrides = ["task.dimensions=[audio_quality]"]
     task, record = records_of([False, False], [None, None], *overrides)
-    assert task.asked(record) == ()
+    assert task.dimensions_for(record) == ()
     assert trainable_dimensions(task, record) == []
     task, record = records_of([True, True], [3, None], *overrides)
-    assert [one.key for one in task.asked(record)] == ["audio_quality"]
+    assert [one.key for one in task.dimensions_for(record)] == ["audio_quality"]
 
 
 def test_rejected_ratings_are_no_target(records_of):
@@ -93,12 +93,12 @@ def test_wrong_gates_are_explained(composed):
 def test_the_real_records(composed):
     task = build_task(composed("task=archetype"))
     found = read_records(REAL / "archetype" / "test.jsonl", task.record_format()).records
-    assert [len(task.asked(record)) for record in found] == [1, 4]
+    assert [len(task.dimensions_for(record)) for record in found] == [1, 4]
 
 
 def test_without_ratings_all_questions_are_asked(records_of):
     """Raters' verdicts would otherwise decide which of a system's scores its rank is made of."""
     task, record = records_of([False, False], [None, None])
-    assert len(task.asked(record)) == 1
-    assert task.without_ratings().asked(record) == task.dimensions
-    assert len(task.asked(record)) == 1
+    assert len(task.dimensions_for(record)) == 1
+    assert task.without_ratings().dimensions_for(record) == task.dimensions
+    assert len(task.dimensions_for(record)) == 1

@@ -1,4 +1,4 @@
-"""Mixtures: whose records they are, how often each comes up, and that each task stays itself."""
+"""Mixtures: the task and the share of each record; each task keeps its own questions and targets."""
 
 from collections import Counter
 
@@ -25,21 +25,22 @@ def test_each_record_gets_the_questions_of_its_task(composed, mixture):
     rng = np.random.default_rng(0)
     seen = set()
     for record in splits["train"][::37]:
-        own = build_task(composed(f"task={record.part}"))
-        dimensions = task.asked(record)
-        assert [one.key for one in dimensions] == [
-            f"{record.part}/{one.key}" for one in own.asked(record)
+        part = build_task(composed(f"task={record.part}"))
+        dimensions, part_dimensions = task.dimensions_for(record), part.dimensions_for(record)
+        assert [dimension.key for dimension in dimensions] == [
+            f"{record.part}/{dimension.key}" for dimension in part_dimensions
         ]
-        mine, theirs = task.questions(record, dimensions), own.questions(record, own.asked(record))
-        assert [one.messages for one in mine] == [one.messages for one in theirs]
-        assert [one.places[0].dimension for one in mine] == list(dimensions)
-        for one, other in zip(dimensions, own.asked(record), strict=True):
-            assert task.ratings(record, one) == own.ratings(record, other)
-            expected = own.target(record, other, rng)
-            found = task.targets(record, [one], rng)
-            assert (one.key in found) == (expected is not None)
+        questions = task.questions(record, dimensions)
+        expected_questions = part.questions(record, part_dimensions)
+        assert [q.messages for q in questions] == [q.messages for q in expected_questions]
+        assert [q.answer_fields[0].dimension for q in questions] == list(dimensions)
+        for dimension, part_dimension in zip(dimensions, part_dimensions, strict=True):
+            assert task.ratings(record, dimension) == part.ratings(record, part_dimension)
+            expected = part.target(record, part_dimension, rng)
+            targets = task.targets(record, [dimension], rng)
+            assert (dimension.key in targets) == (expected is not None)
             if expected is not None:
-                np.testing.assert_array_equal(found[one.key].distribution, expected)
+                np.testing.assert_array_equal(targets[dimension.key].distribution, expected)
         seen.add(record.part)
     assert seen == {"role", "archetype", "avqa"}
     assert sample_questions(task, splits["train"][0], (0, 0, 0))[1]

@@ -50,7 +50,7 @@ def test_solutions_are_trained_unchanged(read, clip, solution, keys, scores):
     (question,) = task.questions(record, dimensions, np.random.default_rng(0))
     written = tuple(int(np.argmax(targets[key].distribution)) for key in keys)
     assert question.solution(written) == solution
-    assert [p.choices[at] for p, at in zip(question.places, written, strict=True)] == scores
+    assert [p.choices[at] for p, at in zip(question.answer_fields, written, strict=True)] == scores
     assert question.messages == record.fields["prompt"]
 
 
@@ -71,14 +71,14 @@ def test_scales_follow_from_the_written_scores(read, clip):
 def test_a_text_without_options_is_trained_and_not_scored(read, clip):
     task, (record,) = read(line(clip, "<answer>a dog</answer>"))
     assert trainable_dimensions(task, record)
-    assert task.questions(record, task.asked(record)) == []
+    assert task.questions(record, task.dimensions_for(record)) == []
     assert list(task.remarks([record]).values()) == [1]
     options = [{"options": ["a dog", "rain"]}]
     task, (record,) = read(line(clip, "<answer>rain</answer>", places=options))
-    (question,) = task.questions(record, task.asked(record))
-    assert question.places[0].choices == ("a dog", "rain")
+    (question,) = task.questions(record, task.dimensions_for(record))
+    assert question.answer_fields[0].choices == ("a dog", "rain")
     assert task.ratings(record, task.dimensions[0]) == (1.0,)
-    assert task.rated == ()
+    assert task.rated_dimensions == ()
 
 
 def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
@@ -127,21 +127,23 @@ def test_prepared_records_give_the_same_questions_and_answers(
         for question in task.questions(record, dimensions, rng):
             written = [
                 one.written if one.written is not None else int(one.distribution.argmax())
-                for one in (targets[place.dimension.key] for place in question.places)
+                for one in (targets[place.dimension.key] for place in question.answer_fields)
             ]
             expected.append((question, question.solution(tuple(written))))
     assert len(lines) == len(prepared) == len(expected)
     assert len({one["id"] for one in lines}) == len(lines)
     for one, record, (question, solution) in zip(lines, prepared, expected, strict=True):
         assert one["solution"] == solution
-        (asked,) = again.questions(record, again.asked(record), np.random.default_rng(0))
-        assert [p.lead for p in asked.places] == [p.lead for p in question.places]
-        assert [p.scale for p in asked.places] == [p.scale for p in question.places]
-        assert [p.dimension.key for p in asked.places] == [p.dimension.key for p in question.places]
+        (asked,) = again.questions(record, again.dimensions_for(record), np.random.default_rng(0))
+        assert [p.lead for p in asked.answer_fields] == [p.lead for p in question.answer_fields]
+        assert [p.scale for p in asked.answer_fields] == [p.scale for p in question.answer_fields]
+        assert [p.dimension.key for p in asked.answer_fields] == [
+            p.dimension.key for p in question.answer_fields
+        ]
         assert record.clip.is_file()
         text = question.messages[1]["content"][1]
         assert asked.messages[1]["content"][1] == text
-        for place in asked.places:
+        for place in asked.answer_fields:
             source = next(r for r in records if r.id == one["record"])
             dimension = task.rubric[place.dimension.key]
             assert again.ratings(record, place.dimension) == task.ratings(source, dimension)
@@ -155,8 +157,8 @@ def test_prepared_questions_with_options(composed, tmp_path):
     write_questions(task, {"val": records}, tmp_path, 0)
     again = ProcessedTask()
     for record, source in zip(again.read(tmp_path / "val.jsonl").records, records, strict=True):
-        (asked,) = again.questions(record, again.asked(record))
-        assert asked.places[0].choices == task.options(source)
+        (asked,) = again.questions(record, again.dimensions_for(record))
+        assert asked.answer_fields[0].choices == task.options(source)
         assert again.ratings(record, again.dimensions[0]) == task.ratings(
             source, task.dimensions[0]
         )

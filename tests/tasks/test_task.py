@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from repository import ROOT
 
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.builders import build_task
@@ -70,7 +70,7 @@ def test_the_file_of_a_broken_rubric_is_named(tmp_path):
     file = tmp_path / "task/rubric/warmth.yaml"
     file.parent.mkdir(parents=True)
     file.write_text(yaml.safe_dump({**broken(key="a b"), "name": "warmth"}), encoding="utf-8")
-    schema.register()
+    registration.register()
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         config = compose(
             "launch",

@@ -28,7 +28,7 @@ def test_training_writes_the_records_thought(composed, name, key):
         for question in task.questions(record, task.dimensions[:2], rng):
             text = record.fields["audio_info"][key]
             assert question.solution((3,)) == f"<think>{text}</think>\n<answer>4</answer>"
-            assert not question.thinks
+            assert not question.generates_thought
     assert task.remarks(records) == {}
     assert task.scoring()["thought_in_scoring"] == "generate"
 
@@ -52,9 +52,9 @@ def test_ways_of_scoring(composed):
         task = build_task(composed("task=role_emotion", f"task.thought_in_scoring={how}"))
         record = task.read(SAMPLE).records[0]
         (question,) = task.questions(record, task.dimensions[:1])
-        assert question.thinks == thinks
-        assert question.places[0].lead.startswith(lead)
-        assert (task.writes(record) > 0) == thinks
+        assert question.generates_thought == thinks
+        assert question.answer_fields[0].lead.startswith(lead)
+        assert (task.max_written_tokens(record) > 0) == thinks
     with pytest.raises(ConfigError, match="choose one of generate, given, skip"):
         build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))
 

@@ -102,14 +102,14 @@ def test_trainable_parameters_by_part(run_of, overrides, expected):
 RELOAD = """
 import sys
 from hydra import compose, initialize_config_dir
-from dramaeval.config import schema
+from dramaeval.config import registration
 from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages import evaluate, train
 from dramaeval.stages.context import Run
 from pathlib import Path
 root, configs, methods, *words = sys.argv[1:]
-schema.register()
+registration.register()
 for name in methods.split(","):
     with initialize_config_dir(configs, version_base="1.3"):
         config = compose("launch", [*words, "stages=[evaluate]", f"checkpoint={root}/{name}"])

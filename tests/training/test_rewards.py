@@ -28,7 +28,7 @@ PITCH = Dimension(
     key="pitch", annotation="pitch", title="Pitch", scale=(1, 2, 3, 4, 5), description="", scores={}
 )
 FIELD = AnswerField.of_score(PITCH)
-QUESTION = Question(messages=[], places=(FIELD,), key=("pitch",))
+QUESTION = Question(messages=[], answer_fields=(FIELD,), key=("pitch",))
 
 
 def answer(choice, ratings=(4.0, 5.0, 3.0, 4.0), wanted=3, dimension="pitch", options=False):
@@ -122,25 +122,25 @@ def test_an_answer_that_does_not_end_is_not_well_formed():
 
 
 def test_any_thought_is_accepted():
-    thoughtful = QUESTION.after("as the record has it")
+    thoughtful = QUESTION.with_thought("as the record has it")
     form = AnswerForm.of(thoughtful)
     assert form.read("<think>of its own</think>\n<answer>2</answer>") == ((1,), True)
     assert form.read("<answer>2</answer>") == ((1,), False)
 
 
 def test_all_fields_of_an_answer_are_read():
-    places = (
+    fields = (
         AnswerField.of_score(PITCH, lead="<answer>[Pitch]", tail=""),
         AnswerField.of_score(PITCH, lead="[Tempo]"),
     )
-    form = AnswerForm.of(Question(messages=[], places=places, key=()))
+    form = AnswerForm.of(Question(messages=[], answer_fields=fields, key=()))
     assert form.read("<answer>[Pitch]4[Tempo]1</answer>") == ((3, 0), True)
     assert form.read("<answer>[Pitch]4</answer>") == ((None, None), False)
 
 
 def test_an_option_that_begins_another_is_read():
     field = AnswerField(dimension=PITCH, choices=("no", "no (maybe)"), scale=(0, 1), options=True)
-    form = AnswerForm.of(Question(messages=[], places=(field,), key=()))
+    form = AnswerForm.of(Question(messages=[], answer_fields=(field,), key=()))
     assert form.read("<answer>no (maybe)</answer>") == ((1,), True)
     assert form.read("<answer>no</answer>") == ((0,), True)
 

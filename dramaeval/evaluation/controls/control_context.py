@@ -93,7 +93,7 @@ def train_means(context: ControlContext) -> Mapping[str, dict[int, float]]:
         raise NotPossibleError("there is no training split (task.data.train=…)")
     means: dict[str, dict[int, float]] = {one.key: {} for one in context.task.dimensions}
     for index, record in enumerate(context.train):
-        for dimension in context.task.asked(record):
+        for dimension in context.task.dimensions_for(record):
             given = [r for r in context.task.ratings(record, dimension) if r is not None]
             if given:
                 means[dimension.key][index] = sum(given) / len(given)

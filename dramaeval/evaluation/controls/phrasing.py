@@ -19,13 +19,13 @@ DESCRIPTION = "the same judge, its scores averaged over several wordings of each
 def phrasing(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
     """Score every record under several wordings; return the mean predictions and the spread between wordings.
 
-    The wordings are those of `Task.phrased`, ``evaluation.phrasings`` of them; the task's own comes first.
+    The wordings are those of `Task.wording_variants`, ``evaluation.phrasings`` of them; the task's own comes first.
 
     Raises:
         NotPossibleError: the task has only one wording.
     """
     try:
-        tasks = context.task.phrased(context.phrasings, context.seed)
+        tasks = context.task.wording_variants(context.phrasings, context.seed)
     except PhrasingsError as error:
         raise NotPossibleError(str(error)) from None
     by_wording = [

@@ -39,7 +39,7 @@ def prosody(context: ControlContext) -> list[Prediction]:
     chosen = _chosen(len(context.train), context.most_clips, context.seed)
     train = {index: _features(context.train[index], context) for index in chosen}
     held_out = [_features(record, context) for record in context.records]
-    asked = [context.task.asked(record) for record in context.records]
+    asked = [context.task.dimensions_for(record) for record in context.records]
     predicted: dict[tuple[int, str], Prediction] = {}
     for dimension in context.task.dimensions:
         rated = {index: mean for index, mean in means[dimension.key].items() if index in train}

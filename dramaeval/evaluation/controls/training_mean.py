@@ -29,7 +29,7 @@ def training_mean(context: ControlContext) -> list[Prediction]:
     }
     predictions = []
     for record in context.records:
-        for dimension in context.task.asked(record):
+        for dimension in context.task.dimensions_for(record):
             mean = means[dimension.key]
             state = SCORED if mean is not None else "no training record is rated on this dimension"
             predictions.append(prediction_of(context, record, dimension, mean, state=state))

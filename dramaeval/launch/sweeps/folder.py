@@ -14,7 +14,7 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dramaeval.config import schema, secrets
+from dramaeval.config import registration, secrets
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
@@ -253,11 +253,11 @@ def _overrides_in(file: Path) -> tuple[str, ...]:
 
 def load_config(folder: Path) -> DictConfig:
     """The configuration in a run's ``.hydra/``, typed by the schema; ``${hydra:…}`` can be resolved."""
-    schema.register()
+    registration.register()
     setup_globals()
     hydra = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
     OmegaConf.set_struct(hydra.hydra, False)  # plugins have put their own in
     hydra.merge_with(read_settings(folder / ".hydra" / "hydra.yaml"))
     HydraConfig.instance().set_config(hydra)
     settings = read_settings(folder / ".hydra" / "config.yaml")
-    return cast(DictConfig, OmegaConf.merge(schema.root(), settings))
+    return cast(DictConfig, OmegaConf.merge(registration.root(), settings))

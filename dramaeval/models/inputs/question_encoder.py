@@ -109,7 +109,7 @@ class QuestionEncoder:
             TokenizationError: a score is not one token of its own.
         """
         prompt = self.prompt(question.messages)
-        answers = self._answers(tuple(map(_FieldText.of, question.places)))
+        answers = self._answers(tuple(map(_FieldText.of, question.answer_fields)))
         return [EncodedQuestion(prompt=prompt, answer=answer) for answer in answers]
 
     def prompt(self, messages: Messages) -> tuple[int, ...]:

@@ -147,7 +147,9 @@ class RecordEncoder:
             lengths = [self._audio_tokens(owner, features) for owner, features in pairs]
         labelled = []
         for question in self.questions(record, questions):
-            fields = zip(question.places, self._encode_question(record, question), strict=True)
+            fields = zip(
+                question.answer_fields, self._encode_question(record, question), strict=True
+            )
             for number, (field, tokens) in enumerate(fields):
                 target = None if by_key is None else by_key[field.dimension.key]
                 labelled.append(
@@ -176,7 +178,7 @@ class RecordEncoder:
 
     def _encode_question(self, record: Record, question: Question) -> list[EncodedQuestion]:
         """The tokens of each field of a question's answer."""
-        order = tuple(field.lead for field in question.places)
+        order = tuple(field.lead for field in question.answer_fields)
         key = (str(record.file), record.line, question.key, order)
         if key not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:

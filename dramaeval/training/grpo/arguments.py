@@ -67,7 +67,9 @@ def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
                 "thoughts cannot be enumerated. Set trainer.estimator=sampled."
             )
         elif (
-            not task.one_at_a_time and not isinstance(task, ChoiceTask) and task.name != "processed"
+            not task.one_dimension_per_question
+            and not isinstance(task, ChoiceTask)
+            and task.name != "processed"
         ):
             problems.append(
                 f"trainer.estimator=enumerated: {task.name} asks for all dimensions in one answer, which has "
@@ -108,7 +110,9 @@ def check_completions(
         for question in record_encoder.questions(
             record, trainable_dimensions(record_encoder.task, record)
         ):
-            form = tuple((field.lead, field.choices, field.tail) for field in question.places)
+            form = tuple(
+                (field.lead, field.choices, field.tail) for field in question.answer_fields
+            )
             if form not in forms:
                 forms.add(form)
                 needed = max(needed, _longest(record_encoder.encoder.encode_question(question)))

@@ -44,7 +44,7 @@ class PromptGroup:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """The keys of the dimensions that the question is about."""
-        return tuple(field.dimension.key for field in self.question.places)
+        return tuple(field.dimension.key for field in self.question.answer_fields)
 
     @property
     def about(self) -> tuple[str, str]:

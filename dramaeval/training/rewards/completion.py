@@ -97,8 +97,8 @@ class AnswerForm:
     @classmethod
     def of(cls, question: Question) -> AnswerForm:
         """The form of a question's answers; the judge writes the thought itself, also where the record has one."""
-        first, *rest = question.places
-        thinks = question.thinks or first.lead.startswith(THINK)
+        first, *rest = question.answer_fields
+        thinks = question.generates_thought or first.lead.startswith(THINK)
         if first.lead.startswith(THINK):
             first = replace(first, lead=first.lead.rpartition(THOUGHT)[2])
         return cls((first, *rest), thinks)
@@ -109,7 +109,8 @@ class AnswerForm:
         A text without an answer, or with several, gives None for each field.
         """
         answer, text_of_answer = _patterns(
-            tuple((field.lead, field.choices, field.tail) for field in self.fields), self.thinks
+            tuple((field.lead, field.choices, field.tail) for field in self.fields),
+            self.thinks,
         )
         matches = answer.findall(text)
         if len(matches) != 1 or text.count(LEAD) != 1:

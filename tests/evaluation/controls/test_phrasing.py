@@ -73,7 +73,7 @@ def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
     assert extra["phrasings"] == 3
     first, second = (
         context.score(context.records, replace_task(context.record_encoder, one))
-        for one in task.phrased(2, context.seed)
+        for one in task.wording_variants(2, context.seed)
     )
     assert all(one.wordings is None or len(one.wordings) == 1 for one in first)
     # The judge's score is the mean over its two wordings, which are the first that the generator gives.
@@ -110,7 +110,7 @@ def test_where_there_are_no_other_wordings(build_context, composed, overrides, w
 @pytest.mark.parametrize("name", ["role", "role_caption", "archetype", "role_variation"])
 def test_every_task_of_single_questions_has_wordings(composed, name):
     task = build_task(composed(f"task={name}"))
-    tasks = task.phrased(30, 0)
+    tasks = task.wording_variants(30, 0)
     for one in task.dimensions:
         texts = [other.criterion(one) for other in tasks]
         assert len(set(texts)) == 30
@@ -127,7 +127,9 @@ def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
         " scale: [0, 1], description: Whether it charms., scores: {0: it does not, 1: it does}}]"
     )
     task = build_task(composed("task=role", *words))
-    assert len({other.criterion(task.dimensions[0]) for other in task.phrased(30, 0)}) == 30
+    assert (
+        len({other.criterion(task.dimensions[0]) for other in task.wording_variants(30, 0)}) == 30
+    )
 
 
 def test_scores_without_distributions_are_averaged_themselves(make_prediction):

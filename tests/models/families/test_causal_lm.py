@@ -87,7 +87,7 @@ def read_back(file, task):
     return read_records(
         file,
         RecordFormat(
-            text_fields=fmt.text_fields, annotation_fields=fmt.annotation_fields, heard=False
+            text_fields=fmt.text_fields, annotation_fields=fmt.annotation_fields, reads_audio=False
         ),
     ).records
 

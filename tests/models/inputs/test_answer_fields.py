@@ -97,7 +97,7 @@ def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
     for at, record in enumerate(records):
         (question,) = record_encoder.task.questions(record, record_encoder.task.dimensions)
         answer = ""
-        for number, field in enumerate(question.places):
+        for number, field in enumerate(question.answer_fields):
             answer += field.lead
             _, logits, _ = plain_logits(plain, processor, question, record, answer)
             share = logits[-1, digits].double().softmax(-1).numpy()
@@ -114,7 +114,7 @@ def test_earlier_scores_change_later_ones(judge, prepared):
     shares = []
     for written in (0, 4):
         certain = np.eye(5)[written]
-        targets = {field.dimension.key: Target(certain) for field in question.places}
+        targets = {field.dimension.key: Target(certain) for field in question.answer_fields}
         batch = collate(
             [record_encoder.encode(records[0], [question], targets)], pad=record_encoder.pad
         )
@@ -149,7 +149,7 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     spread = np.array([0.1, 0.2, 0.3, 0.25, 0.15])
     targets = {
         field.dimension.key: Target(spread, written)
-        for field, written in zip(question.places, (4, 0, 2), strict=True)
+        for field, written in zip(question.answer_fields, (4, 0, 2), strict=True)
     }
     batch = collate(
         [record_encoder.encode(records[0], [question], targets)],
@@ -167,7 +167,7 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     nll = -log_p.gather(1, ids[begin:, None]).sum()
     assert answer_ce(logits, batch).sum() == pytest.approx(float(nll), rel=1e-4)
     names = [key for _, key in batch.question_keys]
-    assert names == [field.dimension.key for field in question.places]
+    assert names == [field.dimension.key for field in question.answer_fields]
     assert batch.questions == 3
 
 

@@ -107,7 +107,7 @@ def encode_scale(scale, tokenise=None):
     )
     question = Question(
         messages=[{"role": "user", "content": "?"}],
-        places=(AnswerField.of_score(dimension),),
+        answer_fields=(AnswerField.of_score(dimension),),
         key=("a",),
     )
     return encoder.encode_question(question)

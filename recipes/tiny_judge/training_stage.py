@@ -13,15 +13,15 @@ from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """How a stage is trained.
+class StageSettings:
+    """The steps and rates of a stage.
 
     Attributes:
-        name: what is shown and what its snapshot is called.
+        name: name in progress lines and of the snapshot.
         steps: optimizer steps.
         rate: highest learning rate.
-        warm_up: share of the steps in which it is reached.
-        decay: share of the steps, the last ones, in which it falls to nothing.
+        warm_up: share of the steps in which the rate rises to the highest.
+        decay: share of the steps, the last ones, in which the rate falls to 0.
         weight_decay: of AdamW.
         snapshot_every: steps between two snapshots.
     """
@@ -35,7 +35,7 @@ class Course:
     snapshot_every: int = 500
 
     def rate_at(self, step: int) -> float:
-        """The share of the highest rate at a step: up, level, down along straight lines."""
+        """The share of the highest rate at a step: a linear rise, a constant part, a linear fall."""
         up = (step + 1) / max(1.0, self.warm_up * self.steps)
         down = (self.steps - step) / max(1.0, self.decay * self.steps)
         return min(1.0, up, down)
@@ -50,34 +50,33 @@ def bfloat16_is_fast() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def follow(
-    course: Course,
-    student: nn.Module,
+def train_stage(
+    stage: StageSettings,
+    model: nn.Module,
     loss_at: Callable[[int], torch.Tensor],
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Train every weight of ``student`` that is not frozen; go on from a snapshot if there is one.
+    """Train every weight of ``model`` that is not frozen; resume from a snapshot if there is one.
 
     Args:
-        course: steps and rates.
-        student: what is trained, in place.
-        loss_at: the loss of a step, from its number alone, so that a course that was broken off goes
-            on with what it would have seen.
-        folder: where the snapshot is kept.
-        say: takes lines of progress.
+        stage: steps and rates.
+        model: the module, trained in place.
+        loss_at: returns the loss of a step from its number alone, so that a resumed stage continues exactly.
+        folder: folder of the snapshot.
+        say: prints a line of progress.
     """
-    weights = [weight for weight in student.parameters() if weight.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(
-        weights, lr=course.rate, weight_decay=course.weight_decay, betas=(0.9, 0.98)
+        weights, lr=stage.rate, weight_decay=stage.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course.rate_at)
-    snapshot = folder / f"{course.name}.pt"
-    start = _resume(snapshot, student, optimizer, schedule)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, stage.rate_at)
+    snapshot = folder / f"{stage.name}.pt"
+    start = _resume(snapshot, model, optimizer, schedule)
     low_precision = bfloat16_is_fast()
     losses: deque[float] = deque(maxlen=100)
     began = time.monotonic()
-    for step in range(start, course.steps):
+    for step in range(start, stage.steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
             loss = loss_at(step)
         optimizer.zero_grad()
@@ -87,24 +86,24 @@ def follow(
         schedule.step()
         losses.append(float(loss.detach()))
         done = step + 1
-        if done % 100 == 0 or done == course.steps:
-            left = (time.monotonic() - began) / (done - start) * (course.steps - done)
+        if done % 100 == 0 or done == stage.steps:
+            left = (time.monotonic() - began) / (done - start) * (stage.steps - done)
             mean = sum(losses) / len(losses)
-            say(f"{course.name}: step {done}/{course.steps}, loss {mean:.3f}, {left:.0f} s left")
-        if done % course.snapshot_every == 0 or done == course.steps:
-            _keep(snapshot, done, student, optimizer, schedule)
+            say(f"{stage.name}: step {done}/{stage.steps}, loss {mean:.3f}, {left:.0f} s left")
+        if done % stage.snapshot_every == 0 or done == stage.steps:
+            _keep(snapshot, done, model, optimizer, schedule)
 
 
 def _keep(
     snapshot: Path,
     step: int,
-    student: nn.Module,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     state = {
         "step": step,
-        "student": student.state_dict(),
+        "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
@@ -116,15 +115,15 @@ def _keep(
 
 def _resume(
     snapshot: Path,
-    student: nn.Module,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> int:
-    """Take up the snapshot; the number of the next step."""
+    """Load the snapshot if there is one, and return the number of the next step."""
     if not snapshot.exists():
         return 0
     state = torch.load(snapshot, weights_only=True)
-    student.load_state_dict(state["student"])
+    model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     return int(state["step"])

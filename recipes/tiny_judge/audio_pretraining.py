@@ -1,9 +1,9 @@
 """First stage: trains the audio tower to encode the controlled properties of the audio.
 
-Answer tokens alone teach a tower from scratch little: one word a clip is a thin signal. So the tower is
-first trained directly: from the mean of its outputs a linear layer, thrown away afterwards, has to read
-off every property of the delivery. Half-way up, another one has to read off the pitch of every moment,
-because how far the pitch moves is the hardest property to find without it.
+One answer word per clip is too weak a signal to train a tower from scratch. Therefore the tower is first trained
+directly: a linear layer predicts every property of the delivery from the mean of the tower's outputs, and another
+one predicts the pitch of every moment from the outputs of the middle layer, because the pitch range is the hardest
+property to learn. Both layers are discarded afterwards.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from recipes.tiny_judge.clips import Rendered, Spoken
 if TYPE_CHECKING:
     from transformers import Qwen2AudioEncoder
 
-#: Properties between 0 and 1, read off as they are.
+#: Properties with a value between 0 and 1.
 GRADED = ("pitch_range", "rate", "loudness_range", "level", "intensity")
-#: Of a draw of one of them.
+#: Variance of a graded property over random deliveries.
 GRADED_VARIANCE = 0.1
-#: Properties that are one of several.
+#: Properties with named values.
 NAMED: dict[str, tuple[str, ...]] = {
     "pauses": PAUSES,
     "stress": STRESSES,
@@ -52,7 +52,7 @@ def named_property(spoken: Spoken, name: str) -> str:
 
 
 class Targets:
-    """What the linear layers have to read off, for a list of clips.
+    """The targets of the linear layers for a list of clips.
 
     Attributes:
         graded: float32 ``[clips, len(GRADED)]``; not-a-number where the clip has no such property (a
@@ -72,7 +72,7 @@ class Targets:
                 for s in spoken
             ]
         )
-        self.melody = [torch.from_numpy(one.melody) for one in rendered]
+        self.melody = [torch.from_numpy(clip.melody) for clip in rendered]
 
     def melodies(self, rows: np.ndarray) -> torch.Tensor:
         """Pitch ``[rows, longest]``, not-a-number past a clip's end."""
@@ -81,21 +81,23 @@ class Targets:
         )
 
 
-class Listener(nn.Module):
-    """The audio tower with the linear layers that read properties off it."""
+class AudioPropertyModel(nn.Module):
+    """The audio tower with linear layers that predict properties."""
 
     def __init__(self, tower: Qwen2AudioEncoder) -> None:
         super().__init__()
         self.tower = tower
         width = len(GRADED) + sum(len(values) for values in NAMED.values())
-        self.read_off = nn.Linear(tower.config.d_model, width)
-        # Pitch, and whether there is any.
-        self.hum = nn.Linear(tower.config.d_model, 2)
+        self.property_head = nn.Linear(tower.config.d_model, width)
+        # The pitch, and the logit of a voiced moment.
+        self.pitch_head = nn.Linear(tower.config.d_model, 2)
 
     def forward(self, clips: Sequence[ClipFeatures]) -> tuple[torch.Tensor, torch.Tensor]:
-        """``[clips, properties]``, first the graded, then the logits of the named; and the melody.
+        """Predict the properties and the pitch of clips.
 
-        The melody ``[clips, longest, 2]`` is pitch and the logit of there being any.
+        Returns:
+            ``[clips, properties]``, the graded ones and then the logits of the named ones; and ``[clips, longest,
+            2]``, the pitch and the logit of a voiced moment.
         """
         features, frames = pad_features(list(clips))
         half_way: list[torch.Tensor] = []
@@ -109,7 +111,7 @@ class Listener(nn.Module):
         # Two frames of the tower's inner rate are one audio token.
         inner = half_way[0][:, : 2 * encoded.shape[1]]
         moments = inner.unflatten(1, (encoded.shape[1], 2)).mean(2)
-        return self.read_off(mean), self.hum(moments)
+        return self.property_head(mean), self.pitch_head(moments)
 
 
 def split_logits(outputs: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -120,8 +122,8 @@ def split_logits(outputs: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         start += len(values)
 
 
-def hearing_loss(outputs: torch.Tensor, graded: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-    """Squared errors of the graded properties in variances, plus cross-entropies in those of a guess."""
+def property_loss(outputs: torch.Tensor, graded: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+    """Squared errors of the graded properties over their variance, plus cross-entropies over those of a guess."""
     known = ~graded.isnan()
     error = (outputs[:, : len(GRADED)] - graded.nan_to_num()).square()[known].mean()
     named_losses = [
@@ -131,36 +133,36 @@ def hearing_loss(outputs: torch.Tensor, graded: torch.Tensor, named: torch.Tenso
     return error / GRADED_VARIANCE * len(GRADED) + torch.stack(named_losses).sum()
 
 
-def melody_loss(hummed: torch.Tensor, melody: torch.Tensor) -> torch.Tensor:
-    """Absolute error of the pitch in octaves where there is one, plus cross-entropy of there being one."""
-    hummed = hummed[:, : melody.shape[1]]
+def melody_loss(pitch: torch.Tensor, melody: torch.Tensor) -> torch.Tensor:
+    """Absolute error of the pitch in octaves where it is voiced, plus the cross-entropy of voicing."""
+    pitch = pitch[:, : melody.shape[1]]
     voiced = ~melody.isnan()
-    error = (hummed[..., 0] - melody.nan_to_num()).abs()[voiced].mean()
-    return 5 * error + F.binary_cross_entropy_with_logits(hummed[..., 1], voiced.float())
+    error = (pitch[..., 0] - melody.nan_to_num()).abs()[voiced].mean()
+    return 5 * error + F.binary_cross_entropy_with_logits(pitch[..., 1], voiced.float())
 
 
 def batch_of_similar_lengths(lengths: np.ndarray, size: int, step: int, seed: int) -> np.ndarray:
-    """Indices of the ``size`` clips of one step; about equally long, every clip once in a round."""
+    """Indices ``[size]`` of one step's clips, of similar lengths; a round of steps takes every clip once."""
     batches = len(lengths) // size
     rng = np.random.default_rng([seed, 0x5E7, step // batches])
-    # Jitter keeps the batches from being the same ones in every round.
+    # Random factors on the lengths give every round other batches.
     order = np.argsort(lengths * rng.uniform(0.85, 1.15, len(lengths)))
     first = size * int(rng.permutation(batches)[step % batches])
     return order[first : first + size]
 
 
 @torch.no_grad()
-def hearing_scores(
-    listener: Listener, clips: list[ClipFeatures], targets: Targets, size: int = 64
+def property_scores(
+    property_model: AudioPropertyModel, clips: list[ClipFeatures], targets: Targets, size: int = 64
 ) -> dict[str, float]:
     """Correlation for each graded property and accuracy for each named one."""
-    listener.eval()
+    property_model.eval()
     order = np.argsort([clip.frames for clip in clips])
-    outputs = torch.empty(len(clips), listener.read_off.out_features)
+    outputs = torch.empty(len(clips), property_model.property_head.out_features)
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        outputs[rows] = listener([clips[i] for i in rows])[0].float()
-    listener.train()
+        outputs[rows] = property_model([clips[i] for i in rows])[0].float()
+    property_model.train()
     scores = {}
     for column, name in enumerate(GRADED):
         known = ~targets.graded[:, column].isnan()
