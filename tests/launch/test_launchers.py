@@ -188,7 +188,7 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for told in (
-        "has 5 problems", "signal_delay_s=300 is as long as timeout_min=5",
+        "has 5 problems", "signal_delay_s=300 is not shorter than timeout_min=5",
         "there are name, partition, account, qos", "Did you mean partition?",
         "hydra.launcher.nodes=0", "additional.array: use hydra.launcher.array_parallelism",
         "SLURM reads % and \\",
@@ -203,10 +203,10 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
         (["plan=true"], "launch.check=true"),
         (["hydra/launcher=basic"], "choose one of local_processes, slurm, slurm_cpu"),
         (["trainer.args.learning_rate=interval(0.1,1)"], "hydra/sweeper=optuna"),
-        (["hydra.sweep.subdir=same", "seed=0,1"], "another for each run"),
+        (["hydra.sweep.subdir=same", "seed=0,1"], "differs between the runs"),
         (["hydra/sweeper=optuna"], "There is nothing to search: give search=lora"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trails=3"], "there are params, n_trials"),
-        (["sweep=x"], "sweep=… is not for -m"),
+        (["sweep=x"], "sweep=… and -m exclude each other"),
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )  # fmt: skip

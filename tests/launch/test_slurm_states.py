@@ -2,7 +2,7 @@
 
 import pytest
 
-from dramaeval.launch.slurm_states import ask_slurm, parse_sacct, parse_scontrol
+from dramaeval.launch.slurm_states import job_states, parse_sacct, parse_scontrol
 
 SCONTROL = """\
 JobId=7 ArrayJobId=5 ArrayTaskId=1 JobName=dramaeval UserId=root(0) JobState=FAILED Reason=NonZeroExitCode \
@@ -53,4 +53,4 @@ def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatc
         (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ask_slurm(["5_1"]) == found
+    assert job_states(["5_1"]) == found

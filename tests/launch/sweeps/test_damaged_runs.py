@@ -12,7 +12,7 @@ from dramaeval.data.manifest import DamagedFileError, sealed, write_listed
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.launch.slurm import SlurmJobRunner, job_of
 from dramaeval.launch.sweeps.command import _reset
-from dramaeval.launch.sweeps.folder import SweepFolder, describe, load_config
+from dramaeval.launch.sweeps.folder import SweepFolder, load_config, write_run
 from dramaeval.launch.sweeps.pruning import pruning
 from dramaeval.launch.sweeps.rows import collect, state_of
 from dramaeval.launch.sweeps.search import (
@@ -37,7 +37,7 @@ def sweep(add_run, tmp_path):
         macro = {"pearson": number / 10, "interval": {"pearson": [0.0, 0.5]}}
         write_listed(folder / "metrics.json", json.dumps({"val": {"final": {"macro": macro}}}))
     for run in SweepFolder(tmp_path).runs():
-        describe(run)
+        write_run(run)
     return SweepFolder(tmp_path)
 
 
@@ -112,8 +112,7 @@ def test_a_run_whose_job_is_not_known_is_given_up_and_the_others_are_not(sweep, 
     assert job_of(runs[1]) == "12_1"
     damage(runs[1].folder / "slurm.json", way)
     assert job_of(runs[1]) is None
-    job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1})
-    job_runner.attach(runs[1:])
+    job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1}, runs[1:])
     job_runner.poll()
     assert job_runner.finished
     assert read_state(runs[1].folder).reason.startswith("slurm.json is damaged")
