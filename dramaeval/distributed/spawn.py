@@ -58,10 +58,10 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
     """
     config = resolve(config)
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
-        handed, result = Path(private) / "run", Path(private) / "result"
-        handed.write_bytes(pickle.dumps((config, folder, token_of(folder))))
-        shared = environment(count)  # once: it names the port at which all meet
-        workers = [_start(rank, handed, result, shared) for rank in range(count)]
+        inputs, result = Path(private) / "run", Path(private) / "result"
+        inputs.write_bytes(pickle.dumps((config, folder, token_of(folder))))
+        shared = environment(count)  # called once, since each call chooses another port
+        workers = [_start(rank, inputs, result, shared) for rank in range(count)]
         with _stopping(workers):
             failed = _watch(workers)
         if failed:
@@ -89,15 +89,15 @@ def environment(count: int) -> dict[str, str]:
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "PYTHONPATH": os.pathsep.join(one for one in path if one),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
 
 
 def _start(
-    rank: int, handed: Path, result: Path, shared: dict[str, str]
+    rank: int, inputs: Path, result: Path, shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "dramaeval.launch.worker", str(handed), str(result)],
+        [sys.executable, "-m", "dramaeval.launch.worker", str(inputs), str(result)],
         env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         # Ctrl-C reaches this process only, which then stops all workers.
         start_new_session=True,

@@ -17,7 +17,6 @@ from rich.live import Live
 from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
-from dramaeval.launch.sweeps.rows import Row, Table
 from dramaeval.launch.sweeps.table import for_terminal, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 
@@ -169,13 +168,10 @@ class _Screen:
 
     def __init__(self) -> None:
         self.console = Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
+        terminal = self.console.is_terminal
+        self.live = Live(console=self.console, auto_refresh=False) if terminal else None
         self._printed: dict[int, str] = {}
         self._unwritten = False
-
-    @property
-    def terminal(self) -> bool:
-        return self.console.is_terminal
 
     def __enter__(self) -> _Screen:
         if self.live:
@@ -196,20 +192,18 @@ class _Screen:
                 print(f"The sweep's table cannot be written: {problem}", file=sys.stderr)
             self._unwritten = True
             return
-        self.show(table)
-
-    def show(self, table: Table) -> None:
-        """Show the table."""
         if self.live:
             self.live.update(for_terminal(table), refresh=True)
             return
         for row in table.rows:
             if self._printed.get(row.run.number) != row.description:
                 self._printed[row.run.number] = row.description
-                print(f"{row.run.folder.name} {_short(row, table)}{row.description}", flush=True)
+                varied = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
+                name = f"{row.run.folder.name} {varied}: " if varied else f"{row.run.folder.name} "
+                print(name + row.description, flush=True)
 
     def ask(self, detachable: bool) -> str:
-        """Ask whether to stop, leave or watch the runs; without a terminal, leave them if they continue alone."""
+        """Ask whether to stop, leave or watch the runs; without a terminal, stop them unless they are detachable."""
         if not sys.stdin.isatty():
             return "leave" if detachable else "stop"
         if self.live:
@@ -224,8 +218,3 @@ class _Screen:
         if self.live:
             self.live.start()
         return {"c": "stop", "l": "leave" if detachable else "watch"}.get(answer, "watch")
-
-
-def _short(row: Row, table: Table) -> str:
-    text = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
-    return f"{text}: " if text else ""

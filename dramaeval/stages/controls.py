@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
-from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
+from dramaeval.data.manifest import write_listed
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.controls import control_named
@@ -23,6 +23,7 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.context import RunContext, rating_problems
+from dramaeval.stages.predictions_file import set_aside_damaged
 from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -189,26 +190,22 @@ class ControlFile:
         return [], "it did not run"
 
     def _rename_damaged(self) -> bool:
-        damage = []
-        for file in (self.predictions, self.reason, self.settings, self.extra):
-            if file.is_file() and (problem := damage_of(file) or _damage_in_form(file)):
-                damage.append(f"{problem} ({set_aside(file).name} keeps it)")
+        files = {
+            self.predictions: read_predictions,
+            self.reason: _read_json,
+            self.settings: _read_json,
+            self.extra: _read_json,
+        }
+        damage = [
+            problem
+            for file, read in files.items()
+            if file.is_file() and (problem := set_aside_damaged(file, read))
+        ]
         if damage:
             log.warning(
                 "%s: %s. The control runs again.", self.predictions.parent, "; ".join(damage)
             )
         return bool(damage)
-
-
-def _damage_in_form(file: Path) -> str | None:
-    """The damage of a file that an earlier version wrote without a hash."""
-    if is_listed(file):
-        return None
-    try:
-        read_predictions(file) if file.suffix == ".jsonl" else _read_json(file)
-    except ValueError as error:
-        return f"{file.name} is damaged: {error}"
-    return None
 
 
 def _read_json(file: Path) -> Any:

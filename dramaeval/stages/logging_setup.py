@@ -45,9 +45,9 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
     logging.getLogger("py.warnings").addFilter(_lower_to_info)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns that a package is missing which only speeds up 4-bit inference on a CPU.
+    # bitsandbytes warns that a package is missing which only speeds up 4-bit inference on a CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
-    # It writes its own log.
+    # W&B writes its own log.
     logging.getLogger("wandb").propagate = False
 
 

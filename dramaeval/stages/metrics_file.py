@@ -1,4 +1,4 @@
-"""The content of ``metrics.json``: agreement with people in each split and phase, and the evidence about it."""
+"""The content of ``metrics.json``: agreement with people by split and phase, gains, slices and controls."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def main_split(phases: Phases) -> str:
 
 
 def evidence(context: RunContext, phases: Phases, part: str | None = None) -> dict[str, Any]:
-    """Measure the judge of the last phase further, on the main split.
+    """Measure the gain, slices and controls of the last phase on the main split.
 
     Args:
         context: of the run.

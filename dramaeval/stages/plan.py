@@ -1,4 +1,4 @@
-"""The plan of a run: what it reads, computes and needs, estimated from files and the architecture alone."""
+"""The plan of a run: an estimate of its data, steps, compute and memory, from files and the architecture alone."""
 
 from __future__ import annotations
 
@@ -199,10 +199,10 @@ def make_plan(
 
     Args:
         splits: the records by split.
-        task: asks about them.
+        task: gives the questions.
         family: of the model.
         skeleton: the model on the meta device, adapters attached and frozen parts frozen.
-        args: the trainer's arguments; None where nothing is trained.
+        args: the trainer's arguments; None without training.
         batch: the settings of ``batch``. With ``max_tokens`` the number of steps is an estimate.
         dtype: of the weights.
         device: of the weights.
@@ -230,7 +230,7 @@ def make_plan(
     shape = Shape.of(skeleton.config)
     if args is None:
         steps, clips, operations = 0, None, 0.0
-        # No layer's activations are kept: the clips of a batch pass through one layer at a time.
+        # No activations are kept for a backward pass, so they need the memory of one layer.
         memory = estimate(
             total=total,
             trainable=0,

@@ -205,7 +205,7 @@ def save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if not trainer.args.should_save:
         return
-    # One of them is a pickle of the trainer's arguments; config.yaml has them as text.
+    # training_args.bin is a pickle of the trainer's arguments, which config.yaml holds as text.
     for pattern in LEFT_OUT:
         for file in folder.glob(pattern):
             file.unlink()

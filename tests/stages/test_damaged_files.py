@@ -129,7 +129,7 @@ def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finish
     damage(finished / "controls" / "test.silence.jsonl", "cut off")
     (finished / "predictions.zero_shot.jsonl").write_bytes(b"")
     start(finished)
-    assert "predictions.zero_shot.jsonl is empty" in caplog.text
+    assert "predictions.zero_shot.jsonl is damaged: it is empty" in caplog.text
     assert "predictions.jsonl is damaged: " in caplog.text
     assert results(finished)[0] == results(whole)[0]
 
