@@ -31,18 +31,18 @@ class Plan:
     """The plan of a run.
 
     Attributes:
-        records, questions, hours: by split; ``hours`` of audio.
-        steps: of the optimizer; 0 without training.
-        clips: of a step; None without training.
-        stage: of ZeRO; 0 for none.
-        parameters, trainable: of the model.
+        records, questions, hours: their numbers by split; ``hours`` of audio.
+        steps: optimizer steps; 0 without training.
+        clips: the size of a step; None without training.
+        stage: the ZeRO stage; 0 without ZeRO.
+        parameters, trainable: the numbers of all and of the trainable parameters.
         by_part: (trainable, all) parameters of each part.
-        longest_question: in tokens, an estimate.
+        longest_question: estimated tokens.
         longest_record: the record of that question.
         memory: of one process.
-        packed: quantised parameters.
-        max_tokens: of a training pass, where ``batch.max_tokens`` is set.
-        operations: floating-point operations of a step; 0 where they are not known.
+        packed: the number of quantised parameters.
+        max_tokens: of a training pass; None if ``batch.max_tokens`` is not set.
+        operations: floating-point operations of a step; 0 if they are unknown.
         device, dtype: of the weights.
     """
 
@@ -155,7 +155,7 @@ class Plan:
         """The memory that the plan needs and a machine lacks, with a remedy for each kind.
 
         Args:
-            capacity: of the machine; None if it is not known.
+            capacity: of the machine; None if it is unknown.
         """
         if capacity is None:
             return []
@@ -210,13 +210,7 @@ def make_plan(
         quantization: of the language model, if any.
         zero: the settings of ``zero``.
     """
-    questions = {
-        name: [
-            len(trainable_dimensions(task, record) if name == "train" else task.asked(record))
-            for record in records
-        ]
-        for name, records in splits.items()
-    }
+    questions = _questions(splits, task)
     parts = count_parameters(skeleton, family)
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values()) if args is not None else 0
@@ -230,16 +224,7 @@ def make_plan(
     shape = Shape.of(skeleton.config)
     if args is None:
         steps, clips, operations = 0, None, 0.0
-        # No activations are kept for a backward pass, so they need the memory of one layer.
-        memory = estimate(
-            total=total,
-            trainable=0,
-            bytes_per_weight=dtype.itemsize,
-            tokens=lengths.largest.tokens * batch.eval_clips,
-            hidden=shape.hidden,
-            layers=1,
-            inner=shape.inner,
-        )
+        memory = _scoring_memory(shape, total, lengths, batch, dtype)
     else:
         clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, questions.get("train", []))), args, processes)
@@ -281,6 +266,17 @@ def make_plan(
     )
 
 
+def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:
+    """The number of questions about each record, by split."""
+    return {
+        name: [
+            len(trainable_dimensions(task, record) if name == "train" else task.asked(record))
+            for record in records
+        ]
+        for name, records in splits.items()
+    }
+
+
 def _operations(
     shape: Shape, parts: Mapping[str, tuple[int, int]], lengths: QuestionLengths, args: Any
 ) -> float:
@@ -299,6 +295,21 @@ def _operations(
         checkpointing=args.gradient_checkpointing,
     )
     return step.total / max(len(lengths.training), 1)
+
+
+def _scoring_memory(
+    shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
+) -> MemoryEstimate:
+    """Memory of one scoring process."""
+    return estimate(
+        total=total,
+        trainable=0,
+        bytes_per_weight=dtype.itemsize,
+        tokens=lengths.largest.tokens * batch.eval_clips,
+        hidden=shape.hidden,
+        layers=1,  # no activations are kept for a backward pass
+        inner=shape.inner,
+    )
 
 
 def _training_memory(

@@ -50,7 +50,7 @@ def run(context: RunContext) -> None:
     """Train from the last checkpoint, if there is one, and save the judge; skip a finished training."""
     folder, processes = context.folder, context.processes
     if processes.broadcast(processes.is_rank_zero and is_complete(folder.model)):
-        log.info("Training was finished before; taking the judge from %s.", folder.model)
+        log.info("The training is finished; the judge is loaded from %s.", folder.model)
         context.trained, context.model = True, None
         return
     if not context.validates:

@@ -118,7 +118,7 @@ def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(
     caplog.clear()
     start(finished)
     assert "has other bytes" not in caplog.text
-    assert "Training was finished before" in caplog.text
+    assert "The training is finished" in caplog.text
 
 
 def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finished, start, caplog):
