@@ -106,7 +106,7 @@ def end(folder: SweepFolder) -> None:
         print_table(table, folder.path)
     lines = []
     for row in table.unfinished:
-        varied = {key: row.run.settings.get(key, "") for key in table.varied}
+        varied = dict(zip(table.varied, row.values(table.varied), strict=True))
         lines.append(f"  {row.run.folder.name} ({settings(varied)}): {row.description}")
     if lines:
         raise SystemExit(
