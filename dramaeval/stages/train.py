@@ -30,7 +30,7 @@ from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.storage_errors import StorageError
+from dramaeval.stages.storage_errors import StorageError, folder_gone
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.progress import TrainingProgress
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
@@ -185,9 +185,7 @@ class RunFolderCheck(TrainerCallback):
         """
         writes = control.should_log or control.should_save or control.should_evaluate
         if self._opened and writes and not self.folder.config.is_file():
-            raise StorageError(
-                f"The run folder {self.folder.path} is gone: it was deleted or moved during the run."
-            )
+            raise StorageError(folder_gone(self.folder.path))
 
 
 def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
