@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,33 +127,26 @@ def measure_controls(
     return controls
 
 
-@dataclass(frozen=True)
 class ControlFile:
-    """The files of one control on one split: its predictions, or the reason why there are none."""
+    """The files of one control on one split.
 
-    run_folder: Path
-    split: str
-    control: str
+    Args:
+        run_folder: the run folder.
+        split: name of the split.
+        control: name of the control.
 
-    @property
-    def predictions(self) -> Path:
-        """JSONL, one prediction a line."""
-        return self.run_folder / "controls" / f"{self.split}.{self.control}.jsonl"
+    Attributes:
+        predictions: JSONL, one prediction a line.
+        reason: why the control has no predictions.
+        settings: the settings of the predictions.
+        extra: further measurements of the control.
+    """
 
-    @property
-    def reason(self) -> Path:
-        """The reason why the control is not possible."""
-        return self.predictions.with_suffix(".reason.json")
-
-    @property
-    def settings(self) -> Path:
-        """The settings of the predictions."""
-        return self.predictions.with_suffix(".settings.json")
-
-    @property
-    def extra(self) -> Path:
-        """Further measurements of the control."""
-        return self.predictions.with_suffix(".extra.json")
+    def __init__(self, run_folder: Path, split: str, control: str) -> None:
+        self.predictions = run_folder / "controls" / f"{split}.{control}.jsonl"
+        self.reason = self.predictions.with_suffix(".reason.json")
+        self.settings = self.predictions.with_suffix(".settings.json")
+        self.extra = self.predictions.with_suffix(".extra.json")
 
     def is_complete(self, settings: Mapping[str, int]) -> bool:
         """Whether undamaged files of these settings exist; damaged files are renamed."""

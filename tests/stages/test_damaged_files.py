@@ -106,7 +106,7 @@ def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(
         assert any(told in line for line in caplog.messages), name
     for name in ("model", "export"):
         assert f"{finished / name} is damaged: adapter_model.safetensors has" in caplog.text
-    assert "checkpoint-4 is passed over: optimizer.pt has" in caplog.text
+    assert "checkpoint-4 is skipped: optimizer.pt has" in caplog.text
     assert "Resuming from checkpoint-3." in caplog.text
     texts, weights = results(finished)
     texts_before, weights_before = results(whole)
@@ -148,7 +148,7 @@ def test_a_damaged_file_of_any_kind_passes_a_checkpoint_over(finished, caplog, w
         damage(file, way)
         caplog.clear()
         assert last_checkpoint(checkpoints).name == "checkpoint-3", file.name
-        assert f"checkpoint-4 is passed over: {file.name}" in caplog.text
+        assert f"checkpoint-4 is skipped: {file.name}" in caplog.text
         file.write_bytes(before)
         assert last_checkpoint(checkpoints) == newest
 

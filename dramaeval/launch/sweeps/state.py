@@ -25,6 +25,10 @@ DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
 UNREADABLE = "unreadable"
 #: States that change only if the sweep is resumed.
 FINAL = (DONE, FAILED, PRUNED, NEVER)
+#: The fields of `RunState` that describe the current attempt, without an attempt.
+_NO_ATTEMPT: dict[str, Any] = dict.fromkeys(
+    ("since", "host", "process", "started", "machine", "born")
+)
 _STATES = (WAITING, RUNNING, INTERRUPTED, UNREADABLE, *FINAL)
 
 
@@ -110,12 +114,7 @@ class RunState:
             reason=reason,
             objective=objective,
             seconds=round(self.seconds + worked, 3),
-            since=None,
-            host=None,
-            process=None,
-            started=None,
-            machine=None,
-            born=None,
+            **_NO_ATTEMPT,
         )
 
     def stopped(self, reason: str, *, warned: bool, timed_out: bool) -> RunState:
