@@ -80,7 +80,7 @@ def environment(count: int) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Modules beside launch.py can be imported in a worker too.
+    # A worker can import modules from the folder of launch.py too.
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
@@ -149,7 +149,7 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # The cause is a killed process, or else one that could not write; the others fail because they lose a peer.
+    # The cause is a process that was killed or could not write; the others fail because they lose a peer.
     killed = [(rank, code) for rank, code in failed if code < 0]
     unwritten = [(rank, code) for rank, code in failed if code == STORAGE]
     rank, code = (killed or unwritten or failed)[0]

@@ -129,7 +129,7 @@ def about(context: RunContext) -> dict[str, Any]:
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
-    """Tables and lines for the log beside the agreement of each split: wordings, tasks, accuracy."""
+    """Further tables and lines for the log: wordings, tasks and accuracy."""
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():

@@ -242,7 +242,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def _loss(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective of a supervised training; the rewards with a weight of one by rewards."""
+    """The objective of a supervised training, or the estimator and the weights of the rewards."""
     if "rewards" not in trainer:
         return {"objective": trainer.get("objective")}
     rewards = {name: node.get("weight", 1.0) for name, node in trainer["rewards"].items()}

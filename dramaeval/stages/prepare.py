@@ -22,7 +22,7 @@ from dramaeval.training.question_sampler import sample_questions
 
 log = logging.getLogger(__name__)
 
-#: Keys that a line copies from its record: they group records or name the system that made the clip.
+#: Keys that a line copies from its record: they group records or identify the system that produced the clip.
 COPIED = ("character", "system", "language", "local_scene", "question_type")
 
 

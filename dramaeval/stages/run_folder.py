@@ -26,7 +26,7 @@ from dramaeval.data.saved_settings import read_settings
 
 log = logging.getLogger(__name__)
 
-#: Settings that may differ when a run is resumed: they do not change what is computed.
+#: Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = (
     "plan",
     "plan_force",
@@ -111,7 +111,7 @@ class RunFolder:
         try:
             read_manifest(self.path)
         except DamagedFileError as error:
-            log.warning("%s: %s. Files are checked by their form alone.", self.path, error)
+            log.warning("%s: %s. Only the form of the files is checked.", self.path, error)
         new = saved_form(config)
         if self.has_work and (self.config.is_file() or is_listed(self.config)):
             old = self._saved_settings(as_yaml(config), new)

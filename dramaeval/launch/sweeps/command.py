@@ -35,7 +35,7 @@ from dramaeval.launch.sweeps.state import (
 from dramaeval.launch.sweeps.table import print_table, write_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
-#: The settings that may stand beside ``sweep=…``.
+#: The settings that can be given with ``sweep=…``.
 _ALLOWED = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
 
 
@@ -164,7 +164,7 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
         if state_of(run).state in (DONE, PRUNED):
             continue
         if _continues(run):
-            print(f"{run.folder.name} is left alone: it is {read_state(run.folder).state}.")
+            print(f"{run.folder.name} is not resumed: it is {read_state(run.folder).state}.")
         else:
             unfinished.append(run)
     sweeper = _sweeper(sweep, config)

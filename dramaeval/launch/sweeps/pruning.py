@@ -81,7 +81,7 @@ def _is_optuna_pruner(name: Any) -> bool:
 
 
 class PruningCallback(TrainerCallback):
-    """Reports ``eval_<metric>`` to the run's trial, and ends the run if the study's pruner says so.
+    """Reports ``eval_<metric>`` to the run's trial, and ends the run if the study's pruner decides so.
 
     Args:
         folder: of the run; ``trial.json`` holds the number of its trial.
