@@ -53,10 +53,10 @@ def run_command(config: DictConfig) -> float | None:
 
 
 def main() -> None:
-    """Run the command that stands in ``sys.argv``.
+    """Run the command line in ``sys.argv``.
 
     Raises:
-        SystemExit: the command cannot be run; the message or the exit code says why.
+        SystemExit: the command cannot be run; the message or the exit code gives the reason.
     """
     script = Path(sys.argv[0])
     sys.argv[0] = script.name

@@ -1,9 +1,9 @@
-"""Everything that a process changes in its environment before it computes.
+"""Prepares the environment of a process before it computes.
 
 `silence` runs when `dramaeval` is imported, because huggingface_hub reads its switches when it is imported.
-`prepare` runs where work begins: in launch.py, in each worker and run of a sweep, and when a name of the Python API
-is used. `prepare_device` follows where a model is going to be used; it imports torch.
-`dramaeval.config.environment_variables` says what happens to which variable.
+`prepare` runs at the start of launch.py, of each worker and of each run of a sweep, and when a name of the Python API
+is used. `prepare_device` runs before a model is used; it imports torch. `dramaeval.config.environment_variables` lists
+the variables and their policies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _recorded: dict[str, str] = {}
 
 
 class EnvironmentVariableError(UserFacingError):
-    """Environment variables that ask for something the run cannot do, or contradict each other."""
+    """Environment variables request something that the run cannot do, or contradict each other."""
 
 
 def silence() -> None:
@@ -39,7 +39,7 @@ def silence() -> None:
 
 
 def prepare() -> list[str]:
-    """Check the environment, and remove variables whose place settings have taken.
+    """Check the environment, and remove variables that settings of the configuration replace.
 
     Returns:
         a line for each variable that this call has removed.
@@ -71,7 +71,7 @@ def prepare() -> list[str]:
 
 
 def prepare_device(device: str = "auto") -> None:
-    """Arrange this process for the device that it is going to compute on.
+    """Prepare this process for a device.
 
     Args:
         device: the setting ``device``: auto, cpu or cuda.
@@ -79,17 +79,13 @@ def prepare_device(device: str = "auto") -> None:
     import torch
 
     if device == "cpu" or not torch.cuda.is_available():
-        skip_gpu_search()
+        # accelerate imports DeepSpeed, which otherwise searches for a GPU and warns.
+        _put("DS_ACCELERATOR", "cpu")
         keep_freed_memory()
 
 
-def skip_gpu_search() -> None:
-    """Tell DeepSpeed, which accelerate imports, that there is no GPU; else it searches and warns."""
-    _put("DS_ACCELERATOR", "cpu")
-
-
 def removed() -> list[str]:
-    """A line for each variable that `prepare` has removed, with the setting that decides instead."""
+    """A line for each variable that `prepare` has removed, with the setting that replaces it."""
     return [_removal(name) for name in sorted(_removed)]
 
 
@@ -102,7 +98,7 @@ def record() -> dict[str, dict[str, str]]:
 
 
 def for_children() -> dict[str, str]:
-    """The environment as the user has set it, for processes that prepare themselves as this one did."""
+    """The environment as the user has set it, for child processes, which call `prepare` themselves."""
     kept = {name: value for name, value in os.environ.items() if not _is_own(name)}
     return {**_removed, **kept}
 
@@ -127,5 +123,5 @@ def _put(name: str, value: str) -> None:
 
 
 def _is_own(name: str) -> bool:
-    """Whether this process has set a variable itself."""
+    """Whether this process, and not the user, has set a variable."""
     return name in _set and os.environ.get(name) == _set[name]

@@ -25,16 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dramaeval.distributed.lock_holder import (
-    NAME,
-    STALE,
-    Holder,
-    own_job,
-    read_holder,
-    restarts,
-    slurm_job,
-)
-from dramaeval.distributed.process_identity import ProcessIdentity
+from dramaeval.distributed.lock_holder import NAME, STALE, Holder, ProcessIdentity, read_holder
 from dramaeval.distributed.processes import Processes
 from dramaeval.errors import UserFacingError
 
@@ -68,13 +59,7 @@ class FolderLock:
         self.process = os.getpid()
         self.depth = 0
         self._renewal: threading.Event | None = None
-        self.holder = Holder(
-            token=secrets.token_hex(8),
-            processes=(ProcessIdentity.own(),),
-            since=time.strftime("%Y-%m-%d %H:%M:%S"),
-            job=slurm_job(),
-            restarts=restarts(),
-        )
+        self.holder = Holder.own()
 
     def acquire(self) -> None:
         """Take the lock, and renew it until it is released.
@@ -85,7 +70,7 @@ class FolderLock:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take()
         for claim in self.folder.glob(f"{NAME}.after-*"):
-            # Left by a process that was killed while it removed an earlier lock.
+            # A process was killed while it removed an earlier lock.
             claim.unlink(missing_ok=True)
         self._renewal = threading.Event()
         threading.Thread(target=self._renew, args=(self._renewal,), daemon=True).start()
@@ -119,13 +104,13 @@ class FolderLock:
             finally:
                 candidate.unlink(missing_ok=True)
             log.warning(
-                "%s was in use by %s which is gone; its lock is taken over.",
+                "%s was locked by %s which is gone; its lock is taken over.",
                 self.folder,
                 holder.in_words(),
             )
             self._remove(holder.token)
         raise FolderInUseError(
-            f"{self.file} changes its holder again and again: other processes try to work in {self.folder} too."
+            f"{self.file} changes its holder repeatedly: other processes try to lock {self.folder} too."
         )
 
     def _candidate(self) -> Path:
@@ -164,23 +149,19 @@ class FolderLock:
             FolderInUseError: the holder is alive, or its state cannot be determined.
         """
         alive = holder.alive()
-        if alive is False:
-            return
-        if alive is None:
-            if own_job(holder):
-                return
+        renewed = ""
+        if alive is None and not holder.has_been_requeued():
             os.utime(candidate)
             age = candidate.stat().st_mtime - holder.renewed
-            if age > STALE and self._stays(holder):
-                return
-            seen = (
+            alive = age <= STALE or not self._stays(holder)
+            renewed = (
                 f"It renewed {self.file} {max(age, 0):.0f} s ago; if it is gone, remove that file. "
             )
-        else:
-            seen = ""
+        if not alive:
+            return
         raise FolderInUseError(
             f"{self.folder} is in use by {holder.in_words()} and two processes would overwrite each other's "
-            f"files. {seen}Wait until it ends, or choose another folder with {self.choose}."
+            f"files. {renewed}Wait until it ends, or choose another folder with {self.choose}."
         )
 
     def _stays(self, holder: Holder) -> bool:

@@ -1,6 +1,9 @@
-"""The holder of a folder's lock: the content of the lock file, and whether its processes still run.
+"""The content of a folder's lock file, and whether the processes that it names still run.
 
-`dramaeval.distributed.folder_lock` takes and releases the lock.
+`dramaeval.distributed.folder_lock` takes and releases the lock. A process is identified by values that stay the same
+when the clock is changed. The system reuses process numbers, and computes a start time in seconds from the clock:
+after a change of the clock a running process would look like another one. The kernel's count of ticks since the
+machine started does not change, and the boot id identifies the machine and its start.
 """
 
 from __future__ import annotations
@@ -8,16 +11,115 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dramaeval.distributed.process_identity import ProcessIdentity
+import psutil
 
 NAME = ".dramaeval.lock"
 #: Seconds without a renewal after which a holder on another machine counts as gone.
 STALE = 120.0
+_PROC = Path("/proc")
+#: Process states that Linux shows after the end: zombie, dead.
+_ENDED = ("Z", "X", "x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessIdentity:
+    """Identifies a process among all processes of all machines.
+
+    Attributes:
+        host: the name of the machine, for messages.
+        process: the process number.
+        started: clock ticks between the start of the machine and the start of the process; seconds since 1970 on
+            systems without ``/proc``.
+        machine: the boot id and the namespace of process numbers (each container may have its own); the host
+            name on systems without ``/proc``.
+    """
+
+    host: str
+    process: int
+    started: float
+    machine: str
+
+    @classmethod
+    def own(cls) -> ProcessIdentity:
+        """The identity of this process."""
+        number = os.getpid()
+        started = _started(number)
+        return cls(
+            host=socket.gethostname(),
+            process=number,
+            started=0.0 if started is None else started,
+            machine=_machine(),
+        )
+
+    @classmethod
+    def from_json(cls, values: Any) -> ProcessIdentity:
+        """The identity that `to_json` wrote.
+
+        Raises:
+            ValueError: ``values`` is not such an identity.
+        """
+        kinds = {"host": str, "process": int, "started": int | float, "machine": str}
+        if not isinstance(values, dict) or any(
+            not isinstance(values.get(name), kind) for name, kind in kinds.items()
+        ):
+            raise ValueError(f"{values!r} is not the identity of a process")
+        return cls(**{name: values[name] for name in kinds})
+
+    def to_json(self) -> dict[str, Any]:
+        """The identity as plain values."""
+        return asdict(self)
+
+    def alive(self) -> bool | None:
+        """Whether the process still runs; None if it belongs to another machine or container."""
+        if self.machine != _machine():
+            return None
+        started = _started(self.process)
+        if started is None:
+            # Some systems hide the processes of other users, but their numbers are in use.
+            return None if _is_hidden(self.process) else False
+        return started == self.started
+
+
+@cache
+def _machine() -> str:
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat(_PROC / 'self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(number: int) -> float | None:
+    """The start of a process of this machine as in `ProcessIdentity.started`; None if it has ended."""
+    if not (_PROC / "self/stat").exists():
+        try:
+            process = psutil.Process(number)
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return None if ended else process.create_time()
+        except (psutil.Error, ValueError):
+            return None
+    try:
+        # The name, in brackets, may hold spaces and brackets; the state is the first field after it.
+        fields = (_PROC / str(number) / "stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0].decode() in _ENDED else int(fields[19])
+
+
+def _is_hidden(number: int) -> bool:
+    """Whether a process of this number exists that this user may not inspect."""
+    try:
+        os.kill(number, 0)
+    except (OSError, OverflowError) as error:
+        return isinstance(error, PermissionError)
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +130,7 @@ class Holder:
         token: a random name of this lock.
         processes: the processes of the run; the first one took the lock. Empty if the file cannot be read.
         since: the date and time at which the lock was taken.
-        job: the number of the SLURM job, as `slurm_job`.
+        job: the number of the SLURM job (``12``, ``12_3`` in an array), which a requeued job keeps.
         restarts: how often SLURM has restarted the job.
         renewed: the last renewal by the file system's clock, in seconds since 1970.
     """
@@ -40,6 +142,22 @@ class Holder:
     restarts: int = 0
     renewed: float = field(default=0.0, compare=False)
 
+    @classmethod
+    def own(cls) -> Holder:
+        """A new lock of this process."""
+        return cls(
+            token=secrets.token_hex(8),
+            processes=(ProcessIdentity.own(),),
+            since=time.strftime("%Y-%m-%d %H:%M:%S"),
+            job=_slurm_job(),
+            restarts=_restarts(),
+        )
+
+    def has_been_requeued(self) -> bool:
+        """Whether an earlier start of this process's SLURM job took the lock; SLURM has ended that start."""
+        job = _slurm_job()
+        return job is not None and self.job == job and self.restarts < _restarts()
+
     def alive(self) -> bool | None:
         """Whether any of the processes still runs; None if this machine cannot determine it."""
         states = [process.alive() for process in self.processes] or [None]
@@ -48,7 +166,7 @@ class Holder:
         return None if None in states else False
 
     def in_words(self) -> str:
-        """The holder for a message."""
+        """A description of the holder for messages."""
         if not self.processes:
             return "a process that cannot be named, since the lock cannot be read,"
         first = self.processes[0]
@@ -56,7 +174,7 @@ class Holder:
         return f"process {first.process} on {first.host}{job}, since {self.since},"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for the lock's file."""
+        """The content of the lock file."""
         return {
             "token": self.token,
             "processes": [process.to_json() for process in self.processes],
@@ -67,7 +185,7 @@ class Holder:
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """The holder of a folder's lock, determined without waiting; None if the folder is free."""
+    """The holder of a folder's lock; None if the folder is free or the holder is gone. Does not wait."""
     holder = read_holder(folder / NAME)
     if holder is None or (alive := holder.alive()) is False:
         return None
@@ -104,21 +222,13 @@ def read_holder(file: Path) -> Holder | None:
         return Holder(token=f"unreadable-{status.st_ino}", renewed=status.st_mtime)
 
 
-def own_job(holder: Holder) -> bool:
-    """Whether an earlier start of this SLURM job, which SLURM has ended, took the lock."""
-    job = slurm_job()
-    return job is not None and holder.job == job and holder.restarts < restarts()
-
-
-def slurm_job() -> str | None:
-    """The number of this SLURM job (``12``, ``12_3`` in an array); a requeued job keeps it."""
+def _slurm_job() -> str | None:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     return os.environ.get("SLURM_JOB_ID")
 
 
-def restarts() -> int:
-    """How often SLURM has restarted this job."""
+def _restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 

@@ -36,9 +36,9 @@ class LocksRunFolder(Callback):
 def _folder(config: DictConfig) -> Path:
     """Hydra's output folder; its name may refer to Hydra's own settings."""
     hydra = HydraConfig.instance()
-    before = hydra.cfg
+    previous = hydra.cfg
     hydra.set_config(config)
     try:
         return Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     finally:
-        hydra.cfg = before
+        hydra.cfg = previous

@@ -1,4 +1,4 @@
-"""Stops a training on request, after all processes have saved a checkpoint at the same step."""
+"""Stops a training after a request, once all processes have saved a checkpoint at the same step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class PreemptionCallback(TrainerCallback):
-    """Saves a checkpoint and stops the training after a step in which any process was asked to stop.
+    """Saves a checkpoint and stops the training after a step during which any process received a request.
 
     Args:
         requests: the stop requests to this process.
@@ -38,7 +38,7 @@ class PreemptionCallback(TrainerCallback):
         """Stop once the checkpoint is written on all ranks.
 
         Raises:
-            Interrupted: a process was asked to stop.
+            Interrupted: a process has received a request to stop.
         """
         if self._stopping:
             self.processes.barrier()

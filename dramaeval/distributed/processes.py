@@ -2,7 +2,7 @@
 
 All processes of a run hold the same configuration and read the same data. Rank 0 takes decisions that depend on
 files, broadcasts them, and is the only rank that writes. `dramaeval.distributed.spawn`, torchrun or SLURM starts
-the processes and sets PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK. Other modules ask this one instead of
+the processes and sets PyTorch's variables RANK, WORLD_SIZE and LOCAL_RANK. Other modules use this one instead of
 reading those variables.
 """
 
@@ -82,9 +82,9 @@ def started_by_launcher() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def process_count(asked: int) -> int:
-    """The number of processes of the run: those that a launcher started, or as many as ``processes`` asks for."""
-    return int(os.environ["WORLD_SIZE"]) if started_by_launcher() else asked
+def process_count(configured: int) -> int:
+    """The number of processes of the run: those that a launcher started, or the value of ``processes``."""
+    return int(os.environ["WORLD_SIZE"]) if started_by_launcher() else configured
 
 
 def launched_as_rank_zero() -> bool:
@@ -117,7 +117,7 @@ def needs_process_group(config: DictConfig, count: int | None = None) -> bool:
 def process_group() -> Iterator[Processes]:
     """Join the group that this process was started in; yields `SINGLE_PROCESS` without a group.
 
-    The group is always destroyed at the end: a process that exits inside it waits for the others for ever.
+    The group is always destroyed at the end: a process that exits as a member waits for the others for ever.
     """
     if not started_by_launcher():
         yield SINGLE_PROCESS

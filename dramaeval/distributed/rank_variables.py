@@ -29,23 +29,14 @@ FIRST_MESSAGE, NEXT_MESSAGE = 5.0, 30.0
 NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 #: Set by torchrun, which then runs the store of the rendezvous.
 AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
-#: The variables in which other launchers give the number of processes.
-_STARTED_BY = {
-    "OMPI_COMM_WORLD_SIZE": "mpirun",
-    "PMI_SIZE": "mpirun",
-    "MV2_COMM_WORLD_SIZE": "mpirun",
-}
-_NUMBERS = {
-    "RANK": 0,
-    "LOCAL_RANK": 0,
-    "WORLD_SIZE": 1,
-    "LOCAL_WORLD_SIZE": 1,
-    "MASTER_PORT": 1,
-}
+#: The variables in which mpirun gives the number of processes.
+_MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
+#: The least values of the variables that hold a number.
+_LEAST = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 1}
 
 
 class RendezvousError(UserFacingError):
-    """The processes of a run did not all meet."""
+    """The processes of a run could not form a process group."""
 
 
 def rank_problems(environment: Mapping[str, str]) -> list[str]:
@@ -73,7 +64,7 @@ def _contradiction(environment: Mapping[str, str]) -> str | None:
     if missing := [name for name in NEEDED if not environment.get(name)]:
         return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     given = {}
-    for name, least in _NUMBERS.items():
+    for name, least in _LEAST.items():
         if name not in environment:
             continue
         with suppress(ValueError):
@@ -99,12 +90,12 @@ def _processes(count: int) -> str:
 
 def _other_launchers(environment: Mapping[str, str]) -> list[str]:
     """The problem of a command that a launcher has started several times, since each copy would do the same run."""
-    for name, launcher in _STARTED_BY.items():
+    for name in _MPI_SIZES:
         if environment.get(name, "1") not in ("", "0", "1"):
             return [
-                f"{name}={environment[name]} in the environment: {launcher} has started several copies of this "
-                "command, and each would do the whole run. Start one with processes=N, or use torchrun; where "
-                f"the variable is left over: unset {name}."
+                f"{name}={environment[name]} in the environment: mpirun has started several copies of this "
+                "command, and each would do the whole run. Start one with processes=N, or use torchrun; if "
+                f"the variable is left over from another job: unset {name}."
             ]
     copies, number = environment.get("SLURM_STEP_NUM_TASKS", "1"), environment.get("SLURM_PROCID")
     if copies not in ("", "1") and number not in (None, "", "0"):
@@ -152,7 +143,8 @@ def join(backend: str, time_limit: float = TIME_LIMIT) -> None:
         store = torch.distributed.PrefixStore(f"dramaeval/{attempt}", store)
         waiting.for_processes(store)
     except torch.distributed.DistError as error:
-        raise RendezvousError(f"{waiting.about}: {_first_line(error)}") from None
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RendezvousError(f"{waiting.about}: {reason}") from None
     torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
 
 
@@ -212,7 +204,8 @@ class Waiting:
         if store.add(f"rank {self.rank}", 1) > 1:
             raise RendezvousError(
                 f"{self.about}: another process of the same rank is there already. Two runs share the address: "
-                "set another MASTER_PORT, or unset RANK WORLD_SIZE LOCAL_RANK where they are left over."
+                "set another MASTER_PORT; if RANK, WORLD_SIZE and LOCAL_RANK are left over in the shell: "
+                "unset RANK WORLD_SIZE LOCAL_RANK."
             )
         while not store.check([f"rank {rank}" for rank in range(self.count)]):
             self._pause(lambda: self._missing(store))
@@ -230,7 +223,7 @@ class Waiting:
         if self.left <= 0:
             raise RendezvousError(
                 f"{self.about} gave up after {self.time_limit:.0f} s: {what()}. Start all processes with one "
-                "command (processes=N or torchrun); where RANK and WORLD_SIZE are left over in the shell: "
+                "command (processes=N or torchrun); if RANK and WORLD_SIZE are left over in the shell: "
                 "unset RANK WORLD_SIZE LOCAL_RANK."
             )
         now = time.monotonic()
@@ -238,8 +231,3 @@ class Waiting:
             self._next = now + NEXT_MESSAGE
             log.warning("%s waits: %s; %.0f s left.", self.about, what(), self.left)
         time.sleep(min(0.1, max(self.left, 0.0)))
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Signals with which a cluster asks a run to stop, and how the run responds.
+"""Handles the signals with which a cluster requests that a run stops.
 
 SLURM warns a run before its time limit and before it preempts the job: with SIGUSR2 if ``signal_delay_s`` is
 set, with SIGTERM otherwise. During a training the request is only recorded; the training stops between two
@@ -19,7 +19,7 @@ NOW = signal.SIGTERM
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop. Not an `Exception`: no library's clean-up code may swallow it."""
+    """The run has received a request to stop. Not an `Exception`: no library's clean-up code may swallow it."""
 
 
 class StopRequests:

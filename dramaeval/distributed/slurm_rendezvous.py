@@ -36,14 +36,14 @@ def join_by_slurm(config: DictConfig) -> bool:
     if not needs_process_group(config, count):
         return False
     os.environ.update(variables(slurm))
-    os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine from which the job was sent
+    os.environ.pop(AGENT_STORE, None)  # of a torchrun on the machine that submitted the job
     return True
 
 
-def processes_problem(asked: int, tasks: int) -> str:
-    """The message for a number of processes that differs from the number of tasks."""
+def processes_problem(configured: int, tasks: int) -> str:
+    """The message for a configured number of processes that differs from the number of tasks."""
     return (
-        f"processes={asked}, but nodes × tasks_per_node of hydra.launcher makes {tasks}: every task is a "
+        f"processes={configured}, but nodes × tasks_per_node of hydra.launcher is {tasks}: every task is a "
         "process of the run. Leave processes out."
     )
 

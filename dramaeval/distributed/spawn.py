@@ -58,10 +58,10 @@ def run_processes(config: DictConfig, folder: Path, count: int) -> Any:
     """
     config = resolve(config)
     with tempfile.TemporaryDirectory(prefix="dramaeval-") as private:
-        handed, result = Path(private) / "run", Path(private) / "result"
-        handed.write_bytes(pickle.dumps((config, folder, token_of(folder))))
-        shared = environment(count)  # once: it names the port at which all meet
-        workers = [_start(rank, handed, result, shared) for rank in range(count)]
+        inputs, result = Path(private) / "run", Path(private) / "result"
+        inputs.write_bytes(pickle.dumps((config, folder, token_of(folder))))
+        shared = environment(count)  # called once, since each call chooses another port
+        workers = [_start(rank, inputs, result, shared) for rank in range(count)]
         with _stopping(workers):
             failed = _watch(workers)
         if failed:
@@ -80,7 +80,7 @@ def environment(count: int) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Modules beside launch.py can be imported in a worker too.
+    # A worker can import modules from the folder of launch.py too.
     path = [sys.path[0], os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": str(max(1, available_cores() // count)),
@@ -89,15 +89,15 @@ def environment(count: int) -> dict[str, str]:
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
-        "PYTHONPATH": os.pathsep.join(one for one in path if one),
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
     }
 
 
 def _start(
-    rank: int, handed: Path, result: Path, shared: dict[str, str]
+    rank: int, inputs: Path, result: Path, shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "dramaeval.launch.worker", str(handed), str(result)],
+        [sys.executable, "-m", "dramaeval.launch.worker", str(inputs), str(result)],
         env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         # Ctrl-C reaches this process only, which then stops all workers.
         start_new_session=True,
@@ -149,7 +149,7 @@ def _stopping(workers: list[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _explain(
     failed: list[tuple[int, int]], workers: list[subprocess.Popen[bytes]], folder: Path
 ) -> None:
-    # The cause is a killed process, or else one that could not write; the others fail because they lose a peer.
+    # The cause is a process that was killed or could not write; the others fail because they lose a peer.
     killed = [(rank, code) for rank, code in failed if code < 0]
     unwritten = [(rank, code) for rank, code in failed if code == STORAGE]
     rank, code = (killed or unwritten or failed)[0]

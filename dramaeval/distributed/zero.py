@@ -1,8 +1,8 @@
 """DeepSpeed ZeRO: its configuration, filled from the trainer's, and a check of the engine that runs.
 
-transformers starts plain data parallelism, without a message, where it does not find what it needs for DeepSpeed,
-and fills values of "auto" from what is known at the time. So no value is left at "auto", and the engine is
-compared with the configuration before the first step.
+If transformers lacks a setting of DeepSpeed, it starts plain data parallelism without a message. It replaces the value
+"auto" by a value that may be wrong at that time. Therefore every value is filled in here, and the engine is compared
+with the configuration before the first step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def fill_zero_config(
 
     Args:
         zero: the settings of the ``zero`` group.
-        args: the trainer's arguments that are set, by name.
+        args: the given arguments of the trainer, by name.
         step: the size of an optimizer step.
     """
     config = {
@@ -57,7 +57,7 @@ def offloads(zero: Mapping[str, Any] | None) -> tuple[bool, bool]:
 
 
 def zero_stage(zero: Mapping[str, Any] | None) -> int:
-    """The ZeRO stage that is configured; 0 for none."""
+    """The configured ZeRO stage; 0 without ZeRO."""
     settings = (zero or {}).get("zero_optimization")
     stage = settings.get("stage") if isinstance(settings, Mapping) else 0
     return stage if isinstance(stage, int) else 0
@@ -68,7 +68,7 @@ class ZeroEngineCheck(TrainerCallback):
 
     Args:
         trainer: its engine is checked.
-        zero: the settings of the ``zero`` group; None for none.
+        zero: the settings of the ``zero`` group; None without ZeRO.
         step: the size of an optimizer step.
     """
 

@@ -109,7 +109,7 @@ def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
     fields = DeepSpeedZeroConfig.model_fields
     known = [*fields, *(field.alias for field in fields.values() if field.alias)]
     return [
-        f"zero.zero_optimization.{name} is not a setting of DeepSpeed's.{near_match_hint(str(name), known)}"
+        f"zero.zero_optimization.{name} is not a setting of DeepSpeed.{near_match_hint(str(name), known)}"
         for name in settings
         if name not in known
     ]
@@ -121,7 +121,7 @@ def _unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
         f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED
     ]
     return messages + [
-        f"zero.{key} is not a setting of DeepSpeed's that can be given here.{near_match_hint(str(key), AT_TOP)}"
+        f"zero.{key} is not a setting of DeepSpeed that can be given here.{near_match_hint(str(key), AT_TOP)}"
         for key in zero
         if key not in FILLED and key not in AT_TOP
     ]

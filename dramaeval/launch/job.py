@@ -19,10 +19,11 @@ from typing import Any
 
 from dramaeval import startup
 from dramaeval.config.home_folder import ensure_home
-from dramaeval.distributed.folder_lock import FolderInUseError, locked
+from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.signals import SOON, STOP_REQUESTS, Interrupted, ignore_stop_signals
 from dramaeval.launch.sweeps.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
 from dramaeval.stages.storage_errors import storage_problem
+from dramaeval.stages.user_errors import user_facing_errors
 
 log = logging.getLogger(__name__)
 
@@ -43,35 +44,37 @@ class SlurmRun:
 
     def __call__(self) -> float | None:
         """Run it; ``state.json`` and the exit code record a failure."""
-        sys.path[:0] = [folder for folder in self.path if folder not in sys.path]
-        ensure_home()  # the node may have another home folder than the machine that submitted the job
+        sys.path[:0] = [path for path in self.path if path not in sys.path]
+        ensure_home()  # the node's home folder may differ from that of the machine that submitted the job
         from dramaeval.distributed.slurm_rendezvous import join_by_slurm
         from dramaeval.launch.sweeps.folder import load_config
 
-        submitits = signal.getsignal(SOON)
+        submitit_handler = signal.getsignal(SOON)
         STOP_REQUESTS.listen()
         folder = Path(self.folder)
         rank = int(os.environ.get("SLURM_PROCID", "0"))
         if rank:
-            with _beside(folder, rank):
-                return _work_here(folder, join_by_slurm(load_config(folder)))
-        timed_out = getattr(getattr(submitits, "__self__", None), "has_timed_out", lambda: False)
+            with recorded_on_worker(folder, rank):
+                return _run_stages(folder, join_by_slurm(load_config(folder)))
+        submitit_job = getattr(submitit_handler, "__self__", None)
+        timed_out = getattr(submitit_job, "has_timed_out", lambda: False)
 
         def requeue() -> None:
-            # submitit's handler: it counts time-outs, keeps this object and asks SLURM.
-            if callable(submitits):
-                submitits(SOON, None)
+            # The handler counts time-outs, pickles this object again and asks SLURM to requeue the job.
+            if callable(submitit_handler):
+                submitit_handler(SOON, None)
 
         with (
-            _alone_in(folder),
+            user_facing_errors(),
+            locked(folder),
             recorded(folder, requeue=requeue, timed_out=timed_out) as record_objective,
         ):
-            objective = _work_here(folder, join_by_slurm(load_config(folder)))
+            objective = _run_stages(folder, join_by_slurm(load_config(folder)))
             record_objective(objective)
         return objective
 
     def checkpoint(self) -> Any:
-        """The submission with which submitit requeues the job: the same one."""
+        """The submission with which submitit requeues the job: this object again."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -84,31 +87,17 @@ def main(folder: str) -> None:
     ensure_home()
     end_with_parent()
     STOP_REQUESTS.listen()
-    with _alone_in(Path(folder)), recorded(Path(folder)) as record_objective:
-        record_objective(_work_here(Path(folder), None))
+    path = Path(folder)
+    with user_facing_errors(), locked(path), recorded(path) as record_objective:
+        record_objective(_run_stages(path, None))
 
 
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Lock the run's folder before its state or anything else is written there.
-
-    Raises:
-        SystemExit: another process works in it.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder))
-        except FolderInUseError as error:
-            raise SystemExit(f"\n{error}") from None
-        yield
-
-
-def _work_here(folder: Path, shares: bool | None) -> float | None:
+def _run_stages(folder: Path, joined: bool | None) -> float | None:
     """Run the stages in this process, or in processes that it starts.
 
     Args:
         folder: of the run.
-        shares: whether SLURM started this process as a member of a process group; None without SLURM.
+        joined: whether SLURM started this process as a member of a process group; None without SLURM.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -120,12 +109,11 @@ def _work_here(folder: Path, shares: bool | None) -> float | None:
     from dramaeval.config import secrets
     from dramaeval.launch.sweeps.pruning import pruning
     from dramaeval.stages.pipeline import run_in_folder
-    from dramaeval.stages.user_errors import user_facing_errors
 
     with user_facing_errors(folder):
         startup.prepare()
         secrets.guard(config)
-        return run_in_folder(config, folder, pruning, starts_processes=shares is None)
+        return run_in_folder(config, folder, pruning, starts_processes=joined is None)
 
 
 @contextlib.contextmanager
@@ -139,7 +127,7 @@ def recorded(
     Args:
         folder: of the run.
         requeue: requeues the job; None without a queue.
-        timed_out: whether SLURM's warning was for the time limit.
+        timed_out: whether SLURM has sent its warning because of the time limit.
 
     Yields:
         a function that takes the objective.
@@ -161,12 +149,11 @@ def recorded(
         _change(folder, lambda state: state.ended(PRUNED, reason, last))
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM:
-            _stop(
-                folder, signal.SIGTERM.name, None, timed_out
-            )  # as the parent of several processes
+            # This process started the processes of the run, and has stopped them.
+            _stop(folder, signal.SIGTERM.name, None, timed_out)
             raise
         if STOP_REQUESTS.requeue:
-            # Another process of the run has received the request first and has ended.
+            # Another process of the run received the request first and ended, which caused this error.
             _stop(folder, first_line(error), requeue, timed_out)
         _fail(folder, error)
     else:
@@ -235,11 +222,11 @@ def _change(folder: Path, change: Callable[[RunState], RunState]) -> None:
 
 
 @contextlib.contextmanager
-def _beside(folder: Path, rank: int) -> Iterator[None]:
-    """Handle the end of a process other than rank 0.
+def recorded_on_worker(folder: Path, rank: int) -> Iterator[None]:
+    """Record a failure of a process other than rank 0, since rank 0 only notices that a process is missing.
 
-    After a request to stop the process exits with code 0, since any other code would end rank 0 too. A failure is
-    recorded, since rank 0 only notices that a process is missing.
+    Raises:
+        SystemExit: after a request to stop, with code 0, since SLURM ends rank 0 too after any other code.
     """
     try:
         yield
@@ -248,7 +235,7 @@ def _beside(folder: Path, rank: int) -> Iterator[None]:
         raise SystemExit(0) from None
     except BaseException as error:
         if STOP_REQUESTS.stop:
-            raise SystemExit(0) from error  # rank 0 has ended before
+            raise SystemExit(0) from error  # rank 0 ended first, which caused this error
         reason = f"process {rank}: {first_line(error)}"
         change_state(folder, lambda state: state.failed(reason))
         raise

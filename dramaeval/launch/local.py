@@ -13,7 +13,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dramaeval import startup
 from dramaeval.config.sweep_options import LocalOptions
@@ -90,14 +89,14 @@ class LocalJobRunner(JobRunner):
 
     def poll(self) -> Mapping[int, str]:
         """Record the runs that have ended, and start the next ones."""
-        for place, (run, process) in list(self.working.items()):
+        for slot, (run, process) in list(self.working.items()):
             if process.poll() is not None:
-                del self.working[place]
+                del self.working[slot]
                 _settle(run, process.returncode)
-        for place in range(self.parallel):
-            if place not in self.working and self.waiting:
+        for slot in range(self.parallel):
+            if slot not in self.working and self.waiting:
                 run = self.waiting.popleft()
-                self.working[place] = (run, self._start(run, place))
+                self.working[slot] = (run, self._start(run, slot))
         return {}
 
     def stop(self) -> None:
@@ -114,13 +113,13 @@ class LocalJobRunner(JobRunner):
                 process.kill()
                 process.wait()
 
-    def _start(self, run: SweepRun, place: int) -> subprocess.Popen[bytes]:
+    def _start(self, run: SweepRun, slot: int) -> subprocess.Popen[bytes]:
         console = console_of(run.folder)
         console.parent.mkdir(parents=True, exist_ok=True)
         with console.open("ab") as output:
             return subprocess.Popen(
                 command(run),
-                env=self._environment(place),
+                env=self._environment(slot),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -128,20 +127,15 @@ class LocalJobRunner(JobRunner):
                 start_new_session=True,
             )
 
-    def _environment(self, place: int) -> dict[str, str]:
+    def _environment(self, slot: int) -> dict[str, str]:
         path = [*import_path(), os.environ.get("PYTHONPATH", "")]
-        defaults: dict[str, Any] = {
-            "OMP_NUM_THREADS": str(max(1, available_cores() // self.parallel))
-        }
-        fixed = {"PYTHONPATH": os.pathsep.join(folder for folder in path if folder)}
+        defaults = {"OMP_NUM_THREADS": str(max(1, available_cores() // self.parallel))}
+        fixed = {"PYTHONPATH": os.pathsep.join(filter(None, path))}
         if self.gpus_per_run:
-            first = place * self.gpus_per_run
-            mine = range(first, first + self.gpus_per_run)
-            shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-            names = shown.split(",") if shown else [str(number) for number in mine]
-            fixed["CUDA_VISIBLE_DEVICES"] = ",".join(
-                names[first : first + self.gpus_per_run] if shown else names
-            )
+            first, end = slot * self.gpus_per_run, (slot + 1) * self.gpus_per_run
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            names = visible.split(",") if visible else list(map(str, range(end)))
+            fixed["CUDA_VISIBLE_DEVICES"] = ",".join(names[first:end])
         return {**defaults, **startup.for_children(), **fixed}
 
 
@@ -159,6 +153,6 @@ def _settle(run: SweepRun, code: int) -> None:
     try:
         change_state(run.folder, lambda state: state.failed(reason))
     except OSError as error:
-        # The other runs continue; the table shows that the process of this one is gone.
+        # The state file of this run cannot be written; the other runs continue.
         problem = storage_problem(error, run.folder) or str(error)
         print(f"{run.folder.name}: {reason}. {problem}", file=sys.stderr)

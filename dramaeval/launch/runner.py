@@ -17,13 +17,13 @@ from rich.live import Live
 from dramaeval.config.config_folder import command_name
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun
-from dramaeval.launch.sweeps.rows import Row, Table
+from dramaeval.launch.sweeps.rows import Table
 from dramaeval.launch.sweeps.table import for_terminal, write_tables
 from dramaeval.stages.storage_errors import storage_problem
 
 #: The share of a core for rewriting an unchanged table; the table of a hundred runs takes 0.2 s to write.
 TABLE_CORE_SHARE = 0.02
-#: The greatest age of the table.
+#: The greatest number of seconds between two updates of the table.
 TABLE_SECONDS = 10.0
 
 
@@ -105,27 +105,19 @@ def watch(
                     f"{len(runs)} runs are submitted. Show their states: "
                     f"{command(sweep, 'stages=[report]')}"
                 )
-            shown: Mapping[int, str] | None = None
-            due = 0.0
             while True:
                 try:
                     queue_states = job_runner.poll()
-                    began = time.monotonic()
-                    if queue_states != shown or job_runner.finished or began >= due:
-                        screen.update(sweep, queue_states, running=not job_runner.finished)
-                        shown = dict(queue_states)
-                        took = time.monotonic() - began
-                        due = time.monotonic() + min(took / TABLE_CORE_SHARE, TABLE_SECONDS)
-                    if job_runner.finished:
+                    finished = job_runner.finished
+                    screen.update(sweep, queue_states, running=not finished)
+                    if finished:
                         return
                     time.sleep(job_runner.poll_seconds)
                 except KeyboardInterrupt:
                     _after_interrupt(job_runner, sweep, screen)
         except SystemExit:
             if not job_runner.detachable:
-                job_runner.stop()
-                job_runner.poll()
-                write_tables(sweep.path, running=False)
+                _stop(job_runner, sweep)
             raise
 
 
@@ -142,12 +134,16 @@ def _after_interrupt(job_runner: JobRunner, sweep: SweepFolder, screen: _Screen)
         )
     if answer == "stop":
         print("Stopping the runs …")
-        job_runner.stop()
-        job_runner.poll()
-        write_tables(sweep.path, running=False)
+        _stop(job_runner, sweep)
         raise DetachedSweep(
             f"The runs were stopped. To resume them: {command(sweep, 'resume=true')}", 130
         )
+
+
+def _stop(job_runner: JobRunner, sweep: SweepFolder) -> None:
+    job_runner.stop()
+    job_runner.poll()
+    write_tables(sweep.path, running=False)
 
 
 @contextmanager
@@ -169,13 +165,12 @@ class _Screen:
 
     def __init__(self) -> None:
         self.console = Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.terminal else None
+        terminal = self.console.is_terminal
+        self.live = Live(console=self.console, auto_refresh=False) if terminal else None
         self._printed: dict[int, str] = {}
         self._unwritten = False
-
-    @property
-    def terminal(self) -> bool:
-        return self.console.is_terminal
+        self._queue_states: Mapping[int, str] | None = None
+        self._due = 0.0
 
     def __enter__(self) -> _Screen:
         if self.live:
@@ -187,7 +182,14 @@ class _Screen:
             self.live.stop()
 
     def update(self, sweep: SweepFolder, queue_states: Mapping[int, str], *, running: bool) -> None:
-        """Write the sweep's table and show it; a table that cannot be written is reported once."""
+        """Write the sweep's table and show it, after a change, at intervals and at the end.
+
+        A table that cannot be written is reported once.
+        """
+        began = time.monotonic()
+        if queue_states == self._queue_states and running and began < self._due:
+            return
+        self._queue_states = dict(queue_states)
         try:
             table = write_tables(sweep.path, queue_states, running=running)
         except OSError as error:
@@ -195,21 +197,25 @@ class _Screen:
                 problem = storage_problem(error, sweep.path) or str(error)
                 print(f"The sweep's table cannot be written: {problem}", file=sys.stderr)
             self._unwritten = True
-            return
-        self.show(table)
+        else:
+            self._show(table)
+        now = time.monotonic()
+        self._due = now + min((now - began) / TABLE_CORE_SHARE, TABLE_SECONDS)
 
-    def show(self, table: Table) -> None:
-        """Show the table."""
+    def _show(self, table: Table) -> None:
         if self.live:
             self.live.update(for_terminal(table), refresh=True)
             return
         for row in table.rows:
             if self._printed.get(row.run.number) != row.description:
                 self._printed[row.run.number] = row.description
-                print(f"{row.run.folder.name} {_short(row, table)}{row.description}", flush=True)
+                values = zip(table.varied, row.values(table.varied), strict=True)
+                varied = " ".join(f"{key}={value}" for key, value in values)
+                name = f"{row.run.folder.name} {varied}: " if varied else f"{row.run.folder.name} "
+                print(name + row.description, flush=True)
 
     def ask(self, detachable: bool) -> str:
-        """Ask whether to stop, leave or watch the runs; without a terminal, leave them if they continue alone."""
+        """Ask whether to stop, leave or watch the runs; without a terminal, stop them unless they are detachable."""
         if not sys.stdin.isatty():
             return "leave" if detachable else "stop"
         if self.live:
@@ -224,8 +230,3 @@ class _Screen:
         if self.live:
             self.live.start()
         return {"c": "stop", "l": "leave" if detachable else "watch"}.get(answer, "watch")
-
-
-def _short(row: Row, table: Table) -> str:
-    text = " ".join(f"{key}={row.run.settings.get(key, '')}" for key in table.varied)
-    return f"{text}: " if text else ""

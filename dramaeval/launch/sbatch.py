@@ -1,4 +1,4 @@
-"""The options of the SLURM launcher as those of sbatch."""
+"""Translates the options of ``hydra.launcher`` into those of sbatch."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from typing import Any
 
 from dramaeval.compat.submitit import Executor
 
-#: What is given to sbatch under the same name.
-_AS_THEY_ARE = ("partition", "account", "qos", "constraint", "nodes", "gpus_per_node", "cpus_per_task",
-                "array_parallelism", "signal_delay_s")  # fmt: skip
+#: Options with the same name in submitit.
+_UNCHANGED = ("partition", "account", "qos", "constraint", "nodes", "gpus_per_node", "cpus_per_task",
+              "array_parallelism", "signal_delay_s")  # fmt: skip
 
 
 def make_executor(sweep: Path, options: Mapping[str, Any]) -> Executor:
-    """The executor that sends runs of a sweep, with the options of ``hydra.launcher``."""
+    """The executor that submits the runs of a sweep.
+
+    Args:
+        sweep: the sweep's folder.
+        options: the settings of ``hydra.launcher``.
+    """
     executor = Executor(sweep / ".submitit", max_num_timeout=options["max_num_timeout"])
     mem = options["mem_gb"]
     executor.update_parameters(
-        **{name: options[name] for name in _AS_THEY_ARE},
+        **{name: options[name] for name in _UNCHANGED},
         job_name=options["name"],
         time=options["timeout_min"],
         ntasks_per_node=options["tasks_per_node"],
         mem=None if mem is None else f"{round(mem * 1024)}M",
         setup=options["setup"] or None,
-        # srun takes the number of cores from its own arguments alone; and when one process of a run has
-        # failed, the others would wait for it.
+        # srun does not inherit the number of cores from sbatch. If one process of a run fails, the other
+        # processes would wait for it.
         srun_args=[
             f"--cpus-per-task={options['cpus_per_task']}",
             "--kill-on-bad-exit=1",

@@ -1,4 +1,4 @@
-"""``hydra/launcher=slurm`` and ``slurm_cpu``: the runs of a sweep as a job array of SLURM, through submitit."""
+"""``hydra/launcher=slurm`` and ``slurm_cpu``: submits the runs of a sweep as a SLURM job array, through submitit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
@@ -25,8 +27,8 @@ from dramaeval.launch.job import SlurmRun
 from dramaeval.launch.launcher import SweepLauncher, import_path
 from dramaeval.launch.runner import JobRunner
 from dramaeval.launch.sbatch import make_executor
-from dramaeval.launch.slurm_states import SlurmState, ask_slurm
-from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
+from dramaeval.launch.slurm_states import SlurmState, job_states
+from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, load_config
 from dramaeval.launch.sweeps.state import (
     FAILED,
     NEVER,
@@ -37,7 +39,7 @@ from dramaeval.launch.sweeps.state import (
     write_sealed,
 )
 
-#: Options of sbatch's that would contradict what is set elsewhere, and where.
+#: Options of sbatch that another setting of ``hydra.launcher`` sets, and that setting.
 _ELSEWHERE = {
     "array": "array_parallelism", "output": "nothing: logs go to the sweep's folder", "o": "nothing",
     "error": "nothing: logs go to the sweep's folder", "e": "nothing", "signal": "signal_delay_s",
@@ -47,203 +49,201 @@ _ELSEWHERE = {
     "gpus-per-node": "gpus_per_node", "cpus-per-task": "cpus_per_task", "ntasks": "tasks_per_node",
     "wrap": "setup",
 }  # fmt: skip
-
-
-#: A long option of sbatch's; `_` stands for a dash.
+#: A long option of sbatch; ``_`` stands for a dash.
 _OPTION = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-#: A job, or a task of an array.
+#: The number of a job, or of a task of an array.
 _JOB = re.compile(r"\d+(_\d+)?")
 
 
 class SlurmLauncher(SweepLauncher):
-    """Sends the runs to SLURM."""
+    """Submits the runs to SLURM."""
 
     OPTIONS = SlurmOptions
 
     def problems(self) -> list[str]:
-        """What of the sweep's settings SLURM cannot be asked for."""
-        found = super().problems()
-        found += additional_problems(self.options.get("additional") or {})
+        """The problems of the sweep's settings with SLURM."""
+        problems = super().problems()
+        problems += additional_problems(self.options.get("additional") or {})
         if self.options.get("tasks_per_node") is None:
-            found.append(
+            problems.append(
                 "hydra.launcher.tasks_per_node=null: without gpus_per_node it needs a number of processes."
             )
         minutes, delay = (self.options.get(name) for name in ("timeout_min", "signal_delay_s"))
         if isinstance(minutes, int) and isinstance(delay, int) and delay >= minutes * 60:
-            found.append(
-                f"hydra.launcher.signal_delay_s={delay} is as long as timeout_min={minutes}: the run would be "
-                "told to stop as soon as it begins. Give it more time, or less of a warning."
+            problems.append(
+                f"hydra.launcher.signal_delay_s={delay} is not shorter than timeout_min={minutes}: the run would "
+                "be stopped as soon as it starts. Increase timeout_min, or decrease signal_delay_s."
             )
         path = str(self.folder.path)
         if "%" in path or "\\" in path:
-            found.append(
+            problems.append(
                 f"hydra.sweep.dir={path}: SLURM reads % and \\ in the names of logs as patterns; choose a "
                 "folder without them."
             )
         if not self.is_check and shutil.which("sbatch") is None:
-            found.append(
-                "There is no sbatch on the PATH: start the sweep on a login node of a SLURM cluster, take "
-                "hydra/launcher=local_processes, or see with launch.check=true what would be sent."
+            problems.append(
+                "There is no sbatch on the PATH: start the sweep on a login node of a SLURM cluster, use "
+                "hydra/launcher=local_processes, or show with launch.check=true what would be submitted."
             )
-        return found
+        return problems
 
     @property
     def tasks(self) -> int:
-        """Processes that share a run."""
+        """The number of processes of a run."""
         return int(self.options["nodes"]) * int(self.options["tasks_per_node"])
 
     def job_runner(self) -> JobRunner:
-        """SLURM."""
+        """A job runner that submits the runs."""
         return SlurmJobRunner(self.folder, self.options)
 
     def preview(self, runs: Sequence[SweepRun]) -> str:
-        """The sbatch script and what each rank will run."""
+        """The sbatch script, and the log of each rank."""
         executor = make_executor(self.folder.path, self.options)
         text, command = executor.preview(len(runs))
-        tasks = self.tasks
+        tasks, per_node = self.tasks, int(self.options["tasks_per_node"])
         lines = [f"Nothing is submitted. {shlex.join(command)} would send:", "", text.rstrip(), ""]
         lines.append(f"{len(runs)} runs, {tasks} process{'es' if tasks > 1 else ''} each:")
-        for place, run in enumerate(runs):
-            element = f"array task {place}" if len(runs) > 1 else "the job"
+        for index, run in enumerate(runs):
+            element = f"array task {index}" if len(runs) > 1 else "the job"
+            overrides = shlex.join(run.overrides) or "(defaults)"
+            lines.append(f"  {run.folder.name} ({element}): {overrides}")
+        lines += ["", "Each process runs dramaeval.launch.job.SlurmRun(<folder of the run>) as:"]
+        for rank in range(tasks):
+            log = f"logs/rank-{rank}.log" if rank else "train.log"
             lines.append(
-                f"  {run.folder.name} ({element}): {shlex.join(run.overrides) or '(defaults)'}"
+                f"  rank {rank} of {tasks}: node {rank // per_node} of {self.options['nodes']}, "
+                f"local rank {rank % per_node}, log {log}"
             )
-        lines += ["", *ranks(self.options)]
         return "\n".join(lines)
 
-    def run(self, runs: Sequence[SweepRun]) -> Any:
-        """Check each run against what it would be given, then send all."""
+    def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
+        """Check the number of processes of each run, then submit all runs.
+
+        Raises:
+            ConfigError: ``processes`` of a run differs from the number of tasks.
+        """
         problems = []
         for run in runs:
-            asked = run.config().processes
-            if asked not in (1, self.tasks):
-                problems.append(f"{run.folder.name}: {processes_problem(asked, self.tasks)}")
+            processes = load_config(run.folder).processes
+            if processes not in (1, self.tasks):
+                problems.append(f"{run.folder.name}: {processes_problem(processes, self.tasks)}")
         if problems:
             raise ConfigError(problems)
         return super().run(runs)
 
 
 def additional_problems(names: Iterable[Any]) -> list[str]:
-    """Names that stand in the sbatch script as they are, and are no option of sbatch's or belong elsewhere."""
-    found = []
+    """The problems of option names that are copied into the sbatch script without quoting.
+
+    A name must be a valid long option, and no other setting may set the same option.
+    """
+    problems = []
     for given in names:
         key, name = f"hydra.launcher.additional.{given!s}", str(given).replace("_", "-")
-        # sbatch takes the beginning of a name for the whole.
-        meant = [one for one in _ELSEWHERE if one.startswith(name)]
+        # sbatch accepts an abbreviation of an option's name.
+        candidates = [option for option in _ELSEWHERE if option.startswith(name)]
+        option = name if name in candidates else next(iter(candidates), None)
         if not isinstance(given, str) or not _OPTION.fullmatch(given):
-            found.append(
+            problems.append(
                 f"hydra.launcher.additional: {given!r} is no name of an option of sbatch: give the long name "
-                "without dashes in front, letters and dashes alone, as mail-user."
+                "without leading dashes, with letters and dashes only, such as mail-user."
             )
-        elif name in _ELSEWHERE or meant:
-            whole = name if name in _ELSEWHERE else meant[0]
-            use = _ELSEWHERE[whole]
+        elif option:
+            use = _ELSEWHERE[option]
             use = use if use.startswith("nothing") else f"hydra.launcher.{use}"
-            short = "" if whole == name else f" sbatch may read it as --{whole}:"
-            found.append(f"{key}:{short} use {use}.")
-    return found
-
-
-def ranks(options: Mapping[str, Any]) -> list[str]:
-    """What each process of a run is and where it writes."""
-    nodes, tasks = int(options["nodes"]), int(options["tasks_per_node"])
-    lines = ["Each process runs dramaeval.launch.job.SlurmRun(<folder of the run>) as:"]
-    for rank in range(nodes * tasks):
-        log = "train.log" if rank == 0 else f"logs/rank-{rank}.log"
-        lines.append(
-            f"  rank {rank} of {nodes * tasks}: node {rank // tasks} of {nodes}, "
-            f"local rank {rank % tasks}, log {log}"
-        )
-    return lines
+            short = "" if option == name else f" sbatch may read it as --{option}:"
+            problems.append(f"{key}:{short} use {use}.")
+    return problems
 
 
 class SlurmJobRunner(JobRunner):
-    """SLURM.
+    """Submits runs to SLURM, and records the end of runs that could not record it.
 
     Args:
-        sweep: its folder.
-        options: of ``hydra.launcher``.
+        sweep: the sweep's folder.
+        options: the settings of ``hydra.launcher``.
+        runs: runs that were submitted before.
     """
 
     detachable = True
 
-    def __init__(self, sweep: SweepFolder, options: Mapping[str, Any]) -> None:
-        self.sweep, self.options = sweep, options
+    def __init__(
+        self, sweep: SweepFolder, options: Mapping[str, Any], runs: Sequence[SweepRun] = ()
+    ) -> None:
+        self.sweep, self.options, self.runs = sweep, options, runs
         self.poll_seconds = float(options["poll_seconds"])
-        self.runs: list[SweepRun] = []
-        self._ended: dict[int, int] = {}
+        self._ended: Counter[int] = Counter()
 
     def submit(self, runs: Sequence[SweepRun]) -> None:
-        """Submit them as one array.
+        """Submit the runs as one array.
 
         Raises:
-            ConfigError: sbatch refuses, in its own words.
+            ConfigError: sbatch refuses the job; the message is that of sbatch.
         """
         executor = make_executor(self.sweep.path, self.options)
-        path = [os.path.abspath(one) for one in import_path()]
+        path = [os.path.abspath(folder) for folder in import_path()]
         try:
-            with _as_outside_of_jobs():
+            with _without_job_variables():
                 jobs = executor.submit_array([SlurmRun(str(run.folder), path) for run in runs])
         except utils.FailedJobError as error:
             raise ConfigError([f"sbatch refuses: {str(error).strip()}"]) from None
         for run, job in zip(runs, jobs, strict=True):
             write_sealed(run.folder / "slurm.json", {"job": job.job_id})
-        self.runs = list(runs)
-
-    def attach(self, runs: Sequence[SweepRun]) -> None:
-        """Look after runs that were submitted before."""
-        self.runs = list(runs)
+        self.runs = runs
 
     def poll(self) -> Mapping[int, str]:
-        """Ask SLURM about those that have not finished; settle those that it has ended."""
-        jobs = {run.number: job_of(run) for run in self.runs if not read_state(run.folder).final}
-        told = ask_slurm([job for job in jobs.values() if job])
-        if told is None:
+        """Ask SLURM for the states of the unfinished runs, and record the end of those that it has ended."""
+        jobs = {run.number: job_of(run) for run in self._unfinished()}
+        states = job_states([job for job in jobs.values() if job])
+        if states is None:
             return dict.fromkeys(jobs, "SLURM does not answer")
         queue_states = {}
-        for run in self.runs:
+        for run in self._unfinished():
             job = jobs.get(run.number)
-            if read_state(run.folder).final:
-                continue
             if job is None:
-                _give_up(run)
+                _fail_without_job(run)
                 continue
-            state = told.get(job)
+            state = states.get(job)
             if state is not None and not state.ended:
-                self._ended.pop(run.number, None)
+                del self._ended[run.number]
                 queue_states[run.number] = state.description
                 continue
-            # A shared folder may show a run's last words later than SLURM shows its end.
-            self._ended[run.number] = self._ended.get(run.number, 0) + 1
+            # A shared file system may show the state that a run has written later than SLURM shows its end.
+            self._ended[run.number] += 1
             if self._ended[run.number] > 1:
                 _settle(run, job, state, self.sweep.path)
         return queue_states
 
+    def _unfinished(self) -> list[SweepRun]:
+        return [run for run in self.runs if not read_state(run.folder).final]
+
     @property
     def finished(self) -> bool:
-        """Whether all have ended."""
-        return all(read_state(run.folder).final for run in self.runs)
+        """Whether all runs have ended."""
+        return not self._unfinished()
 
     def stop(self) -> None:
-        """Cancel the jobs; runs that work save a checkpoint first."""
-        jobs = [job_of(run) for run in self.runs if not read_state(run.folder).final]
-        if any(jobs):
-            subprocess.run(["scancel", *filter(None, jobs)], check=False)
+        """Cancel the jobs; a run that has started saves a checkpoint first."""
+        if jobs := [job for run in self._unfinished() if (job := job_of(run))]:
+            subprocess.run(["scancel", *jobs], check=False)
 
 
 @contextmanager
-def _as_outside_of_jobs() -> Iterator[None]:
-    """Keep what this terminal may have inherited from a job away from new ones, but not where SLURM is."""
-    where = {"SLURM_CONF": os.environ["SLURM_CONF"]} if "SLURM_CONF" in os.environ else {}
-    with clean_env(), environment_variables(**where):
+def _without_job_variables() -> Iterator[None]:
+    """Remove SLURM's variables inside the block: new jobs would inherit those of a job that runs this process.
+
+    The location of SLURM's configuration is kept.
+    """
+    kept = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+    with clean_env(), environment_variables(**kept):
         yield
 
 
 def job_of(run: SweepRun) -> str | None:
-    """SLURM's number of a run's job; None where it was never submitted, or where the number was lost.
+    """The number of a run's SLURM job; None if the run was not submitted, or if ``slurm.json`` is damaged.
 
     Raises:
-        ConfigError: the file holds anything else, which SLURM's commands might read as an option.
+        ConfigError: the file holds something else, which SLURM's commands might read as an option.
     """
     try:
         job = str(read_sealed(run.folder / "slurm.json", ("job",))["job"])
@@ -254,29 +254,30 @@ def job_of(run: SweepRun) -> str | None:
     return job
 
 
-def _give_up(run: SweepRun) -> None:
-    """Write down that a run cannot be looked after, unless a process works in its folder."""
+def _fail_without_job(run: SweepRun) -> None:
+    """Record that the job of a run is unknown, unless a process works in its folder."""
     if holder_of(run.folder) is None:
-        words = "slurm.json is damaged, so that SLURM cannot be asked about the run"
-        change_state(run.folder, lambda state: state.failed(words))
+        reason = "slurm.json is damaged, so the state of the run's job is unknown"
+        change_state(run.folder, lambda state: state.failed(reason))
 
 
-def _settle(run: SweepRun, job: str, said: SlurmState | None, sweep: Path) -> None:
-    """Write down the end of a run that could not do so itself."""
-
-    def change(state: RunState) -> RunState:
-        if state.final or holder is not None:
-            return state
-        if state.state == WAITING:
-            return state.ended(NEVER, words)
-        return state.ended(FAILED, words)
-
+def _settle(run: SweepRun, job: str, job_state: SlurmState | None, sweep: Path) -> None:
+    """Record the end of a run whose job has ended, unless another process works in its folder."""
     holder = holder_of(run.folder)
-    if holder is not None and holder.job == job and not holder.alive():
+    if holder is not None:
+        if holder.job != job or holder.alive():
+            return
         remove_lock(run.folder, holder)
-        holder = None
-    words = f"SLURM: {said.description}" if said else f"SLURM no longer knows job {job}"
+    reason = f"SLURM: {job_state.description}" if job_state else f"SLURM no longer knows job {job}"
     log = sweep / ".submitit" / f"{job}_0_log.out"
     if log.is_file():
-        words += f"; its log: .submitit/{log.name}"
-    change_state(run.folder, change)
+        reason += f"; its log: .submitit/{log.name}"
+
+    def end(state: RunState) -> RunState:
+        return (
+            state
+            if state.final
+            else state.ended(NEVER if state.state == WAITING else FAILED, reason)
+        )
+
+    change_state(run.folder, end)

@@ -1,4 +1,4 @@
-"""What SLURM says of jobs: from its controller, and from its accounts for those that the controller forgot."""
+"""Asks SLURM for the states of jobs: its controller, and its accounting for jobs that the controller has dropped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from submitit.slurm.slurm import read_job_id
 
 log = logging.getLogger(__name__)
 
-#: States after which a job does not go on by itself.
+#: States in which a job stays unless it is requeued.
 ENDED = frozenset(
     {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE",
      "PREEMPTED", "REVOKED"}
@@ -21,11 +21,11 @@ ENDED = frozenset(
 
 @dataclass(frozen=True)
 class SlurmState:
-    """What SLURM says of a job.
+    """The state of a job.
 
     Attributes:
-        state: SLURM's word, as ``OUT_OF_MEMORY``.
-        details: reason, exit code and nodes, as far as they say something.
+        state: SLURM's name of the state, such as ``OUT_OF_MEMORY``.
+        details: the reason, the exit code and the nodes, if SLURM gives them.
     """
 
     state: str
@@ -33,69 +33,73 @@ class SlurmState:
 
     @property
     def ended(self) -> bool:
-        """Whether the job does not go on by itself."""
+        """Whether the job has ended."""
         return self.state in ENDED
 
     @property
     def description(self) -> str:
-        """In a few words."""
+        """The state and the details, separated by commas."""
         return ", ".join([self.state, *self.details])
 
 
-def ask_slurm(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
-    """The states of jobs (``12`` or ``12_3``) by their numbers.
+def job_states(jobs: Sequence[str]) -> dict[str, SlurmState] | None:
+    """The states of jobs (``12`` or ``12_3``), by job.
 
     Returns:
-        the jobs that SLURM knows; None where it does not answer, from which nothing follows.
+        the jobs that SLURM knows; None if the controller does not answer, so that no state is known.
     """
     wanted = set(jobs)
-    found: dict[str, SlurmState] = {}
+    states: dict[str, SlurmState] = {}
     for number in sorted({job.split("_")[0] for job in wanted}):
-        said = _said(["scontrol", "--oneliner", "show", "job", number])
-        if said is None:
+        output = _output_of(["scontrol", "--oneliner", "show", "job", number])
+        if output is None:
             return None
-        found |= parse_scontrol(said)
-    missing = sorted({job.split("_")[0] for job in wanted - set(found)})
+        states |= parse_scontrol(output)
+    missing = sorted({job.split("_")[0] for job in wanted - set(states)})
     if missing:
         fields = "--format=JobID,State,ExitCode,NodeList"
-        words = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
-        # Many clusters keep no accounts: sacct then has nothing to say.
-        found = {**parse_sacct(_said(words) or ""), **found}
-    return {job: state for job, state in found.items() if job in wanted}
+        command = ["sacct", "-X", "--parsable2", "--noheader", fields, "-j", ",".join(missing)]
+        # On a cluster without accounting, sacct fails.
+        states = {**parse_sacct(_output_of(command) or ""), **states}
+    return {job: state for job, state in states.items() if job in wanted}
 
 
-def _said(words: Sequence[str]) -> str | None:
-    """What a command answers: nothing for a job that it does not know, None where it fails."""
+def _output_of(command: Sequence[str]) -> str | None:
+    """The output of a command: empty if SLURM does not know the job, None if the command fails."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        log.warning("%s: %s", words[0], error)
+        log.warning("%s: %s", command[0], error)
         return None
     if done.returncode == 0:
         return done.stdout
     return "" if "Invalid job id" in done.stderr else None
 
 
+def _state(state: str, reason: str, code: str, nodes: str) -> SlurmState:
+    details = [] if reason in ("", "None") else [reason]
+    if code not in ("", "0:0") and state in ENDED:
+        details.append(f"exit code {code}")
+    if nodes not in ("", "(null)", "None assigned"):
+        details.append(f"on {nodes}")
+    return SlurmState(state, tuple(details))
+
+
 def parse_scontrol(text: str) -> dict[str, SlurmState]:
-    """Read ``scontrol --oneliner show job``; an array's waiting tasks share a line."""
-    found: dict[str, SlurmState] = {}
+    """Parse the output of ``scontrol --oneliner show job``; the waiting tasks of an array share a line."""
+    states: dict[str, SlurmState] = {}
     for line in text.splitlines():
         fields = dict(re.findall(r"(?:^|\s)([A-Za-z:/]+)=(\S*)", line))
         if "JobId" not in fields:
             continue
-        names = [fields["JobId"]]
+        jobs = [fields["JobId"]]
         if "ArrayJobId" in fields:
-            # Single tasks, "0-3,7", and "0-3,7%2" where so many run at a time.
+            # "1", "0-3,7", or "0-3,7%2" if at most two tasks run at a time.
             tasks = fields["ArrayTaskId"].split("%")[0]
-            names = [f"{fields['ArrayJobId']}_{task}" for task in _numbers(tasks)]
-        said = [] if fields.get("Reason") in (None, "None") else [fields["Reason"]]
-        state = fields["JobState"]
-        if fields.get("ExitCode", "0:0") != "0:0" and state in ENDED:
-            said.append(f"exit code {fields['ExitCode']}")
-        if fields.get("NodeList") not in (None, "", "(null)"):
-            said.append(f"on {fields['NodeList']}")
-        found |= dict.fromkeys(names, SlurmState(state, tuple(said)))
-    return found
+            jobs = [f"{fields['ArrayJobId']}_{task}" for task in _numbers(tasks)]
+        details = (fields.get(name, "") for name in ("Reason", "ExitCode", "NodeList"))
+        states |= dict.fromkeys(jobs, _state(fields["JobState"], *details))
+    return states
 
 
 def _numbers(text: str) -> list[int]:
@@ -107,24 +111,18 @@ def _numbers(text: str) -> list[int]:
 
 
 def parse_sacct(text: str) -> dict[str, SlurmState]:
-    """Read ``sacct --parsable2`` of job, state, exit code and nodes."""
-    found: dict[str, SlurmState] = {}
+    """Parse the output of ``sacct --parsable2`` with job, state, exit code and nodes."""
+    states: dict[str, SlurmState] = {}
     for line in text.splitlines():
         fields = line.split("|")
         if len(fields) != 4:
             continue
         job, state, code, nodes = fields
-        word, _, by = state.partition(" ")
-        said = [by] if by else []
-        if code not in ("", "0:0") and word in ENDED:
-            said.append(f"exit code {code}")
-        if nodes and nodes != "None assigned":
-            said.append(f"on {nodes}")
-        for name in read_job_id(job):
-            last = int(name[2]) if len(name) > 2 else None
-            one = "_".join(name[:2])
-            found[one] = SlurmState(word, tuple(said))
-            if last is not None:
-                for number in range(int(name[1]), last + 1):
-                    found[f"{name[0]}_{number}"] = found[one]
-    return found
+        name, _, reason = state.partition(" ")
+        # submitit reads "5_[3-4%2]" as [("5", "3", "4")], "5_1" as [("5", "1")], and "6" as [("6",)].
+        for number, *tasks in read_job_id(job):
+            jobs = [number]
+            if tasks:
+                jobs = [f"{number}_{task}" for task in range(int(tasks[0]), int(tasks[-1]) + 1)]
+            states |= dict.fromkeys(jobs, _state(name, reason, code, nodes))
+    return states

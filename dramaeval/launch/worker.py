@@ -1,6 +1,6 @@
 """The worker processes of a run with several processes.
 
-`dramaeval.distributed.spawn` starts ``python -m dramaeval.launch.worker HANDED RESULT``. Under torchrun the processes
+`dramaeval.distributed.spawn` starts ``python -m dramaeval.launch.worker INPUTS RESULT``. Under torchrun the processes
 other than rank 0 call `follow` instead of composing a configuration.
 """
 
@@ -24,7 +24,7 @@ from dramaeval.distributed.processes import (
 )
 from dramaeval.distributed.rank_variables import rank_problems
 
-#: Words on the command line with which no run starts.
+#: Options of the command line with which no run starts.
 _NO_RUN = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion",
            "-sc", "--multirun", "-m"}  # fmt: skip
 _PR_SET_PDEATHSIG = 1
@@ -56,11 +56,11 @@ def follow() -> None:
         run_in_process(None, None, processes, pruning)
 
 
-def main(handed: str, result: str) -> None:
+def main(inputs: str, result: str) -> None:
     """Run the stages as one worker.
 
     Args:
-        handed: a pickle of the configuration, the run folder and the token of its lock.
+        inputs: a file with a pickle of the configuration, the run folder and the token of its lock.
         result: the file into which rank 0 writes the objective.
     """
     ensure_home()
@@ -76,7 +76,7 @@ def main(handed: str, result: str) -> None:
             follow()
             return
         startup.prepare()
-        config, folder, token = pickle.loads(Path(handed).read_bytes())
+        config, folder, token = pickle.loads(Path(inputs).read_bytes())
         adopt(folder, token)
         with user_facing_errors(folder), process_group() as processes:
             objective = run_in_process(config, folder, processes, pruning)

@@ -1,6 +1,6 @@
-"""The base model of a run: its folder, its quantisation, and whether the adapter in ``checkpoint`` fits it.
+"""Determines the base model of a run and its quantisation, and checks that the adapter in ``checkpoint`` fits it.
 
-All of it is read from the adapter's small files, before any weights load.
+Only the adapter's small files are read, before any weights load.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def check_checkpoint(
 
     Args:
         config: of the run.
-        family: names the base.
-        adapter: PEFT's configuration of this run; None where no adapter is trained.
-        start: what ``checkpoint`` points to.
+        family: of the run, which names a base model.
+        adapter: PEFT's configuration of this run; None if no adapter is trained.
+        start: the model or adapter in ``checkpoint``; None without one.
 
     Raises:
         ConfigError: with every contradiction and its fix.

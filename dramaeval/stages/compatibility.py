@@ -1,4 +1,4 @@
-"""Checks that the model family, the task, the objective and the adapted parts of a run go together."""
+"""Checks that the model family, the task, the objective and the adapted parts of a run fit together."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _objective_problems(config: DictConfig, family: Family, tasks: Sequence[Task
 
 
 def _clips_a_pass(config: DictConfig) -> float:
-    """Clips of a training pass, as far as it is known before the records are read."""
+    """Clips of a training pass; infinite if it depends on the lengths of the records."""
     if config.batch.get("max_tokens"):
         return float("inf")
     return step_size(config, config.processes).per_device

@@ -1,4 +1,4 @@
-"""What every stage gets: the configuration of a run and the objects that are built from it once."""
+"""The context of a run, which every stage takes: the configuration, and the objects that are built from it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.judge_model import unwrap_judge
-from dramaeval.models.inputs.audio_encodings import (
-    AudioEncodingCache,
-    tower_name,
-)
+from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
 from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
@@ -55,7 +52,7 @@ from dramaeval.training.question_sampler import trainable_dimensions
 
 log = logging.getLogger(__name__)
 
-#: Gives further callbacks of the trainer: of a run folder, its processes and the trainer's arguments.
+#: Returns further callbacks of the trainer for a run folder, its processes and the trainer's arguments.
 CallbackProvider = Callable[[Path, Processes, Any], Iterable[Any]]
 
 
@@ -65,24 +62,24 @@ class RunContext:
     Args:
         config: composed and checked.
         folder: of the run.
-        processes: that share the work.
+        processes: of the run.
         identity: the run's short id; by default that of ``config``.
-        further_callbacks: gives callbacks beside those of this package's training.
+        further_callbacks: returns callbacks besides those of the training itself.
 
     Attributes:
         stages: that were requested.
         trains, evaluates: whether they include training and evaluation.
         device, task, family, metrics: built from the settings of the same names.
-        checkpoint: what ``checkpoint`` points to, or None.
+        checkpoint: the model or adapter in the folder ``checkpoint``, or None.
         splits: the records.
         validates: whether there is a val split to validate on.
-        args: the trainer's arguments; None where nothing is trained.
+        args: the trainer's arguments; None without training.
         adapter: PEFT's configuration; None without training or for full fine-tuning.
         base: the folder of the base model; None for the family's own path.
         quantization: of the base, or None.
         loggers: TensorBoard and W&B.
         trained: whether the judge of this run is trained, now or by an earlier start.
-        phases: that were scored, in order: zero_shot, final.
+        phases: the scored phases in order: zero_shot, final.
 
     Raises:
         ConfigError: with the problems of all objects.
@@ -179,7 +176,7 @@ class RunContext:
     # The plan
 
     def plan(self) -> Plan:
-        """Estimate what the run reads, computes and needs, from files and the architecture alone.
+        """Estimate the run's data, steps, compute and memory, from files and the architecture alone.
 
         Raises:
             ConfigError, BadRecordsError: completions or prompts of GRPO do not fit.
@@ -207,7 +204,7 @@ class RunContext:
         )
 
     def capacity(self) -> Capacity | None:
-        """The memory of this machine; None where a device map spreads the model over devices."""
+        """The memory of this machine; None if a device map spreads the model over devices."""
         if self.family.device_map is not None:
             return None
         return Capacity.here(self.device, processes_here(self.config.processes))
@@ -223,7 +220,7 @@ class RunContext:
 
     @property
     def model(self) -> Any:
-        """The judge in its present phase, loaded at first use."""
+        """The judge in its current phase, loaded at first use."""
         if self._model is None:
             with unpartitioned_weights():
                 self._model = self._load()
@@ -258,8 +255,8 @@ class RunContext:
 
         Args:
             records: to score.
-            progress: counts them.
-            record_encoder: prepares them; by default as the task asks.
+            progress: counts the scored records.
+            record_encoder: prepares the records; by default `record_encoder` of this context.
         """
         return score(
             self.model,
@@ -276,9 +273,9 @@ class RunContext:
     def score_ratings(
         self, records: Sequence[Record], progress: Progress, record_encoder: RecordEncoder
     ) -> list[Prediction]:
-        """As `score`, for a task of ratings alone."""
+        """As `score`, for a task that has ratings only."""
         predictions = self.score(records, progress, record_encoder)
-        return [each for each in predictions if isinstance(each, Prediction)]
+        return [item for item in predictions if isinstance(item, Prediction)]
 
     def _load(self) -> Any:
         start = self.checkpoint
@@ -320,7 +317,7 @@ class RunContext:
     def attach_encoding_cache(self, model: Any) -> None:
         """Keep the audio tower's encodings on disk while the tower does not change."""
         cache, name = self.record_encoder.cache, None
-        # With ZeRO-3 all processes have to run the tower together, also those without clips to encode.
+        # With ZeRO-3 all processes have to run the tower together, even if they have no clips to encode.
         if cache is not None and zero_stage(self.config.zero) < 3:
             name = tower_name(unwrap_judge(model), self.family.parts.get("audio"))
         encodings = None

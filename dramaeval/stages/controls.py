@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic
-from dramaeval.data.manifest import damage_of, is_listed, set_aside, write_listed
+from dramaeval.data.manifest import write_listed
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.controls import control_named
@@ -23,6 +22,7 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.context import RunContext, rating_problems
+from dramaeval.stages.predictions_file import set_aside_damaged
 from dramaeval.stages.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -127,33 +127,26 @@ def measure_controls(
     return controls
 
 
-@dataclass(frozen=True)
 class ControlFile:
-    """The files of one control on one split: its predictions, or the reason why there are none."""
+    """The files of one control on one split.
 
-    run_folder: Path
-    split: str
-    control: str
+    Args:
+        run_folder: the run folder.
+        split: name of the split.
+        control: name of the control.
 
-    @property
-    def predictions(self) -> Path:
-        """JSONL, one prediction a line."""
-        return self.run_folder / "controls" / f"{self.split}.{self.control}.jsonl"
+    Attributes:
+        predictions: JSONL, one prediction a line.
+        reason: why the control has no predictions.
+        settings: the settings of the predictions.
+        extra: further measurements of the control.
+    """
 
-    @property
-    def reason(self) -> Path:
-        """The reason why the control is not possible."""
-        return self.predictions.with_suffix(".reason.json")
-
-    @property
-    def settings(self) -> Path:
-        """The settings of the predictions."""
-        return self.predictions.with_suffix(".settings.json")
-
-    @property
-    def extra(self) -> Path:
-        """Further measurements of the control."""
-        return self.predictions.with_suffix(".extra.json")
+    def __init__(self, run_folder: Path, split: str, control: str) -> None:
+        self.predictions = run_folder / "controls" / f"{split}.{control}.jsonl"
+        self.reason = self.predictions.with_suffix(".reason.json")
+        self.settings = self.predictions.with_suffix(".settings.json")
+        self.extra = self.predictions.with_suffix(".extra.json")
 
     def is_complete(self, settings: Mapping[str, int]) -> bool:
         """Whether undamaged files of these settings exist; damaged files are renamed."""
@@ -189,26 +182,22 @@ class ControlFile:
         return [], "it did not run"
 
     def _rename_damaged(self) -> bool:
-        damage = []
-        for file in (self.predictions, self.reason, self.settings, self.extra):
-            if file.is_file() and (problem := damage_of(file) or _damage_in_form(file)):
-                damage.append(f"{problem} ({set_aside(file).name} keeps it)")
+        files = {
+            self.predictions: read_predictions,
+            self.reason: _read_json,
+            self.settings: _read_json,
+            self.extra: _read_json,
+        }
+        damage = [
+            problem
+            for file, read in files.items()
+            if file.is_file() and (problem := set_aside_damaged(file, read))
+        ]
         if damage:
             log.warning(
                 "%s: %s. The control runs again.", self.predictions.parent, "; ".join(damage)
             )
         return bool(damage)
-
-
-def _damage_in_form(file: Path) -> str | None:
-    """The damage of a file that an earlier version wrote without a hash."""
-    if is_listed(file):
-        return None
-    try:
-        read_predictions(file) if file.suffix == ".jsonl" else _read_json(file)
-    except ValueError as error:
-        return f"{file.name} is damaged: {error}"
-    return None
 
 
 def _read_json(file: Path) -> Any:

@@ -78,7 +78,7 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Score the held-out splits in the present phase; skip splits whose predictions are complete."""
+    """Score the held-out splits in the current phase, unless the predictions of the phase are complete."""
     phase = context.phase
     context.phases.append(phase)
     file, processes = context.folder.predictions(phase), context.processes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from dramaeval.compat.bitsandbytes_layers import dequantise
@@ -20,7 +20,6 @@ from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
-from dramaeval.models.families.base import Family
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
@@ -68,79 +67,57 @@ def _export(context: RunContext) -> None:
     if source is None:
         return
     check_whole(source.folder)
+    merges = context.config.export.merge and source.adapter
     write_folder_atomic(
         folder.export,
         lambda unfinished: export(
-            context.family,
-            context.base,
             source,
             unfinished,
-            merges=context.config.export.merge,
             run=folder.path if trained_here else None,
-            device=context.device,
-            dtype=context.dtype,
-            quantization=context.quantization,
+            save_merged=partial(_save_merged, context, source) if merges else None,
         ),
     )
     log.info("Exported to %s", folder.export)
 
 
 def export(
-    family: Family,
-    base: Path | None,
     source: Checkpoint,
     folder: Path,
     *,
-    merges: bool,
-    run: Path | None,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantization: Any | None,
+    run: Path | None = None,
+    save_merged: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a judge as an adapter or as a plain full model, with its processor and card.
 
     Args:
-        family: loads the base.
-        base: a folder with a full model, or None for the family's own.
-        source: the judge; its method has been checked to be mergeable if ``merges``.
+        source: the judge.
         folder: the empty target.
-        merges: whether an adapter is merged into the weights; a full model is copied.
-        run: the run folder that trained it just now; None to look beside ``source``.
-        device: of the merging.
-        dtype: of merged weights.
-        quantization: of the base in training.
+        run: the folder of the run that has trained the judge; None to look for one beside ``source``.
+        save_merged: saves the adapter merged into a full model; None to copy the judge as it is.
     """
-    merged = merges and source.adapter
-    if merged:
-        model = merge(family, base, source, device, dtype, quantization)
-        model.save_pretrained(folder)
-        family.processor(base).save_pretrained(folder)
-        log.info("Merged %s into a full model.", source.folder)
+    if save_merged:
+        save_merged(folder)
     else:
         ignore = shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(source.folder, folder, dirs_exist_ok=True, ignore=ignore)
     beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
     if run or beside or not is_ours(source.folder / CARD):
-        write_card(folder, run or beside, adapter=source.folder, merged=merged)
+        write_card(folder, run or beside, adapter=source.folder, merged=save_merged is not None)
     else:
         shutil.copy(source.folder / CARD, folder / CARD)
     # Copies have the permissions of their source.
     follow_umask([folder, *folder.rglob("*")])
 
 
-def merge(
-    family: Family,
-    base: Path | None,
-    adapter: Checkpoint,
-    device: torch.device,
-    dtype: torch.dtype,
-    quantization: Any | None,
-) -> Any:
-    """A plain full model with the same answers as the adapter on its base; arguments as in `export`.
+def _save_merged(context: RunContext, adapter: Checkpoint, folder: Path) -> None:
+    """Save a plain full model with the same answers as an adapter on its base.
 
-    A quantised base is dequantised first, to the weights that its packed ones stand for.
+    A quantised base is dequantised first.
     """
-    model = family.load(device, base, dtype, quantization)
-    if quantization is not None:
-        model = dequantise(model, dtype)
-    return load_adapter(model, adapter.folder, trainable=False).merge_and_unload(safe_merge=True)
+    model = context.family.load(context.device, context.base, context.dtype, context.quantization)
+    if context.quantization is not None:
+        model = dequantise(model, context.dtype)
+    model = load_adapter(model, adapter.folder, trainable=False).merge_and_unload(safe_merge=True)
+    model.save_pretrained(folder)
+    context.family.processor(context.base).save_pretrained(folder)
+    log.info("Merged %s into a full model.", adapter.folder)

@@ -45,9 +45,9 @@ def set_up_logging(file: Path, *, terminal: bool = True) -> None:
     logging.getLogger("py.warnings").addFilter(_lower_to_info)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns that a package is missing which only speeds up 4-bit inference on a CPU.
+    # bitsandbytes warns that a package is missing which only speeds up 4-bit inference on a CPU.
     logging.getLogger("bitsandbytes").setLevel(logging.CRITICAL)
-    # It writes its own log.
+    # W&B writes its own log.
     logging.getLogger("wandb").propagate = False
 
 
@@ -65,7 +65,7 @@ def _file_handler(file: Path) -> logging.Handler:
 
 
 class _TerminalHandler(logging.StreamHandler[TextIO]):
-    """Stops writing when the terminal is closed (``… | head``) or cannot be written; the run goes on."""
+    """Stops writing when the terminal is closed (``… | head``) or cannot be written; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -78,7 +78,7 @@ class _TerminalHandler(logging.StreamHandler[TextIO]):
 
 
 class _LogFileHandler(logging.FileHandler):
-    """Reports once that the log cannot be written, then stops writing; the run goes on."""
+    """Reports once that the log cannot be written, then stops writing; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         error = sys.exc_info()[1]
@@ -121,6 +121,6 @@ def _is_for_terminal(record: logging.LogRecord) -> bool:
 
 
 def _lower_to_info(record: logging.LogRecord) -> bool:
-    """Python's warnings are meant for developers: the file keeps them, the terminal does not show them."""
+    """Lower Python's warnings, which are meant for developers, so that only the file shows them."""
     record.levelno, record.levelname = logging.INFO, "INFO"
     return True

@@ -1,4 +1,4 @@
-"""The content of ``metrics.json``: agreement with people in each split and phase, and the evidence about it."""
+"""The content of ``metrics.json``: agreement with people by split and phase, gains, slices and controls."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def main_split(phases: Phases) -> str:
 
 
 def evidence(context: RunContext, phases: Phases, part: str | None = None) -> dict[str, Any]:
-    """Measure the judge of the last phase further, on the main split.
+    """Measure the gain, slices and controls of the last phase on the main split.
 
     Args:
         context: of the run.
@@ -129,7 +129,7 @@ def about(context: RunContext) -> dict[str, Any]:
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
-    """Tables and lines for the log beside the agreement of each split: wordings, tasks, accuracy."""
+    """Further tables and lines for the log: wordings, tasks and accuracy."""
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():

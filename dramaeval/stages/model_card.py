@@ -1,6 +1,6 @@
 """Writes model cards: the base, data and settings of a judge, its agreement with people and its licence.
 
-The content comes from the files of the run folder only. Whatever is not in them is "not known" on the card.
+The content comes only from the files of the run folder. Facts that they do not hold are "not known" on the card.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def write_card(
         adapter: the folder with the settings of the adapter, if it is not ``folder``.
         merged: whether an adapter was merged into the weights.
     """
-    config = _read_yaml(run / "config.yaml") if run else {}
-    metrics = _read_json(run / "metrics.json") if run else {}
-    environment = _read_json(run / "environment.json") if run else {}
-    settings = _read_json((adapter or folder) / "adapter_config.json")
+    config = _read(run / "config.yaml", yaml.safe_load) if run else {}
+    metrics = _read(run / "metrics.json", json.loads) if run else {}
+    environment = _read(run / "environment.json", json.loads) if run else {}
+    settings = _read((adapter or folder) / "adapter_config.json", json.loads)
     text = card(config, metrics, environment, settings, merged=merged)
     write_text_atomic(folder / NAME, text)
 
@@ -81,7 +81,7 @@ def card(
 
 
 def is_ours(file: Path) -> bool:
-    """Whether `write_card` wrote a card; libraries write empty forms."""
+    """Whether `write_card` wrote a card; libraries write empty templates."""
     return file.is_file() and TITLE in file.read_text(encoding="utf-8")
 
 
@@ -242,7 +242,7 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 def _loss(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective of a supervised training; the rewards with a weight of one by rewards."""
+    """The objective of a supervised training, or the estimator and the weights of the rewards."""
     if "rewards" not in trainer:
         return {"objective": trainer.get("objective")}
     rewards = {name: node.get("weight", 1.0) for name, node in trainer["rewards"].items()}
@@ -293,14 +293,6 @@ def _licence(base: str | None, licence: str | None) -> str:
     else:
         text = f"The licence of the base, {shown}, is not known: no card on this machine names it."
     return f"## Licence\n\n{text} The data may have other terms."
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return _read(file, json.loads)
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    return _read(file, yaml.safe_load)
 
 
 def _read(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The plan of a run: what it reads, computes and needs, estimated from files and the architecture alone."""
+"""The plan of a run: an estimate of its data, steps, compute and memory, from files and the architecture alone."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Plan:
     """The plan of a run.
 
     Attributes:
-        records, questions, hours: by split; ``hours`` of audio.
-        steps: of the optimizer; 0 without training.
-        clips: of a step; None without training.
-        stage: of ZeRO; 0 for none.
-        parameters, trainable: of the model.
+        records, questions, hours: their numbers by split; ``hours`` of audio.
+        steps: optimizer steps; 0 without training.
+        clips: the size of a step; None without training.
+        stage: the ZeRO stage; 0 without ZeRO.
+        parameters, trainable: the numbers of all and of the trainable parameters.
         by_part: (trainable, all) parameters of each part.
-        longest_question: in tokens, an estimate.
+        longest_question: estimated tokens.
         longest_record: the record of that question.
         memory: of one process.
-        packed: quantised parameters.
-        max_tokens: of a training pass, where ``batch.max_tokens`` is set.
-        operations: floating-point operations of a step; 0 where they are not known.
+        packed: the number of quantised parameters.
+        max_tokens: of a training pass; None if ``batch.max_tokens`` is not set.
+        operations: floating-point operations of a step; 0 if they are unknown.
         device, dtype: of the weights.
     """
 
@@ -155,7 +155,7 @@ class Plan:
         """The memory that the plan needs and a machine lacks, with a remedy for each kind.
 
         Args:
-            capacity: of the machine; None if it is not known.
+            capacity: of the machine; None if it is unknown.
         """
         if capacity is None:
             return []
@@ -199,10 +199,10 @@ def make_plan(
 
     Args:
         splits: the records by split.
-        task: asks about them.
+        task: gives the questions.
         family: of the model.
         skeleton: the model on the meta device, adapters attached and frozen parts frozen.
-        args: the trainer's arguments; None where nothing is trained.
+        args: the trainer's arguments; None without training.
         batch: the settings of ``batch``. With ``max_tokens`` the number of steps is an estimate.
         dtype: of the weights.
         device: of the weights.
@@ -210,17 +210,7 @@ def make_plan(
         quantization: of the language model, if any.
         zero: the settings of ``zero``.
     """
-    questions = {
-        name: [
-            len(
-                trainable_dimensions(task, record)
-                if name == "train"
-                else task.dimensions_for(record)
-            )
-            for record in records
-        ]
-        for name, records in splits.items()
-    }
+    questions = _questions(splits, task)
     parts = count_parameters(skeleton, family)
     total = sum(count for _, count in parts.values())
     trained = sum(count for count, _ in parts.values()) if args is not None else 0
@@ -234,16 +224,7 @@ def make_plan(
     shape = Shape.of(skeleton.config)
     if args is None:
         steps, clips, operations = 0, None, 0.0
-        # No layer's activations are kept: the clips of a batch pass through one layer at a time.
-        memory = estimate(
-            total=total,
-            trainable=0,
-            bytes_per_weight=dtype.itemsize,
-            tokens=lengths.largest.tokens * batch.eval_clips,
-            hidden=shape.hidden,
-            layers=1,
-            inner=shape.inner,
-        )
+        memory = _scoring_memory(shape, total, lengths, batch, dtype)
     else:
         clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
         steps = planned_steps(sum(map(bool, questions.get("train", []))), args, processes)
@@ -285,6 +266,21 @@ def make_plan(
     )
 
 
+def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:
+    """The number of questions about each record, by split."""
+    return {
+        name: [
+            len(
+                trainable_dimensions(task, record)
+                if name == "train"
+                else task.dimensions_for(record)
+            )
+            for record in records
+        ]
+        for name, records in splits.items()
+    }
+
+
 def _operations(
     shape: Shape, parts: Mapping[str, tuple[int, int]], lengths: QuestionLengths, args: Any
 ) -> float:
@@ -303,6 +299,21 @@ def _operations(
         checkpointing=args.gradient_checkpointing,
     )
     return step.total / max(len(lengths.training), 1)
+
+
+def _scoring_memory(
+    shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
+) -> MemoryEstimate:
+    """Memory of one scoring process."""
+    return estimate(
+        total=total,
+        trainable=0,
+        bytes_per_weight=dtype.itemsize,
+        tokens=lengths.largest.tokens * batch.eval_clips,
+        hidden=shape.hidden,
+        layers=1,  # no activations are kept for a backward pass
+        inner=shape.inner,
+    )
 
 
 def _training_memory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,19 +61,31 @@ def is_intact(file: Path) -> bool:
     """Whether a predictions file exists and is undamaged; a damaged one is renamed and will be written again."""
     if not file.is_file():
         return False
+    if damage := set_aside_damaged(file, _require_predictions):
+        log.warning("%s: %s. It is scored again.", file, damage)
+    return damage is None
+
+
+def set_aside_damaged(file: Path, read: Callable[[Path], Any]) -> str | None:
+    """Rename a file if it is damaged.
+
+    Args:
+        file: with results of a run.
+        read: reads the file; checks a file that an earlier version wrote without a hash.
+
+    Returns:
+        the damage and the new name; None for an undamaged file.
+    """
     damage = damage_of(file)
     if damage is None and not is_listed(file):
-        damage = _damage_in_form(file)  # written by an earlier version, without a hash
-    if damage is None:
-        return True
-    aside = set_aside(file)
-    log.warning("%s: %s. It is scored again; %s keeps the damaged file.", file, damage, aside.name)
-    return False
+        try:
+            read(file)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            damage = f"{file.name} is damaged: {error}"
+    return damage and f"{damage} ({set_aside(file).name} keeps it)"
 
 
-def _damage_in_form(file: Path) -> str | None:
-    try:
-        phase = read_phase(file)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{file.name} is damaged: {error}"
-    return None if phase.ratings or phase.options else f"{file.name} is empty"
+def _require_predictions(file: Path) -> None:
+    phase = read_phase(file)
+    if not (phase.ratings or phase.options):
+        raise ValueError("it is empty")

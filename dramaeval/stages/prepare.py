@@ -22,7 +22,7 @@ from dramaeval.training.question_sampler import sample_questions
 
 log = logging.getLogger(__name__)
 
-#: Keys that a line copies from its record: they group records or name the system that made the clip.
+#: Keys that a line copies from its record: they group records or identify the system that produced the clip.
 COPIED = ("character", "system", "language", "local_scene", "question_type")
 
 
@@ -57,7 +57,7 @@ def write_questions(
     a record has a line; dimensions without a rating are left out and counted in the log.
 
     Args:
-        task: asks the questions.
+        task: gives the questions.
         splits: the records by split.
         folder: is created if it is absent.
         seed: of the sampling.
@@ -66,10 +66,10 @@ def write_questions(
     for split, records in splits.items():
         lines: list[dict[str, Any]] = []
         left_out = 0
-        for at, record in enumerate(records):
-            dimensions, targets = sample_questions(task, record, (seed, 0, at))
+        for index, record in enumerate(records):
+            dimensions, targets = sample_questions(task, record, (seed, 0, index))
             left_out += len(task.dimensions_for(record)) - len(dimensions)
-            rng = np.random.default_rng([seed, 0, at, 2])
+            rng = np.random.default_rng([seed, 0, index, 2])
             lines += [
                 line_of(task, record, question, targets)
                 for question in task.questions(record, dimensions, rng)

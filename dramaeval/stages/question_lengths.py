@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,9 @@ class QuestionLengths:
     """Estimated tokens over all splits.
 
     Attributes:
-        longest: of the longest question.
-        longest_record: its record, with file and line.
-        largest: the work of the record with most tokens.
+        longest: tokens of the longest question.
+        longest_record: the record of that question, with file and line.
+        largest: the work of the record with the most tokens.
         training: the work of a pass for each training record.
     """
 
@@ -52,9 +52,9 @@ def question_lengths(
     """
     longest, longest_record = 0, ""
     largest, training = Work(prefix=0, branches=1, width=0), []
-    for name, record in _all_records(splits):
+    for name, record in [(split, record) for split in splits for record in splits[split]]:
         seconds = [clip.seconds for clip in (record, *task.examples(record))]
-        frames = [max(1, round(each * _FRAMES_A_SECOND)) for each in seconds]
+        frames = [max(1, round(length * _FRAMES_A_SECOND)) for length in seconds]
         audio = sum(map(family.audio_tokens, frames))
         questions = task.questions(
             record, task.dimensions_for(record)[: questions_per_clip or None]
@@ -76,18 +76,14 @@ def question_lengths(
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, questions)),
         )
-        largest = max(largest, work, key=lambda each: each.tokens)
+        largest = max(largest, work, key=lambda item: item.tokens)
         if name == "train":
             training.append(work)
     return QuestionLengths(longest, longest_record, largest, training)
 
 
-def _all_records(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Record]]:
-    return ((name, record) for name, records in splits.items() for record in records)
-
-
 def _answer_tokens(question: Question) -> int:
-    """Tokens of an answer, with the one that ends the turn."""
+    """Tokens of an answer, including the end of the turn."""
     return len(question.solution((0,) * len(question.answer_fields))) // _CHARACTERS_A_TOKEN + 2
 
 

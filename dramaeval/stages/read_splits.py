@@ -27,7 +27,13 @@ _APART_WITHOUT_CLIPS = tuple(key for key in APART if key != CLIP)
 
 @dataclass(frozen=True)
 class Splits:
-    """The records by split, the problems of those that were skipped, and what the splits share."""
+    """The records by split.
+
+    Attributes:
+        records: by split.
+        skipped: the problems of the skipped records, by split.
+        overlaps: descriptions of the content that splits share.
+    """
 
     records: Mapping[str, list[Record]]
     skipped: Mapping[str, list[Problem]] = field(default_factory=dict)
@@ -74,7 +80,7 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
     Args:
         config: of the run.
         task: names the keys that a record must have.
-        takes_audio: whether the judge does; without it clips are not looked up and need not exist.
+        takes_audio: whether the judge takes audio; otherwise clips are not looked up and need not exist.
 
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
@@ -167,7 +173,7 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 
 
 def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
-    """What held-out splits share with the training split; each is also a warning in the log."""
+    """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
     for name in ("val", "test"):
         if name in records and "train" in records:

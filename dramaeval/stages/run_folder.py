@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from dramaeval.data.saved_settings import read_settings
 
 log = logging.getLogger(__name__)
 
-#: Settings that may differ when a run is resumed: they do not change what is computed.
+#: Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = (
     "plan",
     "plan_force",
@@ -56,69 +55,42 @@ MAY_DIFFER_WITH_GLOBAL_BATCH = (
 )
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The paths in a run folder."""
+    """The paths in a run folder.
 
-    path: Path
+    Args:
+        path: the run folder.
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration; Hydra keeps the raw one in ``.hydra/``."""
-        return self.path / "config.yaml"
+    Attributes:
+        config: the resolved configuration; Hydra keeps the unresolved one in ``.hydra/``.
+        environment: versions, commit, hardware and seed.
+        log: the log.
+        tensorboard: the training curves.
+        debug: the first batch and a profile, of ``debug=true``.
+        prepared: the questions and answers of ``stages=[prepare]``, one file for each split.
+        checkpoints: the checkpoints from which training resumes.
+        model: the trained adapter or full model, with its processor.
+        export: the adapter or the merged model, for use elsewhere.
+        metrics: all figures, such as ``<split>.<phase>.macro.pearson``.
+        report: the report for people.
+    """
 
-    @property
-    def environment(self) -> Path:
-        """Versions, commit, hardware and seed."""
-        return self.path / "environment.json"
-
-    @property
-    def log(self) -> Path:
-        """The log."""
-        return self.path / "train.log"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Training curves."""
-        return self.path / "tensorboard"
-
-    @property
-    def debug(self) -> Path:
-        """The first batch and a profile, of ``debug=true``."""
-        return self.path / "debug"
-
-    @property
-    def prepared(self) -> Path:
-        """The questions and answers of ``stages=[prepare]``, one file a split."""
-        return self.path / "prepared"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Checkpoints from which training resumes."""
-        return self.path / "checkpoints"
-
-    @property
-    def model(self) -> Path:
-        """The result: an adapter or a full model, with its processor."""
-        return self.path / "model"
-
-    @property
-    def export(self) -> Path:
-        """The adapter or the merged model, for use elsewhere."""
-        return self.path / "export"
-
-    @property
-    def metrics(self) -> Path:
-        """All figures, such as ``<split>.<phase>.macro.pearson``."""
-        return self.path / "metrics.json"
-
-    @property
-    def report(self) -> Path:
-        """The report for people."""
-        return self.path / "report.html"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.log = path / "train.log"
+        self.tensorboard = path / "tensorboard"
+        self.debug = path / "debug"
+        self.prepared = path / "prepared"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.export = path / "export"
+        self.metrics = path / "metrics.json"
+        self.report = path / "report.html"
 
     def predictions(self, phase: str) -> Path:
-        """The predictions of a phase: ``predictions.jsonl`` of the final one, else with its name."""
+        """The predictions of a phase: ``predictions.jsonl`` for the final one, else ``predictions.<phase>.jsonl``."""
         name = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
         return self.path / name
 
@@ -139,7 +111,7 @@ class RunFolder:
         try:
             read_manifest(self.path)
         except DamagedFileError as error:
-            log.warning("%s: %s. Files are checked by their form alone.", self.path, error)
+            log.warning("%s: %s. Only the form of the files is checked.", self.path, error)
         new = saved_form(config)
         if self.has_work and (self.config.is_file() or is_listed(self.config)):
             old = self._saved_settings(as_yaml(config), new)

@@ -50,7 +50,7 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
         one sentence; None if the error has another cause.
     """
     if folder is not None and not folder.is_dir():
-        return f"The run folder {folder} is gone: it was deleted or moved during the run."
+        return folder_gone(folder)
     causes = list(_causes(error))
     for cause in causes:
         number, name = _number_of(cause), getattr(cause, "filename", None)
@@ -68,6 +68,11 @@ def storage_problem(error: BaseException, folder: Path | None = None) -> str | N
         if missing.is_relative_to(folder.absolute()):
             return f"{missing} is missing: it was deleted from the run folder during the run."
     return None
+
+
+def folder_gone(folder: Path) -> str:
+    """The message for a run folder that does not exist any more."""
+    return f"The run folder {folder} is gone: it was deleted or moved during the run."
 
 
 def sentence(number: int, file: Path | None, folder: Path | None) -> str:

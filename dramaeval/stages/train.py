@@ -30,7 +30,7 @@ from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.export import LEFT_OUT
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
-from dramaeval.stages.storage_errors import StorageError
+from dramaeval.stages.storage_errors import StorageError, folder_gone
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.progress import TrainingProgress
 from dramaeval.training.checkpoints import has_ended, last_checkpoint, step_of
@@ -50,7 +50,7 @@ def run(context: RunContext) -> None:
     """Train from the last checkpoint, if there is one, and save the judge; skip a finished training."""
     folder, processes = context.folder, context.processes
     if processes.broadcast(processes.is_rank_zero and is_complete(folder.model)):
-        log.info("Training was finished before; taking the judge from %s.", folder.model)
+        log.info("The training is finished; the judge is loaded from %s.", folder.model)
         context.trained, context.model = True, None
         return
     if not context.validates:
@@ -185,9 +185,7 @@ class RunFolderCheck(TrainerCallback):
         """
         writes = control.should_log or control.should_save or control.should_evaluate
         if self._opened and writes and not self.folder.config.is_file():
-            raise StorageError(
-                f"The run folder {self.folder.path} is gone: it was deleted or moved during the run."
-            )
+            raise StorageError(folder_gone(self.folder.path))
 
 
 def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
@@ -205,7 +203,7 @@ def save(trainer: Any, folder: Path) -> None:
     trainer.save_model(str(folder))
     if not trainer.args.should_save:
         return
-    # One of them is a pickle of the trainer's arguments; config.yaml has them as text.
+    # training_args.bin is a pickle of the trainer's arguments, which config.yaml holds as text.
     for pattern in LEFT_OUT:
         for file in folder.glob(pattern):
             file.unlink()

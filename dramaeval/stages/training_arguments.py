@@ -1,4 +1,4 @@
-"""Builds what a training needs before weights load: the trainer's arguments, PEFT's configuration, the steps."""
+"""Builds the trainer's arguments and PEFT's configuration, and counts the steps, before weights load."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.spawn import available_cores
-from dramaeval.distributed.zero import (
-    fill_zero_config,
-)
+from dramaeval.distributed.zero import fill_zero_config
 from dramaeval.models.adapters import restrict
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import REGRESSION, SCORE_HEAD
@@ -29,19 +27,19 @@ from dramaeval.training.callbacks.adalora import schedule
 from dramaeval.training.grpo.arguments import completion_arguments, in_completions
 from dramaeval.training.grpo.settings import trains_by_reward
 
-#: Most loader processes beside a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
+#: The greatest number of loader processes of a training on a GPU; one prepares eight clips in 54 ms (docs/benchmarks.md).
 MAX_LOADERS = 4
 
 
 def build_arguments(
     config: DictConfig, folder: RunFolder, device: torch.device, *, validates: bool
 ) -> Any | None:
-    """The trainer's arguments; None where nothing is trained.
+    """The trainer's arguments; None without training.
 
     Args:
         config: of the run.
-        folder: takes the checkpoints.
-        device: that trains.
+        folder: of the run, for the checkpoints.
+        device: of the training.
         validates: whether there is a val split. Without one, validation and the choice of the best checkpoint
             are switched off.
 
@@ -69,7 +67,7 @@ def build_arguments(
         arguments |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
         arguments |= loader_arguments(config, device)
     if config.debug:
-        # An error in loading then has a plain traceback, not a worker's.
+        # The traceback of an error in loading is then that of this process.
         arguments |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
         arguments |= {"dataloader_persistent_workers": False}
     if config.zero is not None and not config.plan:
@@ -82,7 +80,7 @@ def build_arguments(
         raise ConfigError([f"trainer.args: {error.__cause__ or error}"]) from None
     if arguments["deepspeed"] and device.type == "cpu":
         set_process_group(built)
-    # A process has one GPU; transformers would use all that it sees for one batch.
+    # A process uses one GPU; transformers would distribute a batch over all visible GPUs.
     built._n_gpu = min(built.n_gpu, 1)
     return built
 
@@ -98,16 +96,16 @@ def _zero_arguments(
 
 
 def loader_arguments(config: DictConfig, device: torch.device) -> dict[str, Any]:
-    """The number of loader processes, where the settings leave it open.
+    """The number of loader processes, if the settings do not give it.
 
-    On a CPU there are none, because the training uses all cores. They live from epoch to epoch, and keep their
-    clips in memory.
+    On a CPU there are none, because the training uses all cores. The processes persist between epochs and keep
+    their clips in memory.
     """
     if config.trainer.args.dataloader_num_workers is not None:
         return {}
     workers = 0
     if device.type == "cuda":
-        # One core for the training itself.
+        # One core is left for the training itself.
         workers = max(0, min(MAX_LOADERS, available_cores() // config.processes - 1))
     return {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
 
@@ -118,7 +116,7 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
     Args:
         config: of the run.
         family: names the layers of each part.
-        steps: of the training, for schedules that the settings leave open.
+        steps: of the training, for schedules that the settings do not give.
 
     Raises:
         ConfigError: PEFT refuses a value, or ``adapt`` names no part of the model.
@@ -137,7 +135,7 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
 
 
 def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:
-    """Fill in the phases of AdaLoRA that the settings leave open."""
+    """Fill in the phases of AdaLoRA that the settings do not give."""
     given = {key: value for key, value in node.items() if value is not None}
     total = given.get("total_step", steps)
     if total is None:
@@ -164,9 +162,9 @@ def planned_steps(records: int, args: Any, processes: int = 1) -> int:
     """Optimizer steps of a training; the last of an epoch may have fewer clips.
 
     Args:
-        records: that are trained on.
-        args: the trainer's.
-        processes: that train together.
+        records: the number of training records.
+        args: the trainer's arguments.
+        processes: the number of processes.
     """
     if args.max_steps > 0:
         return int(args.max_steps)
@@ -182,5 +180,5 @@ def planned_steps(records: int, args: Any, processes: int = 1) -> int:
 
 
 def clips_a_pass(args: Any) -> int:
-    """Clips of a process's forward pass; for GRPO, TRL's number counts the completions of all clips."""
+    """Clips of a process's forward pass; GRPO's batch size counts the completions of all clips."""
     return int(args.per_device_train_batch_size // getattr(args, "num_generations", 1))

@@ -78,10 +78,7 @@ def test_export_of_a_private_model(composed, tmp_path, umask):
     (source / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
     for path in (source, *source.rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    export(
-        None, None, Checkpoint(source, adapter=True), folder, merges=False, run=None, device=None,
-        dtype=None, quantization=None,
-    )  # fmt: skip
+    export(Checkpoint(source, adapter=True), folder)
     copied = modes(tmp_path / "export")
     assert {"adapter_model.safetensors", "below/adapter_model.safetensors"} <= copied.keys()
     assert set(copied.values()) == {oct(0o666 & ~umask), oct(0o777 & ~umask)}

@@ -13,10 +13,16 @@ import psutil
 import pytest
 from repository import ROOT
 
-from dramaeval.distributed import folder_lock, lock_holder, process_identity
+from dramaeval.distributed import folder_lock, lock_holder
 from dramaeval.distributed.folder_lock import FolderInUseError, FolderLock, adopt, locked, take
-from dramaeval.distributed.lock_holder import NAME, STALE, Holder, holder_of, read_holder
-from dramaeval.distributed.process_identity import ProcessIdentity
+from dramaeval.distributed.lock_holder import (
+    NAME,
+    STALE,
+    Holder,
+    ProcessIdentity,
+    holder_of,
+    read_holder,
+)
 
 HOLD = """
 import sys, time
@@ -112,11 +118,18 @@ def test_a_number_that_is_used_again_is_another_process(tmp_path):
     assert own.started / os.sysconf("SC_CLK_TCK") == pytest.approx(seconds, abs=1.1)
 
 
+def test_a_change_of_the_clock_does_not_end_a_process(monkeypatch):
+    """psutil computes the creation time of a process from the clock, which is set by an hour here."""
+    own = ProcessIdentity.own()
+    creation = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: creation(self) + 3600)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert own.alive()
+
+
 def test_a_zombie_is_no_living_process():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    own = replace(
-        ProcessIdentity.own(), process=child.pid, started=process_identity._started(child.pid)
-    )
+    own = replace(ProcessIdentity.own(), process=child.pid, started=lock_holder._started(child.pid))
     assert own.alive()
     child.stdin.close()
     deadline = time.monotonic() + 10

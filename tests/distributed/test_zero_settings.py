@@ -9,7 +9,7 @@ import pytest
     ("overrides", "messages"),
     [
         (["zero=zero2", "+zero.zero_optimization.stge=1", "zero.zero_optimization.reduce_bucket_size=auto"],
-         ["stge is not a setting of DeepSpeed's. Did you mean stage", "size=auto: give a value"]),
+         ["stge is not a setting of DeepSpeed. Did you mean stage", "size=auto: give a value"]),
         (["zero=zero2", "zero.zero_optimization.stage=4"], ["must be 1, 2 or 3"]),
         (["zero=zero2_offload"], ["offload_optimizer moves memory from a GPU", "choose zero=zero2"]),
         (["zero=zero3_offload", "model.dtype=bfloat16"],

@@ -1,4 +1,4 @@
-"""What a run of a sweep leaves in its state, however it ends, and what signals do to it."""
+"""The state that a run of a sweep records at each kind of end, and the effect of signals."""
 
 import json
 import os
@@ -13,24 +13,24 @@ from dramaeval.launch.sweeps.state import Pruned, read_state
 
 @pytest.fixture(autouse=True)
 def requests(monkeypatch):
-    """Fresh ones, and the signals as they were afterwards."""
-    kept = {one: signal.getsignal(one) for one in (SOON, NOW)}
+    """Fresh requests; the signal handlers are restored afterwards."""
+    kept = {number: signal.getsignal(number) for number in (SOON, NOW)}
     fresh = StopRequests()
     monkeypatch.setattr(job, "STOP_REQUESTS", fresh)
     yield fresh
-    for one, handler in kept.items():
-        signal.signal(one, handler)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    one = tmp_path / "0-00000000"
-    one.mkdir()
-    (one / "run.json").write_text(json.dumps({"number": 0, "id": "00000000", "overrides": []}))
-    return one
+    run = tmp_path / "0-00000000"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"number": 0, "id": "00000000", "overrides": []}))
+    return run
 
 
-def test_a_request_breaks_off_work_unless_it_can_wait(requests):
+def test_a_request_interrupts_work_that_does_not_only_note_it(requests):
     requests.listen()
     with pytest.raises(Interrupted, match="SIGTERM"):
         os.kill(os.getpid(), NOW)
@@ -48,7 +48,7 @@ def test_a_request_breaks_off_work_unless_it_can_wait(requests):
     assert requests.requeue
 
 
-def test_a_run_that_comes_to_its_end(folder):
+def test_a_run_that_finishes(folder):
     with job.recorded(folder) as tell:
         assert read_state(folder).state == "running"
         tell(0.5)
@@ -65,7 +65,7 @@ def test_a_run_that_fails(folder):
     assert (state.state, state.reason) == ("failed", "ValueError: no such thing")
 
 
-def test_a_run_whose_processes_have_said_why(folder):
+def test_a_run_whose_processes_have_printed_the_reason(folder):
     job.console_of(folder).parent.mkdir()
     job.console_of(folder).write_text("Traceback\nValueError: in process 0\n\n")
     with pytest.raises(SystemExit), job.recorded(folder):
@@ -81,7 +81,7 @@ def test_a_run_that_is_pruned_is_no_failure(folder):
 
 
 @pytest.mark.parametrize(("timed_out", "counts"), [(False, (1, 0)), (True, (0, 1))])
-def test_a_run_that_was_warned_goes_back_into_the_queue(folder, requests, timed_out, counts):
+def test_a_warned_run_is_requeued(folder, requests, timed_out, counts):
     queue = []
 
     def requeue():
@@ -102,7 +102,7 @@ def test_a_run_that_was_warned_goes_back_into_the_queue(folder, requests, timed_
     assert (state.preempted, state.timed_out) == counts
 
 
-def test_a_run_that_may_not_go_back_has_failed(folder, requests):
+def test_a_run_that_cannot_be_requeued_has_failed(folder, requests):
     def requeue():
         raise RuntimeError("Job not requeued because: timed-out too many times.")
 
@@ -116,7 +116,7 @@ def test_a_run_that_may_not_go_back_has_failed(folder, requests):
 
 
 def test_an_error_after_a_warning_is_its_consequence(folder, requests):
-    """Another process has heard the request first, left, and the connection to it is lost."""
+    """Another process has received the request first and has ended, so the connection to it is lost."""
     queue = []
     requests.received.append(SOON)
     with pytest.raises(SystemExit), job.recorded(folder, requeue=lambda: queue.append(1)):
@@ -124,7 +124,7 @@ def test_an_error_after_a_warning_is_its_consequence(folder, requests):
     assert queue == [1]
 
 
-def test_a_run_that_is_only_ended_is_not_put_back(folder, requests):
+def test_a_run_ended_without_a_warning_is_not_requeued(folder, requests):
     queue = []
     requests.received.append(NOW)
     with pytest.raises(SystemExit) as raised, job.recorded(folder, requeue=lambda: queue.append(1)):
@@ -134,16 +134,16 @@ def test_a_run_that_is_only_ended_is_not_put_back(folder, requests):
     assert read_state(folder).state == "interrupted"
 
 
-def test_a_process_beside_the_first_says_why_it_failed(folder):
-    with pytest.raises(ValueError, match="lost"), job._beside(folder, 2):
+def test_a_worker_records_why_it_failed(folder):
+    with pytest.raises(ValueError, match="lost"), job.recorded_on_worker(folder, 2):
         raise ValueError("lost")
     assert read_state(folder).reason == "process 2: ValueError: lost"
 
 
-def test_a_process_beside_the_first_leaves_requests_to_it(folder, requests):
+def test_a_worker_leaves_requests_to_rank_zero(folder, requests):
     for error in (Interrupted("SIGUSR2"), RuntimeError("Connection closed by peer")):
         requests.received.append(SOON)
-        with pytest.raises(SystemExit) as raised, job._beside(folder, 1):
+        with pytest.raises(SystemExit) as raised, job.recorded_on_worker(folder, 1):
             raise error
         assert raised.value.code == 0
     assert read_state(folder).state == "waiting"

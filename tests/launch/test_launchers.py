@@ -1,4 +1,4 @@
-"""What each launcher would send, word for word, and what it says of options that it cannot use."""
+"""The scripts that the launchers submit, and the messages about options that they cannot use."""
 
 import shlex
 import subprocess
@@ -25,18 +25,18 @@ def options(name, *overrides):
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
         words = [f"hydra/launcher={name}", *overrides]
         config = compose("launch", overrides=words, return_hydra_config=True)
-    found = OmegaConf.to_container(config.hydra.launcher, resolve=True)
-    found.pop("_target_")
-    return found
+    settings = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    settings.pop("_target_")
+    return settings
 
 
-def sent(name, *overrides, count=3, folder="/sweep"):
+def script(name, *overrides, count=3, folder="/sweep"):
     text, command = make_executor(Path(folder), options(name, *overrides)).preview(count)
     text = text.replace(shlex.quote(sys.executable), "PYTHON")
     return f"{shlex.join(command)}\n\n{text}"
 
 
-def test_every_launcher_file_is_known_here():
+def test_the_launchers_of_these_tests_are_complete():
     assert LAUNCHERS == ["local_processes", "slurm", "slurm_cpu"]
 
 
@@ -61,18 +61,18 @@ def test_every_launcher_file_is_known_here():
 )  # fmt: skip
 def test_the_script_is_the_golden_one(file, name, overrides):
     words = [word.replace("a100,h100", "'a100,h100'") for word in overrides]
-    assert sent(name, *words) == (GOLDEN / file).read_text()
+    assert script(name, *words) == (GOLDEN / file).read_text()
 
 
-def test_a_single_run_is_no_array():
-    text = sent("slurm", count=1)
+def test_a_single_run_is_submitted_without_an_array():
+    text = script("slurm", count=1)
     assert "--array" not in text
     assert text.startswith("sbatch --output=/sweep/.submitit/%j_0_log.out SCRIPT")
 
 
-def test_the_script_of_a_folder_with_a_hostile_name_holds_it_in_quotes_alone():
+def test_the_script_quotes_a_hostile_folder_name():
     folder = "/it's $(touch hurt)\n#SBATCH --wrap=x\ntouch hurt\n"
-    text = sent("slurm", folder=folder).partition("\n\n#!/bin/bash")[2]
+    text = script("slurm", folder=folder).partition("\n\n#!/bin/bash")[2]
     quoted = shlex.quote(f"{folder}/.submitit")
     (head, srun) = text.split("export SUBMITIT_EXECUTOR=slurm\n")
     assert "hurt" not in head
@@ -85,13 +85,13 @@ def test_the_script_of_a_folder_with_a_hostile_name_holds_it_in_quotes_alone():
     assert shown[-2] == f"{folder}/.submitit"
 
 
-def test_the_executor_is_what_submitit_takes_for_slurm():
+def test_the_executor_has_the_name_that_submitit_expects():
     """The variable by which submitit knows in the job where it is."""
     assert Executor.name() == "slurm"
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"partitoin": "x"}, "hydra.launcher.partitoin is not a setting; there are name, partition, account, qos, constraint"),
         ({"partitoin": "x"}, "poll_seconds. Did you mean partition?"),
@@ -108,16 +108,16 @@ def test_the_executor_is_what_submitit_takes_for_slurm():
         ({"srun_args": ["a\u2028b"]}, "must be a list of texts of one line each"),
     ],
 )  # fmt: skip
-def test_bad_options_are_errors_that_list_the_valid_ones(given, told):
+def test_bad_options_are_errors_that_list_the_valid_ones(given, expected):
     (problem,) = fields.problems(SlurmOptions, {**options("slurm"), **given}, "hydra.launcher")
-    assert told in problem
+    assert expected in problem
 
 
 @pytest.mark.parametrize(
     "name",
     ["comment\ntouch hurt\n#SBATCH --x", "a b", "a=b", "--mail-user", "-p", "", "a;b", "Ä", "a--b", 3],
 )  # fmt: skip
-def test_a_further_option_has_a_name_that_cannot_leave_its_line(name):
+def test_the_name_of_an_additional_option_stays_on_its_line(name):
     (problem,) = additional_problems({name: "x"})
     assert f"{name!r} is no name of an option of sbatch" in problem
 
@@ -131,12 +131,12 @@ def test_a_further_option_has_a_name_that_cannot_leave_its_line(name):
         ("t", "t: sbatch may read it as --time: use hydra.launcher.timeout_min"),
     ],
 )
-def test_a_further_option_that_is_set_elsewhere_is_refused_under_any_name(name, use):
+def test_an_additional_option_that_another_setting_sets_is_refused(name, use):
     (problem,) = additional_problems({name: "x"})
     assert problem.startswith(f"hydra.launcher.additional.{use}")
 
 
-def test_other_further_options_are_taken():
+def test_other_additional_options_are_accepted():
     assert (
         additional_problems(["mail-user", "mem_per_cpu", "reservation", "gres", "exclusive"]) == []
     )
@@ -149,7 +149,7 @@ def test_the_files_hold_every_option_and_no_other(name):
     assert fields.problems(declared, options(name)) == []
 
 
-def test_gpus_are_dealt_out_to_runs_that_go_on_at_a_time(monkeypatch):
+def test_runs_at_the_same_time_see_different_gpus(monkeypatch):
     job_runner = LocalJobRunner(parallel=2, gpus_per_run=2, poll_seconds=1)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "2,3"
@@ -166,7 +166,7 @@ def check(*words):
     )  # fmt: skip
 
 
-def test_launch_check_prints_the_script_and_each_rank_and_leaves_nothing(tmp_path):
+def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(tmp_path):
     done = check(
         "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=2", "launch.check=true", "seed=0,1",
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
@@ -179,7 +179,7 @@ def test_launch_check_prints_the_script_and_each_rank_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
+def test_all_problems_of_a_launcher_are_reported_together(tmp_path):
     done = check(
         "hydra/launcher=slurm", "hydra.launcher.partitoin=x", "hydra.launcher.nodes=0", "launch.check=true",
         "hydra.launcher.additional={array: 1}", f"hydra.sweep.dir={tmp_path}/50%",
@@ -187,33 +187,33 @@ def test_all_mistakes_of_a_launcher_are_told_at_once(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    for told in (
-        "has 5 problems", "signal_delay_s=300 is as long as timeout_min=5",
+    for expected in (
+        "has 5 problems", "signal_delay_s=300 is not shorter than timeout_min=5",
         "there are name, partition, account, qos", "Did you mean partition?",
         "hydra.launcher.nodes=0", "additional.array: use hydra.launcher.array_parallelism",
         "SLURM reads % and \\",
     ):  # fmt: skip
-        assert told in done.stderr, told
+        assert expected in done.stderr, expected
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["launch.detach=true"], "launch.detach=true needs a cluster"),
         (["plan=true"], "launch.check=true"),
         (["hydra/launcher=basic"], "choose one of local_processes, slurm, slurm_cpu"),
         (["trainer.args.learning_rate=interval(0.1,1)"], "hydra/sweeper=optuna"),
-        (["hydra.sweep.subdir=same", "seed=0,1"], "another for each run"),
+        (["hydra.sweep.subdir=same", "seed=0,1"], "differs between the runs"),
         (["hydra/sweeper=optuna"], "There is nothing to search: give search=lora"),
         (["hydra/sweeper=optuna", "hydra.sweeper.n_trails=3"], "there are params, n_trials"),
-        (["sweep=x"], "sweep=… is not for -m"),
+        (["sweep=x"], "sweep=… and -m exclude each other"),
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )  # fmt: skip
-def test_mistakes_are_answered_without_a_traceback(tmp_path, words, told):
+def test_problems_are_reported_without_a_traceback(tmp_path, words, expected):
     done = check(*words, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 

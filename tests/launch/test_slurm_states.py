@@ -1,8 +1,8 @@
-"""SLURM's answers, as SLURM 22.05 gives them."""
+"""Output of scontrol and sacct, as SLURM 22.05 prints it."""
 
 import pytest
 
-from dramaeval.launch.slurm_states import ask_slurm, parse_sacct, parse_scontrol
+from dramaeval.launch.slurm_states import job_states, parse_sacct, parse_scontrol
 
 SCONTROL = """\
 JobId=7 ArrayJobId=5 ArrayTaskId=1 JobName=dramaeval UserId=root(0) JobState=FAILED Reason=NonZeroExitCode \
@@ -21,36 +21,36 @@ SACCT = """\
 
 
 def test_the_controllers_lines():
-    found = parse_scontrol(SCONTROL)
-    assert found["5_1"].description == "FAILED, NonZeroExitCode, exit code 0:9, on first"
-    assert found["5_1"].ended
+    states = parse_scontrol(SCONTROL)
+    assert states["5_1"].description == "FAILED, NonZeroExitCode, exit code 0:9, on first"
+    assert states["5_1"].ended
     for waiting in ("5_2", "5_3", "5_6"):
-        assert found[waiting].description == "PENDING, Resources"
-        assert not found[waiting].ended
-    assert found["9"].description == "RUNNING, on n[1-2]"
-    assert set(found) == {"5_1", "5_2", "5_3", "5_6", "9"}
+        assert states[waiting].description == "PENDING, Resources"
+        assert not states[waiting].ended
+    assert states["9"].description == "RUNNING, on n[1-2]"
+    assert set(states) == {"5_1", "5_2", "5_3", "5_6", "9"}
 
 
 def test_the_accounts_lines():
-    found = parse_sacct(SACCT)
-    assert found["5_1"].description == "OUT_OF_MEMORY, exit code 0:125, on node7"
-    assert found["5_2"].description == "CANCELLED, by 1000"
-    assert found["5_2"].ended
-    assert found["5_3"] == found["5_4"]
-    assert not found["5_4"].ended
-    assert found["6"].description == "NODE_FAIL, exit code 1:0, on node1"
+    states = parse_sacct(SACCT)
+    assert states["5_1"].description == "OUT_OF_MEMORY, exit code 0:125, on node7"
+    assert states["5_2"].description == "CANCELLED, by 1000"
+    assert states["5_2"].ended
+    assert states["5_3"] == states["5_4"]
+    assert not states["5_4"].ended
+    assert states["6"].description == "NODE_FAIL, exit code 1:0, on node1"
 
 
 @pytest.mark.parametrize(
-    ("says", "found"),
+    ("script", "states"),
     [
         ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", None),
         ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {}),
     ],
 )
-def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatch, says, found):
+def test_a_controller_that_does_not_answer_has_ended_no_job(tmp_path, monkeypatch, script, states):
     for name in ("scontrol", "sacct"):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ask_slurm(["5_1"]) == found
+    assert job_states(["5_1"]) == states

@@ -47,7 +47,7 @@ GROUPS = {
         ("peft.bias=foo", "peft.bias=foo is not known; choose one of none"),
         ("peft.r=0", "peft.r=0 must be 1 or more"),
         ("zero=zero2", ""),
-        ("+zero.zero_optimisation.stage=3", "zero.zero_optimisation is not a setting of DeepSpeed's",
+        ("+zero.zero_optimisation.stage=3", "zero.zero_optimisation is not a setting of DeepSpeed",
          "Did you mean zero_optimization"),
         ("+zero.fp16.enabled=true", "zero.fp16 is set by the run: use model.dtype"),
     ],

@@ -113,7 +113,7 @@ def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
     before = (folder / "predictions.jsonl").stat().st_mtime_ns
     again = launch(*QUICK, *mine, f"hydra.run.dir={quoted(folder)}")
     assert again.returncode == 0, again.stderr
-    assert "Training was finished before" in again.stdout
+    assert "The training is finished" in again.stdout
     assert (folder / "predictions.jsonl").stat().st_mtime_ns == before
 
     # Other settings in the same folder are refused.

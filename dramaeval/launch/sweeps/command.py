@@ -1,4 +1,4 @@
-"""``sweep=PATH``: the table of a sweep once more, or the runs that have not finished."""
+"""``sweep=FOLDER``: rewrites the table of an existing sweep, or resumes its unfinished runs."""
 
 from __future__ import annotations
 
@@ -20,30 +20,40 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.folder_lock import give_back, locked
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, describe
+from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, write_run
 from dramaeval.launch.sweeps.rows import state_of
-from dramaeval.launch.sweeps.state import FAILED, RUNNING, WAITING, change_state, read_state
+from dramaeval.launch.sweeps.state import (
+    DONE,
+    FAILED,
+    NEVER,
+    PRUNED,
+    RUNNING,
+    WAITING,
+    change_state,
+    read_state,
+)
 from dramaeval.launch.sweeps.table import print_table, write_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
-_TAKEN = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
+#: The settings that can be given with ``sweep=…``.
+_ALLOWED = ("sweep", "resume", "stages", "launch.check", "launch.detach", "launch.trust")
 
 
 def run_sweep_command(config: DictConfig) -> None:
-    """Do what is asked for with a sweep's folder.
+    """Report or resume the sweep in ``config.sweep``.
 
     Raises:
-        SystemExit: what is asked for cannot be done, or a resumed run failed again.
+        SystemExit: the command is wrong, or a resumed run failed again.
     """
     with user_facing_errors():
         _check(config)
-        _clear_away()
+        _remove_hydra_folder()
         sweep = SweepFolder(Path(config.sweep).expanduser())
         sweep.require()
         if config.resume:
             with locked(sweep.path, CHOOSE):
                 require_own(sweep, trust=bool(config.launch.trust))
-                resume(sweep, sweep.master(), config)
+                resume(sweep, config)
         else:
             report(sweep)
 
@@ -57,8 +67,8 @@ def _check(config: DictConfig) -> None:
         )
     elif not config.resume and list(config.stages) != [Stage.report]:
         problems.append("sweep=FOLDER needs stages=[report] for its table, or resume=true.")
-    words = [str(one) for one in HydraConfig.get().overrides.task]
-    others = [one for one in words if one.lstrip("+~").partition("=")[0] not in _TAKEN]
+    words = map(str, HydraConfig.get().overrides.task)
+    others = [word for word in words if word.lstrip("+~").partition("=")[0] not in _ALLOWED]
     if others:
         problems.append(
             f"Every run of a sweep keeps its own settings: leave out {', '.join(others)}."
@@ -67,129 +77,129 @@ def _check(config: DictConfig) -> None:
         raise ConfigError(problems)
 
 
-def _clear_away() -> None:
-    """Remove the folder that Hydra has made for this command, which leaves nothing behind itself."""
+def _remove_hydra_folder() -> None:
+    """Remove the output folder that Hydra has created for this command, unless it holds other files."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     give_back(folder)
-    if not hydra.output_subdir or [one.name for one in folder.iterdir()] != [hydra.output_subdir]:
-        return  # a folder with more in it, that the user has named
+    if not hydra.output_subdir or [path.name for path in folder.iterdir()] != [hydra.output_subdir]:
+        return
     shutil.rmtree(folder)
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 
 
 def require_own(sweep: SweepFolder, *, trust: bool) -> None:
-    """Stop where a sweep is to be resumed that another account may have written.
+    """Check before a resume that this account has written the settings of a sweep.
 
     Args:
-        sweep: its folder.
-        trust: whether the user says that it may run; it then counts as this account's own.
+        sweep: the sweep's folder.
+        trust: sign the settings for this account instead.
 
     Raises:
-        ConfigError: it names the files.
+        ConfigError: with the files that have no valid signature.
     """
     files = sweep.unsigned()
-    if not files:
-        return
-    if not trust:
+    if files and not trust:
         names = [str(file.relative_to(sweep.path)) for file in files]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ConfigError(
             [
                 f"sweep={sweep.path} was not written by this account, or was changed since: "
-                f"{', '.join(names[:3])}{more}. These files name classes, lines of shell and environment "
+                f"{', '.join(names[:3])}{more}. These files name classes, shell commands and environment "
                 "variables, which resume=true would run. Read them; if you trust them, add launch.trust=true."
             ]
         )
-    sweep.sign()
+    if files:
+        sweep.sign()
 
 
 def report(sweep: SweepFolder) -> None:
-    """Settle runs that ended without a word, write the table and print it; the folder is read as data."""
-    queue_states, running = _look_after(sweep)
-    table = write_tables(sweep.path, queue_states, running=running)
-    print_table(table, sweep.path)
+    """Record the end of runs that could not record it, then write and print the table.
+
+    No setting of the sweep is run.
+    """
+    queue_states, running = _settle(sweep)
+    print_table(write_tables(sweep.path, queue_states, running=running), sweep.path)
 
 
-def _look_after(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
-    """Ask SLURM, or this machine, about runs that have not finished; whether any may still begin."""
+def _settle(sweep: SweepFolder) -> tuple[dict[int, str], bool]:
+    """Record the end of runs that could not record it.
+
+    Returns:
+        SLURM's states of the unfinished runs by number, and whether waiting runs may still start.
+    """
     runs = sweep.runs()
-    by_slurm = [run for run in runs if (run.folder / "slurm.json").is_file()]
-    if by_slurm and shutil.which("scontrol"):
+    submitted = [run for run in runs if (run.folder / "slurm.json").is_file()]
+    if submitted and shutil.which("scontrol"):
         from dramaeval.launch.slurm import SlurmJobRunner
 
-        job_runner = SlurmJobRunner(
-            sweep, {"poll_seconds": 1}
-        )  # nothing is sent, and it is asked twice at most
-        job_runner.attach(by_slurm)
+        job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1}, submitted)
         queue_states = job_runner.poll()
         if not job_runner.finished:
             time.sleep(2)
-            queue_states = job_runner.poll()
+            queue_states = (
+                job_runner.poll()
+            )  # the second poll records the runs that SLURM has ended
         return dict(queue_states), True
     for run in runs:
-        if read_state(run.folder).state == RUNNING and not _is_held(run):
+        if read_state(run.folder).state == RUNNING and holder_of(run.folder) is None:
             change_state(run.folder, lambda state: state.failed("its process is gone"))
-    return {}, bool(by_slurm) or holder_of(sweep.path) is not None
+    return {}, bool(submitted) or holder_of(sweep.path) is not None
 
 
-def resume(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> None:
-    """Carry out again, each in its folder and from its checkpoint, what has not come to its end."""
-    _look_after(sweep)
-    at_work: list[SweepRun] = []
-    again: list[SweepRun] = []
+def resume(sweep: SweepFolder, config: DictConfig) -> None:
+    """Start the unfinished runs again, each in its folder and from its last checkpoint.
+
+    Args:
+        sweep: the sweep's folder.
+        config: of this command; ``launch`` and the launcher, if it is given, replace those of the sweep.
+
+    Raises:
+        SystemExit: a run has not finished (code 1).
+    """
+    _settle(sweep)
+    unfinished: list[SweepRun] = []
     for run in sweep.runs():
-        if state_of(run).state in ("done", "pruned"):
+        if state_of(run).state in (DONE, PRUNED):
             continue
-        (at_work if _at_work(run) else again).append(run)
-    for run in at_work:
-        print(f"{run.folder.name} is left alone: it is {read_state(run.folder).state}.")
-    sweeper = _sweeper(sweep, master, config)
+        if _continues(run):
+            print(f"{run.folder.name} is not resumed: it is {read_state(run.folder).state}.")
+        else:
+            unfinished.append(run)
+    sweeper = _sweeper(sweep, config)
     if config.launch.check:
-        print(sweeper.launcher.preview(again))
+        print(sweeper.launcher.preview(unfinished))
         return
-    _reset(again)
-    sweeper.resume(again)
+    _reset(unfinished)
+    sweeper.resume(unfinished)
 
 
-def _at_work(run: SweepRun) -> bool:
-    """Whether a run goes on or will, by itself."""
-    state = read_state(run.folder)
-    if state.state == RUNNING:
-        return _is_held(run)
-    if state.state in (FAILED, "never started"):
-        return False
-    return (run.folder / "slurm.json").is_file()
-
-
-def _is_held(run: SweepRun) -> bool:
-    """Whether a process works on a run whose state says so."""
-    state = read_state(run.folder)
-    if state.started is None:  # of an earlier version, which took no lock
-        return not state.gone
-    return holder_of(run.folder) is not None
+def _continues(run: SweepRun) -> bool:
+    """Whether a process works on an unfinished run, or SLURM will start it."""
+    state = read_state(run.folder).state
+    if state == RUNNING:
+        return holder_of(run.folder) is not None
+    return state not in (FAILED, NEVER) and (run.folder / "slurm.json").is_file()
 
 
 def _reset(runs: Sequence[SweepRun]) -> None:
     for run in runs:
         if run.problem:
-            describe(run)
+            write_run(run)
         (run.folder / "slurm.json").unlink(missing_ok=True)
         change_state(run.folder, lambda state: replace(state, state=WAITING, reason=None))
 
 
-def _sweeper(sweep: SweepFolder, master: DictConfig, config: DictConfig) -> Any:
-    """The sweep's own sweeper, with its own launcher unless the command line names another."""
-    mine = HydraConfig.get()
-    named = [
-        str(one) for one in mine.overrides.hydra if "hydra/launcher" in one or "launcher." in one
-    ]
+def _sweeper(sweep: SweepFolder, config: DictConfig) -> Any:
+    """The sweeper of a sweep, with the sweep's launcher unless the command line names one."""
+    master, command = sweep.master(), HydraConfig.get()
+    words = map(str, command.overrides.hydra)
     with read_write(master), open_dict(master):
         master.hydra.sweep.dir = literal(str(sweep.path))
         master.launch = config.launch
-        if named:
-            master.hydra.launcher = mine.launcher
+        if any("hydra/launcher" in word or "launcher." in word for word in words):
+            master.hydra.launcher = command.launcher
     loader = GlobalHydra.instance().config_loader()
     plugin: Any = Plugins.instance().instantiate_sweeper(
         hydra_context=context_of(loader), task_function=lambda _: None, config=master

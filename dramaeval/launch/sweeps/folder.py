@@ -1,4 +1,4 @@
-"""A sweep's folder: one folder a run inside it, and the settings that all came from in ``multirun.yaml``."""
+"""The folder of a sweep: ``multirun.yaml`` with the sweep's settings, and a folder for each run."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from dramaeval.data.saved_settings import read_settings
 from dramaeval.launch.sweeps.signature import sign, unsigned
 from dramaeval.launch.sweeps.state import write_sealed
 
-#: The setting that names another folder for a sweep.
+#: The setting that selects another folder, for messages.
 CHOOSE = "hydra.sweep.dir=…"
-#: The settings that a sweep and a run of it are resumed with: both can name what is run.
+#: The files with the settings that a resumed sweep and its runs use; they can name code to run.
 OF_SWEEP, OF_RUN = ("multirun.yaml",), ("config.yaml", "hydra.yaml")
 
 
@@ -40,11 +40,11 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        number: its place in the sweep, from 0.
+        number: its index in the sweep, from 0.
         id: the short id of its configuration.
         folder: absolute.
-        overrides: as they were given on the command line, ``key=value``.
-        problem: why the file that holds the number, the id and the overrides cannot be read; None where it can.
+        overrides: the overrides on the command line, as ``key=value``.
+        problem: why ``run.json``, which holds the number, the id and the overrides, cannot be read; None if it can.
     """
 
     number: int
@@ -55,41 +55,38 @@ class SweepRun:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The overrides by key; a key's marks (``+``, ``~``) stay on it."""
-        pairs = [one.partition("=") for one in self.overrides]
+        """The values of the overrides by key; a key keeps its prefix (``+``, ``~``)."""
+        pairs = [override.partition("=") for override in self.overrides]
         return {key: value for key, _, value in pairs}
-
-    def config(self) -> DictConfig:
-        """The run's configuration as it was composed, with the types of the schema."""
-        return load_config(self.folder)
 
 
 class SweepFolder:
-    """A sweep's folder.
+    """The folder of a sweep.
 
     Args:
-        path: of the folder; it need not be there yet.
+        path: the folder, which may not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
 
     def runs(self) -> list[SweepRun]:
-        """The runs whose folders are there, by number."""
-        found = [_described_in(file.parent) for file in self.path.glob("*/run.json")]
-        return sorted(found, key=lambda run: run.number)
+        """The runs whose folders exist, by number."""
+        runs = [_read_run(file.parent) for file in self.path.glob("*/run.json")]
+        return sorted(runs, key=lambda run: run.number)
 
     def master(self) -> DictConfig:
-        """The configuration that the sweep was started with, Hydra's part included.
+        """The configuration that the sweep was started with, including Hydra's part.
 
         Raises:
             ConfigError: the folder holds no sweep.
+            DamagedFileError: ``multirun.yaml`` is damaged.
         """
         self.require()
         return read_settings(self.path / "multirun.yaml")
 
     def require(self) -> None:
-        """Stop where the folder holds no sweep.
+        """Check that the folder holds a sweep.
 
         Raises:
             ConfigError: it has no ``multirun.yaml``.
@@ -102,26 +99,19 @@ class SweepFolder:
                 ]
             )
 
+    def _signed_files(self) -> list[tuple[Path, tuple[str, ...]]]:
+        """The folders with signatures, and the names of the signed files in each."""
+        runs = [(run.parent / ".hydra", OF_RUN) for run in self.path.glob("*/run.json")]
+        return [(self.path, OF_SWEEP), *runs]
+
     def unsigned(self) -> list[Path]:
-        """The settings of the sweep and its runs that this account did not write as they are now."""
-        of_runs = [
-            file
-            for run in self.path.glob("*/run.json")
-            for file in unsigned(run.parent / ".hydra", OF_RUN)
-        ]
-        return [*unsigned(self.path, OF_SWEEP), *of_runs]
+        """The files with settings of the sweep and its runs that have no valid signature of this account."""
+        return [file for folder, names in self._signed_files() for file in unsigned(folder, names)]
 
     def sign(self) -> None:
-        """Take the settings of the sweep and its runs for this account's own from now on."""
-        sign(self.path, OF_SWEEP)
-        for run in self.path.glob("*/run.json"):
-            sign(run.parent / ".hydra", OF_RUN)
-
-    def _keep(self, master: DictConfig) -> None:
-        """Make the folder and keep what the sweep was started with."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
-        sign(self.path, OF_SWEEP)
+        """Sign the settings of the sweep and its runs as they are now."""
+        for folder, names in self._signed_files():
+            sign(folder, names)
 
     def add(
         self,
@@ -132,52 +122,62 @@ class SweepFolder:
         *,
         write: bool = True,
     ) -> list[SweepRun]:
-        """Compose the runs and make their folders.
+        """Compose the configurations of runs and create their folders.
 
         Args:
-            context: Hydra's.
+            context: of Hydra.
             master: the sweep's configuration.
             jobs: the overrides of each run.
             first: the number of the first run.
-            write: false only to see what the runs would be.
+            write: whether to create the folders.
 
         Raises:
             ConfigError: a setting holds a secret, or several runs would share a folder.
         """
         configs = [
-            _composed(context, master, list(job), first + place) for place, job in enumerate(jobs)
+            _compose(context, master, list(job), number) for number, job in enumerate(jobs, first)
         ]
         try:
             for config in configs:
                 secrets.refuse(_task(config), config.hydra)
         except ConfigError:
-            # Hydra's own sweeper has written it by now; ours have not.
+            # Hydra's own sweeper, or an earlier batch of a search, has written the file.
             if (self.path / "multirun.yaml").is_file():
                 secrets.mask_hydra_files(_task(master), master.hydra)
             raise
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
-        if len(set(folders)) < len(folders) or {one.parent for one in folders} != {self.path}:
+        if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
                 [
-                    "hydra.sweep.subdir must be the name of one folder, and another for each run: leave it as "
-                    "it is, or give it ${hydra:job.num}."
+                    "hydra.sweep.subdir must be the name of a single folder that differs between the runs: leave "
+                    "it as it is, or include ${hydra:job.num}."
                 ]
             )
-        runs = [_described(config) for config in configs]
+        runs = [
+            SweepRun(
+                number=int(config.hydra.job.num),
+                id=run_id(config),
+                folder=folder,
+                overrides=tuple(map(str, config.hydra.overrides.task)),
+            )
+            for config, folder in zip(configs, folders, strict=True)
+        ]
         if write:
-            self._keep(master)
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+            sign(self.path, OF_SWEEP)
             for config, run in zip(configs, runs, strict=True):
                 _write(config, run)
         return runs
 
 
-def _composed(
+def _compose(
     context: HydraContext, master: DictConfig, overrides: list[str], number: int
 ) -> DictConfig:
-    """A run's configuration with Hydra's part, as Hydra's own launchers compose it."""
+    """Compose a run's configuration with Hydra's part, as Hydra's own launchers do."""
     setup_globals()
-    # How the sweep is sent off is no setting of its runs.
-    overrides = [one for one in overrides if not one.lstrip("+").startswith("launch.")]
+    # ``launch`` holds settings of the sweep, not of its runs.
+    overrides = [word for word in overrides if not word.lstrip("+").startswith("launch.")]
     config = context.config_loader.load_sweep_config(master, overrides)
     with open_dict(config), read_write(config.hydra.runtime):
         config.hydra.job.id = config.hydra.job.num = number
@@ -189,61 +189,53 @@ def _composed(
 
 
 def _task(config: DictConfig) -> DictConfig:
+    """A configuration without Hydra's part."""
     task = config.copy()
     with open_dict(task), read_write(task):
         del task["hydra"]
     return task
 
 
-def _described(config: DictConfig) -> SweepRun:
-    return SweepRun(
-        number=int(config.hydra.job.num),
-        id=run_id(config),
-        folder=Path(config.hydra.runtime.output_dir),
-        overrides=tuple(str(one) for one in config.hydra.overrides.task),
-    )
-
-
 def _write(config: DictConfig, run: SweepRun) -> None:
-    """Make a run's folder, with what Hydra would put there and what the sweep's table needs."""
-    overrides = list(run.overrides)
+    """Create a run's folder with the files of a run that Hydra starts, and with ``run.json``."""
     texts = {
         "config": OmegaConf.to_yaml(_task(config)),
         "hydra": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
-        "overrides": OmegaConf.to_yaml(overrides),
+        "overrides": OmegaConf.to_yaml(list(run.overrides)),
     }
     (run.folder / ".hydra").mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         write_listed(run.folder / ".hydra" / f"{name}.yaml", text)
     sign(run.folder / ".hydra", OF_RUN)
-    describe(run)
+    write_run(run)
 
 
-def describe(run: SweepRun) -> None:
-    """Write a run's number, id and overrides into its folder."""
-    about = {"number": run.number, "id": run.id, "overrides": list(run.overrides)}
-    write_sealed(run.folder / "run.json", about)
+def write_run(run: SweepRun) -> None:
+    """Write a run's number, id and overrides to ``run.json`` in its folder."""
+    values = {"number": run.number, "id": run.id, "overrides": list(run.overrides)}
+    write_sealed(run.folder / "run.json", values)
 
 
-def _described_in(folder: Path) -> SweepRun:
-    """The run in a folder; where its description is damaged, what else tells of it."""
+def _read_run(folder: Path) -> SweepRun:
+    """Read ``run.json`` in a folder; if it is damaged, use the folder's name and Hydra's file of overrides."""
     try:
-        about = read_sealed(folder / "run.json", ("number", "id", "overrides"))
-        return SweepRun(int(about["number"]), str(about["id"]), folder, tuple(about["overrides"]))
+        values = read_sealed(folder / "run.json", ("number", "id", "overrides"))
+        overrides = tuple(values["overrides"])
+        return SweepRun(int(values["number"]), str(values["id"]), folder, overrides)
     except (DamagedFileError, KeyError, TypeError, ValueError) as error:
         problem = str(error) if isinstance(error, DamagedFileError) else "run.json is damaged"
-    number, _, identity = folder.name.partition("-")
+    number, _, identifier = folder.name.partition("-")
     return SweepRun(
         number=int(number) if number.isdecimal() else 0,
-        id=identity,
+        id=identifier,
         folder=folder,
-        overrides=_overrides_in(folder / ".hydra" / "overrides.yaml"),
+        overrides=_read_overrides(folder / ".hydra" / "overrides.yaml"),
         problem=problem,
     )
 
 
-def _overrides_in(file: Path) -> tuple[str, ...]:
-    """The overrides that Hydra's own file holds; none where it is damaged too."""
+def _read_overrides(file: Path) -> tuple[str, ...]:
+    """The overrides in Hydra's file; none if it is absent or damaged."""
     try:
         words = yaml.safe_load(file.read_text(encoding="utf-8")) if not damage_of(file) else []
     except (OSError, ValueError, yaml.YAMLError):
@@ -252,11 +244,17 @@ def _overrides_in(file: Path) -> tuple[str, ...]:
 
 
 def load_config(folder: Path) -> DictConfig:
-    """The configuration in a run's ``.hydra/``, typed by the schema; ``${hydra:…}`` can be resolved."""
+    """The configuration in a run's ``.hydra/``, with the types of the schema.
+
+    Afterwards ``${hydra:…}`` can be resolved.
+
+    Raises:
+        DamagedFileError: a file is damaged.
+    """
     registration.register()
     setup_globals()
     hydra = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
-    OmegaConf.set_struct(hydra.hydra, False)  # plugins have put their own in
+    OmegaConf.set_struct(hydra.hydra, False)  # plugins add their own keys
     hydra.merge_with(read_settings(folder / ".hydra" / "hydra.yaml"))
     HydraConfig.instance().set_config(hydra)
     settings = read_settings(folder / ".hydra" / "config.yaml")

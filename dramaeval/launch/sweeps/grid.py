@@ -1,27 +1,26 @@
-"""``hydra/sweeper=grid``: every combination of the values that are given."""
+"""``hydra/sweeper=grid``: a run for each combination of the given values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hydra.core.override_parser.types import Override
 
 from dramaeval.compat.hydra import grid_jobs
 from dramaeval.config.problems import ConfigError
 from dramaeval.launch.sweeps.folder import SweepRun
-from dramaeval.launch.sweeps.sweeper import SweepRunner
+from dramaeval.launch.sweeps.sweeper import SweepRunner, end
 from dramaeval.stages.user_errors import user_facing_errors
 
 
 class GridSweeper(SweepRunner):
-    """Hydra's own grid, without its end at the first failure."""
+    """Hydra's grid, which continues after a run has failed."""
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Carry out all combinations.
+    def sweep(self, arguments: list[str]) -> None:
+        """Start a run for each combination.
 
         Raises:
-            SystemExit: 1 at the end, if a run has not come to its end.
+            SystemExit: a value cannot be listed, or a run has not finished (code 1).
         """
         overrides = self.overrides(arguments)
         with user_facing_errors():
@@ -32,26 +31,30 @@ class GridSweeper(SweepRunner):
             return
         with self.locked_folder():
             self.launcher.launch(jobs, 0)
-            self.close()
+            end(self.folder)
 
     def resume(self, runs: Sequence[SweepRun]) -> None:
-        """Carry out again what has not finished."""
+        """Start the unfinished runs again.
+
+        Raises:
+            SystemExit: a run has not finished (code 1).
+        """
         if runs:
             self.launcher.run(runs)
-        self.close()
+        end(self.folder)
 
 
 def check_discrete(overrides: Sequence[Override]) -> None:
-    """A grid needs values that can be listed.
+    """Check that the values of all overrides can be listed.
 
     Raises:
-        ConfigError: with those that cannot.
+        ConfigError: with the overrides that are intervals.
     """
     problems = [
-        f"{one.get_key_element()}: a grid cannot list an interval; give values by commas or range(…), or take "
-        "hydra/sweeper=optuna."
-        for one in overrides
-        if one.is_sweep_override() and not one.is_discrete_sweep()
+        f"{override.get_key_element()}: a grid cannot list an interval; give values separated by commas or "
+        "range(…), or use hydra/sweeper=optuna."
+        for override in overrides
+        if override.is_sweep_override() and not override.is_discrete_sweep()
     ]
     if problems:
         raise ConfigError(problems)

@@ -1,8 +1,9 @@
-"""A run of a search tells Optuna of each validation, and ends early where it is not promising."""
+"""Reports each validation of a run to its search, and ends the run if the search prunes it."""
 
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +24,34 @@ log = logging.getLogger(__name__)
 
 
 def pruning(folder: Path, processes: Processes, args: Any) -> list[Any]:
-    """The callback of a run that belongs to a search; none for others.
+    """The callback of a run that belongs to a search; no callback for other runs.
 
     Args:
         folder: of the run.
-        processes: that train together.
-        args: the trainer's, which say what is validated.
+        processes: of the training.
+        args: the trainer's arguments, which name the metric.
     """
-    if not processes.broadcast(processes.is_rank_zero and _is_of_a_search(folder)):
+    if not processes.broadcast(processes.is_rank_zero and _belongs_to_search(folder)):
         return []
     return [PruningCallback(folder, processes, args.metric_for_best_model or "pearson")]
 
 
-def _is_of_a_search(folder: Path) -> bool:
+def _belongs_to_search(folder: Path) -> bool:
     try:
         return "trial" in read_sealed(folder / "trial.json", ("trial",))
     except FileNotFoundError:
         return False
     except DamagedFileError as error:
-        log.warning("%s: the run is not pruned, since its trial is not known: %s.", folder, error)
+        log.warning("%s: the run cannot be pruned, since its trial is unknown: %s.", folder, error)
         return False
 
 
 def pruner_of(sweep: Path) -> Any:
-    """The pruner of a search, as its ``multirun.yaml`` describes it.
+    """The pruner that ``multirun.yaml`` of a search describes.
 
     Raises:
-        ConfigError: another account wrote the file, and it names something other than Optuna's pruners.
+        ConfigError: the file has no signature of this account, and the pruner is not one of Optuna's.
+        DamagedFileError: the file is damaged.
     """
     from dramaeval.launch.sweeps.folder import OF_SWEEP, SweepFolder
 
@@ -58,7 +60,7 @@ def pruner_of(sweep: Path) -> Any:
         return instantiate(master.hydra.sweeper.pruner)
     values: Any = OmegaConf.to_container(master, resolve=False)
     values = values["hydra"]["sweeper"]["pruner"]
-    foreign = [f"{key}={name}" for key, name in targets_in(values) if not _is_optunas(name)]
+    foreign = [f"{key}={name}" for key, name in targets_in(values) if not _is_optuna_pruner(name)]
     if foreign:
         raise ConfigError(
             [
@@ -70,7 +72,7 @@ def pruner_of(sweep: Path) -> Any:
     return instantiate(values)
 
 
-def _is_optunas(name: Any) -> bool:
+def _is_optuna_pruner(name: Any) -> bool:
     import optuna
 
     module, _, last = str(name).rpartition(".")
@@ -79,47 +81,41 @@ def _is_optunas(name: Any) -> bool:
 
 
 class PruningCallback(TrainerCallback):
-    """Reports ``eval_<metric>`` to the run's trial; when the study's pruner gives it up, the run ends.
+    """Reports ``eval_<metric>`` to the run's trial, and ends the run if the study's pruner decides so.
 
     Args:
-        folder: of the run; ``trial.json`` says which trial it is.
-        processes: that train together; the first alone speaks with Optuna.
-        metric: the figure by which runs are compared.
+        folder: of the run; ``trial.json`` holds the number of its trial.
+        processes: of the training; only rank 0 uses Optuna.
+        metric: the metric that the search optimises, with or without ``eval_``.
     """
 
     def __init__(self, folder: Path, processes: Processes, metric: str) -> None:
         self.folder, self.processes = folder, processes
         self.metric = f"eval_{metric.removeprefix('eval_')}"
-        self._open: Any = None
 
-    @property
+    @cached_property
     def trial(self) -> Any:
-        """Optuna's trial, taken up when it is first needed."""
-        if self._open is None:
-            self._open = self._take_up()
-        return self._open
-
-    def _take_up(self) -> Any:
+        """The run's trial in Optuna's study."""
         import optuna
 
         from dramaeval.launch.sweeps.search import STUDY, journal
 
-        about = read_sealed(self.folder / "trial.json", ("trial",))
-        study = optuna.load_study(
-            study_name=STUDY,
-            storage=journal(self.folder.parent),
-            pruner=pruner_of(self.folder.parent),
-        )
-        return resume_trial(study, about["trial"])
+        sweep = self.folder.parent
+        study = optuna.load_study(study_name=STUDY, storage=journal(sweep), pruner=pruner_of(sweep))
+        return resume_trial(study, read_sealed(self.folder / "trial.json", ("trial",))["trial"])
 
     def on_evaluate(
         self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
-        """Report; the step is Optuna's step too."""
+        """Report the metric at the current step.
+
+        Raises:
+            Pruned: on all ranks, if the study prunes the run.
+        """
         value = (metrics or {}).get(self.metric)
-        given_up = False
+        prune = False
         if self.processes.is_rank_zero and value is not None:
             self.trial.report(value, state.global_step)
-            given_up = self.trial.should_prune()
-        if self.processes.broadcast(given_up):
+            prune = self.trial.should_prune()
+        if self.processes.broadcast(prune):
             raise Pruned(f"at step {state.global_step} with {self.metric} {value:.3f}", value)

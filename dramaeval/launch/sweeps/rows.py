@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from dramaeval.data.manifest import damage_of
@@ -45,6 +50,10 @@ class Row:
     seconds: float
     queue_state: str = ""
 
+    def values(self, keys: Sequence[str]) -> list[str]:
+        """The run's values of overridden settings; empty if the run does not override a setting."""
+        return [self.run.settings.get(key, "") for key in keys]
+
     @property
     def description(self) -> str:
         """The state as text: ``failed: …``, ``running, preempted 2 times``."""
@@ -71,19 +80,18 @@ class Table:
     Attributes:
         rows: in the order of the runs' numbers.
         maximize: whether a greater objective is better.
-        best: the finished run with the best objective; None without one.
     """
 
     rows: tuple[Row, ...]
     maximize: bool = True
-    best: Row | None = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def best(self) -> Row | None:
+        """The finished run with the best objective; None without one."""
         done = [row for row in self.rows if row.state.state == DONE]
         scored = [(row.state.objective, row) for row in done if row.state.objective is not None]
         choose = max if self.maximize else min
-        best = choose(scored, key=lambda pair: pair[0])[1] if scored else None
-        object.__setattr__(self, "best", best)
+        return choose(scored, key=lambda pair: pair[0])[1] if scored else None
 
     @property
     def unfinished(self) -> list[Row]:
@@ -93,15 +101,19 @@ class Table:
     @property
     def counts(self) -> dict[str, int]:
         """The number of runs in each state."""
-        names = [row.state.state for row in self.rows]
-        return {name: names.count(name) for name in dict.fromkeys(sorted(names))}
+        return dict(sorted(Counter(row.state.state for row in self.rows).items()))
 
-    @property
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits on which any run was evaluated."""
+        return [split for split in SPLITS if any(split in row.agreement for row in self.rows)]
+
+    @cached_property
     def keys(self) -> list[str]:
         """The overridden settings of all runs, in order."""
         return list(dict.fromkeys(key for row in self.rows for key in row.run.settings))
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """The overridden settings whose values differ between the runs."""
         return [
@@ -159,8 +171,6 @@ def _seconds(state: RunState) -> float:
 
 def _maximize(path: Path) -> bool:
     """Whether the sweep maximises its objective: unless a search sets ``direction: minimize``."""
-    import re
-
     file = path / "multirun.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     return re.search(r"^    direction: minimize$", text, re.M) is None
@@ -223,9 +233,6 @@ def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
 
 
 def _group(settings: dict[str, str], runs: list[tuple[int, float]], level: float) -> SeedGroup:
-    from math import sqrt
-    from statistics import fmean, stdev
-
     numbers, values = [number for number, _ in runs], [value for _, value in runs]
     mean = fmean(values)
     if len(values) < 2:

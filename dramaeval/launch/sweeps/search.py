@@ -1,7 +1,7 @@
-"""``hydra/sweeper=optuna``: Optuna chooses the runs, from the objectives of those before.
+"""``hydra/sweeper=optuna``: Optuna chooses the settings of each run from the objectives of earlier runs.
 
-Optuna itself, by its ask-and-tell interface: the hydra-optuna-sweeper plugin is bound to Optuna 2, stops the
-search at the first run that fails, and cannot prune.
+This sweeper uses Optuna's ask-and-tell interface. The hydra-optuna-sweeper plugin needs Optuna 2, stops the search at
+the first run that fails, and cannot prune.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dramaeval.config.sweep_options import SearchOptions
 from dramaeval.data.manifest import DamagedFileError, read_sealed
 from dramaeval.launch.sweeps.folder import SweepRun
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state, write_sealed
-from dramaeval.launch.sweeps.sweeper import SweepRunner
+from dramaeval.launch.sweeps.sweeper import SweepRunner, end
 from dramaeval.stages.user_errors import user_facing_errors
 
 log = logging.getLogger(__name__)
@@ -29,25 +29,25 @@ STUDY, JOURNAL = "dramaeval", "study.journal"
 
 
 class SearchSweeper(SweepRunner):
-    """Asks Optuna for settings, carries them out, tells it what came of them."""
+    """Asks Optuna for the settings of runs, starts the runs, and reports their results to Optuna."""
 
     OPTIONS = SearchOptions
 
     def problems(self) -> list[str]:
-        """What of the settings cannot be done."""
-        found = super().problems()
+        """The problems of the search's settings."""
+        problems = super().problems()
         if self.config.launch.detach:
-            found.append(
-                "launch.detach=true is not possible in a search: each batch is chosen from what came of those "
-                "before. Start it under nohup or in tmux."
+            problems.append(
+                "launch.detach=true is not possible in a search: Optuna chooses each batch from the results of "
+                "the earlier ones. Start the search under nohup or in tmux."
             )
-        return found
+        return problems
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         """Search.
 
         Raises:
-            SystemExit: 1 at the end, if a run failed.
+            SystemExit: a setting is wrong, or a run has not finished (code 1).
         """
         if self.launcher.is_check:
             study = self._study(None)
@@ -55,60 +55,66 @@ class SearchSweeper(SweepRunner):
             print(f"The first batch of {self.options['n_trials']} runs:")
             self.launcher.launch([job for _, job in batch], 0)
             return
-        self._space(arguments)  # its problems, before a folder is made
+        self._space(arguments)  # reports its problems before a folder is created
         with self.locked_folder():
             self._search(arguments)
 
     def resume(self, runs: Sequence[SweepRun]) -> None:
-        """Carry out again what has not finished, then search on."""
-        import optuna
+        """Start the unfinished runs again, then continue the search.
+
+        Raises:
+            SystemExit: a run has not finished (code 1).
+        """
+        from optuna.trial import TrialState
 
         study = self._study(self.folder.path)
-        # Its seed would give the settings of the first runs once more.
+        # With the original seed the sampler would repeat the settings of the first runs.
         study.sampler.reseed_rng()
         for run in self.folder.runs():
             number = _trial_of(run)
             if number is None:
                 continue
             trial = study.trials[number]
-            open_yet = trial.state is optuna.trial.TrialState.RUNNING
+            reported = trial.state is not TrialState.RUNNING
             if run not in runs:
-                if open_yet and read_state(run.folder).final:
-                    _tell(study, run)  # whoever searched before was gone by then
-            elif not open_yet:
-                # What was told to have failed stays so for Optuna; the run counts as a new trial.
+                if not reported and read_state(run.folder).final:
+                    _tell(study, run)  # the earlier search ended before it could report the run
+            elif reported:
+                # Optuna keeps the trial as failed; the repeated run becomes a new trial.
                 study.enqueue_trial(trial.params)
-                _name_trial(run, study.ask(trial.distributions).number)
+                _write_trial(run, study.ask(trial.distributions).number)
         if runs:
             self.launcher.run(runs)
         for run in runs:
             _tell(study, run)
-        self._search([str(one) for one in self.config.hydra.overrides.task])
+        self._search(list(map(str, self.config.hydra.overrides.task)))
 
     def _search(self, arguments: list[str]) -> None:
         study = self._study(self.folder.path)
         print(f"Search in {self.folder.path}", flush=True)
-        while count := self._batch(len(self.folder.runs())):
-            first = len(self.folder.runs())
+        while count := self._batch(first := len(self.folder.runs())):
             batch = [self._ask(study, arguments) for _ in range(count)]
             with user_facing_errors():
-                runs = self.launcher.folder.add(
-                    self.context, self.config, [job for _, job in batch], first
-                )
+                runs = self.folder.add(self.context, self.config, [job for _, job in batch], first)
                 for (trial, _), run in zip(batch, runs, strict=True):
-                    _name_trial(run, trial.number)
+                    _write_trial(run, trial.number)
                 self.launcher.run(runs)
-            more = [_tell(study, run) for run in runs]
-            if not all(more):
+            remaining = [_tell(study, run) for run in runs]
+            if not all(remaining):
                 print("Every combination was tried.")
                 break
-        self.close()
+        end(self.folder)
 
     def _batch(self, done: int) -> int:
+        """The number of runs in the next batch."""
         return max(0, min(self.options["n_jobs"], self.options["n_trials"] - done))
 
     def _study(self, folder: Path | None) -> Any:
-        """The study in a sweep's folder, begun or taken up; None keeps it in memory."""
+        """Create or load the study in a sweep's folder; None keeps the study in memory.
+
+        Raises:
+            DamagedFileError: the journal is damaged.
+        """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -120,25 +126,30 @@ class SearchSweeper(SweepRunner):
                 storage=journal(folder) if folder else None,
                 direction=self.options["direction"],
                 load_if_exists=True,
-                # Hydra has made them when it made this sweeper.
+                # Hydra instantiates both when it instantiates this sweeper.
                 sampler=self.options["sampler"],
                 pruner=self.options["pruner"],
             )
 
     def _space(self, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """What is searched, as Optuna's distributions, and the overrides that stay."""
+        """The search space as Optuna's distributions, and the overrides that all runs share.
+
+        Raises:
+            SystemExit: with all problems.
+        """
         space, fixed, problems = {}, [], []
-        for one in self.overrides(arguments):
-            if not one.is_sweep_override():
-                fixed.append(f"{one.get_key_element()}={one.get_value_element_as_str()}")
+        for override in self.overrides(arguments):
+            key = override.get_key_element()
+            if not override.is_sweep_override():
+                fixed.append(f"{key}={override.get_value_element_as_str()}")
                 continue
             try:
-                space[one.get_key_element()] = distribution(one)
+                space[key] = distribution(override)
             except ValueError as error:
-                problems.append(f"{one.get_key_element()}: {error}")
+                problems.append(f"{key}: {error}")
         if not space:
             problems.append(
-                "There is nothing to search: give search=lora, or a setting as "
+                "There is nothing to search: give search=lora, or a setting such as "
                 "trainer.args.learning_rate='interval(1e-4, 1e-2)'."
             )
         if problems:
@@ -147,14 +158,14 @@ class SearchSweeper(SweepRunner):
         return space, fixed
 
     def _ask(self, study: Any, arguments: Sequence[str]) -> tuple[Any, list[str]]:
-        """A new trial and the overrides of its run."""
+        """A new trial, and the overrides of its run."""
         space, fixed = self._space(arguments)
         trial = study.ask(space)
         return trial, [*fixed, *(f"{key}={value}" for key, value in trial.params.items())]
 
 
 def journal(folder: Path) -> Any:
-    """Optuna's storage in a sweep's folder; a file that grows line by line, also on a shared file system."""
+    """Optuna's storage in a sweep's folder: a file to which lines are appended, also on a shared file system."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -162,9 +173,9 @@ def journal(folder: Path) -> Any:
 
 
 def drop_torn_line(folder: Path) -> None:
-    """Remove a journal's last line where a kill has cut it off.
+    """Remove the last line of a journal if it is incomplete, since a process was killed while it wrote it.
 
-    Optuna reads past it, but appends the next line to what is left of it, and cannot read that.
+    Optuna ignores the incomplete line, but appends the next line to it and cannot read the result.
     """
     from optuna.storages.journal import JournalFileSymlinkLock
 
@@ -175,20 +186,20 @@ def drop_torn_line(folder: Path) -> None:
     lock.acquire()
     try:
         content = file.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            log.warning("%s: its last line was not written to the end and is dropped.", file)
-            os.truncate(file, whole)
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            log.warning("%s: the last line is incomplete and is dropped.", file)
+            os.truncate(file, complete)
     finally:
         lock.release()
 
 
 @contextmanager
 def readable_journal(folder: Path | None) -> Iterator[None]:
-    """Say in words that a journal is damaged; Optuna runs into whatever a changed line leads to.
+    """Report a damaged journal, for which Optuna raises errors of various types.
 
     Raises:
-        DamagedFileError: it is.
+        DamagedFileError: Optuna cannot read the journal.
     """
     try:
         yield
@@ -197,68 +208,65 @@ def readable_journal(folder: Path | None) -> Iterator[None]:
             raise
         raise DamagedFileError(
             f"{folder / JOURNAL} is damaged: Optuna cannot read it ({type(error).__name__}: {error}). Restore "
-            "it from a copy, or remove it to search anew; the runs that are there keep their results."
+            "it from a copy, or remove it to start a new search; the existing runs keep their results."
         ) from error
 
 
 def distribution(override: Override) -> Any:
-    """Optuna's distribution for a swept override.
+    """Optuna's distribution for an override with several values.
 
     Raises:
-        ValueError: it has none.
+        ValueError: an interval is empty or unbounded.
     """
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
     if isinstance(value, IntervalSweep):
         low, high = value.start, value.end
         if low is None or high is None or low >= high:
             raise ValueError("an interval needs a lower and a greater upper end.")
-        whole = isinstance(low, int) and isinstance(high, int)
-        kind: Any = IntDistribution if whole else FloatDistribution
+        integers = isinstance(low, int) and isinstance(high, int)
+        kind: Any = IntDistribution if integers else FloatDistribution
         return kind(low, high, log="log" in value.tags)
     if isinstance(value, RangeSweep) and not value.shuffle:
-        return CategoricalDistribution([str(one) for one in override.sweep_string_iterator()])
+        return CategoricalDistribution(list(map(str, override.sweep_string_iterator())))
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
-def _name_trial(run: SweepRun, number: int) -> None:
-    """Let a run know which trial of the study it is."""
+def _write_trial(run: SweepRun, number: int) -> None:
+    """Write the number of a run's trial to ``trial.json``, from which the run reads it."""
     write_sealed(run.folder / "trial.json", {"trial": number})
 
 
 def _trial_of(run: SweepRun) -> int | None:
-    """Which trial of the study a run is; None where that is not known any more."""
+    """The number of a run's trial; None if ``trial.json`` is absent or damaged."""
     try:
         return int(read_sealed(run.folder / "trial.json", ("trial",))["trial"])
     except (FileNotFoundError, DamagedFileError, KeyError) as error:
-        log.warning("%s: the search does not learn from this run: %s.", run.folder.name, error)
+        log.warning("%s: the search cannot use the result of this run: %s.", run.folder.name, error)
         return None
 
 
 def _tell(study: Any, run: SweepRun) -> bool:
-    """Tell Optuna what came of a run; returns whether there is more to try."""
+    """Report the result of a run to Optuna; returns whether untried combinations remain."""
     from optuna.trial import TrialState
 
     state = read_state(run.folder)
-    told: dict[str, Any] = {"state": TrialState.FAIL}
+    result: dict[str, Any] = {"state": TrialState.FAIL}
     if state.state == PRUNED:
-        told = {"state": TrialState.PRUNED}
+        result = {"state": TrialState.PRUNED}
     elif state.state == DONE and state.objective is not None:
-        told = {"values": state.objective}
+        result = {"values": state.objective}
     elif state.state == DONE:
         log.warning("%s returned no objective: it counts as failed.", run.folder.name)
     number = _trial_of(run)
     if number is None:
         return True
     try:
-        study.tell(number, **told)
+        study.tell(number, **result)
     except RuntimeError as error:
-        # A sampler that has tried everything asks Optuna's own loop to stop; the trial is written by then.
+        # A sampler that has tried everything calls Study.stop, which fails outside of Optuna's own loop; the
+        # trial is already written.
         if "Study.stop" not in str(error):
             raise
         return False

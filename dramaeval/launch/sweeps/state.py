@@ -1,7 +1,7 @@
-"""What has become of a run of a sweep, kept in ``state.json`` of its folder.
+"""The state of a run of a sweep, in ``state.json`` of the run's folder.
 
-The run itself writes it, at its beginning and at its end. Where it ended without a word, whoever watches the
-sweep writes what is known instead.
+The run writes its state at its start and at its end. If it was killed, the process that watches the sweep writes the
+state instead.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from dramaeval.config.secrets import masked, without_secrets
 from dramaeval.data.manifest import DamagedFileError, read_sealed, sealed
-from dramaeval.distributed.process_identity import ProcessIdentity
+from dramaeval.distributed.lock_holder import ProcessIdentity
 
 WAITING, RUNNING, INTERRUPTED = "waiting", "running", "interrupted"
 DONE, FAILED, PRUNED, NEVER = "done", "failed", "pruned", "never started"
-#: A file of the run is damaged, so that its end is not known; it is run again when the sweep is resumed.
+#: A file of the run is damaged, so its end is unknown; the run is repeated when the sweep is resumed.
 UNREADABLE = "unreadable"
-#: States in which nothing more happens unless the sweep is resumed.
+#: States that change only if the sweep is resumed.
 FINAL = (DONE, FAILED, PRUNED, NEVER)
-_KNOWN = (WAITING, RUNNING, INTERRUPTED, UNREADABLE, *FINAL)
-#: Seconds by which the clock may have been set since an earlier version wrote down when a process was created.
-_CLOCK_STEP = 60.0
+#: The fields of `RunState` that describe the current attempt, without an attempt.
+_NO_ATTEMPT: dict[str, Any] = dict.fromkeys(
+    ("since", "host", "process", "started", "machine", "born")
+)
+_STATES = (WAITING, RUNNING, INTERRUPTED, UNREADABLE, *FINAL)
 
 
 class Pruned(BaseException):
-    """A search gave a run up; not an `Exception`, so that no library swallows it.
+    """A search has pruned the run. Not an `Exception`: no library's clean-up code may swallow it.
 
     Args:
-        reason: in words.
-        objective: the last that was known of it.
+        reason: for the table.
+        objective: the last value that was reported.
     """
 
     def __init__(self, reason: str, objective: float | None) -> None:
@@ -47,19 +47,19 @@ class Pruned(BaseException):
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """A run's state.
+    """The state of a run.
 
     Attributes:
-        state: one of the names above.
-        reason: why it failed, was pruned or stopped.
-        objective: what a run that is done returned.
-        seconds: worked so far, without the current attempt.
-        since: when the current attempt began, in seconds since 1970; None where none goes on.
-        preempted, timed_out, restarted: how often it was stopped for other jobs, by its time limit, or was
-            begun again after an end of which it knew nothing.
-        warned: whether the last stop was announced, and so counted.
-        host, process, started, machine: of the current attempt's first process, see `ProcessIdentity`.
-        born: when that was created, by the clock; written by earlier versions, in place of the last two.
+        state: one of this module's constants.
+        reason: why the run failed, was pruned or stopped.
+        objective: the objective of a run that is done; the last value of a run that was pruned.
+        seconds: the working time of the attempts that have ended.
+        since: the start of the current attempt, in seconds since 1970; None if no attempt is running.
+        preempted, timed_out: how often SLURM stopped the run for other jobs, and at its time limit.
+        restarted: how often the run was started after an attempt that could not record its end.
+        warned: whether SLURM warned the run before its last stop; that stop is already counted.
+        host, process, started, machine: of the current attempt's first process, as in `ProcessIdentity`.
+        born: None; earlier versions wrote the creation time of the process.
     """
 
     state: str = WAITING
@@ -79,37 +79,23 @@ class RunState:
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens by itself."""
+        """Whether the state changes only if the sweep is resumed."""
         return self.state in FINAL
 
-    @property
-    def gone(self) -> bool:
-        """Whether the process that is said to work is known to be no more; only its own machine knows."""
-        if self.state != RUNNING or self.host is None or self.process is None:
-            return False
-        if self.started is None or self.machine is None:
-            return self.host == socket.gethostname() and not _alive_by_clock(
-                self.process, self.born
-            )
-        identity = ProcessIdentity(
-            host=self.host, process=self.process, started=self.started, machine=self.machine
-        )
-        return identity.alive() is False
-
     def begun(self, *, requeued: bool = False) -> RunState:
-        """The state when this process takes the run up.
+        """The state when this process starts an attempt.
 
         Args:
-            requeued: whether SLURM began the job again, rather than a user.
+            requeued: whether SLURM, and not a user, has restarted the run.
         """
-        # A cluster may preempt without the warning that would have been counted.
-        ended = requeued and self.state == INTERRUPTED and not self.warned
+        # Some clusters preempt a job without the warning at which the stop would have been counted.
+        preempted = requeued and self.state == INTERRUPTED and not self.warned
         return replace(
             self,
             state=RUNNING,
             reason=None,
             warned=False,
-            preempted=self.preempted + int(ended),
+            preempted=self.preempted + int(preempted),
             restarted=self.restarted + int(self.state == RUNNING),
             since=time.time(),
             born=None,
@@ -119,8 +105,8 @@ class RunState:
     def ended(
         self, state: str, reason: str | None = None, objective: float | None = None
     ) -> RunState:
-        """The state when an attempt is over."""
-        # The clock may have been set back since.
+        """The state after an attempt."""
+        # The clock may have been set back during the attempt.
         worked = max(time.time() - self.since, 0.0) if self.since is not None else 0.0
         return replace(
             self,
@@ -128,16 +114,11 @@ class RunState:
             reason=reason,
             objective=objective,
             seconds=round(self.seconds + worked, 3),
-            since=None,
-            host=None,
-            process=None,
-            started=None,
-            machine=None,
-            born=None,
+            **_NO_ATTEMPT,
         )
 
     def stopped(self, reason: str, *, warned: bool, timed_out: bool) -> RunState:
-        """The state when the run was asked to stop and did; one that has failed before stays so."""
+        """The state after the run has stopped on request; a failed run stays failed."""
         if self.state == FAILED:
             return self
         return replace(
@@ -148,68 +129,63 @@ class RunState:
         )
 
     def failed(self, reason: str) -> RunState:
-        """The state when the run has failed; the first reason counts, others are its consequences."""
+        """The state after a failure; the first reason is kept, since it usually causes the later ones."""
         return self if self.state == FAILED else self.ended(FAILED, reason)
 
 
-def _alive_by_clock(process: int, born: float | None) -> bool:
-    """Whether a process works whose start was written down by the clock, which may have been set since."""
-    try:
-        found = psutil.Process(process)
-        return (
-            abs(found.create_time() - (born or 0)) < _CLOCK_STEP
-            and found.status() != psutil.STATUS_ZOMBIE
-        )
-    except (psutil.Error, ValueError):
-        return False
-
-
 def read_state(folder: Path) -> RunState:
-    """The state of the run in a folder; waiting where nothing is said yet, unreadable where it is damaged."""
+    """The state of the run in a folder: waiting without a file, unreadable if the file is damaged."""
+    names = [field.name for field in fields(RunState)]
     try:
-        values = read_sealed(folder / "state.json", [one.name for one in fields(RunState)])
+        values = read_sealed(folder / "state.json", names)
     except FileNotFoundError:
         return RunState()
     except DamagedFileError as error:
         return RunState(state=UNREADABLE, reason=str(error))
     state = RunState(**values)
-    if state.state not in _KNOWN or not isinstance(state.seconds, int | float):
+    if state.state not in _STATES or not isinstance(state.seconds, int | float):
         return RunState(state=UNREADABLE, reason="state.json is damaged: it holds no state")
     return state
 
 
 def change_state(folder: Path, change: Callable[[RunState], RunState]) -> RunState:
-    """Read, change and write the state of a run; returns the new one."""
+    """Read, change and write the state of a run; returns the new state."""
     new = change(read_state(folder))
     write_sealed(folder / "state.json", asdict(new))
     return new
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON with its own hash to a file; secrets are masked first, so that the hash is of the masked text."""
+    """Write values to a JSON file with their hash, which is computed after secrets are masked."""
     write_atomic(path, sealed(masked(dict(values))), verbatim=True)
 
 
 def write_atomic(path: Path, text: str, *, verbatim: bool = False) -> None:
-    """Write a file whole, also where processes on several machines write the same one at a time.
+    """Replace a file in one step; processes on several machines may write it at the same time.
 
     Args:
         path: of the file.
-        text: what is in it; secrets are masked.
-        verbatim: for settings, which are read back; those of a sweep hold no secret.
+        text: the content; secrets are masked.
+        verbatim: do not mask.
     """
-    mine = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
-    mine.write_text(text if verbatim else without_secrets(text), encoding="utf-8", newline="")
-    os.replace(mine, path)
+    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")
+    content = text if verbatim else without_secrets(text)
+    unfinished.write_text(content, encoding="utf-8", newline="")
+    os.replace(unfinished, path)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, with the next where it only introduces that."""
+    """The class and the first line of an error, with the second line if the first one ends with a colon.
+
+    Without a message, the place in the code is given.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
+    message = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     if isinstance(error, SystemExit):
-        return told or "ended early"
-    if told:
-        return f"{type(error).__name__}: {told}"
-    at = traceback.extract_tb(error.__traceback__)[-1:]
-    return type(error).__name__ + "".join(f" at {one.filename}:{one.lineno}" for one in at)
+        return message or "ended early"
+    if message:
+        return f"{type(error).__name__}: {message}"
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return type(error).__name__ + "".join(
+        f" at {frame.filename}:{frame.lineno}" for frame in frames
+    )

@@ -1,4 +1,4 @@
-"""What our sweepers share: a sweep's folder, a launcher, and an end that says what failed."""
+"""The base of the sweepers: checks the settings, locks the sweep's folder and reports the runs that failed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder
 from dramaeval.launch.sweeps.table import print_table, settings, write_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
-OURS = "hydra_plugins.dramaeval_sweeps."
+#: The module of the launchers that keep a table of the runs.
+_PLUGINS = "hydra_plugins.dramaeval_sweeps."
 
 
 class SweepRunner:
-    """A sweeper, behind the plugin that Hydra knows.
+    """The base of the implementations behind Hydra's sweeper plugins.
 
     Args:
-        options: of ``hydra.sweeper``.
+        options: the settings of ``hydra.sweeper``.
     """
 
     #: The dataclass that declares the options.
@@ -42,10 +43,10 @@ class SweepRunner:
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Take over what Hydra has composed, and check it.
+        """Keep and check Hydra's configuration, and create the launcher.
 
         Raises:
-            SystemExit: with everything that is wrong.
+            SystemExit: with all problems.
         """
         self.context, self.config = hydra_context, config
         with user_facing_errors():
@@ -59,16 +60,16 @@ class SweepRunner:
         self.folder = SweepFolder(Path(str(config.hydra.sweep.dir)))
 
     def problems(self) -> list[str]:
-        """What of the settings cannot be done."""
-        found = fields.problems(self.OPTIONS, self.options, "hydra.sweeper")
-        if not str(self.config.hydra.launcher._target_).startswith(OURS):
-            found.append(
+        """The problems of the sweep's settings."""
+        problems = fields.problems(self.OPTIONS, self.options, "hydra.sweeper")
+        if not str(self.config.hydra.launcher._target_).startswith(_PLUGINS):
+            problems.append(
                 "hydra/launcher: choose one of local_processes, slurm, slurm_cpu; other launchers keep no "
                 "table of the runs."
             )
         if self.config.sweep is not None:
-            found.append("sweep=… is not for -m: leave out one of them.")
-        return found
+            problems.append("sweep=… and -m exclude each other: leave out one of them.")
+        return problems
 
     @contextmanager
     def locked_folder(self) -> Iterator[None]:
@@ -80,47 +81,36 @@ class SweepRunner:
         with user_facing_errors(), locked(self.folder.path, CHOOSE):
             yield
         with suppress(OSError):
-            self.folder.path.rmdir()  # where nothing came of the sweep
+            self.folder.path.rmdir()  # the folder is empty if no run could be composed
 
     def overrides(self, arguments: Sequence[str]) -> list[Override]:
-        """The space's and the command line's overrides; the latter win."""
+        """The overrides of the search space and of the command line, which take precedence."""
         params: Mapping[str, Any] = self.options.get("params") or {}
         words = [f"{key}={value}" for key, value in params.items()]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         with user_facing_errors():
             refuse_words(words)
             refuse_words(arguments)
-            found: dict[str, Override] = {}
-            for one in parser.parse_overrides([*words, *arguments]):
-                found[one.get_key_element()] = one
-            return list(found.values())
-
-    def close(self) -> None:
-        """Write the table a last time and say how it went.
-
-        Raises:
-            SystemExit: 1, if a run has not come to its end.
-        """
-        with user_facing_errors():
-            end(self.folder)
+            parsed = parser.parse_overrides([*words, *arguments])
+            return list({override.get_key_element(): override for override in parsed}.values())
 
 
 def end(folder: SweepFolder) -> None:
-    """Say how a sweep went.
+    """Write and print the table at the end of a sweep.
 
     Raises:
-        SystemExit: 1, if a run has not come to its end.
+        SystemExit: a run has not finished (code 1); the message lists the unfinished runs.
     """
-    table = write_tables(folder.path, running=False)
-    print_table(table, folder.path)
-    failed = table.unfinished
-    if failed:
-        lines = []
-        for row in failed:
-            given = {key: row.run.settings.get(key, "") for key in table.varied}
-            lines.append(f"  {row.run.folder.name} ({settings(given)}): {row.description}")
+    with user_facing_errors():
+        table = write_tables(folder.path, running=False)
+        print_table(table, folder.path)
+    lines = []
+    for row in table.unfinished:
+        varied = dict(zip(table.varied, row.values(table.varied), strict=True))
+        lines.append(f"  {row.run.folder.name} ({settings(varied)}): {row.description}")
+    if lines:
         raise SystemExit(
-            f"\n{len(failed)} of {len(table.rows)} runs did not finish:\n"
+            f"\n{len(lines)} of {len(table.rows)} runs did not finish:\n"
             + "\n".join(lines)
             + f"\nRun them again with: {command(folder, 'resume=true')}"
         )

@@ -74,10 +74,7 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
 def as_csv(table: Table) -> str:
     """One line for each run; the overridden settings are the last columns."""
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
-    lines = [
-        [*_plain(row, table).values(), *(row.run.settings.get(key, "") for key in table.keys)]
-        for row in table.rows
-    ]
+    lines = [[*_plain(row, table).values(), *row.values(table.keys)] for row in table.rows]
     return csv_text([[*names, *table.keys], *lines])
 
 
@@ -95,14 +92,6 @@ def as_json(table: Table, groups: list[SeedGroup]) -> str:
 
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
     """A self-contained page that marks the best run and links to the run folders."""
-    splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
-    head = [
-        "run",
-        *table.varied,
-        "state",
-        "objective",
-        *(f"{split}: macro PCC" for split in splits),
-    ]
     fixed = [key for key in table.keys if key not in table.varied]
     seeds = [
         {"settings": settings(group.settings), "runs": len(group.runs), "objective": spread(group)}
@@ -112,24 +101,32 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
         "count": len(table.rows),
         "summary": summary(table),
         "fixed": ", ".join(f"{key}={table.rows[0].run.settings[key]}" for key in fixed),
-        "head": [*head, "time"],
-        "rows": [_shown(row, table, splits) for row in table.rows],
+        "head": [
+            "run",
+            *table.varied,
+            "state",
+            "objective",
+            *(f"{split}: macro PCC" for split in table.splits),
+            "time",
+        ],
+        "rows": [_shown(row, table) for row in table.rows],
         "seeds": seeds,
     }
     return render_page("sweep.html.j2", context, style="sweep.css")
 
 
-def _shown(row: Row, table: Table, splits: list[str]) -> dict[str, Any]:
+def _shown(row: Row, table: Table) -> dict[str, Any]:
+    """The cells of a row, for the page and the terminal."""
     return {
         "kind": "best" if row is table.best else row.state.state.split()[0],
         # "./" keeps a name with a colon from being read as a URL scheme.
         "link": f"./{quote(row.run.folder.name)}/",
         "folder": row.run.folder.name,
-        "settings": [row.run.settings.get(key, "") for key in table.varied],
+        "settings": row.values(table.varied),
         "state": row.description,
         "numbers": [
             number(row.state.objective),
-            *(interval(row, split) for split in splits),
+            *(interval(row, split) for split in table.splits),
             duration(row.seconds),
         ],
     }
@@ -146,17 +143,15 @@ def summary(table: Table) -> str:
 def for_terminal(table: Table) -> Group:
     """The table with the settings that vary, the seed groups and the summary line."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    splits = [split for split in SPLITS if any(split in row.agreement for row in table.rows)]
     grid.add_column("run", no_wrap=True)
     for key in table.varied:
         grid.add_column(Text(key), overflow="fold")
     grid.add_column("state", overflow="fold")
-    for name in ("objective", *(f"{split} PCC" for split in splits), "time"):
+    for name in ("objective", *(f"{split} PCC" for split in table.splits), "time"):
         grid.add_column(name, justify="right", no_wrap=True)
     for row in table.rows:
-        cells = [row.run.folder.name, *(row.run.settings.get(key, "") for key in table.varied)]
-        cells += [row.description, number(row.state.objective)]
-        cells += [*(interval(row, split) for split in splits), duration(row.seconds)]
+        shown = _shown(row, table)
+        cells = [shown["folder"], *shown["settings"], shown["state"], *shown["numbers"]]
         # Text, not markup: a setting may hold square brackets.
         grid.add_row(*map(Text, cells), style="bold" if row is table.best else "")
     seeds = [

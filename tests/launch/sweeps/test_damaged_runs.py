@@ -1,4 +1,4 @@
-"""A damaged file in a sweep: one row says so, and everything else stays as it is."""
+"""A damaged file in a sweep makes one run unreadable and changes nothing else."""
 
 import json
 
@@ -12,7 +12,7 @@ from dramaeval.data.manifest import DamagedFileError, sealed, write_listed
 from dramaeval.distributed.processes import SINGLE_PROCESS
 from dramaeval.launch.slurm import SlurmJobRunner, job_of
 from dramaeval.launch.sweeps.command import _reset
-from dramaeval.launch.sweeps.folder import SweepFolder, describe, load_config
+from dramaeval.launch.sweeps.folder import SweepFolder, load_config, write_run
 from dramaeval.launch.sweeps.pruning import pruning
 from dramaeval.launch.sweeps.rows import collect, state_of
 from dramaeval.launch.sweeps.search import (
@@ -29,7 +29,7 @@ from dramaeval.launch.sweeps.table import write_tables
 
 @pytest.fixture
 def sweep(add_run, tmp_path):
-    """Five runs that are done, as they are written now: with hashes."""
+    """Five finished runs, whose files have hashes."""
     for number in range(5):
         folder = add_run(number, [f"seed={number}"], RunState(state="done", objective=number / 10))
         (folder / ".hydra").mkdir()
@@ -37,18 +37,18 @@ def sweep(add_run, tmp_path):
         macro = {"pearson": number / 10, "interval": {"pearson": [0.0, 0.5]}}
         write_listed(folder / "metrics.json", json.dumps({"val": {"final": {"macro": macro}}}))
     for run in SweepFolder(tmp_path).runs():
-        describe(run)
+        write_run(run)
     return SweepFolder(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["state.json", "metrics.json", "run.json"])
 @pytest.mark.parametrize(
     ("way", "listed"),
-    # Without a hash a changed digit cannot be told from another one.
+    # Without a hash a changed digit cannot be detected.
     [("cut off", True), ("changed", True), ("cut off", False)],
     ids=["cut off", "changed", "cut off, of an earlier version"],
 )
-def test_a_damaged_run_is_a_row(sweep, name, way, listed):
+def test_a_damaged_run_is_unreadable_in_the_table(sweep, name, way, listed):
     before = collect(sweep)
     folder = before.rows[4].run.folder
     if not listed:
@@ -64,7 +64,7 @@ def test_a_damaged_run_is_a_row(sweep, name, way, listed):
     assert [row.run for row in table.rows[:4]] == [row.run for row in before.rows[:4]]
     assert table.rows[4].run.number == 4
     assert table.rows[4].run.settings == {"seed": "4"}
-    # It is none to choose, and one to run again.
+    # The damaged run cannot be the best one, and will be run again.
     assert table.best.run.number == 3
     assert [row.run.number for row in table.unfinished] == [4]
     kept = json.loads((sweep.path / "sweep.json").read_text())
@@ -105,15 +105,14 @@ def test_a_sweeps_settings_are_never_read_in_part(tmp_path, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_run_whose_job_is_not_known_is_given_up_and_the_others_are_not(sweep, way):
+def test_only_the_run_whose_job_is_unknown_fails(sweep, way):
     runs = sweep.runs()
     change_state(runs[1].folder, lambda state: RunState())
     (runs[1].folder / "slurm.json").write_text(sealed({"job": "12_1"}))
     assert job_of(runs[1]) == "12_1"
     damage(runs[1].folder / "slurm.json", way)
     assert job_of(runs[1]) is None
-    job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1})
-    job_runner.attach(runs[1:])
+    job_runner = SlurmJobRunner(sweep, {"poll_seconds": 1}, runs[1:])
     job_runner.poll()
     assert job_runner.finished
     assert read_state(runs[1].folder).reason.startswith("slurm.json is damaged")
@@ -132,28 +131,28 @@ def test_a_run_without_its_trial_is_not_pruned(tmp_path, add_run, caplog, way):
     assert "trial.json is damaged" in caplog.text
 
 
-def a_study(folder):
+def open_study(folder):
     with readable_journal(folder):
         return optuna.create_study(study_name=STUDY, storage=journal(folder), load_if_exists=True)
 
 
-def test_a_journal_that_a_kill_cut_off_goes_on(tmp_path):
-    study = a_study(tmp_path)
+def test_a_journal_with_an_incomplete_last_line_is_continued(tmp_path):
+    study = open_study(tmp_path)
     for value in (1.0, 2.0):
         study.tell(study.ask(), value)
-    whole = (tmp_path / JOURNAL).read_bytes()
-    (tmp_path / JOURNAL).write_bytes(whole[:-7])
+    content = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(content[:-7])
     drop_torn_line(tmp_path)
-    study = a_study(tmp_path)
+    study = open_study(tmp_path)
     assert [trial.value for trial in study.trials] == [1.0, None]
     study.tell(study.ask(), 3.0)
-    assert [trial.value for trial in a_study(tmp_path).trials] == [1.0, None, 3.0]
+    assert [trial.value for trial in open_study(tmp_path).trials] == [1.0, None, 3.0]
 
 
-def test_a_damaged_journal_is_named(tmp_path):
-    study = a_study(tmp_path)
+def test_a_damaged_journal_is_reported(tmp_path):
+    study = open_study(tmp_path)
     study.tell(study.ask(), 1.0)
-    whole = (tmp_path / JOURNAL).read_bytes()
-    (tmp_path / JOURNAL).write_bytes(whole[:10] + b"\0" + whole[11:])
+    content = (tmp_path / JOURNAL).read_bytes()
+    (tmp_path / JOURNAL).write_bytes(content[:10] + b"\0" + content[11:])
     with pytest.raises(DamagedFileError, match=rf"{JOURNAL} is damaged: Optuna cannot read it"):
-        a_study(tmp_path)
+        open_study(tmp_path)

@@ -1,4 +1,4 @@
-"""A search with Optuna: what is done, pruned and failed is in the study and in the table."""
+"""A search with Optuna records finished, pruned and failed runs in the study and in the table."""
 
 import json
 import subprocess
@@ -28,19 +28,19 @@ from dramaeval.launch.sweeps.state import Pruned
         ("range(0,3)", CategoricalDistribution(["0", "1", "2"])),
     ],
 )
-def test_hydras_notation_is_optunas_distribution(text, expected):
+def test_overrides_become_distributions(text, expected):
     (override,) = OverridesParser.create().parse_overrides([f"x={text}"])
     assert distribution(override) == expected
 
 
-def test_an_interval_without_room_is_refused():
+def test_an_empty_interval_is_refused():
     (override,) = OverridesParser.create().parse_overrides(["x=interval(2,1)"])
     with pytest.raises(ValueError, match="a lower and a greater upper end"):
         distribution(override)
 
 
-def test_a_run_reports_and_is_given_up(tmp_path):
-    """The median of the finished trials at step 2 is 0.5: one with 0.4 there goes, one with 0.6 stays."""
+def test_a_run_reports_and_is_pruned(tmp_path):
+    """The median of the finished trials at step 2 is 0.5: a trial with 0.4 is pruned, one with 0.6 continues."""
     (tmp_path / "multirun.yaml").write_text(
         "hydra: {sweeper: {pruner: {_target_: optuna.pruners.MedianPruner, n_startup_trials: 1}}}"
     )
@@ -60,12 +60,12 @@ def test_a_run_reports_and_is_given_up(tmp_path):
     with pytest.raises(Pruned, match=r"at step 2 with eval_pearson 0\.400") as raised:
         callbacks[1].on_evaluate(None, state, None, metrics={"eval_pearson": 0.4})
     assert raised.value.objective == 0.4
-    # An undefined correlation is no reason to give up.
+    # A run without a defined correlation is not pruned.
     callbacks[1].on_evaluate(None, state, None, metrics={"eval_loss": 1.0})
     assert study.trials[1].intermediate_values == {2: 0.6}
 
 
-def test_other_runs_know_nothing_of_a_search(tmp_path):
+def test_a_run_outside_of_a_search_has_no_callback(tmp_path):
     assert pruning(tmp_path, SINGLE_PROCESS, None) == []
 
 
@@ -92,14 +92,14 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
         "hydra.sweeper.pruner={_target_: optuna.pruners.ThresholdPruner, lower: 2, n_warmup_steps: 3}",
     )  # fmt: skip
     assert done.returncode == 1, done.stdout
-    told = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
-    rows = {row["overrides"]["trainer.args.max_steps"]: row for row in told["runs"]}
+    table = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    rows = {row["overrides"]["trainer.args.max_steps"]: row for row in table["runs"]}
     assert rows["2"]["state"] == "done"
     assert rows["4"]["state"] == "pruned"
     assert rows["4"]["reason"].startswith("at step 4 with eval_pearson")
     assert rows["none"]["state"] == "failed"
     assert "trainer.args.max_steps=none must be a whole number" in rows["none"]["reason"]
-    assert told["best"] == rows["2"]["run"]
+    assert table["best"] == rows["2"]["run"]
     study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
     assert study.best_value == rows["2"]["objective"] == rows["2"]["val_pearson"]
     states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}
@@ -113,7 +113,7 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     assert "1 of 3 runs did not finish" in again.stderr
     study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
     assert [trial.params["trainer.args.max_steps"] for trial in study.trials[3:]] == ["none"]
-    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"] == told["best"]
+    assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"] == table["best"]
 
 
 @pytest.mark.parametrize("space", choices("search"))

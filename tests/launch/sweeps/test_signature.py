@@ -1,4 +1,4 @@
-"""A sweep is resumed with settings that this account wrote; those of others need the user's word."""
+"""Settings of a sweep that another account has written are used only with the user's consent."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from dramaeval.launch.sweeps.signature import FILE, key_file, sign, unsigned
 
 @pytest.fixture
 def account(tmp_path, monkeypatch):
-    """Become the account with this name: each has a folder of its own for its key."""
+    """Switch to the account with this name; each account has another folder for its key."""
 
     def become(name):
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / name))
@@ -40,7 +40,7 @@ def sweep(account, add_run, tmp_path):
     return folder
 
 
-def test_what_an_account_wrote_is_its_own_and_nobody_elses(sweep, account):
+def test_a_signature_is_valid_for_the_account_that_signed_only(sweep, account):
     assert sweep.unsigned() == []
     account("two")
     names = {"multirun.yaml", *OF_RUN}
@@ -51,8 +51,10 @@ def test_what_an_account_wrote_is_its_own_and_nobody_elses(sweep, account):
     assert {file.name for file in sweep.unsigned()} == names
 
 
-@pytest.mark.parametrize("name", ["multirun.yaml", *(f"0-00000000/.hydra/{one}" for one in OF_RUN)])
-def test_a_change_shows(sweep, name):
+@pytest.mark.parametrize(
+    "name", ["multirun.yaml", *(f"0-00000000/.hydra/{file}" for file in OF_RUN)]
+)
+def test_a_changed_file_is_unsigned(sweep, name):
     file = sweep.path / name
     file.write_text(file.read_text() + "b: 2\n")
     assert sweep.unsigned() == [file]
@@ -65,16 +67,16 @@ def test_a_change_shows(sweep, name):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"multirun.yaml": 3}', '{"multirun.yaml": "ä"}'])
-def test_a_signature_that_is_none_counts_as_none(sweep, text):
+def test_a_malformed_signature_file_counts_as_unsigned(sweep, text):
     (sweep.path / FILE).write_text(text, encoding="utf-8")
     assert sweep.unsigned() == [sweep.path / "multirun.yaml"]
 
 
-def test_the_key_is_the_accounts_alone(account, tmp_path):
+def test_only_the_account_can_read_its_key(account, tmp_path):
     (tmp_path / "multirun.yaml").write_text("a: 1\n")
     sign(tmp_path, OF_SWEEP)
     assert key_file().stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in key_file().parent.iterdir()] == [key_file().name]
+    assert [file.name for file in key_file().parent.iterdir()] == [key_file().name]
     key_file().chmod(0o644)
     assert unsigned(tmp_path, OF_SWEEP)
     key_file().chmod(0o600)
@@ -92,7 +94,7 @@ def test_without_a_place_for_a_key_nothing_is_signed(tmp_path, monkeypatch):
     assert not (tmp_path / FILE).exists()
 
 
-def test_resuming_a_sweep_of_others_runs_nothing(sweep, tmp_path):
+def test_resuming_a_sweep_of_another_account_runs_nothing(sweep, tmp_path):
     (tmp_path / "multirun.yaml").write_text(
         "hydra: {launcher: {_target_: torch.utils.collect_env.run, command: 'touch hurt'}, sweeper: "
         "{_target_: torch.utils.collect_env.run, command: 'touch hurt'}}\n"
@@ -110,7 +112,7 @@ def search(folder, pruner):
     (folder / "multirun.yaml").write_text(f"hydra: {{sweeper: {{pruner: {pruner}}}}}")
 
 
-def test_optunas_pruners_need_no_word(account, tmp_path):
+def test_pruners_of_optuna_need_no_consent(account, tmp_path):
     search(
         tmp_path,
         "{_target_: optuna.pruners.PatientPruner, patience: 2, wrapped_pruner: "
@@ -128,7 +130,7 @@ def test_optunas_pruners_need_no_word(account, tmp_path):
         "{_target_: [optuna.pruners.MedianPruner]}",
     ],
 )
-def test_other_pruners_are_built_where_this_account_wrote_the_sweep(account, tmp_path, pruner):
+def test_other_pruners_are_built_only_if_this_account_wrote_the_sweep(account, tmp_path, pruner):
     search(tmp_path, pruner)
     with pytest.raises(ConfigError, match=r"none of optuna\.pruners: it is not run"):
         pruner_of(tmp_path)

@@ -1,12 +1,8 @@
-"""States of runs: what is counted, what is kept, who is gone."""
+"""The states of runs."""
 
 import json
 import os
 import socket
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from unittest.mock import ANY
 
 import psutil
@@ -16,25 +12,25 @@ from dramaeval.launch.sweeps import state as states
 from dramaeval.launch.sweeps.state import RunState, change_state, first_line, read_state
 
 
-def test_a_run_that_was_warned_twice_counts_what_for(tmp_path):
+def test_stops_are_counted_by_their_reason(tmp_path):
     change_state(tmp_path, RunState.begun)
-    change_state(tmp_path, lambda one: one.stopped("at step 3", warned=True, timed_out=False))
-    change_state(tmp_path, lambda one: one.begun(requeued=True))
-    change_state(tmp_path, lambda one: one.stopped("at step 5", warned=True, timed_out=True))
-    change_state(tmp_path, lambda one: one.begun(requeued=True))
-    state = change_state(tmp_path, lambda one: one.ended("done", objective=0.5))
+    change_state(tmp_path, lambda state: state.stopped("at step 3", warned=True, timed_out=False))
+    change_state(tmp_path, lambda state: state.begun(requeued=True))
+    change_state(tmp_path, lambda state: state.stopped("at step 5", warned=True, timed_out=True))
+    change_state(tmp_path, lambda state: state.begun(requeued=True))
+    state = change_state(tmp_path, lambda state: state.ended("done", objective=0.5))
     assert (state.preempted, state.timed_out, state.restarted) == (1, 1, 0)
     assert read_state(tmp_path) == state
 
 
-def test_a_requeue_without_a_warning_was_a_preemption():
+def test_a_requeue_without_a_warning_counts_as_a_preemption():
     stopped = RunState().begun().stopped("SIGTERM", warned=False, timed_out=False)
     assert stopped.preempted == 0
     assert stopped.begun(requeued=True).preempted == 1
     assert stopped.begun().preempted == 0  # a user resumed it
 
 
-def test_an_end_without_a_word_is_a_restart():
+def test_a_start_after_an_unrecorded_end_counts_as_a_restart():
     assert RunState().begun().begun().restarted == 1
 
 
@@ -44,29 +40,8 @@ def test_the_first_reason_is_kept():
     assert state.stopped("SIGTERM", warned=False, timed_out=False).state == "failed"
 
 
-def test_a_process_that_is_no_more_is_gone():
-    here = RunState().begun()
-    assert not here.gone
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert replace(here, process=child.pid).gone
-    # The same number, but another process.
-    assert replace(here, started=here.started - 1).gone
-    # Only its own machine knows.
-    assert not replace(here, process=child.pid, machine="elsewhere").gone
-
-
-def test_a_step_of_the_clock_makes_no_living_run_look_dead(tmp_path, monkeypatch):
-    """psutil works the time of a process's creation out from the clock, which is set by an hour here."""
-    change_state(tmp_path, RunState.begun)
-    true = psutil.Process.create_time
-    monkeypatch.setattr(psutil.Process, "create_time", lambda self: true(self) + 3600)
-    monkeypatch.setattr(time, "time", lambda: 0.0)
-    assert not read_state(tmp_path).gone
-
-
 def test_the_state_of_an_earlier_version_is_read(tmp_path):
-    """As it was written before: no hash in it, and the process's creation by the clock."""
+    """Earlier versions wrote no hash, and the creation time of the process."""
     about = {
         "state": "running", "reason": None, "objective": None, "seconds": 2.5, "since": 10.0,
         "preempted": 1, "timed_out": 0, "restarted": 0, "warned": False, "host": socket.gethostname(),
@@ -75,28 +50,26 @@ def test_the_state_of_an_earlier_version_is_read(tmp_path):
     (tmp_path / "state.json").write_text(json.dumps(about, indent=1))
     state = read_state(tmp_path)
     assert (state.state, state.preempted, state.seconds) == ("running", 1, 2.5)
-    assert not state.gone
-    assert replace(state, born=1.0).gone
     assert change_state(tmp_path, RunState.begun) == read_state(tmp_path)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["with its hash", "of an earlier version"])
-def test_a_damaged_state_is_unreadable_and_says_why(tmp_path, old):
-    """Cut off anywhere, and with any byte changed."""
-    change_state(tmp_path, lambda one: one.begun().ended("done", objective=0.25))
+def test_a_damaged_state_is_unreadable_with_a_reason(tmp_path, old):
+    """The file is cut off at each byte, and each byte is changed."""
+    change_state(tmp_path, lambda state: state.begun().ended("done", objective=0.25))
     file = tmp_path / "state.json"
     if old:
         file.write_text(json.dumps({"state": "done", "objective": 0.25, "seconds": 2.0}))
-    whole, state = file.read_bytes(), read_state(tmp_path)
-    for at in range(len(whole) - 2):
-        file.write_bytes(whole[:at])
-        found = read_state(tmp_path)
-        assert found.state == states.UNREADABLE
-        assert found.reason.startswith("state.json is damaged")
-        assert not found.final
-        assert found.begun().state == "running"  # it is run again
-    for at in range(0 if old else len(whole)):
-        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    content, state = file.read_bytes(), read_state(tmp_path)
+    for index in range(len(content) - 2):
+        file.write_bytes(content[:index])
+        damaged = read_state(tmp_path)
+        assert damaged.state == states.UNREADABLE
+        assert damaged.reason.startswith("state.json is damaged")
+        assert not damaged.final
+        assert damaged.begun().state == "running"  # it is run again
+    for index in range(0 if old else len(content)):
+        file.write_bytes(content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :])
         assert read_state(tmp_path) in (state, RunState(state=states.UNREADABLE, reason=ANY))
 
 
@@ -115,9 +88,9 @@ def a_bare_error():
         (SystemExit(), "ended early"),
     ],
 )  # fmt: skip
-def test_the_reason_is_the_first_line_that_says_something(error, line):
+def test_the_reason_is_the_first_line_with_text(error, line):
     assert first_line(error) == line
 
 
-def test_an_error_without_words_says_where():
+def test_the_reason_of_an_error_without_a_message_is_its_place():
     assert first_line(a_bare_error()).startswith("AssertionError at ")

@@ -1,4 +1,4 @@
-"""The table over a sweep's runs, from folders alone."""
+"""The table of a sweep, read from the folders of its runs."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
         "done", "failed: no memory", "running, preempted 2 times, restarted 1 time", "waiting", "done",
         "pruned: at step 4",
     ]  # fmt: skip
-    assert table.best.run.number == 4  # a pruned run is none to choose
+    assert table.best.run.number == 4  # a pruned run cannot be the best one
     assert [row.run.number for row in table.unfinished] == [1, 2, 3]
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -42,17 +42,17 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
     )
     assert rows[1]["reason"] == "no memory"
     assert [row["best"] for row in rows].count("True") == 1
-    told = json.loads((tmp_path / "sweep.json").read_text())
-    assert told["best"] == 4
-    assert told["counts"] == {"done": 2, "failed": 1, "pruned": 1, "running": 1, "waiting": 1}
+    table_json = json.loads((tmp_path / "sweep.json").read_text())
+    assert table_json["best"] == 4
+    assert table_json["counts"] == {"done": 2, "failed": 1, "pruned": 1, "running": 1, "waiting": 1}
     page = (tmp_path / "sweep.html").read_text()
     assert page.count("<tr") == 7
     assert "0.500 [0.300, 0.600]" in page
-    # When nobody sees to the sweep any more, what waits will never begin.
+    # Without a process that starts runs, a waiting run counts as never started.
     assert write_tables(tmp_path, running=False).rows[3].description == "never started"
 
 
-def test_minimizing_turns_the_best_round(add_run, tmp_path):
+def test_the_best_run_of_a_minimisation_has_the_least_objective(add_run, tmp_path):
     (tmp_path / "multirun.yaml").write_text("hydra:\n  sweeper:\n    direction: minimize\n")
     add_run(0, ["seed=0"], done(0.5))
     add_run(1, ["seed=1"], done(0.25))
