@@ -3,7 +3,7 @@
 Reaches: ``base_model.rankallocator`` with ``ipt``, ``exp_avg_ipt``, ``exp_avg_unc`` and
 ``mask_using_rank_pattern``, and ``rank_pattern`` of the adapter's settings.
 Why: PEFT saves an AdaLoRA adapter without its spare ranks and their running importance. A training that resumes
-from that would take another course.
+from these files would give other weights.
 Since: PEFT 0.17.
 Remove when: ``save_pretrained`` and ``load_adapter`` keep the allocator's state, as the contract test shows.
 """

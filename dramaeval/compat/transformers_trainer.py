@@ -19,13 +19,13 @@ def checkpoint_hooks(cls: TrainerClass) -> TrainerClass:
 
     * ``checkpoint_files(folder)``: a context manager around the writing of a checkpoint;
     * ``load_weights(folder, best)``: reads the weights of the checkpoint to resume, or of the best one at the end
-      of training, and returns True; returns False where transformers reads them rightly.
+      of training, and returns True; returns False where transformers reads them correctly.
     """
 
     trainer: Any = cls
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
-        """Replaces `Trainer._save_checkpoint` by itself between the hook's begin and end.
+        """Replaces `Trainer._save_checkpoint`: calls it within `checkpoint_files`.
 
         Why: a checkpoint is marked as unfinished before its first file is written and sealed after its last,
         and an older one is deleted only after that. The callback ``on_save`` runs after transformers has

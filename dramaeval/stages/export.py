@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from dramaeval.compat.bitsandbytes_layers import dequantise
+from dramaeval.compat.bitsandbytes import dequantise
 from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
 from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a

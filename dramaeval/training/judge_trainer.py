@@ -26,6 +26,7 @@ from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
@@ -148,11 +149,11 @@ class JudgeTrainer(Trainer):
             raise ModelError(
                 "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
                 "code: it is not read. Start anew in another folder (hydra.run.dir=…). "
-                f"({(str(error).strip().splitlines() or [''])[0]})"
+                f"({first_line(error)})"
             ) from error
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Read the trainer's own state from a checkpoint."""
+        """Read the trainer's state from a checkpoint."""
         self._was_stopped = was_stopped(checkpoint)
 
     def get_train_dataloader(self) -> Any:
@@ -193,7 +194,7 @@ class JudgeTrainer(Trainer):
     # Figures
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the trainer's own figures to a logged step."""
+        """Add the trainer's figures to a logged step."""
         # Only logs with a loss are written by all processes together.
         if "loss" in logs:
             figures, counts = self.statistics.collect(self.processes)

@@ -64,8 +64,8 @@ class PolicyScorer:
             groups: one for each completion; the completions of a group are adjacent.
             ids: the completions' tokens, padded on the right, ``[completions, width]``.
             mask: 1 for a completion's tokens.
-            at_once: completions of a forward pass at least, so far as there are; a group is never divided. None
-                takes all.
+            at_once: smallest number of completions in a forward pass, the last one excepted; a group is never
+                divided. None takes all.
         """
         # A masked completion (mask_truncated_completions) keeps one token, so that it has a place in the batch.
         lengths = mask.gt(0).sum(-1).clamp(min=1).tolist()
@@ -111,7 +111,7 @@ class PolicyScorer:
 
 
 def _spans(groups: Sequence[PromptGroup], size: int) -> Iterator[slice]:
-    """Spans of at least ``size`` completions, so far as there are, that divide no group."""
+    """Spans of at least ``size`` completions, the last one excepted, that divide no group."""
     start = 0
     for end in range(1, len(groups) + 1):
         last = end == len(groups)
