@@ -1,7 +1,6 @@
 """Private parts of bitsandbytes, and of transformers' use of it.
 
-Each entry states what it reaches, why, since which version, and when it can be removed. The start of the command line
-imports this module, which therefore imports no torch.
+The start of the command line imports this module, which therefore imports no torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Private parts of DeepSpeed, and of transformers' integration of it.
-
-Each function states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of DeepSpeed, and of transformers' integration of it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Private parts of TRL.
-
-Each function states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of TRL."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from repository import ROOT
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration
 
-from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
+from dramaeval.compat.peft import RANK_SCHEDULE
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.stages import evaluate, train

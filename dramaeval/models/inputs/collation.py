@@ -263,12 +263,7 @@ def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
 
 
 def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) -> dict[str, Any]:
-    """Every clip once, and the clip of each run of audio tokens, in the order of the rows.
-
-    Args:
-        records: of the batch.
-        copies: number of times that the clips of each record occur.
-    """
+    """Every clip once, and the clip of each run of audio tokens: the clips of a record occur ``copies`` times."""
     clips = [clip for record in records for clip in record.clips]
     if not clips:
         return {}

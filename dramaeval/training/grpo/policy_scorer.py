@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.training.grpo.completion_batches import completions_batch
@@ -99,15 +101,14 @@ class PolicyScorer:
         entropy = -(log_p.exp() * log_p).sum(dim=-1)
         log_p = log_p.gather(1, batch.labels[:, None])[:, 0]
         self.check(log_p.new_zeros(batch.questions).index_add(0, batch.question_of, log_p), batch)
-        lengths = torch.bincount(batch.question_of, minlength=batch.questions)
-        offsets = (batch.question_of * width) - (lengths.cumsum(0) - lengths)[batch.question_of]
-        places = offsets + torch.arange(len(log_p), device=offsets.device)
-        shape = (batch.questions, width)
-        log_p, entropy = (
-            values.new_zeros(shape).view(-1).index_copy(0, places, values).view(shape)
-            for values in (log_p, entropy)
-        )
-        return log_p, entropy
+        lengths = list(map(len, completions))
+        return _in_rows(log_p, lengths, width), _in_rows(entropy, lengths, width)
+
+
+def _in_rows(values: torch.Tensor, lengths: Sequence[int], width: int) -> torch.Tensor:
+    """The values of all completions' tokens, one completion after the other, as ``[completions, width]``."""
+    rows = pad_sequence(list(values.split(list(lengths))), batch_first=True)
+    return nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
 def _spans(groups: Sequence[PromptGroup], size: int) -> Iterator[slice]:
