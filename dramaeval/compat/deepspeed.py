@@ -130,7 +130,7 @@ def universal_checkpoints(join: Callable[[Path], bool]) -> Iterator[None]:
 
 
 def separate_groups(optimizer: Any, decays: Sequence[float]) -> None:
-    """Give each parameter group its weight decay and each state its own step counter; see `universal_checkpoints`."""
+    """Give each parameter group its weight decay and each state a step counter; see `universal_checkpoints`."""
     for group, decay in zip(optimizer.param_groups, decays, strict=True):
         group["weight_decay"] = decay
     for state in optimizer.optimizer.state.values():

@@ -266,7 +266,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     def step_figures(self, counts: Counter[str]) -> dict[str, float]:
         """The figures by dimension."""
-        merged = self.by_dimension.merged(self.processes.gather(self.by_dimension))
+        merged = DimensionMetrics.merged(self.processes.gather(self.by_dimension))
         self.by_dimension = DimensionMetrics()
         return {f"dimensions/{name}": value for name, value in merged.summary().items()}
 
