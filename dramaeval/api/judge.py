@@ -27,7 +27,8 @@ from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
-from dramaeval.models.families.base import Family, ModelError
+from dramaeval.models.errors import ModelError
+from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
 from dramaeval.stages.base_model import base_quantization

@@ -16,7 +16,8 @@ from dramaeval.api.judge import Judge
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
 from dramaeval.models.adapters import attach, restrict
-from dramaeval.models.families.base import Family, ModelError
+from dramaeval.models.errors import ModelError
+from dramaeval.models.families.base import Family
 from dramaeval.models.forward.shared_prefix import NAME
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.task import Target

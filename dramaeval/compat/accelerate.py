@@ -13,7 +13,7 @@ def set_process_group(args: Any) -> None:
     Why: accelerate derives rank and number of processes from a GPU back end. Without one every process has rank
     0, reads the same clips and writes the same files.
     Since: accelerate 1.15.
-    Remove when: `PartialState` reads them from a gloo group under DeepSpeed, as the contract test shows.
+    Remove when: `PartialState` reads them from a gloo group under DeepSpeed.
     """
     import torch.distributed
 

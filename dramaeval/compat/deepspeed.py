@@ -1,7 +1,4 @@
-"""Private parts of DeepSpeed, and of transformers' integration of it.
-
-Each function states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of DeepSpeed, and of transformers' integration of it."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 _FORCE, _FORBID = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
@@ -31,9 +29,20 @@ def skip_shared_memory_library() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether ZeRO-3 has split the weights, so that all processes take part in every forward pass.
+
+    Reaches: the attribute ``ds_id`` of a parameter.
+    Why: a split parameter is empty between passes, and no public attribute distinguishes it.
+    Since: DeepSpeed 0.17.
+    Remove when: DeepSpeed has a function for it.
+    """
+    return any(hasattr(weight, "ds_id") for weight in model.parameters())
+
+
 @contextlib.contextmanager
 def unpartitioned_weights() -> Iterator[None]:
-    """Read models with all of their weights in this block, although the training to come splits them.
+    """Read models with all of their weights in this block, even where the training splits them later.
 
     Reaches: ``transformers.integrations.deepspeed._hf_deepspeed_config_weak_ref``.
     Why: under ZeRO-3 transformers would split the weights while it reads them; the judge could then not be
@@ -59,7 +68,7 @@ def weights_only_loading(*, deepspeed: bool = False) -> Iterator[None]:
         deepspeed: whether DeepSpeed's files are read; the classes that it saves are then allowed.
 
     Reaches: PyTorch's environment variables, and the classes that DeepSpeed saves.
-    Why: transformers reads its own files so; DeepSpeed passes ``weights_only=False``, and a pickle can run code.
+    Why: transformers passes ``weights_only=True`` for its files; DeepSpeed passes False, and a pickle can run code.
     Since: DeepSpeed 0.17.
     Remove when: DeepSpeed reads its checkpoints with ``weights_only=True``.
 
@@ -92,14 +101,14 @@ def universal_checkpoints(join: Callable[[Path], bool]) -> Iterator[None]:
     Reaches: ``transformers.trainer.deepspeed_load_checkpoint``, the engine's ``_config``, and the parameter
     groups and states of ZeRO's optimizer.
     Why: transformers has no setting for DeepSpeed's universal format. DeepSpeed 0.19 gives the weight decay of the
-    first group to all groups when it reads it at stage 3, and one step counter to all states, which then counts
-    each step once a group.
+    first group to all groups when it reads it at stage 3, and one step counter to all states, which then
+    increases once for each group at every step.
     Since: transformers 5.0, DeepSpeed 0.19.
-    Remove when: transformers passes ``load_universal_checkpoint`` on, and the contract test finds the groups as
-    they were.
+    Remove when: transformers passes ``load_universal_checkpoint`` on, and DeepSpeed restores each group's weight
+    decay and each state's step counter.
 
     Args:
-        join: brings a checkpoint into the universal format, if it has to be; returns whether it had to.
+        join: converts a checkpoint to the universal format where the number of processes differs; returns whether it does.
     """
     from transformers import trainer
 
@@ -121,7 +130,7 @@ def universal_checkpoints(join: Callable[[Path], bool]) -> Iterator[None]:
 
 
 def separate_groups(optimizer: Any, decays: Sequence[float]) -> None:
-    """Give each parameter group its weight decay and each state its own step counter; see `universal_checkpoints`."""
+    """Give each parameter group its weight decay and each state a step counter; see `universal_checkpoints`."""
     for group, decay in zip(optimizer.param_groups, decays, strict=True):
         group["weight_decay"] = decay
     for state in optimizer.optimizer.state.values():
@@ -130,7 +139,7 @@ def separate_groups(optimizer: Any, decays: Sequence[float]) -> None:
 
 
 def write_universal(source: Path, target: Path) -> None:
-    """Convert a checkpoint's states into DeepSpeed's universal format, with its script's own function.
+    """Convert a checkpoint's states into DeepSpeed's universal format, by the function of its script.
 
     Reaches: ``deepspeed.checkpoint.ds_to_universal.main`` with the arguments of its command line.
     Why: DeepSpeed offers the conversion as a script only.
@@ -161,14 +170,14 @@ def swapped_shards(
 
     Reaches: ``weight.ds_tensor``, and the engine's ``empty_partition_cache``, ``dp_world_size`` and
     ``global_rank``.
-    Why: DeepSpeed's own function sets a whole weight from every process, and gathers it for that.
+    Why: DeepSpeed's function sets a complete weight from every process, and gathers it for that.
     Since: DeepSpeed 0.17.
     Remove when: DeepSpeed can set a process's shard.
 
     Args:
         model: its parameters hold shards.
         engine: DeepSpeed's, around the model.
-        replacements: whole weights by the names of the model's parameters.
+        replacements: complete weights by the names of the model's parameters.
     """
     weights = [
         (w, replacements[name]) for name, w in model.named_parameters() if name in replacements

@@ -1,7 +1,4 @@
-"""Private parts of the C library's allocator.
-
-Each entry states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of the C library's allocator."""
 
 from __future__ import annotations
 

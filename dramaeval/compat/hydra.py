@@ -1,7 +1,4 @@
-"""Private parts of Hydra.
-
-Each entry states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of Hydra."""
 
 from __future__ import annotations
 

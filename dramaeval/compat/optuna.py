@@ -1,7 +1,4 @@
-"""Private parts of Optuna.
-
-Each entry states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of Optuna."""
 
 from __future__ import annotations
 

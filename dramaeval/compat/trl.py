@@ -1,7 +1,4 @@
-"""Private parts of TRL.
-
-Each function states what it reaches, why, since which version, and when it can be removed.
-"""
+"""Private parts of TRL."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ def grpo_hooks(cls: TrainerClass) -> TrainerClass:
     def _prepare_inputs(self: Any, generation_batch: Any) -> dict[str, Any]:
         """Replaces `GRPOTrainer._prepare_inputs`.
 
-        Why: TRL shuffles the completions of a generation before it deals them out to passes, so that a pass
+        Why: TRL shuffles the completions of a generation before it divides them into passes, so that a pass
         holds parts of many groups; here a group stays in one pass, where its prompt and clip are computed once.
         The enumerated estimator has no samples to generate.
         Since: TRL 1.0.
@@ -92,7 +89,7 @@ def without_reference_model(args: Any) -> Iterator[None]:
 def quiet_rollout() -> Iterator[None]:
     """Ignore the warning that ``rollout_func`` is experimental in this block.
 
-    Why: the contract test watches over it, and users cannot act on the warning.
+    Why: the contract test covers the function, and users cannot act on the warning.
     Since: TRL 1.0.
     Remove when: ``rollout_func`` is no longer experimental.
     """
@@ -107,7 +104,7 @@ def adapters_keep_precision(model: Any) -> Iterator[None]:
 
     Why: they round them to bfloat16, where small updates are lost.
     Since: TRL 1.0 (SFTTrainer and GRPOTrainer).
-    Remove when: the constructors leave the weights' precision alone.
+    Remove when: the constructors keep the weights' precision.
     """
     quantised = any(getattr(model, f"is_loaded_in_{bits}bit", False) for bits in (4, 8))
     trained = [w for w in model.parameters() if w.requires_grad] if quantised else []

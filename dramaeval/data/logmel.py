@@ -18,8 +18,10 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-# The encoder's two convolutions use this many frames after the clip's last frame.
-_LOOKAHEAD = 2
+#: The encoder's two convolutions use this many frames after the clip's last frame.
+LOOKAHEAD = 2
+#: Mel frames per second of every supported encoder.
+FRAMES_PER_SECOND = 100
 #: The natural logarithm of a factor of ten.
 _DECADE = math.log(10.0)
 #: Mel filters that are applied together.
@@ -106,7 +108,7 @@ class LogMel:
         self._require_valid(waveform)
         frames = math.ceil(waveform.size / self.hop)
         # The padded transform drops the frame centred on the end of its window.
-        width = min(frames + _LOOKAHEAD, self.max_samples // self.hop)
+        width = min(frames + LOOKAHEAD, self.max_samples // self.hop)
         samples = torch.from_numpy(self._with_edges(waveform, width))
         windows = samples.as_strided((width, self.n_fft), (self.hop, 1)) * self._window
         parts = torch.view_as_real(torch.fft.rfft(windows)).square_().numpy()
@@ -172,7 +174,7 @@ class PaddedLogMel(LogMel):
         output = self._extractor(waveform, sampling_rate=self.sampling_rate, return_tensors="np")
         values = output["input_features"][0]
         frames = math.ceil(waveform.size / self.hop)
-        width = min(frames + _LOOKAHEAD, values.shape[1])
+        width = min(frames + LOOKAHEAD, values.shape[1])
         # Eight decades below the loudest cell are 2 in features; silence lies at (-10 + 4) / 4.
         floor = max(float(values.max()) - 2.0, -1.5)
         return ClipFeatures(

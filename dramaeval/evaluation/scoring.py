@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dramaeval.compat.deepspeed_weights import is_partitioned
+from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.compat.torch import is_out_of_memory
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record

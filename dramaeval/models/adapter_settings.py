@@ -109,7 +109,7 @@ def _prefix_problems(config: DictConfig) -> list[str]:
     args, messages = config.trainer.args, []
     if args.get("gradient_checkpointing"):
         messages.append(
-            "trainer.args.gradient_checkpointing=true does not work with peft=prefix: the learnt keys and values "
+            "trainer.args.gradient_checkpointing=true does not work with peft=prefix: the trained keys and values "
             "are passed in a cache, which recomputation would fill twice. Set it to false, or use peft=prompt."
         )
     if not config.peft.get("prefix_projection"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from dramaeval.compat.bitsandbytes_layers import weight_count
+from dramaeval.compat.bitsandbytes import weight_count
 from dramaeval.compat.peft import (
     base_name,
     freeze_rank_counters,

@@ -43,6 +43,6 @@ def choose_device(setting: str) -> torch.device:
             "device=cuda, but PyTorch sees no GPU here (CUDA_VISIBLE_DEVICES="
             f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
         )
-    if setting == "cpu" or not torch.cuda.is_available():
+    if setting == "cpu" or not available:
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

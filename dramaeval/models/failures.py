@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.errors import UserFacingError
 from dramaeval.models.inputs.batch import Batch
-
-#: Mel frames per second of every supported encoder.
-_FRAMES_PER_SECOND = 100
 
 
 class TrainingFailureError(UserFacingError, RuntimeError):
@@ -28,7 +26,7 @@ def size_of(batch: Batch) -> str:
     parts = [f"{batch.clips} clips", f"{batch.questions} questions"]
     frames = batch.inputs.get("feature_frames")
     if frames is not None:
-        parts.append(f"longest clip {float(frames.max()) / _FRAMES_PER_SECOND:.1f} s")
+        parts.append(f"longest clip {float(frames.max()) / FRAMES_PER_SECOND:.1f} s")
     parts.append(f"longest prompt {batch.longest_question:,} tokens")
     parts.append(f"{batch.tokens:,} tokens in all")
     return ", ".join(parts)

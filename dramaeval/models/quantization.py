@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dramaeval.compat.bitsandbytes_layers import is_quantised, leave_out
+from dramaeval.compat.bitsandbytes import is_quantised, leave_out
 from dramaeval.models.errors import ModelError
 
 #: The file beside an adapter that holds the settings of its quantised base.

@@ -17,7 +17,7 @@ DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda"
 
 #: Parts of a model, with the setting and the value that exclude each from training.
 PART_SETTINGS = (("audio", "freeze_audio", True), ("projector", "train_projector", False))
-UNKNOWN_PARTS = {"llm": "", "audio": "", "projector": ""}
+UNKNOWN_PARTS = ("llm", "audio", "projector")
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -118,7 +118,7 @@ def _part_problems(model: Any) -> list[str]:
     family = resolve_target(model.get("_target_") or "")
     parts = getattr(family, "parts", None)
     if not isinstance(parts, Mapping):  # known only after the model's configuration is read
-        parts = {"llm": ""} if getattr(family, "takes_audio", True) is False else UNKNOWN_PARTS
+        parts = ("llm",) if getattr(family, "takes_audio", True) is False else UNKNOWN_PARTS
     return [
         f"model.{key}={str(value).lower()}: this model has no separate {part} part; leave the setting out."
         for part, key, value in PART_SETTINGS

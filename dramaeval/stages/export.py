@@ -10,8 +10,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dramaeval.compat.bitsandbytes_layers import dequantise
-from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
+from dramaeval.compat.bitsandbytes import dequantise
+from dramaeval.compat.peft import RANK_SCHEDULE
 from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage

@@ -81,8 +81,7 @@ def _memory_text(trainer: Any, batch: Batch, error: BaseException) -> str:
 def _memory_advice(trainer: Any) -> list[str]:
     args, settings = trainer.args, trainer.batch_settings
     size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    on_gpu = trainer.args.device.type == "cuda"
-    weights = list(trainer.model.parameters())
+    dtype = next(trainer.model.parameters()).dtype
     advice = []
     if not settings["shared_prefix"]:
         advice.append(
@@ -99,7 +98,7 @@ def _memory_advice(trainer: Any) -> list[str]:
         advice.append(
             "trainer.args.gradient_checkpointing=true: the same result, about a third slower"
         )
-    if on_gpu and weights[0].dtype == torch.float32:
+    if args.device.type == "cuda" and dtype == torch.float32:
         advice.append("model.dtype=bfloat16: half the weights, rounded")
     if not hasattr(trainer.model, "peft_config"):
         advice.append("peft=lora: gradients and optimizer states of an adapter only")

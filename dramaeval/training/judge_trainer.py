@@ -17,15 +17,16 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from dramaeval.compat import peft_adalora
 from dramaeval.compat.deepspeed import weights_only_loading
+from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_ranks, save_ranks
 from dramaeval.compat.safetensors import new_weights_follow_umask
-from dramaeval.compat.transformers_trainer import checkpoint_hooks
+from dramaeval.compat.transformers import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.errors import ModelError
+from dramaeval.models.failures import first_line
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
@@ -148,11 +149,11 @@ class JudgeTrainer(Trainer):
             raise ModelError(
                 "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
                 "code: it is not read. Start anew in another folder (hydra.run.dir=…). "
-                f"({(str(error).strip().splitlines() or [''])[0]})"
+                f"({first_line(error)})"
             ) from error
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Read the trainer's own state from a checkpoint."""
+        """Read the trainer's state from a checkpoint."""
         self._was_stopped = was_stopped(checkpoint)
 
     def get_train_dataloader(self) -> Any:
@@ -193,7 +194,7 @@ class JudgeTrainer(Trainer):
     # Figures
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the trainer's own figures to a logged step."""
+        """Add the trainer's figures to a logged step."""
         # Only logs with a loss are written by all processes together.
         if "loss" in logs:
             figures, counts = self.statistics.collect(self.processes)
@@ -271,8 +272,8 @@ class JudgeTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         with new_weights_follow_umask(folder):
             super().save_model(output_dir, _internal_call)
-            if peft_adalora.adalora_settings(self.model) and self.args.should_save:
-                peft_adalora.save_ranks(self.model, folder)
+            if adalora_settings(self.model) and self.args.should_save:
+                save_ranks(self.model, folder)
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
         """Seal a checkpoint after its last file."""
@@ -289,10 +290,10 @@ class JudgeTrainer(Trainer):
                 "It was the best on val. Start the run again in its folder: it resumes the newest undamaged "
                 "checkpoint.",
             )
-        if peft_adalora.adalora_settings(self.model):
-            peft_adalora.load_ranks(self.model, folder)
+        if adalora_settings(self.model):
+            load_ranks(self.model, folder)
             if best:
-                peft_adalora.mask_unused_ranks(self.model)
+                mask_unused_ranks(self.model)
         elif isinstance(self.model, PeftModel) or self.is_deepspeed_enabled:
             return False
         else:

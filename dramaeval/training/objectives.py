@@ -90,10 +90,12 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """
     predicted, rated = expected_scores(logits, batch), rated_scores(batch)
     keys = [key for _, key in batch.question_keys]
-    number = {key: at for at, key in enumerate(dict.fromkeys(keys))}
-    kind = torch.tensor([number[key] for key in keys], device=logits.device)
+    numbers: dict[str, int] = {}
+    dimension = torch.tensor(
+        [numbers.setdefault(key, len(numbers)) for key in keys], device=logits.device
+    )
     difference = rated[:, None] - rated[None]
-    pairs = (kind[:, None] == kind[None]) & (difference.abs() > 1e-6)
+    pairs = (dimension[:, None] == dimension[None]) & (difference.abs() > 1e-6)
     losses = F.softplus(-difference.sign() * (predicted[:, None] - predicted[None]))
     return (losses * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
 

@@ -62,15 +62,15 @@ class EpochOrder(torch.utils.data.Sampler[int]):
         """The records of an epoch of a mixture, group by group.
 
         Each group passes through one shuffle of its records after another and continues where the epoch before
-        stopped, so that all of its records come up equally often.
+        stopped, so that all of its records occur equally often.
         """
         groups = self.mixture or []
         shares = apportion(self.count, [weight for _, weight in groups])
         mixed: list[int] = []
         for group, ((records, _), share) in enumerate(zip(groups, shares, strict=True)):
             for position in range(epoch * share, (epoch + 1) * share):
-                turn, at = divmod(position, len(records))
-                mixed.append(records[self._shuffle(group, turn, len(records))[at]])
+                turn, index = divmod(position, len(records))
+                mixed.append(records[self._shuffle(group, turn, len(records))[index]])
         return mixed
 
     def _shuffle(self, group: int, turn: int, count: int) -> np.ndarray:
@@ -93,8 +93,7 @@ def apportion(count: int, weights: Sequence[float]) -> list[int]:
     """
     exact = count * np.asarray(weights, dtype=np.float64) / sum(weights)
     shares = np.floor(exact).astype(int)
-    for at in np.argsort(shares - exact, kind="stable")[: count - shares.sum()]:
-        shares[at] += 1
+    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
     return [max(1, int(share)) for share in shares]
 
 
@@ -105,7 +104,7 @@ class SampledQuestions:
     Attributes:
         record: the record.
         questions: at least one.
-        targets: what the label policy makes of the ratings, by dimension.
+        targets: those of the label policy, by dimension key.
         encoded: the record's clips, and the questions with their targets as tokens.
     """
 
@@ -127,7 +126,7 @@ class QuestionSampler:
         record_encoder: prepares them.
         seed: of the samples.
         questions_per_clip: number of dimensions of a record in one step; None takes all that have ratings. Over the
-            epochs each dimension of a record comes up equally often.
+            epochs each dimension of a record occurs equally often.
         one_prompt: sample one question only. It has all dimensions of the record in tasks that ask for all in one
             answer, and otherwise one.
     """
@@ -151,7 +150,7 @@ class QuestionSampler:
         """The questions of a record in an epoch."""
         record, task = self.records[number], self.record_encoder.task
         dimensions, targets = self.dimensions(number, epoch)
-        # A random stream of its own: the wording of a question does not change its target.
+        # A separate random stream: the wording of a question does not change its target.
         rng = np.random.default_rng([self.seed, epoch, number, 2])
         questions = task.questions(record, dimensions, rng)[: 1 if self.one_prompt else None]
         encoded = self.record_encoder.encode(record, questions, targets)
@@ -211,7 +210,7 @@ def sample_questions(
         # One shuffle per record, followed from epoch to epoch, reaches each dimension equally often.
         shuffle = np.random.default_rng([seed, number]).permutation(len(dimensions))
         positions = np.arange(questions_per_clip) + epoch * questions_per_clip
-        dimensions = [dimensions[at] for at in sorted(shuffle[positions % len(dimensions)])]
+        dimensions = [dimensions[index] for index in sorted(shuffle[positions % len(dimensions)])]
     targets = task.targets(record, dimensions, np.random.default_rng([seed, epoch, number]))
     return [dimension for dimension in dimensions if dimension.key in targets], targets
 

@@ -28,8 +28,23 @@ class Order(Protocol):
     def __len__(self) -> int: ...
 
 
-class StepBatchSampler(torch.utils.data.Sampler[list[int]]):
+class EpochBatchSampler(torch.utils.data.Sampler[list[int]]):
     """One process's batches of an epoch, as numbers of records; those of fillers are negative.
+
+    Args:
+        order: the epoch's records.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change the order's epoch; the trainer calls this."""
+        self.order.set_epoch(epoch)
+
+
+class StepBatchSampler(EpochBatchSampler):
+    """Batches of a fixed number of clips.
 
     Args:
         order: the epoch's records.
@@ -38,13 +53,9 @@ class StepBatchSampler(torch.utils.data.Sampler[list[int]]):
     """
 
     def __init__(self, order: Order, step: StepSize, rank: int) -> None:
-        self.order = order
+        super().__init__(order)
         self.step = step
         self.rank = rank
-
-    def set_epoch(self, epoch: int) -> None:
-        """Change the order's epoch; the trainer calls this."""
-        self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
         records = list(self.order)
@@ -63,7 +74,8 @@ def split_step(records: Sequence[int], step: StepSize) -> list[list[list[int]]]:
         list(map(int, piece)) or [filler(records[0])]
         for piece in np.array_split(records, _accumulated(len(records), step) * step.processes)
     ]
-    return [pieces[at : at + step.processes] for at in range(0, len(pieces), step.processes)]
+    starts = range(0, len(pieces), step.processes)
+    return [pieces[start : start + step.processes] for start in starts]
 
 
 def _accumulated(records: int, step: StepSize) -> int:

@@ -22,8 +22,8 @@ def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]
     If there are both, ``accuracy`` and ``loss`` are those of the ratings. If there are no ratings, they are those of
     the options, with the mean −log p of the right option as loss. ``choice_accuracy`` is always that of the options.
     """
-    options = [each for each in predictions if isinstance(each, OptionPrediction)]
-    figures = _of_ratings([each for each in predictions if isinstance(each, Prediction)])
+    options = [item for item in predictions if isinstance(item, OptionPrediction)]
+    figures = _of_ratings([item for item in predictions if isinstance(item, Prediction)])
     if not options:
         return figures
     likely = summarise_options(options, seed=0, draws=0)["overall"]["likelihood"]
@@ -53,10 +53,9 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     dimensions = [arrays for arrays in dimensions if arrays.n]
     if not dimensions:
         return {}
+    squares = [(arrays.predicted - arrays.rated) ** 2 for arrays in dimensions]
     figures = {
-        "mse": float(
-            np.mean(np.concatenate([(each.predicted - each.rated) ** 2 for each in dimensions]))
-        ),
+        "mse": float(np.mean(np.concatenate(squares))),
         "questions": float(sum(arrays.n for arrays in dimensions)),
     }
     losses = np.concatenate([_cross_entropies(arrays) for arrays in dimensions])

@@ -10,7 +10,7 @@ from dramaeval import AudioDataset, Judge, SFTTrainer, create_peft_config
 from dramaeval.api import grpo_trainer as grpo
 from dramaeval.api import sft_trainer as trainer
 from dramaeval.config.schema import PACKAGE
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 
 TINY = str(PACKAGE / "models" / "tiny")
 PEFT = {"enabled": True, "method": "lora", "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}}

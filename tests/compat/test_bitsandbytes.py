@@ -1,13 +1,18 @@
-"""bitsandbytes comes without torch's compiler, unless something of it may be computed with."""
+"""What `dramaeval.compat.bitsandbytes` assumes about bitsandbytes and transformers' use of it."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
+from contracts import contract
 from repository import ROOT
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
-pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed here")
+from dramaeval.compat import bitsandbytes as entries
+
+pytest.importorskip("bitsandbytes", reason="pip install 'dramaeval[quantization]'")
 
 
 @pytest.mark.parametrize(
@@ -18,8 +23,8 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, setting, co
     code = (
         "import atexit, os, runpy, sys\n"
         "names = ('bitsandbytes', 'torch._inductor.compile_fx')\n"
-        "found = lambda: [name in sys.modules for name in names]\n"
-        "atexit.register(lambda: print('FOUND', *found(), 'TORCHDYNAMO_DISABLE' in os.environ))\n"
+        "loaded = lambda: [name in sys.modules for name in names]\n"
+        "atexit.register(lambda: print('LOADED', *loaded(), 'TORCHDYNAMO_DISABLE' in os.environ))\n"
         f"sys.argv = ['launch.py', 'plan=true', {setting!r}, 'hydra.run.dir={tmp_path}/run']\n"
         "runpy.run_path('launch.py', run_name='__main__')\n"
     )
@@ -33,4 +38,63 @@ def test_compiler_is_loaded_where_bitsandbytes_may_be_used(tmp_path, setting, co
         timeout=120,
         check=False,
     )
-    assert done.stdout.splitlines()[-1] == f"FOUND True {compiles} False", done.stderr
+    with contract(entries.import_without_compiler):
+        assert done.stdout.splitlines()[-1] == f"LOADED True {compiles} False", done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A saved language model of two layers, 64 wide."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("llama")
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def quantised(folder):
+    """That model in four bits, except for its first layer and its head."""
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    entries.leave_out(config, ["lm_head", "model.layers.0"])
+    return AutoModelForCausalLM.from_pretrained(folder, quantization_config=config)
+
+
+def test_layers_that_are_left_out(quantised):
+    with contract(entries.leave_out):
+        names = [name for name, module in quantised.named_modules() if entries.is_quantised(module)]
+        assert len(names) == 7
+        assert all(name.startswith("model.layers.1.") for name in names)
+
+
+def test_names_of_quantised_layers(quantised):
+    with contract(entries.is_quantised):
+        assert entries.is_quantised(quantised.model.layers[1].mlp.up_proj)
+        assert not entries.is_quantised(quantised.model.layers[0].mlp.up_proj)
+
+
+def test_switch_of_the_packing_on_cpus(quantised):
+    layer = quantised.model.layers[1].mlp.up_proj
+    with contract(entries.keep_packing):
+        assert hasattr(layer, "support_avx512bf16_for_cpu")
+        entries.keep_packing(quantised)
+        assert layer.support_avx512bf16_for_cpu is False
+
+
+def test_packed_weights_are_counted(quantised):
+    with contract(entries.weight_count):
+        packed = quantised.model.layers[1].mlp.up_proj.weight
+        assert packed.numel() == 64 * 64 / 2
+        assert entries.weight_count(packed) == 64 * 64
+        assert entries.weight_count(quantised.model.layers[0].mlp.up_proj.weight) == 64 * 64
+
+
+def test_dequantised_model_is_plain(quantised):
+    with contract(entries.dequantise):
+        assert quantised.is_loaded_in_4bit
+        plain = entries.dequantise(quantised, torch.float32)
+        assert not plain.is_loaded_in_4bit
+        assert type(plain.model.layers[1].mlp.up_proj) is torch.nn.Linear

@@ -3,11 +3,12 @@
 import inspect
 
 import pytest
+import torch
 from contracts import contract
 
 from dramaeval.compat import deepspeed as entries
 
-pytest.importorskip("deepspeed")
+pytest.importorskip("deepspeed", reason="pip install 'dramaeval[deepspeed]'")
 
 
 def test_the_shared_memory_library_has_a_switch():
@@ -15,6 +16,18 @@ def test_the_shared_memory_library_has_a_switch():
 
     with contract(entries.skip_shared_memory_library):
         assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
+
+
+def test_partitioned_parameters_have_an_id():
+    from deepspeed.runtime.zero import partition_parameters
+
+    # Partitioning needs a process group; the name is in the source.
+    with contract(entries.is_partitioned):
+        assert "param.ds_id = " in inspect.getsource(partition_parameters)
+    model = torch.nn.Linear(2, 2)
+    assert not entries.is_partitioned(model)
+    model.weight.ds_id = 0
+    assert entries.is_partitioned(model)
 
 
 def test_the_integration_keeps_its_configuration_in_a_reference():

@@ -1,4 +1,4 @@
-"""What `dramaeval.compat.peft` assumes about PEFT, on a language model of one layer."""
+"""What `dramaeval.compat.peft` assumes about PEFT, on models of one or two layers."""
 
 import pytest
 import torch
@@ -11,6 +11,8 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
+from safetensors.torch import load_file
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from dramaeval.compat import peft as entries
@@ -108,3 +110,45 @@ def test_saved_virtual_tokens_are_trainable(model, tmp_path):
         weight = wrapper.prompt_encoder["default"].embedding.weight
         torch.testing.assert_close(weight, expected)
         assert weight.requires_grad
+
+
+def adalora(seed):
+    torch.manual_seed(seed)
+    config = AdaLoraConfig(
+        init_r=4, target_r=2, total_step=4, tinit=0, tfinal=1, target_modules=["0", "1"]
+    )
+    return get_peft_model(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), config)
+
+
+def take_steps(model, steps):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in steps:
+        torch.manual_seed(step)
+        model(torch.randn(4, 8)).square().sum().backward()
+        optimizer.step()
+        model.base_model.update_and_allocate(step)
+        optimizer.zero_grad()
+
+
+def test_the_state_of_the_allocator_is_kept(tmp_path):
+    with contract(entries.save_ranks):
+        model, resumed = adalora(0), adalora(0)
+        take_steps(model, [1, 2])
+        entries.save_ranks(model, tmp_path)
+        entries.load_ranks(resumed, tmp_path)
+        take_steps(model, [3])
+        take_steps(resumed, [3])
+        for weight, other in zip(model.parameters(), resumed.parameters(), strict=True):
+            assert torch.equal(weight, other)
+        patterns = [entries.adalora_settings(each).rank_pattern for each in (model, resumed)]
+        assert patterns[0]
+        assert patterns[0] == patterns[1]
+
+
+def test_peft_saves_no_running_importance(tmp_path):
+    with contract(entries.save_ranks):
+        model = adalora(0)
+        take_steps(model, [1, 2])
+        model.save_pretrained(tmp_path)
+        names = load_file(tmp_path / "adapter_model.safetensors")
+        assert not [name for name in names if "ipt" in name]

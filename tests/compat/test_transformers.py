@@ -1,5 +1,6 @@
 """What `dramaeval.compat.transformers` assumes about transformers, on models of one layer."""
 
+import inspect
 import json
 
 import pytest
@@ -19,6 +20,7 @@ from transformers import (
     Qwen2AudioConfig,
     Qwen2AudioEncoder,
     Qwen2AudioForConditionalGeneration,
+    Trainer,
 )
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import create_bidirectional_mask, sdpa_mask
@@ -162,3 +164,17 @@ def test_classes_with_an_attention_of_their_own():
     with contract(entries.takes_registered_attention):
         assert entries.takes_registered_attention(LlamaModel)
         assert not entries.takes_registered_attention(BloomModel)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("_save_checkpoint", ["self", "model", "trial"]),
+        ("_load_from_checkpoint", ["self", "resume_from_checkpoint", "model"]),
+        ("_load_best_model", ["self"]),
+    ],
+)
+def test_the_trainer_calls_the_replaced_methods(name, parameters):
+    with contract(entries.checkpoint_hooks):
+        assert list(inspect.signature(getattr(Trainer, name)).parameters) == parameters
+        assert f"self.{name}(" in inspect.getsource(inspect.getmodule(Trainer))

@@ -11,7 +11,7 @@ from dramaeval import Judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.trust import TRUSTED
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 from dramaeval.stages.run_folder import RunFolder
 
 TINY = PACKAGE / "models" / "tiny"

@@ -11,7 +11,7 @@ import torch
 from dramaeval import Judge
 from dramaeval.config.composition import compose
 from dramaeval.data.audio import UnreadableClipError
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext

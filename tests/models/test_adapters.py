@@ -10,7 +10,7 @@ from peft import LoraConfig, PromptTuningConfig
 from dramaeval import Judge
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.adapters import attach, load_adapter
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.devices import check_adapter_fits, input_device
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task

@@ -74,24 +74,13 @@ def test_the_planned_steps_are_those_that_are_taken(plan_of):
 
 
 def test_memory_by_hand():
-    found = estimate(
-        total=100,
-        trainable=10,
-        bytes_per_weight=4,
-        tokens=7,
-        hidden=3,
-        layers=2,
-        stage=2,
-        processes=5,
-    )
-    assert (found.weights, found.gradients, found.optimizer) == (400, 10 * 4 / 5, 10 * 8 / 5)
-    assert found.activations == 2 * 7 * 3 * 34 * 2  # 34 bytes at 16 bits, twice that at 32
-    third = estimate(
-        total=100, trainable=10, bytes_per_weight=2, tokens=7, hidden=3, layers=2, stage=3, processes=4,
-        checkpointing=True,
-    )  # fmt: skip
+    sizes = {"total": 100, "trainable": 10, "tokens": 7, "hidden": 3, "layers": 2, "inner": 5}
+    second = estimate(**sizes, bytes_per_weight=4, stage=2, processes=5)
+    assert (second.weights, second.gradients, second.optimizer) == (400, 10 * 4 / 5, 10 * 8 / 5)
+    assert second.activations == 2 * 7 * (9 * 3 + 4 * 5) * 4
+    third = estimate(**sizes, bytes_per_weight=2, stage=3, processes=4, checkpointing=True)
     assert third.weights == 50
-    assert third.activations == 2 * 7 * 3 * 2 + 7 * 3 * 34
+    assert third.activations == 2 * 7 * 3 * 2 + 7 * (9 * 3 + 4 * 5) * 2
     assert readable(1536 * 2**20) == "1.5 GiB"
 
 

@@ -11,7 +11,7 @@ from dramaeval.config.composition import compose
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.adapters import load_adapter
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.answer_distributions import expected_scores
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.builders import build_family

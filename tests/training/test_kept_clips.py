@@ -1,4 +1,4 @@
-"""What a frozen tower made of clips is taken from disk: the same values and gradients, and no audio work."""
+"""Outputs of a frozen audio tower are read from disk: the same values and gradients, and no audio work."""
 
 import shutil
 
@@ -10,7 +10,7 @@ import torch
 from dramaeval.data import audio
 from dramaeval.data.logmel import LogMel
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.inputs import record_encoder as sheets_module
+from dramaeval.models.inputs import record_encoder as record_encoder_module
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -49,7 +49,7 @@ class Work:
     """Counts decoded clips, log-mels and passes of an audio tower."""
 
     def __init__(self, monkeypatch, run):
-        self.decoded = self.transformed = self.heard = 0
+        self.decoded = self.transformed = self.encoded = 0
         decode, transform = audio.decode, LogMel.__call__
 
         def counted_decode(*args, **kwargs):
@@ -60,16 +60,16 @@ class Work:
             self.transformed += 1
             return transform(*args, **kwargs)
 
-        def hears(*_):
-            self.heard += 1
+        def count_encoding(*_):
+            self.encoded += 1
 
-        monkeypatch.setattr(sheets_module, "decode", counted_decode)
+        monkeypatch.setattr(record_encoder_module, "decode", counted_decode)
         monkeypatch.setattr(LogMel, "__call__", counted_transform)
-        run.model.model.audio_tower.conv1.register_forward_hook(hears)
+        run.model.model.audio_tower.conv1.register_forward_hook(count_encoding)
 
     @property
     def all(self):
-        return (self.decoded, self.transformed, self.heard)
+        return (self.decoded, self.transformed, self.encoded)
 
 
 def losses(trainer):
@@ -89,7 +89,7 @@ def test_a_second_epoch_and_a_second_run_do_no_audio_work(run_of, monkeypatch):
     assert again.record_encoder.cache.counts["read"] == 6
 
 
-def test_what_is_kept_changes_no_bit_of_a_training(run_of):
+def test_cached_clips_do_not_change_a_training(run_of):
     trainers = []
     for name in ("fills", "finds"):
         trainers.append(make_trainer(run_of(name=name)))
@@ -111,8 +111,8 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
         if name == "kept":  # fills the cache; what is compared comes from it
             score(run.model, run.splits["train"], run.record_encoder)
         rows = run.splits["train"]
-        made = [run.record_encoder.encode(one, run.task.dimensions) for one in rows]
-        batch = collate(made, pad=run.record_encoder.pad, shared_prefix=shared_prefix)
+        records = [run.record_encoder.encode(row, run.task.dimensions) for row in rows]
+        batch = collate(records, pad=run.record_encoder.pad, shared_prefix=shared_prefix)
         assert ("input_features" in batch.inputs) == (name == "plain")
         torch.manual_seed(0)
         for weight_name, weight in trainer.model.named_parameters():
@@ -136,7 +136,7 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
 
 
 @pytest.mark.parametrize("overrides", [("adapt=audio",), ("peft=none",)])
-def test_a_trained_tower_hears_every_time_but_log_mels_are_kept(run_of, monkeypatch, overrides):
+def test_a_trained_tower_encodes_every_time_and_log_mels_are_cached(run_of, monkeypatch, overrides):
     make_trainer(run_of(*overrides)).train()
     again = run_of(*overrides, name="again")
     work = Work(monkeypatch, again)
@@ -159,7 +159,7 @@ def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
     run = run_of("cache.enabled=false")
     work = Work(monkeypatch, run)
     make_trainer(run).train()
-    assert work.all == (6, 6, 4)  # decoded once a process, heard in every batch
+    assert work.all == (6, 6, 4)  # decoded once a process, encoded in every batch
     assert not (tmp_path / "cache").exists()
 
 
@@ -182,12 +182,12 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     again = run_of(name="again")
     assert again.model.encoding_cache.tower == name
     record = next(one for one in again.splits["train"] if one.clip == clip)
-    heard = again.record_encoder.encode(record, again.task.dimensions).clips[0]
-    assert heard.values.shape == first[clip].values.shape
-    assert not np.allclose(heard.values, first[clip].values)
+    encoded = again.record_encoder.encode(record, again.task.dimensions).clips[0]
+    assert encoded.values.shape == first[clip].values.shape
+    assert not np.allclose(encoded.values, first[clip].values)
 
 
-def test_a_damaged_entry_is_worked_out_again(run_of, monkeypatch, tmp_path):
+def test_a_damaged_entry_is_computed_again(run_of, monkeypatch, tmp_path):
     make_trainer(run_of()).train()
     path = sorted((tmp_path / "cache").glob("??/*.clip"))[0]
     path.write_bytes(path.read_bytes()[:100])
@@ -209,7 +209,7 @@ def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
     assert not list((tmp_path / "cache").glob("??/*"))
 
 
-def test_a_trained_tower_that_is_passed_by_is_an_error(run_of):
+def test_cached_encodings_of_a_trained_tower_are_an_error(run_of):
     run = run_of()
     encoded_record = run.record_encoder.encode(run.splits["train"][0], run.task.dimensions)
     with pytest.raises(RuntimeError, match="tower is trained"):

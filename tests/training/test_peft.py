@@ -14,7 +14,7 @@ from repository import ROOT
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration
 
-from dramaeval.compat.peft_adalora import FILE as RANK_SCHEDULE
+from dramaeval.compat.peft import RANK_SCHEDULE
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.stages import evaluate, train
@@ -120,7 +120,7 @@ for name in methods.split(","):
 """
 
 
-def test_every_method_learns_saves_reloads_and_goes_on(run_of, tmp_path):
+def test_every_method_trains_saves_reloads_and_resumes(run_of, tmp_path):
     learnt = {}
     for name in METHODS:
         # All four clips in every step, so that losses can be compared. Few parameters want a higher rate.
@@ -193,7 +193,7 @@ def adapter_state(model):
     return {key: one.detach().clone() for key, one in get_peft_model_state_dict(model).items()}
 
 
-def test_a_quantised_base_keeps_ears_projector_and_head(run_of):
+def test_audio_tower_projector_and_head_are_not_quantised(run_of):
     run = run_of("peft=qlora", "adapt=all")
     model = run.model
     kinds = {name: type(module).__name__ for name, module in model.named_modules()}
@@ -209,14 +209,14 @@ def test_a_quantised_base_keeps_ears_projector_and_head(run_of):
     assert run.plan().packed == 4 * (4 * 160 * 160 + 3 * 160 * 480)
 
 
-def test_other_parts_that_come_out_quantised_stop_the_run(run_of, monkeypatch):
+def test_other_quantised_parts_stop_the_run(run_of, monkeypatch):
     from dramaeval.models.errors import ModelError
     from dramaeval.models.families import base as loading
 
     # As with names that transformers does not match: nothing is left out.
     monkeypatch.setattr(loading, "for_language_model", lambda config, *rest: config)
     run = run_of("peft=qlora", "quantization.llm_int8_skip_modules=[nothing]")
-    with pytest.raises(ModelError, match="outside of the language model came out quantised"):
+    with pytest.raises(ModelError, match="outside the language model were quantised"):
         _ = run.model
 
 
@@ -296,7 +296,7 @@ def test_adalora_needs_steps_for_its_schedule(run_of):
 
 
 @pytest.mark.parametrize("method", ["adalora", "prefix"])
-def test_the_best_step_comes_back(run_of, method):
+def test_the_best_step_is_restored(run_of, method):
     run = run_of(
         f"peft={method}", "trainer.args.max_steps=4", "trainer.args.learning_rate=5e-2",
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
@@ -313,7 +313,7 @@ def test_the_best_step_comes_back(run_of, method):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
         (["peft=none"], "merge first"),
@@ -323,7 +323,7 @@ def test_the_best_step_comes_back(run_of, method):
         (["peft.r=8", "model.path=OTHER"], "set model.path="),
     ],
 )
-def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides, told):
+def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides, message):
     from dramaeval.models.adapters import attach
 
     run = run_of("peft.r=8")
@@ -333,12 +333,12 @@ def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides,
     for file in TINY.iterdir():
         (tmp_path / "base" / file.name).symlink_to(file)
     words = [word.replace("OTHER", str(tmp_path / "base")) for word in overrides]
-    with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
         run_of(*words, f"checkpoint={tmp_path / 'adapter'}", name="next")
     run_of("peft.r=8", f"checkpoint={tmp_path / 'adapter'}", f"model.path={tmp_path / 'other'}")
 
 
-def test_an_adapter_brings_its_base_where_none_is_named(run_of, tmp_path):
+def test_an_adapter_names_its_base(run_of, tmp_path):
     """As of a run that went on from another run's full model: model=tiny is only the default then."""
     full = tmp_path / "full"
     shutil.copytree(TINY, full)

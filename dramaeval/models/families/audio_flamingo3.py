@@ -19,7 +19,7 @@ class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlami
     """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
 
     def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-        """The encoder over 30 s, which masks the padding itself."""
+        """The encoder over 30 s; it masks the padding."""
         tower = self.model.audio_tower
         valid = torch.arange(window.shape[2], device=window.device)[None] < frames[:, None]
         features = window.to(tower.conv1.weight.dtype)

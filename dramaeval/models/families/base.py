@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from dramaeval.compat.bitsandbytes_layers import keep_packing
+from dramaeval.compat.bitsandbytes import keep_packing
 from dramaeval.compat.transformers import (
     forget_attention_implementation,
     model_class_for,

@@ -66,10 +66,7 @@ def is_regression(logits: torch.Tensor) -> bool:
 def _choice_values(at_scores: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Values of the choices: the value of a single token, or the summed log-probabilities of several tokens.
 
-    Args:
-        at_scores: ``[questions, vocabulary]``, logits or log-probabilities at the positions of the scores.
-        logits: ``[answers, vocabulary]``.
-        batch: names the tokens.
+    ``at_scores`` are logits or log-probabilities at the positions of the scores, ``[questions, vocabulary]``.
     """
     if is_regression(logits):
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dramaeval.compat.deepspeed_weights import is_partitioned
+from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.models.devices import input_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion

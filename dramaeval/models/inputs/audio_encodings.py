@@ -15,12 +15,10 @@ import transformers
 
 from dramaeval.compat.transformers import attention_implementation
 from dramaeval.data.feature_cache import FeatureCache
-from dramaeval.data.logmel import EncodedClip
+from dramaeval.data.logmel import LOOKAHEAD, EncodedClip
 
 #: Part of every key; raised when the same weights give other values.
 VERSION = 1
-#: Mel frames past the end of a clip that the encoder's convolutions read.
-_LOOKAHEAD = 2
 
 
 class AudioEncodingCache:
@@ -68,7 +66,7 @@ class AudioEncodingCache:
         self.check_frozen(judge)
         encodings = []
         for row, (count, key) in enumerate(zip(frames.tolist(), keys, strict=True)):
-            clip = features[row : row + 1, :, : count + _LOOKAHEAD]
+            clip = features[row : row + 1, :, : count + LOOKAHEAD]
             with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
                 (encoding,) = judge.encode_audio(clip, frames[row : row + 1])
             self.encoded += 1

@@ -6,7 +6,7 @@ answers in training, the token of each score in scoring. ``answers`` below is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Batch:
         score_tokens: int64 ``[questions, longest scale]``, the token id of each score of the scale, in rising order;
             `NO_SCORE` past a shorter scale and where choices have several tokens.
         scale: float32 ``[questions, longest scale]``, the scores themselves; 0 past a shorter scale.
-        targets: float32 ``[questions, longest scale]``, the distribution to be learnt; 0 past a shorter scale. None in
+        targets: float32 ``[questions, longest scale]``, the target distribution; 0 past a shorter scale. None in
             scoring.
         tokens: number of computed tokens without padding; a shared prefix counts once.
         clips: number of records.
@@ -112,14 +112,15 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy with its tensors on a device."""
+        return Batch(**to_device(vars(self), device, non_blocking))
 
-        def move(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                return value.to(device, non_blocking=non_blocking)
-            if isinstance(value, list):
-                return list(map(move, value))
-            if isinstance(value, dict):
-                return {name: move(item) for name, item in value.items()}
-            return value
 
-        return Batch(**{field.name: move(getattr(self, field.name)) for field in fields(self)})
+def to_device(value: Any, device: torch.device | str, non_blocking: bool = False) -> Any:
+    """A copy of a value with the tensors of its lists and dictionaries on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=non_blocking)
+    if isinstance(value, list):
+        return [to_device(item, device, non_blocking) for item in value]
+    if isinstance(value, dict):
+        return {name: to_device(item, device, non_blocking) for name, item in value.items()}
+    return value

@@ -20,6 +20,7 @@ from dramaeval.models.inputs.batch import (
     EncodedRecord,
     LabelledQuestion,
 )
+from dramaeval.models.inputs.question_encoder import common_length
 
 #: The arguments of `JudgeModel.embed` that describe clips.
 CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
@@ -35,7 +36,7 @@ class _Sequence:
         labels: the token to predict at each.
         question_of: the question that each belongs to.
         score_index: for each question the index into ``positions`` at which its choice is predicted.
-        terms: ``(index into positions, token, question, choice)`` of choices of several tokens.
+        terms: ``(index into positions, (token, question, choice))`` of choices of several tokens.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -43,7 +44,7 @@ class _Sequence:
     labels: list[int] = field(default_factory=list)
     question_of: list[int] = field(default_factory=list)
     score_index: dict[int, int] = field(default_factory=dict)
-    terms: list[tuple[int, int, int, int]] = field(default_factory=list)
+    terms: list[tuple[int, tuple[int, int, int]]] = field(default_factory=list)
 
 
 def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -71,9 +72,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
     for sequence in sequences:
         for question, index in sequence.score_index.items():
             score_index.setdefault(question, start + index)
-        terms += [
-            (start + at, token, number, choice) for at, token, number, choice in sequence.terms
-        ]
+        terms += [(start + index, *choice) for index, choice in sequence.terms]
         start += len(sequence.labels)
     answers = [question.question.answer for question in questions]
     width = max(len(answer.scale) for answer in answers)
@@ -156,7 +155,9 @@ def _option_sequences(question: LabelledQuestion, number: int) -> list[_Sequence
                 labels=tokens[begin - lead :] if trained else [unlabelled] * len(option),
                 question_of=[number] * (lead + len(option)),
                 score_index={number: lead},
-                terms=[(lead + at, token, number, choice) for at, token in enumerate(option)],
+                terms=[
+                    (index, (token, number, choice)) for index, token in enumerate(option, lead)
+                ],
             )
         )
     return sequences
@@ -178,7 +179,7 @@ def _row_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
     """One row per sequence, padded on the right."""
     sequences = [sequence for record_sequences in rows for sequence in record_sequences]
     width = max(len(sequence.tokens) for sequence in sequences)
-    index = [(row, at) for row, sequence in enumerate(sequences) for at in sequence.positions]
+    index = [(row, position) for row, item in enumerate(sequences) for position in item.positions]
     return {
         "input_ids": torch.tensor([_padded(sequence.tokens, width, pad) for sequence in sequences]),
         "position_ids": torch.arange(width).expand(len(sequences), width),
@@ -209,7 +210,7 @@ def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
             input_ids[row, begin : begin + len(tokens)] = tokens
             positions = torch.arange(prefix, len(sequence.tokens))
             position_ids[row, begin : begin + len(tokens)] = positions
-            index += [(row, begin + at - prefix) for at in sequence.positions]
+            index += [(row, begin + position - prefix) for position in sequence.positions]
     return {
         "input_ids": input_ids,
         "position_ids": position_ids,
@@ -233,11 +234,7 @@ def _shared_length(sequences: Sequence[_Sequence]) -> int:
     It is read from the tokens and therefore holds for every layout of the prompt.
     """
     limit = min(sequence.positions[0] for sequence in sequences)
-    first = sequences[0].tokens
-    for at in range(limit):
-        if any(sequence.tokens[at] != first[at] for sequence in sequences):
-            return at
-    return limit
+    return common_length([sequence.tokens[:limit] for sequence in sequences])
 
 
 def clip_inputs(
@@ -266,12 +263,7 @@ def clip_numbers(clips: Sequence[ClipFeatures | EncodedClip]) -> list[int]:
 
 
 def _batch_clip_inputs(records: Sequence[EncodedRecord], copies: Sequence[int]) -> dict[str, Any]:
-    """Every clip once, and the clip of each run of audio tokens, in the order of the rows.
-
-    Args:
-        records: of the batch.
-        copies: number of times that the clips of each record occur.
-    """
+    """Every clip once, and the clip of each run of audio tokens: the clips of a record occur ``copies`` times."""
     clips = [clip for record in records for clip in record.clips]
     if not clips:
         return {}

@@ -106,7 +106,7 @@ class QuestionEncoder:
         """A question's prompt with each field of its answer, in order; one placeholder per clip.
 
         Raises:
-            TokenizationError: a score is not one token of its own.
+            TokenizationError: the tokenizer merges a score with other text.
         """
         prompt = self.prompt(question.messages)
         answers = self._answers(tuple(map(_FieldText.of, question.answer_fields)))
@@ -137,12 +137,11 @@ class QuestionEncoder:
         answers = []
         for number, field in enumerate(fields):
             replies = [self._reply(fields, {number: text}) for text in field.choices]
-            at, scores = self._score_tokens(field, replies)
-            tail = first[at + 1 :] if number == len(fields) - 1 else ()
-            answers.append(
-                AnswerTokens(scale=field.scale, lead=first[begin:at], scores=scores, tail=tail)
-            )
-            begin = at + 1
+            position, scores = self._score_tokens(field, replies)
+            lead = first[begin:position]
+            tail = first[position + 1 :] if number == len(fields) - 1 else ()
+            answers.append(AnswerTokens(scale=field.scale, lead=lead, scores=scores, tail=tail))
+            begin = position + 1
         return tuple(answers)
 
     def _reply(self, fields: Sequence[_FieldText], chosen: dict[int, str]) -> tuple[int, ...]:
@@ -164,7 +163,8 @@ class QuestionEncoder:
         first, before = replies[0], self._before
         positions = set()
         for score, reply in zip(field.choices, replies, strict=True):
-            differing = [at for at, token in enumerate(reply[: len(first)]) if token != first[at]]
+            pairs = enumerate(zip(reply, first, strict=False))
+            differing = [position for position, (token, other) in pairs if token != other]
             expected = 0 if score == field.choices[0] else 1
             if (
                 len(reply) != len(first)
@@ -172,21 +172,21 @@ class QuestionEncoder:
                 or reply[: len(before)] != before
             ):
                 raise TokenizationError(
-                    f"This tokenizer does not keep the score {score} as one token of its own between "
+                    f"This tokenizer does not keep the score {score} as a separate token between "
                     f"{field.lead} and {field.tail or 'the next score'} "
                     f"({self.tokenizer.convert_ids_to_tokens(list(reply))}). "
                     "Scores are read from one position, so each needs a single token: choose a scale of "
                     "single digits in the rubric."
                 )
             positions |= set(differing)
-        at = min(positions)
-        return at, tuple(reply[at] for reply in replies)
+        position = min(positions)
+        return position, tuple(reply[position] for reply in replies)
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
         """Options as complete answers; the lead is their common beginning."""
         before = len(self._before)
         replies = [self._reply([field], {0: text})[before:] for text in field.choices]
-        common = _common_length([*replies, self.opening(field.lead)])
+        common = common_length([*replies, self.opening(field.lead)])
         return AnswerTokens(
             scale=field.scale,
             lead=replies[0][:common],
@@ -211,10 +211,8 @@ class _FieldText:
         return cls(field.lead, field.choices, field.scale, field.tail, field.options)
 
 
-def _common_length(sequences: Sequence[tuple[int, ...]]) -> int:
+def common_length(sequences: Sequence[Sequence[int]]) -> int:
     """Number of leading tokens that all sequences share."""
-    shortest = min(map(len, sequences))
-    for at in range(shortest):
-        if len({sequence[at] for sequence in sequences}) > 1:
-            return at
-    return shortest
+    columns = enumerate(zip(*sequences, strict=False))
+    lengths = (length for length, tokens in columns if len(set(tokens)) > 1)
+    return next(lengths, min(map(len, sequences)))

@@ -32,7 +32,7 @@ _PROMPTS_KEPT = 50_000
 
 
 class RecordEncoder:
-    """Encodes records for a model, and keeps what it has encoded.
+    """Encodes records for a model, and keeps features and prompts in memory.
 
     Args:
         task: renders the questions.
@@ -144,7 +144,7 @@ class RecordEncoder:
             examples = self.task.examples(record)
             clips = (*map(self._clip, examples), clip)
             pairs = zip((*examples, record), clips, strict=True)
-            lengths = [self._audio_tokens(owner, features) for owner, features in pairs]
+            lengths = [self._audio_tokens(source, features) for source, features in pairs]
         labelled = []
         for question in self.questions(record, questions):
             fields = zip(
@@ -170,11 +170,6 @@ class RecordEncoder:
         dimensions = [item for item in questions if isinstance(item, Dimension)]
         rendered = [item for item in questions if isinstance(item, Question)]
         return [*self.task.questions(record, dimensions), *rendered] if dimensions else rendered
-
-    def question(self, record: Record, dimension: Dimension) -> EncodedQuestion:
-        """The tokens of the question about one dimension, with one audio placeholder per clip."""
-        (question,) = self.questions(record, [dimension])
-        return self._encode_question(record, question)[0]
 
     def _encode_question(self, record: Record, question: Question) -> list[EncodedQuestion]:
         """The tokens of each field of a question's answer."""
@@ -270,12 +265,10 @@ def _by_key(
     """Targets by dimension key."""
     if targets is None:
         return None
-    if isinstance(targets, Mapping):
-        pairs = dict(targets)
-    else:
+    if not isinstance(targets, Mapping):
         keys = [item.key for item in questions if isinstance(item, Dimension)]
-        pairs = dict(zip(keys, targets, strict=True))
+        targets = dict(zip(keys, targets, strict=True))
     return {
         key: target if isinstance(target, Target) else Target(target)
-        for key, target in pairs.items()
+        for key, target in targets.items()
     }

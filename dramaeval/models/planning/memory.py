@@ -1,8 +1,8 @@
 """Memory of a training process, estimated from the architecture.
 
-Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3); activations
-Korthikanti et al. 2022 (arXiv 2205.05198, equation 2), without the attention matrices, which fused attention does not
-keep. Where a layer's inner width is known, its tensors are counted one by one instead.
+Weights, gradients and optimizer states follow Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3). Activations
+are the tensors of a layer, counted one by one as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4), without the
+attention matrices, which fused attention does not keep.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 #: Adam keeps two moments in float32.
 _ADAM_BYTES = 8
-#: Bytes per token and hidden unit that one layer keeps for its backward pass at 16 bits (Korthikanti, eq. 2).
-_LAYER_BYTES_16 = 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ def estimate(
     tokens: int,
     hidden: int,
     layers: int,
-    inner: int | None = None,
+    inner: int,
     copied: int = 0,
     audio: float = 0.0,
     checkpointing: bool = False,
@@ -62,7 +60,7 @@ def estimate(
         tokens: positions in one forward pass, padding included.
         hidden: width of the language model.
         layers: its layers.
-        inner: width of its gated feed-forward layers; None estimates from the hidden width alone.
+        inner: width of its gated feed-forward layers.
         copied: positions whose keys and values are copied for questions that share them.
         audio: bytes that a trained audio tower keeps, see `Shape.tower_bytes`.
         checkpointing: whether activations are computed again in the backward pass.
@@ -72,12 +70,10 @@ def estimate(
             of one layer, which stage 3 needs on the device, are not counted.
     """
     shares = [1.0 / processes if stage >= least else 1.0 for least in (3, 2, 1)]
-    per_layer = tokens * hidden * _LAYER_BYTES_16 * bytes_per_weight / 2
-    if inner is not None:
-        # Both norms' inputs and outputs, queries, keys, values, the attention's output twice (9 of the hidden
-        # width); gate, its activation, up, their product (4 of the inner).
-        per_layer = tokens * (9 * hidden + 4 * inner) * bytes_per_weight
-    per_layer += 2 * copied * hidden * bytes_per_weight
+    # Both norms' inputs and outputs, queries, keys, values, the attention's output twice (9 of the hidden width); gate,
+    # its activation, up, their product (4 of the inner); copied keys and values.
+    units = tokens * (9 * hidden + 4 * inner) + 2 * copied * hidden
+    per_layer = units * bytes_per_weight
     # With checkpointing each layer keeps its input, and one layer at a time is computed again.
     inputs = layers * tokens * hidden * bytes_per_weight
     activations = inputs + per_layer if checkpointing else layers * per_layer

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dramaeval.compat.peft_adalora import adalora_settings
+from dramaeval.compat.peft import adalora_settings
 
 
 def schedule(total: int) -> dict[str, int]:

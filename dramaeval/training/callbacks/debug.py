@@ -36,7 +36,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     size = trainer.args.per_device_train_batch_size
-    rows = [{"record": at} for at in list(trainer.order)[:size]]
+    rows = [{"record": number} for number in list(trainer.order)[:size]]
     batch = trainer.data_collator(rows)["batch"]
     names = "\n".join(
         f"question {number}: {record} × {dimension}"

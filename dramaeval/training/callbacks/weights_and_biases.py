@@ -127,12 +127,10 @@ class WeightsAndBiases(TrainerCallback):
     def _id(self) -> str:
         """The run's id; it is kept in the run folder, so that a resumed run continues the same curves."""
         file = self.folder / "wandb" / "run-id"
-        kept = (
-            file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
-        )
-        if kept and re.fullmatch("[0-9a-f]{8}", kept):
-            return kept
-        if kept is not None:
+        if file.is_file():
+            identity = file.read_text(encoding="utf-8", errors="replace").strip()
+            if re.fullmatch("[0-9a-f]{8}", identity):
+                return identity
             log.warning("%s holds no id of a run: the curves continue in a new W&B run.", file)
         file.parent.mkdir(parents=True, exist_ok=True)
         identity = secrets.token_hex(4)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import PER_DEVICE, StepSize
 from dramaeval.config.problems import ConfigError
+from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.question_encoder import EncodedQuestion
@@ -21,8 +22,6 @@ from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
-
-_FRAMES_PER_SECOND = 100
 
 
 def in_completions(config: DictConfig, step: StepSize) -> StepSize:
@@ -146,7 +145,7 @@ def _prompt_length(
     family = record_encoder.family
     clips = (record, *record_encoder.task.examples(record)) if family.takes_audio else ()
     audio = sum(
-        family.audio_tokens(max(1, round(clip.seconds * _FRAMES_PER_SECOND))) for clip in clips
+        family.audio_tokens(max(1, round(clip.seconds * FRAMES_PER_SECOND))) for clip in clips
     )
     # A token is at least a byte, so that few prompts have to be tokenised.
     bound = audio + _bytes(question.messages) + 64

@@ -20,7 +20,7 @@ def completions_batch(
         groups: each with its completions, at least one token each.
         pad: the padding token.
         shared_prefix: one row a group, with its prompt and clip computed once and a branch for each completion; else
-            one row a completion, with a prompt and a clip of its own.
+            one row a completion, which repeats prompt and clip.
 
     Returns:
         a batch whose ``labels`` are the tokens of the completions, one completion after the other, and whose

@@ -83,11 +83,12 @@ class DimensionMetrics:
             for dimension in group.dimensions:
                 self.tokens[dimension].append(tuple(row))
 
-    def merged(self, others: Iterable[DimensionMetrics]) -> DimensionMetrics:
+    @classmethod
+    def merged(cls, processes: Iterable[DimensionMetrics]) -> DimensionMetrics:
         """The metrics of several processes in one."""
-        merged = DimensionMetrics()
-        for other in others:
-            for name, rows in vars(other).items():
+        merged = cls()
+        for metrics in processes:
+            for name, rows in vars(metrics).items():
                 for key, values in rows.items():
                     getattr(merged, name)[key].extend(values)
         return merged

@@ -5,8 +5,8 @@ q(k) = p(k) / Σ_j p(j) its share among the answers of the scale. The advantage 
 divided by the standard deviation under q where ``scale_rewards=group``, and answer k has weight q(k) in the loss. So
 the gradient is Σ_k q(k) ∇log p(k) (r(k) − Σ_j q(j) r(j)), the expectation of GRPO's for completions that are answers
 of the scale, with two differences. GRPO's baseline, the mean of the samples themselves, reduces its gradient by
-(G − 1)/G. And completions that are no answers do not count here, so that a judge is not trained in the form of an
-answer. Their probability is logged (``outside``).
+(G − 1)/G. Completions that are not answers do not count here, so that a judge is not trained to write the form of
+an answer. Their probability is logged (``outside``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AnswerWeights:
         advantages: of each answer, ``[answers]``.
         means: Σ q r of each question, ``[questions]``.
         spreads: the standard deviation of r under q, ``[questions]``.
-        outside: probability of everything that is no answer of the scale, ``[questions]``.
+        outside: probability of all texts that are not an answer of the scale, ``[questions]``.
     """
 
     weights: torch.Tensor
@@ -116,7 +116,8 @@ class EnumeratedEstimator:
         tokens = generation["completion_mask"].sum()
         generation["num_items_in_batch"] = training.accelerator.gather(tokens).sum()
         step = training.clips_per_pass
-        return divide(generation, [sum(sizes[at : at + step]) for at in range(0, len(sizes), step)])
+        starts = range(0, len(sizes), step)
+        return divide(generation, [sum(sizes[start : start + step]) for start in starts])
 
     def loss_inputs(
         self,

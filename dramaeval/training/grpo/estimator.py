@@ -84,9 +84,8 @@ class Estimator(Protocol):
 
 def pass_rows(rows: Rows, sizes: Sequence[int]) -> dict[str, torch.Tensor]:
     """The record (``row``) and the epoch of each completion, from those of each group and the groups' sizes."""
+    repeats = torch.tensor(sizes)
     return {
-        key: torch.tensor(
-            [row[name] for row, size in zip(rows, sizes, strict=True) for _ in range(size)]
-        )
-        for key, name in (("row", "record"), ("epoch", "epoch"))
+        "row": torch.tensor([row["record"] for row in rows]).repeat_interleave(repeats),
+        "epoch": torch.tensor([row["epoch"] for row in rows]).repeat_interleave(repeats),
     }

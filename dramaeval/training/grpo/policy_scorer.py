@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from dramaeval.models.inputs.collation import Batch
 from dramaeval.training.grpo.completion_batches import completions_batch
@@ -64,8 +66,8 @@ class PolicyScorer:
             groups: one for each completion; the completions of a group are adjacent.
             ids: the completions' tokens, padded on the right, ``[completions, width]``.
             mask: 1 for a completion's tokens.
-            at_once: completions of a forward pass at least, so far as there are; a group is never divided. None
-                takes all.
+            at_once: smallest number of completions in a forward pass, the last one excepted; a group is never
+                divided. None takes all.
         """
         # A masked completion (mask_truncated_completions) keeps one token, so that it has a place in the batch.
         lengths = mask.gt(0).sum(-1).clamp(min=1).tolist()
@@ -99,19 +101,18 @@ class PolicyScorer:
         entropy = -(log_p.exp() * log_p).sum(dim=-1)
         log_p = log_p.gather(1, batch.labels[:, None])[:, 0]
         self.check(log_p.new_zeros(batch.questions).index_add(0, batch.question_of, log_p), batch)
-        lengths = torch.bincount(batch.question_of, minlength=batch.questions)
-        offsets = (batch.question_of * width) - (lengths.cumsum(0) - lengths)[batch.question_of]
-        places = offsets + torch.arange(len(log_p), device=offsets.device)
-        shape = (batch.questions, width)
-        log_p, entropy = (
-            values.new_zeros(shape).view(-1).index_copy(0, places, values).view(shape)
-            for values in (log_p, entropy)
-        )
-        return log_p, entropy
+        lengths = list(map(len, completions))
+        return _in_rows(log_p, lengths, width), _in_rows(entropy, lengths, width)
+
+
+def _in_rows(values: torch.Tensor, lengths: Sequence[int], width: int) -> torch.Tensor:
+    """The values of all completions' tokens, one completion after the other, as ``[completions, width]``."""
+    rows = pad_sequence(list(values.split(list(lengths))), batch_first=True)
+    return nn.functional.pad(rows, (0, width - rows.shape[1]))
 
 
 def _spans(groups: Sequence[PromptGroup], size: int) -> Iterator[slice]:
-    """Spans of at least ``size`` completions, so far as there are, that divide no group."""
+    """Spans of at least ``size`` completions, the last one excepted, that divide no group."""
     start = 0
     for end in range(1, len(groups) + 1):
         last = end == len(groups)

@@ -15,7 +15,7 @@ from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Target
 from dramaeval.training.question_sampler import Sampler
-from dramaeval.training.step_batches import Order
+from dramaeval.training.step_batches import EpochBatchSampler, Order
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PromptGroup:
     Attributes:
         record: the record that the question is about.
         question: the question.
-        targets: what the label policy makes of the ratings, by dimension.
+        targets: those of the label policy, by dimension key.
         encoded_record: the clip, and the question with each field of its answer as tokens.
         seed: of the completions that are sampled for it.
     """
@@ -54,8 +54,8 @@ class PromptGroup:
     @property
     def answers(self) -> list[tuple[int, ...]]:
         """The tokens of every answer of the scale, with the end of the turn; for questions of one field."""
-        (asked,) = self.encoded_record.questions
-        answer = asked.question.answer
+        (labelled,) = self.encoded_record.questions
+        answer = labelled.question.answer
         return [(*answer.lead, *choice, *answer.tail) for choice in answer.choice_tokens]
 
 
@@ -93,8 +93,8 @@ class PromptGroups:
 
 def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:
     """The number of each completion's group, from 0 and without gaps, int64 ``[completions]``."""
-    numbers = {key: at for at, key in enumerate(dict.fromkeys(map(id, groups)))}
-    return torch.tensor([numbers[id(group)] for group in groups])
+    numbers: dict[int, int] = {}
+    return torch.tensor([numbers.setdefault(id(group), len(numbers)) for group in groups])
 
 
 def too_long(record: Record, length: int, completion: int, positions: int) -> Problem:
@@ -110,8 +110,8 @@ def too_long(record: Record, length: int, completion: int, positions: int) -> Pr
     )
 
 
-class GenerationBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """One process's records of an epoch: those of a generation together, repeated for each pass over them.
+class GenerationBatchSampler(EpochBatchSampler):
+    """The records of a generation together, repeated for each pass over them.
 
     A generation is sampled with the same weights. It has the same records for any number of processes. Records that
     are left over at the end of an epoch are left out; the next epoch has another order.
@@ -125,15 +125,11 @@ class GenerationBatchSampler(torch.utils.data.Sampler[list[int]]):
     """
 
     def __init__(self, order: Order, size: int, passes: int, rank: int, processes: int) -> None:
-        self.order = order
+        super().__init__(order)
         self.size = size
         self.passes = passes
         self.rank = rank
         self.processes = processes
-
-    def set_epoch(self, epoch: int) -> None:
-        """Change the order's epoch; the trainer calls this."""
-        self.order.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
         records = list(self.order)

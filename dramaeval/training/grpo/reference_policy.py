@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from dramaeval.compat.deepspeed import swapped_shards
-from dramaeval.compat.deepspeed_weights import is_partitioned
+from dramaeval.compat.deepspeed import is_partitioned, swapped_shards
 
-#: The value at which an adapter's weight leaves the base unchanged; None where any value does beside the others.
+#: The value at which an adapter's weight leaves the base unchanged; None where the other weights decide.
 _NEUTRAL = {
     "lora_A": None,
     "lora_B": 0.0,
@@ -74,7 +73,7 @@ class ReferencePolicy:
 def is_neutral_adapter(model: Any) -> bool:
     """Whether a model's adapter leaves its base unchanged: a low-rank product of 0, or factors of 1.
 
-    Such an adapter has not been trained yet. An initialisation that changes the base's weights (PiSSA, OLoRA) is none.
+    Such an adapter has not been trained yet. An initialisation that changes the base's weights (PiSSA, OLoRA) does not.
     """
     if not isinstance(model, PeftModel) or model.active_peft_config.is_prompt_learning:
         return False

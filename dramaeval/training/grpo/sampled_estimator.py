@@ -1,4 +1,4 @@
-"""GRPO's own estimator: completions are sampled from the judge and compared with each other."""
+"""The estimator of the GRPO paper: completions are sampled from the judge and compared with each other."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class SampledEstimator:
         else:
             ids = self._sample(trainer, copies)
         completions = [
-            trainer.read(self._groups[at // copies], at // copies, tokens)
-            for at, tokens in enumerate(ids)
+            trainer.read(self._groups[number // copies], number // copies, tokens)
+            for number, tokens in enumerate(ids)
         ]
         values = trainer.rewards(completions)
         totals = trainer.rewards.total(values).tolist()
-        for at in range(0, len(completions), copies):
-            group = slice(at, at + copies)
+        for start in range(0, len(completions), copies):
+            group = slice(start, start + copies)
             trainer.by_dimension.add_group(completions[group], totals[group])
         trainer.statistics.count(questions=len(self._groups), completions=len(completions))
         names = list(trainer.rewards.weights)
@@ -101,8 +101,8 @@ class SampledEstimator:
             trainer.accelerator.autocast(),
         ):
             model.eval()
-            for at in range(0, len(self._groups), trainer.clips_per_pass):
-                groups = self._groups[at : at + trainer.clips_per_pass]
+            for start in range(0, len(self._groups), trainer.clips_per_pass):
+                groups = self._groups[start : start + trainer.clips_per_pass]
                 sampled = sample_completions(
                     continue_prompts(trainer, model, groups, copies),
                     [group.prompt for group in groups],

@@ -109,4 +109,4 @@ def sample_completions(
         if all(ended) or length == parameters.max_tokens:
             break
         continuation.feed([tokens[-1] for tokens in completions])
-    return [completions[at : at + size] for at in range(0, len(completions), size)]
+    return [completions[start : start + size] for start in range(0, len(completions), size)]

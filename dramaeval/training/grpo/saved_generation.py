@@ -1,7 +1,7 @@
 """The passes over a generation, and their place in a checkpoint.
 
 With several passes over a generation (``num_iterations``, ``steps_per_generation``) a checkpoint can fall between
-two of them. The weights that sampled the completions are gone by then, so the completions are saved.
+two of them. The weights that sampled the completions have changed by then, so the completions are saved.
 """
 
 from __future__ import annotations

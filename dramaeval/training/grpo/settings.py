@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -115,8 +116,6 @@ def _check_rewards(rewards: Mapping[str, Any]) -> list[str]:
 
 
 def _check_vllm(config: DictConfig) -> list[str]:
-    from importlib.util import find_spec
-
     if not config.trainer.args.get("use_vllm"):
         return []
     problems = []
@@ -170,8 +169,7 @@ def _check_enumerated(config: DictConfig) -> list[str]:
         needs = getattr(resolve_target(node.get("_target_", "")), "needs_batch", False)
         if needs and node.get("weight", 1.0) != 0:
             problems.append(
-                f"trainer.rewards.{name} compares the sampled answers of a batch, and "
-                "trainer.estimator=enumerated "
+                f"trainer.rewards.{name} compares the sampled answers of a batch, and trainer.estimator=enumerated "
                 f"does not sample: set trainer.rewards.{name}.weight=0 or trainer.estimator=sampled."
             )
     return problems

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from dramaeval.compat.deepspeed_weights import is_partitioned
+from dramaeval.compat.deepspeed import is_partitioned
 from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
+from dramaeval.models.inputs.batch import to_device
 from dramaeval.models.inputs.collation import clip_inputs, clip_numbers
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 
@@ -89,10 +90,9 @@ class StepAudioCache:
         new = {id(clip): clip for clip in clips if id(clip) not in self._cached}
         if new:
             inputs, numbers = clip_inputs(list(new.values()))
-            inputs = {key: _moved(value, self.device) for key, value in inputs.items()}
             # Not in inference mode: the gradient of the passes that follow needs these values.
             with torch.no_grad(), torch.inference_mode(False), self.autocast():
-                embeddings = self.judge.embed_clips(**inputs)
+                embeddings = self.judge.embed_clips(**to_device(inputs, self.device))
             for key, number in zip(new, numbers, strict=True):
                 self._cached[key] = (new[key], embeddings[number].clone())
         for clip in clips:
@@ -101,9 +101,3 @@ class StepAudioCache:
         while len(self._cached) > _SIZE:
             self._cached.popitem(last=False)
         return embedded
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    return [_moved(item, device) for item in value] if isinstance(value, list) else value

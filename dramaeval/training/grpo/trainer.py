@@ -117,22 +117,26 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         end_of_turn = record_encoder.encoder.tokenise(record_encoder.encoder.end_of_turn)[-1]
         self.eos_token_ids = sorted({end_of_turn, *self.eos_token_ids})
         self.generation = Generation(args.steps_per_generation, args.num_iterations)
-        self.scorer = PolicyScorer(
+        self.scorer = self._policy_scorer(model, shared_prefix=batch["shared_prefix"])
+        log.info("Reward: %s; %s answers.", self.rewards.formula(), estimator)
+
+    def _policy_scorer(self, model: Any, *, shared_prefix: bool) -> PolicyScorer:
+        audio = StepAudioCache(
+            model,
+            self.record_encoder.family,
+            shared_prefix=shared_prefix,
+            device=self.accelerator.device,
+            autocast=self.accelerator.autocast,
+        )
+        return PolicyScorer(
             accelerator=self.accelerator,
-            audio=StepAudioCache(
-                model,
-                record_encoder.family,
-                shared_prefix=batch["shared_prefix"],
-                device=self.accelerator.device,
-                autocast=self.accelerator.autocast,
-            ),
-            pad=record_encoder.pad,
-            shared_prefix=batch["shared_prefix"],
-            temperature=args.temperature,
+            audio=audio,
+            pad=self.record_encoder.pad,
+            shared_prefix=shared_prefix,
+            temperature=self.args.temperature,
             begin_pass=self.begin_pass,
             check=lambda log_p, batch: require_finite(log_p, self, batch),
         )
-        log.info("Reward: %s; %s answers.", self.rewards.formula(), estimator)
 
     # Passes
 
@@ -262,7 +266,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
 
     def step_figures(self, counts: Counter[str]) -> dict[str, float]:
         """The figures by dimension."""
-        merged = self.by_dimension.merged(self.processes.gather(self.by_dimension))
+        merged = DimensionMetrics.merged(self.processes.gather(self.by_dimension))
         self.by_dimension = DimensionMetrics()
         return {f"dimensions/{name}": value for name, value in merged.summary().items()}
 

@@ -153,7 +153,7 @@ def read_completion(
         task: knows the ratings of its dimensions.
         record: the record that the question is about.
         question: the question.
-        targets: what the label policy makes of the ratings, by dimension.
+        targets: those of the label policy, by dimension key.
         group: number of the question in the batch.
         text: of the completion.
         tokens: number of its tokens.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
@@ -28,20 +29,20 @@ class Correlation:
                 if answer.score is not None:
                     by_dimension.setdefault(answer.dimension, []).append((completion.id, answer))
         return [
-            sum(
-                _value(completion.id, answer, by_dimension.get(answer.dimension, ()))
-                for answer in completion.answers
-            )
-            / len(completion.answers)
+            completion.mean(partial(_value, completion.id, by_dimension))
             for completion in completions
         ]
 
 
-def _value(record: str, answer: FieldAnswer, others: Sequence[tuple[str, FieldAnswer]]) -> float:
+def _value(
+    record: str,
+    by_dimension: Mapping[str, Sequence[tuple[str, FieldAnswer]]],
+    answer: FieldAnswer,
+) -> float:
     if answer.score is None:
         return 0.0
     points = []
-    for other_record, other in others:
+    for other_record, other in by_dimension[answer.dimension]:
         rated = answer.mean_rating - other.mean_rating
         if other_record == record or rated == 0 or other.score is None:
             continue

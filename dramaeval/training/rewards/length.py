@@ -8,7 +8,7 @@ from dramaeval.training.rewards.completion import Completion
 
 
 class Length:
-    """0 up to ``free`` tokens and −1 at ``most``; in between and beyond on the straight line through both.
+    """0 up to ``free`` tokens, −1 at ``most``, and linear between and beyond the two.
 
     Args:
         free: number of tokens without a cost.

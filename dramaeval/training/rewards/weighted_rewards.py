@@ -41,7 +41,7 @@ class WeightedRewards:
         """The values of the rewards before they are weighted, float32 ``[completions, rewards]``.
 
         Raises:
-            RewardError: see there.
+            RewardError: a reward raises an error, or does not return one finite number a completion.
         """
         columns = [
             reward_values(name, reward, completions) for name, reward in self.rewards.items()

@@ -1,9 +1,9 @@
 """Batches of clips of similar length, as many as fit into a budget of tokens (`batch.max_tokens`).
 
-Records are sorted into size classes, and the sorted sequence of classes is cut once into batches that stay within
-the budget whichever of a class's records they hold. Each epoch shuffles the records within their classes, and the
-batches. So the number of batches never changes, an epoch is a function of (seed, epoch), and a resumed training
-finds its place by counting.
+Records are sorted into size classes, and the sorted sequence of classes is divided once into batches that stay
+within the budget for any selection of a class's records. Each epoch shuffles the records within their classes, and
+the batches. The number of batches is therefore constant, an epoch is a function of (seed, epoch), and a resumed
+training continues after the number of batches that it has taken.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import torch
 
 from dramaeval.config.batch_size import BatchError
-from dramaeval.data.logmel import ClipFeatures
+from dramaeval.data.logmel import FRAMES_PER_SECOND, ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
 from dramaeval.training.question_sampler import EpochOrder
-from dramaeval.training.step_batches import filler
+from dramaeval.training.step_batches import EpochBatchSampler, filler
 
 #: Largest ratio of two sizes of a class; it bounds the padding that is due to lengths.
 _CLASS = 1.06
-_FRAMES_PER_SECOND = 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def size_of(
     questions_per_clip: int | None,
     shared_prefix: bool,
 ) -> Size:
-    """A record's size, whichever of its questions are sampled.
+    """The size of a record, for any sample of its questions.
 
     The clip is not decoded: its header gives its length. Where each epoch samples another wording, the one of
     ``sample`` stands for all.
@@ -80,12 +78,12 @@ def size_of(
     clip = None
     if record_encoder.family.takes_audio:
         # One frame more than the header gives: resampling may round up.
-        frames = math.ceil(record.seconds * _FRAMES_PER_SECOND) + 1
+        frames = math.ceil(record.seconds * FRAMES_PER_SECOND) + 1
         clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
-    asked = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
-    rows, shared, longest = layout_sizes(asked)
+    questions = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
+    rows, shared, longest = layout_sizes(questions)
     if questions_per_clip is not None:
-        rows = min(rows, questions_per_clip * -(-rows // len(asked)))
+        rows = min(rows, questions_per_clip * -(-rows // len(questions)))
     if not shared_prefix or rows == 1:
         return Size(0, rows, longest)
     return Size(shared, rows, longest - shared)
@@ -141,10 +139,10 @@ class TokenBudgetBatches:
         rng = np.random.default_rng([self.seed, epoch, 4])
         shuffled = [number for members in self.classes for number in rng.permutation(members)]
         batches = np.split(np.asarray(shuffled), np.cumsum(self.counts)[:-1])
-        return [batches[at].tolist() for at in rng.permutation(len(batches))]
+        return [batches[number].tolist() for number in rng.permutation(len(batches))]
 
 
-class TokenBudgetSampler(torch.utils.data.Sampler[list[int]]):
+class TokenBudgetSampler(EpochBatchSampler):
     """One process's batches of an epoch; a process without a batch in a turn gets a filler.
 
     Args:
@@ -157,17 +155,14 @@ class TokenBudgetSampler(torch.utils.data.Sampler[list[int]]):
     def __init__(
         self, batches: TokenBudgetBatches, order: EpochOrder, rank: int, processes: int
     ) -> None:
+        super().__init__(order)
         self.batches = batches
-        self.order = order
+        self.epoch = order.epoch
         self.rank = rank
         self.processes = processes
 
-    def set_epoch(self, epoch: int) -> None:
-        """Change the order's epoch; the trainer calls this."""
-        self.order.set_epoch(epoch)
-
     def __iter__(self) -> Iterator[list[int]]:
-        batches = self.batches.of(int(self.order.epoch))
+        batches = self.batches.of(int(self.epoch))
         for start in range(0, len(batches), self.processes):
             turn = batches[start : start + self.processes]
             yield turn[self.rank] if self.rank < len(turn) else [filler(turn[0][0])]

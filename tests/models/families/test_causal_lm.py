@@ -8,12 +8,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from dramaeval.compat.bitsandbytes_layers import keep_packing
+from dramaeval.compat.bitsandbytes import keep_packing
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.records import RecordFormat, read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.families.base import ModelError
+from dramaeval.models.errors import ModelError
 from dramaeval.models.families.causal_lm import CausalLM
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -131,7 +131,8 @@ def test_logits_equal_the_plain_forward(folder_of, without_clips, composed, kind
         expected = plain_logits(plain, tokenizer, task, record, dimension)
         torch.testing.assert_close(logits[row], expected, atol=1e-4, rtol=0)
         # More than 80 tokens: a window of 16 changes the logits.
-        assert len(record_encoder.question(record, dimension).prompt) > 80
+        (question,) = record_encoder.encode(record, [dimension]).questions
+        assert len(question.question.prompt) > 80
 
 
 def test_scores_do_not_depend_on_the_layout(folder_of, without_clips, composed):

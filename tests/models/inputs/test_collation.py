@@ -114,7 +114,7 @@ def encode_scale(scale, tokenise=None):
 
 
 def test_tokenizer_that_merges_scores_is_refused():
-    with pytest.raises(TokenizationError, match="score 2 as one token of its own"):
+    with pytest.raises(TokenizationError, match="score 2 as a separate token"):
         encode_scale((1, 2, 3), tokenise=lambda text: list(map(ord, text.replace("2<", "Ω"))))
 
 

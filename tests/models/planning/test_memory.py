@@ -11,6 +11,7 @@ ALL = {
     "tokens": 0,
     "hidden": 1,
     "layers": 1,
+    "inner": 1,
 }
 
 

@@ -12,7 +12,9 @@ from dramaeval.training.grpo.prompt_groups import PromptGroup
 @pytest.mark.parametrize(
     ("generations", "shared", "side"), [(2, True, "left"), (8, True, "right"), (3, False, "right")]
 )
-def test_each_completion_is_scored_with_its_own_clip(plain, trainer_of, generations, shared, side):
+def test_each_completion_is_scored_with_the_clip_of_its_question(
+    plain, trainer_of, generations, shared, side
+):
     trainer = trainer_of(
         f"trainer.args.num_generations={generations}", f"batch.shared_prefix={shared}",
         "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",

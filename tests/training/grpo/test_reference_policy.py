@@ -4,7 +4,7 @@ from grpo_trainers import generate, log_p_of, logged
 
 
 @pytest.mark.parametrize("peft", ["lora", "ia3", "adalora", "prompt", "prefix", "none"])
-def test_the_policy_begins_as_its_reference_and_leaves_it(trainer_of, peft):
+def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft):
     # An untrained judge's answers differ in length, and seldom in anything else that is rewarded.
     trainer = trainer_of(
         f"peft={peft}", "trainer.args.max_steps=3", "trainer.args.learning_rate=0.02",

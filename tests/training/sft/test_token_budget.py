@@ -101,7 +101,7 @@ def losses(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_a_resumed_training_goes_on_where_it_was_bit_for_bit(run_of):
+def test_a_resumed_training_is_bit_identical(run_of):
     settings = ("trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
                 "trainer.args.save_total_limit=20", "trainer.args.gradient_accumulation_steps=2")  # fmt: skip
     whole = make_trainer(run_of(*settings))
@@ -133,7 +133,7 @@ def test_the_share_of_padding_is_logged(run_of):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (("batch.global=8",), "batch.global=8 sets the number of clips"),
         (("batch.per_device=8",), "batch.per_device=8 sets the number of clips"),
@@ -142,8 +142,8 @@ def test_the_share_of_padding_is_logged(run_of):
         (("batch.max_tokens=0",), "batch.max_tokens=0 must be 1 or more"),
     ],
 )
-def test_what_it_does_not_go_with_is_refused(run_of, overrides, said):
-    with pytest.raises(ConfigError, match=said):
+def test_incompatible_settings_are_refused(run_of, overrides, message):
+    with pytest.raises(ConfigError, match=message):
         run_of(*overrides)
 
 
@@ -152,14 +152,14 @@ def test_a_mixture_is_refused(composed):
         check(composed("task=mixed", "batch.max_tokens=4000"))
 
 
-def test_too_small_a_budget_is_told_in_the_users_words(run_of):
+def test_a_budget_that_is_too_small_is_reported(run_of):
     with pytest.raises(
         ConfigError, match=r"batch\.max_tokens=300 is less than one clip's questions"
     ):
         make_trainer(run_of("batch.max_tokens=300"))
 
 
-def test_the_plan_says_so(run_of):
+def test_the_plan_shows_the_batches(run_of):
     plan = run_of("batch.max_tokens=1500").plan()
     assert any("at most 1,500 tokens" in one for one in plan.lines())
     assert plan.steps > 0

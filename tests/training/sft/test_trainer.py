@@ -1,7 +1,8 @@
-"""The trainer: what is learnt, how it is averaged, what is logged."""
+"""The trainer of supervised fine-tuning: losses, averages, logged figures."""
 
 import copy
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ import torch
 from omegaconf import OmegaConf
 
 from dramaeval.data.problems import BadRecordsError
-from dramaeval.stages import training_arguments
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
+from dramaeval.stages.training_arguments import loader_arguments
 
 QUICK = (
     "device=cpu",
@@ -118,7 +119,7 @@ def test_accumulation_equals_one_large_batch(run_of, peft):
             torch.testing.assert_close(weight, weights[other][name], atol=1e-6, rtol=1e-4)
 
 
-def test_the_layouts_train_alike(run_of):
+def test_both_layouts_give_the_same_training(run_of):
     found = [
         losses(trained(run_of(f"batch.shared_prefix={shared}"))[0]) for shared in ("true", "false")
     ]
@@ -148,13 +149,13 @@ def test_the_loss_is_the_mean_over_questions(run_of):
     assert losses(trainer)[0] == pytest.approx(np.mean(each), rel=1e-5)
 
 
-def test_the_seed_governs_everything(run_of):
+def test_the_seed_determines_the_training(run_of):
     first, again, other = (losses(trained(run_of(f"seed={s}"))[0]) for s in (3, 3, 4))
     assert first == again
     assert first != other
 
 
-def test_what_is_logged(run_of):
+def test_logged_figures(run_of):
     trainer, _, _ = trained(run_of("trainer.args.eval_steps=1"))
     train = next(entry for entry in trainer.state.log_history if "loss" in entry)
     for key in ("learning_rate", "grad_norm", "tokens_per_second", "clips_per_second"):
@@ -190,7 +191,7 @@ def test_the_best_step_is_kept(run_of, peft, rate):
 
 
 @pytest.mark.parametrize("peft", ["lora", "none"])
-def test_a_resumed_training_goes_on_where_it_was(run_of, peft):
+def test_a_resumed_training_gives_the_same_weights(run_of, peft):
     settings = (f"peft={peft}", "trainer.args.save_strategy=steps", "trainer.args.save_steps=2",
                 "trainer.args.max_steps=4", "trainer.args.save_total_limit=4")  # fmt: skip
     run = run_of(*settings)
@@ -210,14 +211,13 @@ def test_gradient_checkpointing_changes_nothing(run_of):
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
-def test_dimensions_are_seen_equally_often(run_of):
+def test_dimensions_are_sampled_equally_often(run_of):
     run = run_of("task.dimensions=null", "batch.questions_per_clip=3")
-    draws = make_trainer(run).data_collator
-    seen = {}
-    for epoch in range(10):
-        for dimension in draws.draw(5, epoch)[0]:
-            seen[dimension.key] = seen.get(dimension.key, 0) + 1
-    assert seen == dict.fromkeys([one.key for one in run.task.dimensions], 3)
+    sampler = make_trainer(run).data_collator.sampler
+    counts = Counter(
+        dimension.key for epoch in range(10) for dimension in sampler.dimensions(5, epoch)[0]
+    )
+    assert counts == dict.fromkeys([dimension.key for dimension in run.task.dimensions], 3)
 
 
 def test_settings_reach_trl(run_of):
@@ -248,10 +248,10 @@ def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
     assert "eval_pearson is undefined" in caplog.text
 
 
-def test_a_clip_that_breaks_off_is_named_with_its_record(run_of):
+def test_a_truncated_clip_is_named_with_its_record(run_of):
     run = run_of("trainer.args.max_steps=1")
     record = run.splits["train"][0]
-    # Sound when its header was read, gone when it is decoded.
+    # Its header was read before; the samples are missing when it is decoded.
     record.clip.write_bytes(record.clip.read_bytes()[:200])
     trainer = make_trainer(run)
     with pytest.raises(BadRecordsError, match="train-0"):
@@ -259,7 +259,7 @@ def test_a_clip_that_breaks_off_is_named_with_its_record(run_of):
 
 
 def test_clips_prepared_beside_the_training_are_the_same(run_of):
-    """Over epochs: loading processes see which one it is, and draw for it."""
+    """Over several epochs: loader processes know the epoch and sample its questions."""
     found = []
     for workers in (0, 2):
         trainer, _, _ = trained(
@@ -273,7 +273,7 @@ def test_clips_prepared_beside_the_training_are_the_same(run_of):
                 name=f"workers{workers}",
             )
         )
-        # The six of validation are prepared here, the eight of training by who loads.
+        # The six clips of validation are decoded in this process, the eight of training by the loaders.
         assert trainer.record_encoder.decoded == (6 if workers else 14)
         found.append(losses(trainer))
     assert found[0] == found[1]
@@ -284,13 +284,13 @@ def test_clips_prepared_beside_the_training_are_the_same(run_of):
     ("device", "cores", "processes", "workers"),
     [("cpu", 8, 1, 0), ("cuda", 2, 1, 1), ("cuda", 16, 1, 4), ("cuda", 16, 8, 1), ("cuda", 8, 8, 0)],
 )  # fmt: skip
-def test_how_many_prepare_clips_beside_the_training(
+def test_number_of_loader_processes(
     composed, monkeypatch, tmp_path, device, cores, processes, workers
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     config = composed(f"processes={processes}", "zero=none")
-    made = training_arguments.loader_arguments(config, torch.device(device))
-    assert made["dataloader_num_workers"] == workers
-    assert made["dataloader_persistent_workers"] == (workers > 0)
+    arguments = loader_arguments(config, torch.device(device))
+    assert arguments["dataloader_num_workers"] == workers
+    assert arguments["dataloader_persistent_workers"] == (workers > 0)
     given = composed("trainer.args.dataloader_num_workers=3")
-    assert training_arguments.loader_arguments(given, torch.device(device)) == {}
+    assert loader_arguments(given, torch.device(device)) == {}
