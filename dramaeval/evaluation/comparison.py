@@ -230,13 +230,13 @@ def _subtracted(
     ]
 
 
-def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
+def _in_form(arrays: DimensionArrays, form: Exchange) -> DimensionArrays:
     """The judge's scores, ranked or standardised where the metric does not depend on it."""
     if form is Exchange.RANKED:
-        return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
+        return replace(arrays, predicted=scipy.stats.rankdata(arrays.predicted))
     if form is Exchange.STANDARDISED:
-        return replace(answers, predicted=scipy.stats.zscore(answers.predicted))
-    return answers
+        return replace(arrays, predicted=scipy.stats.zscore(arrays.predicted))
+    return arrays
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:

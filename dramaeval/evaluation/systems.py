@@ -22,11 +22,11 @@ MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pair
 
 
 def system_level(
-    predictions: Sequence[Prediction], answers: DimensionArrays, *, seed: int
+    predictions: Sequence[Prediction], arrays: DimensionArrays, *, seed: int
 ) -> dict[str, Any] | None:
     """Agreement of the systems' mean scores on one dimension; None when no record names a system.
 
-    `answers` are the arrays of those of `predictions` that are scored and rated, in their order.
+    `arrays` has the rows of those of `predictions` that are scored and rated, in their order.
     Means are over a system's records. Records that name no system are left out and counted.
     """
     kept = [p for p in predictions if p.scored and p.mean_rating is not None]
@@ -37,14 +37,14 @@ def system_level(
     rows = np.array([row for row, p in enumerate(kept) if p.system], dtype=np.intp)
     system = np.array([number[str(kept[row].system)] for row in rows], dtype=np.intp)
     group = [cluster_key(kept[row]) for row in rows]
-    predicted, rated = answers.predicted[rows], answers.rated[rows]
+    predicted, rated = arrays.predicted[rows], arrays.rated[rows]
     means_predicted = _means(predicted, system, len(names))
     means_rated = _means(rated, system, len(names))
     return {
         "systems": len(names),
         "n": len(rows),
         "without_system": len(kept) - len(rows),
-        **_correlations(answers, means_predicted, means_rated),
+        **_correlations(arrays, means_predicted, means_rated),
         **_pairwise_accuracy(means_predicted, means_rated),
         **_soft(predicted, rated, system, group, seed),
         "means": {
@@ -64,13 +64,13 @@ def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
 
 
 def _correlations(
-    answers: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
+    arrays: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
 ) -> dict[str, Any]:
     """Correlations of the systems' means, one row per system."""
     blank = np.full((len(predicted), 0), np.nan)
     means = DimensionArrays(
-        dimension=answers.dimension,
-        scale=answers.scale,
+        dimension=arrays.dimension,
+        scale=arrays.scale,
         predicted=predicted,
         rated=rated,
         distribution=blank,

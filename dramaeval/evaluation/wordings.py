@@ -55,11 +55,11 @@ def _wording(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
     table = np.array([each.wordings for each in predictions], dtype=np.float64)
     correlations: list[float | None] = []
     clusters = cluster_names(predictions)
-    answers = dimension_arrays(key, predictions, clusters)
+    arrays = dimension_arrays(key, predictions, clusters)
     kept = np.array([each.mean_rating is not None for each in predictions])
     for column in table[kept].T:
         try:
-            correlations.append(value_of(Pearson(), replace(answers, predicted=column)))
+            correlations.append(value_of(Pearson(), replace(arrays, predicted=column)))
         except UndefinedError:
             correlations.append(None)
     return {

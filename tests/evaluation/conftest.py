@@ -12,7 +12,7 @@ FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 PASS_FAIL = (0.0, 1.0)
 
 
-def answers(
+def arrays(
     predicted: Sequence[float],
     rated: Sequence[float] | None = None,
     *,
@@ -68,8 +68,8 @@ def prediction(
 
 
 @pytest.fixture
-def make_answers() -> Callable[..., DimensionArrays]:
-    return answers
+def make_arrays() -> Callable[..., DimensionArrays]:
+    return arrays
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
 
 
 @pytest.fixture
-def many_answers() -> Callable[..., DimensionArrays]:
+def random_arrays() -> Callable[..., DimensionArrays]:
     """Random answers with clusters, ties on both sides and gaps in the ratings."""
 
     def make(
@@ -105,7 +105,7 @@ def many_answers() -> Callable[..., DimensionArrays]:
         centre = np.round(middle + reach * (truth + generator.normal(size=n)), 1)
         weights = np.exp(-((np.array(scale) - centre[:, None]) ** 2))
         distribution = weights / weights.sum(axis=1, keepdims=True)
-        return answers(
+        return arrays(
             np.round(distribution @ np.array(scale), 1).tolist(),
             ratings=ratings.tolist(),
             distribution=distribution.tolist(),

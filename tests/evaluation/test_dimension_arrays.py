@@ -49,6 +49,6 @@ def test_nothing_is_an_empty_dimension() -> None:
     assert of.ratings.shape == (0, 0)
 
 
-def test_majority_says_when_raters_are_even(make_answers: Callable[..., DimensionArrays]) -> None:
-    of = make_answers([1, 1, 1], ratings=[[1, 1, 0], [1, 0, np.nan], [0, 0, 1]], scale=(0, 1))
+def test_majority_says_when_raters_are_even(make_arrays: Callable[..., DimensionArrays]) -> None:
+    of = make_arrays([1, 1, 1], ratings=[[1, 1, 0], [1, 0, np.nan], [0, 0, 1]], scale=(0, 1))
     np.testing.assert_equal(of.majority, [1, np.nan, 0])

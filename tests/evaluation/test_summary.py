@@ -238,8 +238,8 @@ def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
 
 
 def test_a_metric_of_ones_own_stands_beside_the_others(make_prediction: Make) -> None:
-    def largest_error(answers: DimensionArrays) -> float | None:
-        return float(abs(answers.predicted - answers.rated).max()) if answers.n else None
+    def largest_error(arrays: DimensionArrays) -> float | None:
+        return float(abs(arrays.predicted - arrays.rated).max()) if arrays.n else None
 
     predictions = judged(make_prediction, "a", seed=1)
     found = summarise(predictions, ["a", "b"], seed=0, draws=100, metrics=[largest_error])

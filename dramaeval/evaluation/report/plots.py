@@ -167,61 +167,61 @@ def _series_label(text: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def scatter(name: str, title: str, answers: DimensionArrays) -> Markup:
+def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
     """Expected score of every record against the raters' mean."""
 
     def draw(axes: Any) -> None:
-        low, high = answers.scale[0], answers.scale[-1]
+        low, high = arrays.scale[0], arrays.scale[-1]
         room = 0.06 * (high - low)
         axes.plot([low, high], [low, high], color="#8a9099", linewidth=0.8, linestyle="--")
         axes.plot(
-            answers.rated,
-            answers.predicted,
+            arrays.rated,
+            arrays.predicted,
             "o",
             color=JUDGE,
             alpha=0.45,
             markersize=3,
             markeredgewidth=0,
-            rasterized=answers.n >= RASTER_FROM,
+            rasterized=arrays.n >= RASTER_FROM,
         )
         axes.set(
             xlim=(low - room, high + room),
             ylim=(low - room, high + room),
-            xticks=answers.scale,
-            yticks=answers.scale,
+            xticks=arrays.scale,
+            yticks=arrays.scale,
             xlabel="people (mean)",
             ylabel="judge (expected)",
             aspect="equal",
         )
 
-    label = f"{title}: expected score of the judge against the mean rating, {answers.n} clips."
+    label = f"{title}: expected score of the judge against the mean rating, {arrays.n} clips."
     return drawn(name, label, (2.3, 2.2), draw)
 
 
-def distributions(name: str, title: str, answers: DimensionArrays) -> Markup:
+def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
     """Share of the ratings at each score, and mean probability of the score by the judge."""
-    rows = ~np.isnan(answers.distribution).any(axis=1)
-    judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
-    people = rater_shares(answers.ratings, answers.scale).mean(axis=0)
+    rows = ~np.isnan(arrays.distribution).any(axis=1)
+    judge = arrays.distribution[rows].mean(axis=0) if rows.any() else None
+    people = rater_shares(arrays.ratings, arrays.scale).mean(axis=0)
 
     def draw(axes: Any) -> None:
-        width = 0.4 * float(np.diff(answers.scale).min())
+        width = 0.4 * float(np.diff(arrays.scale).min())
         axes.bar(
-            answers.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
+            arrays.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
             linewidth=0.8, label="people",
         )  # fmt: skip
         if judge is not None:
-            axes.bar(answers.scale + width / 2, judge, width, color=JUDGE, label="judge")
-        axes.set(xticks=answers.scale, xlabel="score", ylabel="share")
+            axes.bar(arrays.scale + width / 2, judge, width, color=JUDGE, label="judge")
+        axes.set(xticks=arrays.scale, xlabel="score", ylabel="share")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
-    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(answers.scale, people, strict=True)]
+    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(arrays.scale, people, strict=True)]
     return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
 
 
-def calibration(name: str, title: str, answers: DimensionArrays) -> Markup | None:
+def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None:
     """Calibration curve: share of ratings against stated probability; None without distributions."""
-    curve = calibration_curve(answers)
+    curve = calibration_curve(arrays)
     if not curve:
         return None
 

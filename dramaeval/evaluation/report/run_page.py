@@ -244,18 +244,18 @@ def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, 
             of_key[one.dimension].append(one)
     dimensions = []
     for index, (key, predictions) in enumerate(of_key.items()):
-        answers = dimension_arrays(key, predictions, clusters)
-        if not answers.n:
+        arrays = dimension_arrays(key, predictions, clusters)
+        if not arrays.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
         # A key may contain characters that an HTML id must not.
         pictures = [
-            plots.scatter(f"scatter-{index}", title, answers),
-            plots.distributions(f"shares-{index}", title, answers),
-            plots.calibration(f"calibration-{index}", title, answers),
+            plots.scatter(f"scatter-{index}", title, arrays),
+            plots.distributions(f"shares-{index}", title, arrays),
+            plots.calibration(f"calibration-{index}", title, arrays),
         ]
         caption = (
-            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {arrays.n:,}"
         )
         dimensions.append(
             {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}

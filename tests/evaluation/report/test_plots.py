@@ -48,8 +48,8 @@ def test_long_and_broken_labels_leave_room_for_the_picture(text):
     assert all("\n" not in one for one in texts(svg))
 
 
-def test_attributes_take_the_place_of_styles(many_answers):
-    of = many_answers(seed=0, n=600)
+def test_attributes_take_the_place_of_styles(random_arrays):
+    of = random_arrays(seed=0, n=600)
     pictures = [
         forest(["x"], ["a", "b"]),
         plots.scatter("scatter-0", "x", of),
