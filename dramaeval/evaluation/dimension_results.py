@@ -18,18 +18,12 @@ from dramaeval.evaluation.dimension_arrays import (
 )
 from dramaeval.evaluation.human_agreement import alternative_annotator, ceiling_of
 from dramaeval.evaluation.metrics.leave_one_rater_out import pearson_ceiling_over_draws
-from dramaeval.evaluation.metrics.metric import (
-    Metric,
-    NotApplicableError,
-    UndefinedError,
-    all_over_draws,
-    value_of,
-)
+from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_values
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
 
 LEAST_CLUSTERS = 5
-"""With fewer clusters there is no interval: so few do not represent others."""
+"""Minimum number of clusters of an interval: fewer do not represent the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +59,12 @@ def dimension_result(
     """
     arrays = dimension_arrays(key, predictions, settings.clusters)
     values, undefined = metric_values(settings.metrics, arrays)
-    kept = metric_draws(settings.metrics, values, arrays, settings.draws)
+    kept = _metric_draws(settings.metrics, values, arrays, settings.draws)
     result: dict[str, Any] = {
         **values,
-        **counts_of(predictions, arrays),
+        **_counts(predictions, arrays),
         "undefined": undefined,
-        **intervals_of(values, kept, arrays, settings),
+        **_intervals(values, kept, arrays, settings),
     }
     if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
@@ -87,24 +81,7 @@ def dimension_result(
     return DimensionResult(values=result, draws=kept)
 
 
-def metric_values(
-    metrics: Mapping[str, Metric], arrays: DimensionArrays
-) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    for name, metric in metrics.items():
-        try:
-            values[name] = value_of(metric, arrays)
-        except NotApplicableError:
-            continue
-        except UndefinedError as error:
-            values[name] = None
-            reasons[name] = str(error)
-    return values, reasons
-
-
-def metric_draws(
+def _metric_draws(
     metrics: Mapping[str, Metric],
     values: Mapping[str, float | None],
     arrays: DimensionArrays,
@@ -115,10 +92,11 @@ def metric_draws(
         return {}
     defined = [name for name, value in values.items() if value is not None]
     drawn = all_over_draws([(metrics[name], arrays) for name in defined], draws)
-    return {name: each for name, each in zip(defined, drawn, strict=True) if each is not None}
+    by_name = zip(defined, drawn, strict=True)
+    return {name: in_draws for name, in_draws in by_name if in_draws is not None}
 
 
-def intervals_of(
+def _intervals(
     values: Mapping[str, float | None],
     kept: Mapping[str, np.ndarray],
     arrays: DimensionArrays,
@@ -143,22 +121,21 @@ def intervals_of(
     return {"clusters": clusters, "interval": intervals, "interval_undefined": reasons}
 
 
-def counts_of(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[str, Any]:
+def _counts(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[str, Any]:
     """The numbers of records and ratings, and of missing ones.
 
     `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
     """
-    states = Counter(p.state for p in predictions)
-    unscored = Counter({state: count for state, count in states.items() if state != SCORED})
-    places = sum(map(len, (p.ratings for p in predictions)))
+    unscored = Counter(p.state for p in predictions if p.state != SCORED)
+    ratings = sum(len(p.ratings) for p in predictions)
     missing = sum(p.ratings.count(None) for p in predictions)
     counts: dict[str, Any] = {
         "n": arrays.n,
         "records": len(predictions),
         "unscored": sum(unscored.values()),
         "unscored_reasons": dict(unscored.most_common()),
-        "missing": [p.mean_rating for p in predictions].count(None),
-        "ratings": places - missing,
+        "missing": sum(p.mean_rating is None for p in predictions),
+        "ratings": ratings - missing,
         "ratings_missing": missing,
     }
     if arrays.pass_fail:

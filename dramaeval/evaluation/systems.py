@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
-from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.metric import metric_name, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.metrics.soft_pairwise_accuracy import (
@@ -77,15 +77,11 @@ def _correlations(
         ratings=blank,
         cluster=np.arange(len(predicted)),
     )
-    correlations: dict[str, Any] = {"undefined": {}}
-    for metric in (Pearson(), Spearman(), Kendall()):
-        try:
-            correlations[metric.name] = metric(means)
-        except UndefinedError as error:
-            correlations[metric.name] = None
-            # The reasons of the metrics mention records; a row here is a system.
-            correlations["undefined"][metric.name] = str(error).replace("record", "system")
-    return correlations
+    metrics = {metric_name(metric): metric for metric in (Pearson(), Spearman(), Kendall())}
+    values, reasons = metric_values(metrics, means)
+    # The reasons of the metrics mention records; a row here is a system.
+    undefined = {name: reason.replace("record", "system") for name, reason in reasons.items()}
+    return {"undefined": undefined, **values}
 
 
 def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.slices import NOT_SAID, slices
+from dramaeval.evaluation.slices import NOT_STATED, slices
 from dramaeval.evaluation.summary import summarise
 
 
@@ -62,7 +62,7 @@ def test_a_slice_is_an_evaluation_of_its_records_alone(judged):
 def test_a_key_of_ones_own_and_a_record_without_it(judged):
     records = [record(n, studio="A") for n in range(6)] + [record(9), record(10, studio=None)]
     parts = found(judged(records), records, ["studio"])["studio"]["values"]
-    assert {name: part["records"] for name, part in parts.items()} == {"A": 6, NOT_SAID: 2}
+    assert {name: part["records"] for name, part in parts.items()} == {"A": 6, NOT_STATED: 2}
 
 
 def test_what_cannot_be_divided_says_why(judged):
@@ -95,7 +95,7 @@ def test_character_seen_or_unseen(judged):
     records = [record(1, character="ada quill"), record(2, character="Bo"), record(3)]
     parts = found(judged(records), records, ["character_seen"], train)["character_seen"]["values"]
     assert {name: part["records"] for name, part in parts.items()} == {
-        "seen": 1, "unseen": 1, NOT_SAID: 1,
+        "seen": 1, "unseen": 1, NOT_STATED: 1,
     }  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_recorded_or_synthetic(judged):
     records = [record(n, **fields) for n, fields in enumerate(said)]
     parts = found(judged(records), records, ["recorded"])["recorded"]["values"]
     assert {name: part["records"] for name, part in parts.items()} == {
-        "recorded": 3, "synthetic": 2, NOT_SAID: 1,
+        "recorded": 3, "synthetic": 2, NOT_STATED: 1,
     }  # fmt: skip
 
 

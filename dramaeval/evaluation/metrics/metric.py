@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -136,6 +136,29 @@ def value_of(metric: Metric, arrays: DimensionArrays) -> float:
     return float(value)
 
 
+def metric_values(
+    metrics: Mapping[str, Metric], arrays: DimensionArrays
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for name, metric in metrics.items():
+        try:
+            values[name] = value_of(metric, arrays)
+        except NotApplicableError:
+            continue
+        except UndefinedError as error:
+            values[name] = None
+            reasons[name] = str(error)
+    return values, reasons
+
+
+def mean_of_defined(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not None; None without one."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
 def values_over_draws(
     metric: Metric, arrays: DimensionArrays, draws: BootstrapDraws
 ) -> np.ndarray | None:
@@ -146,10 +169,10 @@ def values_over_draws(
         return None
     values = np.full(len(draws), np.nan)
     for rows, weights in draws.weights(arrays.cluster):
-        for place, counts in zip(range(*rows.indices(len(draws))), weights, strict=True):
+        for draw, counts in enumerate(weights, rows.start):
             resampled = np.repeat(np.arange(arrays.n), counts.astype(np.intp))
             try:
-                values[place] = value_of(metric, arrays.take(resampled))
+                values[draw] = value_of(metric, arrays.take(resampled))
             except UndefinedError:
                 continue
     return values
@@ -159,15 +182,15 @@ def all_over_draws(
     pairs: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
 ) -> list[np.ndarray | None]:
     """`values_over_draws` of each pair; all `SummedMetric` share one matrix product."""
-    summed = {
-        at: metric.summands(arrays)
-        for at, (metric, arrays) in enumerate(pairs)
-        if isinstance(metric, SummedMetric)
-    }
-    values = dict(zip(summed, draws.values(list(summed.values())), strict=True))
+    summands = [
+        metric.summands(arrays) for metric, arrays in pairs if isinstance(metric, SummedMetric)
+    ]
+    summed = iter(draws.values(summands))
     return [
-        values[at] if at in values else values_over_draws(metric, arrays, draws)
-        for at, (metric, arrays) in enumerate(pairs)
+        next(summed)
+        if isinstance(metric, SummedMetric)
+        else values_over_draws(metric, arrays, draws)
+        for metric, arrays in pairs
     ]
 
 

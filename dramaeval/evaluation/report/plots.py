@@ -67,6 +67,11 @@ class Interval:
     bounds: Sequence[float] | None = None
 
 
+def limit_note(count: int, most: int, items: str) -> str:
+    """A note that a figure shows only the first items; empty where it shows all."""
+    return f" The first {most:,} of {count:,} {items}." if count > most else ""
+
+
 def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> Markup:
     """Draw one figure and return its SVG element.
 
@@ -112,17 +117,17 @@ def forest(
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            known = [at for at, mark in enumerate(values) if mark.value is not None]
-            bounds = {at: values[at].bounds or (math.nan, math.nan) for at in known}
+            known = [row for row, mark in enumerate(values) if mark.value is not None]
+            bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
             axes.hlines(
                 places[known] + shift,
-                [low for low, _ in bounds.values()],
-                [high for _, high in bounds.values()],
+                [low for low, _ in bounds],
+                [high for _, high in bounds],
                 color=colour,
                 linewidth=1.6,
             )
             axes.plot(
-                [values[at].value for at in known],
+                [values[row].value for row in known],
                 places[known] + shift,
                 marker,
                 color=colour,
@@ -157,7 +162,7 @@ def _cut(text: str, most: int) -> str:
 
 def _columns(series: Sequence[str]) -> int:
     """Number of columns of the legend of a forest plot, at about 5 points per letter."""
-    longest = max(len(_series_label(one)) for one in series)
+    longest = max(len(_series_label(name)) for name in series)
     return max(1, min(len(series), int(331 / (40 + 5 * longest))))
 
 
@@ -227,21 +232,18 @@ def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color="#8a9099", linewidth=0.8, linestyle="--")
-        most = max(one.n for one in curve)
-        axes.plot([one.stated for one in curve], [one.share for one in curve], color=JUDGE)
-        axes.scatter(
-            [one.stated for one in curve],
-            [one.share for one in curve],
-            s=[12 + 60 * one.n / most for one in curve],
-            color=JUDGE,
-        )
+        most = max(point.n for point in curve)
+        stated = [point.stated for point in curve]
+        shares = [point.share for point in curve]
+        axes.plot(stated, shares, color=JUDGE)
+        axes.scatter(stated, shares, s=[12 + 60 * point.n / most for point in curve], color=JUDGE)
         ticks = [0, 0.5, 1]
         axes.set(
             xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=ticks, yticks=ticks, aspect="equal",
             xlabel="stated probability", ylabel="share of ratings",
         )  # fmt: skip
 
-    points = ", ".join(f"{one.stated:.2f} stated, {one.share:.2f} observed" for one in curve)
+    points = ", ".join(f"{point.stated:.2f} stated, {point.share:.2f} observed" for point in curve)
     return drawn(name, f"{title}: calibration. {points}.", (2.3, 2.2), draw)
 
 

@@ -12,7 +12,7 @@ from hostile import Elements
 
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report import comparison_page, plots, tables
+from dramaeval.evaluation.report import comparison_page, plots, shared_context, tables
 from dramaeval.evaluation.report import leaderboard_page as board_page
 from dramaeval.evaluation.report import run_page as page
 from dramaeval.evaluation.report.tables import Cell, Column, Table, comma_separated, first_rows
@@ -155,7 +155,7 @@ def test_a_long_text_of_a_record_is_cut(findings):
         for one in findings.records
     ]
     text = page.render(replace(findings, records=records))
-    assert len(text.encode()) < page.LIMIT
+    assert len(text.encode()) < shared_context.LIMIT
     assert text.count("(247,999 more characters)") == 10  # a stripped text of 249,999 letters
     assert text.count("<audio") == 10
-    assert Elements(text).text.count("word ") < 10 * page.MOST_TEXT / 4
+    assert Elements(text).text.count("word ") < 10 * shared_context.MOST_TEXT / 4

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.evaluation.report import run_page as pages
-from dramaeval.evaluation.report.run_page import LIMIT, render
+from dramaeval.evaluation.report import shared_context
+from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 
 
 def test_it_is_one_small_file_with_every_section(findings):
     page = render(findings)
-    assert len(page.encode()) < LIMIT
+    assert len(page.encode()) < shared_context.LIMIT
     for name in ("Summary", "Agreement with people", "Does the judge use the audio?", "Predicted against human",
                  "Calibration", "Slices", "Training", "Worst disagreements", "Run"):  # fmt: skip
         assert f">{name}</h2>" in page
@@ -33,9 +33,9 @@ def test_it_is_the_same_twice(findings):
 
 def test_clips_are_left_out_rather_than_the_limit_passed(findings, monkeypatch):
     with monkeypatch.context() as silent:
-        silent.setattr(pages, "sounds", lambda *_: {})
+        silent.setattr(shared_context, "sounds", lambda *_: {})
         without = len(render(findings).encode())
-    monkeypatch.setattr(pages, "LIMIT", without + 6_000)
+    monkeypatch.setattr(shared_context, "LIMIT", without + 6_000)
     page = render(findings)
     assert len(page.encode()) <= without + 6_000
     assert 0 < page.count("<audio") < 10
