@@ -71,7 +71,7 @@ def compare(
     """Compare two judges on the records that both scored: difference a − b of each metric.
 
     The bootstrap draws clusters, the same for both judges and all dimensions (paired). The
-    permutation test exchanges the two judges' scores of whole clusters, in all dimensions at once;
+    permutation test exchanges the two judges' scores of a cluster, in all dimensions at once;
     its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first converted to the form that
     the metric depends on (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
     on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
@@ -85,7 +85,7 @@ def compare(
     """
     pairs, left_out = _pairs(a, b, dimensions)
     clusters = cluster_names(of_a for same in pairs.values() for of_a, _ in same)
-    tests = _Tests.of(len(clusters), draws, seed)
+    tests = _Tests.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
@@ -119,7 +119,8 @@ class _Tests:
     exchanged_back: BootstrapDraws
 
     @classmethod
-    def of(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+    def drawn(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+        """None without draws, or with fewer than `LEAST_CLUSTERS` clusters."""
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
         generator = np.random.default_rng([seed, 1])

@@ -271,12 +271,11 @@ def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, f
     values: dict[str, dict[str, list[float]]] = {}
     for prediction in predictions:
         if prediction.system and prediction.expected is not None:
-            values.setdefault(prediction.system, {}).setdefault(prediction.dimension, []).append(
-                prediction.expected
-            )
+            by_dimension = values.setdefault(prediction.system, {})
+            by_dimension.setdefault(prediction.dimension, []).append(prediction.expected)
     return {
-        system: {key: float(np.mean(scores)) for key, scores in by_dimension.items()}
-        for system, by_dimension in values.items()
+        system: {key: float(np.mean(scores)) for key, scores in scores_by_key.items()}
+        for system, scores_by_key in values.items()
     }
 
 

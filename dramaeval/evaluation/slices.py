@@ -67,7 +67,7 @@ def slices(
     """
     results: dict[str, Any] = {}
     settings = _Bootstrap(seed=seed, draws=draws, level=level)
-    table = _Table.of(predictions)
+    table = _Table.from_predictions(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
@@ -117,7 +117,7 @@ class _Table:
     arrays: Sequence[DimensionArrays]
 
     @classmethod
-    def of(cls, predictions: Sequence[Prediction]) -> _Table:
+    def from_predictions(cls, predictions: Sequence[Prediction]) -> _Table:
         by_dimension: dict[str, list[int]] = {}
         for index, prediction in enumerate(predictions):
             if prediction.scored and prediction.mean_rating is not None:
@@ -212,7 +212,7 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
     """Thirds of the clips by length."""
     seconds = np.array([record.seconds for record in records])
     if not (seconds > 0).any():
-        raise NoSliceError("this judge only reads: the clips were not decoded")
+        raise NoSliceError("this judge takes no audio: the clips were not decoded")
     low, high = np.quantile(seconds, [1 / 3, 2 / 3])
     if low == high:
         raise NoSliceError("the clips all have about the same length")

@@ -1,4 +1,4 @@
-"""Answers and predictions made in one line, and the resample that a draw stands for."""
+"""Builders of arrays and predictions, and the rows that a bootstrap draw resamples."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,7 +21,7 @@ def arrays(
     scale: Sequence[float] = FIVE,
     cluster: Sequence[int] | None = None,
 ) -> DimensionArrays:
-    """Answers with one rater who gave `rated`, or with `ratings` and their means."""
+    """Arrays with one rater, whose ratings are `rated`, or with `ratings` and their means."""
     if ratings is None:
         ratings = [[value] for value in rated or []]
     table = np.array(ratings, dtype=float).reshape(
@@ -79,10 +79,10 @@ def make_prediction() -> Callable[..., Prediction]:
 
 @pytest.fixture
 def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
-    """The rows a draw holds, each as often as its cluster was drawn: copied out one by one."""
+    """The resampled rows of a draw: each row as often as its cluster is drawn."""
 
-    def rows(of: DimensionArrays, counts: np.ndarray) -> np.ndarray:
-        copies = [row for row in range(of.n) for _ in range(int(counts[of.cluster[row]]))]
+    def rows(arrays: DimensionArrays, counts: np.ndarray) -> np.ndarray:
+        copies = [row for row in range(arrays.n) for _ in range(int(counts[arrays.cluster[row]]))]
         return np.array(copies, dtype=int)
 
     return rows
@@ -90,7 +90,7 @@ def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
 
 @pytest.fixture
 def random_arrays() -> Callable[..., DimensionArrays]:
-    """Random answers with clusters, ties on both sides and gaps in the ratings."""
+    """Random arrays with clusters, ties on both sides and missing ratings."""
 
     def make(
         *, seed: int, n: int = 40, clusters: int = 12, scale: Sequence[float] = FIVE

@@ -53,7 +53,7 @@ def require_audio_judge(context: ControlContext) -> None:
         NotPossibleError: the judge takes no audio, or its prompt describes the right sound in words.
     """
     if not context.record_encoder.family.takes_audio:
-        raise NotPossibleError("this judge only reads")
+        raise NotPossibleError("this judge takes no audio")
     if context.task.scoring().get("thought_in_scoring") == "given":
         raise NotPossibleError(
             "the thought that is given before the score describes the right sound; "

@@ -91,6 +91,6 @@ class Concordance(SummedMetric):
 
 
 def _concordance(moments: Moments) -> np.ndarray:
-    apart = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
+    denominator = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(apart > 0, 2 * moments.covariance / apart, np.nan)
+        return np.where(denominator > 0, 2 * moments.covariance / denominator, np.nan)

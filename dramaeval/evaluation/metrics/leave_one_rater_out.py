@@ -52,19 +52,17 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     One rater is noisier than the mean of all, with which a judge is compared, so a good judge may
     exceed this value. A judge at the ceiling is as good as one more rater, not as good as possible.
     """
-    each = each_rater(ratings)
-    pearson = [
-        float(scipy.stats.pearsonr(r.ratings, r.others)[0]) if r.comparable else None for r in each
-    ]
-    spearman = [
-        float(scipy.stats.spearmanr(r.ratings, r.others)[0]) if r.comparable else None for r in each
-    ]
+    raters = each_rater(ratings)
+    pearson, spearman = (
+        [float(statistic(r.ratings, r.others)[0]) if r.comparable else None for r in raters]
+        for statistic in (scipy.stats.pearsonr, scipy.stats.spearmanr)
+    )
     return Ceiling(
         pearson=mean_of_defined(pearson),
         spearman=mean_of_defined(spearman),
         pearson_each=tuple(pearson),
         spearman_each=tuple(spearman),
-        raters=sum(len(r.ratings) > 0 for r in each),
+        raters=sum(len(r.ratings) > 0 for r in raters),
         records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
     )
 

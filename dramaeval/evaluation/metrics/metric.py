@@ -59,18 +59,15 @@ class Exchange(Enum):
 
 
 class Metric(Protocol):
-    """Returns a number; raises UndefinedError (or returns None) where the metric is undefined."""
+    """A function of one dimension's arrays."""
 
     def __call__(self, arrays: DimensionArrays, /) -> float | None:
-        """The value of the metric."""
+        """The value of the metric; raises UndefinedError (or returns None) where it is undefined."""
 
 
 @runtime_checkable
-class DrawnMetric(Protocol):
+class DrawnMetric(Metric, Protocol):
     """A metric that computes its value in every draw at once."""
-
-    def __call__(self, arrays: DimensionArrays, /) -> float | None:
-        """The value of the metric."""
 
     def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
         """The metric in every draw, (draws,), NaN where undefined; None if it takes too long."""

@@ -50,11 +50,11 @@ class Auroc:
             ranks = midranks(groups.totals(weights))
             total = weights.sum(axis=1)
             weights *= passed
-            won = weights.sum(axis=1)
+            passes = weights.sum(axis=1)
             rank_sum = np.einsum("bg,bg->b", groups.totals(weights), ranks)
-            pairs = won * (total - won)
+            pairs = passes * (total - passes)
             with np.errstate(invalid="ignore", divide="ignore"):
-                above = (rank_sum - won * (won + 1) / 2) / pairs
+                above = (rank_sum - passes * (passes + 1) / 2) / pairs
             values[rows] = np.where(pairs > 0, above, np.nan)
         return values
 
@@ -149,7 +149,7 @@ def _require_pass_fail(arrays: DimensionArrays) -> None:
 
 
 def _require_both(majority: np.ndarray) -> None:
-    """Raise UndefinedError unless `majority` (n,) of ones and zeros holds both."""
+    """Raise UndefinedError unless `majority` (n,) has both a one and a zero."""
     if len(majority) == 0:
         raise UndefinedError("no record has a clear majority of raters")
     if majority.min() == majority.max():

@@ -59,8 +59,8 @@ def _kappa(sums: np.ndarray) -> np.ndarray:
     steps = round(sums.shape[1] ** 0.5)
     observed = sums.reshape(-1, steps, steps)
     distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
-    apart = np.einsum("bij,ij->b", observed, distance)
+    disagreement = np.einsum("bij,ij->b", observed, distance)
     judge, raters = observed.sum(axis=2), observed.sum(axis=1)
     by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(by_chance > 0, 1 - apart * judge.sum(axis=1) / by_chance, np.nan)
+        return np.where(by_chance > 0, 1 - disagreement * judge.sum(axis=1) / by_chance, np.nan)

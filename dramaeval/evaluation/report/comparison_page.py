@@ -68,13 +68,11 @@ def render_comparison(
         facts: short facts, for the head of the page.
         config: its resolved configuration, as YAML.
     """
-    each = {key: table for key, table in tables.items() if key.startswith(_EACH)}
-    all_each = len(_EACH) * len(comparison.names)
+    run_tables = [table for key, table in tables.items() if key.startswith(_EACH)]
+    all_run_tables = len(_EACH) * len(comparison.names)
     each_note = ""
-    if len(each) < all_each:
-        each_note = (
-            f"The first {len(each):,} of {all_each:,} tables; the folder tables has all of them."
-        )
+    if len(run_tables) < all_run_tables:
+        each_note = f"The first {len(run_tables):,} of {all_run_tables:,} tables; the folder tables has all of them."
     context = {
         "title": f"{name}: comparison",
         "kind": "dramaeval comparison",
@@ -94,7 +92,7 @@ def render_comparison(
         + plots.limit_note(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
         "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
         "dimensions": [tables[key] for key in _SHOWN],
-        "each": list(each.values()),
+        "each": run_tables,
         "each_note": each_note,
         "settings": tables.get("settings"),
         "config": config,

@@ -113,14 +113,14 @@ def forest(
     """
 
     def draw(axes: Any) -> None:
-        places = np.arange(len(rows))
+        positions = np.arange(len(rows))
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
             known = [row for row, mark in enumerate(values) if mark.value is not None]
             bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
             axes.hlines(
-                places[known] + shift,
+                positions[known] + shift,
                 [low for low, _ in bounds],
                 [high for _, high in bounds],
                 color=colour,
@@ -128,7 +128,7 @@ def forest(
             )
             axes.plot(
                 [values[row].value for row in known],
-                places[known] + shift,
+                positions[known] + shift,
                 marker,
                 color=colour,
                 markersize=10 if marker == "|" else 5,
@@ -138,7 +138,7 @@ def forest(
             )
         if zero:
             axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
-        axes.set_yticks(places, [_cut(row, MOST_LETTERS) for row in rows])
+        axes.set_yticks(positions, [_cut(row, MOST_LETTERS) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)

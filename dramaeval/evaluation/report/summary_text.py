@@ -117,7 +117,10 @@ def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     The judge uses the audio where its gain in correlation over every available control that removes the right sound
     has an interval above zero. Otherwise it is not shown.
     """
-    gains = {name: _pearson(control) for name, control in controls.items()}
+    gains = {
+        name: control["gain"]["macro"]["pearson"] if control.get("gain") else None
+        for name, control in controls.items()
+    }
     verdicts = {
         name: position(gain["interval"])
         for name, gain in gains.items()
@@ -156,11 +159,6 @@ def _use_of_audio(verdicts: Mapping[str, str]) -> str:
             "be chance."
         )
     return f"It is not clear that the judge uses the audio: it does not beat {_listed(not_beaten)}."
-
-
-def _pearson(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    gain = control.get("gain")
-    return None if gain is None else gain["macro"]["pearson"]
 
 
 def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:

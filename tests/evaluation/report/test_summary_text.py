@@ -46,10 +46,10 @@ def test_without_intervals_it_is_unknown():
 
 
 def test_other_controls_do_not_count():
-    lost = {"reason": "this judge only reads", "what": "x", "gain": None}
+    lost = {"reason": "this judge takes no audio", "what": "x", "gain": None}
     found = audio_use({"prosody": BEATEN, "silence": lost})
     assert found[0].startswith("Whether the judge uses the audio was not tested")
-    assert found[2] == "Silence: not available, this judge only reads."
+    assert found[2] == "Silence: not available, this judge takes no audio."
 
 
 def test_a_constant_control_has_an_error_but_no_correlation():
