@@ -19,7 +19,7 @@ TITLES = {"pitch": "Pitch dynamics", "rhythm": "Rhythm [red]"}
 @pytest.fixture
 def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
     generator = np.random.default_rng(0)
-    found = {}
+    result = {}
     for phase, noise in (("zero_shot", 5.0), ("final", 0.5)):
         predictions = []
         for key in KEYS:
@@ -40,8 +40,8 @@ def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
                         state="audio unreadable" if unscored else None,
                     )
                 )
-        found[phase] = summarise(predictions, KEYS, seed=0, draws=200)
-    return found
+        result[phase] = summarise(predictions, KEYS, seed=0, draws=200)
+    return result
 
 
 def printed(phases: dict[str, Any], width: int, terminal: bool) -> str:

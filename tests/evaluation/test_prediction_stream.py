@@ -65,7 +65,7 @@ def test_a_file_torn_by_a_kill_ends_as_one_never_torn(tmp_path, monkeypatch, rec
     lines = path.read_bytes().decode().split("\n")[:-1]
     complete = len(lines) // len(DIMENSIONS)
     missing = resume(path, records, asked)
-    assert [one.id for one in missing] == [one.id for one in records[complete:]]
+    assert [record.id for record in missing] == [record.id for record in records[complete:]]
     stream(path, missing, scorer, clips_a_batch=1)
     assert path.read_bytes() == whole
 
@@ -87,7 +87,7 @@ def test_of_a_damaged_file_what_is_whole_is_kept(tmp_path, records, scorer, capl
         path.write_bytes(content)
         missing = resume(path, records, asked)
         kept = BATCHES_A_WRITE if at >= first else 0
-        assert [one.id for one in missing] == [one.id for one in records[kept:]], name
+        assert [record.id for record in missing] == [record.id for record in records[kept:]], name
         assert "it has other bytes than were written" in caplog.text
         assert len(list(tmp_path.glob("*.damaged*"))) == number
         stream(path, missing, scorer, clips_a_batch=1)

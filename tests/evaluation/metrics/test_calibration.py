@@ -40,14 +40,14 @@ def test_calibration_error_by_hand(make_arrays: Callable[..., DimensionArrays]) 
     )
     assert CalibrationError()(of) == pytest.approx(0.15)
     curve = calibration_curve(of)
-    assert [(one.low, one.high, one.n) for one in curve] == [
+    assert [(point.low, point.high, point.n) for point in curve] == [
         (0.1, 0.2, 2),
         (0.2, pytest.approx(0.3), 1),
         (0.7, 0.8, 1),
         (0.8, 0.9, 2),
     ]
-    assert [one.stated for one in curve] == pytest.approx([0.15, 0.25, 0.75, 0.85])
-    assert [one.share for one in curve] == pytest.approx([0.25, 0, 1, 0.75])
+    assert [point.stated for point in curve] == pytest.approx([0.15, 0.25, 0.75, 0.85])
+    assert [point.share for point in curve] == pytest.approx([0.25, 0, 1, 0.75])
 
 
 def test_certain_and_right_is_calibrated(make_arrays: Callable[..., DimensionArrays]) -> None:

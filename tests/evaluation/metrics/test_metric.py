@@ -87,8 +87,8 @@ def test_a_function_gets_its_draws_one_by_one(
             return None
         return float(np.corrcoef(arrays.predicted, arrays.rated)[0, 1])
 
-    found = values_over_draws(pearson_by_numpy, of, draws)
-    assert found is not None
-    np.testing.assert_allclose(found, Pearson().over_draws(of, draws), atol=1e-9)
+    result = values_over_draws(pearson_by_numpy, of, draws)
+    assert result is not None
+    np.testing.assert_allclose(result, Pearson().over_draws(of, draws), atol=1e-9)
     monkeypatch.setattr(seam, "ROWS_RESAMPLED", 30 * 60 - 1)
     assert values_over_draws(pearson_by_numpy, of, draws) is None

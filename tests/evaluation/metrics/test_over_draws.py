@@ -41,10 +41,10 @@ def test_the_draws_are_the_metric_of_resampled_records(
     of = random_arrays(seed=7, n=n, clusters=clusters, scale=scale)
     draws = bootstrap_draws(clusters, 100, seed=2)
     assert isinstance(metric, DrawnMetric)
-    found = metric.over_draws(of, draws)
-    assert found is not None
+    result = metric.over_draws(of, draws)
+    assert result is not None
     defined = 0
-    for counts, value in zip(draws.counts, found, strict=True):
+    for counts, value in zip(draws.counts, result, strict=True):
         rows = drawn_rows(of, counts)
         try:
             expected = metric(of.take(rows))
@@ -64,9 +64,9 @@ def test_metrics_together_have_the_values_of_each_alone(
     several = [random_arrays(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
     draws = bootstrap_draws(9, 50, seed=3)
     asked = [(metric, of) for metric in (*STANDARD, mean_rating) for of in several]
-    for (metric, of), found in zip(asked, all_over_draws(asked, draws), strict=True):
+    for (metric, of), result in zip(asked, all_over_draws(asked, draws), strict=True):
         alone = values_over_draws(metric, of, draws)
-        np.testing.assert_allclose(found, alone, rtol=1e-12, err_msg=metric_name(metric))
+        np.testing.assert_allclose(result, alone, rtol=1e-12, err_msg=metric_name(metric))
 
 
 def mean_rating(arrays: DimensionArrays) -> float:

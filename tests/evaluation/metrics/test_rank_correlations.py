@@ -60,8 +60,8 @@ def test_spearman_of_draws_is_scipys_of_the_resampled_records(ties: bool) -> Non
         x, y = np.round(x), np.round(y)
     cluster = generator.integers(20, size=60)
     draws = bootstrap_draws(20, 200, seed=5)
-    found = spearman_over_draws(x, y, cluster, draws)
-    for counts, value in zip(draws.counts, found, strict=True):
+    result = spearman_over_draws(x, y, cluster, draws)
+    for counts, value in zip(draws.counts, result, strict=True):
         rows = np.repeat(np.arange(60), counts[cluster])
         assert value == pytest.approx(stats.spearmanr(x[rows], y[rows]).statistic, abs=1e-12)
 
