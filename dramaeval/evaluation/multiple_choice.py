@@ -78,14 +78,14 @@ def _results(
         ),
         "without_answer": len(predictions) - len(answerable),
     }
-    wrote = [prediction for prediction in answerable if prediction.written_state != NOT_WRITTEN]
-    if wrote:
-        right = [float(prediction.chosen == prediction.answer) for prediction in wrote]
+    written = [prediction for prediction in answerable if prediction.written_state != NOT_WRITTEN]
+    if written:
+        right = [float(prediction.chosen == prediction.answer) for prediction in written]
         failed = Counter(
-            prediction.written_state for prediction in wrote if prediction.written_state != SCORED
+            prediction.written_state for prediction in written if prediction.written_state != SCORED
         )
         results["written"] = {
-            **_accuracy(wrote, right, clusters, drawn, level),
+            **_accuracy(written, right, clusters, drawn, level),
             "no_option": dict(failed),
         }
     return results
@@ -129,11 +129,11 @@ def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
     ]
     for phase, summary in phases.items():
         for name, values in {**summary["categories"], "all": summary["overall"]}.items():
-            likely, wrote = values["likelihood"], values.get("written")
+            likelihood, written = values["likelihood"], values.get("written")
             lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likely)} | {_with_interval(wrote)} | "
-                f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
-                f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likelihood)} | {_with_interval(written)} | "
+                f"{_number(values['chance'])} | {likelihood['n']} | {likelihood['ties']} | "
+                f"{sum(written['no_option'].values()) if written else '-'} |"
             )
     return "\n".join(lines)
 

@@ -94,17 +94,17 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
     lines = []
     for phase, summary in phases.items():
         overall = summary["overall"]
-        likely, chance = overall["likelihood"], overall["chance"]
-        if likely["accuracy"] is None:
+        likelihood, chance = overall["likelihood"], overall["chance"]
+        if likelihood["accuracy"] is None:
             lines.append(f"On {split}, {PHASES[phase]}: no question was scored.")
             continue
-        bounds = likely["interval"]
+        bounds = likelihood["interval"]
         against = "chance"
         if bounds and chance is not None:
             above = bounds[0] > chance
             against += "; the difference is shown" if above else "; the difference may be chance"
         lines.append(
-            f"On {split}, {PHASES[phase]}: the right option of {likely['accuracy']:.0%} of {likely['n']:,} questions is "
+            f"On {split}, {PHASES[phase]}: the right option of {likelihood['accuracy']:.0%} of {likelihood['n']:,} questions is "
             f"the likeliest, against {chance or 0:.0%} by {against}."
         )
         unscored = sum(overall["unscored"].values())
@@ -137,15 +137,19 @@ def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
 
 
 def _row(name: str, phase: str, values: Mapping[str, Any]) -> list[Cell]:
-    likely, wrote = values["likelihood"], values.get("written") or {}
+    likelihood, written = values["likelihood"], values.get("written") or {}
     return [
         Cell(name),
         Cell(PHASES[phase]),
-        with_interval(likely["accuracy"], likely["interval"], missing="no question was scored"),
-        with_interval(wrote.get("accuracy"), wrote.get("interval"), missing="nothing was written"),
+        with_interval(
+            likelihood["accuracy"], likelihood["interval"], missing="no question was scored"
+        ),
+        with_interval(
+            written.get("accuracy"), written.get("interval"), missing="nothing was written"
+        ),
         number(values["chance"]),
-        count(likely["n"]),
-        count(likely["ties"]),
+        count(likelihood["n"]),
+        count(likelihood["ties"]),
     ]
 
 

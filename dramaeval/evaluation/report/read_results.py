@@ -108,6 +108,8 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
             split = values.get("split")
             if split is None:
                 raise ResultsError(
