@@ -14,6 +14,7 @@ from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interva
 from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.systems import cell_means
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +154,8 @@ def _table(
     row = np.array([rows[name] for name in clips.system])
     column = np.array([columns[name] for name in clips.prompt])
     known = ~np.isnan(values)
-    cell = (row * len(prompts) + column)[known]
-    size = len(names) * len(prompts)
-    totals = np.bincount(cell, weights=values[known], minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = totals / np.bincount(cell, minlength=size)
-    return means.reshape(len(names), len(prompts))
+    cell = row * len(prompts) + column
+    return cell_means(values[known], cell[known], (len(names), len(prompts)))
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:

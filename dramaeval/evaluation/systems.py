@@ -113,8 +113,8 @@ def _soft(
     cell = system * len(columns) + column
     shape = (int(system.max()) + 1, len(columns))
     signs = random_signs(len(columns), seed)
-    people = superiority(_cell_means(rated, cell, shape), signs)
-    judge = superiority(_cell_means(predicted, cell, shape), signs)
+    people = superiority(cell_means(rated, cell, shape), signs)
+    judge = superiority(cell_means(predicted, cell, shape), signs)
     value = soft_pairwise_accuracy(people.p, judge.p)
     tested = ~np.isnan(people.p)
     return {
@@ -124,7 +124,11 @@ def _soft(
     }
 
 
-def _cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Mean of the values (n,) of each cell of a table, NaN in a cell without values.
+
+    `cell` (n,) is the index of each value's cell in the flattened table.
+    """
     size = shape[0] * shape[1]
     with np.errstate(invalid="ignore"):
         means = np.bincount(cell, weights=values, minlength=size) / np.bincount(

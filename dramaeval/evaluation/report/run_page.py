@@ -183,20 +183,20 @@ def _pictured(judge: Mapping[str, Any]) -> list[str]:
     dimensions = judge["dimensions"]
     if len(dimensions) <= MOST_PICTURED:
         return list(dimensions)
-    known = [key for key, values in dimensions.items() if values["pearson"] is not None]
-    known.sort(key=lambda key: dimensions[key]["pearson"])
+    defined = [key for key, values in dimensions.items() if values["pearson"] is not None]
+    defined.sort(key=lambda key: dimensions[key]["pearson"])
     half = MOST_PICTURED // 2
-    kept = {*known[:half], *known[-half:]}
-    return [key for key in dimensions if key in kept]
+    extremes = {*defined[:half], *defined[-half:]}
+    return [key for key in dimensions if key in extremes]
 
 
 def _pictures_note(judge: Mapping[str, Any]) -> str:
-    count = len(judge["dimensions"])
-    if count <= MOST_PICTURED:
+    dimensions = len(judge["dimensions"])
+    if dimensions <= MOST_PICTURED:
         return ""
     return (
         f"The figures show the {len(_pictured(judge))} dimensions with the highest and the lowest Pearson of "
-        f"{count:,}; the tables have all of them."
+        f"{dimensions:,}; the tables have all of them."
     )
 
 
@@ -232,8 +232,6 @@ def _disagreement(
     disagreement: Disagreement, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
     prediction, record = disagreement.prediction, disagreement.record
-    given = [rating for rating in prediction.ratings if rating is not None]
-    raters = {score: sum(rating == score for rating in given) for score in prediction.scale}
     shares = prediction.distribution or [None] * len(prediction.scale)
     reason = "The judge takes no audio; the clip was not decoded."
     if record.seconds > 0:
@@ -257,7 +255,7 @@ def _disagreement(
         ],
         "ratings": ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings),
         "scores": [
-            {"score": f"{score:g}", "share": share, "raters": raters[score]}
+            {"score": f"{score:g}", "share": share, "raters": prediction.ratings.count(score)}
             for score, share in zip(prediction.scale, shares, strict=True)
         ],
     }

@@ -202,3 +202,10 @@ def test_answers_to_multiple_choice_are_no_results(tmp_path):
     (tmp_path / "config.yaml").write_text("task: {name: avqa}\n")
     with pytest.raises(ResultsError, match="multiple-choice questions, which have no scores"):
         read_run(tmp_path, "avqa", "test", None)
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"split": "test"}', "{"])
+def test_a_line_that_is_no_prediction_is_named(tmp_path, line):
+    (tmp_path / "predictions.jsonl").write_text(line + "\n")
+    with pytest.raises(ResultsError, match=r"predictions\.jsonl, line 1: "):
+        read_run(tmp_path, "a", "test", None)
