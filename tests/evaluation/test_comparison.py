@@ -1,4 +1,4 @@
-"""Two judges on the same records: difference, interval, and a permutation test that is honest."""
+"""Two judges on the same records: difference, interval and permutation test."""
 
 import json
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_a_judge_does_not_differ_from_itself(make_prediction: Make) -> None:
         assert entry["p"] == 1
 
 
-def test_a_better_judge_is_found_better(make_prediction: Make) -> None:
+def test_a_better_judge_is_significantly_better(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(0.3, 3))
     result = compare(a, b, ["a"], seed=0, draws=500)
     for name, better in (("pearson", 1), ("spearman", 1), ("mse", -1)):
@@ -92,13 +92,13 @@ def test_p_is_that_of_all_exchanges(make_prediction: Make) -> None:
     assert entry["p"] == pytest.approx(exact, abs=0.015)
 
 
-def test_permutation_p_counts_the_observed_itself() -> None:
+def test_permutation_p_counts_the_observed_difference() -> None:
     # |d*| ≥ 2 twice (3 and -2), one undefined: (1 + 2) / (1 + 4).
     assert permutation_p(2.0, np.array([3, -2, 1, 0, np.nan])) == pytest.approx(3 / 5)
     assert permutation_p(2.0, np.array([np.nan])) is None
 
 
-def test_equal_judges_seldom_seem_different(make_prediction: Make) -> None:
+def test_equal_judges_are_rarely_significant(make_prediction: Make) -> None:
     small = 0
     for seed in range(100):
         a, b = judges(make_prediction, seed=seed, noise=(1, 1), n=36)
@@ -107,7 +107,7 @@ def test_equal_judges_seldom_seem_different(make_prediction: Make) -> None:
     assert small <= 12  # 5 expected, 3 standard errors of 2.2
 
 
-def test_correlations_ignore_another_use_of_the_scale(make_prediction: Make) -> None:
+def test_correlations_do_not_depend_on_the_use_of_the_scale(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=3, noise=(1, 1.2))
     squeezed = rescaled(make_prediction, b, lambda score: 4 + score / 10)
     metrics = [Pearson(), Spearman(), Kendall(), MeanSquaredError()]
@@ -133,7 +133,7 @@ def test_macro_covers_all_dimensions_and_p_is_adjusted(make_prediction: Make) ->
     assert low["p_adjusted"] == pytest.approx(min(3 * low["p"], high["p_adjusted"]))
 
 
-def test_what_cannot_be_paired_is_counted(make_prediction: Make) -> None:
+def test_unpaired_predictions_are_counted(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1))
     unscored = make_prediction(b[0].id, None, b[0].ratings, dimension="a", group=b[0].group)
     extra = make_prediction("extra", 3.0, [3], dimension="a")
@@ -148,7 +148,7 @@ def test_what_cannot_be_paired_is_counted(make_prediction: Make) -> None:
     }
 
 
-def test_undefined_differences_say_why(make_prediction: Make) -> None:
+def test_undefined_differences_have_reasons(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1))
     flat = rescaled(make_prediction, b, lambda score: 3.0)
     result = compare(a, flat, ["a"], seed=0, draws=50, metrics=[Pearson(), Auroc()])

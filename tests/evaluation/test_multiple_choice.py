@@ -61,7 +61,7 @@ def test_written_answers():
     assert option_of("x", ("x", "X ")) is None
 
 
-def test_intervals_draw_whole_clips():
+def test_intervals_draw_clips():
     """Ten clips of two questions that are right or wrong together: the variance is that of ten, not twenty."""
     predictions = [
         said(f"{clip}-{turn}", (1.0, 0.0, 0.0), 0 if clip < 5 else 1, group=f"clip{clip}")

@@ -43,7 +43,7 @@ def sliced(predictions, records, names, train=()):
     return slices(predictions, records, train, names, seed=0, draws=50, level=0.95)
 
 
-def test_a_slice_is_an_evaluation_of_its_records_alone(judged):
+def test_a_slice_equals_an_evaluation_of_its_records(judged):
     records = [record(n, language="en" if n % 3 else "zh") for n in range(40)]
     predictions = judged(records)
     parts = sliced(predictions, records, ["language"])["language"]["values"]
@@ -59,13 +59,13 @@ def test_a_slice_is_an_evaluation_of_its_records_alone(judged):
         assert part["dimensions"]["pearson"] == 2
 
 
-def test_a_key_of_ones_own_and_a_record_without_it(judged):
+def test_a_custom_key_and_a_record_without_it(judged):
     records = [record(n, studio="A") for n in range(6)] + [record(9), record(10, studio=None)]
     parts = sliced(judged(records), records, ["studio"])["studio"]["values"]
     assert {name: part["records"] for name, part in parts.items()} == {"A": 6, NOT_STATED: 2}
 
 
-def test_what_cannot_be_divided_says_why(judged):
+def test_an_undefined_division_has_a_reason(judged):
     records = [record(n) for n in range(60)]
     named = [replace(record, fields={"name": record.id}) for record in records]
     predictions = judged(records)
@@ -109,7 +109,7 @@ def test_recorded_or_synthetic(judged):
     }  # fmt: skip
 
 
-def test_a_slice_without_enough_groups_has_no_interval_and_counts_what_is_unscored(make_prediction):
+def test_a_slice_with_few_groups_has_no_interval_and_counts_unscored_answers(make_prediction):
     records = [record(n, language="en") for n in range(4)]
     predictions = [
         make_prediction(record.id, None if n == 0 else 2.0 + n, (n + 1,), group="g")

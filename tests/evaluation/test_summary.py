@@ -64,7 +64,7 @@ def test_counts_by_hand(make_prediction: Make) -> None:
     assert values["mse"] == pytest.approx(0.25 / 3)
 
 
-def test_macro_is_the_mean_and_says_what_it_leaves_out(make_prediction: Make) -> None:
+def test_macro_is_the_mean_and_lists_undefined_dimensions(make_prediction: Make) -> None:
     def three(dimension: str, scores: list[float], people: list[float]) -> list[Prediction]:
         return [
             make_prediction(f"r{row}", score, [rating], dimension=dimension)
@@ -239,7 +239,7 @@ def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_a_metric_of_ones_own_stands_beside_the_others(make_prediction: Make) -> None:
+def test_a_custom_metric_is_added_to_the_standard_ones(make_prediction: Make) -> None:
     def largest_error(arrays: DimensionArrays) -> float | None:
         return float(abs(arrays.predicted - arrays.rated).max()) if arrays.n else None
 

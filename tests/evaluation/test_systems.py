@@ -44,7 +44,7 @@ def test_by_hand(make_prediction: Callable[..., Prediction]) -> None:
     assert (result["pairs_tested"], result["pairs_on_shared_groups"]) == (6, 0)
 
 
-def test_a_judge_that_copies_the_raters_is_as_sure_as_they(
+def test_a_judge_that_copies_the_raters_has_full_soft_accuracy(
     make_prediction: Callable[..., Prediction],
 ) -> None:
     generator = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def test_two_systems_are_too_few_to_correlate(make_prediction: Callable[..., Pre
     assert result["pairwise_accuracy"] is None  # the raters tie the only pair
 
 
-def test_no_system_is_named(make_prediction: Callable[..., Prediction]) -> None:
+def test_records_without_systems(make_prediction: Callable[..., Prediction]) -> None:
     predictions = [make_prediction("a", 3, [4])]
     of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
     assert system_level(predictions, of, seed=0) is None

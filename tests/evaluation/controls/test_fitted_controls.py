@@ -47,7 +47,7 @@ def test_without_a_training_split_there_are_none(build_context):
             control(build_context(train=False))
 
 
-def test_prosody_learns_what_loudness_tells(build_context):
+def test_prosody_learns_a_rating_that_follows_loudness(build_context):
     """The clips' ratings go with their loudness, so the ridge must find it."""
     result = prosody(build_context())
     pitch = [entry for entry in result if entry.dimension == "pitch_dynamics"]
@@ -77,7 +77,7 @@ def tone(hertz, seconds=1.5, loudness=0.3):
     return (loudness * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 
 
-def test_f0_energy_and_pauses_are_what_they_should_be():
+def test_f0_energy_and_pauses_of_synthetic_signals():
     of = dict(zip(NAMES, features(tone(220)), strict=True))
     assert of["f0_median"] == pytest.approx(24, abs=0.3)  # two octaves over 55 Hz
     assert of["f0_spread"] < 0.3
@@ -92,7 +92,7 @@ def test_f0_energy_and_pauses_are_what_they_should_be():
     assert dict(zip(NAMES, features(rising), strict=True))["f0_slope"] == pytest.approx(6, abs=1)
 
 
-def test_what_a_clip_does_not_have_is_undefined_not_zero():
+def test_features_without_a_value_are_nan():
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     of = dict(zip(NAMES, features(noise), strict=True))
     assert np.isnan(of["f0_median"])

@@ -24,7 +24,7 @@ def test_the_spread_by_hand(make_prediction):
     }
 
 
-def test_the_average_is_of_distributions(make_prediction):
+def test_distributions_are_averaged(make_prediction):
     low, high = (1.0, 0, 0, 0, 0), (0, 0, 0, 0.5, 0.5)
     by_wording = [
         [make_prediction("a", 1.0, (3,), distribution=low)],
@@ -41,7 +41,7 @@ def test_the_average_is_of_distributions(make_prediction):
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
-def test_role_is_asked_in_its_own_words_and_in_others(build_context):
+def test_role_is_scored_under_several_wordings(build_context):
     context = build_context()
     by_wording = []
 
@@ -75,9 +75,7 @@ def test_role_is_asked_in_its_own_words_and_in_others(build_context):
     assert np.isfinite(gaps).all()
 
 
-def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
-    build_context, composed
-):
+def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_context, composed):
     """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
     context = build_context()
     task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
@@ -134,7 +132,7 @@ def test_every_task_of_single_questions_has_wordings(composed, name):
         )
 
 
-def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
+def test_a_custom_rubric_has_the_general_wordings(composed):
     words = [
         "task.rubric.name=context",
         "task.rubric.dimensions=[{key: charm, annotation: charm, title: Charm,",

@@ -50,7 +50,9 @@ def test_calibration_error_by_hand(make_arrays: Callable[..., DimensionArrays]) 
     assert [point.share for point in curve] == pytest.approx([0.25, 0, 1, 0.75])
 
 
-def test_certain_and_right_is_calibrated(make_arrays: Callable[..., DimensionArrays]) -> None:
+def test_a_certain_and_right_judge_is_calibrated(
+    make_arrays: Callable[..., DimensionArrays],
+) -> None:
     # A probability of exactly 1 belongs to the last bin.
     of = make_arrays([1, 0], [1, 0], distribution=[[0, 1], [1, 0]], scale=(0, 1))
     assert CalibrationError()(of) == 0

@@ -63,7 +63,7 @@ def test_metrics_are_named_in_yaml(make_arrays: Callable[..., DimensionArrays]) 
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
-def test_no_number_is_undefined(
+def test_a_metric_without_a_number_is_undefined(
     make_arrays: Callable[..., DimensionArrays], nothing: float | None
 ) -> None:
     with pytest.raises(UndefinedError, match="the metric gave"):

@@ -88,7 +88,7 @@ def test_pair_signs_by_hand() -> None:
     assert signs.tolist() == [[-2, 0], [0, 0]]
 
 
-def test_kendall_says_when_the_pairs_are_too_many(
+def test_kendall_has_no_draws_for_too_many_pairs(
     make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     n = MOST_RECORDS + 1

@@ -72,7 +72,7 @@ def test_a_leaderboard_shows_the_pairs_at_the_top_and_its_csv_has_all(board):
     assert len(list(csv.reader(io.StringIO(comma_separated(full["pairs"]))))) == 1 + 150 * 149 // 2
 
 
-def test_a_small_leaderboard_is_whole(board):
+def test_a_small_leaderboard_shows_all_pairs(board):
     names = list(board["systems"])[:32]
     small = {
         **board,
@@ -154,7 +154,7 @@ def test_first_rows_by_hand(monkeypatch):
     assert first_rows(wide, "y", 30).notes == []
 
 
-def test_a_long_text_of_a_record_is_cut(findings):
+def test_a_long_text_of_a_record_is_shortened(findings):
     records = [
         replace(record, fields=MappingProxyType({**record.fields, "local_scene": "word " * 50_000}))
         for record in findings.records

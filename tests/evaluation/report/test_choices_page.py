@@ -51,7 +51,7 @@ def test_the_surest_mistakes_come_first(choices):
     assert all(record.id == entry.id for entry, record in result)
 
 
-def test_what_it_says_by_hand(choices):
+def test_the_sentences_on_accuracy(choices):
     (sentence,) = sentences("test", choices.metrics["choices"]["test"])
     # 12 of 14 are right, three options each.
     assert sentence.startswith("On test, final: the right option of 86% of 14 questions")

@@ -74,7 +74,7 @@ def test_the_published_layout_is_read(written, rubric):
         ),
     ],
 )  # fmt: skip
-def test_which_score_is_taken(written, rubric, values, expected, state):
+def test_the_score_of_an_item(written, rubric, values, expected, state):
     (one,) = read_published(written(item("a", **values)), "old", rubric).predictions
     assert one.expected == expected
     assert one.state.startswith(state)
@@ -95,7 +95,7 @@ def test_every_bad_item_is_named(written, rubric):
         assert part in message
 
 
-def test_other_json_beside_the_results_is_left_alone(written, rubric):
+def test_other_json_files_in_the_folder_are_ignored(written, rubric):
     folder = written(item("a"))
     (folder / "analysis.json").write_text('{"mean": 3}', encoding="utf-8")
     assert len(read_published(folder, "old", rubric).predictions) == 1

@@ -12,7 +12,7 @@ from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 
 
-def test_it_is_one_small_file_with_every_section(findings):
+def test_the_page_is_one_small_file_with_every_section(findings):
     page = render(findings)
     assert len(page.encode()) < shared_context.LIMIT
     for name in ("Summary", "Agreement with people", "Does the judge use the audio?", "Predicted against human",
@@ -27,11 +27,11 @@ def test_it_is_one_small_file_with_every_section(findings):
     assert "http://www.w3.org/2000/svg" in page  # a name, not an address
 
 
-def test_it_is_the_same_twice(findings):
+def test_rendering_is_deterministic(findings):
     assert render(findings) == render(findings)
 
 
-def test_clips_are_left_out_rather_than_the_limit_passed(findings, monkeypatch):
+def test_clips_are_left_out_to_keep_the_size_limit(findings, monkeypatch):
     with monkeypatch.context() as silent:
         silent.setattr(shared_context, "sounds", lambda *_: {})
         without = len(render(findings).encode())

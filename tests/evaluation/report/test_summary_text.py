@@ -25,7 +25,7 @@ def test_beating_every_control_without_sound_shows_use_of_the_audio():
     assert "gain in correlation +0.30 [+0.10, +0.50]" in result[1]
 
 
-def test_one_control_that_is_not_beaten_leaves_it_unclear():
+def test_audio_use_is_unclear_with_one_control_not_beaten():
     result = audio_use(
         {"silence": BEATEN, "shuffled_audio": NOT_BEATEN, "transcript_only": NOT_BEATEN}
     )
@@ -37,7 +37,7 @@ def test_one_control_that_is_not_beaten_leaves_it_unclear():
     )
 
 
-def test_without_intervals_it_is_unknown():
+def test_audio_use_is_unknown_without_intervals():
     unknown = copy.deepcopy(BEATEN)
     unknown["gain"]["macro"]["pearson"]["interval"] = None
     assert audio_use({"silence": unknown})[0].startswith(
@@ -87,7 +87,7 @@ def test_an_interval_with_zero_does_not_show_agreement(phases, findings):
     [([0.1, 0.3], "training raised the agreement"), ([-0.3, -0.1], "training lowered the agreement"),
      ([-0.1, 0.3], "no change is shown"), (None, "too few groups")],
 )  # fmt: skip
-def test_what_training_did(phases, findings, bounds, verdict):
+def test_the_sentence_about_the_change_in_training(phases, findings, bounds, verdict):
     change = copy.deepcopy(findings.metrics["gain"]["test"])
     change["macro"]["pearson"]["interval"] = bounds
     assert verdict in summary("test", phases, change, findings.titles)[1]
