@@ -138,12 +138,14 @@ class RecordReply:
         self, number: int, field: AnswerField, row: np.ndarray | None, reason: str | None
     ) -> OptionPrediction:
         given = [r for r in self.task.ratings(self.record, field.dimension) if r is not None]
-        share = None if reason or row is None else row[: len(field.choices)]
+        distribution = None
+        if reason is None and row is not None:
+            distribution = tuple(row[: len(field.choices)].tolist())
         prediction = OptionPrediction(
             id=self.record.id,
             dimension=field.dimension.key,
             options=field.choices,
-            distribution=None if share is None else tuple(float(p) for p in share),
+            distribution=distribution,
             answer=int(given[0]) if given else None,
             state=reason or SCORED,
             category=self.task.category(self.record),

@@ -67,7 +67,7 @@ def agreement(
 
 def further(summary: Summary, titles: Titles) -> Table:
     """The other agreement metrics; a metric that applies to none of the scales is left out."""
-    names = {
+    columns = {
         "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
         "mae": Column("MAE", help="mean absolute error"),
         "accuracy": Column(
@@ -78,12 +78,12 @@ def further(summary: Summary, titles: Titles) -> Table:
         "balanced_accuracy": Column("Balanced accuracy"),
         "f1": Column("F1"),
     }
-    return _metrics("Further agreement", names, summary, titles)
+    return _metrics("Further agreement", columns, summary, titles)
 
 
 def calibration(summary: Summary, titles: Titles) -> Table:
     """Bias, variance and calibration of the judge."""
-    names = {
+    columns = {
         "bias": Column("Bias", help="judge − people, in score units"),
         "variance_ratio": Column(
             "Variance ratio", help="variance of the judge's scores over people's"
@@ -95,22 +95,25 @@ def calibration(summary: Summary, titles: Titles) -> Table:
             "Spread r", help="correlation of the judge's spread with the raters' spread over clips"
         ),
     }
-    return _metrics("Calibration", names, summary, titles)
+    return _metrics("Calibration", columns, summary, titles)
 
 
-def _metrics(caption: str, names: Mapping[str, Column], summary: Summary, titles: Titles) -> Table:
-    every = [*summary["dimensions"].values(), summary["macro"]]
-    kept = [name for name in names if any(values.get(name) is not None for values in every)]
+def _metrics(
+    caption: str, metric_columns: Mapping[str, Column], summary: Summary, titles: Titles
+) -> Table:
+    """The metrics that are defined on a dimension, one column each."""
+    parts = [*summary["dimensions"].values(), summary["macro"]]
+    names = [name for name in metric_columns if any(part.get(name) is not None for part in parts)]
     columns = [
         DIMENSION,
-        *(names[name] for name in kept),
+        *(metric_columns[name] for name in names),
         Column("n"),
         Column("Unscored"),
     ]
 
     def row(title: str, values: Summary) -> list[Cell]:
         counts = [count(values[name]) for name in ("n", "unscored")]
-        return [Cell(title), *(metric_cell(values, name) for name in kept), *counts]
+        return [Cell(title), *(metric_cell(values, name) for name in names), *counts]
 
     rows = [row(titles.get(key, key), values) for key, values in summary["dimensions"].items()]
     return Table(caption, columns, rows, [row("Macro", summary["macro"])])
