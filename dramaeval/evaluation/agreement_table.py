@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,18 +65,19 @@ def agreement_table(
     for name in ("ceiling", "n", "un-\nscored" if narrow else "unscored"):
         table.add_column(name, justify="right", no_wrap=True)
 
-    def row(title: str, of_phase: list[Mapping[str, Any]]) -> list[Text]:
+    def row(title: str, values_by_phase: Mapping[str, Mapping[str, Any]]) -> list[Text]:
         cells = [in_markdown(title) if plain else " ".join(printable(title).split())]
-        for phase, values in zip(shown, of_phase, strict=True):
+        for phase, values in values_by_phase.items():
             cells += _agreement(values, narrow)[: 1 if narrow and phase != last else 3]
-        return [Text(cell) for cell in (*cells, *_support(of_phase[-1]))]
+        return [Text(cell) for cell in (*cells, *_ceiling_and_counts(values_by_phase[last]))]
 
     for key in shown[last]["dimensions"]:
-        of_phase = [summary["dimensions"][key] for summary in shown.values()]
-        table.add_row(*row((titles or {}).get(key, key), of_phase))
+        of_dimension = {phase: summary["dimensions"][key] for phase, summary in shown.items()}
+        table.add_row(*row((titles or {}).get(key, key), of_dimension))
     if not plain:
         table.add_section()
-    table.add_row(*row("macro", [summary["macro"] for summary in shown.values()]), style="bold")
+    macros = {phase: summary["macro"] for phase, summary in shown.items()}
+    table.add_row(*row("macro", macros), style="bold")
     below = notes(shown)
     if narrow and len(shown) > 1:
         below.append(f"Spearman, Kendall: {PHASES[last]}; the log has both phases")
@@ -117,7 +119,7 @@ def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Notes below the table: undefined and missing values, then the intervals."""
     lines: list[str] = []
     for phase, summary in phases.items():
-        lines += [f"{PHASES[phase]}: {note}" for note in _gaps(summary)]
+        lines += [f"{PHASES[phase]}: {note}" for note in _undefined_and_missing(summary)]
     last = list(phases.values())[-1]
     bootstrap = last["bootstrap"]
     if bootstrap["draws"]:
@@ -143,7 +145,7 @@ def _by_reason(reasons: Mapping[str, str], dimensions: int) -> str:
     )
 
 
-def _gaps(summary: Mapping[str, Any]) -> list[str]:
+def _undefined_and_missing(summary: Mapping[str, Any]) -> list[str]:
     macro = summary["macro"]
     lines = []
     reasons = macro["dimensions_undefined"].get("pearson", {})
@@ -153,10 +155,9 @@ def _gaps(summary: Mapping[str, Any]) -> list[str]:
             "dimensions; " + _by_reason(reasons, macro["dimensions"])
         )
     if macro["unscored"]:
-        states: dict[str, int] = {}
+        states: Counter[str] = Counter()
         for values in summary["dimensions"].values():
-            for state, number in values["unscored_reasons"].items():
-                states[state] = states.get(state, 0) + number
+            states.update(values["unscored_reasons"])
         listed = ", ".join(f"{number:,} {state}" for state, number in states.items())
         lines.append(f"{macro['unscored']:,} of {macro['records']:,} answers unscored ({listed})")
     if macro["missing"]:
@@ -173,7 +174,7 @@ def _agreement(values: Mapping[str, Any], narrow: bool) -> tuple[str, str, str]:
     return pearson, _number(values["spearman"]), _number(values["kendall"])
 
 
-def _support(values: Mapping[str, Any]) -> tuple[str, str, str]:
+def _ceiling_and_counts(values: Mapping[str, Any]) -> tuple[str, str, str]:
     ceiling = values.get("ceiling", {}).get("pearson")
     return _number(ceiling), f"{values['n']:,}", f"{values['unscored']:,}"
 

@@ -106,11 +106,20 @@ def bootstrap_draws(clusters: int, draws: int, seed: int) -> BootstrapDraws:
     return BootstrapDraws(counts)
 
 
-def interval(values: np.ndarray, level: float) -> list[float] | None:
+def mean_over_draws(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """The mean of several metrics in every draw, (draws,); None without metrics, or where one has no draws."""
+    drawn = [metric_values for metric_values in values if metric_values is not None]
+    return np.mean(drawn, axis=0) if drawn and len(drawn) == len(values) else None
+
+
+def interval(values: np.ndarray | None, level: float) -> list[float] | None:
     """Percentile interval [low, high] of a metric over the draws, (draws,) with NaN where it is undefined.
 
-    None when fewer than `DEFINED_SHARE` of the draws define it: the others are not a fair sample.
+    None without draws, and where fewer than `DEFINED_SHARE` of them define the metric, because these are not a
+    fair sample.
     """
+    if values is None:
+        return None
     defined = values[~np.isnan(values)]
     if len(values) == 0 or len(defined) < DEFINED_SHARE * len(values):
         return None

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import scipy
 
-from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import (
+    BootstrapDraws,
+    bootstrap_draws,
+    interval,
+    mean_over_draws,
+)
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.errors import MeanSquaredError
@@ -48,8 +53,8 @@ class Difference:
             "a": self.a,
             "b": self.b,
             "difference": difference,
-            "interval": None if self.resampled is None else interval(self.resampled, level),
-            "p": None if self.exchanged is None else permutation_p(difference, self.exchanged),
+            "interval": interval(self.resampled, level),
+            "p": permutation_p(difference, self.exchanged),
         }
 
 
@@ -66,7 +71,7 @@ def compare(
     """Compare two judges on the records that both scored: difference a − b of each metric.
 
     The bootstrap draws clusters, the same for both judges and all dimensions (paired). The
-    permutation test exchanges the two judges' scores of whole clusters, in all dimensions at once;
+    permutation test exchanges the two judges' scores of a cluster, in all dimensions at once;
     its two-sided p is (1 + #{|d*| ≥ |d|}) / (1 + draws). Scores are first converted to the form that
     the metric depends on (`Exchange`; Deutsch, Dror & Roth 2021, arXiv 2104.00054, PERM-BOTH
     on standardised scores). `p_adjusted` is Benjamini & Yekutieli's over the dimensions.
@@ -79,23 +84,22 @@ def compare(
         ValueError: ratings, scale or group of a record differ between the judges.
     """
     pairs, left_out = _pairs(a, b, dimensions)
-    first = {key: [first_judge for first_judge, _ in pairs[key]] for key in dimensions}
-    second = {key: [other for _, other in pairs[key]] for key in dimensions}
-    clusters = cluster_names(first_judge for listed in first.values() for first_judge in listed)
-    tests = _Tests.of(len(clusters), draws, seed)
+    clusters = cluster_names(of_a for same in pairs.values() for of_a, _ in same)
+    tests = _Tests.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
-        answers_a = dimension_arrays(key, first[key], clusters)
-        answers_b = dimension_arrays(key, second[key], clusters)
-        differences[key], undefined[key] = _differences(metrics, answers_a, answers_b, tests)
+        arrays_a = dimension_arrays(key, [of_a for of_a, _ in pairs[key]], clusters)
+        arrays_b = dimension_arrays(key, [of_b for _, of_b in pairs[key]], clusters)
+        differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
         "macro": {name: _macro(differences, name, level) for name in names},
-        "dimensions": _plain(
-            differences, undefined, {key: len(pairs[key]) for key in dimensions}, level
-        ),
-        "records": sum(len(listed) for listed in pairs.values()),
+        "dimensions": {
+            key: {**entries, "n": len(pairs[key]), "undefined": undefined[key]}
+            for key, entries in _with_adjusted_p(differences, level).items()
+        },
+        "records": sum(map(len, pairs.values())),
         "left_out": left_out,
         "bootstrap": {
             "draws": 0 if tests is None else draws,
@@ -115,7 +119,8 @@ class _Tests:
     exchanged_back: BootstrapDraws
 
     @classmethod
-    def of(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+    def drawn(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+        """None without draws, or with fewer than `LEAST_CLUSTERS` clusters."""
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
         generator = np.random.default_rng([seed, 1])
@@ -127,8 +132,10 @@ class _Tests:
         )
 
 
-def permutation_p(observed: float, exchanged: np.ndarray) -> float | None:
-    """(1 + #{|d*| ≥ |d|}) / (1 + draws), over the draws in which the difference is defined."""
+def permutation_p(observed: float, exchanged: np.ndarray | None) -> float | None:
+    """(1 + #{|d*| ≥ |d|}) / (1 + draws), over the draws in which the difference is defined; None without one."""
+    if exchanged is None:
+        return None
     defined = exchanged[~np.isnan(exchanged)]
     if len(defined) == 0:
         return None
@@ -152,14 +159,14 @@ def adjust_p_values(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _pairs(
     a: Iterable[Prediction], b: Iterable[Prediction], dimensions: Sequence[str]
 ) -> tuple[dict[str, list[tuple[Prediction, Prediction]]], dict[str, int]]:
-    """Both judges' predictions of each record × dimension, and the numbers of those left out."""
-    of_b = {(p.id, p.dimension): p for p in b}
+    """Both judges' predictions of each record, by dimension; the numbers of predictions left out, by reason."""
+    only_b = {(p.id, p.dimension): p for p in b}
     pairs: dict[str, list[tuple[Prediction, Prediction]]] = {key: [] for key in dimensions}
     left_out = {"unrated": 0, "unscored_by_one": 0, "only_in_a": 0, "only_in_b": 0}
     for prediction in a:
         if prediction.dimension not in pairs:
             continue
-        other = of_b.pop((prediction.id, prediction.dimension), None)
+        other = only_b.pop((prediction.id, prediction.dimension), None)
         if other is None:
             left_out["only_in_a"] += 1
             continue
@@ -170,7 +177,7 @@ def _pairs(
             left_out["unscored_by_one"] += 1
         else:
             pairs[prediction.dimension].append((prediction, other))
-    left_out["only_in_b"] = sum(key in pairs for _, key in of_b)
+    left_out["only_in_b"] = sum(key in pairs for _, key in only_b)
     return pairs, left_out
 
 
@@ -198,19 +205,19 @@ def _differences(
     resampled: list[np.ndarray | None] = [None] * len(defined)
     exchanged = resampled
     if tests is not None:
-        defined_metrics = [metric for metric, _, _ in defined]
+        of_a = [(metric, a) for metric, _, _ in defined]
+        of_b = [(metric, b) for metric, _, _ in defined]
         resampled = _subtracted(
-            all_over_draws([(metric, a) for metric in defined_metrics], tests.bootstrap),
-            all_over_draws([(metric, b) for metric in defined_metrics], tests.bootstrap),
+            all_over_draws(of_a, tests.bootstrap), all_over_draws(of_b, tests.bootstrap)
         )
         clusters = tests.bootstrap.counts.shape[1]
-        forms = {getattr(metric, "exchange", Exchange.RAW) for metric in defined_metrics}
-        both = {form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in forms}
-        stacked = [
-            (metric, both[getattr(metric, "exchange", Exchange.RAW)]) for metric in defined_metrics
-        ]
+        forms = [getattr(metric, "exchange", Exchange.RAW) for metric, _, _ in defined]
+        stacked = {
+            form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in set(forms)
+        }
+        of_both = [(metric, stacked[form]) for (metric, _), form in zip(of_a, forms, strict=True)]
         exchanged = _subtracted(
-            all_over_draws(stacked, tests.exchange), all_over_draws(stacked, tests.exchanged_back)
+            all_over_draws(of_both, tests.exchange), all_over_draws(of_both, tests.exchanged_back)
         )
     differences = {
         metric_name(metric): Difference(a=value_a, b=value_b, resampled=drawn, exchanged=swapped)
@@ -230,13 +237,13 @@ def _subtracted(
     ]
 
 
-def _in_form(answers: DimensionArrays, form: Exchange) -> DimensionArrays:
+def _in_form(arrays: DimensionArrays, form: Exchange) -> DimensionArrays:
     """The judge's scores, ranked or standardised where the metric does not depend on it."""
     if form is Exchange.RANKED:
-        return replace(answers, predicted=scipy.stats.rankdata(answers.predicted))
+        return replace(arrays, predicted=scipy.stats.rankdata(arrays.predicted))
     if form is Exchange.STANDARDISED:
-        return replace(answers, predicted=scipy.stats.zscore(answers.predicted))
-    return answers
+        return replace(arrays, predicted=scipy.stats.zscore(arrays.predicted))
+    return arrays
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
@@ -252,38 +259,29 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
 
 
 def _macro(
-    found: Mapping[str, Mapping[str, Difference]], name: str, level: float
+    differences: Mapping[str, Mapping[str, Difference]], name: str, level: float
 ) -> dict[str, Any] | None:
     """The difference of the mean over the dimensions where the metric is defined for both judges."""
-    used = [differences[name] for differences in found.values() if name in differences]
+    used = [by_metric[name] for by_metric in differences.values() if name in by_metric]
     if not used:
         return None
     mean = Difference(
         a=float(np.mean([d.a for d in used])),
         b=float(np.mean([d.b for d in used])),
-        resampled=_mean_draws([d.resampled for d in used]),
-        exchanged=_mean_draws([d.exchanged for d in used]),
+        resampled=mean_over_draws([d.resampled for d in used]),
+        exchanged=mean_over_draws([d.exchanged for d in used]),
     )
-    return {**mean.as_dict(level), "dimensions": len(found), "dimensions_defined": len(used)}
+    return {**mean.as_dict(level), "dimensions": len(differences), "dimensions_defined": len(used)}
 
 
-def _mean_draws(draws: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    kept = [values for values in draws if values is not None]
-    return np.mean(kept, axis=0) if len(kept) == len(draws) else None
-
-
-def _plain(
-    found: Mapping[str, Mapping[str, Difference]],
-    undefined: Mapping[str, Mapping[str, str]],
-    records: Mapping[str, int],
-    level: float,
-) -> dict[str, Any]:
+def _with_adjusted_p(
+    differences: Mapping[str, Mapping[str, Difference]], level: float
+) -> dict[str, dict[str, Any]]:
+    """The differences as plain values; the p of each metric is adjusted over the dimensions."""
     plain: dict[str, dict[str, Any]] = {
-        key: {name: difference.as_dict(level) for name, difference in differences.items()}
-        for key, differences in found.items()
+        key: {name: difference.as_dict(level) for name, difference in by_metric.items()}
+        for key, by_metric in differences.items()
     }
-    for name in {name for differences in plain.values() for name in differences}:
-        adjust_p_values([values[name] for values in plain.values() if name in values])
-    return {
-        key: {**plain[key], "n": records[key], "undefined": dict(undefined[key])} for key in found
-    }
+    for name in {name for entries in plain.values() for name in entries}:
+        adjust_p_values([entries[name] for entries in plain.values() if name in entries])
+    return plain

@@ -45,8 +45,8 @@ def consistent_values(
         if not changed and number >= passes_required:
             break
         # Without a change, the pass only keeps in step with the other processes.
-        again = changed or [0]
-        for index, new_values in zip(again, read([rewritten[i] for i in again]), strict=True):
+        indices = changed or [0]
+        for index, new_values in zip(indices, read([rewritten[i] for i in indices]), strict=True):
             values[index] = new_values
         current = rewritten
     return values
@@ -64,12 +64,13 @@ def longest_answer(encoded_records: Sequence[EncodedRecord]) -> int:
 
 def _rewritten(encoded_record: EncodedRecord, values: AnswerValues) -> EncodedRecord:
     """The record with the likeliest scores in its prompt; the same object where nothing changes."""
-    asked = list(encoded_record.questions)
-    for index, question in enumerate(asked[:-1]):
-        if not asked[index + 1].continues_answer:
-            continue  # no score follows this one
+    questions = list(encoded_record.questions)
+    changed = False
+    for index, question in enumerate(questions[:-1]):
+        if not questions[index + 1].continues_answer:
+            continue  # no score of the same answer depends on this score
         likeliest = int(np.argmax(values[index]))
         if likeliest != question.choice:
-            asked[index] = replace(question, written_choice=likeliest)
-    changed = any(new is not old for new, old in zip(asked, encoded_record.questions, strict=True))
-    return replace(encoded_record, questions=tuple(asked)) if changed else encoded_record
+            questions[index] = replace(question, written_choice=likeliest)
+            changed = True
+    return replace(encoded_record, questions=tuple(questions)) if changed else encoded_record

@@ -75,11 +75,7 @@ def cluster_names(predictions: Iterable[Prediction]) -> dict[tuple[str, str], in
 
     A record without a group is its own cluster; the key distinguishes the two kinds (see `cluster_key`).
     """
-    members = {
-        (prediction.group, prediction.id if prediction.group is None else "")
-        for prediction in predictions
-    }
-    names = {("id", name) if group is None else ("group", group) for group, name in members}
+    names = {cluster_key(prediction) for prediction in predictions}
     return {name: number for number, name in enumerate(sorted(names))}
 
 

@@ -18,18 +18,12 @@ from dramaeval.evaluation.dimension_arrays import (
 )
 from dramaeval.evaluation.human_agreement import alternative_annotator, ceiling_of
 from dramaeval.evaluation.metrics.leave_one_rater_out import pearson_ceiling_over_draws
-from dramaeval.evaluation.metrics.metric import (
-    Metric,
-    NotApplicableError,
-    UndefinedError,
-    all_over_draws,
-    value_of,
-)
+from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_values
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
 
 LEAST_CLUSTERS = 5
-"""With fewer clusters there is no interval: so few do not represent others."""
+"""Minimum number of clusters of an interval: fewer do not represent the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +57,14 @@ def dimension_result(
 
     Raises ValueError when they do not share a scale.
     """
-    answers = dimension_arrays(key, predictions, settings.clusters)
-    values, undefined = metric_values(settings.metrics, answers)
-    kept = metric_draws(settings.metrics, values, answers, settings.draws)
+    arrays = dimension_arrays(key, predictions, settings.clusters)
+    values, undefined = metric_values(settings.metrics, arrays)
+    kept = _metric_draws(settings.metrics, values, arrays, settings.draws)
     result: dict[str, Any] = {
         **values,
-        **counts_of(predictions, answers),
+        **_counts(predictions, arrays),
         "undefined": undefined,
-        **intervals_of(values, kept, answers, settings),
+        **_intervals(values, kept, arrays, settings),
     }
     if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
@@ -80,52 +74,36 @@ def dimension_result(
             cluster = clusters_of(rated, settings.clusters)
             kept["ceiling"] = pearson_ceiling_over_draws(ratings, cluster, settings.draws)
             result["ceiling"]["interval"] = {"pearson": interval(kept["ceiling"], settings.level)}
-        result["alternative_annotator"] = alternative_annotator(answers, settings.epsilon)
-    systems = system_level(predictions, answers, seed=settings.seed)
+        result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon)
+    systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
     return DimensionResult(values=result, draws=kept)
 
 
-def metric_values(
-    metrics: Mapping[str, Metric], answers: DimensionArrays
-) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
-    values: dict[str, float | None] = {}
-    reasons: dict[str, str] = {}
-    for name, metric in metrics.items():
-        try:
-            values[name] = value_of(metric, answers)
-        except NotApplicableError:
-            continue
-        except UndefinedError as error:
-            values[name] = None
-            reasons[name] = str(error)
-    return values, reasons
-
-
-def metric_draws(
+def _metric_draws(
     metrics: Mapping[str, Metric],
     values: Mapping[str, float | None],
-    answers: DimensionArrays,
+    arrays: DimensionArrays,
     draws: BootstrapDraws | None,
 ) -> dict[str, np.ndarray]:
     """The values in every draw of each metric that is defined and fast enough."""
     if draws is None:
         return {}
     defined = [name for name, value in values.items() if value is not None]
-    drawn = all_over_draws([(metrics[name], answers) for name in defined], draws)
-    return {name: each for name, each in zip(defined, drawn, strict=True) if each is not None}
+    drawn = all_over_draws([(metrics[name], arrays) for name in defined], draws)
+    by_name = zip(defined, drawn, strict=True)
+    return {name: in_draws for name, in_draws in by_name if in_draws is not None}
 
 
-def intervals_of(
+def _intervals(
     values: Mapping[str, float | None],
     kept: Mapping[str, np.ndarray],
-    answers: DimensionArrays,
+    arrays: DimensionArrays,
     settings: SummarySettings,
 ) -> dict[str, Any]:
     """`interval` of each defined metric, or None with the reason in `interval_undefined`."""
-    clusters = len(np.unique(answers.cluster))
+    clusters = len(np.unique(arrays.cluster))
     intervals: dict[str, list[float] | None] = {}
     reasons: dict[str, str] = {}
     for name, value in values.items():
@@ -135,7 +113,7 @@ def intervals_of(
         if clusters < LEAST_CLUSTERS:
             bounds, reasons[name] = None, f"only {clusters} clusters"
         elif name not in kept:
-            reasons[name] = f"not computed for as many as {answers.n:,} records"
+            reasons[name] = f"not computed for as many as {arrays.n:,} records"
         elif bounds is None:
             lost = int(np.isnan(kept[name]).sum())
             reasons[name] = f"undefined in {lost:,} of {len(kept[name]):,} draws"
@@ -143,24 +121,23 @@ def intervals_of(
     return {"clusters": clusters, "interval": intervals, "interval_undefined": reasons}
 
 
-def counts_of(predictions: Sequence[Prediction], answers: DimensionArrays) -> dict[str, Any]:
+def _counts(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[str, Any]:
     """The numbers of records and ratings, and of missing ones.
 
     `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
     """
-    states = Counter(p.state for p in predictions)
-    unscored = Counter({state: count for state, count in states.items() if state != SCORED})
-    places = sum(map(len, (p.ratings for p in predictions)))
+    unscored = Counter(p.state for p in predictions if p.state != SCORED)
+    ratings = sum(len(p.ratings) for p in predictions)
     missing = sum(p.ratings.count(None) for p in predictions)
     counts: dict[str, Any] = {
-        "n": answers.n,
+        "n": arrays.n,
         "records": len(predictions),
         "unscored": sum(unscored.values()),
         "unscored_reasons": dict(unscored.most_common()),
-        "missing": [p.mean_rating for p in predictions].count(None),
-        "ratings": places - missing,
+        "missing": sum(p.mean_rating is None for p in predictions),
+        "ratings": ratings - missing,
         "ratings_missing": missing,
     }
-    if answers.pass_fail:
-        counts["majority_ties"] = int(np.isnan(answers.majority).sum())
+    if arrays.pass_fail:
+        counts["majority_ties"] = int(np.isnan(arrays.majority).sum())
     return counts

@@ -40,16 +40,16 @@ def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
     return values
 
 
-def alternative_annotator(answers: DimensionArrays, epsilon: float) -> dict[str, Any]:
+def alternative_annotator(arrays: DimensionArrays, epsilon: float) -> dict[str, Any]:
     """The alternative annotator test as plain values.
 
     A pass/fail score is rounded first: the squared distance to raters' zeros and ones is then their accuracy.
     """
-    predicted = answers.predicted
-    if answers.pass_fail:
-        predicted = answers.predicted_step.astype(float)
+    predicted = arrays.predicted
+    if arrays.pass_fail:
+        predicted = arrays.predicted_step.astype(float)
     try:
-        test = alternative_annotator_test(predicted, answers.ratings, epsilon=epsilon)
+        test = alternative_annotator_test(predicted, arrays.ratings, epsilon=epsilon)
     except UndefinedError as error:
         return {
             "winning_rate": None,

@@ -14,6 +14,7 @@ from dramaeval.evaluation.bootstrap import CHUNK_CELLS, bootstrap_draws, interva
 from dramaeval.evaluation.comparison import adjust_p_values
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.systems import cell_means
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,8 @@ def rank(
     Raises:
         ValueError: fewer than two systems have a scored clip.
     """
-    unit, low, high = _unit(predictions)
-    clips, lost = _clips(predictions, prompt_of, unit)
+    rescaled, low, high = _scale(predictions)
+    clips, lost = _clips(predictions, prompt_of, rescaled)
     names = sorted(set(clips.system))
     if len(names) < 2:
         raise ValueError("a leaderboard needs scored clips of two systems at least")
@@ -76,26 +77,26 @@ def rank(
     order = np.argsort(-np.nanmean(table, axis=1), kind="stable").tolist()
     ranks = None if resampled is None else _ranks(resampled)
     by_dimension = _dimension_means(predictions)
-    clips_of = Counter(clips.system)
+    clips_by_system = Counter(clips.system)
     systems = {}
-    for place, at in enumerate(order, 1):
-        rated = people[at][~np.isnan(people[at])]
-        systems[names[at]] = {
-            "rank": place,
-            "score": float(np.nanmean(table[at])),
-            "interval": _bounds(None if resampled is None else resampled[:, at], level),
-            "ranks": _bounds(None if ranks is None else ranks[:, at], level),
-            "prompts": int((~np.isnan(table[at])).sum()),
-            "clips": clips_of[names[at]],
-            "unscored": lost.get(names[at], 0),
+    for system_rank, row in enumerate(order, 1):
+        name, rated = names[row], people[row][~np.isnan(people[row])]
+        systems[name] = {
+            "rank": system_rank,
+            "score": float(np.nanmean(table[row])),
+            "interval": interval(None if resampled is None else resampled[:, row], level),
+            "ranks": interval(None if ranks is None else ranks[:, row], level),
+            "prompts": int((~np.isnan(table[row])).sum()),
+            "clips": clips_by_system[name],
+            "unscored": lost[name],
             "people": float(rated.mean()) if len(rated) else None,
-            "dimensions": by_dimension[names[at]],
+            "dimensions": by_dimension[name],
         }
     return {
         "scale": [low, high],
         "prompts": len(prompts),
         "systems": systems,
-        "pairs": _pairs([names[at] for at in order], table[order], draws, seed, level, enough),
+        "pairs": _pairs([names[row] for row in order], table[order], draws, seed, level, enough),
         "left_out": {
             "clips_without_system": len({p.id for p in predictions if not p.system}),
             "clips_unscored": sum(lost.values()),
@@ -105,8 +106,8 @@ def rank(
     }
 
 
-def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
-    """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale."""
+def _scale(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
+    """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale's ends."""
     scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}
     if len(scales) == 1:
         return (False, *next(iter(scales)))
@@ -114,72 +115,60 @@ def _unit(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
 
 
 def _clips(
-    predictions: Sequence[Prediction], prompt_of: Mapping[str, str], unit: bool
-) -> tuple[Clips, dict[str, int]]:
+    predictions: Sequence[Prediction], prompt_of: Mapping[str, str], rescaled: bool
+) -> tuple[Clips, Counter[str]]:
     """The clips with a system and with all dimensions scored; the number of other clips, by system."""
-    of_clip: dict[str, list[Prediction]] = {}
+    by_clip: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         if prediction.system:
-            of_clip.setdefault(prediction.id, []).append(prediction)
-    kept: list[tuple[str, str, float, float]] = []
-    lost: dict[str, int] = {}
-    for name, clip in of_clip.items():
+            by_clip.setdefault(prediction.id, []).append(prediction)
+    systems, prompts, judge, people = [], [], [], []
+    lost: Counter[str] = Counter()
+    for name, clip in by_clip.items():
         system = str(clip[0].system)
         if not all(prediction.scored for prediction in clip):
-            lost[system] = lost.get(system, 0) + 1
+            lost[system] += 1
             continue
-        judge = float(np.mean([_on(prediction, prediction.expected, unit) for prediction in clip]))
-        people = float(
-            np.mean([_on(prediction, prediction.mean_rating, unit) for prediction in clip])
-        )
-        kept.append((system, prompt_of[name], judge, people))
-    return Clips(
-        system=[system for system, *_ in kept],
-        prompt=[prompt for _, prompt, *_ in kept],
-        judge=np.array([judge for *_, judge, _ in kept]),
-        people=np.array([people for *_, people in kept]),
-    ), lost
+        systems.append(system)
+        prompts.append(prompt_of[name])
+        judge.append(np.mean([_value(p, p.expected, rescaled) for p in clip]))
+        people.append(np.mean([_value(p, p.mean_rating, rescaled) for p in clip]))
+    clips = Clips(system=systems, prompt=prompts, judge=np.array(judge), people=np.array(people))
+    return clips, lost
 
 
-def _on(prediction: Prediction, value: float | None, unit: bool) -> float:
+def _value(prediction: Prediction, value: float | None, rescaled: bool) -> float:
+    """The score or mean rating on the common scale; NaN for None."""
     if value is None:
         return float("nan")
     low, high = prediction.scale[0], prediction.scale[-1]
-    return (value - low) / (high - low) if unit else value
+    return (value - low) / (high - low) if rescaled else value
 
 
 def _table(
     clips: Clips, values: np.ndarray, names: Sequence[str], prompts: Sequence[str]
 ) -> np.ndarray:
     """Mean score of each system's clips on each prompt, ``[systems, prompts]``, NaN without a clip."""
-    row = {name: at for at, name in enumerate(names)}
-    column = {name: at for at, name in enumerate(prompts)}
-    place = np.array(
-        [row[s] * len(prompts) + column[p] for s, p in zip(clips.system, clips.prompt, strict=True)]
-    )
+    rows = {name: row for row, name in enumerate(names)}
+    columns = {name: column for column, name in enumerate(prompts)}
+    row = np.array([rows[name] for name in clips.system])
+    column = np.array([columns[name] for name in clips.prompt])
     known = ~np.isnan(values)
-    size = len(names) * len(prompts)
-    totals = np.bincount(place[known], weights=values[known], minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = totals / np.bincount(place[known], minlength=size)
-    return means.reshape(len(names), len(prompts))
+    cell = row * len(prompts) + column
+    return cell_means(values[known], cell[known], (len(names), len(prompts)))
 
 
 def _resampled(table: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Every system's mean in every draw of prompts, ``[draws, systems]``."""
     counts = bootstrap_draws(table.shape[1], draws, seed).counts.astype(float)
-    there = ~np.isnan(table)
+    present = ~np.isnan(table)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (counts @ np.where(there, table, 0).T) / (counts @ there.T)
+        return (counts @ np.where(present, table, 0).T) / (counts @ present.T)
 
 
 def _ranks(resampled: np.ndarray) -> np.ndarray:
     """Rank of each system in each draw, 1 for the best; a system without a prompt in the draw is last."""
     return scipy.stats.rankdata(-np.nan_to_num(resampled, nan=-np.inf), method="min", axis=1)
-
-
-def _bounds(values: np.ndarray | None, level: float) -> list[float] | None:
-    return None if values is None else interval(values, level)
 
 
 def _pairs(
@@ -194,7 +183,7 @@ def _pairs(
         new = np.concatenate([[True], (common[1:] != common[:-1]).any(axis=1)])
         # Adjacent systems with the same common prompts are computed together.
         for rows in np.split(np.arange(len(gaps)), np.flatnonzero(new)[1:]):
-            others = [names[first + 1 + at] for at in rows]
+            others = [names[first + 1 + row] for row in rows]
             pairs += _compared(names[first], others, gaps[rows][:, common[rows[0]]], tests)
     for pair in adjust_p_values(pairs):
         pair["real"] = bool(pair["p_adjusted"] <= 1 - level)
@@ -216,16 +205,16 @@ def _compared(
         bounds, p = tests.intervals(gaps), tests.p_values(gaps)
     return [
         {
-            "better": other if reversed_order[at] else name,
-            "worse": name if reversed_order[at] else other,
+            "better": other if reversed_order[row] else name,
+            "worse": name if reversed_order[row] else other,
             "prompts": prompts,
-            "difference": abs(float(means[at])) if prompts else None,
-            "interval": bounds[at],
-            "p": p[at],
+            "difference": abs(float(means[row])) if prompts else None,
+            "interval": bounds[row],
+            "p": p[row],
             "p_adjusted": None,
             "real": None,
         }
-        for at, other in enumerate(others)
+        for row, other in enumerate(others)
     ]
 
 
@@ -279,12 +268,11 @@ def _dimension_means(predictions: Sequence[Prediction]) -> dict[str, dict[str, f
     values: dict[str, dict[str, list[float]]] = {}
     for prediction in predictions:
         if prediction.system and prediction.expected is not None:
-            values.setdefault(prediction.system, {}).setdefault(prediction.dimension, []).append(
-                prediction.expected
-            )
+            by_dimension = values.setdefault(prediction.system, {})
+            by_dimension.setdefault(prediction.dimension, []).append(prediction.expected)
     return {
-        system: {key: float(np.mean(scores)) for key, scores in by_dimension.items()}
-        for system, by_dimension in values.items()
+        system: {key: float(np.mean(scores)) for key, scores in scores_by_key.items()}
+        for system, scores_by_key in values.items()
     }
 
 

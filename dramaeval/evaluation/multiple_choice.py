@@ -10,6 +10,7 @@ import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws, interval
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.metric import mean_of_defined
 from dramaeval.evaluation.option_predictions import NOT_WRITTEN, OptionPrediction
 from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.report.markup import in_markdown
@@ -36,21 +37,17 @@ def summarise_options(
         `overall` and `categories.<name>`, each with `likelihood` and, if there is any, `written`.
     """
     names = sorted({_cluster(prediction) for prediction in predictions})
-    number = {name: at for at, name in enumerate(names)}
+    clusters = {name: number for number, name in enumerate(names)}
     drawn = (
         bootstrap_draws(len(names), draws, seed) if draws and len(names) >= LEAST_CLUSTERS else None
     )
-    categories = {prediction.category for prediction in predictions}
-    by_category = {
-        category or NO_CATEGORY: [
-            prediction for prediction in predictions if prediction.category == category
-        ]
-        for category in sorted(categories, key=lambda name: name or "")
-    }
+    by_category: dict[str, list[OptionPrediction]] = {}
+    for prediction in sorted(predictions, key=lambda prediction: prediction.category or ""):
+        by_category.setdefault(prediction.category or NO_CATEGORY, []).append(prediction)
     return {
-        "overall": _figures(predictions, number, drawn, level),
+        "overall": _results(predictions, clusters, drawn, level),
         "categories": {
-            name: _figures(some, number, drawn, level) for name, some in by_category.items()
+            name: _results(some, clusters, drawn, level) for name, some in by_category.items()
         },
         "bootstrap": {"draws": draws if drawn else 0, "level": level, "clusters": len(names)},
     }
@@ -60,47 +57,38 @@ def _cluster(prediction: OptionPrediction) -> str:
     return prediction.group or prediction.id
 
 
-def _figures(
+def _results(
     predictions: Sequence[OptionPrediction],
-    number: Mapping[str, int],
+    clusters: Mapping[str, int],
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    scored = [
-        prediction
-        for prediction in predictions
-        if prediction.scored and prediction.answer is not None
-    ]
-    figures: dict[str, Any] = {
+    answerable = [prediction for prediction in predictions if prediction.answer is not None]
+    scored = [prediction for prediction in answerable if prediction.scored]
+    results: dict[str, Any] = {
         "likelihood": {
-            **_accuracy(
-                scored, [credit(prediction) for prediction in scored], number, drawn, level
-            ),
+            **_accuracy(scored, list(map(credit, scored)), clusters, drawn, level),
             "ties": sum(len(prediction.likeliest) > 1 for prediction in scored),
-            "mean_log_p": _mean([_log_p(prediction) for prediction in scored]),
+            "mean_log_p": mean_of_defined(map(_log_p, scored)),
         },
-        "chance": _mean([1 / len(prediction.options) for prediction in predictions]),
+        "chance": mean_of_defined(1 / len(prediction.options) for prediction in predictions),
         "records": len(predictions),
         "unscored": dict(
             Counter(prediction.state for prediction in predictions if not prediction.scored)
         ),
-        "without_answer": sum(prediction.answer is None for prediction in predictions),
+        "without_answer": len(predictions) - len(answerable),
     }
-    wrote = [
-        prediction
-        for prediction in predictions
-        if prediction.written_state != NOT_WRITTEN and prediction.answer is not None
-    ]
-    if wrote:
-        right = [float(prediction.chosen == prediction.answer) for prediction in wrote]
+    written = [prediction for prediction in answerable if prediction.written_state != NOT_WRITTEN]
+    if written:
+        right = [float(prediction.chosen == prediction.answer) for prediction in written]
         failed = Counter(
-            prediction.written_state for prediction in wrote if prediction.written_state != SCORED
+            prediction.written_state for prediction in written if prediction.written_state != SCORED
         )
-        figures["written"] = {
-            **_accuracy(wrote, right, number, drawn, level),
+        results["written"] = {
+            **_accuracy(written, right, clusters, drawn, level),
             "no_option": dict(failed),
         }
-    return figures
+    return results
 
 
 def credit(prediction: OptionPrediction) -> float:
@@ -117,22 +105,18 @@ def _log_p(prediction: OptionPrediction) -> float:
 def _accuracy(
     predictions: Sequence[OptionPrediction],
     right: Sequence[float],
-    number: Mapping[str, int],
+    clusters: Mapping[str, int],
     drawn: BootstrapDraws | None,
     level: float,
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {"accuracy": _mean(right), "n": len(right), "interval": None}
+    values: dict[str, Any] = {"accuracy": mean_of_defined(right), "n": len(right), "interval": None}
     if drawn is None or not right:
         return values
-    cluster = np.array([number[_cluster(prediction)] for prediction in predictions])
+    cluster = np.array([clusters[_cluster(prediction)] for prediction in predictions])
     sums = drawn.sums(cluster, np.stack([np.array(right), np.ones(len(right))], axis=1))
     with np.errstate(invalid="ignore"):
         values["interval"] = interval(sums[:, 0] / sums[:, 1], level)
     return values
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if len(values) else None
 
 
 def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
@@ -145,11 +129,11 @@ def accuracy_text(phases: Mapping[str, Mapping[str, Any]], heading: str) -> str:
     ]
     for phase, summary in phases.items():
         for name, values in {**summary["categories"], "all": summary["overall"]}.items():
-            likely, wrote = values["likelihood"], values.get("written")
+            likelihood, written = values["likelihood"], values.get("written")
             lines.append(
-                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likely)} | {_with_interval(wrote)} | "
-                f"{_number(values['chance'])} | {likely['n']} | {likely['ties']} | "
-                f"{sum(wrote['no_option'].values()) if wrote else '-'} |"
+                f"| {in_markdown(name)} | {phase.replace('_', '-')} | {_with_interval(likelihood)} | {_with_interval(written)} | "
+                f"{_number(values['chance'])} | {likelihood['n']} | {likelihood['ties']} | "
+                f"{sum(written['no_option'].values()) if written else '-'} |"
             )
     return "\n".join(lines)
 

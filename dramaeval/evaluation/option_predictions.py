@@ -55,22 +55,22 @@ class OptionPrediction:
         if self.distribution is None:
             return ()
         best = max(self.distribution)
-        return tuple(at for at, share in enumerate(self.distribution) if share == best)
+        return tuple(index for index, share in enumerate(self.distribution) if share == best)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object; always the same keys in the same order."""
-        values = asdict(self)
-        return {key: list(one) if isinstance(one, tuple) else one for key, one in values.items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> OptionPrediction:
         """Read what `to_json` wrote; further keys are ignored."""
         fields: dict[str, Any] = {key: values.get(key) for key in cls.__dataclass_fields__}
-        share = fields["distribution"]
-        fields |= {
-            "options": tuple(fields["options"]),
-            "distribution": None if share is None else tuple(share),
-        }
+        fields["options"] = tuple(fields["options"])
+        if fields["distribution"] is not None:
+            fields["distribution"] = tuple(fields["distribution"])
         return cls(**fields)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Kept:
 def resume(
     path: Path,
     records: Sequence[Record],
-    asked: Callable[[Record], int],
+    line_count: Callable[[Record], int],
     processes: Processes = SINGLE_PROCESS,
 ) -> list[Record]:
     """Repair an existing predictions file, and return the records that are not scored yet.
@@ -49,13 +49,15 @@ def resume(
     Args:
         path: the predictions file; it is created if it does not exist.
         records: the records to score, each id once.
-        asked: returns the number of questions about a record, which is its number of lines.
+        line_count: returns the number of questions about a record, which is its number of lines.
         processes: the processes that share the work; the first one reads and writes.
 
     Raises:
         PredictionsError: the file contains anything other than predictions of these records.
     """
-    kept = processes.broadcast(_kept(path, records, asked) if processes.is_rank_zero else Kept())
+    kept = processes.broadcast(
+        _kept(path, records, line_count) if processes.is_rank_zero else Kept()
+    )
     if kept.torn or kept.damaged:
         processes.on_rank_zero(lambda: _rewrite(path, kept))
     processes.on_rank_zero(path.touch)
@@ -80,17 +82,18 @@ def stream(
         processes: the processes that share the work; the first one writes.
     """
     file = GrowingFile(path) if processes.is_rank_zero else None
-    for window in _windows(records, clips_a_batch * BATCHES_A_WRITE):
-        predictions = list(score(window))
+    window = clips_a_batch * BATCHES_A_WRITE
+    for start in range(0, len(records), window):
+        predictions = score(records[start : start + window])
         if file:
-            file.append("".join(prediction_line(one) + "\n" for one in predictions))
+            file.append("".join(prediction_line(prediction) + "\n" for prediction in predictions))
     if file:
         file.close()
 
 
-def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int]) -> Kept:
+def _kept(path: Path, records: Sequence[Record], line_count: Callable[[Record], int]) -> Kept:
     """Read an existing file; only its last lines may be incomplete."""
-    wanted = {record.id: asked(record) for record in records}
+    wanted = {record.id: line_count(record) for record in records}
     # Records without questions have no lines and need no scoring.
     kept = Kept(ids={name for name, count in wanted.items() if count == 0})
     if not path.is_file():
@@ -100,7 +103,7 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
     kept.damaged = undamaged is not None
     lines = content[:undamaged].decode("utf-8", errors="replace").split("\n")
     kept.torn = lines[-1] != ""  # a complete line ends with a line break
-    of_record: dict[str, list[str]] = {}
+    lines_by_id: dict[str, list[str]] = {}
     for number, line in enumerate(lines[:-1], 1):
         try:
             prediction = Prediction.from_json(json.loads(line))
@@ -113,8 +116,8 @@ def _kept(path: Path, records: Sequence[Record], asked: Callable[[Record], int])
                 f"{path}, line {number}: {prediction.id} is not among the records of the input. Choose another "
                 "folder (hydra.run.dir=…) for another input."
             )
-        of_record.setdefault(prediction.id, []).append(line)
-    for name, record_lines in of_record.items():
+        lines_by_id.setdefault(prediction.id, []).append(line)
+    for name, record_lines in lines_by_id.items():
         if len(record_lines) == wanted[name]:
             kept.ids.add(name)
             kept.lines += record_lines
@@ -135,8 +138,3 @@ def _rewrite(path: Path, kept: Kept) -> None:
             aside.name,
         )
     write_listed(path, "".join(line + "\n" for line in kept.lines))
-
-
-def _windows(records: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
-    for start in range(0, len(records), size):
-        yield records[start : start + size]

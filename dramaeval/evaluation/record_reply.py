@@ -85,7 +85,7 @@ class RecordReply:
         self.prepare()
 
     def predictions(self) -> list[AnyPrediction]:
-        """One a dimension, in the order of the questions; the mean over several wordings."""
+        """One prediction for each dimension, in the order of the questions; the mean over several wordings."""
         by_key: dict[str, list[tuple[int, AnswerField, np.ndarray | None]]] = {}
         remaining = iter(self.values)
         for number, question in enumerate(self.questions):
@@ -110,15 +110,15 @@ class RecordReply:
 
     def _scored(self, dimension: Dimension, rows: Sequence[np.ndarray]) -> Prediction:
         scale = np.array(dimension.scale, dtype=np.float64)
-        share = None
+        distribution = None
         if len(rows[0]) > 1:
-            shares = [row[: len(scale)] for row in rows]
-            share = np.mean(shares, axis=0)
-            scores = [float(each @ scale) for each in shares]
+            distributions = [row[: len(scale)] for row in rows]
+            distribution = tuple(np.mean(distributions, axis=0).tolist())
+            scores = [float(p @ scale) for p in distributions]
         else:  # a regression head returns the score alone
             scores = [float(row[0]) for row in rows]
         return Prediction(
-            distribution=None if share is None else tuple(float(p) for p in share),
+            distribution=distribution,
             expected=float(np.mean(scores)),
             state=SCORED,
             wordings=tuple(scores) if len(scores) > 1 else None,
@@ -142,12 +142,14 @@ class RecordReply:
         self, number: int, field: AnswerField, row: np.ndarray | None, reason: str | None
     ) -> OptionPrediction:
         given = [r for r in self.task.ratings(self.record, field.dimension) if r is not None]
-        share = None if reason or row is None else row[: len(field.choices)]
+        distribution = None
+        if reason is None and row is not None:
+            distribution = tuple(row[: len(field.choices)].tolist())
         prediction = OptionPrediction(
             id=self.record.id,
             dimension=field.dimension.key,
             options=field.choices,
-            distribution=None if share is None else tuple(float(p) for p in share),
+            distribution=distribution,
             answer=int(given[0]) if given else None,
             state=reason or SCORED,
             category=self.task.category(self.record),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -87,7 +87,7 @@ def score(
     order = sorted(range(len(records)), key=lambda index: records[index].seconds, reverse=True)
     training = model.training
     model.eval()
-    chunks = list(_chunks(order, clips_a_batch))
+    chunks = [order[start : start + clips_a_batch] for start in range(0, len(order), clips_a_batch)]
     passes = Passes(model, record_encoder.pad, shared_prefix, processes)
     for start in range(0, len(chunks), processes.count):
         batches = chunks[start : start + processes.count]
@@ -128,8 +128,9 @@ def _answer(
         passes_required = max(passes.processes.gather(1 + longest_answer(encoded)))
     if encoded:
         values = consistent_values(encoded, passes.read, passes_required=passes_required)
-        for reply, own_values in zip(replies, values, strict=False):
-            reply.values = own_values
+        # A process without replies has the values of a substitute record.
+        for reply, reply_values in zip(replies, values, strict=False):
+            reply.values = reply_values
     if writes_answers:
         write_answers(replies, record_encoder.encoder, passes)
 
@@ -198,7 +199,7 @@ class Passes:
 
 def _substitute(encoded_record: EncodedRecord | None, processes: Processes) -> list[EncodedRecord]:
     """Another process's record for the processes without one; empty where no process has one."""
-    return [one for one in processes.gather(encoded_record) if one is not None][:1]
+    return [record for record in processes.gather(encoded_record) if record is not None][:1]
 
 
 def _distributions_or_values(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -221,8 +222,3 @@ def _memory_text(model: Any, batch: Batch, error: BaseException, shared_prefix: 
     advice.append("model.dtype=bfloat16 on a GPU: half the weights, scores rounded")
     advice.append("task.data.max_seconds=15 task.data.on_long=trim: longer clips are cut")
     return failure_message("Out of memory while scoring.", facts, advice)
-
-
-def _chunks(order: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]

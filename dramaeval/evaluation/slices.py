@@ -10,25 +10,27 @@ import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
 from dramaeval.evaluation.metrics.errors import Bias, MeanSquaredError
 from dramaeval.evaluation.metrics.metric import (
     Metric,
-    UndefinedError,
     all_over_draws,
+    mean_of_defined,
     metric_name,
-    value_of,
+    metric_values,
 )
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 
-METRICS: tuple[Metric, ...] = (Pearson(), MeanSquaredError(), Bias())
+METRICS: dict[str, Metric] = {
+    metric_name(metric): metric for metric in (Pearson(), MeanSquaredError(), Bias())
+}
 MOST_VALUES = 40
-"""Maximum number of values of a slice name: with more, the slices are too small."""
+"""Maximum number of slices under one name: more slices are too small."""
 
-NOT_SAID = "not said"
+NOT_STATED = "not said"
 
 Divide = Callable[[Sequence[Record], Sequence[Record]], list[str]]
 
@@ -65,15 +67,15 @@ def slices(
     """
     results: dict[str, Any] = {}
     settings = _Bootstrap(seed=seed, draws=draws, level=level)
-    table = _Table.of(predictions)
+    table = _Table.from_predictions(predictions)
     for name in names:
         try:
             values = DIVISIONS.get(name, _by_key(name))(records, train)
         except NoSliceError as error:
             results[name] = {"undefined": str(error)}
             continue
-        of = {record.id: value for record, value in zip(records, values, strict=True)}
-        labels = np.array([of[prediction.id] for prediction in predictions])
+        value_by_id = {record.id: value for record, value in zip(records, values, strict=True)}
+        labels = np.array([value_by_id[prediction.id] for prediction in predictions])
         present = set(labels.tolist())
         results[name] = {
             "values": {
@@ -103,7 +105,7 @@ class _Table:
         dimension: number of the dimension, of the used predictions.
         row: row in the arrays of that dimension, of the used predictions.
         cluster: number of the cluster in the order of names, of the used predictions.
-        answers: the arrays of each dimension, of the used predictions.
+        arrays: the arrays of each dimension, of the used predictions.
     """
 
     record: np.ndarray
@@ -112,24 +114,24 @@ class _Table:
     dimension: np.ndarray
     row: np.ndarray
     cluster: np.ndarray
-    answers: Sequence[DimensionArrays]
+    arrays: Sequence[DimensionArrays]
 
     @classmethod
-    def of(cls, predictions: Sequence[Prediction]) -> _Table:
-        places: dict[str, list[int]] = {}
-        for at, prediction in enumerate(predictions):
+    def from_predictions(cls, predictions: Sequence[Prediction]) -> _Table:
+        by_dimension: dict[str, list[int]] = {}
+        for index, prediction in enumerate(predictions):
             if prediction.scored and prediction.mean_rating is not None:
-                places.setdefault(prediction.dimension, []).append(at)
-        clusters = cluster_names(predictions[at] for rows in places.values() for at in rows)
-        answers = [
-            dimension_arrays(key, [predictions[at] for at in rows], clusters)
-            for key, rows in places.items()
-        ]
+                by_dimension.setdefault(prediction.dimension, []).append(index)
+        clusters = cluster_names(
+            predictions[i] for indices in by_dimension.values() for i in indices
+        )
         used = np.zeros(len(predictions), dtype=bool)
         dimension, row, cluster = np.zeros((3, len(predictions)), dtype=np.intp)
-        for number, (rows, arrays) in enumerate(zip(places.values(), answers, strict=True)):
-            used[rows], dimension[rows] = True, number
-            row[rows], cluster[rows] = np.arange(len(rows)), arrays.cluster
+        arrays = []
+        for number, (key, indices) in enumerate(by_dimension.items()):
+            arrays.append(dimension_arrays(key, [predictions[i] for i in indices], clusters))
+            used[indices], dimension[indices] = True, number
+            row[indices], cluster[indices] = np.arange(len(indices)), arrays[-1].cluster
         records: dict[str, int] = {}
         return cls(
             record=np.array(
@@ -140,7 +142,7 @@ class _Table:
             dimension=dimension,
             row=row,
             cluster=cluster,
-            answers=answers,
+            arrays=arrays,
         )
 
     def taken(self, rows: np.ndarray) -> tuple[list[DimensionArrays], int]:
@@ -151,51 +153,45 @@ class _Table:
         taken = []
         for number in dimensions[np.argsort(first)].tolist():
             of_dimension = self.dimension[rows] == number
-            answers = self.answers[number].take(self.row[rows[of_dimension]])
-            taken.append(replace(answers, cluster=cluster[of_dimension]))
+            arrays = self.arrays[number].take(self.row[rows[of_dimension]])
+            taken.append(replace(arrays, cluster=cluster[of_dimension]))
         return taken, len(present)
 
 
 def _in_order(name: str, values: Sequence[str]) -> list[str]:
-    """The distinct values in alphabetical order with `NOT_SAID` last; the thirds of length in rising order."""
+    """The distinct values in alphabetical order with `NOT_STATED` last; the thirds of length in rising order."""
     if name == "length":
         rank = {"up": 0, "ov": 2}
         return sorted(set(values), key=lambda value: rank.get(value[:2], 1))
-    return sorted(set(values), key=lambda value: (value == NOT_SAID, value))
+    return sorted(set(values), key=lambda value: (value == NOT_STATED, value))
 
 
 def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
     taken, clusters = table.taken(rows)
-    values: dict[str, list[float]] = {metric_name(metric): [] for metric in METRICS}
-    defined: list[tuple[Metric, DimensionArrays]] = []
-    for answers in taken:
-        for metric in METRICS:
-            try:
-                values[metric_name(metric)].append(value_of(metric, answers))
-            except UndefinedError:
-                continue
-            defined.append((metric, answers))
-    over: dict[str, list[np.ndarray | None]] = {name: [] for name in values}
+    values: dict[str, list[float]] = {name: [] for name in METRICS}
+    defined: list[tuple[str, DimensionArrays]] = []
+    for arrays in taken:
+        for name, value in metric_values(METRICS, arrays)[0].items():
+            if value is not None:
+                values[name].append(value)
+                defined.append((name, arrays))
+    in_draws: dict[str, list[np.ndarray | None]] = {name: [] for name in METRICS}
     if clusters >= LEAST_CLUSTERS and settings.draws > 0:
-        drawn = bootstrap_draws(clusters, settings.draws, settings.seed)
-        for (metric, _), one in zip(defined, all_over_draws(defined, drawn), strict=True):
-            over[metric_name(metric)].append(one)
+        draws = bootstrap_draws(clusters, settings.draws, settings.seed)
+        drawn = all_over_draws([(METRICS[name], arrays) for name, arrays in defined], draws)
+        for (name, _), metric_draws in zip(defined, drawn, strict=True):
+            in_draws[name].append(metric_draws)
     return {
         "records": len(np.unique(table.record[rows])),
         "n": int(table.used[rows].sum()),
         "unscored": int((~table.scored[rows]).sum()),
         "clusters": clusters,
-        "macro": {name: float(np.mean(each)) if each else None for name, each in values.items()},
-        "dimensions": {name: len(each) for name, each in values.items()},
-        "interval": {name: _interval(over[name], settings.level) for name in values},
+        "macro": {name: mean_of_defined(values[name]) for name in METRICS},
+        "dimensions": {name: len(values[name]) for name in METRICS},
+        "interval": {
+            name: interval(mean_over_draws(in_draws[name]), settings.level) for name in METRICS
+        },
     }
-
-
-def _interval(over: Sequence[np.ndarray | None], level: float) -> list[float] | None:
-    drawn = [one for one in over if one is not None]
-    if not drawn or len(drawn) < len(over):
-        return None
-    return interval(np.mean(drawn, axis=0), level)
 
 
 def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
@@ -205,8 +201,10 @@ def character_seen(records: Sequence[Record], train: Sequence[Record]) -> list[s
     known = {group_of(record, "character") for record in train}
     values = []
     for record in records:
-        name = group_of(record, "character")
-        values.append(NOT_SAID if name is None else "seen" if name in known else "unseen")
+        character = group_of(record, "character")
+        values.append(
+            NOT_STATED if character is None else "seen" if character in known else "unseen"
+        )
     return values
 
 
@@ -214,17 +212,17 @@ def length(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
     """Thirds of the clips by length."""
     seconds = np.array([record.seconds for record in records])
     if not (seconds > 0).any():
-        raise NoSliceError("this judge only reads: the clips were not decoded")
+        raise NoSliceError("this judge takes no audio: the clips were not decoded")
     low, high = np.quantile(seconds, [1 / 3, 2 / 3])
     if low == high:
         raise NoSliceError("the clips all have about the same length")
     return [
         f"up to {low:.1f} s"
-        if one <= low
+        if duration <= low
         else f"{low:.1f} to {high:.1f} s"
-        if one <= high
+        if duration <= high
         else f"over {high:.1f} s"
-        for one in seconds
+        for duration in seconds
     ]
 
 
@@ -235,19 +233,19 @@ def recorded(records: Sequence[Record], train: Sequence[Record]) -> list[str]:
     words as value.
     """
     values = [_recorded(record.fields) for record in records]
-    if set(values) == {NOT_SAID}:
+    if set(values) == {NOT_STATED}:
         raise NoSliceError('no record has the key "recorded" or "synthetic" (true or false)')
     return values
 
 
 def _recorded(fields: Mapping[str, Any]) -> str:
-    for key, whether in (("recorded", True), ("synthetic", False)):
+    for key, value_if_recorded in (("recorded", True), ("synthetic", False)):
         if isinstance(fields.get(key), bool):
-            return "recorded" if fields[key] is whether else "synthetic"
+            return "recorded" if fields[key] is value_if_recorded else "synthetic"
     for key in ("source", "origin"):
         if fields.get(key) in ("recorded", "synthetic"):
             return str(fields[key])
-    return NOT_SAID
+    return NOT_STATED
 
 
 def _by_key(key: str) -> Divide:
@@ -258,12 +256,14 @@ def _by_key(key: str) -> Divide:
         for record in records:
             value = record.fields.get(key)
             plain = isinstance(value, str | int | float | bool)
-            values.append(str(value) if plain and str(value).strip() else NOT_SAID)
-        many = len(set(values))
-        if set(values) == {NOT_SAID}:
+            values.append(str(value) if plain and str(value).strip() else NOT_STATED)
+        distinct = set(values)
+        if distinct == {NOT_STATED}:
             raise NoSliceError(f'no record has the key "{key}"')
-        if many > MOST_VALUES:
-            raise NoSliceError(f"{many} different values are too many (the limit is {MOST_VALUES})")
+        if len(distinct) > MOST_VALUES:
+            raise NoSliceError(
+                f"{len(distinct)} different values are too many (the limit is {MOST_VALUES})"
+            )
         return values
 
     return divide

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
 from dramaeval.evaluation.dimension_arrays import cluster_names
 from dramaeval.evaluation.dimension_results import (
     LEAST_CLUSTERS,
@@ -16,7 +14,7 @@ from dramaeval.evaluation.dimension_results import (
     dimension_result,
 )
 from dramaeval.evaluation.metrics.alternative_annotator import EPSILON
-from dramaeval.evaluation.metrics.metric import Metric
+from dramaeval.evaluation.metrics.metric import Metric, mean_of_defined
 from dramaeval.evaluation.metrics.standard import with_standard
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.systems import MACRO_NAMES
@@ -116,17 +114,19 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     undefined: dict[str, dict[str, str]] = {}
     intervals: dict[str, list[float] | None] = {}
     for name in settings.metrics:
-        values = {key: result.values.get(name) for key, result in results.items()}
         if not any(name in result.values for result in results.values()):
             continue  # the metric applies to none of these scales
-        used = [key for key, value in values.items() if value is not None]
-        macro[name] = _mean(values.values())
+        used = [result for result in results.values() if result.values.get(name) is not None]
+        macro[name] = mean_of_defined(result.values[name] for result in used)
         defined[name] = len(used)
-        reasons = {key: _reason(results[key], name) for key in results if key not in used}
-        if reasons:
-            undefined[name] = reasons
+        if len(used) < len(results):
+            undefined[name] = {
+                key: _reason(result, name)
+                for key, result in results.items()
+                if result.values.get(name) is None
+            }
         if settings.draws is not None and used:
-            intervals[name] = _macro_interval([results[key] for key in used], name, settings.level)
+            intervals[name] = _macro_interval(used, name, settings.level)
     macro["dimensions"] = len(results)
     macro["dimensions_defined"] = defined
     macro["dimensions_undefined"] = undefined
@@ -139,15 +139,10 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
     systems = [r.values["system_level"] for r in results.values() if "system_level" in r.values]
     if systems:
         macro["system_level"] = {
-            **{name: _mean(system[name] for system in systems) for name in MACRO_NAMES},
+            **{name: mean_of_defined(system[name] for system in systems) for name in MACRO_NAMES},
             "dimensions": len(systems),
         }
     return macro
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None
 
 
 def _reason(result: DimensionResult, name: str) -> str:
@@ -160,9 +155,7 @@ def _macro_interval(
     results: Sequence[DimensionResult], name: str, level: float
 ) -> list[float] | None:
     """Interval of the mean over dimensions; a draw has the same clusters in all of them."""
-    if not all(name in result.draws for result in results):
-        return None
-    return interval(np.mean([result.draws[name] for result in results], axis=0), level)
+    return interval(mean_over_draws([result.draws.get(name) for result in results]), level)
 
 
 def _macro_ceiling(
@@ -171,7 +164,7 @@ def _macro_ceiling(
     ceilings = {key: result.values["ceiling"] for key, result in results.items()}
     names = ("pearson", "spearman", "krippendorff_alpha")
     macro: dict[str, Any] = {
-        name: _mean(ceiling[name] for ceiling in ceilings.values()) for name in names
+        name: mean_of_defined(ceiling[name] for ceiling in ceilings.values()) for name in names
     }
     macro["dimensions_defined"] = {
         name: sum(ceiling[name] is not None for ceiling in ceilings.values()) for name in names
@@ -185,8 +178,8 @@ def _macro_ceiling(
 def _macro_alternative(results: Mapping[str, DimensionResult]) -> dict[str, Any]:
     tests = [result.values["alternative_annotator"] for result in results.values()]
     return {
-        "winning_rate": _mean(test["winning_rate"] for test in tests),
-        "advantage_probability": _mean(test["advantage_probability"] for test in tests),
+        "winning_rate": mean_of_defined(test["winning_rate"] for test in tests),
+        "advantage_probability": mean_of_defined(test["advantage_probability"] for test in tests),
         "dimensions_tested": sum(test["passed"] is not None for test in tests),
         "dimensions_passed": sum(test["passed"] is True for test in tests),
     }

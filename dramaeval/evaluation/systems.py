@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_key
-from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.metric import metric_name, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.metrics.soft_pairwise_accuracy import (
@@ -22,11 +22,11 @@ MACRO_NAMES = ("pearson", "spearman", "kendall", "pairwise_accuracy", "soft_pair
 
 
 def system_level(
-    predictions: Sequence[Prediction], answers: DimensionArrays, *, seed: int
+    predictions: Sequence[Prediction], arrays: DimensionArrays, *, seed: int
 ) -> dict[str, Any] | None:
     """Agreement of the systems' mean scores on one dimension; None when no record names a system.
 
-    `answers` are the arrays of those of `predictions` that are scored and rated, in their order.
+    `arrays` has the rows of those of `predictions` that are scored and rated, in their order.
     Means are over a system's records. Records that name no system are left out and counted.
     """
     kept = [p for p in predictions if p.scored and p.mean_rating is not None]
@@ -37,14 +37,14 @@ def system_level(
     rows = np.array([row for row, p in enumerate(kept) if p.system], dtype=np.intp)
     system = np.array([number[str(kept[row].system)] for row in rows], dtype=np.intp)
     group = [cluster_key(kept[row]) for row in rows]
-    predicted, rated = answers.predicted[rows], answers.rated[rows]
+    predicted, rated = arrays.predicted[rows], arrays.rated[rows]
     means_predicted = _means(predicted, system, len(names))
     means_rated = _means(rated, system, len(names))
     return {
         "systems": len(names),
         "n": len(rows),
         "without_system": len(kept) - len(rows),
-        **_correlations(answers, means_predicted, means_rated),
+        **_correlations(arrays, means_predicted, means_rated),
         **_pairwise_accuracy(means_predicted, means_rated),
         **_soft(predicted, rated, system, group, seed),
         "means": {
@@ -64,28 +64,24 @@ def _means(values: np.ndarray, system: np.ndarray, systems: int) -> np.ndarray:
 
 
 def _correlations(
-    answers: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
+    arrays: DimensionArrays, predicted: np.ndarray, rated: np.ndarray
 ) -> dict[str, Any]:
     """Correlations of the systems' means, one row per system."""
     blank = np.full((len(predicted), 0), np.nan)
     means = DimensionArrays(
-        dimension=answers.dimension,
-        scale=answers.scale,
+        dimension=arrays.dimension,
+        scale=arrays.scale,
         predicted=predicted,
         rated=rated,
         distribution=blank,
         ratings=blank,
         cluster=np.arange(len(predicted)),
     )
-    correlations: dict[str, Any] = {"undefined": {}}
-    for metric in (Pearson(), Spearman(), Kendall()):
-        try:
-            correlations[metric.name] = metric(means)
-        except UndefinedError as error:
-            correlations[metric.name] = None
-            # The reasons of the metrics mention records; a row here is a system.
-            correlations["undefined"][metric.name] = str(error).replace("record", "system")
-    return correlations
+    metrics = {metric_name(metric): metric for metric in (Pearson(), Spearman(), Kendall())}
+    values, reasons = metric_values(metrics, means)
+    # The reasons of the metrics mention records; a row here is a system.
+    undefined = {name: reason.replace("record", "system") for name, reason in reasons.items()}
+    return {"undefined": undefined, **values}
 
 
 def _pairwise_accuracy(predicted: np.ndarray, rated: np.ndarray) -> dict[str, Any]:
@@ -117,8 +113,8 @@ def _soft(
     cell = system * len(columns) + column
     shape = (int(system.max()) + 1, len(columns))
     signs = random_signs(len(columns), seed)
-    people = superiority(_cell_means(rated, cell, shape), signs)
-    judge = superiority(_cell_means(predicted, cell, shape), signs)
+    people = superiority(cell_means(rated, cell, shape), signs)
+    judge = superiority(cell_means(predicted, cell, shape), signs)
     value = soft_pairwise_accuracy(people.p, judge.p)
     tested = ~np.isnan(people.p)
     return {
@@ -128,7 +124,11 @@ def _soft(
     }
 
 
-def _cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def cell_means(values: np.ndarray, cell: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Mean of the values (n,) of each cell of a table, NaN in a cell without values.
+
+    `cell` (n,) is the index of each value's cell in the flattened table.
+    """
     size = shape[0] * shape[1]
     with np.errstate(invalid="ignore"):
         means = np.bincount(cell, weights=values, minlength=size) / np.bincount(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
-from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
+from dramaeval.evaluation.metrics.metric import mean_of_defined, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
 
@@ -24,20 +24,18 @@ def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
     """
     spreads = []
     for key, values in summary["dimensions"].items():
-        several = [each for each in predictions if each.dimension == key and each.wordings]
-        if several:
-            values["wording"] = _wording(key, several)
+        of_dimension = [p for p in predictions if p.dimension == key and p.wordings]
+        if of_dimension:
+            values["wording"] = _wording(key, of_dimension)
             spreads.append(values["wording"])
     if spreads:
-        ranges = [
-            max(each["pearson"]) - min(each["pearson"])
-            for each in spreads
-            if None not in each["pearson"]
-        ]
+        correlations = [spread["pearson"] for spread in spreads]
         summary["macro"]["wording"] = {
-            "wordings": max(each["wordings"] for each in spreads),
-            "spread": float(np.mean([each["spread"] for each in spreads])),
-            "pearson_range": float(np.mean(ranges)) if ranges else None,
+            "wordings": max(spread["wordings"] for spread in spreads),
+            "spread": mean_of_defined(spread["spread"] for spread in spreads),
+            "pearson_range": mean_of_defined(
+                max(values) - min(values) for values in correlations if None not in values
+            ),
         }
     return summary
 
@@ -52,20 +50,17 @@ def deviation(table: np.ndarray) -> float:
 
 def _wording(key: str, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """The spread between wordings of one dimension."""
-    table = np.array([each.wordings for each in predictions], dtype=np.float64)
-    correlations: list[float | None] = []
-    clusters = cluster_names(predictions)
-    answers = dimension_arrays(key, predictions, clusters)
-    kept = np.array([each.mean_rating is not None for each in predictions])
-    for column in table[kept].T:
-        try:
-            correlations.append(value_of(Pearson(), replace(answers, predicted=column)))
-        except UndefinedError:
-            correlations.append(None)
+    table = np.array([prediction.wordings for prediction in predictions], dtype=np.float64)
+    arrays = dimension_arrays(key, predictions, cluster_names(predictions))
+    rated = np.array([prediction.mean_rating is not None for prediction in predictions])
+    pearson = {"pearson": Pearson()}
     return {
         "wordings": table.shape[1],
         "spread": deviation(table),
-        "pearson": correlations,
+        "pearson": [
+            metric_values(pearson, replace(arrays, predicted=scores))[0]["pearson"]
+            for scores in table[rated].T
+        ],
     }
 
 

@@ -1,4 +1,4 @@
-"""Answers and predictions made in one line, and the resample that a draw stands for."""
+"""Builders of arrays and predictions, and the rows that a bootstrap draw resamples."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 PASS_FAIL = (0.0, 1.0)
 
 
-def answers(
+def arrays(
     predicted: Sequence[float],
     rated: Sequence[float] | None = None,
     *,
@@ -21,7 +21,7 @@ def answers(
     scale: Sequence[float] = FIVE,
     cluster: Sequence[int] | None = None,
 ) -> DimensionArrays:
-    """Answers with one rater who gave `rated`, or with `ratings` and their means."""
+    """Arrays with one rater, whose ratings are `rated`, or with `ratings` and their means."""
     if ratings is None:
         ratings = [[value] for value in rated or []]
     table = np.array(ratings, dtype=float).reshape(
@@ -68,8 +68,8 @@ def prediction(
 
 
 @pytest.fixture
-def make_answers() -> Callable[..., DimensionArrays]:
-    return answers
+def make_arrays() -> Callable[..., DimensionArrays]:
+    return arrays
 
 
 @pytest.fixture
@@ -79,18 +79,18 @@ def make_prediction() -> Callable[..., Prediction]:
 
 @pytest.fixture
 def drawn_rows() -> Callable[[DimensionArrays, np.ndarray], np.ndarray]:
-    """The rows a draw holds, each as often as its cluster was drawn: copied out one by one."""
+    """The resampled rows of a draw: each row as often as its cluster is drawn."""
 
-    def rows(of: DimensionArrays, counts: np.ndarray) -> np.ndarray:
-        copies = [row for row in range(of.n) for _ in range(int(counts[of.cluster[row]]))]
+    def rows(arrays: DimensionArrays, counts: np.ndarray) -> np.ndarray:
+        copies = [row for row in range(arrays.n) for _ in range(int(counts[arrays.cluster[row]]))]
         return np.array(copies, dtype=int)
 
     return rows
 
 
 @pytest.fixture
-def many_answers() -> Callable[..., DimensionArrays]:
-    """Random answers with clusters, ties on both sides and gaps in the ratings."""
+def random_arrays() -> Callable[..., DimensionArrays]:
+    """Random arrays with clusters, ties on both sides and missing ratings."""
 
     def make(
         *, seed: int, n: int = 40, clusters: int = 12, scale: Sequence[float] = FIVE
@@ -105,7 +105,7 @@ def many_answers() -> Callable[..., DimensionArrays]:
         centre = np.round(middle + reach * (truth + generator.normal(size=n)), 1)
         weights = np.exp(-((np.array(scale) - centre[:, None]) ** 2))
         distribution = weights / weights.sum(axis=1, keepdims=True)
-        return answers(
+        return arrays(
             np.round(distribution @ np.array(scale), 1).tolist(),
             ratings=ratings.tolist(),
             distribution=distribution.tolist(),

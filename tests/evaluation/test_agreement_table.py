@@ -19,7 +19,7 @@ TITLES = {"pitch": "Pitch dynamics", "rhythm": "Rhythm [red]"}
 @pytest.fixture
 def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
     generator = np.random.default_rng(0)
-    found = {}
+    result = {}
     for phase, noise in (("zero_shot", 5.0), ("final", 0.5)):
         predictions = []
         for key in KEYS:
@@ -40,8 +40,8 @@ def phases(make_prediction: Callable[..., Prediction]) -> dict[str, Any]:
                         state="audio unreadable" if unscored else None,
                     )
                 )
-        found[phase] = summarise(predictions, KEYS, seed=0, draws=200)
-    return found
+        result[phase] = summarise(predictions, KEYS, seed=0, draws=200)
+    return result
 
 
 def printed(phases: dict[str, Any], width: int, terminal: bool) -> str:
@@ -87,7 +87,7 @@ def test_the_log_holds_every_figure(phases: dict[str, Any]) -> None:
     assert macro[-2:] == ["80", "0"]
 
 
-def test_gaps_are_told(phases: dict[str, Any]) -> None:
+def test_notes_list_undefined_and_missing_values(phases: dict[str, Any]) -> None:
     text = agreement_text(phases, titles=TITLES)
     assert "fine-tuned: macro over 1 of 2 dimensions; rhythm: the judge gave every record" in text
     assert "zero-shot: 2 of 80 answers unscored (2 audio unreadable)" in text
@@ -110,7 +110,7 @@ def test_a_terminal_cuts_nothing_off(phases: dict[str, Any], width: int) -> None
     assert "Rhythm [red]" in text
 
 
-def test_what_is_no_terminal_gets_plain_text(phases: dict[str, Any]) -> None:
+def test_output_other_than_a_terminal_is_plain_text(phases: dict[str, Any]) -> None:
     text = printed(phases, 80, terminal=False)
     assert text.strip() == agreement_text(phases, titles=TITLES, heading="test").strip()
     assert text.isascii()

@@ -59,21 +59,21 @@ def test_interval_needs_most_draws_to_be_defined() -> None:
     assert interval(np.array([]), 0.9) is None
 
 
-def test_intervals_cover_a_known_correlation(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_intervals_cover_a_known_correlation(make_arrays: Callable[..., DimensionArrays]) -> None:
     generator = np.random.default_rng(0)
     covered = 0
     for trial in range(300):
         x, noise = generator.normal(size=(2, 100))
-        of = make_answers(x.tolist(), (0.6 * x + 0.8 * noise).tolist())  # r = 0.6
-        found = interval(Pearson().over_draws(of, bootstrap_draws(100, 400, trial)), 0.95)
-        assert found is not None
-        covered += found[0] <= 0.6 <= found[1]
+        of = make_arrays(x.tolist(), (0.6 * x + 0.8 * noise).tolist())  # r = 0.6
+        result = interval(Pearson().over_draws(of, bootstrap_draws(100, 400, trial)), 0.95)
+        assert result is not None
+        covered += result[0] <= 0.6 <= result[1]
     # 95 % of 300, ± 3 standard errors of 1.3 %, and a little less as percentile intervals do.
     assert 0.90 <= covered / 300 <= 0.99
 
 
 def test_only_whole_clusters_give_honest_intervals(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     generator = np.random.default_rng(1)
     cluster = np.repeat(np.arange(30), 10)
@@ -82,10 +82,10 @@ def test_only_whole_clusters_give_honest_intervals(
         # The judge errs by a character, not by a clip: 300 records, but 30 independent errors.
         error = generator.normal(size=30)[cluster] + 0.1 * generator.normal(size=300)
         for kind, number in (("clusters", cluster), ("records", np.arange(300))):
-            of = make_answers(error.tolist(), [0.0] * 300, cluster=number.tolist())
+            of = make_arrays(error.tolist(), [0.0] * 300, cluster=number.tolist())
             draws = bootstrap_draws(len(np.unique(number)), 200, trial)
-            found = interval(Bias().over_draws(of, draws), 0.95)
-            assert found is not None
-            covered[kind] += found[0] <= 0 <= found[1]
+            result = interval(Bias().over_draws(of, draws), 0.95)
+            assert result is not None
+            covered[kind] += result[0] <= 0 <= result[1]
     assert covered["clusters"] / 200 >= 0.87
     assert covered["records"] / 200 <= 0.60

@@ -1,4 +1,4 @@
-"""Two judges on the same records: difference, interval, and a permutation test that is honest."""
+"""Two judges on the same records: difference, interval and permutation test."""
 
 import json
 from collections.abc import Callable
@@ -23,10 +23,10 @@ def judges(
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=n)
     people = np.clip(np.rint(3 + truth[:, None] + generator.normal(size=(n, 3))), 1, 5)
-    found: list[list[Prediction]] = []
+    result: list[list[Prediction]] = []
     for spread in noise:
         scores = np.clip(3 + truth + spread * generator.normal(size=n), 1, 5)
-        found.append(
+        result.append(
             [
                 make(
                     f"clip-{row}",
@@ -38,7 +38,7 @@ def judges(
                 for row in range(n)
             ]
         )
-    return found[0], found[1]
+    return result[0], result[1]
 
 
 def rescaled(make: Make, judge: list[Prediction], change: Callable[[float], float]):
@@ -50,23 +50,23 @@ def rescaled(make: Make, judge: list[Prediction], change: Callable[[float], floa
 
 def test_a_judge_does_not_differ_from_itself(make_prediction: Make) -> None:
     a, _ = judges(make_prediction, seed=0, noise=(1, 1))
-    found = compare(a, a, ["a"], seed=0, draws=200)
-    for entry in (found["macro"]["pearson"], found["dimensions"]["a"]["mse"]):
+    result = compare(a, a, ["a"], seed=0, draws=200)
+    for entry in (result["macro"]["pearson"], result["dimensions"]["a"]["mse"]):
         assert entry["difference"] == 0
         assert entry["interval"] == [0, 0]
         assert entry["p"] == 1
 
 
-def test_a_better_judge_is_found_better(make_prediction: Make) -> None:
+def test_a_better_judge_is_significantly_better(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(0.3, 3))
-    found = compare(a, b, ["a"], seed=0, draws=500)
+    result = compare(a, b, ["a"], seed=0, draws=500)
     for name, better in (("pearson", 1), ("spearman", 1), ("mse", -1)):
-        for entry in (found["macro"][name], found["dimensions"]["a"][name]):
+        for entry in (result["macro"][name], result["dimensions"]["a"][name]):
             assert entry["difference"] == pytest.approx(entry["a"] - entry["b"])
             assert min(better * value for value in entry["interval"]) > 0
             assert entry["p"] == pytest.approx(1 / 501)
-    assert found["bootstrap"]["clusters"] == 12
-    json.dumps(found, allow_nan=False)
+    assert result["bootstrap"]["clusters"] == 12
+    json.dumps(result, allow_nan=False)
 
 
 def test_p_is_that_of_all_exchanges(make_prediction: Make) -> None:
@@ -80,34 +80,34 @@ def test_p_is_that_of_all_exchanges(make_prediction: Make) -> None:
         ]
         for judge in "ab"
     )
-    found = compare(a, b, ["trait_embodiment"], seed=0, draws=20_000, metrics=[MeanSquaredError()])
+    result = compare(a, b, ["trait_embodiment"], seed=0, draws=20_000, metrics=[MeanSquaredError()])
     errors = np.array([np.subtract(scores[judge], people) ** 2 for judge in "ab"])
     observed = abs(errors[0].mean() - errors[1].mean())
     patterns = np.array(list(product([1, -1], repeat=6)))
     exchanged = np.abs((patterns * (errors[0] - errors[1])).mean(axis=1))
     exact = float((exchanged >= observed - 1e-9).mean())
-    entry = found["dimensions"]["trait_embodiment"]["mse"]
+    entry = result["dimensions"]["trait_embodiment"]["mse"]
     assert entry["a"] - entry["b"] == pytest.approx(errors[0].mean() - errors[1].mean())
     assert 0.01 < exact < 0.9
     assert entry["p"] == pytest.approx(exact, abs=0.015)
 
 
-def test_permutation_p_counts_the_observed_itself() -> None:
+def test_permutation_p_counts_the_observed_difference() -> None:
     # |d*| ≥ 2 twice (3 and -2), one undefined: (1 + 2) / (1 + 4).
     assert permutation_p(2.0, np.array([3, -2, 1, 0, np.nan])) == pytest.approx(3 / 5)
     assert permutation_p(2.0, np.array([np.nan])) is None
 
 
-def test_equal_judges_seldom_seem_different(make_prediction: Make) -> None:
+def test_equal_judges_are_rarely_significant(make_prediction: Make) -> None:
     small = 0
     for seed in range(100):
         a, b = judges(make_prediction, seed=seed, noise=(1, 1), n=36)
-        found = compare(a, b, ["a"], seed=seed, draws=100, metrics=[Pearson()])
-        small += found["macro"]["pearson"]["p"] <= 0.05
+        result = compare(a, b, ["a"], seed=seed, draws=100, metrics=[Pearson()])
+        small += result["macro"]["pearson"]["p"] <= 0.05
     assert small <= 12  # 5 expected, 3 standard errors of 2.2
 
 
-def test_correlations_ignore_another_use_of_the_scale(make_prediction: Make) -> None:
+def test_correlations_do_not_depend_on_the_use_of_the_scale(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=3, noise=(1, 1.2))
     squeezed = rescaled(make_prediction, b, lambda score: 4 + score / 10)
     metrics = [Pearson(), Spearman(), Kendall(), MeanSquaredError()]
@@ -122,9 +122,9 @@ def test_correlations_ignore_another_use_of_the_scale(make_prediction: Make) -> 
 def test_macro_covers_all_dimensions_and_p_is_adjusted(make_prediction: Make) -> None:
     a1, b1 = judges(make_prediction, seed=1, noise=(0.5, 2), dimension="a")
     a2, b2 = judges(make_prediction, seed=2, noise=(1, 1), dimension="b")
-    found = compare([*a1, *a2], [*b1, *b2], ["a", "b"], seed=0, draws=300, metrics=[Pearson()])
-    first, second = (found["dimensions"][key]["pearson"] for key in "ab")
-    macro = found["macro"]["pearson"]
+    result = compare([*a1, *a2], [*b1, *b2], ["a", "b"], seed=0, draws=300, metrics=[Pearson()])
+    first, second = (result["dimensions"][key]["pearson"] for key in "ab")
+    macro = result["macro"]["pearson"]
     assert macro["difference"] == pytest.approx((first["difference"] + second["difference"]) / 2)
     assert macro["dimensions_defined"] == 2
     # Benjamini-Yekutieli over two: the smaller p times 2·(1 + 1/2), the larger times 3/2.
@@ -133,14 +133,14 @@ def test_macro_covers_all_dimensions_and_p_is_adjusted(make_prediction: Make) ->
     assert low["p_adjusted"] == pytest.approx(min(3 * low["p"], high["p_adjusted"]))
 
 
-def test_what_cannot_be_paired_is_counted(make_prediction: Make) -> None:
+def test_unpaired_predictions_are_counted(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1))
     unscored = make_prediction(b[0].id, None, b[0].ratings, dimension="a", group=b[0].group)
     extra = make_prediction("extra", 3.0, [3], dimension="a")
     unrated = make_prediction("unrated", 3.0, [None], dimension="a")
-    found = compare([*a, unrated], [unscored, *b[2:], extra, unrated], ["a"], seed=0, draws=50)
-    assert found["records"] == 58
-    assert found["left_out"] == {
+    result = compare([*a, unrated], [unscored, *b[2:], extra, unrated], ["a"], seed=0, draws=50)
+    assert result["records"] == 58
+    assert result["left_out"] == {
         "unrated": 1,
         "unscored_by_one": 1,
         "only_in_a": 1,
@@ -148,12 +148,12 @@ def test_what_cannot_be_paired_is_counted(make_prediction: Make) -> None:
     }
 
 
-def test_undefined_differences_say_why(make_prediction: Make) -> None:
+def test_undefined_differences_have_reasons(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1))
     flat = rescaled(make_prediction, b, lambda score: 3.0)
-    found = compare(a, flat, ["a"], seed=0, draws=50, metrics=[Pearson(), Auroc()])
-    assert found["macro"] == {"pearson": None, "auroc": None}
-    assert found["dimensions"]["a"]["undefined"] == {
+    result = compare(a, flat, ["a"], seed=0, draws=50, metrics=[Pearson(), Auroc()])
+    assert result["macro"] == {"pearson": None, "auroc": None}
+    assert result["dimensions"]["a"]["undefined"] == {
         "pearson": "the judge gave every record the same score",
         "auroc": "for pass/fail scales only",
     }
@@ -161,8 +161,8 @@ def test_undefined_differences_say_why(make_prediction: Make) -> None:
 
 def test_few_clusters_give_a_difference_without_tests(make_prediction: Make) -> None:
     a, b = judges(make_prediction, seed=0, noise=(1, 1), n=4)
-    found = compare(a, b, ["a"], seed=0)
-    entry = found["macro"]["mse"]
+    result = compare(a, b, ["a"], seed=0)
+    entry = result["macro"]["mse"]
     assert entry["difference"] == pytest.approx(entry["a"] - entry["b"])
     assert entry["interval"] is None
     assert entry["p"] is None

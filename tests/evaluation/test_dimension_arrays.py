@@ -30,7 +30,7 @@ def test_only_scored_and_rated_records_count(make_prediction: Callable[..., Pred
     np.testing.assert_equal(of.ratings, [[4, np.nan, 5], [2, 2, np.nan], [5, 5, 5]])
 
 
-def test_a_record_called_like_a_group_is_another_cluster(
+def test_a_record_named_like_a_group_is_another_cluster(
     make_prediction: Callable[..., Prediction],
 ) -> None:
     names = cluster_names([make_prediction("x", 3, [3]), make_prediction("y", 3, [3], group="x")])
@@ -43,12 +43,12 @@ def test_one_dimension_has_one_scale(make_prediction: Callable[..., Prediction])
         dimension_arrays("trait_embodiment", mixed, cluster_names(mixed))
 
 
-def test_nothing_is_an_empty_dimension() -> None:
+def test_a_dimension_without_predictions_is_empty() -> None:
     of = dimension_arrays("trait_embodiment", [], {})
     assert of.n == 0
     assert of.ratings.shape == (0, 0)
 
 
-def test_majority_says_when_raters_are_even(make_answers: Callable[..., DimensionArrays]) -> None:
-    of = make_answers([1, 1, 1], ratings=[[1, 1, 0], [1, 0, np.nan], [0, 0, 1]], scale=(0, 1))
+def test_majority_is_nan_for_a_tie(make_arrays: Callable[..., DimensionArrays]) -> None:
+    of = make_arrays([1, 1, 1], ratings=[[1, 1, 0], [1, 0, np.nan], [0, 0, 1]], scale=(0, 1))
     np.testing.assert_equal(of.majority, [1, np.nan, 0])

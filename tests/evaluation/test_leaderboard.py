@@ -40,14 +40,14 @@ def board(made, draws=500):
 def test_scores_ranks_and_differences_by_hand(spoken):
     rng = np.random.default_rng(0)
     base = rng.uniform(2, 4, 30)
-    found = board(spoken({"low": base - 0.5, "high": base + 0.5, "twin": base + 0.5}))
-    assert list(found["systems"]) == ["high", "twin", "low"]
-    assert [one["rank"] for one in found["systems"].values()] == [1, 2, 3]
-    assert found["systems"]["low"]["score"] == pytest.approx(base.mean() - 0.5)
-    low, high = found["systems"]["low"]["interval"]
+    result = board(spoken({"low": base - 0.5, "high": base + 0.5, "twin": base + 0.5}))
+    assert list(result["systems"]) == ["high", "twin", "low"]
+    assert [system["rank"] for system in result["systems"].values()] == [1, 2, 3]
+    assert result["systems"]["low"]["score"] == pytest.approx(base.mean() - 0.5)
+    low, high = result["systems"]["low"]["interval"]
     assert low < base.mean() - 0.5 < high
-    assert found["systems"]["low"]["ranks"] == [3, 3]
-    first, second, third = found["pairs"]
+    assert result["systems"]["low"]["ranks"] == [3, 3]
+    first, second, third = result["pairs"]
     assert (first["better"], first["worse"], first["real"]) == ("high", "twin", False)
     assert first["p"] == 1
     # One point apart on every prompt: the prompts' own spread does not count.
@@ -57,7 +57,7 @@ def test_scores_ranks_and_differences_by_hand(spoken):
     assert second["real"]
     assert third["real"]
     adjusted = stats.false_discovery_control([1, 1 / 501, 1 / 501], method="by")
-    assert [one["p_adjusted"] for one in found["pairs"]] == pytest.approx(adjusted)
+    assert [pair["p_adjusted"] for pair in result["pairs"]] == pytest.approx(adjusted)
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
@@ -67,11 +67,11 @@ def test_pairs_worked_out_together_are_those_worked_out_one_by_one(spoken, missi
     scores = {f"s{at}": rng.uniform(1, 5, 9) for at in range(7)}
     for row in scores.values():
         row[rng.random(9) < missing] = np.nan
-    found = rank(*spoken(scores), seed=5, draws=101, level=0.9)
+    result = rank(*spoken(scores), seed=5, draws=101, level=0.9)
     generator = np.random.default_rng([5, 4])
-    pairs = iter(found["pairs"])
+    pairs = iter(result["pairs"])
     tested = []
-    for first, second in combinations(found["systems"], 2):
+    for first, second in combinations(result["systems"], 2):
         pair = next(pairs)
         assert {pair["better"], pair["worse"]} == {first, second}
         gaps = scores[pair["better"]] - scores[pair["worse"]]
@@ -96,38 +96,38 @@ def test_pairs_worked_out_together_are_those_worked_out_one_by_one(spoken, missi
 def test_noise_is_no_difference(spoken):
     rng = np.random.default_rng(1)
     made = spoken({name: rng.uniform(1, 5, 12) for name in "abcd"})
-    found = board(made)
-    assert not any(pair["real"] for pair in found["pairs"])
-    assert found["systems"]["a"]["ranks"][0] < found["systems"]["a"]["ranks"][1]
+    result = board(made)
+    assert not any(pair["real"] for pair in result["pairs"])
+    assert result["systems"]["a"]["ranks"][0] < result["systems"]["a"]["ranks"][1]
 
 
 def test_systems_are_compared_on_the_prompts_that_both_have(spoken):
     nan = float("nan")
     easy, hard = [5.0] * 6, [2.0] * 6
     made = spoken({"all": [*easy, *hard], "hard_only": [nan] * 6 + [2.5] * 6})
-    found = board(made)
-    (pair,) = found["pairs"]
+    result = board(made)
+    (pair,) = result["pairs"]
     # On its own prompts it is half a point ahead, though its mean is below.
     assert (pair["better"], pair["worse"], pair["prompts"]) == ("hard_only", "all", 6)
     assert pair["difference"] == pytest.approx(0.5)
-    assert list(found["systems"]) == ["all", "hard_only"]
-    assert found["systems"]["hard_only"]["prompts"] == 6
+    assert list(result["systems"]) == ["all", "hard_only"]
+    assert result["systems"]["hard_only"]["prompts"] == 6
 
 
 def test_dimensions_of_different_scales_count_alike(spoken):
     fives, prompts = spoken({"a": [5.0, 5.0], "b": [1.0, 1.0]})
     passes, _ = spoken({"a": [0.5, 0.5], "b": [1.0, 1.0]}, scale=(0.0, 1.0), dimension="pass")
-    found = board(([*fives, *passes], prompts))
-    assert found["scale"] == [0, 1]
-    assert found["systems"]["a"]["score"] == pytest.approx(0.75)
-    assert found["systems"]["b"]["score"] == pytest.approx(0.5)
-    assert found["systems"]["a"]["dimensions"] == {"pitch": 5.0, "pass": 0.5}
+    result = board(([*fives, *passes], prompts))
+    assert result["scale"] == [0, 1]
+    assert result["systems"]["a"]["score"] == pytest.approx(0.75)
+    assert result["systems"]["b"]["score"] == pytest.approx(0.5)
+    assert result["systems"]["a"]["dimensions"] == {"pitch": 5.0, "pass": 0.5}
 
 
 def test_few_prompts_have_no_intervals(spoken):
-    found = board(spoken({"a": [5.0] * 4, "b": [1.0] * 4}))
-    assert found["systems"]["a"]["interval"] is None
-    assert found["pairs"][0]["real"] is None
+    result = board(spoken({"a": [5.0] * 4, "b": [1.0] * 4}))
+    assert result["systems"]["a"]["interval"] is None
+    assert result["pairs"][0]["real"] is None
 
 
 def test_what_is_left_out_is_counted(spoken, make_prediction):
@@ -135,10 +135,10 @@ def test_what_is_left_out_is_counted(spoken, make_prediction):
     predictions.append(make_prediction("lost", None, (), dimension="pitch", system="a"))
     predictions.append(make_prediction("nobody", 3.0, (), dimension="pitch"))
     prompts |= {"lost": "prompt 0", "nobody": "prompt 0"}
-    found = board((predictions, prompts))
-    assert found["left_out"] == {"clips_without_system": 1, "clips_unscored": 1}
-    assert found["systems"]["a"]["unscored"] == 1
-    assert found["systems"]["a"]["people"] == 3.5
+    result = board((predictions, prompts))
+    assert result["left_out"] == {"clips_without_system": 1, "clips_unscored": 1}
+    assert result["systems"]["a"]["unscored"] == 1
+    assert result["systems"]["a"]["people"] == 3.5
     with pytest.raises(ValueError, match="two systems"):
         board(spoken({"a": [3.0, 3.0]}))
 
@@ -146,7 +146,7 @@ def test_what_is_left_out_is_counted(spoken, make_prediction):
 def test_people_order_beside_the_judges(spoken):
     made = [spoken({name: [value] * 6}, ratings=(rating,))
             for name, value, rating in (("a", 5.0, 5), ("b", 4.0, 3), ("c", 3.0, 4))]  # fmt: skip
-    predictions = [one for own, _ in made for one in own]
+    predictions = [prediction for own, _ in made for prediction in own]
     prompts = {key: value for _, own in made for key, value in own.items()}
     # Of three pairs, the raters turn one round: tau = (2 − 1) / 3.
     assert board((predictions, prompts))["people_order"] == {

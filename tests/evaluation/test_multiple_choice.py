@@ -27,9 +27,9 @@ THREE = [
 
 
 def test_accuracy_ties_and_counts_by_hand():
-    assert [credit(one) for one in THREE[:3]] == [1, 0.5, 0]
-    found = summarise_options(THREE, seed=0, draws=0)
-    whole = found["overall"]
+    assert [credit(prediction) for prediction in THREE[:3]] == [1, 0.5, 0]
+    result = summarise_options(THREE, seed=0, draws=0)
+    whole = result["overall"]
     assert whole["likelihood"]["accuracy"] == pytest.approx(1.5 / 3)
     assert (whole["likelihood"]["n"], whole["likelihood"]["ties"]) == (3, 1)
     # log 0.5, log 0.4, log 0.2
@@ -39,7 +39,9 @@ def test_accuracy_ties_and_counts_by_hand():
     assert whole["without_answer"] == 1
     assert whole["chance"] == pytest.approx(1 / 3)
     assert "written" not in whole
-    categories = {name: one["likelihood"]["accuracy"] for name, one in found["categories"].items()}
+    categories = {
+        name: entry["likelihood"]["accuracy"] for name, entry in result["categories"].items()
+    }
     assert categories == {"without a category": None, "x": 0.75, "y": 0}
 
 
@@ -51,32 +53,34 @@ def test_written_answers():
             2, (0.5, 0.3, 0.2), 0, written="dog", written_state="the answer is none of the options"
         ),
     ]
-    found = summarise_options(wrote, seed=0, draws=0)["overall"]["written"]
-    assert found["accuracy"] == pytest.approx(1 / 3)
-    assert found["no_option"] == {"the answer is none of the options": 1}
+    result = summarise_options(wrote, seed=0, draws=0)["overall"]["written"]
+    assert result["accuracy"] == pytest.approx(1 / 3)
+    assert result["no_option"] == {"the answer is none of the options": 1}
     assert option_of(" A  dog\n", ("a dog", "a cat")) == 0
     assert option_of("a", ("a dog", "a cat")) is None
     assert option_of("x", ("x", "X ")) is None
 
 
-def test_intervals_draw_whole_clips():
+def test_intervals_draw_clips():
     """Ten clips of two questions that are right or wrong together: the variance is that of ten, not twenty."""
     predictions = [
         said(f"{clip}-{turn}", (1.0, 0.0, 0.0), 0 if clip < 5 else 1, group=f"clip{clip}")
         for clip in range(10)
         for turn in range(2)
     ]
-    found = summarise_options(predictions, seed=0, draws=4000)
-    low, high = found["overall"]["likelihood"]["interval"]
+    result = summarise_options(predictions, seed=0, draws=4000)
+    low, high = result["overall"]["likelihood"]["interval"]
     # Of ten fair clips: 2.5 % and 97.5 % points of a binomial of 10 and 1/2 are 2 and 8.
     assert (low, high) == (pytest.approx(0.2), pytest.approx(0.8))
-    assert found["bootstrap"] == {"draws": 4000, "level": 0.95, "clusters": 10}
+    assert result["bootstrap"] == {"draws": 4000, "level": 0.95, "clusters": 10}
     assert summarise_options(predictions[:6], seed=0)["overall"]["likelihood"]["interval"] is None
 
 
 def test_lines_come_back_and_the_table_reads_well():
-    for one in THREE:
-        assert OptionPrediction.from_json(json.loads(json.dumps(one.to_json()))) == one
+    for prediction in THREE:
+        assert (
+            OptionPrediction.from_json(json.loads(json.dumps(prediction.to_json()))) == prediction
+        )
     text = accuracy_text({"zero_shot": summarise_options(THREE, seed=0, draws=0)}, "test")
     assert "| all | zero-shot | 0.50 | - | 0.33 | 3 | 1 | - |" in text
     assert np.all([name in text for name in ("| x |", "| y |", "without a category")])

@@ -65,7 +65,7 @@ def test_a_file_torn_by_a_kill_ends_as_one_never_torn(tmp_path, monkeypatch, rec
     lines = path.read_bytes().decode().split("\n")[:-1]
     complete = len(lines) // len(DIMENSIONS)
     missing = resume(path, records, asked)
-    assert [one.id for one in missing] == [one.id for one in records[complete:]]
+    assert [record.id for record in missing] == [record.id for record in records[complete:]]
     stream(path, missing, scorer, clips_a_batch=1)
     assert path.read_bytes() == whole
 
@@ -77,7 +77,7 @@ def damaged(content):
         yield f"changed at {at}", at, content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-def test_of_a_damaged_file_what_is_whole_is_kept(tmp_path, records, scorer, caplog):
+def test_the_undamaged_beginning_of_a_damaged_file_is_kept(tmp_path, records, scorer, caplog):
     """Digits that were changed are good JSON; the first of two appends holds eight records."""
     path = tmp_path / "predictions.jsonl"
     stream(path, resume(path, records, asked), scorer, clips_a_batch=1)
@@ -87,7 +87,7 @@ def test_of_a_damaged_file_what_is_whole_is_kept(tmp_path, records, scorer, capl
         path.write_bytes(content)
         missing = resume(path, records, asked)
         kept = BATCHES_A_WRITE if at >= first else 0
-        assert [one.id for one in missing] == [one.id for one in records[kept:]], name
+        assert [record.id for record in missing] == [record.id for record in records[kept:]], name
         assert "it has other bytes than were written" in caplog.text
         assert len(list(tmp_path.glob("*.damaged*"))) == number
         stream(path, missing, scorer, clips_a_batch=1)
@@ -111,7 +111,7 @@ def test_many_appends_have_few_parts_and_the_last_is_one(tmp_path):
     assert undamaged_bytes(path, content[:-1]) > 0.9 * len(content)
 
 
-def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):
+def test_a_cut_inside_a_character_is_repaired(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     line = prediction_line(make_prediction("clip-0", 3.0, (), dimension="语调")).encode()
     path.write_bytes(line[: line.index("语".encode()) + 1])
@@ -119,21 +119,21 @@ def test_a_cut_inside_a_letter_is_mended(tmp_path, records, make_prediction):
     assert path.read_bytes() == b""
 
 
-def test_records_about_which_nothing_is_asked_are_done(tmp_path, records):
+def test_records_without_questions_are_complete(tmp_path, records):
     path = tmp_path / "predictions.jsonl"
     missing = resume(path, records, lambda record: int(record.id != "clip-3"))
     assert "clip-3" not in [record.id for record in missing]
     assert len(missing) == len(records) - 1
 
 
-def test_another_inputs_file_is_refused(tmp_path, records, make_prediction):
+def test_a_file_of_other_records_is_refused(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     path.write_text(prediction_line(make_prediction("other", 3.0, ())) + "\n", encoding="utf-8")
     with pytest.raises(PredictionsError, match=r"line 1: other is not among the records"):
         resume(path, records, asked)
 
 
-def test_a_broken_line_in_the_middle_is_no_torn_end(tmp_path, records, make_prediction):
+def test_a_broken_line_in_the_middle_is_an_error(tmp_path, records, make_prediction):
     path = tmp_path / "predictions.jsonl"
     good = prediction_line(make_prediction("clip-0", 3.0, ()))
     path.write_text(f"{good}\n{json.dumps({'id': 'clip-1'})}\n{good}\n", encoding="utf-8")

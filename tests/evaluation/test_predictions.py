@@ -52,7 +52,9 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         scored(id="clip-4", distribution=None),
     ]
     path = tmp_path / "predictions.jsonl"
-    path.write_text("".join(f"{prediction_line(one)}\n" for one in written), encoding="utf-8")
+    path.write_text(
+        "".join(f"{prediction_line(prediction)}\n" for prediction in written), encoding="utf-8"
+    )
     assert read_predictions(path) == written
 
 

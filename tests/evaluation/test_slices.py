@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.slices import NOT_SAID, slices
+from dramaeval.evaluation.slices import NOT_STATED, slices
 from dramaeval.evaluation.summary import summarise
 
 
@@ -25,13 +25,13 @@ def judged(make_prediction):
     def make(records, seed=0):
         chance = np.random.default_rng(seed)
         made = []
-        for one in records:
+        for record in records:
             for key in ("pitch", "stress"):
                 rating = int(chance.integers(1, 6))
-                said = float(np.clip(rating + chance.normal(), 1, 5))
+                score = float(np.clip(rating + chance.normal(), 1, 5))
                 made.append(
                     make_prediction(
-                        one.id, said, (rating,), dimension=key, group=f"g{one.line % 7}"
+                        record.id, score, (rating,), dimension=key, group=f"g{record.line % 7}"
                     )
                 )
         return made
@@ -39,18 +39,18 @@ def judged(make_prediction):
     return make
 
 
-def found(predictions, records, names, train=()):
+def sliced(predictions, records, names, train=()):
     return slices(predictions, records, train, names, seed=0, draws=50, level=0.95)
 
 
-def test_a_slice_is_an_evaluation_of_its_records_alone(judged):
+def test_a_slice_equals_an_evaluation_of_its_records(judged):
     records = [record(n, language="en" if n % 3 else "zh") for n in range(40)]
     predictions = judged(records)
-    parts = found(predictions, records, ["language"])["language"]["values"]
+    parts = sliced(predictions, records, ["language"])["language"]["values"]
     assert list(parts) == ["en", "zh"]
     for language, part in parts.items():
-        ids = {one.id for one in records if one.fields["language"] == language}
-        own = [one for one in predictions if one.id in ids]
+        ids = {record.id for record in records if record.fields["language"] == language}
+        own = [prediction for prediction in predictions if prediction.id in ids]
         whole = summarise(own, ["pitch", "stress"], seed=0, draws=50)["macro"]
         for name in ("pearson", "mse", "bias"):
             assert part["macro"][name] == pytest.approx(whole[name])
@@ -59,30 +59,30 @@ def test_a_slice_is_an_evaluation_of_its_records_alone(judged):
         assert part["dimensions"]["pearson"] == 2
 
 
-def test_a_key_of_ones_own_and_a_record_without_it(judged):
+def test_a_custom_key_and_a_record_without_it(judged):
     records = [record(n, studio="A") for n in range(6)] + [record(9), record(10, studio=None)]
-    parts = found(judged(records), records, ["studio"])["studio"]["values"]
-    assert {name: part["records"] for name, part in parts.items()} == {"A": 6, NOT_SAID: 2}
+    parts = sliced(judged(records), records, ["studio"])["studio"]["values"]
+    assert {name: part["records"] for name, part in parts.items()} == {"A": 6, NOT_STATED: 2}
 
 
-def test_what_cannot_be_divided_says_why(judged):
+def test_an_undefined_division_has_a_reason(judged):
     records = [record(n) for n in range(60)]
-    named = [replace(one, fields={"name": one.id}) for one in records]
+    named = [replace(record, fields={"name": record.id}) for record in records]
     predictions = judged(records)
-    assert found(predictions, records, ["studio"])["studio"] == {
+    assert sliced(predictions, records, ["studio"])["studio"] == {
         "undefined": 'no record has the key "studio"'
     }
-    assert "60 different values" in found(predictions, named, ["name"])["name"]["undefined"]
+    assert "60 different values" in sliced(predictions, named, ["name"])["name"]["undefined"]
     for name, reason in {
         "length": "all have about the same length", "recorded": '"recorded" or "synthetic"',
         "character_seen": "training split was not read",
     }.items():  # fmt: skip
-        assert reason in found(predictions, records, [name])[name]["undefined"]
+        assert reason in sliced(predictions, records, [name])[name]["undefined"]
 
 
 def test_length_in_thirds(judged):
     records = [record(n, seconds=float(n)) for n in range(1, 10)]
-    parts = found(judged(records), records, ["length"])["length"]["values"]
+    parts = sliced(judged(records), records, ["length"])["length"]["values"]
     # Terciles of 1…9: 3.67 and 6.33.
     assert {name: part["records"] for name, part in parts.items()} == {
         "up to 3.7 s": 3, "3.7 to 6.3 s": 3, "over 6.3 s": 3,
@@ -93,29 +93,29 @@ def test_length_in_thirds(judged):
 def test_character_seen_or_unseen(judged):
     train = [record(0, character="Ada  Quill")]
     records = [record(1, character="ada quill"), record(2, character="Bo"), record(3)]
-    parts = found(judged(records), records, ["character_seen"], train)["character_seen"]["values"]
+    parts = sliced(judged(records), records, ["character_seen"], train)["character_seen"]["values"]
     assert {name: part["records"] for name, part in parts.items()} == {
-        "seen": 1, "unseen": 1, NOT_SAID: 1,
+        "seen": 1, "unseen": 1, NOT_STATED: 1,
     }  # fmt: skip
 
 
 def test_recorded_or_synthetic(judged):
-    said = ({"recorded": True}, {"recorded": False}, {"synthetic": True}, {"synthetic": False},
+    kinds = ({"recorded": True}, {"recorded": False}, {"synthetic": True}, {"synthetic": False},
             {"source": "recorded"}, {"origin": "studio"})  # fmt: skip
-    records = [record(n, **fields) for n, fields in enumerate(said)]
-    parts = found(judged(records), records, ["recorded"])["recorded"]["values"]
+    records = [record(n, **fields) for n, fields in enumerate(kinds)]
+    parts = sliced(judged(records), records, ["recorded"])["recorded"]["values"]
     assert {name: part["records"] for name, part in parts.items()} == {
-        "recorded": 3, "synthetic": 2, NOT_SAID: 1,
+        "recorded": 3, "synthetic": 2, NOT_STATED: 1,
     }  # fmt: skip
 
 
-def test_a_slice_without_enough_groups_has_no_interval_and_counts_what_is_unscored(make_prediction):
+def test_a_slice_with_few_groups_has_no_interval_and_counts_unscored_answers(make_prediction):
     records = [record(n, language="en") for n in range(4)]
     predictions = [
-        make_prediction(one.id, None if n == 0 else 2.0 + n, (n + 1,), group="g")
-        for n, one in enumerate(records)
+        make_prediction(record.id, None if n == 0 else 2.0 + n, (n + 1,), group="g")
+        for n, record in enumerate(records)
     ]
-    part = found(predictions, records, ["language"])["language"]["values"]["en"]
+    part = sliced(predictions, records, ["language"])["language"]["values"]["en"]
     assert part["interval"] == {"pearson": None, "mse": None, "bias": None}
     assert (part["records"], part["n"], part["unscored"]) == (4, 3, 1)
     assert part["macro"]["pearson"] == pytest.approx(1)

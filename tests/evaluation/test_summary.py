@@ -44,15 +44,15 @@ def test_counts_by_hand(make_prediction: Make) -> None:
         make_prediction("e", 4.0, [None, None]),
         make_prediction("f", None, [None, None], state="no answer"),
     ]
-    found = summarise(predictions, ["trait_embodiment"], seed=0)
-    values = found["dimensions"]["trait_embodiment"]
+    result = summarise(predictions, ["trait_embodiment"], seed=0)
+    values = result["dimensions"]["trait_embodiment"]
     assert values["n"] == 3
     assert values["records"] == 6
     assert values["unscored"] == 2
     assert values["unscored_reasons"] == {"audio unreadable": 1, "no answer": 1}
     assert values["missing"] == 2
     assert (values["ratings"], values["ratings_missing"]) == (7, 5)
-    assert {name: found["macro"][name] for name in ("n", "records", "unscored", "missing")} == {
+    assert {name: result["macro"][name] for name in ("n", "records", "unscored", "missing")} == {
         "n": 3,
         "records": 6,
         "unscored": 2,
@@ -64,7 +64,7 @@ def test_counts_by_hand(make_prediction: Make) -> None:
     assert values["mse"] == pytest.approx(0.25 / 3)
 
 
-def test_macro_is_the_mean_and_says_what_it_leaves_out(make_prediction: Make) -> None:
+def test_macro_is_the_mean_and_lists_undefined_dimensions(make_prediction: Make) -> None:
     def three(dimension: str, scores: list[float], people: list[float]) -> list[Prediction]:
         return [
             make_prediction(f"r{row}", score, [rating], dimension=dimension)
@@ -78,8 +78,8 @@ def test_macro_is_the_mean_and_says_what_it_leaves_out(make_prediction: Make) ->
         *three("short", [4, 5], [4, 4]),  # r undefined, mean squared error 1/2
     ]
     keys = ["up", "down", "flat", "short", "absent"]
-    found = summarise(predictions, keys, seed=0)
-    macro = found["macro"]
+    result = summarise(predictions, keys, seed=0)
+    macro = result["macro"]
     assert macro["pearson"] == pytest.approx(0)
     assert macro["mse"] == pytest.approx((0 + 8 / 3 + 5 / 3 + 1 / 2) / 4)
     assert macro["dimensions"] == 5
@@ -91,11 +91,11 @@ def test_macro_is_the_mean_and_says_what_it_leaves_out(make_prediction: Make) ->
         "absent": "no record is both scored and rated",
     }
     assert list(macro["dimensions_undefined"]["mse"]) == ["absent"]
-    assert found["dimensions"]["flat"]["pearson"] is None
-    assert found["dimensions"]["flat"]["undefined"]["pearson"].startswith("the judge gave")
-    assert found["dimensions"]["absent"]["n"] == 0
+    assert result["dimensions"]["flat"]["pearson"] is None
+    assert result["dimensions"]["flat"]["undefined"]["pearson"].startswith("the judge gave")
+    assert result["dimensions"]["absent"]["n"] == 0
     assert "auroc" not in macro
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_intervals_stand_around_their_values(make_prediction: Make) -> None:
@@ -103,30 +103,30 @@ def test_intervals_stand_around_their_values(make_prediction: Make) -> None:
         *judged(make_prediction, "a", seed=1),
         *judged(make_prediction, "b", seed=2, noise=2.0),
     ]
-    found = summarise(predictions, ["a", "b"], seed=5, draws=400)
-    assert found["bootstrap"] == {
+    result = summarise(predictions, ["a", "b"], seed=5, draws=400)
+    assert result["bootstrap"] == {
         "draws": 400,
         "level": 0.95,
         "clusters": 10,
         "seed": 5,
         "undefined": None,
     }
-    for values in (found["macro"], *found["dimensions"].values()):
+    for values in (result["macro"], *result["dimensions"].values()):
         for name in ("pearson", "spearman", "kendall", "mse", "mae", "ccc"):
             low, high = values["interval"][name]
             assert low < values[name] < high, name
-    low, high = found["dimensions"]["a"]["ceiling"]["interval"]["pearson"]
-    assert low < found["dimensions"]["a"]["ceiling"]["pearson"] < high
+    low, high = result["dimensions"]["a"]["ceiling"]["interval"]["pearson"]
+    assert low < result["dimensions"]["a"]["ceiling"]["pearson"] < high
     # The mean of two dimensions is known better than the worse known of them.
     widths = [high - low for low, high in (v["interval"]["pearson"] for v in (
-        found["macro"], found["dimensions"]["a"], found["dimensions"]["b"]))]  # fmt: skip
+        result["macro"], result["dimensions"]["a"], result["dimensions"]["b"]))]  # fmt: skip
     assert widths[0] < max(widths[1:])
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
 def test_the_macro_interval_is_that_of_resampled_records(make_prediction: Make) -> None:
     predictions = [*judged(make_prediction, "a", seed=1), *judged(make_prediction, "b", seed=2)]
-    found = summarise(predictions, ["a", "b"], seed=5, draws=200)
+    result = summarise(predictions, ["a", "b"], seed=5, draws=200)
     # Characters 0 … 9 in the order of their names are the clusters 0 … 9.
     macros = []
     for counts in bootstrap_draws(10, 200, seed=5).counts:
@@ -139,7 +139,7 @@ def test_the_macro_interval_is_that_of_resampled_records(make_prediction: Make) 
             values.append(np.corrcoef(np.array(judge, float), np.array(people, float))[0, 1])
         macros.append(np.mean(values))
     expected = np.quantile(macros, [0.025, 0.975])
-    assert found["macro"]["interval"]["pearson"] == pytest.approx(expected.tolist())
+    assert result["macro"]["interval"]["pearson"] == pytest.approx(expected.tolist())
 
 
 def test_order_does_not_matter_and_the_seed_does(make_prediction: Make) -> None:
@@ -161,21 +161,23 @@ def test_no_intervals_when_not_asked_or_from_few_clusters(make_prediction: Make)
     assert without["macro"]["interval"] == {}
     assert without["bootstrap"]["undefined"] is None
     few = [p for p in predictions if p.group in ("character 1", "character 2")]
-    found = summarise(few, ["a"], seed=0)
-    assert found["dimensions"]["a"]["interval"] == {}
-    assert found["dimensions"]["a"]["pearson"] is not None
-    assert found["bootstrap"]["draws"] == 0
-    assert found["bootstrap"]["undefined"] == "2 clusters are too few for intervals; 5 are needed"
+    result = summarise(few, ["a"], seed=0)
+    assert result["dimensions"]["a"]["interval"] == {}
+    assert result["dimensions"]["a"]["pearson"] is not None
+    assert result["bootstrap"]["draws"] == 0
+    assert result["bootstrap"]["undefined"] == "2 clusters are too few for intervals; 5 are needed"
 
 
 def test_a_dimension_with_few_clusters_has_no_interval(make_prediction: Make) -> None:
     rare = [p for p in judged(make_prediction, "b", seed=2) if str(p.group)[-1] in "012"]
-    found = summarise([*judged(make_prediction, "a", seed=1), *rare], ["a", "b"], seed=0, draws=100)
-    values = found["dimensions"]["b"]
+    result = summarise(
+        [*judged(make_prediction, "a", seed=1), *rare], ["a", "b"], seed=0, draws=100
+    )
+    values = result["dimensions"]["b"]
     assert values["clusters"] == 3
     assert values["interval"]["pearson"] is None
     assert values["interval_undefined"]["pearson"] == "only 3 clusters"
-    assert found["dimensions"]["a"]["interval"]["pearson"] is not None
+    assert result["dimensions"]["a"]["interval"]["pearson"] is not None
 
 
 def test_the_ceiling_is_the_same_for_every_judge(make_prediction: Make) -> None:
@@ -201,19 +203,19 @@ def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
         make_prediction("c", 0.4, [0, 1], dimension="content_pass", scale=(0.0, 1.0)),
         make_prediction("d", 0.8, [0, 0], dimension="content_pass", scale=(0.0, 1.0)),
     ]
-    found = summarise(
+    result = summarise(
         [*passing, *judged(make_prediction, "a", seed=1)], ["content_pass", "a"], seed=0
     )
-    values = found["dimensions"]["content_pass"]
+    values = result["dimensions"]["content_pass"]
     assert values["majority_ties"] == 1
     assert values["auroc"] == 1  # 0.9 above 0.2 and 0.8
     assert values["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
     assert values["f1"] == pytest.approx(2 / 3)
-    assert "auroc" not in found["dimensions"]["a"]
-    assert "majority_ties" not in found["dimensions"]["a"]
-    assert found["macro"]["auroc"] == 1
-    assert found["macro"]["dimensions_defined"]["auroc"] == 1
-    assert found["macro"]["dimensions_undefined"]["auroc"] == {"a": "does not apply to this scale"}
+    assert "auroc" not in result["dimensions"]["a"]
+    assert "majority_ties" not in result["dimensions"]["a"]
+    assert result["macro"]["auroc"] == 1
+    assert result["macro"]["dimensions_defined"]["auroc"] == 1
+    assert result["macro"]["dimensions_undefined"]["auroc"] == {"a": "does not apply to this scale"}
 
 
 def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
@@ -223,31 +225,31 @@ def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:
         )
         for row, p in enumerate(judged(make_prediction, "a", seed=1, noise=0.2))
     ]
-    found = summarise(predictions, ["a"], seed=0, draws=100)
-    level = found["dimensions"]["a"]["system_level"]
+    result = summarise(predictions, ["a"], seed=0, draws=100)
+    level = result["dimensions"]["a"]["system_level"]
     assert level["systems"] == 3
-    assert found["macro"]["system_level"]["soft_pairwise_accuracy"] == pytest.approx(
+    assert result["macro"]["system_level"]["soft_pairwise_accuracy"] == pytest.approx(
         level["soft_pairwise_accuracy"]
     )
-    test = found["dimensions"]["a"]["alternative_annotator"]
+    test = result["dimensions"]["a"]["alternative_annotator"]
     assert test["raters_tested"] == 4
-    assert found["macro"]["alternative_annotator"]["winning_rate"] == test["winning_rate"]
+    assert result["macro"]["alternative_annotator"]["winning_rate"] == test["winning_rate"]
     lenient = summarise(predictions, ["a"], seed=0, draws=0, epsilon=0.9)
     assert lenient["dimensions"]["a"]["alternative_annotator"]["winning_rate"] == 1
-    json.dumps(found, allow_nan=False)
+    json.dumps(result, allow_nan=False)
 
 
-def test_a_metric_of_ones_own_stands_beside_the_others(make_prediction: Make) -> None:
-    def largest_error(answers: DimensionArrays) -> float | None:
-        return float(abs(answers.predicted - answers.rated).max()) if answers.n else None
+def test_a_custom_metric_is_added_to_the_standard_ones(make_prediction: Make) -> None:
+    def largest_error(arrays: DimensionArrays) -> float | None:
+        return float(abs(arrays.predicted - arrays.rated).max()) if arrays.n else None
 
     predictions = judged(make_prediction, "a", seed=1)
-    found = summarise(predictions, ["a", "b"], seed=0, draws=100, metrics=[largest_error])
+    result = summarise(predictions, ["a", "b"], seed=0, draws=100, metrics=[largest_error])
     errors = [abs(p.expected - p.mean_rating) for p in predictions if p.mean_rating is not None]
-    assert found["dimensions"]["a"]["largest_error"] == pytest.approx(max(errors))
-    assert found["macro"]["largest_error"] == pytest.approx(max(errors))
-    assert found["macro"]["interval"]["largest_error"][1] == pytest.approx(max(errors))
-    assert found["dimensions"]["b"]["undefined"]["largest_error"] == "the metric gave None"
+    assert result["dimensions"]["a"]["largest_error"] == pytest.approx(max(errors))
+    assert result["macro"]["largest_error"] == pytest.approx(max(errors))
+    assert result["macro"]["interval"]["largest_error"][1] == pytest.approx(max(errors))
+    assert result["dimensions"]["b"]["undefined"]["largest_error"] == "the metric gave None"
 
 
 def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
@@ -259,7 +261,7 @@ def test_predictions_must_fit_the_dimensions(make_prediction: Make) -> None:
 
 
 def test_nothing_at_all() -> None:
-    found = summarise([], ["pitch"], seed=0)
-    assert found["macro"]["pearson"] is None
-    assert found["macro"]["dimensions_defined"]["pearson"] == 0
-    json.dumps(found, allow_nan=False)
+    result = summarise([], ["pitch"], seed=0)
+    assert result["macro"]["pearson"] is None
+    assert result["macro"]["dimensions_defined"]["pearson"] == 0
+    json.dumps(result, allow_nan=False)

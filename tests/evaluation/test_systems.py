@@ -12,39 +12,39 @@ from dramaeval.evaluation.systems import system_level
 
 def evaluate(predictions: list[Prediction]) -> dict:
     of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
-    found = system_level(predictions, of, seed=0)
-    assert found is not None
-    return found
+    result = system_level(predictions, of, seed=0)
+    assert result is not None
+    return result
 
 
 def test_by_hand(make_prediction: Callable[..., Prediction]) -> None:
     # Judge's means 2, 3, 5, 3; raters' 1, 3, 2, 3. Of six pairs the raters tie b-d; the judge has
     # a-b, a-c, a-d right and b-c, c-d wrong: 3 of 5.
-    made = {"a": (2, 1), "b": (3, 3), "c": (5, 2), "d": (3, 3)}
+    scores = {"a": (2, 1), "b": (3, 3), "c": (5, 2), "d": (3, 3)}
     predictions = [
         make_prediction(f"{name}-{copy}", judge, [people], system=name)
-        for name, (judge, people) in made.items()
+        for name, (judge, people) in scores.items()
         for copy in "xy"
     ]
     predictions += [
         make_prediction("nameless", 4, [4]),
         make_prediction("unscored", None, [4], system="e"),
     ]
-    found = evaluate(predictions)
-    assert (found["systems"], found["n"], found["without_system"]) == (4, 8, 1)
-    assert found["means"]["c"] == {"n": 2, "predicted": 5, "rated": 2}
-    assert (found["pairs"], found["pairs_tied_by_raters"]) == (6, 1)
-    assert found["pairwise_accuracy"] == 3 / 5
+    result = evaluate(predictions)
+    assert (result["systems"], result["n"], result["without_system"]) == (4, 8, 1)
+    assert result["means"]["c"] == {"n": 2, "predicted": 5, "rated": 2}
+    assert (result["pairs"], result["pairs_tied_by_raters"]) == (6, 1)
+    assert result["pairwise_accuracy"] == 3 / 5
     # Judge 2 3 5 3, people 1 3 2 3: deviations -1.25 -0.25 1.75 -0.25 and -1.25 0.75 -0.25 0.75:
     # Σdxdy = 1.5625 - 0.1875 - 0.4375 - 0.1875 = 0.75, Σdx² = 4.75, Σdy² = 2.75.
-    assert found["pearson"] == pytest.approx(0.75 / np.sqrt(4.75 * 2.75))
+    assert result["pearson"] == pytest.approx(0.75 / np.sqrt(4.75 * 2.75))
     # No two systems share a scene and none has any spread: each p is 0, ½ or 1. Raters against
     # judge: a-b 1 1, a-c 1 1, a-d 1 1, b-c 0 1, b-d ½ ½, c-d 1 0: 1 - 2/6.
-    assert found["soft_pairwise_accuracy"] == pytest.approx(4 / 6)
-    assert (found["pairs_tested"], found["pairs_on_shared_groups"]) == (6, 0)
+    assert result["soft_pairwise_accuracy"] == pytest.approx(4 / 6)
+    assert (result["pairs_tested"], result["pairs_on_shared_groups"]) == (6, 0)
 
 
-def test_a_judge_that_copies_the_raters_is_as_sure_as_they(
+def test_a_judge_that_copies_the_raters_has_full_soft_accuracy(
     make_prediction: Callable[..., Prediction],
 ) -> None:
     generator = np.random.default_rng(0)
@@ -55,22 +55,22 @@ def test_a_judge_that_copies_the_raters_is_as_sure_as_they(
         for scene in range(30)
         for system, score in zip("abc", generator.integers(1, 6, size=3), strict=True)
     ]
-    found = evaluate(predictions)
-    assert found["soft_pairwise_accuracy"] == 1
-    assert found["pairs_on_shared_groups"] == 3
-    assert evaluate(predictions[::-1]) == found
+    result = evaluate(predictions)
+    assert result["soft_pairwise_accuracy"] == 1
+    assert result["pairs_on_shared_groups"] == 3
+    assert evaluate(predictions[::-1]) == result
 
 
 def test_two_systems_are_too_few_to_correlate(make_prediction: Callable[..., Prediction]) -> None:
     predictions = [make_prediction(name, 3, [4], system=name) for name in "ab"]
-    found = evaluate(predictions)
-    assert found["pearson"] is None
-    assert found["undefined"]["pearson"].startswith("only 2 systems are")
-    assert found["soft_pairwise_accuracy"] is None  # one record each: nothing to test
-    assert found["pairwise_accuracy"] is None  # the raters tie the only pair
+    result = evaluate(predictions)
+    assert result["pearson"] is None
+    assert result["undefined"]["pearson"].startswith("only 2 systems are")
+    assert result["soft_pairwise_accuracy"] is None  # one record each: nothing to test
+    assert result["pairwise_accuracy"] is None  # the raters tie the only pair
 
 
-def test_no_system_is_named(make_prediction: Callable[..., Prediction]) -> None:
+def test_records_without_systems(make_prediction: Callable[..., Prediction]) -> None:
     predictions = [make_prediction("a", 3, [4])]
     of = dimension_arrays("trait_embodiment", predictions, cluster_names(predictions))
     assert system_level(predictions, of, seed=0) is None

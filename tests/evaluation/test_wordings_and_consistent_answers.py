@@ -26,10 +26,10 @@ def test_spread_by_hand():
         prediction(2, (3.0, 1.0), 3.0),
     ]
     summary = with_wordings(summarise(predictions, ["d"], seed=0, draws=0), predictions)
-    found = summary["dimensions"]["d"]["wording"]
+    result = summary["dimensions"]["d"]["wording"]
     # Variances 2, 0, 2; the first wording orders the clips rightly, the second the other way.
-    assert found["spread"] == pytest.approx((4 / 3) ** 0.5)
-    assert found["pearson"] == pytest.approx([1, -1])
+    assert result["spread"] == pytest.approx((4 / 3) ** 0.5)
+    assert result["pearson"] == pytest.approx([1, -1])
     assert summary["macro"]["wording"]["pearson_range"] == pytest.approx(2)
     assert "Over 2 wordings a score varies by 1.155" in wording_text(summary)
 
@@ -58,11 +58,11 @@ def judge_of(rules, passes):
 
     def read(encoded_records):
         passes.append(len(encoded_records))
-        found = []
+        result = []
         for encoded_record in encoded_records:
-            written = [one.choice for one in encoded_record.questions]
-            found.append([np.eye(3)[rules(written[:at])] for at in range(len(written))])
-        return found
+            written = [question.choice for question in encoded_record.questions]
+            result.append([np.eye(3)[rules(written[:at])] for at in range(len(written))])
+        return result
 
     return read
 
@@ -76,7 +76,7 @@ def test_the_fixed_point_is_greedy_decoding():
         greedy.append(rules(greedy))
     passes = []
     (values,) = consistent_values([encode_with_clip(6)], judge_of(rules, passes))
-    assert [int(one.argmax()) for one in values] == greedy
+    assert [int(entry.argmax()) for entry in values] == greedy
     assert len(passes) <= 7
 
 

@@ -1,9 +1,11 @@
-"""Controls: baselines without the clip's sound, or with its prosody alone; the judge's gain over them is evidence.
+"""Controls: baselines without the clip's sound, or with its prosody alone.
+
+A judge that uses the sound agrees better with people than every control.
 
 One module a control. The names are `dramaeval.config.schema.CONTROLS`; the control NAME is the function NAME in the
 module NAME of this package, which also has
 
-- ``DESCRIPTION``: what the control is, for reports;
+- ``DESCRIPTION``: a description of the control, for reports;
 - ``REMOVES_SOUND`` (optional): True where the control differs from the judge only in lacking the right sound.
 """
 

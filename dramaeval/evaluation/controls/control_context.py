@@ -47,18 +47,38 @@ class ControlContext:
 
 
 def require_audio_judge(context: ControlContext) -> None:
-    """Check that a control which removes the right sound can tell anything.
+    """Check that the judge's prompt has the clip's sound and no description of it.
 
     Raises:
         NotPossibleError: the judge takes no audio, or its prompt describes the right sound in words.
     """
     if not context.record_encoder.family.takes_audio:
-        raise NotPossibleError("this judge only reads")
+        raise NotPossibleError("this judge takes no audio")
     if context.task.scoring().get("thought_in_scoring") == "given":
         raise NotPossibleError(
             "the thought that is given before the score describes the right sound; "
             "task.thought_in_scoring=skip or generate can be tested"
         )
+
+
+def score_encoded_by(
+    context: ControlContext, encoder_class: type[RecordEncoder]
+) -> list[Prediction]:
+    """Score every record with the judge, encoded by another class of encoder.
+
+    Raises:
+        NotPossibleError: see `require_audio_judge`.
+    """
+    require_audio_judge(context)
+    judges_encoder = context.record_encoder
+    encoder = encoder_class(
+        judges_encoder.task,
+        judges_encoder.processor,
+        judges_encoder.family,
+        max_seconds=judges_encoder.max_seconds,
+        cache_clips=judges_encoder.cache_clips,
+    )
+    return context.score(context.records, encoder)
 
 
 def prediction_of(
@@ -91,7 +111,9 @@ def train_means(context: ControlContext) -> Mapping[str, dict[int, float]]:
     """
     if not context.train:
         raise NotPossibleError("there is no training split (task.data.train=…)")
-    means: dict[str, dict[int, float]] = {one.key: {} for one in context.task.dimensions}
+    means: dict[str, dict[int, float]] = {
+        dimension.key: {} for dimension in context.task.dimensions
+    }
     for index, record in enumerate(context.train):
         for dimension in context.task.dimensions_for(record):
             given = [r for r in context.task.ratings(record, dimension) if r is not None]

@@ -39,15 +39,16 @@ def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     means = []
     for same in zip(*by_wording, strict=True):
         first = same[0]
-        unscored = next((one for one in same if not one.scored), None)
+        unscored = next((prediction for prediction in same if not prediction.scored), None)
         if unscored is not None:
             means.append(replace(first, distribution=None, expected=None, state=unscored.state))
             continue
-        share = None
-        if all(one.distribution is not None for one in same):
-            share = tuple(np.mean([one.distribution for one in same], axis=0).tolist())
-        expected = float(np.mean([one.expected for one in same]))
-        means.append(replace(first, distribution=share, expected=expected))
+        distribution = None
+        distributions = [prediction.distribution for prediction in same]
+        if None not in distributions:
+            distribution = tuple(np.mean(distributions, axis=0).tolist())
+        expected = float(np.mean([prediction.expected for prediction in same]))
+        means.append(replace(first, distribution=distribution, expected=expected))
     return means
 
 
@@ -59,7 +60,7 @@ def spread(by_wording: Sequence[Sequence[Prediction]]) -> dict[str, Any]:
     """
     values: dict[str, list[list[float]]] = {}
     for same in zip(*by_wording, strict=True):
-        given = [one.expected for one in same if one.expected is not None]
+        given = [prediction.expected for prediction in same if prediction.expected is not None]
         rows = values.setdefault(same[0].dimension, [])
         if len(given) == len(by_wording):
             rows.append(given)

@@ -75,11 +75,11 @@ def _f0_features(samples: np.ndarray) -> list[float]:
         resolution=0.2,
     )
     share = float(np.mean(voiced))
-    at = np.flatnonzero(voiced & np.isfinite(f0))
-    if len(at) < 3:
+    frames = np.flatnonzero(voiced & np.isfinite(f0))
+    if len(frames) < 3:
         return [np.nan, np.nan, np.nan, np.nan, share]
-    semitones = 12 * np.log2(f0[at] / 55.0)
-    slope = np.polyfit(at * _HOP / RATE, semitones, 1)[0]
+    semitones = 12 * np.log2(f0[frames] / 55.0)
+    slope = np.polyfit(frames * _HOP / RATE, semitones, 1)[0]
     span = float(np.ptp(np.quantile(semitones, [0.05, 0.95])))
     return [float(np.median(semitones)), float(semitones.std()), span, float(slope), share]
 

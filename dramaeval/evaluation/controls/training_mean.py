@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from dramaeval.evaluation.controls.control_context import (
     ControlContext,
     prediction_of,
     train_means,
 )
+from dramaeval.evaluation.metrics.metric import mean_of_defined
 from dramaeval.evaluation.predictions import SCORED, Prediction
 
 DESCRIPTION = "the dimension's mean over the training records, for every clip"
@@ -23,10 +22,7 @@ def training_mean(context: ControlContext) -> list[Prediction]:
     Raises:
         NotPossibleError: there is no training split.
     """
-    means = {
-        key: float(np.mean(list(values.values()))) if values else None
-        for key, values in train_means(context).items()
-    }
+    means = {key: mean_of_defined(values.values()) for key, values in train_means(context).items()}
     predictions = []
     for record in context.records:
         for dimension in context.task.dimensions_for(record):

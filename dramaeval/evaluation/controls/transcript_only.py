@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.records import Record
-from dramaeval.evaluation.controls.control_context import ControlContext, require_audio_judge
+from dramaeval.evaluation.controls.control_context import ControlContext, score_encoded_by
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
@@ -24,16 +24,7 @@ def transcript_only(context: ControlContext) -> list[Prediction]:
     Raises:
         NotPossibleError: see `require_audio_judge`.
     """
-    require_audio_judge(context)
-    encoder = context.record_encoder
-    text_only = _TextEncoder(
-        encoder.task,
-        encoder.processor,
-        encoder.family,
-        max_seconds=encoder.max_seconds,
-        cache_clips=1,
-    )
-    return context.score(context.records, text_only)
+    return score_encoded_by(context, _TextEncoder)
 
 
 class _TextEncoder(RecordEncoder):

@@ -33,25 +33,25 @@ class CalibrationError(SummedMetric):
 
     name = "ece"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined without a record that has a distribution."""
-        require_records(answers, 1)
-        gaps, bins, rows = _gaps(answers)
+        require_records(arrays, 1)
+        gaps, bins, rows = _gaps(arrays)
         if len(rows) == 0:
             raise UndefinedError(NO_DISTRIBUTIONS)
         columns = _binned(gaps, bins)
         return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The gaps p(k) − r(k) in each bin, and the number of records."""
-        gaps, bins, rows = _gaps(answers)
+        gaps, bins, rows = _gaps(arrays)
         columns = np.column_stack([np.ones(len(rows)), _binned(gaps, bins)])
 
         def error(sums: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", divide="ignore"):
                 return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0] / gaps.shape[1]
 
-        return Summands(cluster=answers.cluster[rows], columns=columns, value=error)
+        return Summands(cluster=arrays.cluster[rows], columns=columns, value=error)
 
 
 class CalibrationBin(NamedTuple):
@@ -64,11 +64,11 @@ class CalibrationBin(NamedTuple):
     share: float
 
 
-def calibration_curve(answers: DimensionArrays) -> list[CalibrationBin]:
+def calibration_curve(arrays: DimensionArrays) -> list[CalibrationBin]:
     """The bins that are not empty, over all scores of the scale, for a plot."""
-    rows = _with_distribution(answers)
-    stated = answers.distribution[rows].ravel()
-    shares = rater_shares(answers.ratings[rows], answers.scale).ravel()
+    rows = _with_distribution(arrays)
+    stated = arrays.distribution[rows].ravel()
+    shares = rater_shares(arrays.ratings[rows], arrays.scale).ravel()
     bins = _bin(stated)
     return [
         CalibrationBin(
@@ -94,19 +94,19 @@ def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return counts / given.sum(axis=1, keepdims=True)
 
 
-def _with_distribution(answers: DimensionArrays) -> np.ndarray:
-    return np.flatnonzero(~np.isnan(answers.distribution).any(axis=1))
+def _with_distribution(arrays: DimensionArrays) -> np.ndarray:
+    return np.flatnonzero(~np.isnan(arrays.distribution).any(axis=1))
 
 
 def _bin(probabilities: np.ndarray) -> np.ndarray:
     return np.minimum((probabilities * BINS).astype(int), BINS - 1)
 
 
-def _gaps(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _gaps(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """p(k) − r(k) (m, K), its bin (m, K), and the rows of the m records with a distribution."""
-    rows = _with_distribution(answers)
-    stated = answers.distribution[rows]
-    return stated - rater_shares(answers.ratings[rows], answers.scale), _bin(stated), rows
+    rows = _with_distribution(arrays)
+    stated = arrays.distribution[rows]
+    return stated - rater_shares(arrays.ratings[rows], arrays.scale), _bin(stated), rows
 
 
 def _binned(gaps: np.ndarray, bins: np.ndarray) -> np.ndarray:
@@ -125,11 +125,11 @@ class PredictedSpread(RecordMean):
     name = "predicted_spread"
     undefined = NO_DISTRIBUTIONS
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """Σ k²p(k) − (Σ k·p(k))² as Σ (k−mean)²p(k); NaN without a distribution."""
-        means = answers.distribution @ answers.scale
-        deviations = answers.scale - means[:, None]
-        return (deviations**2 * answers.distribution).sum(axis=1)
+        means = arrays.distribution @ arrays.scale
+        deviations = arrays.scale - means[:, None]
+        return (deviations**2 * arrays.distribution).sum(axis=1)
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The standard deviation."""
@@ -146,9 +146,9 @@ class RaterSpread(RecordMean):
     name = "rater_spread"
     undefined = "no record was rated by two raters"
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """Σ(r−r̄)²/(m−1) without the missing ratings; NaN where m < 2."""
-        ratings = answers.ratings
+        ratings = arrays.ratings
         given = (~np.isnan(ratings)).sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             means = np.nansum(ratings, axis=1) / given
@@ -168,10 +168,10 @@ class SpreadCorrelation(SummedMetric):
 
     name = "spread_correlation"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 such records, or where one of the two is constant."""
-        require_records(answers, 3)
-        predicted, rated, rows = _spreads(answers)
+        require_records(arrays, 3)
+        predicted, rated, rows = _spreads(arrays)
         if len(rows) < 3:
             raise UndefinedError("under 3 records have both a distribution and two ratings")
         if constant(predicted):
@@ -180,14 +180,14 @@ class SpreadCorrelation(SummedMetric):
             raise UndefinedError("the raters differ equally on every record")
         return float(scipy.stats.pearsonr(predicted, rated).statistic)
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The weighted moments of the two standard deviations."""
-        predicted, rated, rows = _spreads(answers)
-        return of_moments(predicted, rated, answers.cluster[rows], correlation)
+        predicted, rated, rows = _spreads(arrays)
+        return of_moments(predicted, rated, arrays.cluster[rows], correlation)
 
 
-def _spreads(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    predicted = np.sqrt(PredictedSpread().record_values(answers))
-    rated = np.sqrt(RaterSpread().record_values(answers))
+def _spreads(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    predicted = np.sqrt(PredictedSpread().record_values(arrays))
+    rated = np.sqrt(RaterSpread().record_values(arrays))
     rows = np.flatnonzero(~np.isnan(predicted) & ~np.isnan(rated))
     return predicted[rows], rated[rows], rows

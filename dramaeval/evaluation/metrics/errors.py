@@ -21,9 +21,9 @@ class MeanSquaredError(RecordMean):
 
     name = "mse"
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """(x − y)²."""
-        return (answers.predicted - answers.rated) ** 2
+        return (arrays.predicted - arrays.rated) ** 2
 
 
 class MeanAbsoluteError(RecordMean):
@@ -31,9 +31,9 @@ class MeanAbsoluteError(RecordMean):
 
     name = "mae"
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """|x − y|."""
-        return np.abs(answers.predicted - answers.rated)
+        return np.abs(arrays.predicted - arrays.rated)
 
 
 class Bias(RecordMean):
@@ -41,9 +41,9 @@ class Bias(RecordMean):
 
     name = "bias"
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """x − y."""
-        return answers.predicted - answers.rated
+        return arrays.predicted - arrays.rated
 
 
 class VarianceRatio(SummedMetric):
@@ -51,16 +51,16 @@ class VarianceRatio(SummedMetric):
 
     name = "variance_ratio"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where the mean rating is constant."""
-        require_records(answers, 3)
-        if constant(answers.rated):
+        require_records(arrays, 3)
+        if constant(arrays.rated):
             raise UndefinedError("the raters' mean is the same for every record")
-        return float(np.var(answers.predicted) / np.var(answers.rated))
+        return float(np.var(arrays.predicted) / np.var(arrays.rated))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The weighted moments of x and y."""
-        return of_moments(answers.predicted, answers.rated, answers.cluster, _variance_ratio)
+        return of_moments(arrays.predicted, arrays.rated, arrays.cluster, _variance_ratio)
 
 
 def _variance_ratio(moments: Moments) -> np.ndarray:
@@ -76,21 +76,21 @@ class Concordance(SummedMetric):
 
     name = "ccc"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where both sides are the same constant."""
-        require_records(answers, 3)
-        x, y = answers.predicted, answers.rated
+        require_records(arrays, 3)
+        x, y = arrays.predicted, arrays.rated
         if constant(np.concatenate([x, y])):
             raise UndefinedError("judge and raters gave every record the same score")
         covariance = np.mean((x - x.mean()) * (y - y.mean()))
         return float(2 * covariance / (np.var(x) + np.var(y) + (x.mean() - y.mean()) ** 2))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The weighted moments of x and y."""
-        return of_moments(answers.predicted, answers.rated, answers.cluster, _concordance)
+        return of_moments(arrays.predicted, arrays.rated, arrays.cluster, _concordance)
 
 
 def _concordance(moments: Moments) -> np.ndarray:
-    apart = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
+    denominator = moments.variance_x + moments.variance_y + (moments.mean_x - moments.mean_y) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(apart > 0, 2 * moments.covariance / apart, np.nan)
+        return np.where(denominator > 0, 2 * moments.covariance / denominator, np.nan)

@@ -10,7 +10,7 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 def ordinal_alpha(ratings: np.ndarray) -> float:
     """α = 1 − D_o/D_e with the ordinal distance (Krippendorff 2011, Computing α-Reliability).
 
-    `ratings` (n, R) holds NaN where missing; records with fewer than two ratings are left
+    `ratings` (n, R) are NaN where missing; records with fewer than two ratings are left
     out. Raises UndefinedError without a pair, or where all ratings are equal (D_e = 0).
     """
     paired = ratings[(~np.isnan(ratings)).sum(axis=1) >= 2]

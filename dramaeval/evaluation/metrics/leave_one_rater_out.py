@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws
-from dramaeval.evaluation.metrics.metric import constant
+from dramaeval.evaluation.metrics.metric import constant, mean_of_defined
 from dramaeval.evaluation.metrics.moments import correlation, of_moments
 
 
@@ -52,19 +52,17 @@ def leave_one_rater_out(ratings: np.ndarray) -> Ceiling:
     One rater is noisier than the mean of all, with which a judge is compared, so a good judge may
     exceed this value. A judge at the ceiling is as good as one more rater, not as good as possible.
     """
-    each = each_rater(ratings)
-    pearson = [
-        float(scipy.stats.pearsonr(r.ratings, r.others)[0]) if r.comparable else None for r in each
-    ]
-    spearman = [
-        float(scipy.stats.spearmanr(r.ratings, r.others)[0]) if r.comparable else None for r in each
-    ]
+    raters = each_rater(ratings)
+    pearson, spearman = (
+        [float(statistic(r.ratings, r.others)[0]) if r.comparable else None for r in raters]
+        for statistic in (scipy.stats.pearsonr, scipy.stats.spearmanr)
+    )
     return Ceiling(
-        pearson=_mean(pearson),
-        spearman=_mean(spearman),
+        pearson=mean_of_defined(pearson),
+        spearman=mean_of_defined(spearman),
         pearson_each=tuple(pearson),
         spearman_each=tuple(spearman),
-        raters=sum(len(r.ratings) > 0 for r in each),
+        raters=sum(len(r.ratings) > 0 for r in raters),
         records=int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum()),
     )
 
@@ -91,11 +89,7 @@ def each_rater(ratings: np.ndarray) -> list[OneRater]:
     raters = []
     for column in range(ratings.shape[1]):
         rows = np.flatnonzero(given[:, column] & (count >= 2))
-        own = ratings[rows, column]
-        raters.append(OneRater(own, (total[rows] - own) / (count[rows] - 1), rows))
+        given_by_rater = ratings[rows, column]
+        others = (total[rows] - given_by_rater) / (count[rows] - 1)
+        raters.append(OneRater(given_by_rater, others, rows))
     return raters
-
-
-def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None

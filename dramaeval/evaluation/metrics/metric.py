@@ -2,8 +2,8 @@
 
 A metric of your own is a function:
 
-    def within_one(answers: DimensionArrays) -> float:
-        return float((abs(answers.predicted - answers.rated) <= 1).mean())
+    def within_one(arrays: DimensionArrays) -> float:
+        return float((abs(arrays.predicted - arrays.rated) <= 1).mean())
 
 Name it in the configuration with `{_target_: my_module.within_one, _partial_: true}`; the results use the
 function's name. Where the metric is undefined it raises `UndefinedError("why")`, or returns None or NaN: the
@@ -11,11 +11,11 @@ result is then null with the reason, and the macro reports the dimensions that i
 
 A metric can also be a class with `name` and `__call__`. These additions are optional:
 
-- `over_draws(answers, draws)` returns the metric in every bootstrap draw at once, which gives intervals on data of
+- `over_draws(arrays, draws)` returns the metric in every bootstrap draw at once, which gives intervals on data of
   any size. Without it the draws are computed one by one, on smaller data only.
-- A subclass of `SummedMetric` follows from sums over a draw's records, which `summands(answers)` describes. It
+- A subclass of `SummedMetric` follows from sums over a draw's records, which `summands(arrays)` describes. It
   shares one matrix product with the other metrics.
-- A subclass of `RecordMean` follows from the mean of one number a record, which `record_values(answers)` returns.
+- A subclass of `RecordMean` follows from the mean of one number a record, which `record_values(arrays)` returns.
 - `exchange` is the form in which a permutation test exchanges the scores of two judges (see `Exchange`).
 """
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -39,7 +39,7 @@ ROWS_RESAMPLED = 4_000_000
 
 
 class UndefinedError(ValueError):
-    """The metric is undefined on these answers; the message is the reason."""
+    """The metric is undefined on these arrays; the message is the reason."""
 
 
 class NotApplicableError(UndefinedError):
@@ -59,20 +59,17 @@ class Exchange(Enum):
 
 
 class Metric(Protocol):
-    """Returns a number; raises UndefinedError (or returns None) where the metric is undefined."""
+    """A function of one dimension's arrays."""
 
-    def __call__(self, answers: DimensionArrays, /) -> float | None:
-        """The value of the metric."""
+    def __call__(self, arrays: DimensionArrays, /) -> float | None:
+        """The value of the metric; raises UndefinedError (or returns None) where it is undefined."""
 
 
 @runtime_checkable
-class DrawnMetric(Protocol):
+class DrawnMetric(Metric, Protocol):
     """A metric that computes its value in every draw at once."""
 
-    def __call__(self, answers: DimensionArrays, /) -> float | None:
-        """The value of the metric."""
-
-    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
+    def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray | None:
         """The metric in every draw, (draws,), NaN where undefined; None if it takes too long."""
 
 
@@ -82,12 +79,12 @@ class SummedMetric(ABC):
     exchange = Exchange.RAW
 
     @abstractmethod
-    def summands(self, answers: DimensionArrays, /) -> Summands:
+    def summands(self, arrays: DimensionArrays, /) -> Summands:
         """The columns that are summed over the records of a draw, and the metric as a function of the sums."""
 
-    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray:
+    def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws, /) -> np.ndarray:
         """The metric in every draw, (draws,), NaN where undefined."""
-        (values,) = draws.values([self.summands(answers)])
+        (values,) = draws.values([self.summands(arrays)])
         return values
 
 
@@ -97,26 +94,26 @@ class RecordMean(SummedMetric):
     undefined = "no record has a value"
 
     @abstractmethod
-    def record_values(self, answers: DimensionArrays, /) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays, /) -> np.ndarray:
         """One number a record, (n,); NaN leaves the record out."""
 
     def of_mean(self, mean: np.ndarray) -> np.ndarray:
         """The metric from the means, of any shape; the mean itself by default."""
         return mean
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined where no record has a number."""
-        require_records(answers, 1)
-        values = self.record_values(answers)
+        require_records(arrays, 1)
+        values = self.record_values(arrays)
         if np.isnan(values).all():
             raise UndefinedError(self.undefined)
         return float(self.of_mean(np.nanmean(values)))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The numbers, and how many there are."""
-        values = self.record_values(answers)
+        values = self.record_values(arrays)
         known = ~np.isnan(values)
-        return of_mean(values[known], answers.cluster[known], self.of_mean)
+        return of_mean(values[known], arrays.cluster[known], self.of_mean)
 
 
 def metric_name(metric: Metric) -> str:
@@ -128,28 +125,51 @@ def metric_name(metric: Metric) -> str:
     return name
 
 
-def value_of(metric: Metric, answers: DimensionArrays) -> float:
+def value_of(metric: Metric, arrays: DimensionArrays) -> float:
     """The value of the metric; raises UndefinedError with the reason where there is none."""
-    value = metric(answers)
+    value = metric(arrays)
     if value is None or not math.isfinite(value):
         raise UndefinedError(f"the metric gave {value}")
     return float(value)
 
 
+def metric_values(
+    metrics: Mapping[str, Metric], arrays: DimensionArrays
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """The value of each metric that applies to this scale, None where undefined; and the reasons."""
+    values: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for name, metric in metrics.items():
+        try:
+            values[name] = value_of(metric, arrays)
+        except NotApplicableError:
+            continue
+        except UndefinedError as error:
+            values[name] = None
+            reasons[name] = str(error)
+    return values, reasons
+
+
+def mean_of_defined(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not None; None without one."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
 def values_over_draws(
-    metric: Metric, answers: DimensionArrays, draws: BootstrapDraws
+    metric: Metric, arrays: DimensionArrays, draws: BootstrapDraws
 ) -> np.ndarray | None:
     """The metric in every draw, (draws,), NaN where undefined; None when that takes too long."""
     if isinstance(metric, DrawnMetric):
-        return metric.over_draws(answers, draws)
-    if answers.n * len(draws) > ROWS_RESAMPLED:
+        return metric.over_draws(arrays, draws)
+    if arrays.n * len(draws) > ROWS_RESAMPLED:
         return None
     values = np.full(len(draws), np.nan)
-    for rows, weights in draws.weights(answers.cluster):
-        for place, counts in zip(range(*rows.indices(len(draws))), weights, strict=True):
-            resampled = np.repeat(np.arange(answers.n), counts.astype(np.intp))
+    for rows, weights in draws.weights(arrays.cluster):
+        for draw, counts in enumerate(weights, rows.start):
+            resampled = np.repeat(np.arange(arrays.n), counts.astype(np.intp))
             try:
-                values[place] = value_of(metric, answers.take(resampled))
+                values[draw] = value_of(metric, arrays.take(resampled))
             except UndefinedError:
                 continue
     return values
@@ -159,33 +179,33 @@ def all_over_draws(
     pairs: Sequence[tuple[Metric, DimensionArrays]], draws: BootstrapDraws
 ) -> list[np.ndarray | None]:
     """`values_over_draws` of each pair; all `SummedMetric` share one matrix product."""
-    summed = {
-        at: metric.summands(answers)
-        for at, (metric, answers) in enumerate(pairs)
-        if isinstance(metric, SummedMetric)
-    }
-    values = dict(zip(summed, draws.values(list(summed.values())), strict=True))
+    summands = [
+        metric.summands(arrays) for metric, arrays in pairs if isinstance(metric, SummedMetric)
+    ]
+    summed = iter(draws.values(summands))
     return [
-        values[at] if at in values else values_over_draws(metric, answers, draws)
-        for at, (metric, answers) in enumerate(pairs)
+        next(summed)
+        if isinstance(metric, SummedMetric)
+        else values_over_draws(metric, arrays, draws)
+        for metric, arrays in pairs
     ]
 
 
-def require_records(answers: DimensionArrays, least: int) -> None:
+def require_records(arrays: DimensionArrays, least: int) -> None:
     """Raise UndefinedError when there are fewer than `least` records both scored and rated."""
-    if answers.n == 0:
+    if arrays.n == 0:
         raise UndefinedError("no record is both scored and rated")
-    if answers.n < least:
-        records = "1 record is" if answers.n == 1 else f"{answers.n} records are"
+    if arrays.n < least:
+        records = "1 record is" if arrays.n == 1 else f"{arrays.n} records are"
         raise UndefinedError(f"only {records} both scored and rated; at least {least} are needed")
 
 
-def require_variation(answers: DimensionArrays) -> None:
+def require_variation(arrays: DimensionArrays) -> None:
     """Raise UndefinedError where a correlation is undefined: under 3 records, or a constant side."""
-    require_records(answers, 3)
-    if constant(answers.predicted):
+    require_records(arrays, 3)
+    if constant(arrays.predicted):
         raise UndefinedError("the judge gave every record the same score")
-    if constant(answers.rated):
+    if constant(arrays.rated):
         raise UndefinedError("the raters' mean is the same for every record")
 
 

@@ -28,33 +28,33 @@ class Auroc:
     name = "auroc"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined where all records passed, or all failed."""
-        _require_pass_fail(answers)
-        clear = ~np.isnan(answers.majority)
-        _require_both(answers.majority[clear])
+        _require_pass_fail(arrays)
+        clear = ~np.isnan(arrays.majority)
+        _require_both(arrays.majority[clear])
         from sklearn.metrics import roc_auc_score  # takes a second to import
 
-        return float(roc_auc_score(answers.majority[clear], answers.predicted[clear]))
+        return float(roc_auc_score(arrays.majority[clear], arrays.predicted[clear]))
 
-    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
+    def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
         """(Σ mid-ranks of the passed − P(P+1)/2) / (P·F) in every draw, P passed and F failed."""
-        _require_pass_fail(answers)
-        clear = np.flatnonzero(~np.isnan(answers.majority))
+        _require_pass_fail(arrays)
+        clear = np.flatnonzero(~np.isnan(arrays.majority))
         values = np.full(len(draws), np.nan)
         if len(clear) == 0:
             return values
-        groups = TieGroups(answers.predicted[clear])
-        passed = answers.majority[clear][groups.order]
-        for rows, weights in draws.weights(answers.cluster[clear][groups.order]):
+        groups = TieGroups(arrays.predicted[clear])
+        passed = arrays.majority[clear][groups.order]
+        for rows, weights in draws.weights(arrays.cluster[clear][groups.order]):
             ranks = midranks(groups.totals(weights))
             total = weights.sum(axis=1)
             weights *= passed
-            won = weights.sum(axis=1)
+            passes = weights.sum(axis=1)
             rank_sum = np.einsum("bg,bg->b", groups.totals(weights), ranks)
-            pairs = won * (total - won)
+            pairs = passes * (total - passes)
             with np.errstate(invalid="ignore", divide="ignore"):
-                above = (rank_sum - won * (won + 1) / 2) / pairs
+                above = (rank_sum - passes * (passes + 1) / 2) / pairs
             values[rows] = np.where(pairs > 0, above, np.nan)
         return values
 
@@ -73,17 +73,17 @@ class BalancedAccuracy(SummedMetric):
 
     name = "balanced_accuracy"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined where all records passed, or all failed."""
-        truth, judge = _verdicts(answers)
+        truth, judge = _verdicts(arrays)
         _require_both(truth)
         from sklearn.metrics import balanced_accuracy_score  # takes a second to import
 
         return float(balanced_accuracy_score(truth, judge))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The confusion counts."""
-        return _of_confusion(answers, _balanced)
+        return _of_confusion(arrays, _balanced)
 
 
 def _balanced(counts: ConfusionCounts) -> np.ndarray:
@@ -98,9 +98,9 @@ class F1(SummedMetric):
 
     name = "f1"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined where neither the raters nor the judge pass a record."""
-        truth, judge = _verdicts(answers)
+        truth, judge = _verdicts(arrays)
         if len(truth) == 0:
             raise UndefinedError("no record has a clear majority of raters")
         if not truth.any() and not judge.any():
@@ -109,9 +109,9 @@ class F1(SummedMetric):
 
         return float(f1_score(truth, judge))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The confusion counts."""
-        return _of_confusion(answers, _f1)
+        return _of_confusion(arrays, _f1)
 
 
 def _f1(counts: ConfusionCounts) -> np.ndarray:
@@ -120,36 +120,36 @@ def _f1(counts: ConfusionCounts) -> np.ndarray:
         return np.where(total > 0, 2 * counts.true_pass / total, np.nan)
 
 
-def _verdicts(answers: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
+def _verdicts(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray]:
     """Raters' majority and judge's verdict, two (m,) arrays of 0 and 1, without the raters' ties."""
-    _require_pass_fail(answers)
-    clear = ~np.isnan(answers.majority)
-    return answers.majority[clear].astype(int), answers.predicted_step[clear]
+    _require_pass_fail(arrays)
+    clear = ~np.isnan(arrays.majority)
+    return arrays.majority[clear].astype(int), arrays.predicted_step[clear]
 
 
 def _of_confusion(
-    answers: DimensionArrays, value: Callable[[ConfusionCounts], np.ndarray]
+    arrays: DimensionArrays, value: Callable[[ConfusionCounts], np.ndarray]
 ) -> Summands:
     """A statistic of the confusion counts of a draw."""
-    truth, judge = _verdicts(answers)
+    truth, judge = _verdicts(arrays)
     kinds = np.stack(
         [truth * judge, (1 - truth) * judge, truth * (1 - judge), (1 - truth) * (1 - judge)], axis=1
     )
     return Summands(
-        cluster=answers.cluster[~np.isnan(answers.majority)],
+        cluster=arrays.cluster[~np.isnan(arrays.majority)],
         columns=kinds.astype(float),
         value=lambda sums: value(ConfusionCounts(*sums.T)),
     )
 
 
-def _require_pass_fail(answers: DimensionArrays) -> None:
+def _require_pass_fail(arrays: DimensionArrays) -> None:
     """Raise NotApplicableError unless the scale is 0-1."""
-    if not answers.pass_fail:
+    if not arrays.pass_fail:
         raise NotApplicableError("for pass/fail scales only")
 
 
 def _require_both(majority: np.ndarray) -> None:
-    """Raise UndefinedError unless `majority` (n,) of ones and zeros holds both."""
+    """Raise UndefinedError unless `majority` (n,) has both a one and a zero."""
     if len(majority) == 0:
         raise UndefinedError("no record has a clear majority of raters")
     if majority.min() == majority.max():

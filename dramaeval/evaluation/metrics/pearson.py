@@ -16,11 +16,11 @@ class Pearson(SummedMetric):
     name = "pearson"
     exchange = Exchange.STANDARDISED
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
-        require_variation(answers)
-        return float(scipy.stats.pearsonr(answers.predicted, answers.rated).statistic)
+        require_variation(arrays)
+        return float(scipy.stats.pearsonr(arrays.predicted, arrays.rated).statistic)
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The weighted moments of x and y."""
-        return of_moments(answers.predicted, answers.rated, answers.cluster, correlation)
+        return of_moments(arrays.predicted, arrays.rated, arrays.cluster, correlation)

@@ -26,14 +26,14 @@ class Spearman:
     name = "spearman"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
-        require_variation(answers)
-        return float(scipy.stats.spearmanr(answers.predicted, answers.rated).statistic)
+        require_variation(arrays)
+        return float(scipy.stats.spearmanr(arrays.predicted, arrays.rated).statistic)
 
-    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
+    def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray:
         """ρ in every draw, exact under ties (see `ranks.py`)."""
-        return spearman_over_draws(answers.predicted, answers.rated, answers.cluster, draws)
+        return spearman_over_draws(arrays.predicted, arrays.rated, arrays.cluster, draws)
 
 
 def spearman_over_draws(
@@ -71,24 +71,22 @@ class Kendall:
     name = "kendall"
     exchange = Exchange.RANKED
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where one side is constant."""
-        require_variation(answers)
-        return float(
-            scipy.stats.kendalltau(answers.predicted, answers.rated, variant="b").statistic
-        )
+        require_variation(arrays)
+        return float(scipy.stats.kendalltau(arrays.predicted, arrays.rated, variant="b").statistic)
 
-    def over_draws(self, answers: DimensionArrays, draws: BootstrapDraws) -> np.ndarray | None:
+    def over_draws(self, arrays: DimensionArrays, draws: BootstrapDraws) -> np.ndarray | None:
         """τ_b in every draw; None above `MOST_RECORDS` or `MOST_CLUSTERS`."""
-        present, cluster = np.unique(answers.cluster, return_inverse=True)
-        if not 0 < answers.n <= MOST_RECORDS or len(present) > MOST_CLUSTERS:
+        present, cluster = np.unique(arrays.cluster, return_inverse=True)
+        if not 0 < arrays.n <= MOST_RECORDS or len(present) > MOST_CLUSTERS:
             return None
         counts = BootstrapDraws(draws.counts[:, present])
-        signs = pair_signs(answers.predicted, answers.rated, cluster, len(present))
+        signs = pair_signs(arrays.predicted, arrays.rated, cluster, len(present))
         weights = counts.counts.astype(float)
         agreement = np.einsum("bg,bg->b", weights @ signs, weights)
-        untied_x = _untied_pairs(answers.predicted, cluster, counts)
-        untied_y = _untied_pairs(answers.rated, cluster, counts)
+        untied_x = _untied_pairs(arrays.predicted, cluster, counts)
+        untied_y = _untied_pairs(arrays.rated, cluster, counts)
         product = untied_x * untied_y
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(product > 0, agreement / np.sqrt(product), np.nan)

@@ -24,7 +24,7 @@ _ONES = np.ones(BLOCK)
 
 
 class TieGroups:
-    """The values of a column (n,) in rising order, equal ones together.
+    """The groups of equal values of a column (n,), in rising order.
 
     `order` (n,) sorts the column; `starts` (groups,) is where each group begins in that order;
     `group` (n,) is each record's group, in the column's own order.
@@ -32,11 +32,11 @@ class TieGroups:
 
     def __init__(self, values: np.ndarray) -> None:
         self.order = np.argsort(values, kind="stable")
-        risen = values[self.order]
-        new = np.concatenate([[True], risen[1:] != risen[:-1]])
-        self.starts = np.flatnonzero(new)
+        sorted_values = values[self.order]
+        is_start = np.concatenate([[True], sorted_values[1:] != sorted_values[:-1]])
+        self.starts = np.flatnonzero(is_start)
         self.group = np.empty(len(values), dtype=np.intp)
-        self.group[self.order] = np.cumsum(new) - 1
+        self.group[self.order] = np.cumsum(is_start) - 1
 
     def totals(self, sorted_weights: np.ndarray) -> np.ndarray:
         """Sum over each tie group, (draws, groups), of columns (draws, n) already in `order`."""

@@ -22,9 +22,9 @@ class Accuracy(RecordMean):
 
     name = "accuracy"
 
-    def record_values(self, answers: DimensionArrays) -> np.ndarray:
+    def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """1 where both round to the same score, else 0."""
-        return (answers.predicted_step == answers.rated_step).astype(float)
+        return (arrays.predicted_step == arrays.rated_step).astype(float)
 
 
 class QuadraticWeightedKappa(SummedMetric):
@@ -35,23 +35,23 @@ class QuadraticWeightedKappa(SummedMetric):
 
     name = "qwk"
 
-    def __call__(self, answers: DimensionArrays) -> float:
+    def __call__(self, arrays: DimensionArrays) -> float:
         """Undefined under 3 records or where both sides round to a single score."""
-        require_records(answers, 3)
-        judge, raters = answers.predicted_step, answers.rated_step
+        require_records(arrays, 3)
+        judge, raters = arrays.predicted_step, arrays.rated_step
         if len(np.unique(np.concatenate([judge, raters]))) == 1:
             raise UndefinedError("judge and raters all round to the same score")
-        labels = list(range(len(answers.scale)))
+        labels = list(range(len(arrays.scale)))
         from sklearn.metrics import cohen_kappa_score  # takes a second to import
 
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
-    def summands(self, answers: DimensionArrays) -> Summands:
+    def summands(self, arrays: DimensionArrays) -> Summands:
         """The counts of each pair of rounded scores (judge × raters)."""
-        steps = len(answers.scale)
-        cell = answers.predicted_step * steps + answers.rated_step
+        steps = len(arrays.scale)
+        cell = arrays.predicted_step * steps + arrays.rated_step
         one_hot = (cell[:, None] == np.arange(steps * steps)).astype(float)
-        return Summands(cluster=answers.cluster, columns=one_hot, value=_kappa)
+        return Summands(cluster=arrays.cluster, columns=one_hot, value=_kappa)
 
 
 def _kappa(sums: np.ndarray) -> np.ndarray:
@@ -59,8 +59,8 @@ def _kappa(sums: np.ndarray) -> np.ndarray:
     steps = round(sums.shape[1] ** 0.5)
     observed = sums.reshape(-1, steps, steps)
     distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
-    apart = np.einsum("bij,ij->b", observed, distance)
+    disagreement = np.einsum("bij,ij->b", observed, distance)
     judge, raters = observed.sum(axis=2), observed.sum(axis=1)
     by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(by_chance > 0, 1 - apart * judge.sum(axis=1) / by_chance, np.nan)
+        return np.where(by_chance > 0, 1 - disagreement * judge.sum(axis=1) / by_chance, np.nan)

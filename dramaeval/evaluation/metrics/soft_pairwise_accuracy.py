@@ -29,9 +29,9 @@ def soft_pairwise_accuracy(rated: np.ndarray, predicted: np.ndarray) -> float:
     arXiv 2409.09598, eq. 3. Takes two (S, S) matrices of p-values; pairs that are NaN in either
     are left out. NaN without a pair.
     """
-    apart = np.abs(rated - predicted)
-    defined = ~np.isnan(apart)
-    return float(1 - apart[defined].mean()) if defined.any() else float("nan")
+    distance = np.abs(rated - predicted)
+    defined = ~np.isnan(distance)
+    return float(1 - distance[defined].mean()) if defined.any() else float("nan")
 
 
 def superiority(cells: np.ndarray, signs: np.ndarray) -> Superiority:

@@ -10,18 +10,25 @@ from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.report.markup import shortened
-from dramaeval.evaluation.report.run_page import LIMIT, MOST_TEXT, PHASES, in_bounds, run_page
-from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
+from dramaeval.evaluation.report.run_page import PHASES
+from dramaeval.evaluation.report.shared_context import (
+    MOST_TEXT,
+    PageSettings,
+    contents,
+    page_context,
+    render_run_page,
+    render_with_clips,
+)
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
     Table,
     count,
+    interval_note,
     number,
     shown,
     with_interval,
 )
-from dramaeval.evaluation.report.worst_disagreements import sounds
 
 MOST = 10
 """Maximum number of wrong answers on the page."""
@@ -39,17 +46,15 @@ class ChoiceFindings(PageSettings):
 
 
 def render_choices(findings: ChoiceFindings) -> str:
-    """The page. Clips are compressed to fit into `LIMIT` bytes with the rest of the page, or left out."""
-    context = in_bounds(_context(findings))
+    """The page (see `render_with_clips`)."""
+    context = _context(findings)
     mistakes = surest_mistakes(findings.predictions, findings.records)
 
     def page(clips: Mapping[str, str]) -> str:
-        context["wrong"] = [_mistake(one, record, clips) for one, record in mistakes]
-        return run_page("choices.html.j2", context)
+        wrong = [_mistake(prediction, record, clips) for prediction, record in mistakes]
+        return render_run_page("choices.html.j2", {**context, "wrong": wrong})
 
-    room = LIMIT - len(page({}).encode())
-    with_audio = [record for _, record in mistakes if record.seconds > 0]
-    return page(sounds(with_audio, room, findings.max_seconds))
+    return render_with_clips(page, [record for _, record in mistakes], findings.max_seconds)
 
 
 def surest_mistakes(
@@ -58,12 +63,12 @@ def surest_mistakes(
     """The wrong answers with the highest probabilities and their records, in falling order."""
     by_id = {record.id: record for record in records}
     wrong = [
-        one
-        for one in predictions
-        if one.distribution and one.answer is not None and not credit(one) and one.id in by_id
+        (-max(prediction.distribution), prediction.id, prediction)
+        for prediction in predictions
+        if prediction.distribution and prediction.answer is not None and not credit(prediction)
     ]
-    wrong.sort(key=lambda one: (-max(one.distribution or ()), one.id))
-    return [(one, by_id[one.id]) for one in wrong[:MOST]]
+    wrong = sorted((entry for entry in wrong if entry[1] in by_id), key=lambda entry: entry[:2])
+    return [(prediction, by_id[name]) for _, name, prediction in wrong[:MOST]]
 
 
 def _context(findings: ChoiceFindings) -> dict[str, Any]:
@@ -89,22 +94,22 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
     lines = []
     for phase, summary in phases.items():
         overall = summary["overall"]
-        likely, chance = overall["likelihood"], overall["chance"]
-        if likely["accuracy"] is None:
+        likelihood, chance = overall["likelihood"], overall["chance"]
+        if likelihood["accuracy"] is None:
             lines.append(f"On {split}, {PHASES[phase]}: no question was scored.")
             continue
-        limits = likely["interval"]
+        bounds = likelihood["interval"]
         against = "chance"
-        if limits and chance is not None:
-            above = limits[0] > chance
+        if bounds and chance is not None:
+            above = bounds[0] > chance
             against += "; the difference is shown" if above else "; the difference may be chance"
         lines.append(
-            f"On {split}, {PHASES[phase]}: the right option of {likely['accuracy']:.0%} of {likely['n']:,} questions is "
+            f"On {split}, {PHASES[phase]}: the right option of {likelihood['accuracy']:.0%} of {likelihood['n']:,} questions is "
             f"the likeliest, against {chance or 0:.0%} by {against}."
         )
-        lost = sum(overall["unscored"].values())
-        if lost:
-            lines.append(f"{lost:,} of {overall['records']:,} questions could not be scored.")
+        unscored = sum(overall["unscored"].values())
+        if unscored:
+            lines.append(f"{unscored:,} of {overall['records']:,} questions could not be scored.")
     return lines
 
 
@@ -127,39 +132,45 @@ def accuracy(split: str, phases: Mapping[str, Any]) -> Table:
         for name, values in summary["categories"].items():
             rows.append(_row(name, phase, values))
         foot.append(_row("all", phase, summary["overall"]))
-    first = next(iter(phases.values()))["bootstrap"]
-    note = "No intervals: too few clips."
-    if first["draws"]:
-        note = f"In brackets: {first['level']:.0%} intervals of {first['draws']:,} bootstrap draws."
+    note = interval_note(next(iter(phases.values()))["bootstrap"], "", "too few clips")
     return Table(f"{split}: accuracy", columns, rows, foot=foot, notes=[note])
 
 
 def _row(name: str, phase: str, values: Mapping[str, Any]) -> list[Cell]:
-    likely, wrote = values["likelihood"], values.get("written") or {}
+    likelihood, written = values["likelihood"], values.get("written") or {}
     return [
         Cell(name),
         Cell(PHASES[phase]),
-        with_interval(likely["accuracy"], likely["interval"], missing="no question was scored"),
-        with_interval(wrote.get("accuracy"), wrote.get("interval"), missing="nothing was written"),
+        with_interval(
+            likelihood["accuracy"], likelihood["interval"], missing="no question was scored"
+        ),
+        with_interval(
+            written.get("accuracy"), written.get("interval"), missing="nothing was written"
+        ),
         number(values["chance"]),
-        count(likely["n"]),
-        count(likely["ties"]),
+        count(likelihood["n"]),
+        count(likelihood["ties"]),
     ]
 
 
-def _mistake(one: OptionPrediction, record: Record, clips: Mapping[str, str]) -> dict[str, Any]:
-    sound = clips.get(record.id)
-    shares = one.distribution or ()
+def _mistake(
+    prediction: OptionPrediction, record: Record, clips: Mapping[str, str]
+) -> dict[str, Any]:
+    shares = prediction.distribution or ()
     return {
         "id": record.id,
-        "category": one.category,
+        "category": prediction.category,
         "question": shortened(record.text("question_text") or record.id, MOST_TEXT),
-        "sound": sound,
+        "sound": clips.get(record.id),
         "no_sound": "The clip is left out: the judge takes no audio, it cannot be decoded, or there was no room under 3 MB.",
-        "written": shortened(one.written or "", MOST_TEXT),
+        "written": shortened(prediction.written or "", MOST_TEXT),
         "options": [
-            {"text": shortened(text, MOST_TEXT), "share": share, "right": at == one.answer}
-            for at, (text, share) in enumerate(zip(one.options, shares, strict=True))
+            {
+                "text": shortened(text, MOST_TEXT),
+                "share": share,
+                "right": index == prediction.answer,
+            }
+            for index, (text, share) in enumerate(zip(prediction.options, shares, strict=True))
         ],
         "sure": shown(max(shares)),
     }

@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots, sections
+from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import render_page
-from dramaeval.evaluation.report.run_page import first_of
 from dramaeval.evaluation.report.side_by_side import Comparison
 from dramaeval.evaluation.report.tables import (
     Cell,
@@ -38,6 +38,12 @@ _SHOWN = {
 }
 
 
+_VERDICTS = {
+    "above": "it is better",
+    "below": "it is worse",
+    "open": "no difference is shown",
+    "unknown": "there are too few groups for an interval",
+}
 #: Prefixes of the tables of single runs.
 _EACH = ("further_", "calibration_")
 MOST_PAIRS = 500
@@ -62,8 +68,11 @@ def render_comparison(
         facts: short facts, for the head of the page.
         config: its resolved configuration, as YAML.
     """
-    each = {key: table for key, table in tables.items() if key.startswith(_EACH)}
-    all_each = 2 * len(comparison.names)
+    run_tables = [table for key, table in tables.items() if key.startswith(_EACH)]
+    all_run_tables = len(_EACH) * len(comparison.names)
+    each_note = ""
+    if len(run_tables) < all_run_tables:
+        each_note = f"The first {len(run_tables):,} of {all_run_tables:,} tables; the folder tables has all of them."
     context = {
         "title": f"{name}: comparison",
         "kind": "dramaeval comparison",
@@ -79,31 +88,29 @@ def render_comparison(
         "summary": sentences(comparison),
         "notes": comparison.notes,
         "forest": _forest(comparison),
-        "forest_note": first_of(len(comparison.names), len(LOOKS), "runs")
-        + first_of(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
+        "forest_note": plots.limit_note(len(comparison.names), len(LOOKS), "runs")
+        + plots.limit_note(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
         "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
         "dimensions": [tables[key] for key in _SHOWN],
-        "each": list(each.values()),
-        "each_note": ""
-        if len(each) == all_each
-        else f"The first {len(each):,} of {all_each:,} tables; the folder tables has all of them.",
+        "each": run_tables,
+        "each_note": each_note,
         "settings": tables.get("settings"),
         "config": config,
     }
-    return render_page("comparison.html.j2", context, style="style.css", script="sort.js")
+    return render_page("comparison.html.j2", context)
 
 
 def shown_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
     """The bounded tables of the page and the Markdown file; of single runs, only the first ones."""
-    shown, room = {}, MOST_EACH
+    bounded, cells_left = {}, MOST_EACH
     for key, table in tables.items():
-        cut = first_rows(table, f"tables/{key}.csv", MOST_PAIRS if key == "pairs" else None)
+        part = first_rows(table, f"tables/{key}.csv", MOST_PAIRS if key == "pairs" else None)
         if key.startswith(_EACH):
-            room -= len(cut.columns) * len(cut.rows)
-            if room < 0:
+            cells_left -= len(part.columns) * len(part.rows)
+            if cells_left < 0:
                 continue
-        shown[key] = cut
-    return shown
+        bounded[key] = part
+    return bounded
 
 
 def tables_of(comparison: Comparison) -> dict[str, Table]:
@@ -112,12 +119,13 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
     tables |= {metric: by_dimension(comparison, metric) for metric in _SHOWN}
-    for at, (name, summary) in enumerate(comparison.summaries.items(), 1):
-        for kind, table in (
-            ("further", sections.further(summary, comparison.dimensions)),
-            ("calibration", sections.calibration(summary, comparison.dimensions)),
+    for run, (name, summary) in enumerate(comparison.summaries.items(), 1):
+        for kind, table_of in (
+            ("further", sections.further),
+            ("calibration", sections.calibration),
         ):
-            tables[f"{kind}_{at}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
+            table = table_of(summary, comparison.dimensions)
+            tables[f"{kind}_{run}"] = replace(table, caption=f"{name}: {table.caption.lower()}")
     if comparison.differing:
         tables["settings"] = settings(comparison)
     return tables
@@ -127,29 +135,18 @@ def sentences(comparison: Comparison) -> list[str]:
     """Whether each run is better than the first, with interval and p value."""
     first = comparison.names[0]
     base = comparison.summaries[first]["macro"]
-    lines = [f"{first}: macro Pearson {_pearson(base['pearson'])} on {base['n']:,} answers."]
+    pearson = "undefined" if base["pearson"] is None else shown(base["pearson"])
+    lines = [f"{first}: macro Pearson {pearson} on {base['n']:,} answers."]
     for name, difference in comparison.against_first.items():
         entry = difference["macro"]["pearson"]
         if entry is None:
             lines.append(f"{name}: the correlation of one of the two runs is undefined.")
             continue
-        bounds = entry["interval"]
-        size = with_interval(entry["difference"], bounds, sign=True).plain
-        if bounds is None:
-            verdict = "there are too few groups for an interval"
-        elif bounds[0] > 0:
-            verdict = "it is better"
-        elif bounds[1] < 0:
-            verdict = "it is worse"
-        else:
-            verdict = "no difference is shown"
+        size = with_interval(entry["difference"], entry["interval"], sign=True).plain
+        verdict = _VERDICTS[words.position(entry["interval"])]
         p = "" if entry["p"] is None else f", permutation p = {entry['p']:.2g}"
         lines.append(f"{name} against {first}: {size}{p}; {verdict}.")
     return lines
-
-
-def _pearson(value: float | None) -> str:
-    return "undefined" if value is None else shown(value)
 
 
 def overview(comparison: Comparison) -> Table:
@@ -206,13 +203,13 @@ def pairs(comparison: Comparison) -> Table:
     ]
     rows = [
         [
-            Cell(one["run"]),
-            Cell(one["against"]),
-            with_interval(one["difference"], one["interval"], sign=True),
-            number(one["p"], 4),
-            number(one["p_adjusted"], 4),
+            Cell(pair["run"]),
+            Cell(pair["against"]),
+            with_interval(pair["difference"], pair["interval"], sign=True),
+            number(pair["p"], 4),
+            number(pair["p_adjusted"], 4),
         ]
-        for one in comparison.pairs
+        for pair in comparison.pairs
     ]
     return Table("Every pair", columns, rows)
 
@@ -223,29 +220,26 @@ def by_dimension(comparison: Comparison, metric: str) -> Table:
     title = _SHOWN[metric]
     ceiling = metric == "pearson"
     columns = [
-        Column("Dimension", numeric=False),
+        sections.DIMENSION,
         *(Column(name) for name in comparison.names),
         *(Column(f"{name} − {first}", help="paired") for name in others),
-        *([Column("Ceiling", help="Pearson of one rater with the mean of the others")] if ceiling else []),
+        *([sections.CEILING] if ceiling else []),
         Column("n"),
     ]  # fmt: skip
 
     def row(title: str, key: str | None) -> list[Cell]:
-        def of(tree: Mapping[str, Any]) -> Any:
-            return tree["macro"] if key is None else tree["dimensions"][key]
+        def part(results: Mapping[str, Any]) -> Any:
+            return results["macro"] if key is None else results["dimensions"][key]
 
-        cells = [Cell(title)]
-        cells += [
-            sections.metric_cell(of(comparison.summaries[name]), metric)
-            for name in comparison.names
+        summaries = [part(comparison.summaries[name]) for name in comparison.names]
+        differences = [part(comparison.against_first[name]) for name in others]
+        return [
+            Cell(title),
+            *(sections.metric_cell(summary, metric) for summary in summaries),
+            *(sections.difference_cell(entries.get(metric)) for entries in differences),
+            *([number(summaries[0]["ceiling"]["pearson"])] if ceiling else []),
+            count(summaries[0]["n"]),
         ]
-        cells += [
-            sections.difference_cell(of(comparison.against_first[name]).get(metric))
-            for name in others
-        ]
-        if ceiling:
-            cells.append(number(of(comparison.summaries[first])["ceiling"]["pearson"]))
-        return [*cells, count(of(comparison.summaries[first])["n"])]
 
     rows = [row(name, key) for key, name in comparison.dimensions.items()]
     return Table(f"{title} by dimension", columns, rows, [row("Macro", None)])
@@ -255,7 +249,7 @@ def settings(comparison: Comparison) -> Table:
     """The settings that differ between the runs."""
     columns = [
         Column("Setting", numeric=False),
-        *(Column(n, numeric=False) for n in comparison.names),
+        *(Column(name, numeric=False) for name in comparison.names),
     ]
     rows = [
         [Cell(key), *(Cell("null" if value is None else str(value)) for value in values)]
@@ -267,13 +261,7 @@ def settings(comparison: Comparison) -> Table:
 def _forest(comparison: Comparison) -> Markup:
     names = comparison.names[: len(LOOKS)]
     keys = list(comparison.dimensions)[: plots.MOST_ROWS]
-    series = {}
-    for name in names:
-        summary = comparison.summaries[name]
-        every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
-        series[name] = [
-            plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every
-        ]
+    series = {name: sections.pearson_marks(comparison.summaries[name], keys) for name in names}
     rows = [*(comparison.dimensions[key] for key in keys), "Macro"]
     label = "Pearson by dimension and run; the tables below hold the same figures."
     looks = dict(zip(names, LOOKS, strict=False))

@@ -10,16 +10,18 @@ from markupsafe import Markup
 
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import render_page
-from dramaeval.evaluation.report.run_page import first_of
 from dramaeval.evaluation.report.tables import (
+    NOTHING,
     Cell,
     Column,
     Table,
     count,
     first_rows,
+    interval_note,
     number,
     shown,
     with_interval,
+    yes_or_no,
 )
 
 MOST_COMPARED = 32
@@ -57,12 +59,12 @@ def render_board(
         ],
         "summary": sentences(board),
         "forest": _forest(board),
-        "forest_note": first_of(len(board["systems"]), plots.MOST_ROWS, "systems"),
+        "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
         "tables": [tables["ranking"], tables["dimensions"]],
         "pairs": tables["pairs"],
         "config": config,
     }
-    return render_page("board.html.j2", context, style="style.css", script="sort.js")
+    return render_page("board.html.j2", context)
 
 
 def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
@@ -76,17 +78,17 @@ def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, 
 
 def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, Table]:
     """The bounded tables of the page and the Markdown file; of many pairs, those of the best systems."""
-    shown = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
+    bounded = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
     systems = list(board["systems"])
     if len(systems) <= MOST_COMPARED:
-        return {**shown, "pairs": tables["pairs"]}
+        return {**bounded, "pairs": tables["pairs"]}
     first = set(systems[:MOST_COMPARED])
-    top = pairs([one for one in board["pairs"] if one["better"] in first and one["worse"] in first])
+    top = pairs([pair for pair in board["pairs"] if {pair["better"], pair["worse"]} <= first])
     top.notes.append(
         f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
         f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."
     )
-    return {**shown, "pairs": top}
+    return {**bounded, "pairs": top}
 
 
 def sentences(board: Mapping[str, Any]) -> list[str]:
@@ -137,7 +139,7 @@ def _named(systems: Sequence[str]) -> str:
 
 def _cautions(board: Mapping[str, Any]) -> list[str]:
     lines = []
-    prompts = {one["prompts"] for one in board["systems"].values()}
+    prompts = {system["prompts"] for system in board["systems"].values()}
     if prompts != {board["prompts"]}:
         lines.append(
             "Not every system has every prompt; pairs are compared on the prompts that both have."
@@ -151,19 +153,19 @@ def _cautions(board: Mapping[str, Any]) -> list[str]:
         lines.append(
             "This is the judge's order, not people's: the report of the judge's run shows how well the two agree."
         )
-    left = board["left_out"]
-    if left["clips_without_system"]:
-        lines.append(f"{left['clips_without_system']:,} clips name no system and are left out.")
-    if left["clips_unscored"]:
+    left_out = board["left_out"]
+    if left_out["clips_without_system"]:
+        lines.append(f"{left_out['clips_without_system']:,} clips name no system and are left out.")
+    if left_out["clips_unscored"]:
         lines.append(
-            f"{left['clips_unscored']:,} clips were not scored on every dimension and are left out."
+            f"{left_out['clips_unscored']:,} clips were not scored on every dimension and are left out."
         )
     return lines
 
 
 def ranking(board: Mapping[str, Any]) -> Table:
     """Systems from best to worst."""
-    rated = any(one["people"] is not None for one in board["systems"].values())
+    rated = any(system["people"] is not None for system in board["systems"].values())
     columns = [
         Column("System", numeric=False),
         Column("Rank"),
@@ -182,38 +184,38 @@ def ranking(board: Mapping[str, Any]) -> Table:
         if pair["real"]:
             above.setdefault(pair["better"], []).append(pair["worse"])
     rows = []
-    for name, one in board["systems"].items():
-        span = "–" if one["ranks"] is None else "{:.0f}–{:.0f}".format(*one["ranks"])
+    for name, system in board["systems"].items():
         rows.append(
             [
                 Cell(name),
-                count(one["rank"]),
-                Cell(span, sort=None if one["ranks"] is None else one["ranks"][0],
-                     missing="too few prompts" if one["ranks"] is None else ""),
-                with_interval(one["score"], one["interval"], 3),
-                *([number(one["people"], 3)] if rated else []),
+                count(system["rank"]),
+                _rank_interval(system["ranks"]),
+                with_interval(system["score"], system["interval"], 3),
+                *([number(system["people"], 3)] if rated else []),
                 Cell(_named(above.get(name, [])) or "none"),
-                count(one["prompts"]),
-                count(one["clips"]),
-                count(one["unscored"]),
+                count(system["prompts"]),
+                count(system["clips"]),
+                count(system["unscored"]),
             ]
-        )  # fmt: skip
-    level, draws = board["bootstrap"]["level"], board["bootstrap"]["draws"]
-    note = f"In brackets: {level:.0%} intervals of {draws:,} bootstrap draws of prompts."
-    return Table(
-        "Ranking", columns, rows, notes=[note] if draws else ["No intervals: too few prompts."]
-    )
+        )
+    note = interval_note(board["bootstrap"], " of prompts", "too few prompts")
+    return Table("Ranking", columns, rows, notes=[note])
+
+
+def _rank_interval(bounds: Sequence[float] | None) -> Cell:
+    if bounds is None:
+        return Cell(NOTHING, missing="too few prompts")
+    return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])
 
 
 def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
     """Mean expected score of each system on each dimension."""
-    keys = list(
-        dict.fromkeys(key for one in board["systems"].values() for key in one["dimensions"])
-    )
+    systems = board["systems"]
+    keys = list(dict.fromkeys(key for system in systems.values() for key in system["dimensions"]))
     columns = [Column("System", numeric=False), *(Column(titles.get(key, key)) for key in keys)]
     rows = [
-        [Cell(name), *(number(one["dimensions"].get(key), missing="not scored") for key in keys)]
-        for name, one in board["systems"].items()
+        [Cell(name), *(number(system["dimensions"].get(key), missing="not scored") for key in keys)]
+        for name, system in systems.items()
     ]
     return Table("Mean score by dimension", columns, rows)
 
@@ -232,28 +234,24 @@ def pairs(compared: Sequence[Mapping[str, Any]]) -> Table:
     why = "too few prompts in common"
     rows = [
         [
-            Cell(one["better"]),
-            Cell(one["worse"]),
+            Cell(pair["better"]),
+            Cell(pair["worse"]),
             with_interval(
-                one["difference"], one["interval"], 3, sign=True, missing="no prompt in common"
+                pair["difference"], pair["interval"], 3, sign=True, missing="no prompt in common"
             ),
-            number(one["p"], 4, missing=why),
-            number(one["p_adjusted"], 4, missing=why),
-            _yes_or_no(one["real"], why),
-            count(one["prompts"]),
+            number(pair["p"], 4, missing=why),
+            number(pair["p_adjusted"], 4, missing=why),
+            yes_or_no(pair["real"], why),
+            count(pair["prompts"]),
         ]
-        for one in compared
+        for pair in compared
     ]
     return Table("Differences", columns, rows)
 
 
-def _yes_or_no(real: bool | None, why: str) -> Cell:
-    return Cell("–", missing=why) if real is None else Cell("yes" if real else "no")
-
-
 def _forest(board: Mapping[str, Any]) -> Markup:
-    shown = dict(islice(board["systems"].items(), plots.MOST_ROWS))
-    marks = [plots.Interval(one["score"], one["interval"]) for one in shown.values()]
+    systems = dict(islice(board["systems"].items(), plots.MOST_ROWS))
+    marks = [plots.Interval(system["score"], system["interval"]) for system in systems.values()]
     looks = {"score": (plots.JUDGE, "o")}
     label = "Score of each system with its interval; the table below holds the same figures."
-    return plots.forest("board", label, list(shown), {"score": marks}, looks, "score", zero=False)
+    return plots.forest("board", label, list(systems), {"score": marks}, looks, "score", zero=False)

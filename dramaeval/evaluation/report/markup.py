@@ -28,7 +28,9 @@ _MARKDOWN = re.compile(
 _ENTITIES = frozenset("<>&$([:")  # Not every Markdown parser supports a backslash before these.
 
 
-def render_page(template: str, context: Mapping[str, Any], *, style: str, script: str = "") -> str:
+def render_page(
+    template: str, context: Mapping[str, Any], *, style: str = "style.css", script: str = "sort.js"
+) -> str:
     """Render an HTML page. All values in ``context`` are escaped; a variable missing in ``context`` is an error.
 
     The content security policy allows only the page's style and script, by their hashes, and only images and sounds

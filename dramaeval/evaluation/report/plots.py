@@ -67,6 +67,11 @@ class Interval:
     bounds: Sequence[float] | None = None
 
 
+def limit_note(count: int, most: int, items: str) -> str:
+    """A note that a figure shows only the first items; empty where it shows all."""
+    return f" The first {most:,} of {count:,} {items}." if count > most else ""
+
+
 def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> Markup:
     """Draw one figure and return its SVG element.
 
@@ -108,22 +113,22 @@ def forest(
     """
 
     def draw(axes: Any) -> None:
-        places = np.arange(len(rows))
+        positions = np.arange(len(rows))
         shifts = np.linspace(-0.2, 0.2, len(marks)) if len(marks) > 1 else [0.0]
         for shift, (series, values) in zip(shifts, marks.items(), strict=True):
             colour, marker = looks[series]
-            known = [at for at, mark in enumerate(values) if mark.value is not None]
-            bounds = {at: values[at].bounds or (math.nan, math.nan) for at in known}
+            known = [row for row, mark in enumerate(values) if mark.value is not None]
+            bounds = [values[row].bounds or (math.nan, math.nan) for row in known]
             axes.hlines(
-                places[known] + shift,
-                [low for low, _ in bounds.values()],
-                [high for _, high in bounds.values()],
+                positions[known] + shift,
+                [low for low, _ in bounds],
+                [high for _, high in bounds],
                 color=colour,
                 linewidth=1.6,
             )
             axes.plot(
-                [values[at].value for at in known],
-                places[known] + shift,
+                [values[row].value for row in known],
+                positions[known] + shift,
                 marker,
                 color=colour,
                 markersize=10 if marker == "|" else 5,
@@ -133,7 +138,7 @@ def forest(
             )
         if zero:
             axes.axvline(0, color="#8a9099", linewidth=0.8, zorder=0)
-        axes.set_yticks(places, [_cut(row, MOST_LETTERS) for row in rows])
+        axes.set_yticks(positions, [_cut(row, MOST_LETTERS) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
@@ -157,7 +162,7 @@ def _cut(text: str, most: int) -> str:
 
 def _columns(series: Sequence[str]) -> int:
     """Number of columns of the legend of a forest plot, at about 5 points per letter."""
-    longest = max(len(_series_label(one)) for one in series)
+    longest = max(len(_series_label(name)) for name in series)
     return max(1, min(len(series), int(331 / (40 + 5 * longest))))
 
 
@@ -167,81 +172,78 @@ def _series_label(text: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def scatter(name: str, title: str, answers: DimensionArrays) -> Markup:
+def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
     """Expected score of every record against the raters' mean."""
 
     def draw(axes: Any) -> None:
-        low, high = answers.scale[0], answers.scale[-1]
+        low, high = arrays.scale[0], arrays.scale[-1]
         room = 0.06 * (high - low)
         axes.plot([low, high], [low, high], color="#8a9099", linewidth=0.8, linestyle="--")
         axes.plot(
-            answers.rated,
-            answers.predicted,
+            arrays.rated,
+            arrays.predicted,
             "o",
             color=JUDGE,
             alpha=0.45,
             markersize=3,
             markeredgewidth=0,
-            rasterized=answers.n >= RASTER_FROM,
+            rasterized=arrays.n >= RASTER_FROM,
         )
         axes.set(
             xlim=(low - room, high + room),
             ylim=(low - room, high + room),
-            xticks=answers.scale,
-            yticks=answers.scale,
+            xticks=arrays.scale,
+            yticks=arrays.scale,
             xlabel="people (mean)",
             ylabel="judge (expected)",
             aspect="equal",
         )
 
-    label = f"{title}: expected score of the judge against the mean rating, {answers.n} clips."
+    label = f"{title}: expected score of the judge against the mean rating, {arrays.n} clips."
     return drawn(name, label, (2.3, 2.2), draw)
 
 
-def distributions(name: str, title: str, answers: DimensionArrays) -> Markup:
+def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
     """Share of the ratings at each score, and mean probability of the score by the judge."""
-    rows = ~np.isnan(answers.distribution).any(axis=1)
-    judge = answers.distribution[rows].mean(axis=0) if rows.any() else None
-    people = rater_shares(answers.ratings, answers.scale).mean(axis=0)
+    rows = ~np.isnan(arrays.distribution).any(axis=1)
+    judge = arrays.distribution[rows].mean(axis=0) if rows.any() else None
+    people = rater_shares(arrays.ratings, arrays.scale).mean(axis=0)
 
     def draw(axes: Any) -> None:
-        width = 0.4 * float(np.diff(answers.scale).min())
+        width = 0.4 * float(np.diff(arrays.scale).min())
         axes.bar(
-            answers.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
+            arrays.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
             linewidth=0.8, label="people",
         )  # fmt: skip
         if judge is not None:
-            axes.bar(answers.scale + width / 2, judge, width, color=JUDGE, label="judge")
-        axes.set(xticks=answers.scale, xlabel="score", ylabel="share")
+            axes.bar(arrays.scale + width / 2, judge, width, color=JUDGE, label="judge")
+        axes.set(xticks=arrays.scale, xlabel="score", ylabel="share")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
-    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(answers.scale, people, strict=True)]
+    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(arrays.scale, people, strict=True)]
     return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
 
 
-def calibration(name: str, title: str, answers: DimensionArrays) -> Markup | None:
+def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None:
     """Calibration curve: share of ratings against stated probability; None without distributions."""
-    curve = calibration_curve(answers)
+    curve = calibration_curve(arrays)
     if not curve:
         return None
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color="#8a9099", linewidth=0.8, linestyle="--")
-        most = max(one.n for one in curve)
-        axes.plot([one.stated for one in curve], [one.share for one in curve], color=JUDGE)
-        axes.scatter(
-            [one.stated for one in curve],
-            [one.share for one in curve],
-            s=[12 + 60 * one.n / most for one in curve],
-            color=JUDGE,
-        )
+        most = max(point.n for point in curve)
+        stated = [point.stated for point in curve]
+        shares = [point.share for point in curve]
+        axes.plot(stated, shares, color=JUDGE)
+        axes.scatter(stated, shares, s=[12 + 60 * point.n / most for point in curve], color=JUDGE)
         ticks = [0, 0.5, 1]
         axes.set(
             xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=ticks, yticks=ticks, aspect="equal",
             xlabel="stated probability", ylabel="share of ratings",
         )  # fmt: skip
 
-    points = ", ".join(f"{one.stated:.2f} stated, {one.share:.2f} observed" for one in curve)
+    points = ", ".join(f"{point.stated:.2f} stated, {point.share:.2f} observed" for point in curve)
     return drawn(name, f"{title}: calibration. {points}.", (2.3, 2.2), draw)
 
 

@@ -108,6 +108,8 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("it is not a JSON object")
             split = values.get("split")
             if split is None:
                 raise ResultsError(
@@ -143,7 +145,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _titles(config: Mapping[str, Any]) -> dict[str, str]:
     rubric = (config.get("task") or {}).get("rubric") or {}
-    return {one["key"]: one["title"] for one in rubric.get("dimensions", [])}
+    return {dimension["key"]: dimension["title"] for dimension in rubric.get("dimensions", [])}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -172,7 +174,7 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
     predictions: list[Prediction] = []
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
-    used = {"probability_score": 0, "model_score": 0, "unscored": 0}
+    count_by_source = {"probability_score": 0, "model_score": 0, "unscored": 0}
     for file in sorted(folder.glob("*.json")):
         for number, item in enumerate(_items(file, problems), 1):
             where = f"{file.name}, item {number}"
@@ -186,18 +188,18 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
                 continue
             seen.add((prediction.id, prediction.dimension))
             predictions.append(prediction)
-            used[source] += 1
+            count_by_source[source] += 1
     if not predictions and not problems:
         problems.append("it has neither predictions.jsonl nor a JSON array of results")
     if problems:
-        shown = "\n".join(f"  {one}" for one in problems[:20])
+        shown = "\n".join(f"  {problem}" for problem in problems[:20])
         rest = f"\n  … and {len(problems) - 20:,} more" if len(problems) > 20 else ""
         raise ResultsError(f"{folder} cannot be compared:\n{shown}{rest}")
-    sources = ", ".join(f"{count:,} {what}" for what, count in used.items() if count)
+    sources = ", ".join(f"{count:,} {source}" for source, count in count_by_source.items() if count)
     return Results(
         name=name,
         predictions=predictions,
-        titles={one.key: one.title for one in rubric.dimensions},
+        titles={dimension.key: dimension.title for dimension in rubric.dimensions},
         notes=[f"{name}: the published scripts' results; scores from {sources}."],
     )
 
@@ -208,12 +210,12 @@ def _items(file: Path, problems: list[str]) -> Sequence[Any]:
     except ValueError as error:
         problems.append(f"{file.name}: {error}")
         return []
-    if isinstance(values, list) and all(
-        isinstance(one, dict) and "ground_truth_ratings" in one for one in values
-    ):
+    if not isinstance(values, list):
+        return []
+    if all(isinstance(item, dict) and "ground_truth_ratings" in item for item in values):
         return values
     # The folder may have other JSON files; only a list that looks like results is an error.
-    if isinstance(values, list) and any(isinstance(one, dict) and "id" in one for one in values):
+    if any(isinstance(item, dict) and "id" in item for item in values):
         problems.append(f"{file.name}: an item has no ground_truth_ratings")
     return []
 
@@ -244,11 +246,8 @@ def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Pre
 def _dimension(named: str, rubric: Rubric) -> Dimension:
     wanted = _letters(named)
     for dimension in rubric.dimensions:
-        if wanted in (
-            _letters(dimension.key),
-            _letters(dimension.annotation),
-            _letters(dimension.title),
-        ):
+        names = (dimension.key, dimension.annotation, dimension.title)
+        if wanted in map(_letters, names):
             return dimension
     known = ", ".join(dimension.key for dimension in rubric.dimensions)
     raise ValueError(

@@ -12,28 +12,21 @@ from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_array
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
-from dramaeval.evaluation.report.markup import render_page, shortened
-from dramaeval.evaluation.report.shared_context import PageSettings, contents, page_context
-from dramaeval.evaluation.report.tables import (
-    Cell,
-    Column,
-    Table,
-    count,
-    first_rows,
-    number,
-    shown,
+from dramaeval.evaluation.report.markup import shortened
+from dramaeval.evaluation.report.shared_context import (
+    MOST_TEXT,
+    PageSettings,
+    contents,
+    page_context,
+    render_run_page,
+    render_with_clips,
 )
-from dramaeval.evaluation.report.worst_disagreements import Disagreement, sounds, worst
+from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
+from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
 from dramaeval.evaluation.wordings import wording_text
-
-LIMIT = 2_950_000
-"""Maximum size of a page with its clips in bytes: a little under 3 MB."""
 
 MOST_PICTURED = 30
 """Maximum number of dimensions with figures; the tables have all dimensions."""
-
-MOST_TEXT = 2_000
-"""Maximum number of characters of one text of a record."""
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
@@ -54,36 +47,16 @@ class Findings(PageSettings):
 
 
 def render(findings: Findings) -> str:
-    """The page. Clips are compressed to fit into `LIMIT` bytes with the rest of the page, or left out.
-
-    The sizes of tables and figures are bounded, so that a page with many dimensions or records opens quickly.
-    """
-    context = in_bounds(_context(findings))
+    """The page (see `render_with_clips`)."""
+    context = _context(findings)
     disagreements = worst(findings.predictions, findings.records)
 
     def page(clips: Mapping[str, str]) -> str:
-        context["worst"] = [_disagreement(one, findings, clips) for one in disagreements]
-        return run_page("run.html.j2", context)
+        shown_worst = [_disagreement(each, findings, clips) for each in disagreements]
+        return render_run_page("run.html.j2", {**context, "worst": shown_worst})
 
-    room = LIMIT - len(page({}).encode())
-    with_audio = [one.record for one in disagreements if one.record.seconds > 0]
-    return page(sounds(with_audio, room, findings.max_seconds))
-
-
-def run_page(template: str, context: Mapping[str, Any]) -> str:
-    """A page of a run, self-contained."""
-    return render_page(template, context, style="style.css", script="sort.js")
-
-
-def in_bounds(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of a page with bounded tables; metrics.json has all rows."""
-
-    def bounded(value: Any) -> Any:
-        if isinstance(value, list):
-            return [bounded(one) for one in value]
-        return first_rows(value, "metrics.json") if isinstance(value, Table) else value
-
-    return {name: bounded(value) for name, value in context.items()}
+    records = [disagreement.record for disagreement in disagreements]
+    return render_with_clips(page, records, findings.max_seconds)
 
 
 def _context(findings: Findings) -> dict[str, Any]:
@@ -102,7 +75,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "split": split,
         "has_before": len(phases) > 1,
         "forest": _forest(phases, titles),
-        "forest_note": first_of(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
+        "forest_note": plots.limit_note(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
         "agreement": sections.agreement(
             phases, gain, titles, f"{split}: {PHASES[phase]}, {judge['macro']['n']:,} answers"
         ),
@@ -146,13 +119,8 @@ def phases_of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
     return {phase: summaries[phase] for phase in PHASES if phase in summaries}
 
 
-def first_of(count: int, most: int, what: str) -> str:
-    """A note that a figure shows only the first items, or an empty text."""
-    return f" The first {most:,} of {count:,} {what}." if count > most else ""
-
-
 def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
-    phase, judge = list(phases.items())[-1]
+    judge = list(phases.values())[-1]
     keys = list(judge["dimensions"])[: plots.MOST_ROWS]
     looks = {
         "zero-shot": (plots.BEFORE, "D"),
@@ -160,35 +128,32 @@ def _forest(phases: Mapping[str, Any], titles: Mapping[str, str]) -> Markup:
         "ceiling": (plots.CEILING, "|"),
     }
 
-    def marks(summary: Mapping[str, Any]) -> list[plots.Interval]:
-        every = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
-        return [plots.Interval(one["pearson"], one["interval"].get("pearson")) for one in every]
-
     series = {}
-    if phase != "zero_shot" and "zero_shot" in phases:
-        series["zero-shot"] = marks(phases["zero_shot"])
-    series["judge"] = marks(judge)
+    if len(phases) > 1:
+        series["zero-shot"] = sections.pearson_marks(phases["zero_shot"], keys)
+    series["judge"] = sections.pearson_marks(judge, keys)
     if "ceiling" in judge["macro"]:
-        every = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
-        series["ceiling"] = [plots.Interval(one["ceiling"]["pearson"]) for one in every]
+        parts = [*(judge["dimensions"][key] for key in keys), judge["macro"]]
+        series["ceiling"] = [plots.Interval(part["ceiling"]["pearson"]) for part in parts]
     rows = [*(titles.get(key, key) for key in keys), "Macro"]
     label = "Pearson correlation with people by dimension; the table below holds the same figures."
     return plots.forest("forest", label, rows, series, looks, "Pearson")
 
 
 def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
-    known = {
-        name: one["gain"]["macro"]["pearson"]
-        for name, one in controls.items()
-        if one["gain"] and one["gain"]["macro"]["pearson"]
+    gains = {
+        name.replace("_", " "): control["gain"]["macro"]["pearson"]
+        for name, control in controls.items()
+        if control["gain"] and control["gain"]["macro"]["pearson"]
     }
-    if not known:
+    if not gains:
         return None
-    marks = [plots.Interval(one["difference"], one["interval"]) for one in known.values()]
-    rows = [name.replace("_", " ") for name in known]
+    marks = [plots.Interval(gain["difference"], gain["interval"]) for gain in gains.values()]
     label = "Gain in macro Pearson over each control; the table below holds the same figures."
     looks = {"gain": (plots.JUDGE, "o")}
-    return plots.forest("controls-plot", label, rows, {"gain": marks}, looks, "gain in Pearson")
+    return plots.forest(
+        "controls-plot", label, list(gains), {"gain": marks}, looks, "gain in Pearson"
+    )
 
 
 def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | None:
@@ -196,7 +161,7 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
     if not spread:
         return None
     columns = [
-        Column("Dimension", numeric=False),
+        sections.DIMENSION,
         Column("Spread", help="standard deviation of a clip's score between wordings"),
         Column("Largest range", help="largest difference between two wordings of one clip"),
         Column("n"),
@@ -204,11 +169,11 @@ def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table |
     rows = [
         [
             Cell(titles.get(key, key)),
-            number(one["mean_deviation"]),
-            number(one["largest_range"]),
-            count(one["n"]),
+            number(values["mean_deviation"]),
+            number(values["largest_range"]),
+            count(values["n"]),
         ]
-        for key, one in spread["dimensions"].items()
+        for key, values in spread["dimensions"].items()
     ]
     return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
 
@@ -218,44 +183,44 @@ def _pictured(judge: Mapping[str, Any]) -> list[str]:
     dimensions = judge["dimensions"]
     if len(dimensions) <= MOST_PICTURED:
         return list(dimensions)
-    known = [key for key, values in dimensions.items() if values["pearson"] is not None]
-    known.sort(key=lambda key: dimensions[key]["pearson"])
+    defined = [key for key, values in dimensions.items() if values["pearson"] is not None]
+    defined.sort(key=lambda key: dimensions[key]["pearson"])
     half = MOST_PICTURED // 2
-    kept = {*known[:half], *known[-half:]}
-    return [key for key in dimensions if key in kept]
+    extremes = {*defined[:half], *defined[-half:]}
+    return [key for key in dimensions if key in extremes]
 
 
 def _pictures_note(judge: Mapping[str, Any]) -> str:
-    count = len(judge["dimensions"])
-    if count <= MOST_PICTURED:
+    dimensions = len(judge["dimensions"])
+    if dimensions <= MOST_PICTURED:
         return ""
     return (
         f"The figures show the {len(_pictured(judge))} dimensions with the highest and the lowest Pearson of "
-        f"{count:,}; the tables have all of them."
+        f"{dimensions:,}; the tables have all of them."
     )
 
 
 def _dimensions(findings: Findings, judge: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The figures of each dimension."""
     clusters = cluster_names(findings.predictions)
-    of_key: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
-    for one in findings.predictions:
-        if one.dimension in of_key:
-            of_key[one.dimension].append(one)
+    by_dimension: dict[str, list[Prediction]] = {key: [] for key in _pictured(judge)}
+    for prediction in findings.predictions:
+        if prediction.dimension in by_dimension:
+            by_dimension[prediction.dimension].append(prediction)
     dimensions = []
-    for index, (key, predictions) in enumerate(of_key.items()):
-        answers = dimension_arrays(key, predictions, clusters)
-        if not answers.n:
+    for index, (key, predictions) in enumerate(by_dimension.items()):
+        arrays = dimension_arrays(key, predictions, clusters)
+        if not arrays.n:
             continue
         title, pearson = findings.titles.get(key, key), judge["dimensions"][key]["pearson"]
         # A key may contain characters that an HTML id must not.
         pictures = [
-            plots.scatter(f"scatter-{index}", title, answers),
-            plots.distributions(f"shares-{index}", title, answers),
-            plots.calibration(f"calibration-{index}", title, answers),
+            plots.scatter(f"scatter-{index}", title, arrays),
+            plots.distributions(f"shares-{index}", title, arrays),
+            plots.calibration(f"calibration-{index}", title, arrays),
         ]
         caption = (
-            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {answers.n:,}"
+            f"Pearson {'not defined' if pearson is None else shown(pearson)}, n = {arrays.n:,}"
         )
         dimensions.append(
             {"title": title, "caption": caption, "pictures": list(filter(None, pictures))}
@@ -267,8 +232,6 @@ def _disagreement(
     disagreement: Disagreement, findings: Findings, clips: Mapping[str, str]
 ) -> dict[str, Any]:
     prediction, record = disagreement.prediction, disagreement.record
-    given = [rating for rating in prediction.ratings if rating is not None]
-    raters = {score: sum(rating == score for rating in given) for score in prediction.scale}
     shares = prediction.distribution or [None] * len(prediction.scale)
     reason = "The judge takes no audio; the clip was not decoded."
     if record.seconds > 0:
@@ -292,7 +255,7 @@ def _disagreement(
         ],
         "ratings": ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings),
         "scores": [
-            {"score": f"{score:g}", "share": share, "raters": raters[score]}
+            {"score": f"{score:g}", "share": share, "raters": prediction.ratings.count(score)}
             for score, share in zip(prediction.scale, shares, strict=True)
         ],
     }

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, with_interval
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.tables import (
+    NOTHING,
+    Cell,
+    Column,
+    Table,
+    count,
+    interval_note,
+    number,
+    with_interval,
+    yes_or_no,
+)
 
 Summary = Mapping[str, Any]
 Titles = Mapping[str, str]
+
+DIMENSION = Column("Dimension", numeric=False)
+CEILING = Column("Ceiling", help="Pearson of one rater with the mean of the others")
 
 
 def agreement(
@@ -18,11 +32,11 @@ def agreement(
     phase, summary = list(phases.items())[-1]
     before = phases.get("zero_shot") if phase != "zero_shot" else None
     columns = [
-        Column("Dimension", numeric=False),
+        DIMENSION,
         Column("Pearson", help="correlation of the judge's expected score with the mean rating"),
         *([Column("Zero-shot", help="the same before training")] if before else []),
         *([Column("Gain", help="final − zero-shot, paired")] if gain else []),
-        Column("Ceiling", help="Pearson of one rater with the mean of the others"),
+        CEILING,
         Column("Spearman"),
         Column("Kendall", help="tau-b"),
         Column("MSE", help="mean squared error"),
@@ -31,37 +45,29 @@ def agreement(
         Column("Unrated", help="records without any rating"),
     ]
 
-    def row(title: str, of: Summary, old: Summary | None, change: Summary | None) -> list[Cell]:
-        cells = [Cell(title), metric_cell(of, "pearson")]
-        if before:
-            cells.append(metric_cell(old or {}, "pearson"))
-        if gain:
-            cells.append(difference_cell((change or {}).get("pearson")))
-        cells.append(number((of.get("ceiling") or {}).get("pearson")))
-        cells += [metric_cell(of, name) for name in ("spearman", "kendall", "mse")]
-        return cells + [count(of[name]) for name in ("n", "unscored", "missing")]
+    def row(title: str, key: str | None) -> list[Cell]:
+        def part(results: Summary) -> Summary:
+            return results["macro"] if key is None else results["dimensions"].get(key) or {}
 
-    rows = [
-        row(
-            titles.get(key, key),
-            of,
-            before["dimensions"].get(key) if before else None,
-            gain["dimensions"].get(key) if gain else None,
-        )
-        for key, of in summary["dimensions"].items()
-    ]
-    foot = row(
-        "Macro",
-        summary["macro"],
-        before["macro"] if before else None,
-        gain["macro"] if gain else None,
-    )
+        values = part(summary)
+        return [
+            Cell(title),
+            metric_cell(values, "pearson"),
+            *([metric_cell(part(before), "pearson")] if before else []),
+            *([difference_cell(part(gain).get("pearson"))] if gain else []),
+            number((values.get("ceiling") or {}).get("pearson")),
+            *(metric_cell(values, name) for name in ("spearman", "kendall", "mse")),
+            *(count(values[name]) for name in ("n", "unscored", "missing")),
+        ]
+
+    rows = [row(titles.get(key, key), key) for key in summary["dimensions"]]
+    foot = row("Macro", None)
     return Table(caption, columns, rows, [foot], notes(summary))
 
 
 def further(summary: Summary, titles: Titles) -> Table:
     """The other agreement metrics; a metric that applies to none of the scales is left out."""
-    names = {
+    columns = {
         "ccc": Column("CCC", help="Lin's concordance: 1 only where the scores themselves agree"),
         "mae": Column("MAE", help="mean absolute error"),
         "accuracy": Column(
@@ -72,12 +78,12 @@ def further(summary: Summary, titles: Titles) -> Table:
         "balanced_accuracy": Column("Balanced accuracy"),
         "f1": Column("F1"),
     }
-    return _metrics("Further agreement", names, summary, titles)
+    return _metrics("Further agreement", columns, summary, titles)
 
 
 def calibration(summary: Summary, titles: Titles) -> Table:
     """Bias, variance and calibration of the judge."""
-    names = {
+    columns = {
         "bias": Column("Bias", help="judge − people, in score units"),
         "variance_ratio": Column(
             "Variance ratio", help="variance of the judge's scores over people's"
@@ -89,24 +95,27 @@ def calibration(summary: Summary, titles: Titles) -> Table:
             "Spread r", help="correlation of the judge's spread with the raters' spread over clips"
         ),
     }
-    return _metrics("Calibration", names, summary, titles)
+    return _metrics("Calibration", columns, summary, titles)
 
 
-def _metrics(caption: str, names: Mapping[str, Column], summary: Summary, titles: Titles) -> Table:
-    every = [*summary["dimensions"].values(), summary["macro"]]
-    kept = [name for name in names if any(values.get(name) is not None for values in every)]
+def _metrics(
+    caption: str, metric_columns: Mapping[str, Column], summary: Summary, titles: Titles
+) -> Table:
+    """The metrics that are defined on a dimension, one column each."""
+    parts = [*summary["dimensions"].values(), summary["macro"]]
+    names = [name for name in metric_columns if any(part.get(name) is not None for part in parts)]
     columns = [
-        Column("Dimension", numeric=False),
-        *(names[name] for name in kept),
+        DIMENSION,
+        *(metric_columns[name] for name in names),
         Column("n"),
         Column("Unscored"),
     ]
 
-    def row(title: str, of: Summary) -> list[Cell]:
-        counts = [count(of[name]) for name in ("n", "unscored")]
-        return [Cell(title), *(metric_cell(of, name) for name in kept), *counts]
+    def row(title: str, values: Summary) -> list[Cell]:
+        counts = [count(values[name]) for name in ("n", "unscored")]
+        return [Cell(title), *(metric_cell(values, name) for name in names), *counts]
 
-    rows = [row(titles.get(key, key), of) for key, of in summary["dimensions"].items()]
+    rows = [row(titles.get(key, key), values) for key, values in summary["dimensions"].items()]
     return Table(caption, columns, rows, [row("Macro", summary["macro"])])
 
 
@@ -115,8 +124,8 @@ def people(summary: Summary, titles: Titles) -> Table | None:
     if "ceiling" not in summary["macro"]:
         return None
     columns = [
-        Column("Dimension", numeric=False),
-        Column("Ceiling", help="Pearson of one rater with the mean of the others"),
+        DIMENSION,
+        CEILING,
         Column("Raters", help="number of raters with enough ratings for the ceiling"),
         Column("Alpha", help="Krippendorff's, ordinal"),
         Column(
@@ -132,11 +141,10 @@ def people(summary: Summary, titles: Titles) -> Table | None:
         Column("Missing ratings"),
     ]
     rows = []
-    for key, of in summary["dimensions"].items():
-        ceiling, test = of["ceiling"], of["alternative_annotator"]
+    for key, values in summary["dimensions"].items():
+        ceiling, test = values["ceiling"], values["alternative_annotator"]
         bounds = (ceiling.get("interval") or {}).get("pearson")
         reasons, why = ceiling["undefined"], str(test.get("undefined", ""))
-        passed = {True: "yes", False: "no", None: "–"}[test["passed"]]
         rows.append(
             [
                 Cell(titles.get(key, key)),
@@ -147,9 +155,9 @@ def people(summary: Summary, titles: Titles) -> Table | None:
                 ),
                 number(test["winning_rate"], missing=why),
                 number(test["advantage_probability"], missing=why),
-                Cell(passed, missing=why),
-                count(of["ratings"]),
-                count(of["ratings_missing"]),
+                yes_or_no(test["passed"], why),
+                count(values["ratings"]),
+                count(values["ratings_missing"]),
             ]
         )
     return Table("People", columns, rows)
@@ -162,17 +170,17 @@ def systems(summary: Summary, titles: Titles) -> Table | None:
     rows = [
         [
             Cell(titles.get(key, key)),
-            *(number(of["system_level"].get(name)) for name in names),
-            count(of["system_level"]["systems"]),
-            count(of["system_level"]["n"]),
+            *(number(values["system_level"].get(name)) for name in names),
+            count(values["system_level"]["systems"]),
+            count(values["system_level"]["n"]),
         ]
-        for key, of in summary["dimensions"].items()
-        if "system_level" in of
+        for key, values in summary["dimensions"].items()
+        if "system_level" in values
     ]
     if not rows:
         return None
     columns = [
-        Column("Dimension", numeric=False),
+        DIMENSION,
         *(Column(head) for head in heads),
         Column("Systems"),
         Column("n"),
@@ -233,9 +241,9 @@ def controls(controls_by_name: Mapping[str, Any]) -> Table:
     for name, control in controls_by_name.items():
         title, gain = name.replace("_", " "), control["gain"]
         if gain is None:
-            lost = [Cell("–", missing=str(control["reason"])) for _ in range(4)]
-            rows.append([Cell(title), Cell(f"{control['what']}; not available: {control['reason']}"),
-                         *lost, count(0)])  # fmt: skip
+            undefined = [Cell(NOTHING, missing=str(control["reason"]))] * 4
+            description = Cell(f"{control['what']}; not available: {control['reason']}")
+            rows.append([Cell(title), description, *undefined, count(0)])
             continue
         pearson, error = gain["macro"]["pearson"], gain["macro"]["mse"]
         constant = "the correlation of a constant is undefined"
@@ -257,18 +265,14 @@ def notes(summary: Summary) -> list[str]:
     """Notes below a table: the intervals, and undefined or missing values."""
     bootstrap, macro = summary["bootstrap"], summary["macro"]
     lines = []
-    if bootstrap["draws"]:
-        lines.append(
-            f"In brackets: {bootstrap['level']:.0%} intervals of {bootstrap['draws']:,} bootstrap draws of "
-            f"{bootstrap['clusters']:,} groups of records."
-        )
-    elif bootstrap.get("undefined"):
-        lines.append(f"No intervals: {bootstrap['undefined']}.")
-    lost = macro["dimensions_undefined"].get("pearson") or {}
-    if lost:
+    if bootstrap["draws"] or bootstrap.get("undefined"):
+        units = f" of {bootstrap['clusters']:,} groups of records"
+        lines.append(interval_note(bootstrap, units, bootstrap.get("undefined")))
+    undefined = macro["dimensions_undefined"].get("pearson") or {}
+    if undefined:
         lines.append(
             f"The macro is over {macro['dimensions_defined']['pearson']} of {macro['dimensions']} dimensions; "
-            + "; ".join(f"{key}: {reason}" for key, reason in lost.items())
+            + "; ".join(f"{key}: {reason}" for key, reason in undefined.items())
             + "."
         )
     if macro["unscored"]:
@@ -278,16 +282,18 @@ def notes(summary: Summary) -> list[str]:
     return lines
 
 
-def reasons(of: Summary, name: str) -> str:
-    """The reason why a metric is undefined."""
-    undefined = of.get("undefined") or {}
-    return str(undefined.get(name, "does not apply to this scale")) if of else "not evaluated"
+def metric_cell(values: Summary, name: str) -> Cell:
+    """A metric with its interval, or a dash with the reason why it is undefined."""
+    bounds = (values.get("interval") or {}).get(name)
+    undefined = values.get("undefined") or {}
+    reason = undefined.get(name, "does not apply to this scale") if values else "not evaluated"
+    return with_interval(values.get(name), bounds, missing=str(reason))
 
 
-def metric_cell(of: Summary, name: str) -> Cell:
-    """A metric with its interval."""
-    bounds = (of.get("interval") or {}).get(name)
-    return with_interval(of.get(name), bounds, missing=reasons(of, name))
+def pearson_marks(summary: Summary, keys: Sequence[str]) -> list[plots.Interval]:
+    """The marks of a forest plot: Pearson of each of the dimensions, then of the macro."""
+    parts = [*(summary["dimensions"][key] for key in keys), summary["macro"]]
+    return [plots.Interval(part["pearson"], part["interval"].get("pearson")) for part in parts]
 
 
 def difference_cell(entry: Summary | None, missing: str = "") -> Cell:

@@ -1,8 +1,8 @@
-"""The parts that every page of a run has: warnings, training curves, environment."""
+"""The parts that every page of a run has: warnings, training curves, environment, clips."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,15 @@ from typing import Any
 from dramaeval.data.records import Record
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.curves import read_curves
-from dramaeval.evaluation.report.tables import Cell, Column, Table
+from dramaeval.evaluation.report.markup import render_page
+from dramaeval.evaluation.report.tables import Cell, Column, Table, first_rows
+from dramaeval.evaluation.report.worst_disagreements import sounds
+
+LIMIT = 2_950_000
+"""Maximum size of a page with its clips in bytes: a little under 3 MB."""
+
+MOST_TEXT = 2_000
+"""Maximum number of characters of one text of a record."""
 
 #: Versions in the table of the environment; environment.json has all of them.
 VERSIONS = ("dramaeval", "torch", "transformers", "peft", "trl", "librosa")
@@ -43,6 +51,34 @@ class PageSettings:
     facts: Sequence[str]
 
 
+def render_run_page(template: str, context: Mapping[str, Any]) -> str:
+    """The page with its tables bounded, so that it opens quickly; metrics.json has all rows."""
+
+    def bounded(value: Any) -> Any:
+        if isinstance(value, list):
+            return [bounded(item) for item in value]
+        return first_rows(value, "metrics.json") if isinstance(value, Table) else value
+
+    return render_page(template, {name: bounded(value) for name, value in context.items()})
+
+
+def render_with_clips(
+    page: Callable[[Mapping[str, str]], str], records: Sequence[Record], max_seconds: float
+) -> str:
+    """A page with the clips of some records, of at most `LIMIT` bytes.
+
+    The clips are compressed to fit beside the rest of the page, or left out.
+
+    Args:
+        page: renders the page with the given clips, data URIs by record id.
+        records: the records with a clip on the page; those without a decoded clip are skipped.
+        max_seconds: maximum length of a clip.
+    """
+    room = LIMIT - len(page({}).encode())
+    with_audio = [record for record in records if record.seconds > 0]
+    return page(sounds(with_audio, room, max_seconds))
+
+
 def page_context(settings: PageSettings) -> dict[str, Any]:
     """The template variables that every page of a run has."""
     return {
@@ -67,8 +103,8 @@ def contents(sections: Mapping[str, tuple[str, bool]]) -> list[tuple[str, str]]:
 def warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Reasons to be careful with the results."""
     about = metrics["about"]
-    lines = [f"Scores may be too high: {one}." for one in about.get("overlaps") or ()]
-    for split, skipped in (metrics["about"].get("skipped") or {}).items():
+    lines = [f"Scores may be too high: {overlap}." for overlap in about.get("overlaps") or ()]
+    for split, skipped in (about.get("skipped") or {}).items():
         lines.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
     return lines
 
@@ -119,11 +155,12 @@ def environment(about: Mapping[str, Any]) -> Table:
 def skipped(metrics: Mapping[str, Any]) -> list[str]:
     """The records that could not be used, a line each."""
     lines = []
-    for split, left in (metrics["about"].get("skipped") or {}).items():
+    for split, records in (metrics["about"].get("skipped") or {}).items():
+        problems = records["problems"]
         lines += [
-            f"{split}, line {one['line']}, id {one['id']}, {one['key']}: {one['problem']}"
-            for one in left["problems"][:20]
+            f"{split}, line {problem['line']}, id {problem['id']}, {problem['key']}: {problem['problem']}"
+            for problem in problems[:20]
         ]
-        if (rest := len(left["problems"]) - 20) > 0:
+        if (rest := len(problems) - 20) > 0:
             lines.append(f"{split}: and {rest:,} more problems, listed in metrics.json")
     return lines

@@ -15,7 +15,6 @@ from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
-Asked = tuple[str, str]
 #: The metrics of the comparison.
 COMPARED = (
     Pearson(), Spearman(), Kendall(), MeanSquaredError(), MeanAbsoluteError(), Concordance(),
@@ -57,28 +56,26 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         raise ResultsError(
             "these runs have no record × dimension in common: compare runs on the same file and rubric."
         )
-    named = {asked[1] for asked in common}
-    titles = {
-        key: title for run in runs for key, title in run.titles.items() if key in named
-    } or dict.fromkeys(sorted(named), "")
-    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(named - set(titles))]}
+    keys = {key for _, key in common}
+    titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
+    dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
     for run in runs:
-        lost = len(run.predictions) - len(common)
-        if lost:
-            notes.append(f"{run.name}: {lost:,} answers are not in every run and are left out.")
+        left_out = len(run.predictions) - len(common)
+        if left_out:
+            notes.append(f"{run.name}: {left_out:,} answers are not in every run and are left out.")
     kept = _aligned(runs, common)
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
-    keys = list(dimensions)
     first, *others = [run.name for run in runs]
     try:
         summaries = {
-            name: summarise(predictions, keys, **settings) for name, predictions in kept.items()
+            name: summarise(predictions, list(dimensions), **settings)
+            for name, predictions in kept.items()
         }
         against = {
-            name: compare(kept[name], kept[first], keys, metrics=COMPARED, **settings)
+            name: compare(kept[name], kept[first], list(dimensions), metrics=COMPARED, **settings)
             for name in others
         }
-        pairs = _pairs(kept, keys, settings, against, first)
+        pairs = _pairs(kept, list(dimensions), settings, against, first)
     except ValueError as error:
         raise ResultsError(str(error)) from None
     return Comparison(
@@ -92,7 +89,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     )
 
 
-def _aligned(runs: Sequence[Results], common: set[Asked]) -> dict[str, list[Prediction]]:
+def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str, list[Prediction]]:
     """Each run's predictions on the common records; group and system come from any run that has them."""
     groups: dict[str, str] = {}
     systems: dict[str, str] = {}
@@ -137,8 +134,8 @@ def _pairs(
     return pairs
 
 
-#: Prefixes of settings that only name places.
-_PLACES = ("hydra.", "logger.", "task.rubric.")
+#: Prefixes of settings that do not change the results.
+_IGNORED = ("hydra.", "logger.", "task.rubric.")
 #: The settings that identify a rubric.
 _RUBRIC = ("task.rubric.name", "task.rubric.version")
 
@@ -151,6 +148,6 @@ def differing(runs: Sequence[Results]) -> dict[str, list[Any]]:
     return {
         key: [run.config.get(key, absent) if run.config else "?" for run in runs]
         for key in keys
-        if (key in _RUBRIC or not key.startswith(_PLACES))
+        if (key in _RUBRIC or not key.startswith(_IGNORED))
         and len({repr(run.config.get(key, absent)) for run in known}) > 1
     }

@@ -49,7 +49,7 @@ def _change(gain: Mapping[str, Any] | None) -> str:
         "below": "training lowered the agreement",
         "open": "no change is shown",
         "unknown": "there are too few groups for an interval",
-    }[_verdict(gain["interval"])]
+    }[position(gain["interval"])]
     p = "" if gain["p"] is None else f", permutation p = {_p(gain['p'])}"
     change = _value(gain["difference"], gain["interval"], sign=True)
     return f"The change from zero-shot is {change}{p}: {meaning}."
@@ -79,7 +79,11 @@ def _ceiling(macro: Mapping[str, Any]) -> list[str]:
 def _best_and_worst(
     dimensions: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
 ) -> list[str]:
-    known = {key: one["pearson"] for key, one in dimensions.items() if one["pearson"] is not None}
+    known = {
+        key: values["pearson"]
+        for key, values in dimensions.items()
+        if values["pearson"] is not None
+    }
     if len(known) < 2:
         return []
     best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
@@ -94,7 +98,7 @@ def _best_and_worst(
 def _bias_and_variance(macro: Mapping[str, Any]) -> list[str]:
     sentences = []
     bias, bounds = macro["bias"], macro["interval"].get("bias")
-    if bias is not None and _verdict(bounds) in ("above", "below"):
+    if bias is not None and position(bounds) in ("above", "below"):
         direction = "above" if bias > 0 else "below"
         sentences.append(f"Its scores are on average {shown(abs(bias))} {direction} people's.")
     ratio = macro["variance_ratio"]
@@ -113,9 +117,12 @@ def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     The judge uses the audio where its gain in correlation over every available control that removes the right sound
     has an interval above zero. Otherwise it is not shown.
     """
-    gains = {name: _pearson(control) for name, control in controls.items()}
+    gains = {
+        name: control["gain"]["macro"]["pearson"] if control.get("gain") else None
+        for name, control in controls.items()
+    }
     verdicts = {
-        name: _verdict(gain["interval"])
+        name: position(gain["interval"])
         for name, gain in gains.items()
         if gain is not None and control_named(name).removes_sound
     }
@@ -141,7 +148,9 @@ def _use_of_audio(verdicts: Mapping[str, str]) -> str:
             "Whether the judge uses the audio is unknown: there are too few groups of records for "
             "intervals."
         )
-    not_beaten = [name.replace("_", " ") for name, one in verdicts.items() if one != "above"]
+    not_beaten = [
+        name.replace("_", " ") for name, verdict in verdicts.items() if verdict != "above"
+    ]
     if not not_beaten:
         return "The judge uses the audio: every control without the right sound agrees less with people."
     if len(not_beaten) == len(verdicts):
@@ -150,11 +159,6 @@ def _use_of_audio(verdicts: Mapping[str, str]) -> str:
             "be chance."
         )
     return f"It is not clear that the judge uses the audio: it does not beat {_listed(not_beaten)}."
-
-
-def _pearson(control: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    gain = control.get("gain")
-    return None if gain is None else gain["macro"]["pearson"]
 
 
 def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None) -> str:
@@ -176,7 +180,7 @@ def _gain(name: str, control: Mapping[str, Any], gain: Mapping[str, Any] | None)
 
 
 def _phrasing(spread: Mapping[str, Any]) -> str:
-    deviations = [one["mean_deviation"] for one in spread["dimensions"].values()]
+    deviations = [values["mean_deviation"] for values in spread["dimensions"].values()]
     known = [deviation for deviation in deviations if deviation is not None]
     if not known:
         return "Phrasing: no record was scored under every wording."
@@ -186,7 +190,8 @@ def _phrasing(spread: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(bounds: Sequence[float] | None) -> str:
+def position(bounds: Sequence[float] | None) -> str:
+    """Position of an interval to zero: "above", "below", "open" where it includes zero; "unknown" without one."""
     if bounds is None:
         return "unknown"
     return "above" if bounds[0] > 0 else "below" if bounds[1] < 0 else "open"

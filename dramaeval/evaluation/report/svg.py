@@ -29,9 +29,9 @@ def embedded(file: str, name: str, label: str) -> Markup:
     """
     root = ElementTree.fromstring(printable(file[file.index("<svg") :]))
     for parent in root.iter():
-        for child in [one for one in parent if _local(one.tag) in _DROPPED]:
+        for child in [child for child in parent if _local(child.tag) in _DROPPED]:
             parent.remove(child)
-    used = {name for one in root.iter() for name in _references(one)}
+    used = {reference for element in root.iter() for reference in _references(element)}
     for element in root.iter():
         element.tag = _local(element.tag)
         if element.tag != "text":

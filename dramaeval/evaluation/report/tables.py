@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dramaeval.data.csv_text import csv_text
 from dramaeval.evaluation.report.markup import in_markdown, shortened
@@ -131,8 +132,21 @@ def with_interval(
 
 
 def count(value: int) -> Cell:
-    """A whole number."""
+    """An integer."""
     return Cell(f"{value:,}", sort=value)
+
+
+def yes_or_no(value: bool | None, missing: str) -> Cell:
+    """Yes or no; for None a dash with the reason."""
+    return Cell(NOTHING, missing=missing) if value is None else Cell("yes" if value else "no")
+
+
+def interval_note(bootstrap: Mapping[str, Any], units: str, undefined: str) -> str:
+    """A note on the intervals in brackets, or the reason why there are none."""
+    if not bootstrap["draws"]:
+        return f"No intervals: {undefined}."
+    level, draws = bootstrap["level"], bootstrap["draws"]
+    return f"In brackets: {level:.0%} intervals of {draws:,} bootstrap draws{units}."
 
 
 def markdown(table: Table) -> str:
@@ -154,14 +168,14 @@ def comma_separated(table: Table) -> str:
     columns = list(zip(*rows, strict=True)) or [() for _ in table.columns]
     bounded = [any(cell.bounds for cell in cells) for cells in columns]
     head: list[str] = []
-    for column, has in zip(table.columns, bounded, strict=True):
+    for column, has_bounds in zip(table.columns, bounded, strict=True):
         head.append(column.title)
-        head += [f"{column.title} low", f"{column.title} high"] if has else []
+        head += [f"{column.title} low", f"{column.title} high"] if has_bounds else []
     lines: list[list[object]] = [[*head]]
     for row in rows:
         values: list[object] = []
-        for cell, has in zip(row, bounded, strict=True):
+        for cell, has_bounds in zip(row, bounded, strict=True):
             values.append("" if cell.missing else cell.text if cell.sort is None else cell.sort)
-            values += list(cell.bounds or ("", "")) if has else []
+            values += list(cell.bounds or ("", "")) if has_bounds else []
         lines.append(values)
     return csv_text(lines)

@@ -112,7 +112,7 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
         "rows": [_shown(row, table) for row in table.rows],
         "seeds": seeds,
     }
-    return render_page("sweep.html.j2", context, style="sweep.css")
+    return render_page("sweep.html.j2", context, style="sweep.css", script="")
 
 
 def _shown(row: Row, table: Table) -> dict[str, Any]:

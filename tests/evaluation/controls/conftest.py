@@ -55,4 +55,4 @@ def build_context(composed, make_clips, judge):
 
 
 def expected(predictions):
-    return np.array([one.expected for one in predictions])
+    return np.array([prediction.expected for prediction in predictions])

@@ -18,22 +18,25 @@ def with_ratings(record, values):
 def test_the_mean_of_the_records_means(build_context):
     context = build_context()
     # Means 2, 4 and 5: a record with more raters weighs no more.
-    learnt = [
+    train = [
         with_ratings(context.train[0], (1.0, 3.0)),
         with_ratings(context.train[1], (4.0, None)),
         with_ratings(context.train[2], (5.0, 5.0)),
         with_ratings(context.train[3], (None, None)),
     ]
-    found = training_mean(replace(context, train=learnt))
-    by_key = {one.dimension: one.expected for one in found}
+    result = training_mean(replace(context, train=train))
+    by_key = {entry.dimension: entry.expected for entry in result}
     assert by_key == {"pitch_dynamics": pytest.approx(11 / 3), "trait_embodiment": 3.0}
-    assert len(found) == 2 * len(context.records)
+    assert len(result) == 2 * len(context.records)
 
 
 def test_a_dimension_nobody_rated_stays_unscored(build_context):
     context = build_context()
-    learnt = [replace(one, ratings={"pitch_variation": (2.0,)}) for one in context.train]
-    states = {one.dimension: one.state for one in training_mean(replace(context, train=learnt))}
+    train = [replace(record, ratings={"pitch_variation": (2.0,)}) for record in context.train]
+    states = {
+        prediction.dimension: prediction.state
+        for prediction in training_mean(replace(context, train=train))
+    }
     assert states["pitch_dynamics"] == "scored"
     assert states["trait_embodiment"] == "no training record is rated on this dimension"
 
@@ -44,29 +47,29 @@ def test_without_a_training_split_there_are_none(build_context):
             control(build_context(train=False))
 
 
-def test_prosody_learns_what_loudness_tells(build_context):
+def test_prosody_learns_a_rating_that_follows_loudness(build_context):
     """The clips' ratings go with their loudness, so the ridge must find it."""
-    found = prosody(build_context())
-    pitch = [one for one in found if one.dimension == "pitch_dynamics"]
+    result = prosody(build_context())
+    pitch = [entry for entry in result if entry.dimension == "pitch_dynamics"]
     assert np.corrcoef([p.expected for p in pitch], [p.mean_rating for p in pitch])[0, 1] > 0.6
-    assert all(1 <= one.expected <= 5 for one in found)
-    assert all(one.distribution is None for one in found)
+    assert all(1 <= entry.expected <= 5 for entry in result)
+    assert all(entry.distribution is None for entry in result)
 
 
 def test_a_clip_that_cannot_be_decoded_is_named(build_context):
     context = build_context()
     context.records[0].clip.write_bytes(context.records[0].clip.read_bytes()[:60])
     context.train[0].clip.unlink()
-    found = prosody(context)
-    assert found[0].state.startswith("unreadable clip: ")
-    assert found[2].state == "scored"
+    result = prosody(context)
+    assert result[0].state.startswith("unreadable clip: ")
+    assert result[2].state == "scored"
 
 
 def test_too_little_to_learn_from(build_context):
     context = build_context()
-    assert {one.state for one in prosody(replace(context, train=context.train[:5]))} == {
-        "under 10 training records are rated"
-    }
+    assert {
+        prediction.state for prediction in prosody(replace(context, train=context.train[:5]))
+    } == {"under 10 training records are rated"}
 
 
 def tone(hertz, seconds=1.5, loudness=0.3):
@@ -74,7 +77,7 @@ def tone(hertz, seconds=1.5, loudness=0.3):
     return (loudness * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
 
 
-def test_f0_energy_and_pauses_are_what_they_should_be():
+def test_f0_energy_and_pauses_of_synthetic_signals():
     of = dict(zip(NAMES, features(tone(220)), strict=True))
     assert of["f0_median"] == pytest.approx(24, abs=0.3)  # two octaves over 55 Hz
     assert of["f0_spread"] < 0.3
@@ -89,7 +92,7 @@ def test_f0_energy_and_pauses_are_what_they_should_be():
     assert dict(zip(NAMES, features(rising), strict=True))["f0_slope"] == pytest.approx(6, abs=1)
 
 
-def test_what_a_clip_does_not_have_is_undefined_not_zero():
+def test_features_without_a_value_are_nan():
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     of = dict(zip(NAMES, features(noise), strict=True))
     assert np.isnan(of["f0_median"])

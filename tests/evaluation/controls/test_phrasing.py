@@ -12,59 +12,70 @@ from dramaeval.stages.builders import build_task
 
 
 def test_the_spread_by_hand(make_prediction):
-    said = [
+    by_wording = [
         [make_prediction("a", 2.0, (3,)), make_prediction("b", 4.0, (3,))],
         [make_prediction("a", 3.0, (3,)), make_prediction("b", 4.0, (3,))],
         [make_prediction("a", 4.0, (3,)), make_prediction("b", None, (3,))],
     ]
     # a: variance 1 over 2, 3, 4; b is not scored by all.
-    assert spread(said) == {
+    assert spread(by_wording) == {
         "phrasings": 3,
         "dimensions": {"trait_embodiment": {"mean_deviation": 1.0, "largest_range": 2.0, "n": 1}},
     }
 
 
-def test_the_average_is_of_distributions(make_prediction):
+def test_distributions_are_averaged(make_prediction):
     low, high = (1.0, 0, 0, 0, 0), (0, 0, 0, 0.5, 0.5)
-    said = [
+    by_wording = [
         [make_prediction("a", 1.0, (3,), distribution=low)],
         [make_prediction("a", 4.5, (3,), distribution=high)],
     ]
-    (one,) = averaged(said)
+    (one,) = averaged(by_wording)
     assert one.distribution == (0.5, 0, 0, 0.25, 0.25)
     assert one.expected == pytest.approx(2.75)
-    said[1] = [make_prediction("a", None, (3,), state="unreadable clip: torn")]
-    (one,) = averaged(said)
+    by_wording[1] = [make_prediction("a", None, (3,), state="unreadable clip: torn")]
+    (one,) = averaged(by_wording)
     assert (one.expected, one.state) == (None, "unreadable clip: torn")
 
 
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
-def test_role_is_asked_in_its_own_words_and_in_others(build_context):
+def test_role_is_scored_under_several_wordings(build_context):
     context = build_context()
-    said = []
+    by_wording = []
 
     def score(records, record_encoder):
-        said.append([record_encoder.task.criterion(one) for one in record_encoder.task.dimensions])
+        by_wording.append(
+            [
+                record_encoder.task.criterion(dimension)
+                for dimension in record_encoder.task.dimensions
+            ]
+        )
         return context.score(records, record_encoder)
 
-    found, extra = phrasing(replace(context, phrasings=3, score=score))
+    result, extra = phrasing(replace(context, phrasings=3, score=score))
     assert extra["phrasings"] == 3
-    assert said[0] == [context.task.rubric.criterion(one) for one in context.task.dimensions]
-    assert len({text for texts in said for text in texts}) == 3 * len(context.task.dimensions)
+    assert by_wording[0] == [
+        context.task.rubric.criterion(dimension) for dimension in context.task.dimensions
+    ]
+    assert len({text for texts in by_wording for text in texts}) == 3 * len(context.task.dimensions)
     # The first wording is that of the task.
     judge = context.score(context.records, context.record_encoder)
-    assert [(one.id, one.dimension) for one in found] == [(one.id, one.dimension) for one in judge]
+    assert [(entry.id, entry.dimension) for entry in result] == [
+        (prediction.id, prediction.dimension) for prediction in judge
+    ]
     assert extra["dimensions"]["pitch_dynamics"]["mean_deviation"] > 0
-    gaps = [abs(a.expected - b.expected) for a, b in zip(found, judge, strict=True)]
-    assert 0 < max(gaps) <= max(one["largest_range"] for one in extra["dimensions"].values())
+    gaps = [abs(a.expected - b.expected) for a, b in zip(result, judge, strict=True)]
+    assert (
+        0
+        < max(gaps)
+        <= max(dimension["largest_range"] for dimension in extra["dimensions"].values())
+    )
     assert np.isfinite(gaps).all()
 
 
-def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
-    build_context, composed
-):
+def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_context, composed):
     """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
     context = build_context()
     task = build_task(composed("task=role_variation", TWO, "task.wordings_in_scoring=2"))
@@ -72,15 +83,15 @@ def test_a_task_that_averages_by_itself_is_asked_in_as_many_wordings_as_are_set(
     _, extra = phrasing(replace(context, task=task, record_encoder=record_encoder, phrasings=3))
     assert extra["phrasings"] == 3
     first, second = (
-        context.score(context.records, replace_task(context.record_encoder, one))
-        for one in task.wording_variants(2, context.seed)
+        context.score(context.records, replace_task(context.record_encoder, item))
+        for item in task.wording_variants(2, context.seed)
     )
-    assert all(one.wordings is None or len(one.wordings) == 1 for one in first)
+    assert all(entry.wordings is None or len(entry.wordings) == 1 for entry in first)
     # The judge's score is the mean over its two wordings, which are the first that the generator gives.
-    for one, low, high in zip(
+    for prediction, low, high in zip(
         context.score(context.records, record_encoder), first, second, strict=True
     ):
-        assert one.expected == pytest.approx((low.expected + high.expected) / 2, abs=1e-5)
+        assert prediction.expected == pytest.approx((low.expected + high.expected) / 2, abs=1e-5)
 
 
 def replace_task(record_encoder, task):
@@ -111,14 +122,17 @@ def test_where_there_are_no_other_wordings(build_context, composed, overrides, w
 def test_every_task_of_single_questions_has_wordings(composed, name):
     task = build_task(composed(f"task={name}"))
     tasks = task.wording_variants(30, 0)
-    for one in task.dimensions:
-        texts = [other.criterion(one) for other in tasks]
+    for dimension in task.dimensions:
+        texts = [other.criterion(dimension) for other in tasks]
         assert len(set(texts)) == 30
-        assert texts[0] == task.criterion(one)
-        assert all(one.title in text and one.scores[one.scale[-1]] in text for text in texts)
+        assert texts[0] == task.criterion(dimension)
+        assert all(
+            dimension.title in text and dimension.scores[dimension.scale[-1]] in text
+            for text in texts
+        )
 
 
-def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
+def test_a_custom_rubric_has_the_general_wordings(composed):
     words = [
         "task.rubric.name=context",
         "task.rubric.dimensions=[{key: charm, annotation: charm, title: Charm,",
@@ -134,7 +148,7 @@ def test_an_own_rubric_gets_wordings_from_the_general_parts(composed):
 
 def test_scores_without_distributions_are_averaged_themselves(make_prediction):
     """A regression head gives none."""
-    said = [[make_prediction("a", 2.0, (3,))], [make_prediction("a", 3.5, (3,))]]
-    said = [[replace(one, distribution=None) for one in same] for same in said]
-    (one,) = averaged(said)
+    by_wording = [[make_prediction("a", 2.0, (3,))], [make_prediction("a", 3.5, (3,))]]
+    by_wording = [[replace(entry, distribution=None) for entry in same] for same in by_wording]
+    (one,) = averaged(by_wording)
     assert (one.expected, one.distribution, one.state) == (2.75, None, "scored")

@@ -30,7 +30,7 @@ def test_by_hand() -> None:
     assert (test.raters_tested, test.raters_skipped) == (2, 0)
 
 
-def test_a_judge_that_is_always_as_close_or_never() -> None:
+def test_a_judge_that_is_always_or_never_as_close() -> None:
     ratings = np.tile(np.arange(1.0, 6.0), 8)[:, None].repeat(3, axis=1)  # all raters agree
     same = alternative_annotator_test(ratings[:, 0], ratings)
     assert (same.winning_rate, same.advantage_probability) == (1, 1)

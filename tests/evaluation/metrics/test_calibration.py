@@ -26,13 +26,13 @@ def test_shares_leave_missing_out_and_round_halfway_up() -> None:
     assert shares == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [0, 1 / 2, 1 / 2]]))
 
 
-def test_calibration_error_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_calibration_error_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Passing: 0.82 and 0.88 share a bin, raters 1 and 1/2: |1.70 - 1.5| = 0.2.
     #          0.25 stands alone, raters 0: 0.25.            Σ = 0.45
     # Failing: 0.18 and 0.12 share a bin, raters 0 and 1/2: |0.30 - 0.5| = 0.2.
     #          0.75 stands alone, raters 1: 0.25.            Σ = 0.45
     # Three records, two scores: (0.45 + 0.45) / 3 / 2 = 0.15.
-    of = make_answers(
+    of = make_arrays(
         [0.82, 0.88, 0.25],
         ratings=[[1, 1], [1, 0], [0, NAN]],
         distribution=[[0.18, 0.82], [0.12, 0.88], [0.75, 0.25]],
@@ -40,26 +40,28 @@ def test_calibration_error_by_hand(make_answers: Callable[..., DimensionArrays])
     )
     assert CalibrationError()(of) == pytest.approx(0.15)
     curve = calibration_curve(of)
-    assert [(one.low, one.high, one.n) for one in curve] == [
+    assert [(point.low, point.high, point.n) for point in curve] == [
         (0.1, 0.2, 2),
         (0.2, pytest.approx(0.3), 1),
         (0.7, 0.8, 1),
         (0.8, 0.9, 2),
     ]
-    assert [one.stated for one in curve] == pytest.approx([0.15, 0.25, 0.75, 0.85])
-    assert [one.share for one in curve] == pytest.approx([0.25, 0, 1, 0.75])
+    assert [point.stated for point in curve] == pytest.approx([0.15, 0.25, 0.75, 0.85])
+    assert [point.share for point in curve] == pytest.approx([0.25, 0, 1, 0.75])
 
 
-def test_certain_and_right_is_calibrated(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_a_certain_and_right_judge_is_calibrated(
+    make_arrays: Callable[..., DimensionArrays],
+) -> None:
     # A probability of exactly 1 belongs to the last bin.
-    of = make_answers([1, 0], [1, 0], distribution=[[0, 1], [1, 0]], scale=(0, 1))
+    of = make_arrays([1, 0], [1, 0], distribution=[[0, 1], [1, 0]], scale=(0, 1))
     assert CalibrationError()(of) == 0
 
 
-def test_spreads_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_spreads_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Variances of the distributions: half at 1 and half at 5 is 4; all at 3 is 0; none for the
     # third, which is a number only. Raters: 1 and 3 vary by 2; 2 2 2 by 0; one alone has none.
-    of = make_answers(
+    of = make_arrays(
         [3, 3, 4],
         ratings=[[1, 3, NAN], [2, 2, 2], [NAN, NAN, 4]],
         distribution=[[0.5, 0, 0, 0, 0.5], [0, 0, 1, 0, 0], [NAN] * 5],
@@ -68,10 +70,10 @@ def test_spreads_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
     assert RaterSpread()(of) == pytest.approx(math.sqrt((2 + 0) / 2))
 
 
-def test_spread_correlation_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_spread_correlation_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Standard deviations of the judge 0, 1, 2; of the raters 0, √2 (2 and 4), √2 (3 and 5).
     # Deviations -1 0 1 and (-2 1 1)·√2/3: Σdxdy = √2, Σdx² = 2, Σdy² = 6·2/9 = 4/3.
-    of = make_answers(
+    of = make_arrays(
         [3, 3, 3],
         ratings=[[3, 3], [2, 4], [3, 5]],
         distribution=[[0, 0, 1, 0, 0], [0, 0.5, 0, 0.5, 0], [0.5, 0, 0, 0, 0.5]],
@@ -80,13 +82,13 @@ def test_spread_correlation_by_hand(make_answers: Callable[..., DimensionArrays]
 
 
 def test_numbers_without_distributions_have_no_calibration(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
 ) -> None:
-    of = make_answers([1, 2, 3], ratings=[[1, 2], [2, 2], [3, 1]])
+    of = make_arrays([1, 2, 3], ratings=[[1, 2], [2, 2], [3, 1]])
     for metric in (CalibrationError(), PredictedSpread()):
         with pytest.raises(UndefinedError, match="numbers without distributions"):
             metric(of)
     with pytest.raises(UndefinedError, match="under 3 records"):
         SpreadCorrelation()(of)
     with pytest.raises(UndefinedError, match="two raters"):
-        RaterSpread()(make_answers([1, 2], [1, 2]))
+        RaterSpread()(make_arrays([1, 2], [1, 2]))

@@ -21,19 +21,19 @@ from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.standard import STANDARD, with_standard
 
 
-def within_one(answers: DimensionArrays, *, reach: float = 1.0) -> float:
-    return float((abs(answers.predicted - answers.rated) <= reach).mean())
+def within_one(arrays: DimensionArrays, *, reach: float = 1.0) -> float:
+    return float((abs(arrays.predicted - arrays.rated) <= reach).mean())
 
 
-def test_a_function_is_a_metric(make_answers: Callable[..., DimensionArrays]) -> None:
-    of = make_answers([1, 2, 5], [2, 2, 2])
+def test_a_function_is_a_metric(make_arrays: Callable[..., DimensionArrays]) -> None:
+    of = make_arrays([1, 2, 5], [2, 2, 2])
     assert value_of(within_one, of) == pytest.approx(2 / 3)
     assert metric_name(within_one) == "within_one"
     assert value_of(partial(within_one, reach=3), of) == 1
     assert metric_name(partial(within_one, reach=3)) == "within_one"
 
 
-def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_metrics_are_named_in_yaml(make_arrays: Callable[..., DimensionArrays]) -> None:
     section = OmegaConf.create(
         """
         - _target_: tests_metric_of_mine.agreeing
@@ -47,8 +47,8 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays])
 
     module = ModuleType("tests_metric_of_mine")
 
-    def agreeing(answers: DimensionArrays, tolerance: float) -> float:
-        return within_one(answers, reach=tolerance)
+    def agreeing(arrays: DimensionArrays, tolerance: float) -> float:
+        return within_one(arrays, reach=tolerance)
 
     module.agreeing = agreeing  # type: ignore[attr-defined]  # a module made for this test
     sys.modules["tests_metric_of_mine"] = module
@@ -56,18 +56,18 @@ def test_metrics_are_named_in_yaml(make_answers: Callable[..., DimensionArrays])
         mine, concordance = instantiate(section)
     finally:
         del sys.modules["tests_metric_of_mine"]
-    of = make_answers([1, 2, 3], [2, 2, 3.4])
+    of = make_arrays([1, 2, 3], [2, 2, 3.4])
     assert (metric_name(mine), metric_name(concordance)) == ("agreeing", "ccc")
     assert value_of(mine, of) == pytest.approx(2 / 3)
     assert "agreeing" in with_standard([mine])
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
-def test_no_number_is_undefined(
-    make_answers: Callable[..., DimensionArrays], nothing: float | None
+def test_a_metric_without_a_number_is_undefined(
+    make_arrays: Callable[..., DimensionArrays], nothing: float | None
 ) -> None:
     with pytest.raises(UndefinedError, match="the metric gave"):
-        value_of(lambda answers: nothing, make_answers([1], [1]))
+        value_of(lambda arrays: nothing, make_arrays([1], [1]))
 
 
 def test_names_must_differ() -> None:
@@ -77,18 +77,18 @@ def test_names_must_differ() -> None:
 
 
 def test_a_function_gets_its_draws_one_by_one(
-    many_answers: Callable[..., DimensionArrays], monkeypatch: pytest.MonkeyPatch
+    random_arrays: Callable[..., DimensionArrays], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = many_answers(seed=3, n=30, clusters=8)
+    of = random_arrays(seed=3, n=30, clusters=8)
     draws = bootstrap_draws(8, 60, seed=1)
 
-    def pearson_by_numpy(answers: DimensionArrays) -> float | None:
-        if len(np.unique(answers.predicted)) < 2 or len(np.unique(answers.rated)) < 2:
+    def pearson_by_numpy(arrays: DimensionArrays) -> float | None:
+        if len(np.unique(arrays.predicted)) < 2 or len(np.unique(arrays.rated)) < 2:
             return None
-        return float(np.corrcoef(answers.predicted, answers.rated)[0, 1])
+        return float(np.corrcoef(arrays.predicted, arrays.rated)[0, 1])
 
-    found = values_over_draws(pearson_by_numpy, of, draws)
-    assert found is not None
-    np.testing.assert_allclose(found, Pearson().over_draws(of, draws), atol=1e-9)
+    result = values_over_draws(pearson_by_numpy, of, draws)
+    assert result is not None
+    np.testing.assert_allclose(result, Pearson().over_draws(of, draws), atol=1e-9)
     monkeypatch.setattr(seam, "ROWS_RESAMPLED", 30 * 60 - 1)
     assert values_over_draws(pearson_by_numpy, of, draws) is None

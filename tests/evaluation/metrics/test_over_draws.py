@@ -35,16 +35,16 @@ def test_the_draws_are_the_metric_of_resampled_records(
     scale: tuple[float, ...],
     n: int,
     clusters: int,
-    many_answers: Callable[..., DimensionArrays],
+    random_arrays: Callable[..., DimensionArrays],
     drawn_rows: Callable[[DimensionArrays, np.ndarray], np.ndarray],
 ) -> None:
-    of = many_answers(seed=7, n=n, clusters=clusters, scale=scale)
+    of = random_arrays(seed=7, n=n, clusters=clusters, scale=scale)
     draws = bootstrap_draws(clusters, 100, seed=2)
     assert isinstance(metric, DrawnMetric)
-    found = metric.over_draws(of, draws)
-    assert found is not None
+    result = metric.over_draws(of, draws)
+    assert result is not None
     defined = 0
-    for counts, value in zip(draws.counts, found, strict=True):
+    for counts, value in zip(draws.counts, result, strict=True):
         rows = drawn_rows(of, counts)
         try:
             expected = metric(of.take(rows))
@@ -59,25 +59,25 @@ def test_the_draws_are_the_metric_of_resampled_records(
 
 
 def test_metrics_together_have_the_values_of_each_alone(
-    many_answers: Callable[..., DimensionArrays],
+    random_arrays: Callable[..., DimensionArrays],
 ) -> None:
-    several = [many_answers(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
+    several = [random_arrays(seed=seed, n=30, clusters=9, scale=PASS_FAIL) for seed in (1, 2)]
     draws = bootstrap_draws(9, 50, seed=3)
     asked = [(metric, of) for metric in (*STANDARD, mean_rating) for of in several]
-    for (metric, of), found in zip(asked, all_over_draws(asked, draws), strict=True):
+    for (metric, of), result in zip(asked, all_over_draws(asked, draws), strict=True):
         alone = values_over_draws(metric, of, draws)
-        np.testing.assert_allclose(found, alone, rtol=1e-12, err_msg=metric_name(metric))
+        np.testing.assert_allclose(result, alone, rtol=1e-12, err_msg=metric_name(metric))
 
 
-def mean_rating(answers: DimensionArrays) -> float:
+def mean_rating(arrays: DimensionArrays) -> float:
     """A metric of one's own, computed draw by draw."""
-    return float(answers.rated.mean())
+    return float(arrays.rated.mean())
 
 
 def test_a_draw_without_records_is_not_a_number(
-    many_answers: Callable[..., DimensionArrays],
+    random_arrays: Callable[..., DimensionArrays],
 ) -> None:
-    of = many_answers(seed=1, n=20, clusters=3, scale=(0.0, 1.0))
+    of = random_arrays(seed=1, n=20, clusters=3, scale=(0.0, 1.0))
     draws = bootstrap_draws(4, 1, seed=0)
     draws.counts[:] = [[0, 0, 0, 4]]  # the fourth cluster has no record of this dimension
     for metric in STANDARD:

@@ -12,10 +12,10 @@ NAN = float("nan")
 
 
 @pytest.fixture
-def mixed(make_answers: Callable[..., DimensionArrays]) -> DimensionArrays:
+def mixed(make_arrays: Callable[..., DimensionArrays]) -> DimensionArrays:
     """Two passed (0.9, 0.4), three failed (0.4, 0.1, 0.6), one on which the raters are even."""
     ratings = [[1, 1, 0], [1, NAN, 1], [0, 0, 1], [0, 0, 0], [NAN, 0, NAN], [1, 0, NAN]]
-    return make_answers([0.9, 0.4, 0.4, 0.1, 0.6, 0.99], ratings=ratings, scale=(0, 1))
+    return make_arrays([0.9, 0.4, 0.4, 0.1, 0.6, 0.99], ratings=ratings, scale=(0, 1))
 
 
 def test_auroc_by_hand(mixed: DimensionArrays) -> None:
@@ -36,32 +36,32 @@ def test_f1_by_hand(mixed: DimensionArrays) -> None:
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy()])
 @pytest.mark.parametrize(("rated", "reason"), [(1, "every record passed"), (0, "record failed")])
 def test_one_verdict_alone_has_no_value(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
     metric: Callable[[DimensionArrays], float],
     rated: int,
     reason: str,
 ) -> None:
     with pytest.raises(UndefinedError, match=reason):
-        metric(make_answers([0.2, 0.8], [rated, rated], scale=(0, 1)))
+        metric(make_arrays([0.2, 0.8], [rated, rated], scale=(0, 1)))
 
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
 def test_even_raters_throughout_have_no_value(
-    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
+    make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="no record has a clear majority"):
-        metric(make_answers([0.2, 0.8], ratings=[[0, 1], [1, 0]], scale=(0, 1)))
+        metric(make_arrays([0.2, 0.8], ratings=[[0, 1], [1, 0]], scale=(0, 1)))
 
 
-def test_f1_when_nothing_passes(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_f1_when_nothing_passes(make_arrays: Callable[..., DimensionArrays]) -> None:
     with pytest.raises(UndefinedError, match="neither"):
-        F1()(make_answers([0.2, 0.3], [0, 0], scale=(0, 1)))
-    assert F1()(make_answers([0.2, 0.3], [0, 1], scale=(0, 1))) == 0
+        F1()(make_arrays([0.2, 0.3], [0, 0], scale=(0, 1)))
+    assert F1()(make_arrays([0.2, 0.3], [0, 1], scale=(0, 1))) == 0
 
 
 @pytest.mark.parametrize("metric", [Auroc(), BalancedAccuracy(), F1()])
 def test_only_for_pass_fail_scales(
-    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
+    make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(NotApplicableError):
-        metric(make_answers([1, 2], [1, 2], scale=(1, 2)))
+        metric(make_arrays([1, 2], [1, 2], scale=(1, 2)))

@@ -10,10 +10,10 @@ from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.pearson import Pearson
 
 
-def test_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Deviations -1.5 -0.5 0.5 1.5 and -1 -1 1 1: Σdxdy = 4, Σdx² = 5, Σdy² = 4, r = 4/√20.
-    assert Pearson()(make_answers([1, 2, 3, 4], [2, 2, 4, 4])) == pytest.approx(4 / math.sqrt(20))
-    assert Pearson()(make_answers([1, 2, 3], [5, 4, 3])) == pytest.approx(-1)
+    assert Pearson()(make_arrays([1, 2, 3, 4], [2, 2, 4, 4])) == pytest.approx(4 / math.sqrt(20))
+    assert Pearson()(make_arrays([1, 2, 3], [5, 4, 3])) == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def test_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
     ],
 )
 def test_has_no_value(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
     predicted: list[float],
     rated: list[float],
     reason: str,
 ) -> None:
     with pytest.raises(UndefinedError, match=reason):
-        Pearson()(make_answers(predicted, rated))
+        Pearson()(make_arrays(predicted, rated))

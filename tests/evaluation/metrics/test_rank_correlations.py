@@ -19,26 +19,26 @@ from dramaeval.evaluation.metrics.rank_correlations import (
 from dramaeval.evaluation.metrics.ranks import TieGroups, midranks
 
 
-def test_spearman_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_spearman_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Ranks 1 2.5 2.5 4 and 1 3.5 2 3.5, deviations -1.5 0 0 1.5 and -1.5 1 -0.5 1:
     # Σdxdy = 2.25 + 1.5 = 3.75, Σdx² = 4.5, Σdy² = 4.5, rho = 5/6.
-    assert Spearman()(make_answers([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(5 / 6)
+    assert Spearman()(make_arrays([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(5 / 6)
 
 
-def test_kendall_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_kendall_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Of six pairs four agree, one is tied in x alone (2nd, 3rd), one in y alone (2nd, 4th):
     # tau-b = (4 - 0) / √((4+1)(4+1)) = 4/5.
-    assert Kendall()(make_answers([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(4 / 5)
+    assert Kendall()(make_arrays([1, 2, 2, 3], [1, 3, 2, 3])) == pytest.approx(4 / 5)
 
 
 @pytest.mark.parametrize("metric", [Spearman(), Kendall()])
 def test_constant_input_has_no_value(
-    make_answers: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
+    make_arrays: Callable[..., DimensionArrays], metric: Callable[[DimensionArrays], float]
 ) -> None:
     with pytest.raises(UndefinedError, match="the judge gave every record the same score"):
-        metric(make_answers([2, 2, 2], [1, 2, 3]))
+        metric(make_arrays([2, 2, 2], [1, 2, 3]))
     with pytest.raises(UndefinedError, match="the raters' mean is the same"):
-        metric(make_answers([1, 2, 3], [2, 2, 2]))
+        metric(make_arrays([1, 2, 3], [2, 2, 2]))
 
 
 def test_midranks_by_hand() -> None:
@@ -60,16 +60,16 @@ def test_spearman_of_draws_is_scipys_of_the_resampled_records(ties: bool) -> Non
         x, y = np.round(x), np.round(y)
     cluster = generator.integers(20, size=60)
     draws = bootstrap_draws(20, 200, seed=5)
-    found = spearman_over_draws(x, y, cluster, draws)
-    for counts, value in zip(draws.counts, found, strict=True):
+    result = spearman_over_draws(x, y, cluster, draws)
+    for counts, value in zip(draws.counts, result, strict=True):
         rows = np.repeat(np.arange(60), counts[cluster])
         assert value == pytest.approx(stats.spearmanr(x[rows], y[rows]).statistic, abs=1e-12)
 
 
 def test_a_draw_without_variation_is_not_a_number(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
 ) -> None:
-    of = make_answers([1, 2, 3, 3], [4, 5, 5, 5])
+    of = make_arrays([1, 2, 3, 3], [4, 5, 5, 5])
     # Only the first record; the last two (one score); all of them.
     draws = BootstrapDraws(np.array([[4, 0, 0, 0], [0, 0, 2, 2], [1, 1, 1, 1]]))
     for metric in (Spearman(), Kendall()):
@@ -88,10 +88,10 @@ def test_pair_signs_by_hand() -> None:
     assert signs.tolist() == [[-2, 0], [0, 0]]
 
 
-def test_kendall_says_when_the_pairs_are_too_many(
-    make_answers: Callable[..., DimensionArrays],
+def test_kendall_has_no_draws_for_too_many_pairs(
+    make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     n = MOST_RECORDS + 1
-    of = make_answers(np.linspace(1, 5, n).tolist(), np.linspace(1, 5, n).tolist())
+    of = make_arrays(np.linspace(1, 5, n).tolist(), np.linspace(1, 5, n).tolist())
     assert Kendall().over_draws(of, bootstrap_draws(n, 2, seed=0)) is None
     assert Kendall()(of) == pytest.approx(1)

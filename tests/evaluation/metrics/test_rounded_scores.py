@@ -16,22 +16,22 @@ def test_halfway_goes_up_and_ends_hold() -> None:
     assert nearest_step(values, scale).tolist() == [0, 0, 0, 1, 1, 2, 2]
 
 
-def test_accuracy_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_accuracy_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # 1.4→1 = 1, 3.5→4 = 4, 2.5→3 ≠ 2, 4.49→4 = 3.5→4: three of four.
-    assert Accuracy()(make_answers([1.4, 3.5, 2.5, 4.49], [1, 4, 2, 3.5])) == 3 / 4
+    assert Accuracy()(make_arrays([1.4, 3.5, 2.5, 4.49], [1, 4, 2, 3.5])) == 3 / 4
 
 
-def test_kappa_by_hand(make_answers: Callable[..., DimensionArrays]) -> None:
+def test_kappa_by_hand(make_arrays: Callable[..., DimensionArrays]) -> None:
     # Judge 1 2 3, raters 1 2 2. Observed Σ(i-j)² = 1. By chance, judge's margins 1 1 1 against
     # raters' 1 2 0: (1·2 + 1·1 + 4·1 + 1·2) / 3 = 3. kappa = 1 - 1/3.
-    of = make_answers([1, 2, 3], [1, 2, 2], scale=(1, 2, 3))
+    of = make_arrays([1, 2, 3], [1, 2, 2], scale=(1, 2, 3))
     assert QuadraticWeightedKappa()(of) == pytest.approx(2 / 3)
 
 
 def test_kappa_of_one_score_by_both_has_no_value(
-    make_answers: Callable[..., DimensionArrays],
+    make_arrays: Callable[..., DimensionArrays],
 ) -> None:
     with pytest.raises(UndefinedError, match="the same score"):
-        QuadraticWeightedKappa()(make_answers([2.9, 3.1, 3.2], [3, 3, 3]))
+        QuadraticWeightedKappa()(make_arrays([2.9, 3.1, 3.2], [3, 3, 3]))
     # The judge alone constant: no better than chance.
-    assert QuadraticWeightedKappa()(make_answers([3, 3, 3], [2, 3, 4])) == pytest.approx(0)
+    assert QuadraticWeightedKappa()(make_arrays([3, 3, 3], [2, 3, 4])) == pytest.approx(0)

@@ -51,11 +51,11 @@ def test_systems_are_paired_where_they_share_groups() -> None:
     cells[0] += 1
     cells[2, :31] = NAN  # shares nine groups with the others: one too few
     cells[3, 1:] = NAN  # one group only: nothing to compare
-    found = superiority(cells, random_signs(40, seed=1))
-    assert found.paired[0, 1]
-    assert not found.paired[0, 2]
-    assert np.isnan(found.p[:, 3]).all()
-    assert np.isnan(np.diag(found.p)).all()
+    result = superiority(cells, random_signs(40, seed=1))
+    assert result.paired[0, 1]
+    assert not result.paired[0, 2]
+    assert np.isnan(result.p[:, 3]).all()
+    assert np.isnan(np.diag(result.p)).all()
     # The permutation test agrees with scipy's exact-size one within its own error.
     exact = stats.permutation_test(
         (cells[0], cells[1]),
@@ -66,9 +66,9 @@ def test_systems_are_paired_where_they_share_groups() -> None:
         vectorized=True,
         rng=np.random.default_rng(2),
     ).pvalue
-    assert found.p[0, 1] == pytest.approx(exact, abs=0.01)
+    assert result.p[0, 1] == pytest.approx(exact, abs=0.01)
     unpaired = stats.ttest_ind(cells[0], cells[2, 31:], equal_var=False, alternative="greater")
-    assert found.p[0, 2] == pytest.approx(unpaired.pvalue)
+    assert result.p[0, 2] == pytest.approx(unpaired.pvalue)
 
 
 def test_systems_without_spread() -> None:

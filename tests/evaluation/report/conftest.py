@@ -62,25 +62,26 @@ def judged(make_clips, make_prediction, composed):
     records = read_records(file, task.record_format()).records
     records = [
         replace(
-            one, fields={**one.fields, "local_scene": TEXT, "language": "en", "system": f"s{n % 3}"}
+            record,
+            fields={**record.fields, "local_scene": TEXT, "language": "en", "system": f"s{n % 3}"},
         )
-        for n, one in enumerate(records)
+        for n, record in enumerate(records)
     ]
 
     def make(noise=0.5, seed=0):
         chance = np.random.default_rng(seed)
         made = []
-        for one in records:
+        for record in records:
             for dimension in task.dimensions:
-                ratings = task.ratings(one, dimension)
+                ratings = task.ratings(record, dimension)
                 centre = np.mean(ratings) + chance.normal(0, noise)
                 weights = np.exp(-((np.arange(1, 6) - centre) ** 2))
                 share = weights / weights.sum()
                 made.append(
                     make_prediction(
-                        one.id, float(share @ np.arange(1, 6)), ratings, dimension=dimension.key,
-                        distribution=tuple(share.tolist()), group=str(one.fields["character"]),
-                        system=one.system,
+                        record.id, float(share @ np.arange(1, 6)), ratings, dimension=dimension.key,
+                        distribution=tuple(share.tolist()), group=str(record.fields["character"]),
+                        system=record.system,
                     )
                 )  # fmt: skip
         return Judged(records, made)

@@ -12,7 +12,7 @@ from hostile import Elements
 
 from dramaeval.evaluation.leaderboard import rank
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report import comparison_page, plots, tables
+from dramaeval.evaluation.report import comparison_page, plots, shared_context, tables
 from dramaeval.evaluation.report import leaderboard_page as board_page
 from dramaeval.evaluation.report import run_page as page
 from dramaeval.evaluation.report.tables import Cell, Column, Table, comma_separated, first_rows
@@ -24,26 +24,31 @@ FIVE = (1.0, 2.0, 3.0, 4.0, 5.0)
 def predictions(dimensions, records):
     """Predictions that are the worse, the later the dimension."""
     chance = np.random.default_rng(0)
-    made = []
+    built = []
     for at, key in enumerate(dimensions):
         for record in range(records):
             rating = float(chance.integers(1, 6))
             expected = float(np.clip(rating + chance.normal(0, 0.2 + at / 4), 1, 5))
-            made.append(
+            built.append(
                 Prediction(id=f"r{record}", dimension=key, scale=FIVE, distribution=None, expected=expected,
                            ratings=(rating,), state="scored")
             )  # fmt: skip
-    return made
+    return built
 
 
 @pytest.fixture(scope="module")
 def board():
     """150 systems on 4 prompts."""
-    made = [
-        replace(one, system=f"system {one.dimension}", dimension="pitch", id=one.dimension + one.id)
-        for one in predictions([f"{at:03}" for at in range(150)], 4)
+    built = [
+        replace(
+            prediction,
+            system=f"system {prediction.dimension}",
+            dimension="pitch",
+            id=prediction.dimension + prediction.id,
+        )
+        for prediction in predictions([f"{at:03}" for at in range(150)], 4)
     ]
-    return rank(made, {one.id: one.id[3:] for one in made}, seed=0, draws=100, level=0.95)
+    return rank(built, {entry.id: entry.id[3:] for entry in built}, seed=0, draws=100, level=0.95)
 
 
 def body_rows(text, at):
@@ -67,12 +72,12 @@ def test_a_leaderboard_shows_the_pairs_at_the_top_and_its_csv_has_all(board):
     assert len(list(csv.reader(io.StringIO(comma_separated(full["pairs"]))))) == 1 + 150 * 149 // 2
 
 
-def test_a_small_leaderboard_is_whole(board):
+def test_a_small_leaderboard_shows_all_pairs(board):
     names = list(board["systems"])[:32]
     small = {
         **board,
         "systems": {name: board["systems"][name] for name in names},
-        "pairs": [one for one in board["pairs"] if {one["better"], one["worse"]} <= set(names)],
+        "pairs": [pair for pair in board["pairs"] if {pair["better"], pair["worse"]} <= set(names)],
     }
     full = board_page.tables_of(small, {})
     assert board_page.shown_tables(small, full)["pairs"] is full["pairs"]
@@ -91,7 +96,7 @@ def test_sentences_and_cells_name_a_few_systems(board):
         assert len(told) < 250
         ranking = board_page.ranking(turned)
         above = ranking.columns.index(
-            next(one for one in ranking.columns if one.title == "Significantly above")
+            next(column for column in ranking.columns if column.title == "Significantly above")
         )
         assert all(len(row[above].text) < 150 for row in ranking.rows)
         assert real == ranking.rows[0][above].text.endswith(" and 141 more")
@@ -102,13 +107,13 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     monkeypatch.setattr(page, "MOST_PICTURED", 4)
     monkeypatch.setattr(plots, "MOST_ROWS", 3)
     keys = [f"d{at}" for at in range(8)]
-    made = predictions(keys, 60)
-    summary = summarise(made, keys, seed=0, draws=0, ceiling=False)
+    built = predictions(keys, 60)
+    summary = summarise(built, keys, seed=0, draws=0, ceiling=False)
     pearson = {key: summary["dimensions"][key]["pearson"] for key in keys}
     ordered = sorted(keys, key=lambda key: pearson[key])
     chosen = sorted([*ordered[:2], *ordered[-2:]])
     metrics = {"test": {"final": summary}, "about": {}}
-    text = page.render(replace(findings, metrics=metrics, predictions=made, titles={}))
+    text = page.render(replace(findings, metrics=metrics, predictions=built, titles={}))
     assert re.findall(r"<h3>(d\d) <small>Pearson", text) == chosen
     assert text.count("<svg") == 1 + 4 * 2 + len(page.curves(findings.tensorboard))
     assert (
@@ -149,13 +154,13 @@ def test_first_rows_by_hand(monkeypatch):
     assert first_rows(wide, "y", 30).notes == []
 
 
-def test_a_long_text_of_a_record_is_cut(findings):
+def test_a_long_text_of_a_record_is_shortened(findings):
     records = [
-        replace(one, fields=MappingProxyType({**one.fields, "local_scene": "word " * 50_000}))
-        for one in findings.records
+        replace(record, fields=MappingProxyType({**record.fields, "local_scene": "word " * 50_000}))
+        for record in findings.records
     ]
     text = page.render(replace(findings, records=records))
-    assert len(text.encode()) < page.LIMIT
+    assert len(text.encode()) < shared_context.LIMIT
     assert text.count("(247,999 more characters)") == 10  # a stripped text of 249,999 letters
     assert text.count("<audio") == 10
-    assert Elements(text).text.count("word ") < 10 * page.MOST_TEXT / 4
+    assert Elements(text).text.count("word ") < 10 * shared_context.MOST_TEXT / 4

@@ -33,8 +33,8 @@ def answers(records, sure):
 @pytest.fixture
 def choices(findings):
     records = [
-        replace(one, fields={**one.fields, "question_text": f"How is {at}? <b>"})
-        for at, one in enumerate(findings.records)
+        replace(record, fields={**record.fields, "question_text": f"How is {at}? <b>"})
+        for at, record in enumerate(findings.records)
     ]
     predictions = answers(records, [0.9, -0.5, -0.8, *[0.7] * (len(records) - 3)])
     summary = summarise_options(predictions, seed=0, draws=100)
@@ -46,12 +46,12 @@ def choices(findings):
 
 
 def test_the_surest_mistakes_come_first(choices):
-    found = surest_mistakes(choices.predictions, choices.records)
-    assert [one.id for one, _ in found] == [choices.records[2].id, choices.records[1].id]
-    assert all(record.id == one.id for one, record in found)
+    result = surest_mistakes(choices.predictions, choices.records)
+    assert [entry.id for entry, _ in result] == [choices.records[2].id, choices.records[1].id]
+    assert all(record.id == entry.id for entry, record in result)
 
 
-def test_what_it_says_by_hand(choices):
+def test_the_sentences_on_accuracy(choices):
     (sentence,) = sentences("test", choices.metrics["choices"]["test"])
     # 12 of 14 are right, three options each.
     assert sentence.startswith("On test, final: the right option of 86% of 14 questions")

@@ -44,7 +44,7 @@ def others():
     """The pages without records: a leaderboard, a comparison, a sweep."""
     chance = np.random.default_rng(0)
     systems = [HOSTILE, f"_{HOSTILE}", "plain"]
-    made = [
+    built = [
         Prediction(
             id=f"{system}{at}", dimension=HOSTILE, scale=(1.0, 5.0), distribution=None,
             expected=float(chance.uniform(1, 5)), ratings=(float(chance.uniform(1, 5)),),
@@ -52,20 +52,20 @@ def others():
         )
         for system in systems for at in range(6)
     ]  # fmt: skip
-    board = rank(made, {one.id: str(one.group) for one in made}, **SETTINGS)
+    board = rank(built, {entry.id: str(entry.group) for entry in built}, **SETTINGS)
     tables = board_page.tables_of(board, {HOSTILE: HOSTILE})
     shown = board_page.shown_tables(board, tables)
     runs = [
-        Results(name=name, predictions=made, titles={HOSTILE: HOSTILE}, notes=[HOSTILE],
+        Results(name=name, predictions=built, titles={HOSTILE: HOSTILE}, notes=[HOSTILE],
                 config={HOSTILE: f"{at}{HOSTILE}"})
         for at, name in enumerate(systems)
     ]  # fmt: skip
-    found = side_by_side(runs, **SETTINGS)
-    compared = comparison_page.shown_tables(comparison_page.tables_of(found))
+    result = side_by_side(runs, **SETTINGS)
+    compared = comparison_page.shown_tables(comparison_page.tables_of(result))
     return {
         "leaderboard": board_page.render_board(board, shown, HOSTILE, [HOSTILE], HOSTILE),
         "comparison": comparison_page.render_comparison(
-            found, compared, HOSTILE, [HOSTILE], HOSTILE
+            result, compared, HOSTILE, [HOSTILE], HOSTILE
         ),
         "sweep": as_html(*sweep()),
     }
@@ -96,17 +96,18 @@ def run_page(findings):
     """The report of a run, with a hostile key, title, system, text, value of a slice and so on."""
     predictions = [
         replace(
-            one,
-            dimension=HOSTILE if one.dimension == "pitch_dynamics" else one.dimension,
-            system=f"{HOSTILE}{one.system}",
+            prediction,
+            dimension=HOSTILE if prediction.dimension == "pitch_dynamics" else prediction.dimension,
+            system=f"{HOSTILE}{prediction.system}",
         )
-        for one in findings.predictions
+        for prediction in findings.predictions
     ]
     records = [
         replace(
-            one, fields={**one.fields, "local_scene": HOSTILE, "language": f"{HOSTILE}{at % 2}"}
+            record,
+            fields={**record.fields, "local_scene": HOSTILE, "language": f"{HOSTILE}{at % 2}"},
         )
-        for at, one in enumerate(findings.records)
+        for at, record in enumerate(findings.records)
     ]
     keys = [HOSTILE, "trait_embodiment"]
     summary = summarise(predictions, keys, **SETTINGS)
@@ -134,14 +135,15 @@ def run_page(findings):
 @pytest.fixture
 def choices_page(findings):
     records = [
-        replace(one, fields={**one.fields, "question_text": HOSTILE}) for one in findings.records
+        replace(record, fields={**record.fields, "question_text": HOSTILE})
+        for record in findings.records
     ]
     predictions = [
         OptionPrediction(
-            id=one.id, dimension=HOSTILE, options=(HOSTILE, "b"), answer=1, distribution=(0.9, 0.1),
+            id=record.id, dimension=HOSTILE, options=(HOSTILE, "b"), answer=1, distribution=(0.9, 0.1),
             state="scored", category=HOSTILE, written=HOSTILE, written_state="scored",
         )
-        for one in records
+        for record in records
     ]  # fmt: skip
     metrics = {
         "choices": {HOSTILE: {"final": summarise_options(predictions, **SETTINGS)}},
@@ -187,7 +189,7 @@ def test_the_report_of_a_run(run_page):
     check(run_page, 40)
     ids = [attributes["id"] for _, attributes in Elements(run_page).found if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert all(re.fullmatch(r"[\w-]+", one) for one in ids)
+    assert all(re.fullmatch(r"[\w-]+", name) for name in ids)
 
 
 def test_the_report_of_multiple_choice(choices_page):
@@ -213,10 +215,10 @@ def test_markup_that_came_in_would_not_run(others, chromium, tmp_path):
     file.write_text(page, encoding="utf-8")
     chromium.get_log("browser")
     chromium.get(file.as_uri())
-    refused = [one["message"] for one in chromium.get_log("browser")]
+    refused = [entry["message"] for entry in chromium.get_log("browser")]
     assert chromium.title != "hit"
-    assert any("inline event handler" in one for one in refused)
-    assert any("inline script" in one for one in refused)
+    assert any("inline event handler" in message for message in refused)
+    assert any("inline script" in message for message in refused)
     # The page's own script still sorts.
     head = chromium.find_element("css selector", "thead th")
     chromium.execute_script("arguments[0].click()", head.find_element("css selector", "button"))

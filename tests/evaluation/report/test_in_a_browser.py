@@ -52,11 +52,11 @@ def test_it_opens_without_errors_and_asks_for_nothing(page):
     assert outside == []
     (own,) = {url for url in loaded(page) if url.startswith("file:")} or {page.current_url}
     assert own == page.current_url
-    found = page.execute_script(
+    result = page.execute_script(
         "return [...document.querySelectorAll('[src],[href]')].map("
         "e => e.getAttribute('src') || e.getAttribute('href'))"
     )
-    assert all(one.startswith(("#", "data:")) for one in found)
+    assert all(entry.startswith(("#", "data:")) for entry in result)
     assert by(page, "svg")
     assert "<script>document.title" in page.find_element("css selector", "article").text
 

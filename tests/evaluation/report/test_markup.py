@@ -43,7 +43,7 @@ def test_markdown_shows_a_text_literally_wherever_it_stands(text):
     ]  # fmt: skip
 
 
-def test_what_needs_no_escape_stays_readable():
+def test_text_without_special_characters_is_unchanged():
     assert in_markdown("pitch_dynamics: 0.25 [0.10, 0.40], R & D") == (
         "pitch_dynamics: 0.25 [0.10, 0.40], R & D"
     )
@@ -60,7 +60,7 @@ def test_long_texts_are_cut_with_their_rest_counted():
     assert shortened("abcd" * 1_000, 3) == "abc … (3,997 more characters)"
 
 
-def test_the_policy_names_what_the_page_has_by_hash():
+def test_the_policy_has_the_hashes_of_style_and_script():
     # echo -n a | openssl dgst -sha256 -binary | base64
     digest = "ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs="
     assert policy("a", "") == (

@@ -26,7 +26,7 @@ def forest(rows, series=("judge",)):
 
 
 def texts(svg):
-    return [one.text for one in ElementTree.fromstring(svg).iter(f"{{{SVG}}}text")]
+    return [element.text for element in ElementTree.fromstring(svg).iter(f"{{{SVG}}}text")]
 
 
 def test_dollar_signs_are_text_and_no_mathematics():
@@ -35,9 +35,9 @@ def test_dollar_signs_are_text_and_no_mathematics():
 
 
 def test_every_run_is_in_the_legend_whatever_its_name():
-    found = texts(forest(["x"], ["_hidden", "b" * 200]))
-    assert " _hidden" in found
-    assert "b" * (plots.MOST_SERIES_LETTERS - 1) + "…" in found
+    result = texts(forest(["x"], ["_hidden", "b" * 200]))
+    assert " _hidden" in result
+    assert "b" * (plots.MOST_SERIES_LETTERS - 1) + "…" in result
 
 
 @pytest.mark.parametrize("text", ["The name of a long dimension " * 4, "a\nb\tc"])
@@ -45,11 +45,11 @@ def test_long_and_broken_labels_leave_room_for_the_picture(text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = forest([text] * 2, [text, "x", "y"])
-    assert all("\n" not in one for one in texts(svg))
+    assert all("\n" not in entry for entry in texts(svg))
 
 
-def test_attributes_take_the_place_of_styles(many_answers):
-    of = many_answers(seed=0, n=600)
+def test_attributes_take_the_place_of_styles(random_arrays):
+    of = random_arrays(seed=0, n=600)
     pictures = [
         forest(["x"], ["a", "b"]),
         plots.scatter("scatter-0", "x", of),
@@ -60,11 +60,11 @@ def test_attributes_take_the_place_of_styles(many_answers):
     for svg in pictures:
         root = ElementTree.fromstring(svg)
         elements = list(root.iter())
-        assert f"{{{SVG}}}style" not in {one.tag for one in elements}
-        plain = {name.rpartition("}")[2] for one in elements for name in one.attrib}
+        assert f"{{{SVG}}}style" not in {element.tag for element in elements}
+        plain = {name.rpartition("}")[2] for element in elements for name in element.attrib}
         assert plain <= ATTRIBUTES, plain - ATTRIBUTES
         assert root.get("stroke-linejoin") == "round"
-        ids = [one.get("id") for one in elements if one.get("id")]
+        ids = [element.get("id") for element in elements if element.get("id")]
         used = set(re.findall(r'(?:url\(|href=")#([^)"]*)', svg))
         assert set(ids) == used
         assert len(ids) == len(used)

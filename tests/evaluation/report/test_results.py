@@ -46,14 +46,14 @@ def written(tmp_path):
 
 def test_the_published_layout_is_read(written, rubric):
     written(item("b", specific_dimension="EmotionalDynamicRange", probability_score=1.5), name="x")
-    found = read_published(written(item("a"), item("b", probability_score="2.25")), "old", rubric)
-    by = {(one.id, one.dimension): one for one in found.predictions}
+    result = read_published(written(item("a"), item("b", probability_score="2.25")), "old", rubric)
+    by = {(prediction.id, prediction.dimension): prediction for prediction in result.predictions}
     assert by["a", "pitch_dynamics"].expected == 3.75
     assert by["a", "pitch_dynamics"].ratings == (5, 3, None, None, 4)
     assert by["a", "pitch_dynamics"].scale == (1, 2, 3, 4, 5)
     assert by["b", "pitch_dynamics"].expected == 2.25
     assert by["b", "emotional_dynamic_range"].ratings == (1, 2, 1, 2, 1)
-    assert found.notes == ["old: the published scripts' results; scores from 3 probability_score."]
+    assert result.notes == ["old: the published scripts' results; scores from 3 probability_score."]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_published_layout_is_read(written, rubric):
         ),
     ],
 )  # fmt: skip
-def test_which_score_is_taken(written, rubric, values, expected, state):
+def test_the_score_of_an_item(written, rubric, values, expected, state):
     (one,) = read_published(written(item("a", **values)), "old", rubric).predictions
     assert one.expected == expected
     assert one.state.startswith(state)
@@ -88,14 +88,14 @@ def test_every_bad_item_is_named(written, rubric):
     (folder / "torn.json").write_text('[{"id": ', encoding="utf-8")
     with pytest.raises(ResultsError) as raised:
         read_published(folder, "old", rubric)
-    told = str(raised.value)
+    message = str(raised.value)
     for part in ("item 2: a × pitch_dynamics occurs twice", "item 3: specific_dimension 'loudness'",
                  "item 4: 'id' must be text", "item 5: 'ground_truth_ratings' has no list",
                  "item 6: ratings hold 9", "torn.json: "):  # fmt: skip
-        assert part in told
+        assert part in message
 
 
-def test_other_json_beside_the_results_is_left_alone(written, rubric):
+def test_other_json_files_in_the_folder_are_ignored(written, rubric):
     folder = written(item("a"))
     (folder / "analysis.json").write_text('{"mean": 3}', encoding="utf-8")
     assert len(read_published(folder, "old", rubric).predictions) == 1
@@ -113,7 +113,10 @@ def runs(judged, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         file = "predictions.jsonl" if phase == "final" else f"predictions.{phase}.jsonl"
-        lines = [{"split": "test", "phase": phase, **one.to_json()} for one in made.predictions]
+        lines = [
+            {"split": "test", "phase": phase, **prediction.to_json()}
+            for prediction in made.predictions
+        ]
         (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines))
         dimensions = [{"key": "pitch_dynamics", "title": "Pitch"}]
         settings = {"seed": seed, "task": {"rubric": {"dimensions": dimensions}}}
@@ -129,26 +132,26 @@ def runs(judged, tmp_path):
 
 
 def test_runs_side_by_side(runs):
-    found = side_by_side(runs, seed=0, draws=200, level=0.95)
-    assert found.dimensions == {"pitch_dynamics": "Pitch", "trait_embodiment": "trait_embodiment"}
-    assert found.against_first["same"]["macro"]["pearson"]["difference"] == 0
-    worse = found.against_first["bad"]["macro"]["pearson"]
-    good, bad = (found.summaries[name]["macro"]["pearson"] for name in ("good", "bad"))
+    result = side_by_side(runs, seed=0, draws=200, level=0.95)
+    assert result.dimensions == {"pitch_dynamics": "Pitch", "trait_embodiment": "trait_embodiment"}
+    assert result.against_first["same"]["macro"]["pearson"]["difference"] == 0
+    worse = result.against_first["bad"]["macro"]["pearson"]
+    good, bad = (result.summaries[name]["macro"]["pearson"] for name in ("good", "bad"))
     assert worse["difference"] == pytest.approx(bad - good)
     assert worse["interval"][1] < 0
-    assert [(one["run"], one["against"]) for one in found.pairs] == [
+    assert [(pair["run"], pair["against"]) for pair in result.pairs] == [
         ("bad", "good"), ("same", "good"), ("same", "bad"),
     ]  # fmt: skip
-    assert found.pairs[2]["difference"] == pytest.approx(good - bad)
-    assert all(one["p_adjusted"] >= one["p"] for one in found.pairs)
-    assert found.differing == {"seed": [0, 5, 0]}
+    assert result.pairs[2]["difference"] == pytest.approx(good - bad)
+    assert all(pair["p_adjusted"] >= pair["p"] for pair in result.pairs)
+    assert result.differing == {"seed": [0, 5, 0]}
 
 
 def test_only_common_records_are_compared_and_the_rest_counted(runs):
     runs[1].predictions = runs[1].predictions[:-4]
-    found = side_by_side(runs, seed=0, draws=20, level=0.95)
-    assert {summary["macro"]["records"] for summary in found.summaries.values()} == {24}
-    assert found.notes == [
+    result = side_by_side(runs, seed=0, draws=20, level=0.95)
+    assert {summary["macro"]["records"] for summary in result.summaries.values()} == {24}
+    assert result.notes == [
         "good: 4 answers are not in every run and are left out.",
         "same: 4 answers are not in every run and are left out.",
     ]
@@ -159,7 +162,9 @@ def test_only_common_records_are_compared_and_the_rest_counted(runs):
 
 def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, rubric):
     """The published files name no character; without it the bootstrap would draw single clips."""
-    own = [one for one in runs[0].predictions if one.dimension == "pitch_dynamics"]
+    own = [
+        prediction for prediction in runs[0].predictions if prediction.dimension == "pitch_dynamics"
+    ]
     old = read_published(
         written(
             *(
@@ -172,10 +177,10 @@ def test_old_results_take_their_groups_from_the_run_beside_them(runs, written, r
         "old",
         rubric,
     )
-    found = side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
-    groups = {one.group for one in own}
-    assert found.summaries["old"]["bootstrap"]["clusters"] == len(groups) == 7
-    assert found.against_first["old"]["records"] == len(own)
+    result = side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
+    groups = {prediction.group for prediction in own}
+    assert result.summaries["old"]["bootstrap"]["clusters"] == len(groups) == 7
+    assert result.against_first["old"]["records"] == len(own)
 
 
 def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
@@ -197,3 +202,10 @@ def test_answers_to_multiple_choice_are_no_results(tmp_path):
     (tmp_path / "config.yaml").write_text("task: {name: avqa}\n")
     with pytest.raises(ResultsError, match="multiple-choice questions, which have no scores"):
         read_run(tmp_path, "avqa", "test", None)
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"split": "test"}', "{"])
+def test_a_line_that_is_no_prediction_is_named(tmp_path, line):
+    (tmp_path / "predictions.jsonl").write_text(line + "\n")
+    with pytest.raises(ResultsError, match=r"predictions\.jsonl, line 1: "):
+        read_run(tmp_path, "a", "test", None)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dramaeval.evaluation.report import run_page as pages
-from dramaeval.evaluation.report.run_page import LIMIT, render
+from dramaeval.evaluation.report import shared_context
+from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 
 
-def test_it_is_one_small_file_with_every_section(findings):
+def test_the_page_is_one_small_file_with_every_section(findings):
     page = render(findings)
-    assert len(page.encode()) < LIMIT
+    assert len(page.encode()) < shared_context.LIMIT
     for name in ("Summary", "Agreement with people", "Does the judge use the audio?", "Predicted against human",
                  "Calibration", "Slices", "Training", "Worst disagreements", "Run"):  # fmt: skip
         assert f">{name}</h2>" in page
@@ -27,15 +27,15 @@ def test_it_is_one_small_file_with_every_section(findings):
     assert "http://www.w3.org/2000/svg" in page  # a name, not an address
 
 
-def test_it_is_the_same_twice(findings):
+def test_rendering_is_deterministic(findings):
     assert render(findings) == render(findings)
 
 
-def test_clips_are_left_out_rather_than_the_limit_passed(findings, monkeypatch):
+def test_clips_are_left_out_to_keep_the_size_limit(findings, monkeypatch):
     with monkeypatch.context() as silent:
-        silent.setattr(pages, "sounds", lambda *_: {})
+        silent.setattr(shared_context, "sounds", lambda *_: {})
         without = len(render(findings).encode())
-    monkeypatch.setattr(pages, "LIMIT", without + 6_000)
+    monkeypatch.setattr(shared_context, "LIMIT", without + 6_000)
     page = render(findings)
     assert len(page.encode()) <= without + 6_000
     assert 0 < page.count("<audio") < 10
@@ -58,8 +58,10 @@ def test_unscored_questions_are_counted(findings, make_prediction):
     from dramaeval.evaluation.summary import summarise
 
     lost = [
-        make_prediction(one.id, None, one.ratings, dimension=one.dimension, state="torn")
-        for one in findings.predictions
+        make_prediction(
+            prediction.id, None, prediction.ratings, dimension=prediction.dimension, state="torn"
+        )
+        for prediction in findings.predictions
     ]
     summary = summarise(lost, list(findings.titles), seed=0, draws=20)
     only = {"test": {"final": summary}, "about": {}}
@@ -69,9 +71,9 @@ def test_unscored_questions_are_counted(findings, make_prediction):
 
 
 def test_the_worst_are_the_largest_gaps_once_a_clip(findings):
-    found = worst(findings.predictions, findings.records, most=5)
-    assert len({one.record.id for one in found}) == 5
-    gaps = [abs(one.gap) for one in found]
+    result = worst(findings.predictions, findings.records, most=5)
+    assert len({entry.record.id for entry in result}) == 5
+    gaps = [abs(entry.gap) for entry in result]
     assert gaps == sorted(gaps, reverse=True)
     largest = max(abs(p.expected - p.mean_rating) for p in findings.predictions)
     assert gaps[0] == pytest.approx(largest)
@@ -81,7 +83,7 @@ def test_gaps_count_by_the_scale(make_prediction, findings):
     record = findings.records
     five = make_prediction(record[0].id, 4.0, (2,))  # half of 1-5
     two = make_prediction(record[1].id, 0.9, (0,), scale=(0.0, 1.0))  # nine tenths of 0-1
-    assert [one.prediction for one in worst([five, two], record)] == [two, five]
+    assert [disagreement.prediction for disagreement in worst([five, two], record)] == [two, five]
 
 
 def test_a_clip_in_the_page_is_the_clip(findings, tmp_path):
@@ -91,9 +93,9 @@ def test_a_clip_in_the_page_is_the_clip(findings, tmp_path):
     uri = sounds([record], 10**6, 30)[record.id]
     file = tmp_path / "back.mp3"
     file.write_bytes(base64.b64decode(uri.partition(",")[2]))
-    found, rate = soundfile.read(file)
+    result, rate = soundfile.read(file)
     original, _ = soundfile.read(record.clip)
     assert rate == 16_000
-    assert len(found) == pytest.approx(len(original), abs=3000)
+    assert len(result) == pytest.approx(len(original), abs=3000)
     # White noise at 41 kbit/s loses its top; its level stays.
-    assert np.std(found) == pytest.approx(np.std(original), rel=0.3)
+    assert np.std(result) == pytest.approx(np.std(original), rel=0.3)

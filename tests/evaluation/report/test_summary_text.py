@@ -20,16 +20,16 @@ BEATEN, NOT_BEATEN = gain(0.3, 0.1, 0.5), gain(0.1, -0.1, 0.3)
 
 
 def test_beating_every_control_without_sound_shows_use_of_the_audio():
-    found = audio_use({"silence": BEATEN, "shuffled_audio": BEATEN, "transcript_only": BEATEN})
-    assert found[0].startswith("The judge uses the audio")
-    assert "gain in correlation +0.30 [+0.10, +0.50]" in found[1]
+    result = audio_use({"silence": BEATEN, "shuffled_audio": BEATEN, "transcript_only": BEATEN})
+    assert result[0].startswith("The judge uses the audio")
+    assert "gain in correlation +0.30 [+0.10, +0.50]" in result[1]
 
 
-def test_one_control_that_is_not_beaten_leaves_it_unclear():
-    found = audio_use(
+def test_audio_use_is_unclear_with_one_control_not_beaten():
+    result = audio_use(
         {"silence": BEATEN, "shuffled_audio": NOT_BEATEN, "transcript_only": NOT_BEATEN}
     )
-    assert found[0] == (
+    assert result[0] == (
         "It is not clear that the judge uses the audio: it does not beat shuffled audio and transcript only."
     )
     assert audio_use({"silence": NOT_BEATEN})[0].startswith(
@@ -37,7 +37,7 @@ def test_one_control_that_is_not_beaten_leaves_it_unclear():
     )
 
 
-def test_without_intervals_it_is_unknown():
+def test_audio_use_is_unknown_without_intervals():
     unknown = copy.deepcopy(BEATEN)
     unknown["gain"]["macro"]["pearson"]["interval"] = None
     assert audio_use({"silence": unknown})[0].startswith(
@@ -46,10 +46,10 @@ def test_without_intervals_it_is_unknown():
 
 
 def test_other_controls_do_not_count():
-    lost = {"reason": "this judge only reads", "what": "x", "gain": None}
-    found = audio_use({"prosody": BEATEN, "silence": lost})
-    assert found[0].startswith("Whether the judge uses the audio was not tested")
-    assert found[2] == "Silence: not available, this judge only reads."
+    lost = {"reason": "this judge takes no audio", "what": "x", "gain": None}
+    result = audio_use({"prosody": BEATEN, "silence": lost})
+    assert result[0].startswith("Whether the judge uses the audio was not tested")
+    assert result[2] == "Silence: not available, this judge takes no audio."
 
 
 def test_a_constant_control_has_an_error_but_no_correlation():
@@ -65,21 +65,21 @@ def phases(findings):
 
 
 def test_the_summary_has_the_values_of_the_metrics(phases, findings):
-    found = summary("test", phases, findings.metrics["gain"]["test"], findings.titles)
+    result = summary("test", phases, findings.metrics["gain"]["test"], findings.titles)
     macro = phases["final"]["macro"]
-    assert f"{macro['pearson']:.2f}" in found[0]
-    assert "2 of 2 dimensions" in found[0]
-    assert f"{macro['ceiling']['pearson']:.2f}" in found[2]
-    assert f"{macro['pearson'] / macro['ceiling']['pearson']:.0%} of it" in found[2]
+    assert f"{macro['pearson']:.2f}" in result[0]
+    assert "2 of 2 dimensions" in result[0]
+    assert f"{macro['ceiling']['pearson']:.2f}" in result[2]
+    assert f"{macro['pearson'] / macro['ceiling']['pearson']:.0%} of it" in result[2]
 
 
 def test_an_interval_with_zero_does_not_show_agreement(phases, findings):
     changed = copy.deepcopy(dict(phases))
     changed["final"]["macro"]["pearson"] = 0.02
     changed["final"]["macro"]["interval"]["pearson"] = [-0.1, 0.14]
-    found = " ".join(summary("test", changed, None, findings.titles))
-    assert "agreement is not shown" in found
-    assert "of it" not in found
+    result = " ".join(summary("test", changed, None, findings.titles))
+    assert "agreement is not shown" in result
+    assert "of it" not in result
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_interval_with_zero_does_not_show_agreement(phases, findings):
     [([0.1, 0.3], "training raised the agreement"), ([-0.3, -0.1], "training lowered the agreement"),
      ([-0.1, 0.3], "no change is shown"), (None, "too few groups")],
 )  # fmt: skip
-def test_what_training_did(phases, findings, bounds, verdict):
+def test_the_sentence_about_the_change_in_training(phases, findings, bounds, verdict):
     change = copy.deepcopy(findings.metrics["gain"]["test"])
     change["macro"]["pearson"]["interval"] = bounds
     assert verdict in summary("test", phases, change, findings.titles)[1]

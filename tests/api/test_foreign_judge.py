@@ -1,4 +1,4 @@
-"""A run folder that somebody else wrote is data: nothing that it names runs unless the caller says so."""
+"""Run folders of other people are data: code that they name runs only with the caller's permission."""
 
 import json
 import shutil
@@ -39,8 +39,8 @@ def foreign(composed, tmp_path):
 
 @pytest.fixture
 def mark(tmp_path):
-    """A file that nothing may make, and the node that would make it: a function that runs any command."""
-    file = tmp_path / "hurt"
+    """A file that must not be created, and a node that creates it: a function that runs any command."""
+    file = tmp_path / "created"
     return file, {"_target_": "torch.utils.collect_env.run", "command": f"touch '{file}'"}
 
 
@@ -67,13 +67,13 @@ def test_a_function_that_a_folder_names_does_not_run(foreign, mark, words, key):
     assert not file.exists()
 
 
-def test_a_target_that_is_no_text_is_refused_too(foreign, mark):
+def test_a_target_that_is_not_text_is_refused(foreign, mark):
     folder = foreign(model=mark[1] | {"_target_": {"_target_": "os.getcwd"}})
     with pytest.raises(ConfigError, match="2 problems"):
         Judge.load(folder, device="cpu")
 
 
-def test_all_that_is_not_trusted_is_said_at_once_and_a_name_is_trusted_as_a_whole(foreign):
+def test_all_untrusted_names_are_listed_and_trust_matches_full_names(foreign):
     node = {"_target_": "judges.Mine"}
     folder = foreign(task__rubric={**node}, task__phrasings={"_target_": "judges_of_others.Theirs"})
     with pytest.raises(ConfigError, match="2 problems"):
@@ -82,7 +82,7 @@ def test_all_that_is_not_trusted_is_said_at_once_and_a_name_is_trusted_as_a_whol
         Judge.load(folder, device="cpu", trust="judges")
 
 
-def test_every_class_that_a_judge_is_made_of_here_is_known():
+def test_every_class_of_the_shipped_configs_is_trusted():
     shipped = {
         node["_target_"]
         for group in ("model", "task")
@@ -93,7 +93,7 @@ def test_every_class_that_a_judge_is_made_of_here_is_known():
     assert shipped <= TRUSTED
 
 
-def test_ones_own_task_is_built_by_the_callers_word(foreign, tmp_path, monkeypatch):
+def test_a_custom_task_is_built_with_trust(foreign, tmp_path, monkeypatch):
     (tmp_path / "own_judge.py").write_text(
         "from dramaeval.tasks.task import Task\n\nclass Mine(Task):\n    mine = True\n"
     )
@@ -104,7 +104,7 @@ def test_ones_own_task_is_built_by_the_callers_word(foreign, tmp_path, monkeypat
     assert Judge.load(folder, device="cpu", trust=["own_judge"]).task("role").mine
 
 
-def test_what_only_training_needs_is_neither_imported_nor_asked_about(foreign, mark):
+def test_settings_of_training_are_neither_imported_nor_checked(foreign, mark):
     file, node = mark
     folder = foreign(
         task__label_policies={"kind": node},
@@ -154,26 +154,26 @@ def test_the_name_of_a_model_is_not_interpolated(foreign, monkeypatch, tmp_path)
         ({"model": ["a"]}, "is not a mapping"),
     ],
 )
-def test_settings_that_no_run_can_have_are_refused(foreign, change, message):
+def test_invalid_settings_are_refused(foreign, change, message):
     with pytest.raises(ConfigError) as raised:
         Judge.load(foreign(**change), device="cpu")
     assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["model: [", "model: !!python/object/apply:os.getcwd []"])
-def test_a_file_that_is_no_yaml_of_plain_values_is_named(foreign, text):
+def test_a_config_that_is_not_plain_yaml_is_named(foreign, text):
     folder = foreign()
     (folder / "config.yaml").write_text(text)
     with pytest.raises(ModelError, match=r"config\.yaml is not YAML"):
         Judge.load(folder, device="cpu")
 
 
-def brings_code(folder, name, **values):
-    """A copy of the tiny judge with code beside it that ``name`` asks for."""
+def write_model_with_code(folder, name, **values):
+    """Copy the tiny judge, with code beside it that the file ``name`` refers to; return the file that the code creates."""
     shutil.copytree(TINY, folder)
     (folder / "evil.py").write_text(
         "from pathlib import Path\n"
-        f"Path({str(folder / 'hurt')!r}).touch()\n"
+        f"Path({str(folder / 'created')!r}).touch()\n"
         "from transformers import Qwen2AudioConfig, Qwen2AudioProcessor\n"
         "class Config(Qwen2AudioConfig):\n    pass\n"
         "class Processor(Qwen2AudioProcessor):\n    pass\n"
@@ -181,7 +181,7 @@ def brings_code(folder, name, **values):
     file = folder / name
     kept = json.loads(file.read_text()) if file.is_file() else {}
     file.write_text(json.dumps({**kept, **values}))
-    return folder / "hurt"
+    return folder / "created"
 
 
 PROCESSOR = {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class": "Processor"}
@@ -199,28 +199,28 @@ PROCESSOR = {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class":
     ],
 )
 def test_code_beside_the_weights_does_not_run(tmp_path, name, values):
-    hurt = brings_code(tmp_path / "model", name, **values)
+    created = write_model_with_code(tmp_path / "model", name, **values)
     try:
         judge = Judge.load(tmp_path / "model", device="cpu")
     except ModelError as error:
         assert "trust_remote_code" in str(error)  # noqa: PT017 - most files load without the code
     else:
         judge.family.skeleton()
-    assert not hurt.exists()
+    assert not created.exists()
 
 
-def test_remote_code_needs_the_callers_word_and_runs_then(foreign, tmp_path):
-    hurt = brings_code(tmp_path / "model", "processor_config.json", **PROCESSOR)
+def test_remote_code_runs_only_with_trust_remote_code(foreign, tmp_path):
+    created = write_model_with_code(tmp_path / "model", "processor_config.json", **PROCESSOR)
     folder = foreign(model__path=str(tmp_path / "model"), model__trust_remote_code=True)
     with pytest.raises(ConfigError, match=r"config.yaml: model.trust_remote_code=true: .*=True"):
         Judge.load(folder, device="cpu")
-    assert not hurt.exists()
+    assert not created.exists()
     judge = Judge.load(folder, device="cpu", trust_remote_code=True)
-    assert hurt.exists()
+    assert created.exists()
     assert type(judge.processor).__name__ == "Processor"
 
 
-def test_the_folder_for_offloaded_weights_is_the_callers(foreign, tmp_path):
+def test_the_offload_folder_comes_from_the_caller(foreign, tmp_path):
     judge = Judge.load(foreign(model__offload_folder=str(tmp_path / "there")), device="cpu")
     assert judge.family.offload_folder is None
     judge = Judge.load(tmp_path / "run", device="cpu", offload_folder=tmp_path / "here")

@@ -1,4 +1,4 @@
-"""Judge: what it says in Python is what a run writes; texts and clips are checked."""
+"""Judge: its scores in Python equal those of a run; texts and clips are checked."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def texts_of(lines):
     return {name: [line[field] for line in lines] for name, field in TEXTS.items()}
 
 
-def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
+def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     file, records = lines
     config = composed(
         "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}",
@@ -51,30 +51,31 @@ def test_a_trained_judge_scores_as_its_run_did(composed, lines, tmp_path):
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
     run_stages(run)
-    said = [json.loads(line) for line in run.folder.predictions("final").open(encoding="utf-8")]
-    expected = {(one["id"], one["dimension"]): one for one in said}
+    lines_of_run = run.folder.predictions("final").open(encoding="utf-8")
+    predictions = [json.loads(line) for line in lines_of_run]
+    expected = {(values["id"], values["dimension"]): values for values in predictions}
 
     judge = Judge.load(run.folder.path, device="cpu")
     clips = [file.parent / record["wav_path"] for record in records]
-    found = judge.score(clips, **texts_of(records))
-    assert len(found) == 5
-    for record, scores in zip(records, found, strict=True):
+    scored = judge.score(clips, **texts_of(records))
+    assert len(scored) == 5
+    for record, scores in zip(records, scored, strict=True):
         assert list(scores) == ["trait_embodiment", "pitch_dynamics"]
         for dimension, score in scores.items():
-            one = expected[record["id"], dimension]
+            values = expected[record["id"], dimension]
             # Batches of other sizes round otherwise.
-            np.testing.assert_allclose(score.distribution, one["distribution"], atol=1e-5)
-            assert score.expected == pytest.approx(one["expected"], abs=1e-5)
-            pairs = list(zip(one["scale"], one["distribution"], strict=True))
-            spread = math.sqrt(sum(p * (k - one["expected"]) ** 2 for k, p in pairs))
+            np.testing.assert_allclose(score.distribution, values["distribution"], atol=1e-5)
+            assert score.expected == pytest.approx(values["expected"], abs=1e-5)
+            pairs = list(zip(values["scale"], values["distribution"], strict=True))
+            spread = math.sqrt(sum(p * (k - values["expected"]) ** 2 for k, p in pairs))
             assert score.spread == pytest.approx(spread, abs=1e-5)
             assert score.scale == (1, 2, 3, 4, 5)
     base = Judge.load("tiny", device="cpu")
     plain = base.score(clips[0], **{name: values[0] for name, values in texts_of(records).items()})
-    assert abs(plain["pitch_dynamics"].expected - found[0]["pitch_dynamics"].expected) > 1e-4
+    assert abs(plain["pitch_dynamics"].expected - scored[0]["pitch_dynamics"].expected) > 1e-4
     # The adapter's own folder is part of the run.
     again = Judge.load(run.folder.model, device="cpu").score(clips, **texts_of(records))
-    assert again == found
+    assert again == scored
 
 
 def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_clips, tmp_path):
@@ -88,18 +89,18 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
     run_stages(run)
-    said = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]
+    predictions = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]
     judge = Judge.load(run.folder.path, device="cpu")
     clips = [file.parent / record["wav_path"] for record in records]
-    found = judge.score(clips, **texts_of(records))
-    for one, scores in zip(said, found, strict=True):
-        assert scores["pitch_dynamics"].expected == pytest.approx(one["expected"], abs=1e-5)
+    scored = judge.score(clips, **texts_of(records))
+    for values, scores in zip(predictions, scored, strict=True):
+        assert scores["pitch_dynamics"].expected == pytest.approx(values["expected"], abs=1e-5)
     plain = Judge.load("tiny", device="cpu").score(
         clips, dimensions=["pitch_dynamics"], **texts_of(records)
     )
     assert any(
         abs(a["pitch_dynamics"].expected - b["pitch_dynamics"].expected) > 1e-4
-        for a, b in zip(plain, found, strict=True)
+        for a, b in zip(plain, scored, strict=True)
     )
     train.unlink()
     with pytest.raises(ValueError, match=r"task\.shots=2: its examples come from .*train\.jsonl"):
@@ -119,7 +120,7 @@ def test_files_arrays_and_other_rates_are_the_same_clip(tiny, lines):
     (in_a_list,) = tiny.score([str(path)], dimensions=dimensions, **texts)
     assert in_a_list == by_file
     assert tiny.score([], **texts) == []
-    # A call does not remember the texts of the one before.
+    # A call does not use the texts of an earlier call.
     other = tiny.score(
         path, dimensions=dimensions, **{**texts, "transcript": "Nothing alike at all."}
     )
@@ -153,7 +154,7 @@ def test_archetype(tiny, lines):
         ({"audio": np.zeros(31 * 16000)}, "more than 30 s"),
     ],
 )  # fmt: skip
-def test_mistakes(tiny, change, message):
+def test_invalid_arguments_are_errors(tiny, change, message):
     given = {"audio": np.zeros(16000), **dict.fromkeys(TEXTS, "text"), **change}
     audio = given.pop("audio")
     with pytest.raises(ValueError) as raised:  # noqa: PT011 - the message is looked at below
@@ -161,7 +162,7 @@ def test_mistakes(tiny, change, message):
     assert message in str(raised.value)
 
 
-def test_files_that_are_no_clips_and_folders_that_are_no_judges(tiny, tmp_path):
+def test_missing_clips_and_folders_without_a_judge_are_errors(tiny, tmp_path):
     with pytest.raises(UnreadableClipError, match="no such file"):
         tiny.score(tmp_path / "none.wav", **dict.fromkeys(TEXTS, "text"))
     with pytest.raises(ModelError, match="holds neither a run nor a model nor an adapter"):
@@ -174,21 +175,25 @@ def test_a_thought_is_given_where_scoring_takes_one(tiny, lines):
     judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
     given = build_task(compose("task=role_caption", "task.thought_in_scoring=given"))
     judge._tasks[("role_caption", "pitch_dynamics")] = given
-    one = ["pitch_dynamics"]
+    dimensions = ["pitch_dynamics"]
     with pytest.raises(ValueError, match=r"missing: thought=…"):
-        judge.score(path, task="role_caption", dimensions=one, **texts)
-    said = judge.score(path, task="role_caption", dimensions=one, thought="A flat voice.", **texts)
-    other = judge.score(path, task="role_caption", dimensions=one, thought="A lively one.", **texts)
-    assert said["pitch_dynamics"].expected != other["pitch_dynamics"].expected
+        judge.score(path, task="role_caption", dimensions=dimensions, **texts)
+    flat = judge.score(
+        path, task="role_caption", dimensions=dimensions, thought="A flat voice.", **texts
+    )
+    lively = judge.score(
+        path, task="role_caption", dimensions=dimensions, thought="A lively one.", **texts
+    )
+    assert flat["pitch_dynamics"].expected != lively["pitch_dynamics"].expected
 
 
-def test_a_question_without_a_score_says_why_and_costs_the_others_nothing(tiny, lines):
+def test_an_unscored_question_has_a_reason(tiny, lines):
     path = lines[0].parent / lines[1][0]["wav_path"]
     texts = {name: values[0] for name, values in texts_of(lines[1]).items()}
     words = ["task=role_caption", "task.thought_tokens=1", "task.dimensions=[pitch_dynamics]"]
     short = build_task(compose(*words))
     judge = Judge(tiny.model, tiny.family, tiny.processor, tiny.config.copy())
     judge._tasks[("role_caption",)] = short
-    for one in judge.score([path, path], task="role_caption", **texts):
-        assert one["pitch_dynamics"].expected is None
-        assert "did not end within 1 token" in one["pitch_dynamics"].state
+    for scores in judge.score([path, path], task="role_caption", **texts):
+        assert scores["pitch_dynamics"].expected is None
+        assert "did not end within 1 token" in scores["pitch_dynamics"].state
