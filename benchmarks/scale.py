@@ -316,10 +316,10 @@ def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) ->
 CHECKED = """## Checked against what was measured
 
 - Operations: within 0.5 % of `torch.utils.flop_counter` for a forward pass, within 1 % for a step, LoRA and
-  full, shared prefix and rows (`tests/models/test_flops.py`, tiny judge).
+  full, shared prefix and rows (`tests/models/planning/test_flops.py`, tiny judge).
 - Activations: within 20 % of the bytes that autograd really keeps for the same steps (the same file).
 - Weights, gradients and moments under ZeRO: by hand from Rajbhandari et al. 2020
-  (`tests/models/test_memory.py`).
+  (`tests/models/planning/test_memory.py`).
 - Times: the share of the machine's own rate of matrix products that a step reaches was measured on a CPU
   ([benchmarks](benchmarks.md)); the 40 % here are an assumption about another machine, not a measurement.
 """
