@@ -216,7 +216,9 @@ def _paragraph(text: str) -> str:
 def _memory_table(judge: Judge7B, machine: Machine, work: Work) -> str:
     text = "## Memory of a GPU\n\nOne record in a pass. Full fine-tuning has float32 weights, and bfloat16 "
     text += "activations that are recomputed in the backward pass.\n\n"
-    text += "| method | GPUs | weights | gradients | optimizer | activations | total | fits 80 GB |\n"
+    text += (
+        "| method | GPUs | weights | gradients | optimizer | activations | total | fits 80 GB |\n"
+    )
     text += "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
     for method in METHODS:
         for gpus in (1, 8, 64) if method.stage else (1,):
@@ -279,7 +281,9 @@ def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) ->
     text = "## A run with as many records as Speech-DRAME's EvalBench\n\n"
     text += f"{records:,} records with ten questions each: {TRAIN:,} for training over {EPOCHS} epochs, "
     text += f"{HELD_OUT:,} scored before and after training.\n\n"
-    text += "| method | GPUs | training | scoring | GPU-hours | GPU-hours with one row per question |\n"
+    text += (
+        "| method | GPUs | training | scoring | GPU-hours | GPU-hours with one row per question |\n"
+    )
     text += "| --- | --- | --- | --- | --- | --- |\n"
     for method in (METHODS[0], METHODS[-1]):
         for gpus in (1, 8, 64):
