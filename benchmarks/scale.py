@@ -107,7 +107,6 @@ def memory(judge: Judge7B, method: Method, work: Work, clips: int, gpus: int) ->
         layers=shape.layers,
         inner=shape.inner,
         copied=work.copied * clips,
-        read=work.read * clips,
         audio=0.0 if method.rank else shape.tower_bytes(work.frames * clips, 2),
         checkpointing=method.checkpointing,
         stage=method.stage,
