@@ -1,4 +1,4 @@
-"""Scoring a clip on ten dimensions: one pass, against writing eight tokens to each of ten questions."""
+"""Measures scoring of a clip on ten dimensions: one pass, compared with generating eight tokens for ten questions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLAIN = "transformers generate, 8 tokens"
 
 
 def context_first(bench: Bench) -> list[Row]:
-    """What the questions share is at the front."""
+    """The texts that the questions share are at the front."""
     return [_compare(bench, "context_first", "context first", 6.0)]
 
 
 def published_order(bench: Bench) -> list[Row]:
-    """The rubric of the dimension is at the front: only clip and system prompt are shared."""
+    """The text of the dimension is at the front: only the system prompt and the clip are shared."""
     return [_compare(bench, "criteria_first", "published order", 2.5)]
 
 
@@ -63,7 +63,7 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
 def _other_turn(
     peer: peers.Peer, product: Product, records: Sequence[Record]
 ) -> Callable[[], float]:
-    """A peer's own command over some clips, of which the first is not timed; two ends make one time."""
+    """A peer's own command over some clips; the time of a clip is the one between two ends, so the first is not timed."""
     questions = len(product.task.dimensions)
     rows = Questions(product.task, records).rows
 
