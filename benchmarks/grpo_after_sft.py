@@ -130,7 +130,7 @@ in the last tenth of the logged steps, with `format` at weight 0.1. Seconds are 
 """
 
 
-def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) -> str:
+def page(folder: Path, seeds: Sequence[int], command_lines: Sequence[str], cores: str) -> str:
     """The text of docs/grpo.md for the finished runs."""
     runs: dict[str, dict[int, Finished]] = {}
     for kind in TRAINED:
@@ -148,7 +148,7 @@ def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) ->
         lines.append(_row(kind, some, begun))
     made = "`python -m benchmarks.grpo_after_sft` wrote this table. It runs these commands for each seed:"
     about = ABOUT.format(level=LEVEL, draws=DRAWS, cores=cores)
-    return "\n".join([about, *lines, "", made, "", "```bash", *said, "```", ""])
+    return "\n".join([about, *lines, "", made, "", "```bash", *command_lines, "```", ""])
 
 
 def _row(kind: str, some: dict[int, Finished], begun: Sequence[Finished]) -> str:
@@ -198,8 +198,10 @@ def main() -> None:
                 subprocess.run(
                     [sys.executable, *command(kind, seed, given.into)], cwd=ROOT, check=True
                 )
-    said = [f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED]
-    text = page(ROOT / given.into, seeds, said, given.cores)
+    command_lines = [
+        f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED
+    ]
+    text = page(ROOT / given.into, seeds, command_lines, given.cores)
     write_with_remarks(given.out, text)
     print(text)
 

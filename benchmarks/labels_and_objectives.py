@@ -261,7 +261,7 @@ def limits(found: tuple[float, float] | None) -> str:
     return "" if found is None else f" [{found[0]:.3f}, {found[1]:.3f}]"
 
 
-def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str]) -> str:
+def document(rows: Sequence[Row], runs: Sequence[Finished], command_lines: Sequence[str]) -> str:
     """The text of the page: the commands and the table."""
     best = rows[0]
     seeds = ", ".join(map(str, best.seeds))
@@ -277,7 +277,7 @@ def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str])
         "same draws. The published recipe is in bold; it is the baseline of the gains.",
         "",
         "```bash",
-        *said,
+        *command_lines,
         "```",
         "",
         table(rows),
@@ -330,9 +330,9 @@ def main(arguments: Sequence[str]) -> None:
     runs = finished(folders)
     if not runs:
         sys.exit(f"No finished run below {', '.join(map(str, folders))}.")
-    said = [f"python {shlex.join(words)}" for words in sweeps]
+    command_lines = [f"python {shlex.join(words)}" for words in sweeps]
     rows = rows_of(runs)
-    write_with_remarks(out, document(rows, runs, said))
+    write_with_remarks(out, document(rows, runs, command_lines))
     print(table(rows))
 
 

@@ -43,7 +43,7 @@ def full_step(bench: Bench) -> list[Row]:
             peaks.append(_measured(name, bench))
         for name, peak in _others(bench).items():
             others.setdefault(name, []).append(peak)
-    said = ("peak resident memory of the whole process", peers.missing(bench.folder))
+    notes = ("peak resident memory of the whole process", peers.missing(bench.folder))
     return [
         Row(
             section="memory",
@@ -51,7 +51,7 @@ def full_step(bench: Bench) -> list[Row]:
             unit="MiB",
             rounds={**found, **others},
             target=1.0,
-            note="; ".join(one for one in said if one),
+            note="; ".join(part for part in notes if part),
             facts=_beside_the_plan(bench),
         )
     ]

@@ -25,7 +25,7 @@ SECTIONS = {
     "audio": ("benchmarks.audio:log_mel",),
     "scoring": ("benchmarks.scoring:context_first", "benchmarks.scoring:published_order"),
     "training": ("benchmarks.training:context_first", "benchmarks.training:one_question"),
-    "ways_back": ("benchmarks.training:ways_back",),
+    "plain_steps": ("benchmarks.training:plain_steps",),
     "loading": ("benchmarks.loading:beside",),
     "grpo": ("benchmarks.grpo_step:midsize", "benchmarks.grpo_step:tiny"),
     "second_epoch": ("benchmarks.second_epoch:frozen_tower",),

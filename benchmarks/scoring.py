@@ -30,12 +30,12 @@ def published_order(bench: Bench) -> list[Row]:
 def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
     plain = bench.plain(product)
-    # Everyone answers the same clips. A peer's command has one more in front, which is not timed.
+    # All contenders score the same clips. A peer also scores one clip before them, which is not timed.
     first, *records = product.records[: 1 + min(bench.steps, 2)]
     clips = len(records)
 
     def own_turn() -> float:
-        record_encoder = product.record_encoder()  # that have heard nothing yet
+        record_encoder = product.record_encoder()  # with an empty cache
         return (
             seconds(lambda: [score(product.model, [one], record_encoder) for one in records])
             / clips
@@ -49,14 +49,14 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
         turns[peer.name] = _other_turn(peer, product, [first, *records])
     found = [one.expected for one in score(product.model, [first], product.record_encoder())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
-    said = f"expected scores from plain logits at the same place: within {apart:.1e}"
+    note = f"expected scores from plain logits at the same place: within {apart:.1e}"
     return Row(
         section="scoring",
         work=f"scoring a clip on ten dimensions, {name}",
         unit="s a clip",
         rounds=alternate(turns, bench.rounds),
         target=target,
-        note="; ".join(one for one in (said, peers.missing(bench.folder)) if one),
+        note="; ".join(one for one in (note, peers.missing(bench.folder)) if one),
     )
 
 

@@ -78,7 +78,7 @@ def one_question(bench: Bench) -> list[Row]:
     ]
 
 
-def ways_back(bench: Bench) -> list[Row]:
+def plain_steps(bench: Bench) -> list[Row]:
     """The gain of each optimisation: dramaeval with it, and with transformers' computation in its place."""
     rows = []
     for lora in (True, False):
@@ -91,8 +91,8 @@ def ways_back(bench: Bench) -> list[Row]:
             turns[name] = lambda product=product: _turn(product.trainer, 2)
         rows.append(
             Row(
-                section="ways_back",
-                work=f"training with transformers' own ways, one question a sequence, {_name(lora)}",
+                section="plain_steps",
+                work=f"training with steps of plain transformers, one question a sequence, {_name(lora)}",
                 unit="s a question",
                 rounds=alternate(turns, bench.rounds, warm=False),
                 note="the ratio is against the fastest of them",
@@ -140,7 +140,7 @@ def _compare(
     for other in peers.installed(bench.folder, bench.model):
         turns[other.name] = _peer_turn(other, rows, losses, lora=lora, steps=steps, passes=peer)
     found = alternate(turns, bench.rounds, warm=False)  # every turn warms up by its own first step
-    said = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
+    note = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
     absent = peers.missing(bench.folder)
     return Row(
         section="training",
@@ -148,7 +148,7 @@ def _compare(
         unit="s a question",
         rounds=found,
         target=target,
-        note="; ".join(one for one in (said, absent) if one),
+        note="; ".join(part for part in (note, absent) if part),
         facts={f"first loss of {name}": round(loss, 3) for name, loss in losses.items()},
     )
 

@@ -37,7 +37,7 @@ class Swift(Peer):
     )
 
     def _write(self, work: Path, rows: Sequence[dict[str, Any]]) -> None:
-        # Its template writes "Audio 1: " and the line break around the tag by itself.
+        # Its template adds "Audio 1: " and a line break around the tag.
         made = [as_chat(row, "<audio>") for row in rows]
         text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in made)
         (work / "rows.jsonl").write_text(text, encoding="utf-8")
