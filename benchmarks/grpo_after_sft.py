@@ -96,7 +96,7 @@ def finished(folder: Path) -> Finished:
 
 
 def pearsons(runs: Sequence[Finished]) -> tuple[list[float], np.ndarray]:
-    """Macro Pearson of each run, and its mean over the runs for every bootstrap draw of whole characters."""
+    """Macro Pearson of each run, and its mean over the runs for every bootstrap draw, which resamples characters."""
     clusters = cluster_names(one for one in runs[0].predictions if one.mean_rating is not None)
     draws = bootstrap_draws(len(clusters), DRAWS, 0)
     values, over = [], []

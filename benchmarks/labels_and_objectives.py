@@ -164,7 +164,7 @@ def finished(folders: Sequence[Path]) -> list[Finished]:
 def rows_of(runs: Sequence[Finished]) -> list[Row]:
     """One row per combination, the best macro Pearson first.
 
-    Intervals are percentiles over bootstrap draws of whole characters, the same draws for every run, so that
+    Intervals are percentiles over bootstrap draws that resample characters, the same draws for every run, so that
     differences are paired.
 
     Raises:
