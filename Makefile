@@ -7,7 +7,7 @@ help:  ## list the commands
 setup:  ## install the package, the tests and the commit hooks
 	pip install -e '.[test,docs]' pre-commit && pre-commit install
 
-test:  ## the fast tests, under 3 minutes on 2 cores
+test:  ## the fast tests
 	pytest -m "not slow"
 
 test-all:  ## all tests
@@ -19,5 +19,5 @@ lint:  ## formatting, lint and types
 docs:  ## build the documentation site into site/
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
-bench:  ## measure everything that runs on this machine (an hour or more)
+bench:  ## all benchmarks (about an hour on an idle machine)
 	python -m benchmarks.run

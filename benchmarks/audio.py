@@ -1,4 +1,4 @@
-"""A clip on its way to the model: decoding, resampling, log-mel; and what a second epoch does of it."""
+"""Measures decoding, resampling and the log-mel spectrogram of a clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PADDED = "WhisperFeatureExtractor, padded to 30 s"
 
 
 def log_mel(bench: Bench) -> list[Row]:
-    """Log-mel alone, and from file to features: on one core, as processes that load do it, and on all."""
+    """Log-mel alone, and from the file to features; on one core, as in a loading process, and on all cores."""
     product = bench.product("stages=[evaluate]")
     extractor = product.processor.feature_extractor
     transform = LogMel(extractor)

@@ -1,4 +1,4 @@
-"""What the sections share: where they work, how often they repeat, and which model and data they take."""
+"""The settings that all sections share: folder, repetitions, model and data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Bench:
     """A session of measurements.
 
     Attributes:
-        folder: for weights, clips and what trainers leave behind.
-        quick: little data: whether it runs, not how fast.
-        rounds: how often each contender's turn counts.
-        steps: timed optimizer steps of a turn.
+        folder: for weights, clips and the output of trainers.
+        quick: little data, to test that the sections run.
+        rounds: number of counted turns of each contender.
+        steps: number of timed optimizer steps in a turn.
     """
 
     folder: Path
@@ -29,12 +29,12 @@ class Bench:
 
     @property
     def model(self) -> Path:
-        """The mid-size model's folder."""
+        """The folder of the mid-size model."""
         return midsize.write(self.folder / "midsize")
 
     @property
     def file(self) -> Path:
-        """The records."""
+        """The JSONL file of the records."""
         return material.write(self.folder / "records", 40)
 
     def product(self, *overrides: str) -> Product:
@@ -47,5 +47,5 @@ class Bench:
 
 
 def peft_of(lora: bool) -> Sequence[str]:
-    """The override that trains an adapter or everything."""
+    """The override that trains a LoRA adapter or all weights."""
     return ("peft=lora",) if lora else ("peft=none",)

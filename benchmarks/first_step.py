@@ -1,8 +1,8 @@
-"""Start launch.py and end where the first training step would begin.
+"""Runs launch.py up to the start of the first training step.
 
     python -m benchmarks.first_step KEY=VALUE …
 
-The trainer is changed as it is imported, so that nothing is imported sooner or later than in a run.
+The trainer is patched when it is imported, so that the order of all imports is that of a run.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Supervised training stopped early, then GRPO with `distance`, sampled and enumerated: docs/grpo.md.
+"""Compares GRPO with sampled and with enumerated answers, after a short supervised training: docs/grpo.md.
 
     python -m benchmarks.grpo_after_sft            # the runs that are missing in --into, then the page
-    python -m benchmarks.grpo_after_sft --table    # the page from what is there
+    python -m benchmarks.grpo_after_sft --table    # the page from the finished runs
 
-For every seed a judge is trained on the bundled sample by `trainer=sft` and stopped early; both estimators go
-on from it for the same number of steps. All are judged on the test split.
+For every seed a judge is trained on the bundled sample with `trainer=sft` and stopped early. Both estimators continue
+from this judge for the same number of steps. All judges are evaluated on the test split.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ TRAINED = {
     SAMPLED: ("trainer=grpo", "trainer.estimator=sampled"),
     ENUMERATED: ("trainer=grpo", "trainer.estimator=enumerated"),
 }
-#: Of both estimators; the rest are the defaults.
+#: Settings of both estimators; all others have their defaults.
 GRPO = ("batch.per_device=8", "trainer.args.max_steps=80")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a run came to on the test split.
+    """The results of a run on the test split.
 
     Attributes:
         predictions: of the trained judge.
-        seconds: that training took.
+        seconds: of the training.
         logged: the training reward in the first and the last tenth of the steps; None for supervised training.
     """
 
@@ -96,7 +96,7 @@ def finished(folder: Path) -> Finished:
 
 
 def pearsons(runs: Sequence[Finished]) -> tuple[list[float], np.ndarray]:
-    """Macro Pearson of each run, and its mean over the runs for every bootstrap draw of whole characters."""
+    """Macro Pearson of each run, and its mean over the runs for every bootstrap draw, which resamples characters."""
     clusters = cluster_names(one for one in runs[0].predictions if one.mean_rating is not None)
     draws = bootstrap_draws(len(clusters), DRAWS, 0)
     values, over = [], []
@@ -120,18 +120,18 @@ NAMES = {
 }
 ABOUT = """# Supervised training, then GRPO
 
-The bundled judge on the bundled sample. Supervised training is stopped after 10 of its 330 steps (it ends
-at about 0.61 when it is not, see the README); GRPO with the `distance` reward goes on from there, with the
-same steps and questions for both estimators. Judged on the test split, each seed beside its own start.
-Intervals are {level:.0%} percentiles of {draws:,} bootstrap draws of whole characters, paired. Reward on
-test: the expected `distance` of an answer of the scale drawn from the judge. Reward in training: the first
-tenth of the logged steps and the last, over all that was written, with 0.1 for its form. Seconds are of
-training alone, {cores}.
+The bundled judge is first trained with supervision on the bundled sample, for 10 of the 330 steps of a complete
+training (which reaches about 0.61, see the README). GRPO with the `distance` reward then continues from this judge, with
+the same number of steps and the same questions for both estimators. Figures are from the test split; the gain of a
+seed is the difference from the supervised judge of the same seed. Intervals are {level:.0%} percentile intervals of {draws:,}
+paired bootstrap draws that resample characters. "Reward, test" is the expected `distance` of an answer that is drawn from
+the judge's distribution over the scale. "Reward in training" is the mean reward of all generated answers in the first and
+in the last tenth of the logged steps, with `format` at weight 0.1. Seconds are those of the training alone, {cores}.
 """
 
 
-def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) -> str:
-    """docs/grpo.md, of the runs that are finished."""
+def page(folder: Path, seeds: Sequence[int], command_lines: Sequence[str], cores: str) -> str:
+    """The text of docs/grpo.md for the finished runs."""
     runs: dict[str, dict[int, Finished]] = {}
     for kind in TRAINED:
         there = [one for one in seeds if (folder / f"{kind}{one}" / "metrics.json").is_file()]
@@ -140,15 +140,15 @@ def page(folder: Path, seeds: Sequence[int], said: Sequence[str], cores: str) ->
     lines = [
         "| training | seeds | macro PCC, test | by seed | gain [95 %] | reward, test | its gain | reward in "
         "training "
-        "| seconds | PCC gained a minute |",
+        "| seconds | PCC gained per minute |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for kind, some in runs.items():
         begun = [runs[START][seed] for seed in some]
         lines.append(_row(kind, some, begun))
-    made = "Made by `python -m benchmarks.grpo_after_sft`, which runs, for each seed:"
+    made = "`python -m benchmarks.grpo_after_sft` wrote this table. It runs these commands for each seed:"
     about = ABOUT.format(level=LEVEL, draws=DRAWS, cores=cores)
-    return "\n".join([about, *lines, "", made, "", "```bash", *said, "```", ""])
+    return "\n".join([about, *lines, "", made, "", "```bash", *command_lines, "```", ""])
 
 
 def _row(kind: str, some: dict[int, Finished], begun: Sequence[Finished]) -> str:
@@ -198,8 +198,10 @@ def main() -> None:
                 subprocess.run(
                     [sys.executable, *command(kind, seed, given.into)], cwd=ROOT, check=True
                 )
-    said = [f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED]
-    text = page(ROOT / given.into, seeds, said, given.cores)
+    command_lines = [
+        f"python {shlex.join(command(kind, seeds[0], given.into))}" for kind in TRAINED
+    ]
+    text = page(ROOT / given.into, seeds, command_lines, given.cores)
     write_with_remarks(given.out, text)
     print(text)
 

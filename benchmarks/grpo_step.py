@@ -1,7 +1,7 @@
-"""A step of GRPO with eight completions a question: prompt and clip shared by them, against repeated for each.
+"""Measures a GRPO step with eight completions per question, with and without a shared prompt and clip.
 
-Both paths are one option apart (``batch.shared_prefix``) and draw the same completions. Enumerated answers are
-the five of the scale. Decoding is not in it: the groups of a step are prepared before its time is taken.
+The two runs differ in ``batch.shared_prefix`` and sample the same completions. The enumerated estimator has the five
+answers of the scale. Decoding of clips is not timed: the groups of a step are prepared before the clock starts.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Label policy × objective on the bundled sample: one sweep, one table.
+"""Compares label policies and objectives on the bundled sample in one sweep.
 
     python -m benchmarks.labels_and_objectives                    # the sweep, then the table
-    python -m benchmarks.labels_and_objectives FOLDER [FOLDER …]  # the table from sweeps that are there
-    python -m benchmarks.labels_and_objectives --whole            # a few, at full length
+    python -m benchmarks.labels_and_objectives FOLDER [FOLDER …]  # the table from finished sweeps
+    python -m benchmarks.labels_and_objectives --whole            # a few combinations, at full length
 
-Every cell is trained for the same steps from the same weights with the same seeds, and judged on the test
-split. The published recipe, one random rater's score with plain cross-entropy (`sample`, `answer_ce`), is the
-base line. The sweep is three commands of launch.py, which stand in the page that is written.
+Each combination is trained for the same number of steps from the same weights with the same seeds, and evaluated on the
+test split. The baseline is the published recipe: the score of one random rater with plain cross-entropy (`sample`,
+`answer_ce`). The sweep consists of three commands of launch.py, which the page shows.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from dramaeval.stages.predictions_file import read_phase
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ("sample", "distribution", "mean", "median", "rater_weighted")
 OBJECTIVES = ("answer_ce", "soft_ce", "soft_ce+expected_mse", "soft_ce+ordinal")
-#: With the raters' whole distribution only, so that the sweep fits into an afternoon.
+#: With the distribution of all raters only, to limit the duration of the sweep.
 MORE_OBJECTIVES = ("soft_ce+ranking", "expected_mse")
 BASE = ("sample", "answer_ce", "vocabulary")
-#: From which the default was chosen: each as long as the default training, its best checkpoint kept.
+#: The candidates for the default, each trained for as long as the default and with its best checkpoint.
 FINALISTS = ("soft_ce", "soft_ce+expected_mse", "expected_mse+0.2*soft_ce", "expected_mse")
 DRAWS, LEVEL = 2_000, 0.95
-#: What every run of the sweep has in common; nothing of it differs between the cells.
+#: Overrides of every run of the sweep.
 COMMON = (
     "task=role",
     "evaluation.zero_shot=false",
@@ -70,7 +70,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell of the table over its seeds; intervals are those of the mean over the seeds."""
+    """One combination over its seeds; intervals are those of the mean over the seeds."""
 
     cell: Cell
     seeds: tuple[int, ...]
@@ -136,7 +136,7 @@ def whole(folder: str, seeds: str, more: Sequence[str] = ()) -> list[list[str]]:
 
 
 def finished(folders: Sequence[Path]) -> list[Finished]:
-    """The finished runs below some folders; those without results are told and left out."""
+    """The finished runs below some folders; runs without results are reported and left out."""
     found = []
     for config in sorted(file for folder in folders for file in folder.rglob("config.yaml")):
         run = config.parent
@@ -162,13 +162,13 @@ def finished(folders: Sequence[Path]) -> list[Finished]:
 
 
 def rows_of(runs: Sequence[Finished]) -> list[Row]:
-    """A row a cell, the best macro Pearson first.
+    """One row per combination, the best macro Pearson first.
 
-    Intervals are percentiles over bootstrap draws of whole characters, the same draws for every run, so that
+    Intervals are percentiles over bootstrap draws that resample characters, the same draws for every run, so that
     differences are paired.
 
     Raises:
-        ValueError: steps or seeds differ between the cells, or the base line is missing.
+        ValueError: steps or seeds differ between the cells, or the baseline is missing.
     """
     by_cell: dict[Cell, dict[int, Finished]] = defaultdict(dict)
     for run in runs:
@@ -182,7 +182,7 @@ def rows_of(runs: Sequence[Finished]) -> list[Row]:
     if len(seeds) != 1 or len(steps) != 1:
         raise ValueError(f"The cells differ in seeds {sorted(seeds)} or steps {sorted(steps)}.")
     if BASE not in by_cell:
-        raise ValueError(f"The base line {BASE} is missing.")
+        raise ValueError(f"The baseline {BASE} is missing.")
     first = runs[0].predictions
     clusters = cluster_names(one for one in first if one.mean_rating is not None)
     draws = bootstrap_draws(len(clusters), DRAWS, 0)
@@ -246,7 +246,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         labels, objective, head = row.cell
         mark = "**" if row.cell == BASE else ""
-        gain = "base line" if row.cell == BASE else f"{row.gain:+.3f}{limits(row.gain_interval)}"
+        gain = "baseline" if row.cell == BASE else f"{row.gain:+.3f}{limits(row.gain_interval)}"
         calibration = "-" if row.calibration is None else f"{row.calibration:.3f}"
         lines.append(
             f"| {mark}{labels}{mark} | {mark}{objective}{mark} | {head} | "
@@ -257,33 +257,33 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def limits(found: tuple[float, float] | None) -> str:
-    """An interval as it stands behind its estimate; nothing where there is none."""
+    """An interval as text behind its estimate; empty if there is none."""
     return "" if found is None else f" [{found[0]:.3f}, {found[1]:.3f}]"
 
 
-def document(rows: Sequence[Row], runs: Sequence[Finished], said: Sequence[str]) -> str:
-    """The page in docs/: how the table was made, and the table."""
+def document(rows: Sequence[Row], runs: Sequence[Finished], command_lines: Sequence[str]) -> str:
+    """The text of the page: the commands and the table."""
     best = rows[0]
     seeds = ", ".join(map(str, best.seeds))
     length = (
-        f"{runs[0].steps} steps each" if runs[0].steps > 0 else "three epochs each, the default,"
+        f"{runs[0].steps} steps each" if runs[0].steps > 0 else "three epochs each (the default)"
     )
     parts = [
         "# Label policy × objective" + ("" if runs[0].steps > 0 else ", at full length"),
         "",
-        f"{len(runs)} runs on the bundled sample, {length} from the same weights, seeds "
-        f"{seeds}; everything else is the default. Judged on the test split; figures are means over the seeds, "
-        f"intervals {LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole characters, the same for all "
-        "runs. In bold the published recipe.",
+        f"{len(runs)} runs on the bundled sample, {length} from the same weights, with the seeds "
+        f"{seeds} and otherwise the default settings. Figures are means over the seeds on the test split. Intervals "
+        f"are {LEVEL:.0%} percentile intervals of {DRAWS:,} bootstrap draws that resample characters; all runs have the "
+        "same draws. The published recipe is in bold; it is the baseline of the gains.",
         "",
         "```bash",
-        *said,
+        *command_lines,
         "```",
         "",
         table(rows),
         "",
-        f"The best cell is {best.cell[0]} with {best.cell[1]} ({best.cell[2]} head): "
-        f"{best.gain:+.3f}{limits(best.gain_interval)} macro PCC over the published recipe at equal steps.",
+        f"The best combination is {best.cell[0]} with {best.cell[1]} ({best.cell[2]} head): "
+        f"{best.gain:+.3f}{limits(best.gain_interval)} macro PCC over the published recipe with the same number of steps.",
         "",
     ]
     return "\n".join(parts)
@@ -330,9 +330,9 @@ def main(arguments: Sequence[str]) -> None:
     runs = finished(folders)
     if not runs:
         sys.exit(f"No finished run below {', '.join(map(str, folders))}.")
-    said = [f"python {shlex.join(words)}" for words in sweeps]
+    command_lines = [f"python {shlex.join(words)}" for words in sweeps]
     rows = rows_of(runs)
-    write_with_remarks(out, document(rows, runs, said))
+    write_with_remarks(out, document(rows, runs, command_lines))
     print(table(rows))
 
 

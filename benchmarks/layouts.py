@@ -1,10 +1,10 @@
-"""What the prompt's layout gains or costs in correlation on the bundled sample, and in time.
+"""Compares the correlation that the two prompt layouts reach on the bundled sample.
 
     python -m benchmarks.layouts                    # the sweep (six trainings), then the page
-    python -m benchmarks.layouts FOLDER [FOLDER …]  # the page from runs that are there
+    python -m benchmarks.layouts FOLDER [FOLDER …]  # the page from finished runs
 
-Both layouts are trained for the default's three epochs with the same seeds. Differences are paired: the same
-bootstrap draws of whole characters for every run.
+Both layouts are trained for three epochs (the default) with the same seeds. Differences are paired: all runs have the
+same bootstrap draws, which resample characters.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def by_layout(runs: Sequence[Finished]) -> dict[str, dict[int, Finished]]:
 
 
 def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
-    """The page in docs/."""
+    """The text of docs/prompt_layout.md."""
     seeds = sorted(found[FIRST])
     first = found[FIRST][seeds[0]].predictions
     clusters = cluster_names(one for one in first if one.mean_rating is not None)
@@ -74,8 +74,9 @@ def page(found: Mapping[str, Mapping[int, Finished]]) -> str:
         "# Prompt layout",
         "",
         f"Written by `python -m benchmarks.layouts`: `task=role peft=lora trainer.objective={objective}` on "
-        "the bundled tiny judge and sample, three epochs, judged on the test split. Macro PCC; intervals are "
-        f"{LEVEL:.0%} percentiles of {DRAWS:,} bootstrap draws of whole characters, the same for all runs.",
+        "the bundled tiny judge and sample, three epochs. The figures are macro PCCs (Pearson correlations) on the test "
+        f"split. Intervals are {LEVEL:.0%} percentile intervals of {DRAWS:,} bootstrap draws that resample characters; all "
+        "runs have the same draws.",
         "",
         "```bash",
         f"python {shlex.join(SWEEP)}",

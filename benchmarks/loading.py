@@ -1,7 +1,7 @@
-"""How long a step waits for its clips where processes prepare them beside the training, and where none does.
+"""Measures how long a training step waits for its clips, with and without loading processes.
 
-The training is a pause here, as it is for a processor whose GPU computes: what is left of a step is the wait
-for the next batch. Every clip is new to the process that prepares it, as in a first epoch.
+A pause stands for the training, as if a GPU computed the step; the rest of the step is the wait for the next batch. No
+clip is cached, as in a first epoch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def beside(bench: Bench) -> list[Row]:
 
 
 def waited(product: Product) -> float:
-    """Seconds that a step waits for its batch, the first one's apart, in which the process starts."""
+    """Seconds that a step waits for its batch; the first step, in which the process starts, is left out."""
     batches = iter(product.trainer().get_train_dataloader())
     next(batches)
     taken = []

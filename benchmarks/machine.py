@@ -1,4 +1,4 @@
-"""What share of the machine's own rate of matrix products a training step reaches."""
+"""Measures which share of the machine's rate of matrix products a training step reaches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LAYOUTS = {
 
 
 def share(bench: Bench) -> list[Row]:
-    """Seconds a TFLOP of a step and of a matrix product, in turns."""
+    """Seconds per TFLOP of a training step and of a matrix product, in turns."""
     rows = []
     for name, overrides in LAYOUTS.items():
         for lora in (True, False):
@@ -65,7 +65,7 @@ def _share(bench: Bench, name: str, lora: bool, overrides: tuple[str, ...]) -> R
 
 
 def works(batch: Batch) -> list[Work]:
-    """What each clip of a batch brings, padding included."""
+    """The work of each clip of a batch, padding included."""
     inputs = batch.inputs
     prefix = inputs["prefix_mask"].shape[1] if "prefix_mask" in inputs else 0
     rows, width = inputs["input_ids"].shape

@@ -1,8 +1,7 @@
-"""The data that every contender gets: records of ten rated dimensions with clips of 3 to 12 s.
+"""Writes the data of all contenders: records with ten rated dimensions and clips of 3 to 12 s.
 
-Scenes and profiles are put together from the bundled sample's sentences until a prompt has about 400 to 700
-tokens of text; clips are modulated noise in the rates that people record at. Nothing is downloaded, and the
-same seed writes the same files.
+Scenes and profiles consist of sentences of the bundled sample, so that a prompt has about 400 to 700 tokens of text.
+Clips are modulated noise at common sampling rates. Nothing is downloaded, and the same seed writes the same files.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def write(folder: Path, count: int, seed: int = 0) -> Path:
 
 
 def _wave(rng: np.random.Generator, seconds: float, rate: int) -> np.ndarray:
-    """Noise in syllables of about 4 Hz, which is loud and quiet as speech is."""
+    """Noise whose loudness is modulated at about 4 Hz, the syllable rate of speech."""
     time = np.arange(round(seconds * rate)) / rate
     loudness = 0.12 * (1 + np.sin(2 * np.pi * rng.uniform(3, 5) * time)) / 2
     return (rng.standard_normal(len(time)) * loudness).clip(-1, 1).astype(np.float32)

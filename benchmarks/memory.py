@@ -1,7 +1,7 @@
-"""Peak memory of a full step, each contender in a process of its own.
+"""Measures the peak memory of a step that trains all weights, each contender in a separate process.
 
-`python -m benchmarks.memory NAME FOLDER` is such a process; after NAME, `grown` leaves out what it held before
-its first step. ms-swift and LLaMA-Factory have their own.
+`python -m benchmarks.memory NAME FOLDER` is such a process; after NAME, `grown` subtracts the memory before the first
+step. ms-swift and LLaMA-Factory are started by their own commands.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OVERRIDES = (
 
 
 def full_step(bench: Bench) -> list[Row]:
-    """Peak resident memory of a process that takes three full steps of two questions."""
+    """Peak resident memory of a process that trains all weights for three steps of two questions."""
     bench.file, bench.model  # noqa: B018 - written before the processes look for them
     found: dict[str, list[float]] = {name: [] for name in (OURS, PLAIN, TRL)}
     others: dict[str, list[float]] = {}
@@ -43,7 +43,7 @@ def full_step(bench: Bench) -> list[Row]:
             peaks.append(_measured(name, bench))
         for name, peak in _others(bench).items():
             others.setdefault(name, []).append(peak)
-    said = ("peak resident memory of the whole process", peers.missing(bench.folder))
+    notes = ("peak resident memory of the whole process", peers.missing(bench.folder))
     return [
         Row(
             section="memory",
@@ -51,14 +51,14 @@ def full_step(bench: Bench) -> list[Row]:
             unit="MiB",
             rounds={**found, **others},
             target=1.0,
-            note="; ".join(one for one in said if one),
+            note="; ".join(part for part in notes if part),
             facts=_beside_the_plan(bench),
         )
     ]
 
 
 def _beside_the_plan(bench: Bench) -> dict[str, str]:
-    """What the steps added to the loaded judge, and what the plan says of it."""
+    """The memory that the steps add to the loaded judge, and the estimate of the plan."""
     run = RunContext(bench.product(*OVERRIDES).config, RunFolder(bench.folder / "plan"))
     planned = run.plan().memory
     grown = _measured(f"{OURS} grown", bench)
@@ -77,7 +77,7 @@ def _measured(name: str, bench: Bench) -> float:
 
 
 def _others(bench: Bench) -> dict[str, float]:
-    """The peak of each peer that is installed, by its own command over the same rows."""
+    """The peak of each installed peer, whose own command trains on the same rows."""
     there = peers.installed(bench.folder, bench.model)
     if not there:
         return {}

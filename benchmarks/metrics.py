@@ -1,9 +1,9 @@
-"""How long a full evaluation takes: `python benchmarks/metrics.py [records [clusters]]`.
+"""Measures the time of a complete evaluation: `python benchmarks/metrics.py [records [clusters]]`.
 
-Prints one line of JSON: seconds of `summarise` with 2,000 draws over 10 dimensions (wall, and of
-all processors), and the peak memory of the whole process in MiB; ends with 1 where they pass the
-bounds of 60 s and 2 GB. Without clusters every record is one, the slowest case. Set OMP_NUM_THREADS=1:
-a second thread gains nothing on these matrices, and on a busy machine the two wait for each other.
+Prints one line of JSON: seconds of `summarise` with 2,000 draws over 10 dimensions (wall time and processor time), and the
+peak memory of the process in MiB. The exit code is 1 if they exceed 60 s or 2 GB. Without CLUSTERS every record is a
+cluster, which is the slowest case. Set OMP_NUM_THREADS=1: a second thread gains nothing on these matrices, and on a busy
+machine two threads wait for each other.
 """
 
 import json
@@ -22,7 +22,7 @@ SCALE = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 def predictions(records: int, clusters: int | None) -> list[Prediction]:
-    """Six raters, a tenth of the ratings missing, a judge of middling quality."""
+    """Predictions of a moderately good judge, with six raters and a tenth of the ratings missing."""
     generator = np.random.default_rng(0)
     made = []
     for dimension in DIMENSIONS:

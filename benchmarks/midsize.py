@@ -1,4 +1,4 @@
-"""A Qwen2-Audio of the 7B's proportions that takes seconds a step on two cores.
+"""Writes a Qwen2-Audio with the proportions of the 7B, whose training steps take seconds on two cores.
 
 | | 7B | here |
 | --- | --- | --- |
@@ -6,8 +6,7 @@
 | language model ÷ audio tower | 12.2 | 12.3 |
 | vocabulary head ÷ language model | 8.2 % | 9.1 % |
 
-Its weights are random: it is there to be timed, not to judge. The tokenizer and the processor are the tiny
-judge's.
+Its weights are random: it is only used for timings. It has the tokenizer and the processor of the tiny judge.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ VOCABULARY = 7168
 
 
 def configuration(processor: Any) -> Any:
-    """The architecture, its token ids those of a processor's tokenizer."""
+    """The architecture, with the token ids of a processor's tokenizer."""
     from transformers import Qwen2AudioConfig
 
     tokenizer = processor.tokenizer

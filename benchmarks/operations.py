@@ -1,7 +1,7 @@
-"""What a ratio can be at most: operations by formula, of dramaeval's passes and of plain transformers'.
+"""Computes the operations of dramaeval and of plain transformers by formula; their quotient limits the ratio of times.
 
-Nothing is timed. Plain transformers hears 30 s whatever a clip's length, takes each question by itself through
-every layer, and in training has logits at every position.
+Nothing is timed. Plain transformers encodes 30 s for every clip, computes each question separately in every layer, and in
+training computes logits at every position.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dramaeval.models.inputs.collation import EncodedRecord, collate
 from dramaeval.models.planning.flops import Shape, Work, forward, training_step
 
 PLAIN = "plain transformers"
-#: As many tokens as the peers write to a question.
+#: The number of tokens that the peers generate for a question.
 WRITTEN = 8
 _RANK = 16
 
@@ -80,7 +80,7 @@ def _first_batch(product: Product) -> tuple[Any, list[EncodedRecord]]:
 
 
 def _apart(encoded_record: EncodedRecord, reply: int, answers: int | None = None) -> list[Work]:
-    """A row for each question, all of 30 s; logits at every position where ``answers`` does not say."""
+    """One row per question with 30 s of audio; logits at ``answers`` positions, or at every position for None."""
     lengths = [len(one.question.prompt) + reply for one in encoded_record.questions]
     return [
         Work(prefix=0, branches=1, width=length, frames=WINDOW, answers=answers or length)
@@ -89,12 +89,12 @@ def _apart(encoded_record: EncodedRecord, reply: int, answers: int | None = None
 
 
 def _written(shape: Shape, work: Work) -> float:
-    """A prompt, and tokens that are written one by one with kept keys and values."""
+    """Operations of a prompt and of tokens that are generated one by one with a key-value cache."""
     steps = WRITTEN - 1
     rest = Work(prefix=0, branches=1, width=steps, answers=steps)
-    # Each looks at the prompt besides: queries times keys, and what they weigh.
-    looks = 4.0 * shape.layers * shape.queries * steps * work.tokens
-    return forward(shape, [work]).total + forward(shape, [rest]).total + looks
+    # Each token also attends to the prompt: queries times keys, and weights times values.
+    attention = 4.0 * shape.layers * shape.queries * steps * work.tokens
+    return forward(shape, [work]).total + forward(shape, [rest]).total + attention
 
 
 def _row(work: str, unit: str, own: float, plain: float) -> Row:

@@ -1,4 +1,4 @@
-"""The page of results, made from the figures alone."""
+"""Writes the page of results from the measured figures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from benchmarks.timing import OURS, Row
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "librosa", "numpy")
 HEAD = """# Benchmarks
 
-Written by `python -m benchmarks.run`; [how](../benchmarks/README.md). Contenders took turns (A B A B), with the
-same weights, records, prompts and number of threads, float32. A figure is the median over the rounds, the ratio
-the median of the rounds' ratios against the fastest of the others, with its least and greatest. Above 1 means
-that dramaeval is faster, or needs less.
+Written by `python -m benchmarks.run`; see [its description](../benchmarks/README.md). The programs that are compared took
+turns (A B A B) with the same weights, records, prompts and number of threads, in float32. A figure is the median over
+the rounds. The ratio compares dramaeval with the fastest of the others: the median of the rounds' ratios, with the
+smallest and the largest. Above 1, dramaeval is faster or needs less memory. "Wanted" is the goal for the ratio.
 
 """
 
 
 def line(row: Row) -> str:
-    """A row for the terminal."""
+    """One row as a line for the terminal."""
     figures = ", ".join(f"{name} {row.median(name):.4g}" for name in row.rounds)
     against = "" if row.ratio is None else f": {row.ratio:.2f} times"
     wanted = "" if row.target is None else f" (wanted {row.target:g})"
@@ -33,13 +33,13 @@ def line(row: Row) -> str:
     return f"{row.work}, {row.unit}: {figures}{against}{wanted}{facts}"
 
 
-def surroundings(there: Sequence[Peer] = ()) -> dict[str, Any]:
-    """Versions, machine and threads; the versions of the peers that took part."""
+def surroundings(peers: Sequence[Peer] = ()) -> dict[str, Any]:
+    """Versions, machine and threads, and the versions of the peers that take part."""
     import torch
 
     return {
         "versions": {name: version(name) for name in PACKAGES},
-        "peers": {peer.name: peer.found for peer in there},
+        "peers": {peer.name: peer.found for peer in peers},
         "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
@@ -58,7 +58,7 @@ def _processor() -> str:
 
 
 def write(page: Path, kept: Mapping[str, Any]) -> None:
-    """Write the page from all sections' last figures."""
+    """Write the page from the latest figures of all sections."""
     text = (
         HEAD + "| work | dramaeval | others | ratio | wanted |\n| --- | --- | --- | --- | --- |\n"
     )
@@ -70,9 +70,9 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
         for values in section["rows"]:
             row = Row(**values)
             facts = "; ".join(f"{key} {value}" for key, value in row.facts.items())
-            said = "; ".join(one for one in (row.note, facts) if one)
-            if said:
-                text += f"- {row.work}: {said}.\n"
+            note = "; ".join(part for part in (row.note, facts) if part)
+            if note:
+                text += f"- {row.work}: {note}.\n"
     text += "\n## How it was run\n\n| section | command | when | threads | load | versions |\n"
     text += "| --- | --- | --- | --- | --- | --- |\n"
     for name, section in kept.items():
@@ -90,10 +90,10 @@ def write(page: Path, kept: Mapping[str, Any]) -> None:
 
 
 def write_with_remarks(page: Path, text: str) -> None:
-    """Write a page; what people have to say about it stands in ``NAME_remarks.md`` beside it, and follows."""
-    own = page.with_name(f"{page.stem}_remarks.md")
-    if own.is_file():
-        text = f"{text.rstrip()}\n\n{own.read_text('utf-8')}"
+    """Write a page, followed by the remarks in ``NAME_remarks.md`` beside it, which are written by hand."""
+    remarks = page.with_name(f"{page.stem}_remarks.md")
+    if remarks.is_file():
+        text = f"{text.rstrip()}\n\n{remarks.read_text('utf-8')}"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(text, encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""How much memory a process has held at most.
+"""Measures the peak memory of a process.
 
-`ru_maxrss` will not do: a process that is started inherits it from the one that starts it, so that a large
-benchmark would lend its own size to every contender.
+`ru_maxrss` is not used, because a child process inherits its value from the parent: every contender would have at least
+the size of the benchmark.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import psutil
 
 
 def peak_of(process: int | None = None) -> float:
-    """MiB at most resident so far in a process, or in the largest of its children; None: this one."""
+    """The largest resident size so far of a process or of the largest of its children, in MiB; None: this process."""
     try:
         family = psutil.Process(process or os.getpid())
         numbers = [family.pid, *(child.pid for child in family.children(recursive=True))]

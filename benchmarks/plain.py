@@ -1,8 +1,8 @@
-"""The peer that needs no installing: plain transformers, as its own examples use it.
+"""Plain transformers as a contender, used as in its own examples; it needs no further installation.
 
-One question a row, clips padded to 30 s by the processor, logits at every position, the model's own loss, an
-answer written by `generate`. The label mask is right (prompts are padded on the right in training), so that it
-learns the same; nothing else is tuned, for it or against it.
+It has one question per row, clips padded to 30 s by the processor, logits at every position, the model's own loss, and
+answers from `generate`. The labels cover the answer only (prompts are padded on the right in training), so that it
+learns the same as dramaeval. Nothing else is tuned.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|d
 
 
 class Questions(torch.utils.data.Dataset[dict[str, Any]]):
-    """Record × dimension with one rater's score, as chat messages; prompts are the product's own."""
+    """Record × dimension with the score of one rater, as chat messages with the prompts of dramaeval."""
 
     def __init__(self, task: Task, records: Sequence[Record]) -> None:
         self.rows = [self._row(task, record, one) for record in records for one in task.dimensions]
@@ -53,14 +53,14 @@ class Questions(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def load_audio(path: str, rate: int) -> np.ndarray:
-    """Decode and resample with librosa, as the model's card shows it."""
+    """Decode and resample with librosa, as the model card shows."""
     import librosa
 
     return librosa.load(path, sr=rate)[0]
 
 
 class Collator:
-    """Rows to the model's inputs, with labels on the answer alone."""
+    """Converts rows to inputs of the model, with labels at the answer only."""
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
@@ -156,7 +156,7 @@ class Plain:
 
     @torch.inference_mode()
     def score(self, record: Record, tokens: int = 8) -> list[float | None]:
-        """Score a record on all its dimensions by writing so many tokens to each question."""
+        """Score a record on all its dimensions by generating a number of tokens for each question."""
         self.model.eval()
         made = self._prompts(record)
         written = self.model.generate(

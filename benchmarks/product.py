@@ -1,4 +1,4 @@
-"""dramaeval as a contender: composed, checked and built as a run does it, from overrides."""
+"""dramaeval as a contender: composed, checked and built from overrides, as in a run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Product:
     Args:
         model: the folder of its weights.
         file: the records.
-        folder: for what a trainer leaves behind.
+        folder: for the output of a trainer.
         overrides: further settings.
     """
 
@@ -82,7 +82,7 @@ class Product:
         self.model: Any = self.family.load(choose_device("cpu"), None, torch.float32)
 
     def record_encoder(self, cache: FeatureCache | None = None) -> RecordEncoder:
-        """A maker that has kept nothing yet: every clip is decoded again."""
+        """A record encoder with an empty cache: every clip is decoded again."""
         return RecordEncoder(
             self.task,
             self.processor,
@@ -93,7 +93,7 @@ class Product:
         )
 
     def listening(self) -> RecordEncoder:
-        """A maker that keeps what a frozen tower hears where the settings say, as a run has it."""
+        """A record encoder with the cache of audio encodings that the settings choose, as in a run."""
         settings = self.config.cache
         if not settings.enabled:
             attach_encoding_cache(self.model, record_encoder := self.record_encoder(), None)
@@ -110,7 +110,7 @@ class Product:
         return record_encoder
 
     def trainer(self, *callbacks: Any) -> Any:
-        """A new trainer over the records, around the same weights."""
+        """A new trainer over the records, with the same weights."""
         self.family.freeze_fixed(self.model)
         args = build_arguments(
             self.config, RunFolder(self.folder), torch.device("cpu"), validates=False

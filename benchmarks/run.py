@@ -1,4 +1,4 @@
-"""Measure dramaeval beside what one would otherwise run, and write docs/benchmarks.md.
+"""Measures dramaeval and other programs for the same work, and writes docs/benchmarks.md.
 
     python -m benchmarks.run                       # everything
     python -m benchmarks.run --only scoring memory # these sections; the others keep their last figures
@@ -20,12 +20,12 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What each section measures, by the functions that do; imported when they are asked for.
+#: The functions of each section; they are imported when the section is selected.
 SECTIONS = {
     "audio": ("benchmarks.audio:log_mel",),
     "scoring": ("benchmarks.scoring:context_first", "benchmarks.scoring:published_order"),
     "training": ("benchmarks.training:context_first", "benchmarks.training:one_question"),
-    "ways_back": ("benchmarks.training:ways_back",),
+    "plain_steps": ("benchmarks.training:plain_steps",),
     "loading": ("benchmarks.loading:beside",),
     "grpo": ("benchmarks.grpo_step:midsize", "benchmarks.grpo_step:tiny"),
     "second_epoch": ("benchmarks.second_epoch:frozen_tower",),
@@ -37,16 +37,20 @@ SECTIONS = {
 
 
 def main() -> None:
-    """Run the sections that are asked for."""
+    """Run the selected sections."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="does it run, not how fast")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="two short rounds, to test that everything runs; writes nothing",
+    )
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "benchmarks")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender that count")
-    parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps of a turn")
+    parser.add_argument("--rounds", type=int, default=5, help="counted turns of each contender")
+    parser.add_argument("--steps", type=int, default=3, help="timed optimizer steps in a turn")
     given = parser.parse_args()
     from benchmarks.bench import Bench
     from benchmarks.page import line, surroundings, write

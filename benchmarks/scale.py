@@ -1,8 +1,8 @@
-"""What the 7B takes on 1, 8 and 64 H100s, on paper: `python -m benchmarks.scale` writes docs/scale.md.
+"""Computes time and memory of the 7B on 1, 8 and 64 H100s: `python -m benchmarks.scale` writes docs/scale.md.
 
-Nothing here was run on a GPU. Operations come from `dramaeval.models.planning.flops`, memory from
-`dramaeval.models.planning.memory`, the same formulas that ``plan=true`` uses; tests compare both with what small models
-really do on a CPU. Speeds are the maker's figures times a utilisation that is assumed and stated.
+Nothing here was run on a GPU. Operations come from `dramaeval.models.planning.flops` and memory from
+`dramaeval.models.planning.memory`, the formulas that ``plan=true`` uses. Tests compare both with measurements of small
+models on a CPU. Speeds are the manufacturer's figures times an assumed utilisation, which the page states.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from dramaeval.stages.training_arguments import build_adapter
 
 RANK = 16
 TRAIN, HELD_OUT, EPOCHS = 8_000, 2_000, 3
-#: Records of a step over all GPUs at most; larger batches would learn otherwise.
+#: The largest number of records in a step over all GPUs; larger batches would change the training.
 MOST = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """H100 SXM5 80 GB, as NVIDIA's data encoded_record has it, without sparsity.
+    """An H100 SXM5 80 GB; figures of NVIDIA's data sheet, without sparsity.
 
     Attributes:
         rate: operations a second in bfloat16.
-        utilisation: the share of it that is assumed to be reached.
+        utilisation: the assumed share of ``rate`` that is reached.
         memory: bytes.
         bandwidth: bytes a second of its memory.
         inside: bytes a second between GPUs of a node (NVLink, one direction).
         between: bytes a second and GPU between nodes of 8 (400 Gb/s each).
-        reached: the share of both links that is assumed to be reached.
+        reached: the assumed share of both links that is reached.
     """
 
     rate: float = 989e12
@@ -53,7 +53,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training: the rank of its adapter (0: every weight), bytes of a weight, ZeRO stage."""
+    """A training method: the rank of its adapter (0 trains every weight), bytes of a weight, ZeRO stage."""
 
     name: str
     rank: int
@@ -74,7 +74,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class Judge7B:
-    """The 7B from its architecture: weights in all, of the language model, of LoRA."""
+    """The 7B, from its architecture: number of weights in total, in the language model and in the LoRA adapter."""
 
     shape: Shape
     total: int
@@ -83,7 +83,7 @@ class Judge7B:
 
     @classmethod
     def read(cls) -> Judge7B:
-        """Count the weights of the skeleton, which weighs nothing."""
+        """Count the weights on the meta device, which allocates no memory."""
         config = composed("model=qwen2_audio_7b", "peft=lora")
         family = build_family(config)
         skeleton: Any = family.skeleton()
@@ -96,7 +96,7 @@ class Judge7B:
 
 
 def memory(judge: Judge7B, method: Method, work: Work, clips: int, gpus: int) -> MemoryEstimate:
-    """Bytes of one GPU."""
+    """Bytes of one GPU in training."""
     shape = judge.shape
     found = estimate(
         total=judge.total + (judge.adapter if method.rank else 0),
@@ -107,7 +107,6 @@ def memory(judge: Judge7B, method: Method, work: Work, clips: int, gpus: int) ->
         layers=shape.layers,
         inner=shape.inner,
         copied=work.copied * clips,
-        read=work.read * clips,
         audio=0.0 if method.rank else shape.tower_bytes(work.frames * clips, 2),
         checkpointing=method.checkpointing,
         stage=method.stage,
@@ -141,7 +140,7 @@ def step_seconds(
     *,
     encodes_audio: bool,
 ) -> dict[str, float]:
-    """Seconds of a step by what takes them; they are added up, as if nothing overlapped."""
+    """Seconds of a step by cause; the sum is the time of a step in which nothing overlaps."""
     step = training_step(
         judge.shape,
         [work] * clips,
@@ -174,7 +173,7 @@ def scoring_seconds(judge: Judge7B, work: Work, machine: Machine) -> float:
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of docs/scale.md."""
     judge, machine = Judge7B.read(), Machine()
     # 8.8 s of sound (220 positions), 500 tokens of system, context and headings, 100 of each of ten rubrics.
     together = Work(prefix=720, branches=10, width=100, frames=880, answers=6)
@@ -190,22 +189,23 @@ def _head(judge: Judge7B, machine: Machine, work: Work) -> str:
     once = forward(judge.shape, [work]).total / 1e12
     lora = training_step(judge.shape, [work], rank=RANK).total / 1e12
     full = training_step(judge.shape, [work]).total / 1e12
-    told = [
-        "Written by `python -m benchmarks.scale`. **Nothing on this page was run on a GPU**: it is arithmetic "
-        "from `dramaeval/models/planning/flops.py` and `dramaeval/models/planning/memory.py`, which `plan=true` uses too.",
-        f"Assumed: H100 SXM5, {machine.rate / 1e12:.0f} TFLOP/s in bfloat16, of which "
-        f"{machine.utilisation:.0%} are reached; {machine.memory / 1e9:.0f} GB, "
-        f"{machine.bandwidth / 1e12:.2f} TB/s; NVLink {machine.inside / 1e9:.0f} GB/s a direction within a "
-        f"node of 8, {machine.between / 1e9:.0f} GB/s a GPU between nodes, {machine.reached:.0%} of either "
-        "reached; computing and communication do not overlap. "
-        f"A record: {work.frames / 100:.1f} s of sound, {work.branches} questions, {work.prefix} tokens that "
-        f"they share and {work.width} of each, so {work.tokens:,} in one pass where ten rows would have "
-        f"{10 * (work.prefix + work.width):,}.",
+    paragraphs = [
+        "Written by `python -m benchmarks.scale`. **Nothing on this page was run on a GPU.** The figures are "
+        "arithmetic from `dramaeval/models/planning/flops.py` and `dramaeval/models/planning/memory.py`, which "
+        "`plan=true` uses too.",
+        f"Assumptions: an H100 SXM5 has {machine.memory / 1e9:.0f} GB of memory at "
+        f"{machine.bandwidth / 1e12:.2f} TB/s and reaches {machine.utilisation:.0%} of its "
+        f"{machine.rate / 1e12:.0f} TFLOP/s in bfloat16. NVLink has {machine.inside / 1e9:.0f} GB/s in each "
+        f"direction within a node of 8 GPUs; between nodes each GPU has {machine.between / 1e9:.0f} GB/s; "
+        f"{machine.reached:.0%} of both are reached. Computation and communication do not overlap. "
+        f"A record has {work.frames / 100:.1f} s of audio and {work.branches} questions. The questions share "
+        f"{work.prefix} tokens and have {work.width} further tokens each: {work.tokens:,} tokens in one pass, "
+        f"compared with {10 * (work.prefix + work.width):,} in ten separate rows.",
         f"The 7B has {judge.total:,} parameters, {judge.language:,} of them in the layers of the language "
-        f"model; LoRA trains {judge.adapter:,}. A pass over one record takes {once:.1f} TFLOP, a step of LoRA "
-        f"{lora:.1f}, a full step {full:.1f}.",
+        f"model. LoRA trains {judge.adapter:,}. A forward pass over one record takes {once:.1f} TFLOP, a LoRA "
+        f"training step {lora:.1f}, a training step of all weights {full:.1f}.",
     ]
-    return "# Scale, on paper\n\n" + "".join(map(_paragraph, told))
+    return "# Scale, on paper\n\n" + "".join(map(_paragraph, paragraphs))
 
 
 def _paragraph(text: str) -> str:
@@ -213,9 +213,11 @@ def _paragraph(text: str) -> str:
 
 
 def _memory_table(judge: Judge7B, machine: Machine, work: Work) -> str:
-    text = "## Memory of a GPU\n\nOne record a pass; full training in float32 weights, activations in bfloat16 "
-    text += "and recomputed.\n\n"
-    text += "| method | GPUs | weights | gradients | optimizer | activations | all | fits 80 GB |\n"
+    text = "## Memory of a GPU\n\nOne record in a pass. Full fine-tuning has float32 weights, and bfloat16 "
+    text += "activations that are recomputed in the backward pass.\n\n"
+    text += (
+        "| method | GPUs | weights | gradients | optimizer | activations | total | fits 80 GB |\n"
+    )
     text += "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
     for method in METHODS:
         for gpus in (1, 8, 64) if method.stage else (1,):
@@ -233,8 +235,8 @@ def _memory_table(judge: Judge7B, machine: Machine, work: Work) -> str:
     text += f"| scoring, 8 records a pass | any | {readable(scoring.weights)} | | | "
     text += f"{readable(scoring.activations)} | {readable(scoring.total)} | yes |\n\n"
     return text + _paragraph(
-        "8 % of the memory are left for the allocator and the framework. Gathered layers of stage 3 and "
-        "DeepSpeed's buffers are not counted."
+        "8 % of the memory are reserved for the allocator and the framework. The gathered layers of ZeRO "
+        "stage 3 and DeepSpeed's buffers are not counted."
     )
 
 
@@ -249,9 +251,9 @@ def _fits(judge: Judge7B, method: Method, work: Work, gpus: int, machine: Machin
 
 
 def _time_table(judge: Judge7B, machine: Machine, work: Work) -> str:
-    text = "## A step\n\nAs many records a pass and GPU as fit, up to 16 and to 256 in a step of all GPUs; "
-    text += "seconds.\n\n"
-    text += "| method | GPUs | records a GPU | compute | optimizer | communication | questions a second |\n"
+    text = "## A step\n\nEach GPU takes as many records in a pass as fit, at most 16, and at most 256 over all "
+    text += "GPUs. Times are in seconds.\n\n"
+    text += "| method | GPUs | records per GPU | compute | optimizer | communication | questions per second |\n"
     text += "| --- | --- | --- | --- | --- | --- | --- |\n"
     for method in METHODS[:1] + METHODS[2:]:
         for gpus in (1, 8, 64):
@@ -267,17 +269,20 @@ def _time_table(judge: Judge7B, machine: Machine, work: Work) -> str:
         text
         + "\n"
         + _paragraph(
-            "LoRA's steps take the audio tower's outputs from the cache. QLoRA's products are LoRA's plus "
-            "unpacking, for which there is no figure here."
+            "In LoRA's steps the outputs of the audio encoder come from the cache. QLoRA computes the products "
+            "of LoRA and also unpacks the weights; there is no figure for the unpacking."
         )
     )
 
 
 def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) -> str:
     records = TRAIN + HELD_OUT
-    text = f"## A run of EvalBench's size\n\n{records:,} records, {TRAIN:,} to train on for {EPOCHS} epochs, "
-    text += f"{HELD_OUT:,} scored before and after; ten questions each.\n\n"
-    text += "| method | GPUs | training | scoring | GPU-hours | one question a row, GPU-hours |\n"
+    text = "## A run with as many records as Speech-DRAME's EvalBench\n\n"
+    text += f"{records:,} records with ten questions each: {TRAIN:,} for training over {EPOCHS} epochs, "
+    text += f"{HELD_OUT:,} scored before and after training.\n\n"
+    text += (
+        "| method | GPUs | training | scoring | GPU-hours | GPU-hours with one row per question |\n"
+    )
     text += "| --- | --- | --- | --- | --- | --- |\n"
     for method in (METHODS[0], METHODS[-1]):
         for gpus in (1, 8, 64):
@@ -307,21 +312,21 @@ def _run_table(judge: Judge7B, machine: Machine, together: Work, alone: Work) ->
         text
         + "\n"
         + _paragraph(
-            "Loading, validation on the way, checkpoints and the start are not in it. The last column is the "
-            "same work with every question as a row of its own (true-length audio, no cache)."
+            "Loading, validation during training, checkpoints and the start of the process are not included. "
+            "The last column is for the same work with one row per question (audio at true length, no cache)."
         )
     )
 
 
-CHECKED = """## Checked against what was measured
+CHECKED = """## Checks of the formulas
 
 - Operations: within 0.5 % of `torch.utils.flop_counter` for a forward pass, within 1 % for a step, LoRA and
-  full, shared prefix and rows (`tests/models/test_flops.py`, tiny judge).
-- Activations: within 20 % of the bytes that autograd really keeps for the same steps (the same file).
-- Weights, gradients and moments under ZeRO: by hand from Rajbhandari et al. 2020
-  (`tests/models/test_memory.py`).
-- Times: the share of the machine's own rate of matrix products that a step reaches was measured on a CPU
-  ([benchmarks](benchmarks.md)); the 40 % here are an assumption about another machine, not a measurement.
+  full, shared prefix and rows (`tests/models/planning/test_flops.py`, tiny judge).
+- Activations: within 20 % of the bytes that autograd keeps for the same steps (the same file).
+- Weights, gradients and moments under ZeRO: calculated by hand from Rajbhandari et al. 2020
+  (`tests/models/planning/test_memory.py`).
+- Times: the share of the machine's rate of matrix products that a training step reaches was measured on a CPU
+  only ([benchmarks](benchmarks.md)). The 40 % here are an assumption.
 """
 
 

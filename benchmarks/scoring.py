@@ -1,4 +1,4 @@
-"""Scoring a clip on ten dimensions: one pass, against writing eight tokens to each of ten questions."""
+"""Measures scoring of a clip on ten dimensions: one pass, compared with generating eight tokens for ten questions."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PLAIN = "transformers generate, 8 tokens"
 
 
 def context_first(bench: Bench) -> list[Row]:
-    """What the questions share is at the front."""
+    """The texts that the questions share are at the front."""
     return [_compare(bench, "context_first", "context first", 6.0)]
 
 
 def published_order(bench: Bench) -> list[Row]:
-    """The rubric of the dimension is at the front: only clip and system prompt are shared."""
+    """The text of the dimension is at the front: only the system prompt and the clip are shared."""
     return [_compare(bench, "criteria_first", "published order", 2.5)]
 
 
 def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
     product = bench.product("stages=[evaluate]", f"task.prompt_layout={layout}")
     plain = bench.plain(product)
-    # Everyone answers the same clips. A peer's command has one more in front, which is not timed.
+    # All contenders score the same clips. A peer also scores one clip before them, which is not timed.
     first, *records = product.records[: 1 + min(bench.steps, 2)]
     clips = len(records)
 
     def own_turn() -> float:
-        record_encoder = product.record_encoder()  # that have heard nothing yet
+        record_encoder = product.record_encoder()  # with an empty cache
         return (
             seconds(lambda: [score(product.model, [one], record_encoder) for one in records])
             / clips
@@ -49,21 +49,21 @@ def _compare(bench: Bench, layout: str, name: str, target: float) -> Row:
         turns[peer.name] = _other_turn(peer, product, [first, *records])
     found = [one.expected for one in score(product.model, [first], product.record_encoder())]
     apart = float(np.abs(np.array(found, dtype=float) - plain.expected(first)).max())
-    said = f"expected scores from plain logits at the same place: within {apart:.1e}"
+    note = f"expected scores from plain logits at the same place: within {apart:.1e}"
     return Row(
         section="scoring",
         work=f"scoring a clip on ten dimensions, {name}",
         unit="s a clip",
         rounds=alternate(turns, bench.rounds),
         target=target,
-        note="; ".join(one for one in (said, peers.missing(bench.folder)) if one),
+        note="; ".join(one for one in (note, peers.missing(bench.folder)) if one),
     )
 
 
 def _other_turn(
     peer: peers.Peer, product: Product, records: Sequence[Record]
 ) -> Callable[[], float]:
-    """A peer's own command over some clips, of which the first is not timed; two ends make one time."""
+    """A peer's own command over some clips; the time of a clip is the one between two ends, so the first is not timed."""
     questions = len(product.task.dimensions)
     rows = Questions(product.task, records).rows
 

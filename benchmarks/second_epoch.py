@@ -1,4 +1,4 @@
-"""A second epoch with a frozen tower, from the cache and without it, and what the profile shows of audio."""
+"""Measures a second epoch with a frozen audio encoder, with and without the cache, and its audio operations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUDIO = ("aten::_convolution", "aten::stft", "aten::_fft_r2c")
 
 
 class SecondEpoch(TrainerCallback):
-    """Times and profiles all that comes after the first epoch."""
+    """Times and profiles all epochs after the first."""
 
     def __init__(self) -> None:
         self.profile: Any = None
@@ -37,12 +37,12 @@ class SecondEpoch(TrainerCallback):
         self.profile.stop()
 
     def audio(self) -> int:
-        """How many audio operations the second epoch had."""
+        """The number of audio operations in the second epoch."""
         return sum(one.count for one in self.profile.key_averages() if one.key in AUDIO)
 
 
 def frozen_tower(bench: Bench) -> list[Row]:
-    """Two epochs of LoRA over a few clips, one question a clip, so that audio weighs as much as it can."""
+    """Two epochs of LoRA over a few clips with one question each, so that the share of audio is as large as possible."""
     count = 4 if bench.quick else 12
     found: dict[str, list[float]] = {OURS: [], WITHOUT: []}
     facts: dict[str, Any] = {}

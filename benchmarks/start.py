@@ -1,4 +1,4 @@
-"""From the command to the first step, and how long a thousand records take to be read and checked."""
+"""Measures the time from the command to the first step, and the reading and checking of 1,000 records."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def first_step(bench: Bench) -> list[Row]:
 
 
 def _python(*arguments: str) -> float:
-    """Processor seconds of a program, user's and system's; on a quiet machine the wall shows the same."""
+    """Processor seconds of a program, user and system; on an idle machine they equal the wall time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -74,7 +74,7 @@ def _python(*arguments: str) -> float:
 
 
 def reading(bench: Bench) -> list[Row]:
-    """A thousand records: JSON, ratings, texts, and the header of every clip; one thread against many."""
+    """1,000 records: JSON, ratings, texts and the header of every clip, with one thread and with many."""
     from dramaeval.data.records import read_records
     from dramaeval.stages.builders import build_task
 
@@ -95,7 +95,7 @@ def reading(bench: Bench) -> list[Row]:
 
 @contextmanager
 def _slow_storage() -> Iterator[None]:
-    """Every stat waits, as on a network file system; what follows it, opening and reading, does not."""
+    """Delays every stat, as on a network file system; opening and reading are not delayed."""
     at_once = os.stat
 
     def stat(*args: Any, **kwargs: Any) -> os.stat_result:

@@ -1,7 +1,7 @@
-"""Alternating timings: A B A B, each round's ratio, medians over the rounds.
+"""Alternating timings: A B A B, the ratio of each round, and medians over the rounds.
 
-Two contenders that take turns meet the same machine, whatever else it is doing; the ratio of a round is
-therefore steadier than either time. Every figure that is written down keeps its rounds.
+Contenders that take turns have the same load of the machine, so that the ratio of a round varies less than the times. The
+results keep the figures of every round.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Row:
 
     Attributes:
         section: the section's name.
-        work: what was done.
-        unit: what the figures are, for example ``s a question``.
-        rounds: a contender's figure in every round, `OURS` first.
-        target: how many times as fast as the fastest other it should be; None where none is set.
-        note: what has to be said beside it.
+        work: description of the work.
+        unit: of the figures, for example ``s a question``.
+        rounds: the figures of each contender in every round, `OURS` first.
+        target: the goal of the ratio to the fastest other contender; None for no goal.
+        note: a remark on the row.
         facts: further figures, by name.
     """
 
@@ -40,18 +40,18 @@ class Row:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
-        """A contender's median over the rounds."""
+        """The median of a contender over the rounds."""
         return statistics.median(self.rounds[name])
 
     @property
     def fastest(self) -> str | None:
-        """The fastest of the others; None where there is none."""
+        """The fastest of the others; None if there is no other."""
         others = [name for name in self.rounds if name != OURS]
         return min(others, key=self.median) if others else None
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as fast as the fastest other, round by round."""
+        """The quotient of the fastest other's figure and ours, in each round."""
         if self.fastest is None:
             return []
         pairs = zip(self.rounds[self.fastest], self.rounds[OURS], strict=True)
@@ -63,14 +63,14 @@ class Row:
         return statistics.median(self.ratios) if self.ratios else None
 
     def to_json(self) -> dict[str, Any]:
-        """For the results file."""
+        """The row as JSON, for the results file."""
         return asdict(self)
 
 
 def alternate(
     turns: Mapping[str, Turn], rounds: int, *, warm: bool = True
 ) -> dict[str, list[float]]:
-    """Let contenders take turns; with ``warm`` a first round that nobody counts comes before."""
+    """Let contenders take turns; ``warm`` adds a first round that is not counted."""
     found: dict[str, list[float]] = {name: [] for name in turns}
     for number in range(0 if warm else 1, rounds + 1):
         for name, turn in turns.items():

@@ -1,4 +1,4 @@
-"""Steps of training: several questions of a record at once, and one question a sequence."""
+"""Measures training steps: several questions of a record at once, and one question per sequence."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class StepTimes(TrainerCallback):
 
     @property
     def each(self) -> float:
-        """Median seconds from the end of a step to the end of the next, its data included."""
+        """Median seconds from the end of a step to the end of the next, loading of data included."""
         pairs = zip(self.ends, self.ends[1:], strict=False)
         return statistics.median(later - sooner for sooner, later in pairs)
 
 
 def context_first(bench: Bench) -> list[Row]:
-    """Ten questions a record in one pass, against ten rows; as many questions an optimizer step."""
+    """Ten questions of a record in one pass, compared with ten rows; an optimizer step has the same questions."""
     rows = []
     for lora, target in ((True, 4.0), (False, 4.0)):
         rows.append(
@@ -63,7 +63,7 @@ def context_first(bench: Bench) -> list[Row]:
 
 
 def one_question(bench: Bench) -> list[Row]:
-    """One question a sequence in the published order, batches of 2."""
+    """One question per sequence in the published order, in batches of 2."""
     return [
         _compare(
             bench,
@@ -78,8 +78,8 @@ def one_question(bench: Bench) -> list[Row]:
     ]
 
 
-def ways_back(bench: Bench) -> list[Row]:
-    """What each quicker way gains: the product with it, and with transformers' own in its place."""
+def plain_steps(bench: Bench) -> list[Row]:
+    """The gain of each optimisation: dramaeval with it, and with transformers' computation in its place."""
     rows = []
     for lora in (True, False):
         steps = bench.steps + 1
@@ -91,8 +91,8 @@ def ways_back(bench: Bench) -> list[Row]:
             turns[name] = lambda product=product: _turn(product.trainer, 2)
         rows.append(
             Row(
-                section="ways_back",
-                work=f"training with transformers' own ways, one question a sequence, {_name(lora)}",
+                section="plain_steps",
+                work=f"training with steps of plain transformers, one question a sequence, {_name(lora)}",
                 unit="s a question",
                 rounds=alternate(turns, bench.rounds, warm=False),
                 note="the ratio is against the fastest of them",
@@ -115,7 +115,7 @@ def _compare(
     peer: tuple[int, int],
     target: float,
 ) -> Row:
-    """Time steps of as many questions; ``peer`` are the rows of its passes and their number."""
+    """Time steps with the same number of questions; ``peer`` has the rows per pass and the passes per step of the peers."""
     steps = bench.steps + 1  # the first has the start-up in it
     product = bench.product(*TIMED, *peft_of(lora), *overrides, f"trainer.args.max_steps={steps}")
     plain = bench.plain(product, lora=lora)
@@ -140,7 +140,7 @@ def _compare(
     for other in peers.installed(bench.folder, bench.model):
         turns[other.name] = _peer_turn(other, rows, losses, lora=lora, steps=steps, passes=peer)
     found = alternate(turns, bench.rounds, warm=False)  # every turn warms up by its own first step
-    said = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
+    note = f"{questions} questions an optimizer step; peers {peer[1]} × {peer[0]} rows"
     absent = peers.missing(bench.folder)
     return Row(
         section="training",
@@ -148,7 +148,7 @@ def _compare(
         unit="s a question",
         rounds=found,
         target=target,
-        note="; ".join(one for one in (said, absent) if one),
+        note="; ".join(part for part in (note, absent) if part),
         facts={f"first loss of {name}": round(loss, 3) for name, loss in losses.items()},
     )
 

@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: add the generated pages, and show links to files outside ``docs/`` as paths."""
+"""Hooks of MkDocs: add the generated pages, and replace links to files outside ``docs/`` by their paths."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Replace links that leave ``docs/`` by the path of the file: the site does not hold these files."""
+    """Replace links to files outside ``docs/``, which the site does not contain, by the paths of the files."""
     docs = Path(config.docs_dir)
 
-    def shown(found: re.Match[str]) -> str:
-        target = found.group(0).rpartition("(")[2].rstrip(")").partition("#")[0]
+    def path_of(link: re.Match[str]) -> str:
+        target = link.group(0).rpartition("(")[2].rstrip(")").partition("#")[0]
         file = (docs / page.file.src_uri).parent.joinpath(target).resolve()
         if file.is_relative_to(docs):
-            return found.group(0)
+            return link.group(0)
         path = file.relative_to(docs.parent).as_posix()
-        label = found.group(1).strip("`")
+        label = link.group(1).strip("`")
         return f"`{path}`" if label == path else f"{label} (`{path}`)"
 
-    return _OUTSIDE.sub(shown, markdown)
+    return _OUTSIDE.sub(path_of, markdown)

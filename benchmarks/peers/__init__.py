@@ -1,21 +1,19 @@
-"""Peers that bring an environment of their own: ms-swift and LLaMA-Factory, through their own commands.
+"""Contenders with separate environments: ms-swift and LLaMA-Factory, started by their own commands.
 
     python -m benchmarks.peers install [ms-swift] [llama-factory] [--folder outputs/benchmarks]
     python -m benchmarks.peers list
 
-`install` makes a virtual environment in the folder's ``environments/NAME`` and installs exactly the
-versions below (about 2 GB and five minutes each). Where one is there, the sections take it as one more
-contender.
+`install` creates a virtual environment in ``environments/NAME`` of the folder and installs the pinned versions (about 2 GB
+and five minutes each). Each installed peer takes part in the sections.
 
-A turn writes the rows in the peer's own format and starts its own command. The clock is read when a line of
-the command's output arrives: both print a line with the loss at the end of every optimizer step, and a step's
-time is that from one such line to the next, its data included. Start-up and the first step are left out and
-the median is taken, as `training.StepTimes` does. Scoring is timed in the same way, from one update of the
-progress bar to the next, a batch being the ten questions of one clip; neither has a setting for the least
-number of tokens, so an answer may end sooner than after eight.
+A turn writes the rows in the format of the peer and starts its command. Times are taken when lines of the command's
+output arrive. Both print a line with the loss at the end of every optimizer step, and the time of a step is the time
+between two such lines, loading of data included. The result is the median without the start and the first step, as in
+`training.StepTimes`. The time of scoring is the time between two updates of the progress bar; a batch is the ten questions
+of one clip. Neither peer has a setting for the smallest number of tokens, so an answer may have fewer than eight.
 
-The rows are those of the plain Trainer, in its order. What the peers do differently is their own, for example
-that both leave the audio tower's sinusoids trainable in a full fine-tuning.
+The rows and their order are those of the plain Trainer. Other differences are properties of the peers; for example, both
+train the sinusoidal positions of the audio encoder when all weights are trained.
 """
 
 from __future__ import annotations
@@ -32,13 +30,13 @@ KINDS: tuple[type[Peer], ...] = (Swift, Factory)
 
 
 def missing(folder: Path) -> str:
-    """What a row has to say of peers that are not there; empty where all are."""
+    """A note on the peers that are not installed; empty if all are."""
     names = [kind.name for kind in KINDS if not kind(folder, Path()).installed]
     return f"{' and '.join(names)} not installed" if names else ""
 
 
 def installed(folder: Path, model: Path) -> list[Peer]:
-    """The peers whose environments are there."""
+    """The installed peers."""
     return [one for kind in KINDS if (one := kind(folder, model)).installed]
 
 

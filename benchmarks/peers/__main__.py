@@ -1,4 +1,4 @@
-"""Install peers, or tell what is there; see the package."""
+"""Installs peers, or lists the installed ones; see the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLaMA-Factory, by its own command."""
+"""LLaMA-Factory, started by its own command."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Factory(Peer):
         (work / "dataset_info.json").write_text(json.dumps({"bench": about}), encoding="utf-8")
 
     def install(self) -> None:
-        """Make the environment, and let it start where torch is a CPU build.
+        """Create the environment so that it also works with a CPU build of torch.
 
-        The index's torchvision and torchaudio are built against CUDA and fail on import beside such a torch.
-        transformers does without the first. The second is imported to read clips: 2.8 is the last that reads
-        with soundfile (later ones want torchcodec and FFmpeg), and without its compiled files it resamples
-        in Python, as it does anyway.
+        torchvision and torchaudio of the package index are built for CUDA and fail on import with such a torch.
+        transformers does not need torchvision. torchaudio is imported to read clips: version 2.8 is the last that
+        reads with soundfile (later ones need torchcodec and FFmpeg). It works without its compiled files, because it
+        resamples in Python.
         """
         super().install()
         pip = str(self.environment / "bin" / "pip")
@@ -110,5 +110,5 @@ class Factory(Peer):
         return ["train", str(file)]
 
     def bar(self, clips: int, questions: int) -> int:
-        """It counts batches, of which a clip is one."""
+        """The bar counts batches; a clip is one batch."""
         return clips

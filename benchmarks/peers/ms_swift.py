@@ -1,4 +1,4 @@
-"""ms-swift, by its own commands."""
+"""ms-swift, started by its own commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Swift(Peer):
     )
 
     def _write(self, work: Path, rows: Sequence[dict[str, Any]]) -> None:
-        # Its template writes "Audio 1: " and the line break around the tag by itself.
+        # Its template adds "Audio 1: " and a line break around the tag.
         made = [as_chat(row, "<audio>") for row in rows]
         text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in made)
         (work / "rows.jsonl").write_text(text, encoding="utf-8")
@@ -74,10 +74,10 @@ class Swift(Peer):
         return ["infer", *self._common, *_flags(given)]
 
     def _with_ignore_index(self, work: Path) -> Path:
-        """The same weights with ``ignore_index`` in their config, as the published checkpoint has it.
+        """The same weights with ``ignore_index`` in their config, as in the published checkpoint.
 
-        ms-swift leaves the audio tag of a prompt unexpanded, so that transformers merges in its old way,
-        which reads this key; transformers 5 neither needs nor writes it otherwise.
+        ms-swift does not expand the audio tag of a prompt. transformers then merges audio and text by its old method, which
+        reads this key; otherwise transformers 5 neither needs nor writes it.
         """
         folder = work / "model"
         folder.mkdir()
@@ -90,7 +90,7 @@ class Swift(Peer):
         return folder
 
     def bar(self, clips: int, questions: int) -> int:
-        """It counts questions."""
+        """The bar counts questions."""
         return clips * questions
 
 

@@ -1,4 +1,4 @@
-"""A program with an environment of its own: how it is installed, started and timed."""
+"""The base class of contenders with a separate environment: installs, starts and times them."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ _TRAINING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Output:
-    """What a command printed and took.
+    """The output and the memory of a command.
 
     Attributes:
-        lines: text with the second (of a monotonic clock) at which it arrived.
-        peak: greatest resident memory of one of its processes, MiB.
+        lines: text with its time of arrival, in seconds of a monotonic clock.
+        peak: largest resident memory of one of its processes, in MiB.
     """
 
     lines: Sequence[tuple[float, str]]
@@ -89,10 +89,10 @@ def _between(ends: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Peer(ABC):
-    """A program with an environment of its own.
+    """A program with a separate environment.
 
     Args:
-        folder: the benchmark's; the environment is in its ``environments``, what it writes in ``peer``.
+        folder: of the benchmark; the environment is in ``environments``, the output in ``peer``.
         model: the folder of the weights.
     """
 
@@ -110,12 +110,12 @@ class Peer(ABC):
 
     @property
     def installed(self) -> bool:
-        """Whether the environment has the versions that are asked for."""
+        """Whether the environment has the pinned versions."""
         return self.found == self.versions
 
     @property
     def found(self) -> dict[str, str]:
-        """The versions that are there, of the packages that are pinned."""
+        """The installed versions of the pinned packages."""
         places = [str(one) for one in self.environment.glob("lib/python*/site-packages")]
         there = {
             one.metadata["Name"].lower().replace("_", "-"): one.version.partition("+")[0]
@@ -124,7 +124,7 @@ class Peer(ABC):
         return {name: there[name] for name in self.versions if name in there}
 
     def install(self) -> None:
-        """Make the environment, anew where there is one."""
+        """Create the environment; replace an existing one."""
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.environment)], check=True)
         pins = [f"{name}=={version}" for name, version in self.versions.items()]
         # Constraints too: a dependency of a dependency could ask for a torch with gigabytes of CUDA.
@@ -136,7 +136,7 @@ class Peer(ABC):
     def train(
         self, rows: Sequence[dict[str, Any]], *, lora: bool, steps: int, batch: int, accumulate: int
     ) -> Output:
-        """Take so many optimizer steps over the rows of `plain.Questions`, in their order."""
+        """Train for a number of optimizer steps on the rows of `plain.Questions`, in their order."""
         work = self._work()
         self._write(work, rows)
         given = {
@@ -149,7 +149,7 @@ class Peer(ABC):
         return self._run(work, self._training(work, given, lora=lora))
 
     def answer(self, rows: Sequence[dict[str, Any]], batch: int, tokens: int = 8) -> Output:
-        """Write so many tokens to each question, ``batch`` at a time."""
+        """Generate a number of tokens for each question, in batches of ``batch``."""
         work = self._work()
         self._write(work, rows)
         return self._run(work, self._answering(work, batch, tokens))
@@ -168,7 +168,7 @@ class Peer(ABC):
 
     @abstractmethod
     def bar(self, clips: int, questions: int) -> int:
-        """Where the progress bar of answering so many clips ends."""
+        """The last value of the progress bar for a number of clips."""
 
     def _work(self) -> Path:
         work = self.folder / "peer" / self.directory
@@ -205,7 +205,7 @@ class Peer(ABC):
 
 
 def as_chat(row: dict[str, Any], tag: str) -> dict[str, Any]:
-    """A row with its messages as text, the clip being a tag in them."""
+    """A row with its messages as text, in which a tag stands for the clip."""
     messages = []
     for message in row["messages"]:
         content = message["content"]

@@ -101,7 +101,7 @@ class ModelConfig(Target):
     plain: list[str] = setting(
         [],
         help="steps computed as transformers does, slower with the same result, for comparison: log_mel, "
-        "encoder, last_layer, head",
+        "encoder, head",
     )
 
 

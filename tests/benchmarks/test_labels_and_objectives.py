@@ -1,4 +1,4 @@
-"""The sweep's table from run folders: pairing, the base line, and what is refused."""
+"""The sweep's table from run folders: pairing, the baseline, and what is refused."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_rows():
 def test_what_does_not_compare_is_refused():
     with pytest.raises(ValueError, match="differ in seeds"):
         rows_of(RUNS[:3])
-    with pytest.raises(ValueError, match="base line"):
+    with pytest.raises(ValueError, match="baseline"):
         rows_of(RUNS[2:])
     with pytest.raises(ValueError, match="run twice"):
         rows_of([*RUNS, RUNS[0]])
