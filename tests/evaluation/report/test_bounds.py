@@ -115,7 +115,7 @@ def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypat
     metrics = {"test": {"final": summary}, "about": {}}
     text = page.render(replace(findings, metrics=metrics, predictions=built, titles={}))
     assert re.findall(r"<h3>(d\d) <small>Pearson", text) == chosen
-    assert text.count("<svg") == 1 + 4 * 2 + len(page.curves(findings.tensorboard))
+    assert text.count("<svg") == 1 + 4 * 2 + len(shared_context.curves(findings.tensorboard))
     assert (
         "the 4 dimensions with the highest and the lowest Pearson of 8; the tables have all of them."
         in text
