@@ -11,7 +11,6 @@ from dramaeval.data.records import read_records
 from dramaeval.data.shared_content import group_of
 from dramaeval.stages.builders import attach_examples, build_task
 from dramaeval.stages.checks import check
-from dramaeval.stages.read_splits import Splits
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_too_few_examples_stop_the_run_in_words(composed, make_clips):
     task = build_task(composed("task.shots=6"))
     train = read_records(make_clips("train", 6), task.record_format()).records
     with pytest.raises(ConfigError, match=r"task\.shots=6, but only 4 training records"):
-        attach_examples(task, Splits({"train": train}), 0)
+        attach_examples(task, {"train": train}, 0)
     config = composed("task.shots=1", "task.data.test=x.jsonl", "stages=[evaluate]")
     with pytest.raises(ConfigError, match=r"takes its examples from task\.data\.train"):
         check(config)

@@ -106,7 +106,7 @@ from dramaeval.config import registration
 from dramaeval.stages.checks import check
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages import evaluate, train
-from dramaeval.stages.context import Run
+from dramaeval.stages.context import RunContext
 from pathlib import Path
 root, configs, methods, *words = sys.argv[1:]
 registration.register()
@@ -114,7 +114,7 @@ for name in methods.split(","):
     with initialize_config_dir(configs, version_base="1.3"):
         config = compose("launch", [*words, "stages=[evaluate]", f"checkpoint={root}/{name}"])
     check(config)
-    run = Run(config, RunFolder(Path(root) / f"{name} again"))
+    run = RunContext(config, RunFolder(Path(root) / f"{name} again"))
     run.folder.path.mkdir()
     evaluate.run(run)
 """
@@ -316,7 +316,7 @@ def test_the_best_step_is_restored(run_of, method):
     ("overrides", "message"),
     [
         (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
-        (["peft=none"], "merge first"),
+        (["peft=none"], "merge it first"),
         (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set peft.r=8"),
         (["peft=dora", "peft.r=8"], "peft.use_dora=True, but the adapter in checkpoint has False"),
         (["peft.r=8", "adapt=audio"], "adapt or peft.target_modules"),

@@ -88,7 +88,7 @@ def test_a_leaderboard(launch, unrated, tmp_path):
     assert [row["System"] for row in rows] == list(board["systems"])
     assert float(rows[0]["Score"]) == board["systems"][rows[0]["System"]]["score"]
     assert "| System | Rank |" in (folder / "leaderboard.md").read_text()
-    assert "comes first of 2 systems" in (folder / "report.html").read_text()
+    assert "is the first of 2 systems" in (folder / "report.html").read_text()
 
 
 def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tmp_path):
