@@ -3,6 +3,7 @@
 import ast
 import graphlib
 
+import pytest
 from repository import ROOT
 
 #: From the top to the ground floor; rooms of one level may use each other.
@@ -84,6 +85,7 @@ def is_package(module):
     return (ROOT / module.replace(".", "/") / "__init__.py").is_file()
 
 
+@pytest.mark.slow
 def test_the_package_stands_alone():
     for module, path in modules().items():
         others = {target.split(".")[0] for target in imported(path, {})} & OUTSIDE

@@ -51,6 +51,7 @@ def run(installed: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_help_lists_the_config_groups_of_the_wheel(installed, tmp_path):
     shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), "--help")
     assert "Usage: dramaeval [GROUP=CHOICE" in shown
@@ -58,6 +59,7 @@ def test_help_lists_the_config_groups_of_the_wheel(installed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installed, tmp_path):
     lines = (SAMPLE / "test.jsonl").read_text(encoding="utf-8").splitlines()[:3]
     records = [json.loads(line) for line in lines]
@@ -78,6 +80,7 @@ def test_a_plan_with_configs_data_and_results_in_the_folder_of_the_user(installe
     assert len(list(tmp_path.glob("outputs/*/*/.hydra/config.yaml"))) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_for_slurm_is_shown(installed, tmp_path):
     words = ("-m", "hydra/launcher=slurm", "launch.check=true", "seed=0,1")
     shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
@@ -85,6 +88,7 @@ def test_a_sweep_for_slurm_is_shown(installed, tmp_path):
     assert "2 runs, 1 process each" in shown
 
 
+@pytest.mark.slow
 def test_the_python_api_loads_the_bundled_judge(installed, tmp_path):
     code = (
         "import dramaeval; from dramaeval import Judge; judge = Judge.load('tiny')\n"

@@ -106,6 +106,7 @@ def _read_in(file: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_variable_that_a_library_reads_is_in_the_table():
     unknown, count = {}, 0
     for library in LIBRARIES:
@@ -232,6 +233,7 @@ def _adapter(composed, make_clips, folder, monkeypatch, given, *, prepares):
     return load_file(folder / "model" / "adapter_model.safetensors")
 
 
+@pytest.mark.slow
 def test_the_environment_does_not_change_what_is_trained(
     composed, make_clips, tmp_path, monkeypatch
 ):

@@ -7,6 +7,7 @@ import pytest
 from repository import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
 )

@@ -54,6 +54,7 @@ def test_items_of_realism_records(make_clips):
         data[5]
 
 
+@pytest.mark.slow
 def test_draws_follow_from_the_seed_alone(make_clips):
     file = make_clips("train", 6)
 

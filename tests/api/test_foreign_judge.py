@@ -133,6 +133,7 @@ def test_interpolations_of_a_folder_are_text(foreign, monkeypatch):
     assert not called
 
 
+@pytest.mark.slow
 def test_the_name_of_a_model_is_not_interpolated(foreign, monkeypatch, tmp_path):
     monkeypatch.setenv("MY_SECRET", "s3cret-value")
     folder = tmp_path / "w ${oc.env:MY_SECRET} x"

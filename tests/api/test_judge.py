@@ -39,6 +39,7 @@ def texts_of(lines):
     return {name: [line[field] for line in lines] for name, field in TEXTS.items()}
 
 
+@pytest.mark.slow
 def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     file, records = lines
     config = composed(
@@ -78,6 +79,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     assert again == scored
 
 
+@pytest.mark.slow
 def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_clips, tmp_path):
     file, records = lines
     train = make_clips("train", 8, seed=1)

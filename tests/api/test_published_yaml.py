@@ -105,6 +105,7 @@ def test_a_wrong_peft_section_is_an_error():
         translated("peft: {enabled: true, method: lora, lora: {lora_alfa: 1}}")
 
 
+@pytest.mark.slow
 def test_values_survive_the_command_line(composed):
     for value in (
         "a b",
@@ -125,6 +126,7 @@ def test_values_survive_the_command_line(composed):
         assert config.trainer.args.run_name == value, value
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     file = tmp_path / "sft_lora.yaml"
     file.write_text(LORA)

@@ -36,6 +36,7 @@ def test_the_arguments_decide_the_precision_and_not_the_environment(bf16, tmp_pa
         assert prepare(args).mixed_precision == ("bf16" if bf16 else "no")
 
 
+@pytest.mark.slow
 def test_training_saving_and_judging(make_clips, tmp_path):
     data = AudioDataset(make_clips("train", 6))
     trainer = SFTTrainer(TINY, settings(tmp_path / "out"), data, create_peft_config(PEFT))
@@ -68,6 +69,7 @@ def test_training_saving_and_judging(make_clips, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
     from transformers import Qwen2AudioForConditionalGeneration
 
@@ -99,6 +101,7 @@ def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
     assert not (tmp_path / "out" / "tensorboard").exists()
 
 
+@pytest.mark.slow
 def test_mistakes(make_clips, tmp_path):
     file = make_clips("train", 2)
     args = settings(tmp_path / "out")

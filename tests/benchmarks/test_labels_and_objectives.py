@@ -108,6 +108,7 @@ def test_layouts_are_compared_seed_by_seed():
         by_layout([*runs[:3], run(BASE, 1, 2.0, "criteria_first")])
 
 
+@pytest.mark.slow
 def test_the_sweeps_compose(composed):
     """Each command's own settings; a sweep's commas are taken one by one."""
     from dramaeval.stages.checks import check

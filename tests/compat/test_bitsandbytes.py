@@ -15,6 +15,7 @@ from dramaeval.compat import bitsandbytes as entries
 pytest.importorskip("bitsandbytes", reason="pip install 'dramaeval[quantization]'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "compiles"),
     [("peft=lora", False), ("peft=qlora", True)],

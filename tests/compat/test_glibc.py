@@ -25,6 +25,7 @@ print((process.memory_info().rss - before) / 2**20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("setting", [None, *glibc.SETTINGS])
 def test_freed_memory_is_kept(setting):

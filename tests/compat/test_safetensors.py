@@ -41,6 +41,7 @@ def test_safetensors_writes_private_files(umask, tmp_path):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o027], indirect=True)
 @pytest.mark.parametrize("peft", ["lora", "adalora", "none"])
 def test_checkpoints_models_and_exports(composed, make_clips, tmp_path, umask, peft):

@@ -144,6 +144,7 @@ def test_a_users_rubric_needs_one_file(tmp_path, composed):
     )
 
 
+@pytest.mark.slow
 def test_choices_of_several_groups_combine(composed):
     for model, peft, labels in itertools.product(
         ("tiny", "qwen2_audio_7b"), ("lora", "none"), ("sample", "mean")

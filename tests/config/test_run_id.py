@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from dramaeval.config.run_id import run_id
 
 
+@pytest.mark.slow
 def test_paths_and_execution_settings_do_not_change_the_id(composed, tmp_path):
     (tmp_path / "train.jsonl").touch()
     first = run_id(composed())

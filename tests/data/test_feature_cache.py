@@ -100,6 +100,7 @@ def _write_and_read(folder, seed):
     os._exit(3 if cache.counts["damaged"] or cache.counts["not kept"] else 0)
 
 
+@pytest.mark.slow
 def test_processes_may_read_write_and_evict_at_once(tmp_path):
     context = multiprocessing.get_context("fork")
     folder = tmp_path / "made by whichever is first"

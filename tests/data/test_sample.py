@@ -62,6 +62,7 @@ def ratings(records, dimension):
     return np.array([[x if isinstance(x, int) else np.nan for x in row] for row in rows], float)
 
 
+@pytest.mark.slow
 def test_the_reader_finds_nothing_to_complain_of_and_no_overlap():
     graded = [AnnotationField(name=name, low=1, high=5) for name in GRADED]
     formats = {

@@ -213,6 +213,7 @@ def test_a_requeued_job_takes_its_folder_over(tmp_path, monkeypatch, job, restar
             take(tmp_path)
 
 
+@pytest.mark.slow
 def test_of_several_that_find_a_stale_lock_one_takes_it(tmp_path, start):
     racers = [start(RACE, tmp_path / str(turn)) for turn in range(4) for _ in range(4)]
     gone = replace(ProcessIdentity.own(), started=1.0)

@@ -70,6 +70,7 @@ def trained(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALONE)
 def test_two_processes_do_as_one(trained, case):
     together, alone = trained[2][case], trained[1][ALONE[case]]

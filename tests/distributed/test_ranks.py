@@ -169,7 +169,7 @@ def _meet(given, answers):
 
 def test_processes_that_come_one_after_the_other_meet(port):
     """The second is there before anybody listens."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     shared = {**SECOND, "MASTER_PORT": str(port)}
     others = [

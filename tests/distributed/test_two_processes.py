@@ -101,6 +101,7 @@ def losses(told):
     return [told["losses"][step] for step in sorted(told["losses"], key=int)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_lose_as_one_does(trained, case):
     together = trained[2][case]

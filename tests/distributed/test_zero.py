@@ -23,6 +23,7 @@ def test_the_configuration_has_no_auto(composed):
     assert "auto" not in str(filled)
 
 
+@pytest.mark.slow
 def test_a_training_without_deepspeed_stops_before_its_first_step(composed, make_clips, tmp_path):
     file = make_clips("train", 2, seconds=[0.4])
     config = composed(

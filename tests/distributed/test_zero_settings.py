@@ -23,6 +23,7 @@ def test_settings_that_deepspeed_cannot_use_here(problems_of, monkeypatch, overr
         assert message in found
 
 
+@pytest.mark.slow
 def test_every_file_gives_each_value(composed):
     files = {}
     for name in ("zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"):

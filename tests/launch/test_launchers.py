@@ -166,6 +166,7 @@ def check(*words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(tmp_path):
     done = check(
         "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=2", "launch.check=true", "seed=0,1",
@@ -179,6 +180,7 @@ def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_all_problems_of_a_launcher_are_reported_together(tmp_path):
     done = check(
         "hydra/launcher=slurm", "hydra.launcher.partitoin=x", "hydra.launcher.nodes=0", "launch.check=true",
@@ -196,6 +198,7 @@ def test_all_problems_of_a_launcher_are_reported_together(tmp_path):
         assert expected in done.stderr, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -217,6 +220,7 @@ def test_problems_are_reported_without_a_traceback(tmp_path, words, expected):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "search=lora")])
 def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
     done = check(

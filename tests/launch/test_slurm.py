@@ -15,7 +15,7 @@ import pytest
 from repository import ROOT
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 def weights(folder):
@@ -34,6 +34,7 @@ def log_of(sweep, number=0):
     return (sweep.run_folder(number) / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_costs_itself_alone(sweep):
     """A grid of two by two with a fifth and a sixth run whose settings are refused."""
     done = sweep.run("trainer.args.max_steps=2", "peft.r=4,8,-1", "seed=range(0,2)")
@@ -60,6 +61,7 @@ def test_a_run_that_fails_costs_itself_alone(sweep):
     assert {name: (sweep.folder / name).read_text() for name in before} == before
 
 
+@pytest.mark.slow
 def test_two_nodes_of_two_processes_share_a_run(sweep):
     done = sweep.run(
         "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=1", "zero=zero2",
@@ -77,6 +79,7 @@ def test_two_nodes_of_two_processes_share_a_run(sweep):
     assert sweep.rows[0]["state"] == "done"
 
 
+@pytest.mark.slow
 def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
     """A job of the higher partition takes the nodes in the middle of training."""
     steps = "trainer.args.max_steps=16"
@@ -109,6 +112,7 @@ def test_a_preempted_run_ends_as_one_never_stopped(sweep, tmp_path):
     ).read_text()
 
 
+@pytest.mark.slow
 def test_a_run_out_of_time_goes_on_in_its_folder_as_often_as_it_may(sweep):
     """Two processes, and SLURM's signal sent early; below ten minutes submitit counts each as a time-out."""
     going = sweep.start(
@@ -137,6 +141,7 @@ def test_a_run_out_of_time_goes_on_in_its_folder_as_often_as_it_may(sweep):
     assert sweep.again("resume=true").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_told_by_slurm_and_leaves_the_others(sweep):
     going = sweep.start("trainer.args.max_steps=20,2")
     sweep.until(lambda: sweep.step(0, 2))
@@ -150,6 +155,7 @@ def test_a_killed_job_is_told_by_slurm_and_leaves_the_others(sweep):
     assert fine["state"] == "done"
 
 
+@pytest.mark.slow
 def test_detached_with_a_gpu_and_collected(sweep):
     done = sweep.run(
         "trainer.args.max_steps=1", "launch.detach=true", "hydra.launcher.gpus_per_node=1",
@@ -167,6 +173,7 @@ def test_detached_with_a_gpu_and_collected(sweep):
     assert "GPUs: 0" in (sweep.folder / ".submitit" / f"{sweep.job(0)}_0_log.out").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_asks_and_cancels(sweep):
     master, slave = pty.openpty()
     going = subprocess.Popen(
@@ -206,6 +213,7 @@ def test_ctrl_c_asks_and_cancels(sweep):
     assert "Asked to stop: saving a checkpoint" in (sweep.run_folder(0) / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_what_sbatch_refuses_is_shown_as_it_is(sweep):
     done = sweep.run("hydra.launcher.partition=none")
     assert done.returncode == 1
@@ -213,6 +221,7 @@ def test_what_sbatch_refuses_is_shown_as_it_is(sweep):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_hostile_names_arrive_unharmed_and_run_nothing(sweep, tmp_path):
     """Blanks, quotes, a dollar and a newline that would begin a command, in the folder and in a setting."""
     name = 'it\'s $(touch hurt) "so";\ntouch hurt #'

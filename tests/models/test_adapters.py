@@ -32,6 +32,7 @@ LORA = {"r": 1, "target_modules": ["q_proj"]}
 PROMPT = {"num_virtual_tokens": 2, "task_type": "CAUSAL_LM"}
 
 
+@pytest.mark.slow
 def test_megatron_module_is_not_imported(saved):
     model, folder = saved(
         LoraConfig(**LORA), megatron_config={"a": 1}, megatron_core="megatron.evil"
@@ -40,6 +41,7 @@ def test_megatron_module_is_not_imported(saved):
         load_adapter(model, folder, trainable=False)
 
 
+@pytest.mark.slow
 def test_class_of_the_base_is_not_read_from_the_adapter(saved):
     mapping = {"base_model_class": "Evil", "parent_library": "evil"}
     model, folder = saved(LoraConfig(**LORA), auto_mapping=mapping)

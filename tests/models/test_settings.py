@@ -64,6 +64,7 @@ def test_precision_follows_the_gpu(problems_of, monkeypatch):
     assert "cannot be trained in full" in problems_of("model.dtype=float16", "peft=none")[0]
 
 
+@pytest.mark.slow
 def test_flash_attention_needs_its_package_and_16_bits(problems_of, monkeypatch):
     pretend_gpu(monkeypatch, bf16=True)
     monkeypatch.setattr("dramaeval.models.settings.find_spec", lambda name: None)

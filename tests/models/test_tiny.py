@@ -159,6 +159,7 @@ QUESTIONS = (
 )
 
 
+@pytest.mark.slow
 def test_judge_recognises_deliveries_of_unseen_voices(model, processor):
     voices = [
         key for key, voice in VOICES.items() if voice.split == "sample" and voice.age == "adult"

@@ -87,6 +87,7 @@ VARIED = [
 ]
 
 
+@pytest.mark.slow
 def test_a_new_process_and_other_lines_before_give_the_same_samples():
     digest = hashlib.sha256()
     for delivery in VARIED:
@@ -119,6 +120,7 @@ def test_samples_are_mono_float32_and_fit_16_bits(artefact):
     assert np.array_equal(samples * 32768, np.round(samples * 32768))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voice", ["adult_woman_f5", "adult_man_Michael"])
 @BOTH_LANGUAGES
 def test_pitch_range_widens_the_pitch(voice, language, text):
@@ -183,6 +185,7 @@ def test_stressed_words_are_longer():
     assert len(stressed) > 1.1 * len(plain)
 
 
+@pytest.mark.slow
 def test_emotions_colour_the_voice_and_intensity_how_much():
     def spoken(emotion, intensity=1.0):
         return synthesise(ENGLISH, "en", replace(PLAIN, emotion=emotion, intensity=intensity), 3)
@@ -220,6 +223,7 @@ def test_voices_cover_sex_and_age_twice_in_each_split_without_a_shared_variant()
     assert not variants[0] & variants[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", SPLITS)
 def test_women_speak_higher_than_men_and_children_than_old_people(split):
     def pitch(sex, age):

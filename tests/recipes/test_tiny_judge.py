@@ -184,6 +184,7 @@ def test_how_much_more_there_is_than_is_called_for():
     assert comparisons.differences(ITEM) == pytest.approx([-0.9, 0.45, -0.1, 0.05, -0.525, -1.0])
 
 
+@pytest.mark.slow
 def test_the_recipe_knows_no_ratings():
     code = (
         "import sys, recipes.tiny_judge.__main__\n"
@@ -263,6 +264,7 @@ def test_a_course_that_is_broken_off_ends_where_it_would_have(tmp_path):
     assert complete.mean() > 0.5  # it learnt to sum
 
 
+@pytest.mark.slow
 def test_the_recipe_from_nothing_to_a_folder(tmp_path):
     plan = replace(Plan(processes=1).shortened(0.002), audio_batch=8, checked_clips=2)
     figures = Recipe(plan, tmp_path / "work").run(tmp_path / "tiny")

@@ -92,6 +92,7 @@ def results(path):
     return texts, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(
     whole, finished, start, caplog, way
@@ -121,6 +122,7 @@ def test_all_that_is_damaged_is_made_again_and_comes_out_the_same(
     assert "The training is finished" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_file_that_an_earlier_version_left_damaged_is_made_again(whole, finished, start, caplog):
     """Without a manifest the form alone tells: half a line, an empty file."""
     for folder in (finished, finished / "controls"):
@@ -175,6 +177,7 @@ def test_a_checkpoint_is_whole_with_the_best_that_training_goes_back_to(finished
     assert "would return to checkpoint-2, the best on val, which is damaged" in (caplog.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_other_settings_are_not_taken_for_those_of_a_damaged_file(finished, start, way):
     damage(finished / "config.yaml", way)
@@ -223,6 +226,7 @@ def test_a_card_says_what_is_not_known(finished, caplog, way):
     assert "not known" in (finished / "model" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, data, tmp_path):
     from transformers import TrainerCallback
 

@@ -34,6 +34,7 @@ def run_of(composed, make_clips, tmp_path):
     return build
 
 
+@pytest.mark.slow
 def test_debugging(run_of, monkeypatch):
     plain = run_of(name="plain")
     trainer = make_trainer(plain)
@@ -74,6 +75,7 @@ def test_debugging(run_of, monkeypatch):
     assert len(steps) == 10
 
 
+@pytest.mark.slow
 def test_save_only_model_warns_and_refuses_to_resume(run_of, caplog):
     settings = (
         "trainer.args.save_only_model=true", "trainer.args.save_strategy=steps",

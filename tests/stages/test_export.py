@@ -55,6 +55,7 @@ def saved_adapter(run, folder):
     return [one.distribution for one in score(model, run.splits["val"], run.record_encoder)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "adapt"),
     [("lora", "all"), ("dora", "llm"), ("ia3", "all"), ("adalora", "llm"), ("qlora", "all")],
@@ -80,6 +81,7 @@ def test_a_merged_model_answers_as_its_adapter(run_of, tmp_path, method, adapt):
     assert np.abs(np.array(expected) - before).max() > 1e-3  # else the adapter did nothing
 
 
+@pytest.mark.slow
 def test_what_cannot_be_merged_says_so_before_weights_load(run_of, tmp_path):
     saved_adapter(run_of("peft=prefix"), tmp_path / "adapter")
     words = ["stages=[export]", f"checkpoint={tmp_path / 'adapter'}"]
@@ -93,6 +95,7 @@ def test_what_cannot_be_merged_says_so_before_weights_load(run_of, tmp_path):
     assert "Data\n\nNot known" in (run.folder.export / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_cards_of_what_it_did(run_of, tmp_path):
     base = tmp_path / "base"
     base.mkdir()

@@ -58,6 +58,7 @@ def test_trainable_parameters_by_part(plan_of, peft, adapt, trainable):
     assert plan.by_part[adapt][0] == trainable
 
 
+@pytest.mark.slow
 def test_the_planned_steps_are_those_that_are_taken(plan_of):
     for overrides in (["trainer.args.gradient_accumulation_steps=2"], ["trainer.args.max_steps=3"]):
         run = plan_of(

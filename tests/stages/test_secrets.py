@@ -104,6 +104,7 @@ def test_containers_are_masked_by_name_and_by_value(monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_called_like_a_secret_is_refused(composed):
     with pytest.raises(ConfigError) as raised:
         guard(composed("logger=wandb", f"+logger.wandb.api_key={KEY}"))
@@ -198,10 +199,11 @@ def test_what_a_run_and_a_sweep_write_is_masked(composed, tmp_path, monkeypatch,
 
 def test_the_settings_that_a_sweep_reads_back_are_verbatim(composed, tmp_path):
     master = OmegaConf.create({"hydra": {}, "note": f"once {HF}"})
-    SweepFolder(tmp_path)._keep(master)
+    SweepFolder(tmp_path).write_master(master)
     assert SweepFolder(tmp_path).master() == master
 
 
+@pytest.mark.slow
 def test_a_command_leaves_no_secret_behind_whatever_becomes_of_it(tmp_path):
     """Refused for one setting; Hydra has written all of them by then."""
     words = [

@@ -165,6 +165,7 @@ class _Deletes(TrainerCallback):
             shutil.rmtree(self.folder)
 
 
+@pytest.mark.slow
 def test_a_training_whose_folder_is_deleted_stops_and_does_not_make_it_anew(
     composed, make_clips, tmp_path, monkeypatch
 ):

@@ -60,6 +60,7 @@ def few(tmp_path, task, split, count, step=1):
     return file
 
 
+@pytest.mark.slow
 def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     data = [
         f"task.tasks.{name}.data.{split}={few(tmp_path, folder, split, 6)}"
@@ -99,6 +100,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert "Surest mistakes" in pages["report.avqa.html"]
 
 
+@pytest.mark.slow
 def test_wording_and_how_scores_are_read_are_in_the_results(carried_out, tmp_path):
     data = [f"task.data.test={few(tmp_path, 'realism', 'test', 6)}"]
     _, _, metrics = carried_out(
@@ -111,6 +113,7 @@ def test_wording_and_how_scores_are_read_are_in_the_results(carried_out, tmp_pat
     assert metrics["about"]["scoring"] == {"wordings_in_scoring": 2}
 
 
+@pytest.mark.slow
 def test_thoughts_that_do_not_end_are_counted_not_scored(carried_out, tmp_path):
     data = [
         f"task.data.{split}={few(tmp_path, 'realism', split, 4)}" for split in ("train", "test")
@@ -123,6 +126,7 @@ def test_thoughts_that_do_not_end_are_counted_not_scored(carried_out, tmp_path):
     assert metrics["about"]["scoring"]["thought_in_scoring"] == "generate"
 
 
+@pytest.mark.slow
 def test_prepared_records_train_and_are_evaluated(carried_out, tmp_path):
     data = [
         f"task.data.{split}={few(tmp_path, 'realism', split, 5)}" for split in ("train", "test")
@@ -144,6 +148,7 @@ def test_prepared_records_train_and_are_evaluated(carried_out, tmp_path):
     assert one["mse"] == pytest.approx(other["mse"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_regression_head_is_trained_saved_and_loaded(carried_out, tmp_path):
     data = [
         f"task.data.{split}={few(tmp_path, 'realism', split, 6)}" for split in ("train", "test")
@@ -187,6 +192,7 @@ def refused_without_its_head(run, peft):
         family.load(device, folder) if base is None else load_adapter(base, folder, trainable=False)
 
 
+@pytest.mark.slow
 def test_the_head_learns_and_the_vocabulary_does_not_move(composed, tmp_path):
     data = f"task.data.train={few(tmp_path, 'realism', 'train', 4)}"
     config = composed(

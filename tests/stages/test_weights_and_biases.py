@@ -77,6 +77,7 @@ def history(records):
     return rows
 
 
+@pytest.mark.slow
 def test_a_run_and_its_resumption_are_one_wandb_run(
     composed, make_clips, tmp_path, monkeypatch, no_key
 ):

@@ -20,6 +20,7 @@ def mixture(composed):
     return task, read_splits(config, task)
 
 
+@pytest.mark.slow
 def test_each_record_gets_the_questions_of_its_task(composed, mixture):
     task, splits = mixture
     rng = np.random.default_rng(0)
@@ -46,6 +47,7 @@ def test_each_record_gets_the_questions_of_its_task(composed, mixture):
     assert sample_questions(task, splits["train"][0], (0, 0, 0))[1]
 
 
+@pytest.mark.slow
 def test_the_same_file_may_serve_two_tasks(composed):
     config = composed(
         "task=mixed", "+task.tasks.caption=${task.tasks.role}", "+task.weights.caption=1", "stages=[train]"
@@ -104,6 +106,7 @@ def test_wrong_mixtures_are_explained(composed, overrides, message):
         build_task(composed("task=mixed", *overrides))
 
 
+@pytest.mark.slow
 def test_configurations_that_mean_nothing_are_refused(composed):
     with pytest.raises(ConfigError, match=r"give task\.tasks\.role\.data\.train"):
         check(composed("task=mixed", "task.data.train=x.jsonl"))

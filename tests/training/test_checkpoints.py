@@ -36,6 +36,7 @@ class StopsAtTwo(TrainerCallback):
         control.should_training_stop = state.global_step >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "callback", "steps"),
     [
@@ -89,6 +90,7 @@ def test_a_training_at_its_end_takes_no_further_step(composed, tmp_path, setting
     assert all(torch.equal(weight, resumed[name]) for name, weight in weights.items())
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
     composed, tmp_path, monkeypatch
 ):

@@ -45,6 +45,7 @@ def positions(text, words):
     return [text.index(word) for word in words]
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_training(run_of):
     trainer = make_trainer(run_of("trainer.args.gradient_accumulation_steps=3", "peft=none"))
     trainer.objective = objectives.WeightedObjective("greedy", {"greedy": greedy})
@@ -67,6 +68,7 @@ def test_out_of_memory_in_training(run_of):
     assert raised.value.__cause__ is not None
 
 
+@pytest.mark.slow
 def test_settings_that_are_on_already_are_not_advised(run_of):
     run = run_of(
         "trainer.args.gradient_checkpointing=true", "batch.shared_prefix=false",
@@ -104,6 +106,7 @@ def test_signs_of_exhausted_memory():
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.slow
 def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
     trainer = make_trainer(run_of())
     broken = next(
@@ -122,6 +125,7 @@ def test_an_infinite_weight_stops_with_the_questions_of_the_batch(run_of):
     assert "broken before the first step" in text
 
 
+@pytest.mark.slow
 def test_only_the_questions_with_a_broken_loss_are_named(run_of):
     trainer = make_trainer(run_of())
     first, second = list(trainer.order)[:2]
@@ -150,6 +154,7 @@ def rooted(logits, batch):
     return (logits[batch.score_index].sum(-1) * 0).abs().sqrt() + 1
 
 
+@pytest.mark.slow
 def test_anomaly_detection_gives_a_message(run_of):
     run = run_of("debug=true")
     trainer = make_trainer(run)

@@ -76,6 +76,7 @@ def losses(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_a_second_epoch_and_a_second_run_do_no_audio_work(run_of, monkeypatch):
     run = run_of()
     work = Work(monkeypatch, run)
@@ -89,6 +90,7 @@ def test_a_second_epoch_and_a_second_run_do_no_audio_work(run_of, monkeypatch):
     assert again.record_encoder.cache.counts["read"] == 6
 
 
+@pytest.mark.slow
 def test_cached_clips_do_not_change_a_training(run_of):
     trainers = []
     for name in ("fills", "finds"):
@@ -99,6 +101,7 @@ def test_cached_clips_do_not_change_a_training(run_of):
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_prefix", [True, False])
 def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefix):
     runs = {
@@ -135,6 +138,7 @@ def test_values_and_gradients_equal_those_without_the_cache(run_of, shared_prefi
         assert (gradient - other).norm() <= 1e-3 * gradient.norm(), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [("adapt=audio",), ("peft=none",)])
 def test_a_trained_tower_encodes_every_time_and_log_mels_are_cached(run_of, monkeypatch, overrides):
     make_trainer(run_of(*overrides)).train()
@@ -148,6 +152,7 @@ def test_a_trained_tower_encodes_every_time_and_log_mels_are_cached(run_of, monk
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_a_frozen_tower_of_a_full_training_is_kept(run_of, monkeypatch):
     run = run_of("peft=none", "model.freeze_audio=true")
     work = Work(monkeypatch, run)
@@ -155,6 +160,7 @@ def test_a_frozen_tower_of_a_full_training_is_kept(run_of, monkeypatch):
     assert work.all == (6, 6, 6)
 
 
+@pytest.mark.slow
 def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
     run = run_of("cache.enabled=false")
     work = Work(monkeypatch, run)
@@ -163,6 +169,7 @@ def test_the_cache_can_be_switched_off(run_of, monkeypatch, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     run = run_of()
     first = {
@@ -187,6 +194,7 @@ def test_other_weights_and_other_sound_are_other_entries(run_of, monkeypatch):
     assert not np.allclose(encoded.values, first[clip].values)
 
 
+@pytest.mark.slow
 def test_a_damaged_entry_is_computed_again(run_of, monkeypatch, tmp_path):
     make_trainer(run_of()).train()
     path = sorted((tmp_path / "cache").glob("??/*.clip"))[0]
@@ -216,6 +224,7 @@ def test_cached_encodings_of_a_trained_tower_are_an_error(run_of):
         run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)
 
 
+@pytest.mark.slow
 def test_the_folder_may_be_removed_between_runs(run_of, tmp_path):
     make_trainer(run_of()).train()
     shutil.rmtree(tmp_path / "cache")

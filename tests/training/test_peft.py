@@ -120,6 +120,7 @@ for name in methods.split(","):
 """
 
 
+@pytest.mark.slow
 def test_every_method_trains_saves_reloads_and_resumes(run_of, tmp_path):
     learnt = {}
     for name in METHODS:
@@ -220,6 +221,7 @@ def test_other_quantised_parts_stop_the_run(run_of, monkeypatch):
         _ = run.model
 
 
+@pytest.mark.slow
 def test_adalora_follows_its_schedule_and_keeps_the_ranks(run_of, tmp_path):
     steps = ["trainer.args.max_steps=10", "trainer.args.learning_rate=1e-2"]
     run = run_of("peft=adalora", "peft.init_r=4", "peft.target_r=2", *steps)
@@ -247,6 +249,7 @@ def test_adalora_follows_its_schedule_and_keeps_the_ranks(run_of, tmp_path):
     assert sum(one.shape[0] for name, one in weights.items() if "lora_A" in name) == 2 * layers
 
 
+@pytest.mark.slow
 def test_adalora_adds_its_orthogonality_once_a_step(run_of):
     """0.5 × the mean over matrices of ‖P Pᵀ − I‖, whatever the accumulation; by hand from the weights."""
     found = {}
@@ -269,6 +272,7 @@ def test_adalora_adds_its_orthogonality_once_a_step(run_of):
     assert found[0.5, 4] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["adalora", "prompt"])
 def test_an_interrupted_training_ends_the_same(run_of, method):
     words = [
@@ -295,6 +299,7 @@ def test_adalora_needs_steps_for_its_schedule(run_of):
         run_of("peft=adalora", "trainer.args.max_steps=5", "peft.total_step=9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["adalora", "prefix"])
 def test_the_best_step_is_restored(run_of, method):
     run = run_of(
@@ -312,6 +317,7 @@ def test_the_best_step_is_restored(run_of, method):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(seen[best], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -338,6 +344,7 @@ def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides,
     run_of("peft.r=8", f"checkpoint={tmp_path / 'adapter'}", f"model.path={tmp_path / 'other'}")
 
 
+@pytest.mark.slow
 def test_an_adapter_names_its_base(run_of, tmp_path):
     """As of a run that went on from another run's full model: model=tiny is only the default then."""
     full = tmp_path / "full"

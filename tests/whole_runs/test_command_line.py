@@ -10,6 +10,7 @@ REALISM = REAL / "realism" / "test.jsonl"
 needs_real = pytest.mark.skipif(not REALISM.is_file(), reason=f"the real clips are not at {REAL}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["--help"], ["--cfg", "job", "--resolve"], ["--info", "defaults-tree"]]
 )

@@ -54,6 +54,7 @@ def killed_after(file, words, surroundings):
     return said, process.returncode
 
 
+@pytest.mark.slow
 def test_torchrun_and_processes(launch, surroundings, make_clips, tmp_path):
     data = [f"task.data.{split}={make_clips(split, count)}" for split, count in
             (("train", 9), ("val", 5))]  # fmt: skip

@@ -188,6 +188,7 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
         assert json.loads(one)["expected"] == pytest.approx(json.loads(other)["expected"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trainer", [(), REWARDED], ids=["sft", "grpo"])
 def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_path, trainer):
     """SIGKILL at a random moment of training, twice; the same adapter, bit for bit."""

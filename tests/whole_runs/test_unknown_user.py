@@ -20,6 +20,7 @@ def becomes_unknown():
     return "54321" in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not becomes_unknown(), reason="no user name spaces here")
 def test_it_trains_and_logs_and_leaves_nothing_in_the_working_folder(surroundings, tmp_path):
     file = write_clips(tmp_path, "clips", 4, seconds=(1.0,))

@@ -163,12 +163,16 @@ class SweepFolder:
             for config, folder in zip(configs, folders, strict=True)
         ]
         if write:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
-            sign(self.path, OF_SWEEP)
+            self.write_master(master)
             for config, run in zip(configs, runs, strict=True):
                 _write(config, run)
         return runs
+
+    def write_master(self, master: DictConfig) -> None:
+        """Write and sign ``multirun.yaml``; nothing is masked, because resumed runs are composed from it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_listed(self.path / "multirun.yaml", OmegaConf.to_yaml(master))
+        sign(self.path, OF_SWEEP)
 
 
 def _compose(

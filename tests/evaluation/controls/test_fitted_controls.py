@@ -47,6 +47,7 @@ def test_without_a_training_split_there_are_none(build_context):
             control(build_context(train=False))
 
 
+@pytest.mark.slow
 def test_prosody_learns_a_rating_that_follows_loudness(build_context):
     """The clips' ratings go with their loudness, so the ridge must find it."""
     result = prosody(build_context())
@@ -56,6 +57,7 @@ def test_prosody_learns_a_rating_that_follows_loudness(build_context):
     assert all(entry.distribution is None for entry in result)
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_decoded_is_named(build_context):
     context = build_context()
     context.records[0].clip.write_bytes(context.records[0].clip.read_bytes()[:60])

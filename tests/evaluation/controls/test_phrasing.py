@@ -41,6 +41,7 @@ def test_distributions_are_averaged(make_prediction):
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 
+@pytest.mark.slow
 def test_role_is_scored_under_several_wordings(build_context):
     context = build_context()
     by_wording = []
@@ -75,6 +76,7 @@ def test_role_is_scored_under_several_wordings(build_context):
     assert np.isfinite(gaps).all()
 
 
+@pytest.mark.slow
 def test_a_task_with_several_wordings_has_the_set_number_of_wordings(build_context, composed):
     """`evaluation.phrasings` counts, not `task.wordings_in_scoring`; and each is asked alone."""
     context = build_context()

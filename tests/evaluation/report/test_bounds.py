@@ -56,6 +56,7 @@ def body_rows(text, at):
     return text.split("<tbody>")[at + 1].split("</tbody>")[0].count("<tr>")
 
 
+@pytest.mark.slow
 def test_a_leaderboard_shows_the_pairs_at_the_top_and_its_csv_has_all(board):
     full = board_page.tables_of(board, {})
     shown = board_page.shown_tables(board, full)
@@ -103,6 +104,7 @@ def test_sentences_and_cells_name_a_few_systems(board):
     assert told.endswith(" and 141 more.")
 
 
+@pytest.mark.slow
 def test_many_dimensions_have_pictures_of_the_best_and_worst(findings, monkeypatch):
     monkeypatch.setattr(page, "MOST_PICTURED", 4)
     monkeypatch.setattr(plots, "MOST_ROWS", 3)
@@ -154,6 +156,7 @@ def test_first_rows_by_hand(monkeypatch):
     assert first_rows(wide, "y", 30).notes == []
 
 
+@pytest.mark.slow
 def test_a_long_text_of_a_record_is_shortened(findings):
     records = [
         replace(record, fields=MappingProxyType({**record.fields, "local_scene": "word " * 50_000}))

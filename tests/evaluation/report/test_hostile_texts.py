@@ -185,6 +185,7 @@ def test_pages_without_records(others, name, least):
     check(others[name], least)
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run(run_page):
     check(run_page, 40)
     ids = [attributes["id"] for _, attributes in Elements(run_page).found if "id" in attributes]
@@ -196,6 +197,7 @@ def test_the_report_of_multiple_choice(choices_page):
     check(choices_page, 40)
 
 
+@pytest.mark.slow
 def test_in_a_browser_nothing_of_it_runs(others, run_page, chromium, tmp_path):
     for name, page in {**others, "run": run_page}.items():
         file = tmp_path / f"{name}.html"

@@ -45,6 +45,7 @@ def by(browser, css):
     return browser.find_elements("css selector", css)
 
 
+@pytest.mark.slow
 def test_it_opens_without_errors_and_asks_for_nothing(page):
     assert page.get_log("browser") == []
     assert "run <1>" in page.title
@@ -61,12 +62,14 @@ def test_it_opens_without_errors_and_asks_for_nothing(page):
     assert "<script>document.title" in page.find_element("css selector", "article").text
 
 
+@pytest.mark.slow
 def test_a_request_would_be_seen(page):
     """The test above can fail: a picture from outside is noticed, and the page's own policy blocks it."""
     page.execute_script("new Image().src = 'http://127.0.0.1:9/x.png'")
     assert any("Content Security Policy" in entry["message"] for entry in page.get_log("browser"))
 
 
+@pytest.mark.slow
 def test_ids_are_unique_and_links_lead_somewhere(page):
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
@@ -78,6 +81,7 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
     assert set(used) <= set(ids)
 
 
+@pytest.mark.slow
 def test_tables_sort_by_value_both_ways_and_back(page):
     table = by(page, "table.sortable")[0]
     heads = table.find_elements("css selector", "thead th")
@@ -100,6 +104,7 @@ def test_tables_sort_by_value_both_ways_and_back(page):
     assert heads[at].get_attribute("aria-sort") is None
 
 
+@pytest.mark.slow
 def test_rows_without_a_value_stay_last(page):
     table = next(t for t in by(page, "table.sortable") if "silence" in t.text)
     head = next(h for h in table.find_elements("css selector", "thead th") if "Gain" in h.text)
@@ -108,6 +113,7 @@ def test_rows_without_a_value_stay_last(page):
         assert [row[0] for row in rows(page, table)] == ["silence", "phrasing"]
 
 
+@pytest.mark.slow
 def test_the_clips_play(page):
     assert len(by(page, "audio")) == 10
     played = page.execute_async_script(
@@ -126,6 +132,7 @@ def test_the_clips_play(page):
     assert played[1] == pytest.approx(played[0], abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_phone_shows_it_without_scrolling_sideways(page):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -141,6 +148,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page):
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_it_prints(page):
     printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})["data"]
     pdf = base64.b64decode(printed)
@@ -152,6 +160,7 @@ def test_it_prints(page):
     )
 
 
+@pytest.mark.slow
 def test_text_has_contrast(page):
     """WCAG AA: 4.5 to 1 for text, worked out from the colours that the browser computed."""
     colours = page.execute_script(

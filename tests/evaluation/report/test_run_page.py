@@ -12,6 +12,7 @@ from dramaeval.evaluation.report.run_page import render
 from dramaeval.evaluation.report.worst_disagreements import sounds, worst
 
 
+@pytest.mark.slow
 def test_the_page_is_one_small_file_with_every_section(findings):
     page = render(findings)
     assert len(page.encode()) < shared_context.LIMIT
@@ -27,10 +28,12 @@ def test_the_page_is_one_small_file_with_every_section(findings):
     assert "http://www.w3.org/2000/svg" in page  # a name, not an address
 
 
+@pytest.mark.slow
 def test_rendering_is_deterministic(findings):
     assert render(findings) == render(findings)
 
 
+@pytest.mark.slow
 def test_clips_are_left_out_to_keep_the_size_limit(findings, monkeypatch):
     with monkeypatch.context() as silent:
         silent.setattr(shared_context, "sounds", lambda *_: {})

@@ -12,7 +12,8 @@ from repository import ROOT
 
 QUICK = (
     "device=cpu", "logger=none", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
-    "trainer.args.eval_steps=2", "trainer.args.save_steps=2", "evaluation.draws=20",
+    "trainer.args.eval_steps=100", "trainer.args.save_steps=2", "trainer.args.load_best_model_at_end=false",
+    "evaluation.draws=20",
     "evaluation.zero_shot=false", "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "hydra.launcher.parallel=2", "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip
@@ -48,8 +49,9 @@ def until_step(tmp_path, number, step):
     raise AssertionError("the run did not come so far")
 
 
+@pytest.mark.slow
 def test_a_killed_and_a_failing_run_leave_the_others_and_resume(started, tmp_path):
-    going = started("trainer.args.max_steps=2,30", "peft.r=4,-1")
+    going = started("trainer.args.max_steps=2,20", "peft.r=4,-1")
     folder = until_step(tmp_path, 2, 5)
     os.kill(json.loads((folder / "state.json").read_text())["process"], signal.SIGKILL)
     told, _ = going.communicate(timeout=400)
@@ -74,6 +76,7 @@ def test_a_killed_and_a_failing_run_leave_the_others_and_resume(started, tmp_pat
     assert json.loads((folder / "environment.json").read_text())["run_id"] == row["id"]
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
     going = started("trainer.args.max_steps=60", "seed=0,1,2")
     folder = until_step(tmp_path, 0, 3)
@@ -88,6 +91,7 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
     assert rows(tmp_path)[2]["state"] == "never started"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -83,6 +83,7 @@ def search(tmp_path, clips, *words):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     """Three values, each once: a run that ends before the pruner looks, one that it prunes, one that fails."""
     done = search(
@@ -116,6 +117,7 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     assert json.loads((tmp_path / "sweep" / "sweep.json").read_text())["best"] == table["best"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", choices("search"))
 def test_every_space_composes_and_shows_its_first_batch(tmp_path, space):
     peft = {"lora": "lora", "full": "none"}[space]

@@ -222,6 +222,7 @@ def folder(kind, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shared):
     task = build_task(composed())
@@ -254,6 +255,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
     assert changes[2:4].min() > 1e-3 > changes[[0, 1, 4, 5, 6, 7]].max()
 
 
+@pytest.mark.slow
 def test_plain_steps_give_the_same_values_and_gradients(kind, folder, composed, make_clips):
     task = build_task(composed())
     file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
@@ -285,6 +287,7 @@ def test_plain_steps_give_the_same_values_and_gradients(kind, folder, composed, 
             assert (gradient[name] - expected).norm() <= 1e-3 * expected.norm() + 1e-6, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peft", "adapt"), [("lora", "all"), ("none", "llm")])
 def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_path, peft, adapt):
     config = composed(
@@ -334,6 +337,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         np.testing.assert_allclose(line["distribution"], expected["distribution"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["sampled", "enumerated"])
 def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator):
     config = composed(

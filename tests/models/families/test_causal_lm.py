@@ -167,6 +167,7 @@ def test_windows_and_hybrids_do_not_share_a_prefix(
         family.check_shared_prefix(family.load(CPU))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "peft"), [("llama", "lora"), ("qwen2", "none"), ("gemma3_text", "lora")]
 )
@@ -212,6 +213,7 @@ def test_a_step_of_training_and_scores(
 METHODS = ("dora", "rslora", "qlora", "adalora", "ia3", "prefix", "prompt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_and_equals_plain_peft(
     folder_of, without_clips, composed, tmp_path, method

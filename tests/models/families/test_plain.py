@@ -53,6 +53,7 @@ def pass_of(composed, make_clips):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plain", COMBINATIONS, ids="+".join)
 def test_values_and_gradients_are_the_same(pass_of, plain):
     _, _, expected, reference, _ = pass_of()
@@ -66,6 +67,7 @@ def test_values_and_gradients_are_the_same(pass_of, plain):
         assert apart <= 1e-3 * reference[name].norm() + 1e-6, name
 
 
+@pytest.mark.slow
 def test_plain_steps_process_longer_inputs(pass_of):
     """The test above compares different computations: the inputs of tower and head differ in size."""
     widths = {}
@@ -85,6 +87,7 @@ def test_plain_steps_process_longer_inputs(pass_of):
     assert plain["head"].numel() > 10 * quick["head"].numel()
 
 
+@pytest.mark.slow
 def test_caches_of_plain_steps_are_separate(pass_of):
     """A training that reads its clips from disk is bit-identical to one that computes them."""
     names, transforms = set(), set()

@@ -56,6 +56,7 @@ def plain_logits(record_encoder, record, dimension):
         return model(**inputs).logits[0, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers_in_both_batch_layouts(judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")

@@ -67,6 +67,7 @@ def plain_logits(plain, record_encoder, record, dimension, side):
         return plain(**inputs).logits[0, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["context_first", "criteria_first"])
 def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
     records, record_encoder = prepared(f"task.prompt_layout={layout}")
@@ -83,6 +84,7 @@ def test_logits_equal_plain_transformers(plain, judge, prepared, layout):
         torch.testing.assert_close(logits, torch.stack(expected), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepared, side):
     records, record_encoder = prepared()
@@ -118,6 +120,7 @@ def test_logits_equal_a_padded_batch_of_plain_transformers(plain, judge, prepare
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
     records, record_encoder = prepared()
     reference = score(judge, records, record_encoder, clips_a_batch=1, shared_prefix=False)
@@ -136,6 +139,7 @@ def test_scores_do_not_depend_on_batch_order_or_layout(judge, prepared):
         np.testing.assert_allclose(prediction.distribution, expected.distribution, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scoring_is_deterministic_and_leaves_random_states_alone(judge, prepared):
     records, record_encoder = prepared()
     before = torch.get_rng_state().clone()
@@ -170,6 +174,7 @@ def test_the_clip_reaches_the_model(judge, prepared):
     assert (logits - other_logits).abs().amax(dim=1).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_questions_get_the_clips_of_their_record(judge, prepared):
     records, record_encoder = prepared()
     dimensions = record_encoder.task.dimensions[:2]
@@ -215,6 +220,7 @@ def test_head_runs_at_answer_positions_only(judge, prepared):
     assert seen == [(40, judge.config.text_config.vocab_size)]
 
 
+@pytest.mark.slow
 def test_gradients_agree_between_the_layouts(family, prepared):
     records, record_encoder = prepared()
     rng = np.random.default_rng(0)

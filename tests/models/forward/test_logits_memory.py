@@ -86,6 +86,7 @@ def full_logits_bytes(batch):
     return batch.inputs["input_ids"].numel() * VOCABULARY * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_prefix", [True, False])
 def test_peak_of_training_step(models, batch_of, shared_prefix):
     judge, _ = models

@@ -71,6 +71,7 @@ def by_hand(plain, record_encoder, record, dimension, method, learnt):
     return plain.lm_head(hidden.last_hidden_state[0, -1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, method):
     family, records, record_encoder = prepared
@@ -96,6 +97,7 @@ def test_logits_equal_plain_transformers_in_both_layouts(prepared, tmp_path, met
     assert (without - expected).abs().max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_only_virtual_tokens_have_gradients_and_audio_changes_logits(prepared, method, shared):

@@ -86,6 +86,7 @@ def plain_logits(plain, processor, question, record, answer):
         return inputs.input_ids[0], plain(**inputs).logits[0], begin.input_ids.shape[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_prefix", [True, False])
 def test_all_dimensions_are_scored_after_the_judges_earlier_scores(
     plain, processor, judge, prepared, shared_prefix
@@ -171,6 +172,7 @@ def test_logits_of_every_token_of_a_long_answer(plain, processor, judge, prepare
     assert batch.questions == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared_prefix", [True, False])
 def test_likelihoods_of_options_are_those_of_complete_answers(
     plain, processor, judge, options, shared_prefix
@@ -192,6 +194,7 @@ def test_likelihoods_of_options_are_those_of_complete_answers(
     assert predictions[0].id == "0"
 
 
+@pytest.mark.slow
 def test_written_answers_are_those_of_greedy_generation(plain, processor, judge, options):
     records, record_encoder = options
     predictions = score(judge, records, record_encoder)
@@ -295,6 +298,7 @@ def test_thought_is_generated_before_the_score(plain, processor, judge, prepared
         pytest.fail(f"{first!r} does not end {text!r}: {prediction.state}")
 
 
+@pytest.mark.slow
 def test_given_and_skipped_thoughts(plain, processor, judge, prepared):
     digits = processor.tokenizer.convert_tokens_to_ids(list("12345"))
     for how, lead in (("given", "<think>A hum.</think>\n<answer>"), ("skip", "<answer>")):
@@ -331,6 +335,7 @@ def test_scores_are_the_mean_over_wordings(judge, prepared):
     assert np.ptp(expected) > 1e-6
 
 
+@pytest.mark.slow
 def test_records_of_several_forms_share_a_batch(judge, prepared, options):
     """Scores, long answers and options in one batch have the distributions of separate batches."""
     choices, record_encoder = options

@@ -68,6 +68,7 @@ def loss_of(trainer, batch):
     return sum(term.sum() for term in terms.values())
 
 
+@pytest.mark.slow
 @CASES
 def test_operations_equal_those_counted_by_pytorch(step_of, overrides, rank):
     trainer, batch = step_of(*overrides)

@@ -74,6 +74,7 @@ def test_the_gradient_is_the_expectation_of_the_sampled_one(trainer_of, trained_
     assert torch.cosine_similarity(estimate, expected, dim=0) > 0.995
 
 
+@pytest.mark.slow
 def test_answers_have_exact_probabilities(plain, trainer_of):
     trainer = trainer_of(
         *ENUMERATED, "trainer.args.gradient_accumulation_steps=2", "trainer.args.num_iterations=2",

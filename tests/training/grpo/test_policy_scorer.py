@@ -9,6 +9,7 @@ from dramaeval.training.grpo.completion_batches import completions_batch
 from dramaeval.training.grpo.prompt_groups import PromptGroup
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("generations", "shared", "side"), [(2, True, "left"), (8, True, "right"), (3, False, "right")]
 )
@@ -34,6 +35,7 @@ def test_each_completion_is_scored_with_the_clip_of_its_question(
             torch.testing.assert_close(inputs[name][mask], log_p[mask], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_another_clip_changes_the_log_probabilities(plain, trainer_of):
     trainer = trainer_of()
     (inputs,) = generate(trainer, 1, 3)
@@ -61,6 +63,7 @@ def test_another_clip_changes_the_log_probabilities(plain, trainer_of):
     assert (logits[0] - logits[1]).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_shared_and_separate_prefixes_have_the_same_gradient(trainer_of):
     gradients, losses = [], []
     for shared in (True, False):

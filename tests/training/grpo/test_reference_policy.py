@@ -3,6 +3,7 @@ import torch
 from grpo_trainers import generate, log_p_of, logged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "ia3", "adalora", "prompt", "prefix", "none"])
 def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, peft):
     # An untrained judge's answers differ in length, and seldom in anything else that is rewarded.
@@ -21,6 +22,7 @@ def test_the_policy_equals_its_reference_before_the_first_step_only(trainer_of, 
     assert all(torch.equal(value, reference.weights[name]) for name, value in weights.items())
 
 
+@pytest.mark.slow
 def test_an_adapter_that_training_starts_from_is_the_reference(trainer_of, trained_adapter):
     trainer = trainer_of(trained_adapter, "trainer.args.learning_rate=0.02")
     assert not trainer.reference.adapter_off

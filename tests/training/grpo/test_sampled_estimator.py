@@ -19,6 +19,7 @@ def test_completions_end_at_the_end_of_the_turn(trainer_of):
     assert ended
 
 
+@pytest.mark.slow
 def test_completions_depend_on_record_and_epoch_only(trainer_of):
     trainer = trainer_of()
     (first,) = generate(trainer, 4, 2)
@@ -29,6 +30,7 @@ def test_completions_depend_on_record_and_epoch_only(trainer_of):
     assert later["epoch"].tolist() == [1] * 6
 
 
+@pytest.mark.slow
 def test_shared_and_separate_prefixes_sample_the_same(trainer_of):
     sampled = []
     for shared in (True, False):

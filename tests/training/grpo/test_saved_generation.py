@@ -21,6 +21,7 @@ SETTINGS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "times"), [((), 1), (("batch.shared_prefix=false",), 3 * 3)])
 def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times):
     trainer = trainer_of("trainer.args.max_steps=1", "cache.enabled=false", *overrides)
@@ -19,6 +20,7 @@ def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times
     assert sum(encoded) == 2 * times
 
 
+@pytest.mark.slow
 def test_cached_clips_train_the_same_weights(trainer_of, tmp_path):
     settings = ("trainer.args.max_steps=2", f"cache.folder={tmp_path / 'cache'}")
     trainers = [trainer_of(*settings) for _ in range(2)]

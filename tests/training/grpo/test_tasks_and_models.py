@@ -84,6 +84,7 @@ def trained(trainer):
     return entry
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "folder", "more"),
     [
@@ -105,6 +106,7 @@ def test_every_task(trainer_of, tmp_path, task, folder, more):
     assert any(name.startswith("dimensions/") for name in entry)
 
 
+@pytest.mark.slow
 def test_a_mixture(trainer_of, tmp_path):
     files = [
         f"task.tasks.{name}.data.train={first_records(tmp_path, folder, 2)}"
@@ -118,12 +120,14 @@ def test_a_mixture(trainer_of, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", ["qlora", "dora", "rslora"])
 def test_other_adapters(trainer_of, tmp_path, peft):
     file = first_records(tmp_path, "realism")
     trained(trainer_of(f"task.data.train={file}", f"peft={peft}", *SAMPLED))
 
 
+@pytest.mark.slow
 def test_the_published_settings(composed, tmp_path):
     config = composed(
         "experiment=grpo", "stages=[train]", "device=cpu", "logger=none", "trainer.args.max_steps=2",
@@ -162,6 +166,7 @@ def language_model(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [SAMPLED, ENUMERATED])
 def test_a_judge_without_audio(trainer_of, tmp_path, language_model, estimator):
     file = first_records(tmp_path, "realism")

@@ -30,6 +30,7 @@ def test_training_raises_the_reward(trainer_of, trained_adapter, settings):
     assert np.mean(reward[-4:]) > np.mean(reward[:4]) + 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 )
@@ -39,6 +40,7 @@ def test_every_loss_of_trl_trains(trainer_of, loss):
     assert math.isfinite(logged(trainer, "grad_norm")[0])
 
 
+@pytest.mark.slow
 def test_figures_by_dimension(trainer_of, trained_adapter):
     trainer = trainer_of(
         trained_adapter, "trainer.args.max_steps=4", "trainer.args.logging_steps=4"

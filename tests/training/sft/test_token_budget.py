@@ -77,6 +77,7 @@ def test_processes_share_the_batches_out(processes):
     assert all(len(batch) == 1 and 0 <= record_of(batch[0]) < 60 for batch in stand_ins)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [(), ("batch.questions_per_clip=3",), ("batch.questions_per_clip=1",),
@@ -101,6 +102,7 @@ def losses(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_is_bit_identical(run_of):
     settings = ("trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
                 "trainer.args.save_total_limit=20", "trainer.args.gradient_accumulation_steps=2")  # fmt: skip
@@ -118,6 +120,7 @@ def test_a_resumed_training_is_bit_identical(run_of):
             assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_the_share_of_padding_is_logged(run_of):
     shares = {}
     for name, overrides in {

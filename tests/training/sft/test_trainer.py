@@ -58,6 +58,7 @@ def losses(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_lora_changes_the_language_model_and_nothing_else(run_of):
     trainer, before, after = trained(run_of())
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -72,6 +73,7 @@ def test_lora_changes_the_language_model_and_nothing_else(run_of):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adapt", "parts"),
     [("audio", {"audio_tower"}), ("[llm,projector]", {"language_model", "multi_modal_projector"}),
@@ -83,18 +85,21 @@ def test_adapt_says_which_parts_learn(run_of, adapt, parts):
     assert {next(p for p in parts if p in name) for name in changed} == parts
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_trains_everything_but_the_sinusoids(run_of):
     _, before, after = trained(run_of("peft=none", "trainer.args.learning_rate=1e-3"))
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert same == {"model.audio_tower.embed_positions.weight"}
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(run_of):
     trainer, _, _ = trained(run_of("trainer.args.max_steps=12", "trainer.args.learning_rate=5e-3"))
     found = losses(trainer)
     assert np.mean(found[-3:]) < 0.8 * found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "none"])
 def test_accumulation_equals_one_large_batch(run_of, peft):
     """1 × 4, 2 × 2 and 4 × 1 clips a step, of different lengths and with other numbers of questions."""
@@ -119,6 +124,7 @@ def test_accumulation_equals_one_large_batch(run_of, peft):
             torch.testing.assert_close(weight, weights[other][name], atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_layouts_give_the_same_training(run_of):
     found = [
         losses(trained(run_of(f"batch.shared_prefix={shared}"))[0]) for shared in ("true", "false")
@@ -126,6 +132,7 @@ def test_both_layouts_give_the_same_training(run_of):
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_questions(run_of):
     """Against a sum by hand over single questions."""
     run = run_of(
@@ -149,12 +156,14 @@ def test_the_loss_is_the_mean_over_questions(run_of):
     assert losses(trainer)[0] == pytest.approx(np.mean(each), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_seed_determines_the_training(run_of):
     first, again, other = (losses(trained(run_of(f"seed={s}"))[0]) for s in (3, 3, 4))
     assert first == again
     assert first != other
 
 
+@pytest.mark.slow
 def test_logged_figures(run_of):
     trainer, _, _ = trained(run_of("trainer.args.eval_steps=1"))
     train = next(entry for entry in trainer.state.log_history if "loss" in entry)
@@ -169,6 +178,7 @@ def test_logged_figures(run_of):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peft", "rate"), [("lora", "3e-2"), ("none", "1e-2")])
 def test_the_best_step_is_kept(run_of, peft, rate):
     run = run_of(
@@ -190,6 +200,7 @@ def test_the_best_step_is_kept(run_of, peft, rate):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", "none"])
 def test_a_resumed_training_gives_the_same_weights(run_of, peft):
     settings = (f"peft={peft}", "trainer.args.save_strategy=steps", "trainer.args.save_steps=2",
@@ -203,6 +214,7 @@ def test_a_resumed_training_gives_the_same_weights(run_of, peft):
     assert losses(trainer)[-1] == losses(whole)[-1]
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_nothing(run_of):
     found = [
         losses(trained(run_of(f"trainer.args.gradient_checkpointing={on}"))[0])
@@ -236,6 +248,7 @@ def test_a_record_without_a_rating_trains_nothing(run_of, caplog):
     assert "1 of 8 training records have no rating" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_undefined_correlation_is_no_best_step(run_of, caplog):
     run = run_of(
         "trainer.args.save_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
@@ -258,6 +271,7 @@ def test_a_truncated_clip_is_named_with_its_record(run_of):
         trainer.data_collator([{"record": 0}])
 
 
+@pytest.mark.slow
 def test_clips_prepared_beside_the_training_are_the_same(run_of):
     """Over several epochs: loader processes know the epoch and sample its questions."""
     found = []
