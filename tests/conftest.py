@@ -19,6 +19,10 @@ from repository import ROOT
 
 from dramaeval.config import registration
 
+# Three tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
+# no import above loads, and every process that a test starts read this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 #: What takes longest, by file or by file::test; first what mostly waits. Whoever is free takes tests from the
 #: end of the others' queues, so that the short ones are left for the end of a session.
 LONG = (
