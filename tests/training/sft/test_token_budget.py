@@ -127,7 +127,7 @@ def test_the_share_of_padding_is_logged(run_of):
         "by length": (),
         "as they come": ("batch.max_tokens=null", "batch.per_device=2"),
     }.items():
-        trainer = make_trainer(run_of("trainer.args.num_train_epochs=1", *overrides))
+        trainer = make_trainer(run_of(*overrides))
         trainer.train()
         logged = [one for one in trainer.state.log_history if "padding_share" in one]
         assert all(0 <= one["padding_share"] < 1 for one in logged)
