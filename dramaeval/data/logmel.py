@@ -28,7 +28,7 @@ _DECADE = math.log(10.0)
 _BLOCK = 16
 #: Part of every key of cached features. Increase it whenever a change here or in `dramaeval.data.audio.decode`
 #: changes the values of a clip.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from encoded_audio import encoded
 from wav_by_hand import pcm16, riff, sine
 
 from dramaeval.data import audio, files, jsonl
@@ -179,23 +180,11 @@ def test_sound_that_decodes_to_more_than_is_held(
 def test_ffmpeg_is_stopped_when_there_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "bin" / "ffmpeg"
-    program.parent.mkdir()
-    program.write_text(
-        '#!/bin/sh\n[ "$1" = -version ] && exit 0\n'
-        'echo "  Duration: 00:00:00.50, start: 0.000000" >&2\n'
-        'echo "    Stream #0:0: Audio: aac, 16000 Hz, stereo, fltp" >&2\n'
-        "exec cat /dev/zero\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(audio, "MAX_FILE_BYTES", 4 * MIB)
-    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
-    assert len(decode(tmp_path / "a.m4a", RATE, max_seconds=0.2)) == 3_200
+    file = encoded(tmp_path / "a.m4a", "ipod", "aac", np.zeros(RATE * 5, np.float32))
+    monkeypatch.setattr(audio, "MAX_FILE_BYTES", RATE * 4 * 4)  # four seconds
+    assert len(decode(file, RATE, max_seconds=0.2)) == 3_200
     for read in (read_header, lambda path: decode(path, RATE)):
-        assert "4,194,304 bytes of samples" in str(
-            _outcome(lambda read=read: read(tmp_path / "a.m4a"))
-        )
+        assert "256,000 bytes of samples" in str(_outcome(lambda read=read: read(file)))
 
 
 # JSON Lines
