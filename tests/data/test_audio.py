@@ -86,7 +86,8 @@ def test_ordinary_files_have_the_samples_of_libsndfile(
 ) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
     soundfile.write(tmp_path / "a", noise, RATE, format=kind, subtype=subtype)
-    expected = soundfile.read(tmp_path / "a", dtype="float32")[0]
+    with soundfile.SoundFile(tmp_path / "a") as sound:
+        expected = sound.read(dtype="float32")
     np.testing.assert_array_equal(decode(tmp_path / "a", RATE), expected)
 
 
