@@ -39,7 +39,7 @@ from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
+Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
 #: Tasks that ask for options, or whose records contain their questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
@@ -202,7 +202,8 @@ class Judge:
         """Score one clip or several, on every dimension of a task.
 
         Args:
-            audio: a file path or a float array ``[samples]`` (mono, about −1 to 1), or a list of these.
+            audio: a file path, a float array ``[samples]`` (mono, about −1 to 1), a mapping with ``array`` and
+                ``sampling_rate`` (an audio column), or a list of these.
             task: name of the task.
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
@@ -233,9 +234,8 @@ class Judge:
             max_seconds=self.config.task.data.max_seconds,
             cache_clips=len(clips) * (1 + scored_task.shots),
         )
-        rate = sampling_rate or record_encoder.rate
         records = [
-            self._record(number, clip, fields, record_encoder, rate)
+            self._record(number, clip, fields, record_encoder, sampling_rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
         ]
         predictions = score(
@@ -256,7 +256,7 @@ class Judge:
         clip: Clip,
         fields: Mapping[str, str],
         record_encoder: _WaveformEncoder,
-        rate: int,
+        rate: int | None,
     ) -> Record:
         """The record of a clip and its texts; the encoder keeps the samples of an array."""
         data = self.config.task.data

@@ -23,6 +23,7 @@ from dramaeval.data.ffmpeg_audio import (
 from dramaeval.data.file_damage import find_damage, missing_samples_allowed
 from dramaeval.data.file_window import FileWindow
 from dramaeval.data.files import MAX_FILE_BYTES, UnsuitableFileError, open_regular
+from dramaeval.data.levels import SCALE_FIX, Levels, report
 from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
@@ -65,7 +66,7 @@ def read_header(path: str | Path) -> ClipHeader:
     with _opened(path) as stream:
         sound = _sound(path, stream)
         if sound is None:
-            return _ffmpeg_samples(path, stream, None)[1]
+            return _ffmpeg_samples(path, stream, None, Levels())[1]
         with sound:
             header = _checked_header(path, sound, stream)
             _check_last_frame(path, sound, stream, header)
@@ -78,27 +79,32 @@ def decode(
     """Decode a clip to float32 mono samples [samples] at `sampling_rate` (Hz).
 
     Channels are averaged; soxr resamples at high quality; only the first `max_seconds` are kept.
-    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence.
+    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence. The log names clips
+    that are silent or clipped.
 
     Raises:
-        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN or
-            infinity.
+        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN,
+            infinity, or samples that were not scaled.
     """
-    path = Path(path)
+    path, levels = Path(path), Levels()
     with _opened(path) as stream:
         sound = _sound(path, stream)
         if sound is None:
-            samples, header = _ffmpeg_samples(path, stream, max_seconds)
+            samples, header = _ffmpeg_samples(path, stream, max_seconds, levels)
             rate = header.sampling_rate
         else:
             with sound:
-                samples, rate = _read_samples(path, sound, stream, max_seconds), sound.samplerate
+                samples = _read_samples(path, sound, stream, max_seconds, levels)
+                rate = sound.samplerate
     if not len(samples):
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     if not np.isfinite(samples).all():
         first = int(np.argmin(np.isfinite(samples)))
         reason = f"holds NaN or infinity (first at sample {first})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    if problem := levels.problem():
+        raise UnreadableClipError(path, problem, SCALE_FIX)
+    report(shown_path(path), levels.remark(samples))
     samples = _resampled(samples, rate, sampling_rate)
     if max_seconds is not None:
         samples = samples[: int(max_seconds * sampling_rate + 1e-6)]
@@ -196,7 +202,11 @@ def _check_last_frame(
 
 
 def _read_samples(
-    path: Path, sound: soundfile.SoundFile, stream: io.FileIO, max_seconds: float | None
+    path: Path,
+    sound: soundfile.SoundFile,
+    stream: io.FileIO,
+    max_seconds: float | None,
+    levels: Levels,
 ) -> np.ndarray[Any, Any]:
     """Samples [samples] as float32, channels averaged: as many as the header lists, up to `max_seconds`."""
     header = _checked_header(path, sound, stream)
@@ -205,7 +215,7 @@ def _read_samples(
         wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
     _require_bounded(path, wanted * np.dtype(np.float32).itemsize)
     try:
-        samples = _read_averaged(sound, wanted)
+        samples = _read_averaged(sound, wanted, levels)
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
@@ -215,7 +225,7 @@ def _read_samples(
     return samples
 
 
-def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, Any]:
+def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> np.ndarray[Any, Any]:
     """Read block by block, so that memory does not grow with the number of channels."""
     blocks, remaining = [], wanted
     block_frames = max(1, _BLOCK_VALUES // sound.channels)
@@ -223,6 +233,7 @@ def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, A
         block = sound.read(min(remaining, block_frames), dtype="float32", always_2d=True)
         if not len(block):
             break
+        levels.add(block)
         blocks.append(_averaged(block))
         remaining -= len(block)
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
@@ -242,7 +253,7 @@ def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndar
 
 
 def _ffmpeg_samples(
-    path: Path, stream: io.FileIO, max_seconds: float | None
+    path: Path, stream: io.FileIO, max_seconds: float | None, levels: Levels
 ) -> tuple[np.ndarray[Any, Any], ClipHeader]:
     """Samples [samples] as float32, channels averaged, of a format that only FFmpeg reads.
 
@@ -256,6 +267,7 @@ def _ffmpeg_samples(
     try:
         for frames, rate in decode_with_ffmpeg(stream):
             _check_rate(path, rate)
+            levels.add(frames)
             blocks.append(_averaged(frames))
             count, channels = count + len(frames), frames.shape[1]
             wanted = math.inf if max_seconds is None else math.ceil(max_seconds * rate)
