@@ -22,6 +22,7 @@ from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
+from dramaeval.data.unicode_paths import stored_path
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -261,7 +262,7 @@ class Judge:
         """The record of a clip and its texts; the encoder keeps the samples of an array."""
         data = self.config.task.data
         if isinstance(clip, str | os.PathLike):
-            path = Path(clip).expanduser()
+            path = stored_path(os.fspath(clip))
             seconds = read_header(path).seconds
             check_length(str(path), seconds, data)
         else:

@@ -20,6 +20,7 @@ from dramaeval.data.record_format import (
     check_choice,
     check_text,
 )
+from dramaeval.data.unicode_paths import stored_path
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
 
@@ -122,7 +123,7 @@ def read_records(
             no valid record remains, or `audio_root` is not a folder.
     """
     file = Path(file).expanduser()
-    root = None if audio_root is None else Path(audio_root).expanduser()
+    root = None if audio_root is None else stored_path(audio_root)
     drafts = [_Draft(line, findings=list(line.findings)) for line in checked_lines(file)]
     notices = _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
