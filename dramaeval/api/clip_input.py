@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
+from dramaeval.data.durations import beside
 from dramaeval.data.levels import SCALE_FIX, Levels, report
 from dramaeval.data.records import MIN_SECONDS
 from dramaeval.tasks.task import Task
@@ -127,10 +128,12 @@ def check_length(clip: str, seconds: float, data: DictConfig) -> None:
         ValueError: the clip is too short or too long.
     """
     if seconds < MIN_SECONDS:
-        raise ValueError(f"{clip} lasts {seconds:.3g} s, less than {MIN_SECONDS:g} s.")
+        raise ValueError(
+            f"{clip} lasts {beside(seconds, MIN_SECONDS)} s, less than {MIN_SECONDS:g} s."
+        )
     trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
     if seconds > data.max_seconds and not trims:
         raise ValueError(
-            f"{clip} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or load a run in which the "
-            "judge takes only the beginning of a clip (task.data.on_long=trim)."
+            f"{clip} lasts {beside(seconds, data.max_seconds)} s, more than {data.max_seconds:g} s: cut it, or "
+            "load a run in which the judge takes only the beginning of a clip (task.data.on_long=trim)."
         )
