@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,12 @@ from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
 from dramaeval.data.durations import beside
-from dramaeval.data.levels import SCALE_FIX, Levels, report
+from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.records import MIN_SECONDS
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
+
+log = logging.getLogger(__name__)
 
 #: Prefixes that a keyword of `Judge.score` may leave out: scene stands for local_scene.
 _PREFIXES = ("char_", "local_")
@@ -108,7 +111,8 @@ def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> n
     levels.add(values[:, None])
     if reason := levels.problem():
         raise ValueError(f"{where}: {reason}; {SCALE_FIX}.")
-    report(where, levels.remark(values))
+    if remark := levels.remark(values):
+        log.warning("%s %s.", where, remark)
     if rate in (None, target_rate):
         return values
     import soxr

@@ -43,7 +43,7 @@ class FileWindow:
         """Whether only zeros follow from a position on."""
         position = start
         while block := self.at(position, _WINDOW):
-            if block.count(0) < len(block):
+            if block != bytes(len(block)):
                 return False
             position += len(block)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ _SILENT = 1e-4
 _CANCELLED = 0.01
 #: Clips that are named in the log for each kind of remark, so that a data set of such clips does not flood it.
 _NAMED = 5
-_counts: Counter[str] = Counter()
+_reported: defaultdict[str, set[str]] = defaultdict(set)
 
 
 class Levels:
@@ -40,12 +40,11 @@ class Levels:
 
     def add(self, block: np.ndarray[Any, Any]) -> None:
         """Add frames ``[frames, channels]`` of floats."""
-        levels = np.abs(block).max(axis=1) if block.shape[1] > 1 else np.abs(block[:, 0])
-        self._frames += len(levels)
-        peak = float(levels.max(initial=0.0))
+        self._frames += len(block)
+        peak = _peak(block)
         self.peak = max(self.peak, peak)
         if peak >= _FULL:
-            full = levels >= _FULL
+            full = (np.abs(block) >= _FULL).any(axis=1)
             self._clipped += int((full[1:] & full[:-1]).sum())
 
     def problem(self) -> str | None:
@@ -56,10 +55,9 @@ class Levels:
 
     def remark(self, mono: np.ndarray[Any, Any]) -> str | None:
         """What is unusual about a clip, given the mean of its channels ``[samples]``, or None."""
-        mono_peak = float(np.abs(mono).max(initial=0.0))
         if self.peak < _SILENT:
             return "is silent"
-        if mono_peak < _CANCELLED * self.peak:
+        if _peak(mono) < _CANCELLED * self.peak:
             return "is silent as mono, because its channels cancel each other (opposite signs)"
         if self._clipped > _CLIPPED_SHARE * self._frames:
             share = 100 * self._clipped / self._frames
@@ -67,12 +65,18 @@ class Levels:
         return None
 
 
+def _peak(values: np.ndarray[Any, Any]) -> float:
+    return max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))
+
+
 def report(clip: str, remark: str | None) -> None:
-    """Log a remark; after a few clips with the same remark only that there are more."""
+    """Log a remark once per clip; after a few clips with the same remark only that there are more."""
     if remark is None:
         return
-    kind = remark.partition(":")[0]
-    _counts[kind] += 1
-    if _counts[kind] <= _NAMED:
-        more = "" if _counts[kind] < _NAMED else " (further such clips are not listed)"
+    clips = _reported[remark.partition(":")[0]]
+    if clip in clips:
+        return
+    clips.add(clip)
+    if len(clips) <= _NAMED:
+        more = "" if len(clips) < _NAMED else " (further such clips are not listed)"
         log.warning("%s %s%s.", clip, remark, more)
