@@ -127,6 +127,8 @@ def _damaged_mp3(content: FileWindow, frames: int) -> str | None:
         rest = _after_tags(content, position + declared) if declared else content.size
         return JOINED if _mp3_samples(content, rest)[0] > _JOINED_SAMPLES else None
     held, position = _mp3_samples(content, position)
+    if position > content.size:
+        return "cut off: its last MP3 frame is incomplete"
     all_counted = content.size - position < _TAG_SLACK
     if held > frames or (all_counted and held < frames - _MP3_PADDING):
         return (
