@@ -16,10 +16,12 @@ from yaml import YAMLError
 
 from dramaeval.api.clip_input import check_length, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
-from dramaeval.config.judge_config import neutral_labels, read_judge_config
+from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
+from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
+from dramaeval.config.weights import JUDGE
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
@@ -31,7 +33,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
-from dramaeval.stages.base_model import base_quantization
+from dramaeval.stages.base_model import base_quantization, front_end_problem
 from dramaeval.stages.builders import build_family, build_quantization, build_task
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
@@ -174,8 +176,9 @@ class Judge:
         file = split_files(config.task.data).get("train")
         if file is None or not Path(file).is_file():
             raise ValueError(
-                f"This judge was run with task.shots={task.shots}: its examples come from {file}, which does "
-                "not exist."
+                f"This judge was run with task.shots={task.shots}: its examples come from "
+                f"{file or 'its training records'}, which are not there: give the run folder, with the records "
+                "where they were."
             )
         data = config.task.data
         training = read_records(
@@ -311,6 +314,10 @@ def _locate(
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return compose_model(path), None
+    # RUN/model and RUN/export belong to their run; elsewhere a judge.yaml beside the weights has the settings.
+    is_of_run = (folder / "config.yaml").is_file() or folder.absolute().name in ("model", "export")
+    if not is_of_run and (judge := _judge_beside(folder, trust, remote_code)):
+        return judge
     for run in (folder, *folder.absolute().parents[:2]):
         try:
             config = read_judge_config(run, trust, remote_code=remote_code)
@@ -322,6 +329,8 @@ def _locate(
             return config, find_checkpoint(path)
         # The run trained nothing: it evaluated its checkpoint.
         return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
+    if judge := _judge_beside(folder, trust, remote_code):
+        return judge
     start = find_checkpoint(path)
     if not start.adapter:
         return compose_model(str(start.folder)), None
@@ -330,6 +339,19 @@ def _locate(
         raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
     log.info("The adapter in %s names its base: %s.", start.folder, base)
     return compose_model(base), start
+
+
+def _judge_beside(
+    folder: Path, trust: Sequence[str], remote_code: bool
+) -> tuple[DictConfig, Checkpoint] | None:
+    """The judge that ``judge.yaml`` beside the weights describes; None without the file."""
+    judge = read_judge(folder)
+    if judge is None or judge.file.name != JUDGE:
+        return None
+    start = find_checkpoint(str(folder))
+    if problem := front_end_problem(judge):
+        log.warning("%s.", problem)
+    return judge_config(judge, trust, remote_code=remote_code), start
 
 
 def _base_folder(start: Checkpoint) -> Path | None:
