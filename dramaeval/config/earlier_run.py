@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError, safe_load
 
 from dramaeval.config import registration
@@ -43,12 +44,18 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         raise ConfigError(
             [f"from={source} and experiment=… both give all settings: leave out one of them."]
         )
-    earlier = _read(Path(str(source)).expanduser(), config, trusts=bool(config.launch.trust))
     mine = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
     hydra = mine.pop("hydra", None)
+    earlier = _read(Path(str(source)).expanduser())
+    if not config.launch.trust:
+        _check_targets(earlier, mine, source)
     known = {key: value for key, value in earlier.items() if key in mine}
     values = _Overlay(earlier, keys).node("", mine, known)
-    merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
+    try:
+        merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError([f"from={source}: its config.yaml cannot be used: {reason}"]) from None
     if hydra is not None:
         with open_dict(merged), read_write(merged):
             merged.hydra = config.hydra
@@ -56,7 +63,7 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
     return merged
 
 
-def _read(run: Path, config: DictConfig, *, trusts: bool) -> dict[str, Any]:
+def _read(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     try:
         values = with_current_targets(read_plain(file))
@@ -69,18 +76,24 @@ def _read(run: Path, config: DictConfig, *, trusts: bool) -> dict[str, Any]:
         raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
     if not isinstance(values, dict) or not {"stages", "task", "model", "trainer"} <= set(values):
         raise ConfigError([f"from={run}: {file} holds no settings of a run."])
-    if not trusts:
-        known = {*TRUSTED, *_bundled_targets(), *(name for _, name in targets_in(config))}
-        unknown = [(key, name) for key, name in targets_in(values) if name not in known]
-        if unknown:
-            raise ConfigError(
-                [
-                    f"{file}: {key}={name} is not part of dramaeval, and building it would run its code. If you "
-                    "trust this run: launch.trust=true."
-                    for key, name in unknown
-                ]
-            )
     return values
+
+
+def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: Any) -> None:
+    """Refuse classes that neither this package nor the user's own settings name.
+
+    Raises:
+        ConfigError: with every such class.
+    """
+    known = {*TRUSTED, *_bundled_targets(), *(name for _, name in targets_in(mine))}
+    problems = [
+        f"from={source}: {key}={name} is not part of dramaeval, and building it would run its code. If you trust "
+        "this run: launch.trust=true."
+        for key, name in targets_in(earlier)
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def _bundled_targets() -> Iterator[Any]:

@@ -203,7 +203,7 @@ class _Comparison:
     ) -> dict[str, Any]:
         """The user's records; without any the bundled sample, if the judge was trained on it."""
         saved, own = theirs.get("data") or {}, base.get("data") or {}
-        data = dict(mine.get("data") or {})
+        data = {**dict.fromkeys(SPLITS), **(mine.get("data") or {})}
         for key in DATA:
             if key in saved and not self._is_given(f"{where}.{key}", data.get(key), own.get(key)):
                 data[key] = saved[key]
