@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from dramaeval.config import fields
+from dramaeval.config import fields, registration
 from dramaeval.config.earlier_run import with_settings_of_run
 from dramaeval.config.judge_file import DATA, SavedJudge, read_judge, sample_folder
 from dramaeval.config.keys import check_arguments, targets_in
@@ -74,17 +74,11 @@ def _with_judge(config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) ->
         raise ConfigError(comparison.problems)
     config = config.copy()
     with open_dict(config), read_write(config):
-        config.task = _node(TaskConfig, new_task)
-        config.model = _node(ModelConfig, new_model)
+        config.task = registration.node_of(TaskConfig, new_task)
+        config.model = registration.node_of(ModelConfig, new_model)
         if (objective := comparison.objective(task)) is not None:
             config.trainer.objective = literal(objective)
     return config
-
-
-def _node(schema: type, values: dict[str, Any]) -> DictConfig:
-    node = OmegaConf.structured(schema)
-    OmegaConf.set_struct(node, False)
-    return cast(DictConfig, OmegaConf.merge(node, literal(values)))
 
 
 class _Comparison:

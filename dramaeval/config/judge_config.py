@@ -14,8 +14,9 @@ from dramaeval.config.judge_file import DATA, SavedJudge, sample_folder
 from dramaeval.config.keys import check_arguments
 from dramaeval.config.literal import literal, plain, read_plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.registration import node_of
 from dramaeval.config.renamed_targets import with_current_targets
-from dramaeval.config.schema import ModelConfig
+from dramaeval.config.schema import ModelConfig, TaskConfig
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 
 #: The label policy of a judge that only scores; it is never called.
@@ -59,8 +60,8 @@ def judge_config(judge: SavedJudge, trust: Sequence[str], *, remote_code: bool) 
     values = {"model": judge.model, "task": _with_data(judge.task, plain(config.task.data))}
     _check(values, judge.file, trust, remote_code=remote_code)
     folder = {} if judge.adapter else {"path": str(judge.folder), "revision": None}
-    config.model = literal({**plain(config.model), **judge.model, **folder})
-    config.task = OmegaConf.create(literal(values["task"]))
+    config.model = node_of(ModelConfig, {**plain(config.model), **judge.model, **folder})
+    config.task = node_of(TaskConfig, values["task"])
     return config
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode
 
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
+from dramaeval.config.literal import literal
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import PACKAGE, Root
 from dramaeval.config.sweep_options import OPTIONS
@@ -28,6 +29,13 @@ def root() -> DictConfig:
     node["from"] = StringNode(None)
     OmegaConf.set_struct(node, None)
     return node
+
+
+def node_of(schema: type, values: dict[str, Any]) -> DictConfig:
+    """Plain values as a node of the schema that takes any further key, such as ``task``; ``${`` is plain text."""
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_struct(node, False)
+    return cast(DictConfig, OmegaConf.merge(node, literal(values)))
 
 
 def register() -> None:

@@ -88,6 +88,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     config = inherit(composed(*words, "stages=[evaluate]", f"task.data.test={file}"))
     check(config)
     evaluation = RunContext(config, RunFolder(tmp_path / "evaluation"))
+    evaluation.folder.open(config)
     run_stages(evaluation)
     assert (
         evaluation.folder.predictions("final").read_text()
@@ -95,6 +96,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     )
     config = inherit(composed(*words, "stages=[export]", "export.merge=true"))
     export = RunContext(config, RunFolder(tmp_path / "export"))
+    export.folder.open(config)
     run_stages(export)
     # The merged model needs neither the adapter nor the base.
     merged = Judge.load(shutil.copytree(export.folder.export, tmp_path / "merged"), device="cpu")
