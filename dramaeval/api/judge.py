@@ -21,7 +21,7 @@ from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.weights import JUDGE
+from dramaeval.config.weights import JUDGE, local_folder
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
@@ -100,9 +100,9 @@ class Judge:
         ``weights_only=True``. Objectives, metrics, rewards and label policies of the run are not built.
 
         Args:
-            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, or a
-                name on the hub. A run folder, or the model in it, gives the rubric and the wording of the run;
-                else the defaults are used.
+            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, a base
+                model's name on the hub, or ``hf://owner/name@revision``, a published judge. A run folder, or
+                ``judge.yaml`` beside the weights, gives the rubric and the wording; else the defaults are used.
             device: auto, cpu or cuda.
             trust: further modules, or full names of classes, that a run folder may name, for families and tasks
                 of your own: ``trust=["my_judge"]``. They must be importable.
@@ -311,6 +311,7 @@ def _locate(
     path: str, trust: Sequence[str], remote_code: bool
 ) -> tuple[DictConfig, Checkpoint | None]:
     """The configuration of a judge and its weights; None for the weights that the configuration names."""
+    path = local_folder(path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return compose_model(path), None

@@ -17,7 +17,7 @@ from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import SPLITS, TASK_KEYS, ModelConfig, Stage, TaskConfig
 from dramaeval.config.trust import untrusted_targets
 from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
-from dramaeval.config.weights import model_identity
+from dramaeval.config.weights import local_folder, model_identity
 
 #: Settings of a task in which a run may differ from its judge: how it is trained or scored, and the keys of records.
 FREE = frozenset(
@@ -46,7 +46,13 @@ def inherit(config: DictConfig) -> DictConfig:
     keys = override_keys(config)
     if config.get("from"):
         config = with_settings_of_run(config, keys)
-    judge = read_judge(config.checkpoint) if config.get("checkpoint") else None
+    if not config.get("checkpoint"):
+        return config
+    folder = local_folder(config.checkpoint)
+    if folder != config.checkpoint:
+        config = config.copy()
+        config.checkpoint = literal(folder)
+    judge = read_judge(folder)
     return _with_judge(config, judge, keys) if judge is not None else config
 
 

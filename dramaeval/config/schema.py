@@ -338,7 +338,8 @@ class Root:
     )
     checkpoint: str | None = setting(
         None,
-        help="run folder, model or adapter to evaluate, export or continue from; null: the base model",
+        help="run folder, model or adapter to evaluate, export or continue from, or hf://owner/name; null: the base "
+        "model",
     )
     checkpoint_override: bool = setting(
         False,

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.problems import ConfigError
+
 #: The settings of an adapter, of a model, and of a judge, beside their weights.
 ADAPTER, MODEL, JUDGE = "adapter_config.json", "config.json", "judge.yaml"
+#: The prefix of a judge on the hub, and the files of a judge there.
+HUB = "hf://"
+_OF_JUDGE = ["*.json", "*.yaml", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.md"]
 #: Settings in these files that name a place or a version of a library.
 _NOT_CONTENT = frozenset(
     {"_name_or_path", "transformers_version", "peft_version", "base_model_name_or_path"}
@@ -20,6 +25,30 @@ _NOT_CONTENT = frozenset(
 _WHOLE = 2**20
 _BLOCK = 2**12
 _HEADER = 8
+
+
+def local_folder(path: str) -> str:
+    """A path as it is; of a judge on the hub, ``hf://owner/name@revision``, the folder of its copy in the local cache.
+
+    Raises:
+        ConfigError: the judge cannot be downloaded and is not in the cache.
+    """
+    if not path.startswith(HUB):
+        return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = path.removeprefix(HUB).partition("@")
+    try:
+        return str(snapshot_download(name, revision=revision or None, allow_patterns=_OF_JUDGE))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            [
+                f"{path} cannot be downloaded and is not in the local cache: {reason} Give hf://owner/name or "
+                "hf://owner/name@revision, or a folder."
+            ]
+        ) from None
 
 
 def weights_folder(path: str | os.PathLike[str]) -> Path | None:

@@ -1,14 +1,17 @@
 """A model is identified by its settings and weights: a copy is the same model, other weights are another one."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from safetensors.numpy import load_file, save_file
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.config.weights import fingerprint, model_identity, weights_folder
+from dramaeval.config.weights import fingerprint, local_folder, model_identity, weights_folder
 
 TINY = PACKAGE / "models" / "tiny"
 
@@ -105,3 +108,23 @@ def test_weights_lie_in_the_folder_or_in_model_or_in_export(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "adapter_config.json").touch()
     assert weights_folder(tmp_path) == tmp_path / "model"
+
+
+def test_a_judge_on_the_hub_is_its_copy_in_the_cache(tmp_path, monkeypatch):
+    """The cache has the layout that huggingface_hub documents: refs, and a snapshot for each commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--org--judge"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert (
+        local_folder("hf://org/judge") == local_folder(f"hf://org/judge@{commit}") == str(snapshot)
+    )
+    assert local_folder("org/judge") == "org/judge"
+    for missing in ("hf://org/other", "hf://org/judge@v2", "hf://no name"):
+        with pytest.raises(ConfigError, match=re.escape(missing)):
+            local_folder(missing)
