@@ -17,6 +17,7 @@ from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import with_current_targets
+from dramaeval.config.secrets import HIDDEN
 from dramaeval.config.trust import TRUSTED
 from dramaeval.config.user_keys import is_given
 
@@ -51,6 +52,13 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
         _check_targets(earlier, mine, source)
     known = {key: value for key, value in earlier.items() if key in mine}
     values = _Overlay(earlier, keys).node("", mine, known)
+    if masked := list(_masked(values)):
+        raise ConfigError(
+            [
+                f"from={source}: the value of {key} was masked when the run was saved: give it again."
+                for key in masked
+            ]
+        )
     try:
         merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
     except OmegaConfBaseException as error:
@@ -101,6 +109,18 @@ def _bundled_targets() -> Iterator[Any]:
     for file in config_folder().rglob("*.yaml"):
         for _, name in targets_in(safe_load(file.read_text(encoding="utf-8"))):
             yield name
+
+
+def _masked(value: Any, where: str = "") -> Iterator[str]:
+    """The keys of values that hold a masked secret."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _masked(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _masked(inner, f"{where}.{number}")
+    elif isinstance(value, str) and HIDDEN in value:
+        yield where
 
 
 class _Overlay:

@@ -69,6 +69,7 @@ def test_the_settings_are_those_of_the_run_and_then_the_user_s(words_of, run, wo
 @pytest.mark.parametrize(
     ("words", "change", "message"),
     [
+        ((), {"logger": None, "input": "https://user:(hidden)@host"}, "value of input was masked"),
         ((), {"trainer": {"_target_": "os.system"}}, "trainer._target_=os.system is not part of"),
         (("experiment=realism_lora",), {}, "leave out one of them"),
         ((), None, "holds no run"),
