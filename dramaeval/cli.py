@@ -24,6 +24,7 @@ from dramaeval import startup
 from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
 from dramaeval.config.home_folder import ensure_home
+from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.secrets import mask_hydra_files
 from dramaeval.launch.worker import follow, follows
@@ -67,6 +68,7 @@ def main() -> None:
         sys.path.insert(0, os.getcwd())
     ensure_home()
     registration.register()
+    registration.register_run_id(inherited_run_id)
     with user_facing_errors():
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
+from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.api.sft_trainer import (
     DatasetSampler,
     precision_of,
@@ -25,7 +26,7 @@ from dramaeval.training.rewards.exact import Exact
 from dramaeval.training.rewards.format import Format
 
 
-class GRPOTrainer(JudgeGRPOTrainer):
+class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
     """Trains a judge on an `AudioDataset` by rewards, one question a record and epoch.
 
     It extends `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` and so TRL's trainer: ``train()``,

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.api.judge import Judge
+from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
 from dramaeval.models.adapters import attach, restrict
@@ -28,7 +29,7 @@ from dramaeval.training.sft.trainer import JudgeSFTTrainer
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
 
-class SFTTrainer(JudgeSFTTrainer):
+class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
     """Trains a judge on an `AudioDataset`, one question a record and epoch.
 
     It extends `dramaeval.training.sft.trainer.JudgeSFTTrainer` and so TRL's and transformers' trainers: ``train()``,
@@ -63,6 +64,7 @@ class SFTTrainer(JudgeSFTTrainer):
         dataset = require_dataset(train_dataset)
         args = prepare_arguments(args)
         trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
+        self.objective_text = objective
         super().__init__(
             model=trained,
             args=args,

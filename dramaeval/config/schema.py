@@ -338,7 +338,13 @@ class Root:
     )
     checkpoint: str | None = setting(
         None,
-        help="run folder, model or adapter to evaluate, export or continue from; null: the base model",
+        help="run folder, model or adapter to evaluate, export or continue from, or hf://owner/name; null: the base "
+        "model",
+    )
+    checkpoint_override: bool = setting(
+        False,
+        help="true: your settings of task and model replace those of the judge in checkpoint; false: they are "
+        "refused if they contradict it",
     )
     input: str | None = setting(
         None,
@@ -393,6 +399,16 @@ class Root:
     )
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
+
+    KEYWORDS: ClassVar = (
+        Setting(
+            key="from",
+            type=str | None,
+            default=None,
+            help="run folder whose settings this run takes, except those that are given on the command line",
+            limits=Limits(),
+        ),
+    )
 
 
 def is_about_a_sweep(config: Any) -> bool:

@@ -27,11 +27,13 @@ def build_task(config: DictConfig) -> Task:
     """
     node = cast(dict[str, Any], OmegaConf.to_container(config.task, resolve=True, enum_to_str=True))
     try:
-        return _instantiate_task(node)
+        task = _instantiate_task(node)
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
         where = _rubric_file(cause.rubric) if isinstance(cause, RubricError) else ""
         raise ConfigError([f"task: {cause.args[0] if cause.args else cause}{where}"]) from None
+    task.built_from = node
+    return task
 
 
 def _instantiate_task(node: dict[str, Any]) -> Task:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
 from dramaeval.config import secrets
+from dramaeval.config.inheritance import inherit
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
@@ -39,6 +40,7 @@ from dramaeval.stages import (
 )
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
+from dramaeval.stages.judge_settings import log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
@@ -96,6 +98,7 @@ def run_in_folder(
     Returns:
         as `run`.
     """
+    config = inherit(config)
     if starts_processes and needs_process_group(config) and not config.plan:
         startup.prepare_device(config.device.value)
         check(config)
@@ -156,6 +159,8 @@ def run_in_process(
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
         context = RunContext(config, folder, processes, identity, further_callbacks)
+        if processes.is_rank_zero:
+            log_judge(context)
         check_context(context)
         if config.plan:
             return None

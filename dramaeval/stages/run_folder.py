@@ -45,6 +45,8 @@ MAY_DIFFER = (
     "launch",
     "sweep",
     "resume",
+    "checkpoint_override",
+    "from",
 )
 #: Further ones if batch.global is set, which fixes the clips of a step.
 MAY_DIFFER_WITH_GLOBAL_BATCH = (

@@ -62,6 +62,8 @@ class Task:
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.
+    built_from: Mapping[str, Any] | None = None
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config import registration, secrets
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.inheritance import inherit
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
@@ -156,7 +157,7 @@ class SweepFolder:
         runs = [
             SweepRun(
                 number=int(config.hydra.job.num),
-                id=run_id(config),
+                id=run_id(inherit(config)),
                 folder=folder,
                 overrides=tuple(map(str, config.hydra.overrides.task)),
             )
