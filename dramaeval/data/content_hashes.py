@@ -27,6 +27,8 @@ SETTLED_NS = 2 * 10**9
 #: Size and the times of the last change of content (mtime) and of content, name or owner (ctime), which no program
 #: can set back.
 Status = tuple[int, int, int]
+#: What this process has hashed: status and hash by absolute path.
+_KNOWN: dict[str, Any] = {}
 
 
 class ContentHashes:
@@ -56,7 +58,7 @@ class ContentHashes:
         """
         distinct = list(dict.fromkeys(files))
         store = self._store(origin)
-        known = _read(store)
+        known = _KNOWN | _read(store)
         statuses = map_files(_status, distinct, workers)
         hashes = {
             file: entry[1]
@@ -66,8 +68,11 @@ class ContentHashes:
         changed = [file for file in distinct if file not in hashes]
         hashes |= map_files(lambda file: digest(file, statuses[file][0]), changed, workers)
         self.read += len(changed)
-        if changed and store is not None:
-            _write(store, hashes, statuses)
+        if changed:
+            kept = _settled(hashes, statuses)
+            _KNOWN.update(kept)
+            if store is not None:
+                _write(store, kept)
         return {file: hashes[file] for file in distinct}
 
     def _store(self, origin: Path) -> Path | None:
@@ -90,13 +95,17 @@ def _read(store: Path | None) -> dict[str, Any]:
         return {}
 
 
-def _write(store: Path, hashes: dict[Path, str], statuses: dict[Path, Status]) -> None:
+def _settled(hashes: dict[Path, str], statuses: dict[Path, Status]) -> dict[str, Any]:
+    """The statuses and hashes of the files that can be remembered, by absolute path."""
     latest = time.time_ns() - SETTLED_NS
-    kept = {
+    return {
         os.path.abspath(file): [list(statuses[file]), value]
         for file, value in hashes.items()
         if statuses[file][2] <= latest
     }
+
+
+def _write(store: Path, kept: dict[str, Any]) -> None:
     unfinished = store.with_name(f"{store.name}.{os.getpid()}-{uuid4().hex}.tmp")
     try:
         store.parent.mkdir(parents=True, exist_ok=True)

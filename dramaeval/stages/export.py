@@ -23,12 +23,13 @@ from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
+from dramaeval.training.checkpoint_records import NAME as RECORDS
 
 log = logging.getLogger(__name__)
 
 #: Files that only training needs.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
-            "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
+            "rng_state*", "trainer_state.json", RANK_SCHEDULE, RECORDS)  # fmt: skip
 
 
 def check(config: DictConfig) -> list[str]:

@@ -126,14 +126,21 @@ def test_an_unchanged_file_is_read_once(tmp_path, monkeypatch):
         assert hashes.of([file, file], origin=origin) == {file: expected}
         assert hashes.read == 1
     monkeypatch.setattr(content_hashes, "SETTLED_NS", 0)
-    for read in (1, 0, 0):
-        hashes = ContentHashes(tmp_path / "kept")
+
+    def in_a_new_process(folder):
+        monkeypatch.setattr(content_hashes, "_KNOWN", {})
+        hashes = ContentHashes(folder)
         assert hashes.of([file], origin=origin) == {file: expected}
-        assert hashes.read == read
-    # Damaged memory is not used.
+        return hashes.read
+
+    assert in_a_new_process(None) == 1
+    hashes = ContentHashes()
+    assert (hashes.of([file], origin=origin)[file], hashes.read) == (expected, 0)
+    assert [in_a_new_process(tmp_path / "kept") for _ in range(3)] == [1, 0, 0]
+    # A damaged memory is not used.
     (kept,) = (tmp_path / "kept").iterdir()
     kept.write_text(kept.read_text().replace(expected, "0" * 32))
-    assert ContentHashes(tmp_path / "kept").of([file], origin=origin) == {file: expected}
+    assert in_a_new_process(tmp_path / "kept") == 1
 
 
 @pytest.mark.parametrize("key", [content_key, None])
