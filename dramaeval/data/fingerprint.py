@@ -16,6 +16,8 @@ from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.problems import counted, printable
 from dramaeval.data.records import Record
 
+#: The file in a run folder or a checkpoint with the fingerprints of its records.
+RECORDS = "fingerprint.records.jsonl"
 _SHOWN = 3
 
 

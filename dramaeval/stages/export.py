@@ -16,6 +16,7 @@ from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
@@ -23,7 +24,6 @@ from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
-from dramaeval.training.checkpoint_records import NAME as RECORDS
 
 log = logging.getLogger(__name__)
 

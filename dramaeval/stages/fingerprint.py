@@ -20,6 +20,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_parts import parts_of, where_of
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.fingerprint import (
+    RECORDS,
     RecordPrint,
     differences,
     digest_of,
@@ -42,7 +43,7 @@ from dramaeval.models.loading import hub_commit
 
 log = logging.getLogger(__name__)
 
-NAME, RECORDS = "fingerprint.json", "fingerprint.records.jsonl"
+NAME = "fingerprint.json"
 #: The key under which a prepared line has the hash of its clip.
 CLIP_HASH = "clip_hash"
 #: Endings of files with weights, and of files of a model folder that do not change its answers.

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dramaeval.data.content_hashes import ContentHashes
-from dramaeval.data.fingerprint import differences, read_prints, record_prints, write_prints
+from dramaeval.data.fingerprint import (
+    RECORDS,
+    differences,
+    read_prints,
+    record_prints,
+    write_prints,
+)
 from dramaeval.data.records import Record
 from dramaeval.errors import UserFacingError
-
-NAME = "fingerprint.records.jsonl"
 
 
 class OtherRecordsError(UserFacingError, ValueError):
@@ -35,7 +39,7 @@ def other_records(checkpoint: Path, text: str) -> str | None:
         checkpoint: of an earlier version it has no fingerprints and is not compared.
         text: the output of `text_of`.
     """
-    file = checkpoint / NAME
+    file = checkpoint / RECORDS
     if not file.is_file() or (saved := file.read_text(encoding="utf-8")) == text:
         return None
     before, now = read_prints(saved), read_prints(text)

@@ -23,6 +23,7 @@ from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_rank
 from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.compat.transformers import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
@@ -32,7 +33,7 @@ from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
 from dramaeval.training.callbacks.steps_taken import StepsTaken
-from dramaeval.training.checkpoint_records import NAME, OtherRecordsError, other_records, text_of
+from dramaeval.training.checkpoint_records import OtherRecordsError, other_records, text_of
 from dramaeval.training.checkpoints import (
     checkpoint_to_resume,
     require_undamaged,
@@ -298,7 +299,7 @@ class JudgeTrainer(Trainer):
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
         """Seal a checkpoint after its last file."""
-        files = {NAME: self.records_text} if self.processes.is_rank_zero else {}
+        files = {RECORDS: self.records_text} if self.processes.is_rank_zero else {}
         return sealed_checkpoint(folder, self.processes, self, files)
 
     def load_weights(self, folder: Path, *, best: bool) -> bool:

@@ -14,6 +14,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.data.content_hashes import ContentHashes
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.manifest import digest
 from dramaeval.data.record_format import RecordFormat
 from dramaeval.data.records import read_records
@@ -209,7 +210,7 @@ def test_other_clips_to_score_are_refused(resumed, data, lines):
 
 def test_an_earlier_version_left_no_fingerprint(resumed, data, tmp_path, caplog):
     def forget():
-        for name in (fingerprint.NAME, fingerprint.RECORDS, "dramaeval_manifest.json"):
+        for name in (fingerprint.NAME, RECORDS, "dramaeval_manifest.json"):
             (tmp_path / "run" / name).unlink()
 
     assert not resumed(forget)
@@ -232,7 +233,7 @@ def test_a_damaged_fingerprint_is_written_again_or_refused(resumed, lines, tmp_p
 
 
 def test_damaged_fingerprints_of_records_leave_the_comparison(resumed, lines, tmp_path):
-    file = tmp_path / "run" / fingerprint.RECORDS
+    file = tmp_path / "run" / RECORDS
     problem = resumed(lambda: (damage(file, "cut off"), lines("test", rename)))
     assert "test: 3 records → 3, or other ones in " in problem
 
@@ -262,14 +263,17 @@ def test_results_of_another_judge_are_refused(start, tmp_path):
 def test_clips_are_hashed_once_for_all_runs(start, monkeypatch, tmp_path):
     monkeypatch.setattr("dramaeval.data.content_hashes.SETTLED_NS", 0)
     read = []
-    monkeypatch.setattr(
-        "dramaeval.data.content_hashes.digest", lambda *args: read.append(args) or digest(*args)
-    )
-    start()
-    assert len(read) == 6 + len([f for f in TINY.iterdir() if f.suffix != ".md"])
-    read.clear()
-    start(folder="another run")
-    assert read == []
+
+    def counted(file, size):
+        read.append(file.suffix)
+        return digest(file, size)
+
+    monkeypatch.setattr("dramaeval.data.content_hashes.digest", counted)
+    for folder, clips in (("run", 6), ("another run", 0)):
+        monkeypatch.setattr("dramaeval.data.content_hashes._KNOWN", {})  # as in a new process
+        start(folder=folder)
+        assert read.count(".wav") == clips
+        read.clear()
 
 
 def test_runs_of_a_sweep_are_made_from_the_same(start, lines, data, tmp_path):

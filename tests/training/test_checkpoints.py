@@ -8,13 +8,14 @@ import torch
 from clips import write_clips
 from transformers import TrainerCallback
 
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.manifest import read_manifest, seal
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.training import checkpoint_records, checkpoints
-from dramaeval.training.checkpoint_records import OtherRecordsError
+from dramaeval.training import checkpoints
+from dramaeval.training.checkpoint_records import OtherRecordsError, other_records
 from dramaeval.training.checkpoints import has_ended, last_checkpoint
 
 SETTINGS = (
@@ -137,7 +138,7 @@ def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
 
     trainer().train()
     folder = tmp_path / "run" / "checkpoints" / "checkpoint-1"
-    assert checkpoint_records.NAME in read_manifest(folder)
+    assert RECORDS in read_manifest(folder)
     trainer().train(resume_from_checkpoint=True)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:2]))
@@ -147,4 +148,4 @@ def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
     ):
         trainer().train(resume_from_checkpoint=True)
     # A checkpoint of an earlier version does not say which records it is of.
-    assert checkpoint_records.other_records(tmp_path, "x") is None
+    assert other_records(tmp_path, "x") is None
