@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 #: A file that changed less than this before it was hashed is not remembered: the clock of some file systems is so
 #: coarse that it could change again at the same time.
 SETTLED_NS = 2 * 10**9
+#: Number of files from which on hashing is announced.
+_MANY = 5000
 #: Size and the times of the last change of content (mtime) and of content, name or owner (ctime), which no program
 #: can set back.
 Status = tuple[int, int, int]
@@ -66,6 +68,12 @@ class ContentHashes:
             if (entry := known.get(os.path.abspath(file))) and entry[0] == list(statuses[file])
         }
         changed = [file for file in distinct if file not in hashes]
+        if len(changed) >= _MANY:
+            log.info(
+                "Hashing %s files of %s; unchanged files are not read again.",
+                f"{len(changed):,}",
+                origin,
+            )
         hashes |= map_files(lambda file: digest(file, statuses[file][0]), changed, workers)
         self.read += len(changed)
         if changed:
