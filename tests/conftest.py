@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ from omegaconf import DictConfig
 from repository import ROOT
 
 from dramaeval.config import registration
+
+pytest_plugins = ("launch_fixtures",)
 
 # Three tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
 # no import above loads, and every process that a test starts read this.
@@ -66,6 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, long in enumerate(LONG) if name.startswith(long)), len(LONG))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Full collections, of which a training makes several, skip the modules that are imported by now."""
+    gc.collect()
+    gc.freeze()
 
 
 _connect = socket.socket.connect

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,13 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import near_match_hint
+from dramaeval.data.durations import beside
+from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.records import MIN_SECONDS
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
+
+log = logging.getLogger(__name__)
 
 #: Prefixes that a keyword of `Judge.score` may leave out: scene stands for local_scene.
 _PREFIXES = ("char_", "local_")
@@ -67,27 +72,57 @@ def _short(field: str) -> str:
     return field.removeprefix(prefix)
 
 
-def waveform_of(clip: Any, number: int, rate: int, target_rate: int) -> np.ndarray:
+def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> np.ndarray:
     """A clip in an array as float32 ``[samples]`` at the target rate, in Hz.
 
+    Args:
+        clip: floats ``[samples]``, or an item of the audio column of a data set: a mapping with ``array`` and
+            ``sampling_rate``.
+        number: position of the clip, for messages.
+        rate: of the array, in Hz; None means that of the mapping, or the target rate.
+        target_rate: of the result, in Hz.
+
     Raises:
-        ValueError: the clip is not a mono float array, is empty, or holds NaN or infinity.
+        ValueError: the clip is not a mono float array, is empty, holds NaN, infinity or samples that were not
+            scaled, or its rate is given twice.
     """
-    values = clip.detach().cpu().numpy() if isinstance(clip, torch.Tensor) else np.asarray(clip)
     where = f"audio[{number}]"
+    if isinstance(clip, Mapping) and {"array", "sampling_rate"} <= set(clip):
+        if rate not in (None, clip["sampling_rate"]):
+            raise ValueError(
+                f"{where} has a rate of {clip['sampling_rate']} Hz, but sampling_rate={rate}: leave one out."
+            )
+        clip, rate = clip["array"], int(clip["sampling_rate"])
+    if isinstance(clip, torch.Tensor):
+        clip = clip.detach().cpu()
+        clip = (clip.float() if clip.is_floating_point() else clip).numpy()
+    values = np.asarray(clip)
     if values.ndim != 1 or values.dtype.kind != "f":
         raise ValueError(
             f"{where} must be a file path or a float array [samples] from -1 to 1, not "
-            f"{values.dtype} {list(values.shape)}: average channels, divide whole numbers by their largest."
+            f"{values.dtype} {list(values.shape)}: average channels, divide whole numbers by their largest"
+            f"{_divisor(values.dtype)}."
         )
+    with np.errstate(over="ignore"):  # the check below reports infinity
+        values = values.astype(np.float32)
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"{where} is empty or holds NaN or infinity.")
-    values = values.astype(np.float32)
-    if rate == target_rate:
+    levels = Levels()
+    levels.add(values[:, None])
+    if reason := levels.problem():
+        raise ValueError(f"{where}: {reason}; {SCALE_FIX}.")
+    if remark := levels.remark(values):
+        log.warning("%s %s.", where, remark)
+    if rate in (None, target_rate):
         return values
     import soxr
 
     return soxr.resample(values, rate, target_rate, quality="HQ")
+
+
+def _divisor(dtype: np.dtype[Any]) -> str:
+    """The divisor of signed whole numbers, for the message."""
+    return f" (here {-np.iinfo(dtype).min})" if dtype.kind == "i" else ""
 
 
 def check_length(clip: str, seconds: float, data: DictConfig) -> None:
@@ -97,10 +132,12 @@ def check_length(clip: str, seconds: float, data: DictConfig) -> None:
         ValueError: the clip is too short or too long.
     """
     if seconds < MIN_SECONDS:
-        raise ValueError(f"{clip} lasts {seconds:.3g} s, less than {MIN_SECONDS:g} s.")
+        raise ValueError(
+            f"{clip} lasts {beside(seconds, MIN_SECONDS)} s, less than {MIN_SECONDS:g} s."
+        )
     trims = str(getattr(data.on_long, "value", data.on_long)) == "trim"
     if seconds > data.max_seconds and not trims:
         raise ValueError(
-            f"{clip} lasts {seconds:.2f} s, more than {data.max_seconds:g} s: cut it, or load a run in which the "
-            "judge takes only the beginning of a clip (task.data.on_long=trim)."
+            f"{clip} lasts {beside(seconds, data.max_seconds)} s, more than {data.max_seconds:g} s: cut it, or "
+            "load a run in which the judge takes only the beginning of a clip (task.data.on_long=trim)."
         )

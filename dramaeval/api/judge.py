@@ -22,6 +22,7 @@ from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
+from dramaeval.data.unicode_paths import stored_path
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -39,7 +40,7 @@ from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor
+Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
 #: Tasks that ask for options, or whose records contain their questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
@@ -202,7 +203,8 @@ class Judge:
         """Score one clip or several, on every dimension of a task.
 
         Args:
-            audio: a file path or a float array ``[samples]`` (mono, about −1 to 1), or a list of these.
+            audio: a file path, a float array ``[samples]`` (mono, about −1 to 1), a mapping with ``array`` and
+                ``sampling_rate`` (an audio column), or a list of these.
             task: name of the task.
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
@@ -233,9 +235,8 @@ class Judge:
             max_seconds=self.config.task.data.max_seconds,
             cache_clips=len(clips) * (1 + scored_task.shots),
         )
-        rate = sampling_rate or record_encoder.rate
         records = [
-            self._record(number, clip, fields, record_encoder, rate)
+            self._record(number, clip, fields, record_encoder, sampling_rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
         ]
         predictions = score(
@@ -256,12 +257,12 @@ class Judge:
         clip: Clip,
         fields: Mapping[str, str],
         record_encoder: _WaveformEncoder,
-        rate: int,
+        rate: int | None,
     ) -> Record:
         """The record of a clip and its texts; the encoder keeps the samples of an array."""
         data = self.config.task.data
         if isinstance(clip, str | os.PathLike):
-            path = Path(clip).expanduser()
+            path = stored_path(os.fspath(clip))
             seconds = read_header(path).seconds
             check_length(str(path), seconds, data)
         else:

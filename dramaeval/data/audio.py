@@ -14,8 +14,16 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from dramaeval.data.container_sizes import TAIL_SLACK
+from dramaeval.data.ffmpeg_audio import (
+    DamagedAudioError,
+    UnsupportedAudioError,
+    decode_with_ffmpeg,
+)
 from dramaeval.data.file_damage import find_damage, missing_samples_allowed
+from dramaeval.data.file_window import FileWindow
 from dramaeval.data.files import MAX_FILE_BYTES, UnsuitableFileError, open_regular
+from dramaeval.data.levels import SCALE_FIX, Levels, report
 from dramaeval.data.problems import shown_path
 
 _CONVERT_FIX = "convert the clip to WAV or FLAC (ffmpeg -i in out.wav), or leave the record out"
@@ -23,6 +31,8 @@ _RESTORE_FIX = "restore the clip from its source, or leave the record out"
 _MAX_RATE = 768_000  # Hz; the highest rate of any recording format
 _BLOCK_VALUES = 2**22  # values decoded at a time, over all channels
 _UNRECOGNISED = 1  # libsndfile's SF_ERR_UNRECOGNISED_FORMAT
+_FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "AU", "CAF", "W64", "NIST", "FLAC", "OGG", "MP3")
+"""Formats of libsndfile in which a file that is cut off or joined is recognised."""
 
 
 class UnreadableClipError(Exception):
@@ -56,10 +66,10 @@ def read_header(path: str | Path) -> ClipHeader:
     with _opened(path) as stream:
         sound = _sound(path, stream)
         if sound is None:
-            return _foreign_header(path)
+            return _ffmpeg_samples(path, stream, None, Levels())[1]
         with sound:
             header = _checked_header(path, sound, stream)
-            _check_last_frame(path, sound, header)
+            _check_last_frame(path, sound, stream, header)
         return header
 
 
@@ -69,26 +79,32 @@ def decode(
     """Decode a clip to float32 mono samples [samples] at `sampling_rate` (Hz).
 
     Channels are averaged; soxr resamples at high quality; only the first `max_seconds` are kept.
-    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence.
+    Levels are unchanged, also beyond ±1. Damaged audio is never replaced by silence. The log names clips
+    that are silent or clipped.
 
     Raises:
-        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN or
-            infinity.
+        UnreadableClipError: the file is missing, not audio, cut off, damaged or empty, or holds NaN,
+            infinity, or samples that were not scaled.
     """
-    path = Path(path)
+    path, levels = Path(path), Levels()
     with _opened(path) as stream:
         sound = _sound(path, stream)
         if sound is None:
-            samples, rate = _foreign_samples(path, max_seconds)
+            samples, header = _ffmpeg_samples(path, stream, max_seconds, levels)
+            rate = header.sampling_rate
         else:
             with sound:
-                samples, rate = _read_samples(path, sound, stream, max_seconds), sound.samplerate
+                samples = _read_samples(path, sound, stream, max_seconds, levels)
+                rate = sound.samplerate
     if not len(samples):
         raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
     if not np.isfinite(samples).all():
         first = int(np.argmin(np.isfinite(samples)))
         reason = f"holds NaN or infinity (first at sample {first})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    if problem := levels.problem():
+        raise UnreadableClipError(path, problem, SCALE_FIX)
+    report(shown_path(path), levels.remark(samples))
     samples = _resampled(samples, rate, sampling_rate)
     if max_seconds is not None:
         samples = samples[: int(max_seconds * sampling_rate + 1e-6)]
@@ -118,21 +134,23 @@ def _opened(path: Path) -> Iterator[io.FileIO]:
 
 
 def _sound(path: Path, stream: io.FileIO) -> soundfile.SoundFile | None:
-    """Open with libsndfile; None where it does not know the format and ffmpeg is available.
+    """Open with libsndfile; None where it does not know the format.
 
     libsndfile gets the descriptor instead of the name, so that it detects the format from the content
     and any file name works.
     """
     try:
-        return soundfile.SoundFile(stream.fileno(), closefd=False)
+        sound = soundfile.SoundFile(stream.fileno(), closefd=False)
     except soundfile.LibsndfileError as error:
-        if error.code != _UNRECOGNISED:
-            reason = f"unreadable audio ({error.error_string.strip()})"
-            raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
-    if _has_ffmpeg():
-        return None
-    fix = f"{_CONVERT_FIX}; with ffmpeg installed, formats like m4a are read directly"
-    raise UnreadableClipError(path, "not an audio format that libsndfile reads", fix)
+        if error.code == _UNRECOGNISED:
+            return None
+        reason = find_damage(stream, 0) or f"unreadable audio ({error.error_string.strip()})"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
+    if sound.format in _FORMATS:
+        return sound
+    reason = f"of the format {sound.format}, which is not read, because a cut-off one cannot be recognised"
+    sound.close()
+    raise UnreadableClipError(path, reason, _CONVERT_FIX)
 
 
 def _checked_header(path: Path, sound: soundfile.SoundFile, stream: io.FileIO) -> ClipHeader:
@@ -158,9 +176,16 @@ def _check_rate(path: Path, rate: int) -> None:
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
-def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader) -> None:
-    """Detect a cut-off FLAC: it opens, but its last sample cannot be read (0.2 ms)."""
-    if sound.format != "FLAC":
+def _check_last_frame(
+    path: Path, sound: soundfile.SoundFile, stream: io.FileIO, header: ClipHeader
+) -> None:
+    """Compare the length in the header of a FLAC with its last frame (0.2 ms).
+
+    A cut-off one opens, but its last sample cannot be read. Where the header counts too few samples, the
+    file goes on after the last of them; up to 8 kB of it are in the decoder's buffer and are not noticed.
+    """
+    content = FileWindow(stream)
+    if sound.format != "FLAC" or content.at(0, 3) == b"ID3":  # libsndfile cannot seek behind a tag
         return
     try:
         sound.seek(header.frames - 1)
@@ -170,10 +195,18 @@ def _check_last_frame(path: Path, sound: soundfile.SoundFile, header: ClipHeader
     if not reached:
         reason = "damaged or cut off: its last sample cannot be reached"
         raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    position = stream.tell()
+    if content.size - position > TAIL_SLACK and not content.is_padding(position):
+        reason = f"its header says {header.frames} samples, but the file goes on after them"
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
 
 
 def _read_samples(
-    path: Path, sound: soundfile.SoundFile, stream: io.FileIO, max_seconds: float | None
+    path: Path,
+    sound: soundfile.SoundFile,
+    stream: io.FileIO,
+    max_seconds: float | None,
+    levels: Levels,
 ) -> np.ndarray[Any, Any]:
     """Samples [samples] as float32, channels averaged: as many as the header lists, up to `max_seconds`."""
     header = _checked_header(path, sound, stream)
@@ -182,7 +215,7 @@ def _read_samples(
         wanted = min(wanted, math.ceil(max_seconds * header.sampling_rate))
     _require_bounded(path, wanted * np.dtype(np.float32).itemsize)
     try:
-        samples = _read_averaged(sound, wanted)
+        samples = _read_averaged(sound, wanted, levels)
     except soundfile.LibsndfileError as error:
         reason = f"damaged or cut off ({error.error_string.strip()})"
         raise UnreadableClipError(path, reason, _RESTORE_FIX) from None
@@ -192,7 +225,7 @@ def _read_samples(
     return samples
 
 
-def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, Any]:
+def _read_averaged(sound: soundfile.SoundFile, wanted: int, levels: Levels) -> np.ndarray[Any, Any]:
     """Read block by block, so that memory does not grow with the number of channels."""
     blocks, remaining = [], wanted
     block_frames = max(1, _BLOCK_VALUES // sound.channels)
@@ -200,6 +233,7 @@ def _read_averaged(sound: soundfile.SoundFile, wanted: int) -> np.ndarray[Any, A
         block = sound.read(min(remaining, block_frames), dtype="float32", always_2d=True)
         if not len(block):
             break
+        levels.add(block)
         blocks.append(_averaged(block))
         remaining -= len(block)
     return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
@@ -218,64 +252,41 @@ def _resampled(samples: np.ndarray[Any, Any], rate: int, wanted: int) -> np.ndar
     return soxr.resample(samples, rate, wanted, quality="HQ")
 
 
-def _has_ffmpeg() -> bool:
-    from audioread import ffdec  # type: ignore[import-untyped]  # ships no types
+def _ffmpeg_samples(
+    path: Path, stream: io.FileIO, max_seconds: float | None, levels: Levels
+) -> tuple[np.ndarray[Any, Any], ClipHeader]:
+    """Samples [samples] as float32, channels averaged, of a format that only FFmpeg reads.
 
-    return bool(ffdec.available())
-
-
-def _foreign_header(path: Path) -> ClipHeader:
-    """Header of a format that only ffmpeg reads; the clip is decoded, because ffmpeg rounds the length."""
-    with _ffmpeg(path) as source:
-        rate, channels = int(source.samplerate), int(source.channels)
-        frames = sum(map(len, _blocks(path, source))) // (2 * channels)
-    if frames == 0:
-        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
-    return ClipHeader(seconds=frames / rate, sampling_rate=rate, channels=channels, frames=frames)
-
-
-def _foreign_samples(path: Path, max_seconds: float | None) -> tuple[np.ndarray[Any, Any], int]:
-    """Samples [samples] as float32 of ffmpeg's 16-bit output, channels averaged, and the rate in Hz."""
-    with _ffmpeg(path) as source:
-        rate, channels = int(source.samplerate), int(source.channels)
-        wanted = math.inf if max_seconds is None else math.ceil(max_seconds * rate) * channels * 2
-        content = bytearray()
-        for block in _blocks(path, source):
-            content += block
-            if len(content) >= wanted:
+    The header describes the decoded samples, because containers round the length.
+    """
+    blocks, count, channels, rate = [], 0, 0, 0
+    wanted = math.inf
+    if reason := find_damage(stream, 0):
+        raise UnreadableClipError(path, reason, _RESTORE_FIX)
+    stream.seek(0)
+    try:
+        for frames, rate in decode_with_ffmpeg(stream):
+            _check_rate(path, rate)
+            levels.add(frames)
+            blocks.append(_averaged(frames))
+            count, channels = count + len(frames), frames.shape[1]
+            wanted = math.inf if max_seconds is None else math.ceil(max_seconds * rate)
+            if count >= wanted:
                 break
-    size = int(min(len(content), wanted))
-    values = np.frombuffer(content, dtype="<i2", count=size // (2 * channels) * channels)
-    return _averaged(values.reshape(-1, channels) / np.float32(32768)), rate
-
-
-def _blocks(path: Path, source: Any) -> Iterator[bytes]:
-    """Yield the blocks that ffmpeg decodes, up to a bound; a small file may decode to any length."""
-    size = 0
-    for block in source:
-        size += len(block)
-        _require_bounded(path, size)
-        yield block
+            _require_bounded(path, count * np.dtype(np.float32).itemsize)
+    except UnsupportedAudioError as error:
+        raise UnreadableClipError(path, str(error), _CONVERT_FIX) from None
+    except DamagedAudioError as error:
+        raise UnreadableClipError(path, str(error), _RESTORE_FIX) from None
+    if not count:
+        raise UnreadableClipError(path, "holds no samples", _RESTORE_FIX)
+    samples = np.concatenate(blocks)[: int(min(count, wanted))]
+    return samples, ClipHeader(
+        seconds=count / rate, sampling_rate=rate, channels=channels, frames=count
+    )
 
 
 def _require_bounded(path: Path, size: int) -> None:
     if size > MAX_FILE_BYTES:
         reason = f"holds more than {MAX_FILE_BYTES:,} bytes of samples"
         raise UnreadableClipError(path, reason, "cut it to the part to be judged")
-
-
-@contextmanager
-def _ffmpeg(path: Path) -> Iterator[Any]:
-    """Open the clip with ffmpeg: an iterable of blocks of 16-bit samples, with rate and channels."""
-    from audioread import DecodeError, ffdec
-
-    try:
-        with ffdec.FFmpegAudioFile(str(path.absolute())) as source:
-            if source.samplerate > 0 and source.channels > 0:
-                _check_rate(path, int(source.samplerate))
-                yield source
-                return
-    except (DecodeError, OSError):
-        pass  # ffmpeg's own message does not help the user; the error below replaces it
-    reason = "neither libsndfile nor ffmpeg can read it as audio"
-    raise UnreadableClipError(path, reason, _CONVERT_FIX)

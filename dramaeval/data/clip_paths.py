@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from dramaeval.data.files import map_files
 from dramaeval.data.problems import printable, shown_path
+from dramaeval.data.unicode_paths import StoredNames, composed
 
 _AMBIGUOUS_FIX = (
     "set task.data.audio_root to the folder where the path in the record begins, or write the path "
@@ -32,7 +32,8 @@ def locate_clips(
     1. the path as written: absolute, or relative to the working directory;
     2. relative to the folder of the JSONL file;
     3. relative to `audio_root`;
-    4. by its file name alone, at any depth under `audio_root`, or under the folder of the JSONL file
+    4. as 1 to 3, with accents composed otherwise (NFC, NFD);
+    5. by its file name alone, at any depth under `audio_root`, or under the folder of the JSONL file
        where no `audio_root` is given. Two different files of that name are an error; several links to
        one file are not.
     """
@@ -41,6 +42,10 @@ def locate_clips(
     bases = [Path.cwd(), folder] + ([audio_root.absolute()] if audio_root else [])
     direct = map_files(lambda path: _as_written(path, bases), wanted, workers)
     located: dict[str, Path | NotLocated] = {path: file for path, file in direct.items() if file}
+    names = StoredNames()
+    for path in wanted:
+        if path not in located and (file := _otherwise_composed(path, bases, names)):
+            located[path] = file
     rest = [path for path in wanted if path not in located]
     if rest:
         search_root = audio_root.absolute() if audio_root else folder
@@ -54,6 +59,14 @@ def _as_written(path: str, bases: Iterable[Path]) -> Path | None:
     for base in bases:
         file = os.path.normpath(os.path.join(base, path))
         if os.path.isfile(file):
+            return Path(file)
+    return None
+
+
+def _otherwise_composed(path: str, bases: Iterable[Path], names: StoredNames) -> Path | None:
+    for base in bases:
+        file = names.find(os.path.join(base, path))
+        if file is not None and os.path.isfile(file):
             return Path(file)
     return None
 
@@ -100,7 +113,7 @@ def _files_by_name(root: Path, names: Collection[str]) -> dict[str, list[Path]]:
     by_name: dict[str, list[Path]] = {}
     for folder, files in _walk(root):
         for file in files:
-            key = unicodedata.normalize("NFC", file)
+            key = composed(file)
             if key in names:
                 by_name.setdefault(key, []).append(Path(folder, file))
     return by_name
@@ -123,5 +136,5 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _name_key(path: str) -> str:
-    """The file name; normalised to NFC, because macOS decomposes accents."""
-    return unicodedata.normalize("NFC", path.rstrip("/").rsplit("/", 1)[-1])
+    """The file name with composed accents."""
+    return composed(path.rstrip("/").rsplit("/", 1)[-1])

@@ -1,5 +1,5 @@
-"""Detection of damage that libsndfile ignores: cut-off WAV and MP3, broken Ogg pages, and MP3 files
-whose length it can only guess.
+"""Detection of files that hold less or more than libsndfile reads: cut off, joined end to end, with a
+wrong size in the header, with broken Ogg pages, and MP3 files whose length it can only guess.
 
 Nothing is decoded, so that damaged clips are reported before any weights load.
 """
@@ -7,17 +7,15 @@ Nothing is decoded, so that damaged clips are reported before any weights load.
 from __future__ import annotations
 
 import io
-import os
 import re
-import struct
 import zlib
 from typing import IO
 
-_UNKNOWN_SIZE = 0x7FFFF000
-"""Smallest size in a header that stands for an unknown size, as streaming writers use it."""
+from dramaeval.data.container_sizes import JOINED, find_size_mismatch
+from dramaeval.data.file_window import FileWindow
 
 _SIZE_SLACK = 64
-"""Tolerance of a data size in bytes: some writers include the header (2 ms of 16 kHz 16-bit audio)."""
+"""Tolerance of the size in an index, in bytes."""
 
 _MP3_PADDING = 2 * 1152
 """Tolerance of the length of an MP3 without an index, in samples: two frames."""
@@ -30,11 +28,14 @@ _INDEX = re.compile(b"Xing|Info|VBRI")
 _INDEX_BYTES = 16
 """Bytes of an index that are needed to read the size of the audio."""
 
-_WINDOW = 2**18
-"""Bytes of a file that are read at a time."""
+_MAX_TAGS = 1000
+"""Largest number of tags that are skipped; real files have a few."""
 
-_MAX_HEADERS = 1000
-"""Largest number of WAV chunks or ID3 tags that are skipped; real files have a few."""
+_JOINED_SAMPLES = 4 * 1152
+"""Samples after the indexed part of an MP3 that are another file; some indexes leave out their own frame."""
+
+_FLAC_BLOCK = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
+"""Header of the first metadata block of a FLAC, behind its mark; the second is that of an only block."""
 
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -45,64 +46,36 @@ _MP3_KBITS = {  # layer III, by "is MPEG-1"; index 0 is the "free format", not s
 _MP3_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 
 
-class _Content:
-    """Random access to a file through a window, so that memory stays bounded.
-
-    It does not move the descriptor's own position, from which libsndfile reads.
-    """
-
-    def __init__(self, stream: IO[bytes] | io.FileIO) -> None:
-        self._descriptor = stream.fileno()
-        self._start, self._window = 0, b""
-        self.size = os.fstat(self._descriptor).st_size
-
-    def at(self, position: int, count: int) -> bytes:
-        """The bytes from a position on; fewer at the end of the file."""
-        offset = position - self._start
-        if offset < 0 or offset + count > len(self._window):
-            self._window = os.pread(self._descriptor, max(count, _WINDOW), position)
-            self._start, offset = position, 0
-        return self._window[offset : offset + count]
-
-
 def find_damage(stream: IO[bytes] | io.FileIO, frames: int) -> str | None:
     """Describe the damage to the container, or None; `frames` is the length that libsndfile reports."""
-    content = _Content(stream)
-    magic = content.at(0, 12)
-    if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
-        return _cut_wav(content)
-    if magic[:4] == b"OggS":
+    content = FileWindow(stream)
+    start = _after_tags(content, 0)
+    magic = content.at(start, 4)
+    if magic == b"OggS":
         return _damaged_ogg(content)
-    if magic[:3] == b"ID3" or (magic[0] == 0xFF and magic[1] & 0xE0 == 0xE0):
+    if magic == b"fLaC":
+        return JOINED if _has_another_flac(content, start + len(magic)) else None
+    if _mp3_frame(magic):
         return _damaged_mp3(content, frames)
-    return None
+    return find_size_mismatch(content)
 
 
-def _cut_wav(content: _Content) -> str | None:
-    """Compare the size in the header of the `data` chunk with the bytes that follow."""
-    position = 12
-    for _ in range(_MAX_HEADERS):
-        header = content.at(position, 8)
-        if len(header) < 8:
-            return None
-        name, declared = struct.unpack("<4sI", header)
-        there = content.size - position - 8
-        if name == b"data":
-            if declared == 0 and there > 1:
-                return f"its header says 0 bytes of audio, {there} follow (it was never closed)"
-            if declared < _UNKNOWN_SIZE and there + _SIZE_SLACK < declared:
-                return f"cut off: its header says {declared} bytes of audio, {there} are there"
-            return None
-        position += 8 + declared + declared % 2
-    return f"damaged: no audio in its first {_MAX_HEADERS} chunks"
+def _has_another_flac(content: FileWindow, start: int) -> bool:
+    """Whether the mark and the first block of a FLAC follow from a position on."""
+    position = content.find(b"fLaC", start)
+    while position >= 0:
+        if content.at(position + 4, 4) in _FLAC_BLOCK:
+            return True
+        position = content.find(b"fLaC", position + 4)
+    return False
 
 
-def _damaged_ogg(content: _Content) -> str | None:
+def _damaged_ogg(content: FileWindow) -> str | None:
     """Check that every page is complete and has the right checksum.
 
     libsndfile drops damaged pages and continues, which shortens or silences that part.
     """
-    position, number, ended = 0, 0, False
+    position, number, ended, has_audio = 0, 0, False, False
     while position < content.size:
         number += 1
         page = _ogg_page(content, position)
@@ -111,11 +84,14 @@ def _damaged_ogg(content: _Content) -> str | None:
             return None if ended else f"damaged or cut off: Ogg page {number} is incomplete"
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
             return f"damaged: Ogg page {number} does not have its checksum"
-        position, ended = position + len(page), bool(page[5] & 4)
+        begins = bool(page[5] & 2)
+        if begins and has_audio:
+            return JOINED
+        position, ended, has_audio = position + len(page), bool(page[5] & 4), not begins
     return None
 
 
-def _ogg_page(content: _Content, position: int) -> bytes | None:
+def _ogg_page(content: FileWindow, position: int) -> bytes | None:
     """The page that begins at `position` (at most 65,307 bytes), or None where it is incomplete."""
     header = content.at(position, 27)
     if len(header) < 27 or header[:4] != b"OggS":
@@ -136,7 +112,7 @@ def _ogg_checksum(page: bytes) -> int:
     return int.from_bytes(mirrored.to_bytes(4, "little").translate(_REVERSED_BITS), "big")
 
 
-def _damaged_mp3(content: _Content, frames: int) -> str | None:
+def _damaged_mp3(content: FileWindow, frames: int) -> str | None:
     """Compare the file with its index; without an index, count its frames.
 
     Without an index libsndfile guesses the length from the first frame's bit rate, and drops the audio
@@ -148,10 +124,11 @@ def _damaged_mp3(content: _Content, frames: int) -> str | None:
         there = content.size - position
         if declared > there + _SIZE_SLACK:
             return f"cut off: its index says {declared} bytes of audio, {there} are there"
-        return None
-    held = 0
-    while frame := _mp3_frame(content.at(position, 4)):
-        position, held = position + frame[0], held + frame[1]
+        rest = _after_tags(content, position + declared) if declared else content.size
+        return JOINED if _mp3_samples(content, rest)[0] > _JOINED_SAMPLES else None
+    held, position = _mp3_samples(content, position)
+    if position > content.size:
+        return "cut off: its last MP3 frame is incomplete"
     all_counted = content.size - position < _TAG_SLACK
     if held > frames or (all_counted and held < frames - _MP3_PADDING):
         return (
@@ -161,23 +138,46 @@ def _damaged_mp3(content: _Content, frames: int) -> str | None:
     return None
 
 
+def _mp3_samples(content: FileWindow, position: int) -> tuple[int, int]:
+    """Number of samples in the frames from a position on, and the position after the last of them."""
+    held = 0
+    while frame := _mp3_frame(content.at(position, 4)):
+        position, held = position + frame[0], held + frame[1]
+    return held, position
+
+
+def _after_tags(content: FileWindow, position: int) -> int:
+    """The position after the ID3v1, APEv2 and ID3v2 tags at a position."""
+    for _ in range(_MAX_TAGS):
+        head = content.at(position, 32)
+        if head[:3] == b"TAG":
+            position += 128
+        elif head[:8] == b"APETAGEX" and len(head) == 32:
+            position += 32 + int.from_bytes(head[12:16], "little")
+        elif head[:3] == b"ID3" and len(head) >= 10:
+            position += _id3_bytes(head)
+        else:
+            break
+    return position
+
+
+def _id3_bytes(tag: bytes) -> int:
+    """Size of an ID3v2 tag with these first ten bytes."""
+    return 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
+
+
 def missing_samples_allowed(stream: IO[bytes] | io.FileIO) -> int:
     """Number of samples by which a clip may be shorter than libsndfile reports: 0 except for an MP3
     without an index, whose length is a guess.
     """
-    content = _Content(stream)
+    content = FileWindow(stream)
     start, index = _mp3_start(content)
     return _MP3_PADDING if index is None and _mp3_frame(content.at(start, 4)) else 0
 
 
-def _mp3_start(content: _Content) -> tuple[int, bytes | None]:
+def _mp3_start(content: FileWindow) -> tuple[int, bytes | None]:
     """Position of the first frame, after any ID3v2 tags, and its index, if it has one."""
-    position = 0
-    for _ in range(_MAX_HEADERS):
-        tag = content.at(position, 10)
-        if len(tag) < 10 or tag[:3] != b"ID3":
-            break
-        position += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9])
+    position = _after_tags(content, 0)
     frame = _mp3_frame(content.at(position, 4))
     if frame is None:
         return position, None

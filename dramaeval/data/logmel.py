@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dramaeval.data.durations import beside
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,7 @@ _DECADE = math.log(10.0)
 _BLOCK = 16
 #: Part of every key of cached features. Increase it whenever a change here or in `dramaeval.data.audio.decode`
 #: changes the values of a clip.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,9 @@ class LogMel:
                 f"A clip is one row of samples, got an array of shape {waveform.shape}."
             )
         if waveform.size > self.max_samples:
-            raise ValueError(
-                f"The clip lasts {waveform.size / self.sampling_rate:.2f} s; the model takes at most "
-                f"{self.max_samples / self.sampling_rate:.0f} s."
-            )
+            most = self.max_samples / self.sampling_rate
+            seconds = beside(waveform.size / self.sampling_rate, most)
+            raise ValueError(f"The clip lasts {seconds} s; the model takes at most {most:.0f} s.")
 
     def _with_edges(self, waveform: np.ndarray, width: int) -> np.ndarray:
         """The samples that ``width`` frames cover, with the edges that the clip has in the 30 s window.

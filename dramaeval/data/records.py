@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.durations import beside
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
@@ -20,6 +21,7 @@ from dramaeval.data.record_format import (
     check_choice,
     check_text,
 )
+from dramaeval.data.unicode_paths import stored_path
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
 
@@ -122,7 +124,7 @@ def read_records(
             no valid record remains, or `audio_root` is not a folder.
     """
     file = Path(file).expanduser()
-    root = None if audio_root is None else Path(audio_root).expanduser()
+    root = None if audio_root is None else stored_path(audio_root)
     drafts = [_Draft(line, findings=list(line.findings)) for line in checked_lines(file)]
     notices = _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
@@ -167,10 +169,10 @@ def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, 
     """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
     if seconds < MIN_SECONDS:
         fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
-        return f"{name} lasts {seconds:.3g} s, too short to be judged", fix
+        return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
     if seconds > max_seconds:
         fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
-        return f"{name} lasts {seconds:.2f} s, more than {max_seconds:g} s", fix
+        return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dramaeval.evaluation.bootstrap import bootstrap_draws, interval, mean_over_draws
@@ -67,7 +69,7 @@ def summarise(
         epsilon=epsilon,
         seed=seed,
     )
-    results = {key: dimension_result(key, by_dimension[key], settings) for key in dimensions}
+    results = _dimension_results(by_dimension, settings)
     return {
         "macro": _macro(results, settings),
         "dimensions": {key: result.values for key, result in results.items()},
@@ -79,6 +81,17 @@ def summarise(
             "undefined": _why_no_draws(draws, len(clusters)),
         },
     }
+
+
+def _dimension_results(
+    by_dimension: Mapping[str, Sequence[Prediction]], settings: SummarySettings
+) -> dict[str, DimensionResult]:
+    """The result of each dimension, several at a time: numpy computes in threads in parallel."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(
+            lambda key: dimension_result(key, by_dimension[key], settings), by_dimension
+        )
+        return dict(zip(by_dimension, results, strict=True))
 
 
 def _by_dimension(

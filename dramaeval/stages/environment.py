@@ -19,7 +19,7 @@ from dramaeval.config.secrets import masked
 
 _PACKAGES = (
     "dramaeval", "torch", "transformers", "peft", "trl", "accelerate", "deepspeed", "datasets", "hydra-core",
-    "omegaconf", "librosa", "soundfile", "soxr", "numpy", "scipy", "scikit-learn", "bitsandbytes",
+    "omegaconf", "librosa", "soundfile", "av", "soxr", "numpy", "scipy", "scikit-learn", "bitsandbytes",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import ReadResult, Record, checked_lines
+from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.processed_records import ANSWER, INLINE, ProcessedReader, solution_parts
 from dramaeval.tasks.question import AnswerField, Question
@@ -64,7 +65,7 @@ class ProcessedTask(Task):
         sample_rate: int = 16_000,
     ) -> ReadResult:
         reader = ProcessedReader(file, reads_audio, max_seconds, on_long == "trim", sample_rate)
-        root = None if audio_root is None else Path(audio_root).expanduser()
+        root = None if audio_root is None else stored_path(audio_root)
         records = reader.records(checked_lines(file), root, workers)
         if reader.problems and (on_bad != "skip" or not records):
             raise BadRecordsError(reader.problems)

@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.jsonl import Line
+from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
 from dramaeval.data.record_format import RATING_LIST
 from dramaeval.data.records import Record, length_problem, problems_of
@@ -183,6 +186,10 @@ class ProcessedReader:
             clip, seconds = place, read_header(place).seconds
         elif isinstance(fields.get("audio"), list):
             clip, seconds = INLINE, len(fields["audio"]) / self.rate
+            levels = Levels()
+            levels.add(np.asarray(fields["audio"], dtype=np.float32)[:, None])
+            if problem := levels.problem():
+                raise UnreadableClipError(INLINE, problem, SCALE_FIX)
         else:
             raise UnreadableClipError(INLINE, place.problem, place.fix)
         seconds = min(seconds, self.max_seconds) if self.trims else seconds

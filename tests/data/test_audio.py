@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +77,20 @@ def test_other_formats(tmp_path: Path, kind: str, subtype: str, error: float) ->
     assert np.abs(samples - tone)[inner].max() < error
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")],
+)
+def test_ordinary_files_have_the_samples_of_libsndfile(
+    tmp_path: Path, kind: str, subtype: str
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
+    soundfile.write(tmp_path / "a", noise, RATE, format=kind, subtype=subtype)
+    with soundfile.SoundFile(tmp_path / "a") as sound:
+        expected = sound.read(dtype="float32")
+    np.testing.assert_array_equal(decode(tmp_path / "a", RATE), expected)
+
+
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
 def test_resampling_gives_the_same_tone_at_the_new_rate(
     tmp_path: Path, make_wav: Callable[..., Path], rate: int
@@ -141,21 +154,6 @@ def test_a_streamed_wav_is_read_to_its_end(tmp_path: Path, size: int) -> None:
     assert len(decode(tmp_path / "a.wav", RATE)) == 8_000
 
 
-@pytest.mark.parametrize("kept", [0.6, 0.99])
-@pytest.mark.parametrize(
-    ("kind", "subtype"),
-    [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
-     ("MP3", "MPEG_LAYER_III")],
-)  # fmt: skip
-def test_files_that_are_cut_off(tmp_path: Path, kind: str, subtype: str, kept: float) -> None:
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE)
-    file = tmp_path / "a.audio"
-    soundfile.write(file, noise, RATE, format=kind, subtype=subtype)
-    assert len(decode(file, RATE)) == 3 * RATE
-    os.truncate(file, int(file.stat().st_size * kept))
-    refused(file, "cut off")
-
-
 @pytest.mark.parametrize("at_once", [1, 3_000])
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_a_damaged_ogg_page_is_found_without_decoding(
@@ -214,6 +212,9 @@ def test_an_mp3_of_unknown_length(tmp_path: Path, levels: tuple[float, float]) -
 
 def test_an_mp3_of_constant_bit_rate_needs_no_index(tmp_path: Path) -> None:
     file = without_index(tmp_path, "CONSTANT")
+    cut = tmp_path / "cut.mp3"
+    cut.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3 + 7])
+    refused(cut, "cut off: its last MP3 frame is incomplete")
     assert read_header(file).seconds == pytest.approx(4.0, abs=0.15)  # and the encoder's padding
     assert len(decode(file, RATE)) == pytest.approx(4 * RATE, abs=0.15 * RATE)
 
@@ -238,50 +239,3 @@ def test_the_error_survives_a_worker_process(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert (copy.path, copy.reason, copy.fix) == (tmp_path / "a.wav", "why", "what to do")
-
-
-# Formats that libsndfile does not know
-
-FOREIGN = b"\0\0\0\x20ftypM4A " + bytes(200)
-FFMPEG = """#!/bin/sh
-[ "$1" = -version ] && exit 0
-echo "  Duration: 00:00:00.50, start: 0.000000, bitrate: 128 kb/s" >&2
-echo "    Stream #0:0: Audio: aac, 16000 Hz, stereo, fltp" >&2
-cat '{samples}'
-"""
-
-
-def test_without_ffmpeg_the_error_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "a.m4a").write_bytes(FOREIGN)
-    refused(tmp_path / "a.m4a", "not an audio format that libsndfile reads")
-    with pytest.raises(UnreadableClipError, match="ffmpeg"):
-        decode(tmp_path / "a.m4a", RATE)
-
-
-def test_with_ffmpeg_other_formats_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stand-in that speaks as ffmpeg does: the stream on stderr, 16-bit samples on stdout."""
-    left_and_right = [
-        value for pair in zip(sine(0.5), [0.0] * 8_000, strict=True) for value in pair
-    ]
-    (tmp_path / "samples").write_bytes(pcm16(left_and_right))
-    program = tmp_path / "bin" / "ffmpeg"
-    program.parent.mkdir()
-    program.write_text(FFMPEG.format(samples=tmp_path / "samples"))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    (tmp_path / "a.m4a").write_bytes(FOREIGN)
-    header = read_header(tmp_path / "a.m4a")
-    assert (header.frames, header.channels, header.seconds) == (8_000, 2, 0.5)
-    np.testing.assert_allclose(decode(tmp_path / "a.m4a", RATE), np.array(sine(0.5)) / 2, atol=1e-4)
-    assert len(decode(tmp_path / "a.m4a", RATE, max_seconds=0.2)) == 3_200
-
-
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
-def test_real_ffmpeg_refuses_what_is_no_audio(tmp_path: Path) -> None:
-    (tmp_path / "a.m4a").write_bytes(b"not audio" * 100)
-    refused(tmp_path / "a.m4a", "neither libsndfile nor ffmpeg")

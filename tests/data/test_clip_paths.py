@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.unicode_paths import stored_path
 
 
 def put(path: Path, content: bytes = b"x") -> Path:
@@ -119,6 +120,38 @@ def test_accents_compare_equal_however_they_are_composed(
 ) -> None:
     clip = put(tmp_path / "clips" / unicodedata.normalize(on_disk, "scène.wav"))
     assert find(unicodedata.normalize(in_record, "scène.wav"), tmp_path / "x.jsonl") == clip
+
+
+@pytest.mark.parametrize(("on_disk", "in_record"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_folders_with_accents(
+    tmp_path: Path, on_disk: Literal["NFC", "NFD"], in_record: Literal["NFC", "NFD"]
+) -> None:
+    """Two speakers have a clip of the same name, so that the name alone does not tell which is meant."""
+    first, second = (
+        put(tmp_path / unicodedata.normalize(on_disk, f"{name}/été") / "a.wav")
+        for name in ("Zoë", "Léa")
+    )
+    for written in ("{}/été/a.wav", f"{tmp_path}/{{}}/été/a.wav"):
+        for name, clip in (("Zoë", first), ("Léa", second)):
+            path = unicodedata.normalize(in_record, written.format(name))
+            assert find(path, tmp_path / "x.jsonl") == clip
+    data = tmp_path / "data"
+    assert find(unicodedata.normalize(in_record, "Zoë/été/a.wav"), data / "x", tmp_path) == first
+    assert isinstance(find("Zoé/été/a.wav", data / "x", tmp_path), NotLocated)
+    root = tmp_path / unicodedata.normalize(in_record, "Zoë")
+    assert stored_path(root / "été") == first.parent
+    assert stored_path(root / "none") == root / "none"
+
+
+def test_the_path_as_written_comes_before_another_composition(tmp_path: Path) -> None:
+    composed, decomposed = (
+        put(tmp_path / unicodedata.normalize(form, "é") / "a.wav") for form in ("NFC", "NFD")
+    )
+    assert find("\u00e9/a.wav", tmp_path / "x.jsonl") == composed
+    assert find("e\u0301/a.wav", tmp_path / "x.jsonl") == decomposed
+    put(decomposed.parent / "b.wav")  # the folder of the other form alone has it
+    put(tmp_path / "other" / "b.wav")
+    assert find("\u00e9/b.wav", tmp_path / "x.jsonl") == decomposed.parent / "b.wav"
 
 
 def test_backslashes_are_pointed_out(tmp_path: Path) -> None:

@@ -386,7 +386,7 @@ def test_long_clips_are_rejected_or_trimmed_with_a_notice(
 ) -> None:
     make_wav(folder / "long.wav", seconds=3.5, rate=8_000)
     (found,) = problems_of(line(1, wav_path="long.wav"), max_seconds=3.0)
-    assert "3.50 s, more than 3 s" in found.problem
+    assert "3.5 s, more than 3 s" in found.problem
     assert "on_long=trim" in found.fix
     file = write_jsonl(folder / "a.jsonl", line(1), line(2, wav_path="long.wav"))
     result = read_records(file, FORMAT, max_seconds=3.0, on_long="trim")

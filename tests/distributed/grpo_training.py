@@ -62,6 +62,7 @@ def main(folder, train_file, val_file, checkpoint, *cases):
     """All cases, one after the other."""
     registration.register()
     startup.prepare_device()
+    gc.freeze()  # the collections of each training skip the imported libraries
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:

@@ -20,8 +20,6 @@ pytestmark = pytest.mark.timeout(1800)  # one start trains all that follows
 CASES = [
     "none-lora-sampled",
     "none-lora-enumerated",
-    "zero1-none-sampled",
-    "zero2-lora-sampled",
     "zero2-none-enumerated",
     "zero3-lora-sampled",
     "zero3-none-sampled",
@@ -30,8 +28,6 @@ CASES = [
 ALONE = {
     "none-lora-sampled": "none-lora-sampled",
     "none-lora-enumerated": "none-lora-enumerated",
-    "zero2-lora-sampled": "none-lora-sampled",
-    "zero1-none-sampled": "none-none-sampled",
     "zero2-none-enumerated": "none-none-enumerated",
     # Under ZeRO-3 the reference's weights are split too.
     "zero3-lora-sampled": "none-lora-sampled",
@@ -85,7 +81,7 @@ def test_two_processes_do_as_one(trained, case):
 
 
 def test_a_reference_that_is_split_measures_the_same(trained):
-    whole, split = trained[2]["zero1-none-sampled"], trained[2]["zero3-none-sampled"]
+    whole, split = trained[1]["none-none-sampled"], trained[2]["zero3-none-sampled"]
     assert abs(split[0]["kl"]) < 1e-6 < split[2]["kl"]
     np.testing.assert_allclose(
         [s["kl"] for s in split], [s["kl"] for s in whole], rtol=1e-3, atol=1e-7

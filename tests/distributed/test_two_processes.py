@@ -15,20 +15,15 @@ from dramaeval.distributed.spawn import environment
 
 pytestmark = pytest.mark.timeout(1800)  # one start trains all that follows
 
+#: Each kind of ZeRO, adapters and full models, and a text-only model.
 CASES = [
-    *(
-        f"{zero}-{peft}"
-        for zero in ("none", "zero1", "zero2", "zero3")
-        for peft in ("lora", "none")
-    ),
-    "zero2-none+causal",
-    "zero3-lora+causal",
-]
+    "none-lora", "none-none", "zero1-lora", "zero2-lora", "zero2-none+causal", "zero3-lora", "zero3-none",
+]  # fmt: skip
 #: What one process trains, for comparison.
-ALONE = ["none-lora", "none-none", "none-lora+causal", "none-none+causal"]
-RESUMED = ["none-lora+resume", "zero2-lora+resume", "zero3-lora+resume"]
+ALONE = ["none-lora", "none-none", "none-none+causal"]
+RESUMED = ["none-lora+resume", "zero3-lora+resume"]
 #: By one process, from what two have saved.
-RESUMED_BY_ONE = ["none-lora+other", "zero1-lora+other", "zero2-none+other", "zero3-none+other"]
+RESUMED_BY_ONE = ["zero1-lora+other", "zero3-none+other"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def textual(tmp_path_factory):
 def trained(tmp_path_factory, textual):
     """All cases with two processes, then some with one; returns what each said."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
-    # Nine clips in steps of four: the third step of an epoch has one, and a process stands in.
+    # Nine clips in steps of four: the third step of an epoch has one clip, and one process has none.
     files = [write_clips(data, "train", 9), write_clips(data, "val", 5, seed=1)]
     found = {}
     # Plain ones first: accelerate does not forget DeepSpeed within a process.
@@ -105,7 +100,7 @@ def losses(told):
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_lose_as_one_does(trained, case):
     together = trained[2][case]
-    assert len(losses(together)) == 5
+    assert len(losses(together)) == 4
     np.testing.assert_allclose(losses(together), losses(trained[1][alone_of(case)]), rtol=1e-4)
 
 
@@ -151,8 +146,7 @@ def test_a_resumed_training_goes_on_as_if_never_stopped(trained, case):
     """By two processes, or by one that takes over what two have begun."""
     whole = trained[2][case.split("+")[0]]
     resumed = trained[1 if case in RESUMED_BY_ONE else 2][case]
-    for step in ("4", "5"):
-        assert resumed["losses"][step] == pytest.approx(whole["losses"][step], rel=1e-5)
+    assert resumed["losses"]["4"] == pytest.approx(whole["losses"]["4"], rel=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)

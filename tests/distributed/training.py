@@ -37,7 +37,7 @@ SETTINGS = (
     "batch.global=4",
     "batch.per_device=1",
     "batch.eval_clips=2",
-    "trainer.args.max_steps=5",
+    "trainer.args.max_steps=4",
     "trainer.args.learning_rate=1e-3",
     "trainer.args.logging_steps=1",
     "trainer.args.save_steps=3",
@@ -116,6 +116,7 @@ def main(folder, train_file, val_file, textual, *cases):
     """All cases, one after the other."""
     registration.register()
     startup.prepare_device()
+    gc.freeze()  # the collections of each training skip the imported libraries
     data = [f"task.data.train={train_file}", f"task.data.val={val_file}"]
     with process_group() as processes:
         for case in cases:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 
+from dramaeval.compat.librosa import compiled_librosa
 from recipes.sample import espeak
 from recipes.sample.__main__ import main
 from recipes.sample.context import archetype, bank, context, draw_moment, names_of
@@ -22,6 +22,8 @@ from recipes.sample.quality import archetype_quality, realism_quality
 from recipes.sample.raters import RATERS, rate
 from recipes.sample.speech import ARTEFACTS, EMOTIONS, Delivery, synthesise
 from recipes.sample.voices import AGES, SEXES, SPLITS, VOICES, voices_of
+
+librosa = compiled_librosa()
 
 ENGLISH = "Oh, you should have seen their faces when the lights went out."
 MANDARIN = "噢，你真该看看他们当时的表情。"

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from repository import ROOT
 
@@ -44,8 +46,14 @@ def pages() -> list[Path]:
     return [page for page in written if any(block.kind == "runnable" for block in blocks_of(page))]
 
 
-def run_page(page: Path, folder: Path) -> None:
+def run_page(page: Path, folder: Path, run_python: Callable[..., Any] | None = None) -> None:
     """Write the files of a page to a folder and run its blocks there, in order.
+
+    Args:
+        page: of the site, or README.
+        folder: an empty folder.
+        run_python: runs Python commands in processes that have the libraries loaded (launch_fixtures.py); None runs
+            every block as a reader does.
 
     Raises:
         AssertionError: a block ends with another exit code than 0.
@@ -56,8 +64,15 @@ def run_page(page: Path, folder: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text + "\n", encoding="utf-8")
             continue
+        commands = _python_commands(block) if run_python else None
+        if run_python and commands:
+            path = {"PYTHONPATH": f"{ROOT}:{folder}", "HF_HUB_OFFLINE": "1"}
+            for words in commands:
+                done = run_python(*words, folder=folder, environment=path, timeout=500)
+                assert done.returncode == 0, _report(page, block, done)
+            continue
         done = subprocess.run(
-            _command(block, folder),
+            _command(block),
             cwd=folder,
             env=_environment(folder),
             capture_output=True,
@@ -65,15 +80,33 @@ def run_page(page: Path, folder: Path) -> None:
             timeout=500,
             check=False,
         )
-        assert done.returncode == 0, f"{page.name}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, _report(page, block, done)
 
 
-def _command(block: Block, folder: Path) -> list[str]:
+def _report(page: Path, block: Block, done: subprocess.CompletedProcess[str]) -> str:
+    return f"{page.name}:\n{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def _command(block: Block) -> list[str]:
     if block.language == "python":
         return [sys.executable, "-c", block.text]
+    return ["bash", "-euo", "pipefail", "-c", _shell(block)]
+
+
+def _shell(block: Block) -> str:
     launch = f"python {ROOT / 'launch.py'}"
-    script = _LAUNCH.sub(lambda found: f"{launch} {found.group(1)} {block.argument}", block.text)
-    return ["bash", "-euo", "pipefail", "-c", script]
+    return _LAUNCH.sub(lambda found: f"{launch} {found.group(1)} {block.argument}", block.text)
+
+
+def _python_commands(block: Block) -> list[list[str]] | None:
+    """The arguments of each Python command of a block; None where the block needs a shell."""
+    if block.language == "python":
+        return [["-c", block.text]]
+    lines = _shell(block).replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    if any(words[:1] != ["python"] or {"|", ">", "&&"} & set(words) for words in commands):
+        return None
+    return [words[1:] for words in commands]
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.prepare import write_questions
-from dramaeval.tasks.processed import ProcessedTask
+from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 
@@ -84,6 +84,19 @@ def test_a_text_without_options_is_trained_and_not_scored(read, clip):
 def test_the_clip_is_named_by_audio_where_the_prompt_does_not(read, clip):
     _, (record,) = read(line("", "<answer>4</answer>", audio=clip))
     assert record.clip.name == clip.rpartition("/")[2]
+
+
+def test_samples_in_the_line(read):
+    wave = (0.5 * np.sin(np.arange(8_000) / 6)).tolist()
+    _, (record,) = read(line("", "<answer>4</answer>", audio=wave))
+    assert record.seconds == 0.5
+    np.testing.assert_array_equal(inline_audio(record), np.float32(wave))
+    whole_numbers = [round(32_767 * value) for value in wave]
+    with pytest.raises(BadRecordsError) as caught:
+        read(line("", "<answer>4</answer>", audio=whole_numbers))
+    (problem,) = caught.value.problems
+    assert (problem.line, "were not scaled" in problem.problem) == (1, True)
+    assert "32768" in problem.fix
 
 
 def test_all_problems_are_reported_together(read, clip):

@@ -6,8 +6,9 @@ import socket
 import subprocess
 import time
 
-import forked_launch
+import forked_python
 import pytest
+from repository import ROOT
 
 SETTINGS = (
     "evaluation.zero_shot=false", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
@@ -33,7 +34,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_attempts_to_reach_another_machine_are_counted(nursery, attempts):
+def test_attempts_to_reach_another_machine_are_counted(forkserver, attempts):
     """The count that the next test and every other whole run relies on."""
     attempts()
     for target, given in (
@@ -41,7 +42,7 @@ def test_attempts_to_reach_another_machine_are_counted(nursery, attempts):
         (socket.getaddrinfo, ("huggingface.co", 443)),
         (socket.create_connection, (("localhost", 1), 1)),
     ):
-        process = nursery.Process(target=target, args=given)
+        process = forkserver.Process(target=target, args=given)
         process.start()
         process.join(60)
     assert [line.split()[-1] for line in attempts()] == ["198.51.100.1", "huggingface.co"]
@@ -82,10 +83,12 @@ def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
     assert done.stderr.count("failed: No space is left on the device") == 1
 
 
-def test_ctrl_c(nursery, data, tmp_path):
+def test_ctrl_c(forkserver, data, tmp_path):
     folder, out = tmp_path / "run", tmp_path / "out"
     given = [*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}"]
-    process = nursery.Process(target=forked_launch.launch, args=(given, str(tmp_path)))
+    process = forkserver.Process(
+        target=forked_python.run, args=(("launch.py", *given), str(tmp_path), str(ROOT))
+    )
     process.start()
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and "step 1 of" not in (

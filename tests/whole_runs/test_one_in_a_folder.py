@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-import forked_launch
+import forked_python
 import pytest
 from clips import write_clips
 from repository import ROOT
@@ -63,7 +63,7 @@ def test_a_job_of_a_sweep_leaves_the_state_of_a_run_at_work(tmp_path):
 
 
 def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
-    launch, nursery, tmp_path, tmp_path_factory
+    launch, forkserver, tmp_path, tmp_path_factory
 ):
     folder, said = tmp_path / "run", tmp_path_factory.mktemp("said")
     data = [f"task.data.{split}={write_clips(tmp_path, split, 4)}" for split in ("train", "val")]
@@ -71,8 +71,9 @@ def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
         *data, "trainer.args.max_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
         "task.dimensions=[pitch_dynamics]", f"hydra.run.dir={folder}", "logger=none",
     ]  # fmt: skip
-    first = nursery.Process(
-        target=forked_launch.launch, args=([*words, "trainer.args.learning_rate=0.01"], str(said))
+    first = forkserver.Process(
+        target=forked_python.run,
+        args=(("launch.py", *words, "trainer.args.learning_rate=0.01"), str(said), str(ROOT)),
     )
     first.start()
     deadline = time.monotonic() + 60

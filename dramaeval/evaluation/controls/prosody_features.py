@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dramaeval.compat.librosa import compiled_librosa
+
 RATE = 16_000
 """Sampling rate in Hz."""
 
@@ -29,9 +31,7 @@ def features(samples: np.ndarray) -> np.ndarray:
     standard deviation over the frames that are not pauses, range of their middle 90 %. The rate counts acoustic onsets, an
     approximation of syllables; brightness is the mean spectral centroid in kHz.
     """
-    import librosa
-    from librosa.onset import onset_detect
-
+    librosa = compiled_librosa()
     samples = np.asarray(samples, dtype=np.float32)
     if len(samples) < _FRAME:
         samples = np.pad(samples, (0, _FRAME - len(samples)))
@@ -40,7 +40,7 @@ def features(samples: np.ndarray) -> np.ndarray:
     decibel = librosa.amplitude_to_db(np.maximum(rms, 1e-5), ref=1.0)
     loud = decibel > decibel.max() - _QUIET_DB
     pauses = _runs(~loud)
-    onsets = onset_detect(y=samples, sr=RATE, hop_length=_HOP)
+    onsets = librosa.onset.onset_detect(y=samples, sr=RATE, hop_length=_HOP)
     centroid = librosa.feature.spectral_centroid(y=samples, sr=RATE, n_fft=_FRAME, hop_length=_HOP)[
         0
     ]
@@ -63,9 +63,7 @@ def features(samples: np.ndarray) -> np.ndarray:
 
 def _f0_features(samples: np.ndarray) -> list[float]:
     """Median, spread, range and slope of f0 in semitones, and the voiced share."""
-    import librosa
-
-    f0, voiced, _ = librosa.pyin(
+    f0, voiced, _ = compiled_librosa().pyin(
         samples,
         fmin=_LOWEST,
         fmax=_HIGHEST,

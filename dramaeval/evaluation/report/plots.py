@@ -16,6 +16,7 @@ import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.calibration import calibration_curve, rater_shares
@@ -31,6 +32,9 @@ MOST_LETTERS = 32
 """Maximum length of a row's label; the table has the full title."""
 MOST_SERIES_LETTERS = 20
 """Maximum length of a label in the legend."""
+
+_PANEL: dict[str, Any] = {"size": (2.3, 2.2), "margins": (0.21, 0.19, 0.97, 0.89)}
+"""Size and margins of the figures of one dimension, whose labels are all of about the same size."""
 
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable and scalable
@@ -72,17 +76,28 @@ def limit_note(count: int, most: int, items: str) -> str:
     return f" The first {most:,} of {count:,} {items}." if count > most else ""
 
 
-def drawn(name: str, label: str, size: tuple[float, float], draw: Callable[[Any], None]) -> Markup:
+def drawn(
+    name: str,
+    label: str,
+    draw: Callable[[Any], None],
+    *,
+    size: tuple[float, float],
+    margins: tuple[float, float, float, float] | None = None,
+) -> Markup:
     """Draw one figure and return its SVG element.
 
     Args:
         name: unique on the page, of letters, digits and hyphens; the prefix of all ids in it.
         label: description for screen readers.
-        size: width and height in inches.
         draw: draws on the given axes.
+        size: width and height in inches.
+        margins: left, bottom, right and top edge of the axes as shares of the size. None measures all labels to
+            find the room that they need, which takes longer than the drawing itself.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout=None if margins else "constrained")
+        if margins:
+            figure.subplots_adjust(*margins)
         draw(figure.add_subplot())
         text = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -152,7 +167,7 @@ def forest(
             )  # fmt: skip
 
     height = 0.75 + 0.34 * len(rows) * (1 if len(marks) < 3 else 1.15)
-    return drawn(name, label, (4.6, height), draw)
+    return drawn(name, label, draw, size=(4.6, height))
 
 
 def _cut(text: str, most: int) -> str:
@@ -192,15 +207,20 @@ def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
         axes.set(
             xlim=(low - room, high + room),
             ylim=(low - room, high + room),
-            xticks=arrays.scale,
-            yticks=arrays.scale,
+            xticks=_ticks(arrays.scale),
+            yticks=_ticks(arrays.scale),
             xlabel="people (mean)",
             ylabel="judge (expected)",
             aspect="equal",
         )
 
     label = f"{title}: expected score of the judge against the mean rating, {arrays.n} clips."
-    return drawn(name, label, (2.3, 2.2), draw)
+    return drawn(name, label, draw, **_PANEL)
+
+
+def _ticks(scale: np.ndarray) -> np.ndarray:
+    """The scores to label: at most six, so that their labels do not touch."""
+    return scale[:: -(-len(scale) // 6)]
 
 
 def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
@@ -217,11 +237,12 @@ def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
         )  # fmt: skip
         if judge is not None:
             axes.bar(arrays.scale + width / 2, judge, width, color=JUDGE, label="judge")
-        axes.set(xticks=arrays.scale, xlabel="score", ylabel="share")
+        axes.set(xticks=_ticks(arrays.scale), xlabel="score", ylabel="share (%)")
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
     stated = [f"{k:g}: people {p:.0%}" for k, p in zip(arrays.scale, people, strict=True)]
-    return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", (2.3, 2.2), draw)
+    return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", draw, **_PANEL)
 
 
 def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None:
@@ -244,7 +265,7 @@ def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None
         )  # fmt: skip
 
     points = ", ".join(f"{point.stated:.2f} stated, {point.share:.2f} observed" for point in curve)
-    return drawn(name, f"{title}: calibration. {points}.", (2.3, 2.2), draw)
+    return drawn(name, f"{title}: calibration. {points}.", draw, **_PANEL)
 
 
 def curve(
@@ -263,4 +284,4 @@ def curve(
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
     ends = [f"{label} ends at {points[-1][1]:.3g}" for label, points in series.items()]
-    return drawn(name, f"{title}: {', '.join(ends)}.", (2.9, 2.1), draw)
+    return drawn(name, f"{title}: {', '.join(ends)}.", draw, size=(2.9, 2.1))

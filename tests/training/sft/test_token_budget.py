@@ -110,14 +110,14 @@ def test_a_resumed_training_is_bit_identical(run_of):
     whole.train()
     steps = whole.state.global_step
     assert steps == 2 * -(-len(whole.budget_batches) // 2)
-    for step in (1, steps // 2, steps // 2 + 1):  # within either epoch, and between them
-        run = run_of(*settings)
-        checkpoint = run.folder.checkpoints / f"checkpoint-{step}"
-        again = make_trainer(run, checkpoint)
-        again.train(resume_from_checkpoint=str(checkpoint))
-        assert losses(again) == losses(whole)
-        for one, other in zip(again.model.parameters(), whole.model.parameters(), strict=True):
-            assert torch.equal(one, other)
+    step = steps // 2 - 1  # within the first epoch; the second follows
+    run = run_of(*settings)
+    checkpoint = run.folder.checkpoints / f"checkpoint-{step}"
+    again = make_trainer(run, checkpoint)
+    again.train(resume_from_checkpoint=str(checkpoint))
+    assert losses(again) == losses(whole)
+    for resumed, expected in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(resumed, expected)
 
 
 @pytest.mark.slow

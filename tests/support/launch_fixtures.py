@@ -1,4 +1,4 @@
-"""Whole runs: launch.py in processes of their own, with the network shut."""
+"""Fixtures of whole runs: launch.py in processes of their own, without a network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import multiprocessing
 import multiprocessing.context
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import forked_launch
+import forked_python
 import pytest
+from repository import ROOT
 
 #: Imported once, with all that they import in turn.
 LIBRARIES = [
@@ -78,7 +80,7 @@ def surroundings(shut: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def nursery(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerContext:
+def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerContext:
     """Starts processes that have the libraries already: importing them is most of the time of a short run.
 
     Runs whose start itself matters (killed ones, torchrun, --help, the README's commands) start Python anew.
@@ -96,28 +98,42 @@ def nursery(surroundings: dict[str, str]) -> multiprocessing.context.ForkServerC
 
 
 @pytest.fixture(scope="session")
-def launch(
-    nursery: multiprocessing.context.ForkServerContext,
+def run_python(
+    forkserver: multiprocessing.context.ForkServerContext,
     attempts: Callable[[], list[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run launch.py to its end and return what it said; it may only try to reach machines in ``asked``."""
-    said = tmp_path_factory.mktemp("said")
+    """Run a Python command to its end; it may only try to reach machines in ``asked``."""
+    output = tmp_path_factory.mktemp("output")
 
     def start(
-        *words: str, timeout: float = 300, asked: Sequence[str] = ()
+        *words: str,
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 300,
+        asked: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
-        process = nursery.Process(target=forked_launch.launch, args=(words, str(said)))
+        process = forkserver.Process(
+            target=forked_python.run, args=(words, str(output), str(folder), environment)
+        )
         process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(list(words), timeout)
         assert [line for line in attempts() if line.split()[-1] not in asked] == []
-        out, err = ((said / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        out, err = ((output / name).read_text(encoding="utf-8") for name in ("out", "err"))
         return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def launch(
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run launch.py to its end."""
+    return partial(run_python, "launch.py")
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""Contracts of `dramaeval.compat.librosa`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import pytest
+
+from dramaeval.compat import librosa as compat
+
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """The cache folder of a user whose cache is a new folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)
+    return compat._cache_folder()
+
+
+def test_numba_reads_the_private_name_and_keeps_compiled_functions_there(cache, tmp_path):
+    assert cache.is_relative_to(tmp_path)
+    numba.config.CACHE_DIR = str(cache)
+    module = tmp_path / "compiled_for_a_test.py"
+    module.write_text("import numba\n@numba.njit(cache=True)\ndef f(x):\n    return x + 1\n")
+    namespace: dict[str, object] = {}
+    exec(compile(module.read_text(), str(module), "exec"), namespace)
+    assert namespace["f"](1) == 2
+    assert list(cache.rglob("*.nbi"))
+
+
+def test_one_process_compiles_at_a_time(cache, monkeypatch):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(cache / "dramaeval.lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout.readline() == "held\n"
+    waited = []
+    from filelock import FileLock
+
+    def acquire(self, *args, **options):
+        waited.append(Path(self.lock_file))
+        holder.communicate("")  # without the end of the holder, the next line would wait for ever
+        return original(self, *args, **options)
+
+    original = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    monkeypatch.setattr("librosa.pyin", lambda *_, **__: waited.append("compiled"))
+    monkeypatch.setattr("librosa.onset.onset_detect", lambda *_, **__: None)
+    compat.compiled_librosa.__wrapped__()
+    assert waited == [cache / "dramaeval.lock", "compiled"]
+
+
+def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_new_one(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    folder = compat._cache_folder()
+    assert folder.is_dir()
+    assert not folder.is_relative_to(tmp_path)
+    folder.rmdir()
