@@ -67,15 +67,25 @@ def record_prints(
 
 def _fields_hash(record: Record) -> str:
     """Hash of the parsed line without the id and without the folder of the clip."""
-    name = record.clip.name
-    fields = {key: value for key, value in record.fields.items() if key != "id"}
-    text = json.dumps(_without_folder(fields, name), sort_keys=True, separators=(",", ":"))
+    name, ending = record.clip.name, f"/{record.clip.name}"
+    fields = {
+        key: name if isinstance(value, str) and value.endswith(ending) else value
+        for key, value in record.fields.items()
+        if key != "id"
+    }
+    text = _canonical(fields)
+    if json.dumps(ending)[1:] in text:  # in a prompt, for example
+        text = _canonical(_without_folder(fields, name))
     return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def _canonical(fields: Any) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def _without_folder(value: Any, name: str) -> Any:
     if isinstance(value, str):
-        return name if name and value.endswith(f"/{name}") else value
+        return name if value.endswith(f"/{name}") else value
     if isinstance(value, dict):
         return {key: _without_folder(inner, name) for key, inner in value.items()}
     if isinstance(value, list):

@@ -102,10 +102,16 @@ def test_another_content_under_the_same_path_is_another_clip(records):
 def test_folders_do_not_count(prints, tmp_path):
     def absolute(lines):
         for line in lines:
-            line["wav_path"] = str(tmp_path / "elsewhere" / line["wav_path"])
+            path = str(tmp_path / "elsewhere" / line["wav_path"])
+            line |= {"wav_path": path, "prompt": [{"content": [{"audio_url": path}]}]}
         return lines
 
-    assert prints() == prints(absolute, folder="elsewhere")
+    def with_prompt(lines):
+        return [
+            {**line, "prompt": [{"content": [{"audio_url": line["wav_path"]}]}]} for line in lines
+        ]
+
+    assert prints(with_prompt) == prints(absolute, folder="elsewhere")
 
 
 def test_fingerprints_are_read_as_they_were_written(prints):
