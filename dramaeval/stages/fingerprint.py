@@ -38,6 +38,7 @@ from dramaeval.data.manifest import (
     read_manifest,
     write_listed,
 )
+from dramaeval.data.problems import printable
 from dramaeval.data.records import Record
 from dramaeval.models.loading import hub_commit
 
@@ -82,7 +83,7 @@ class Fingerprint:
     def text(self) -> str:
         """The content of ``fingerprint.json``."""
         values = {key: value for key, value in asdict(self).items() if key != "records"}
-        return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(values, indent=1) + "\n"  # a path may have no UTF-8 form
 
     def write(self, folder: Path) -> None:
         """Write both files; that of the records only if it changes."""
@@ -115,7 +116,7 @@ def fingerprint_of(context: Any, hashes: ContentHashes) -> Fingerprint:
             records=records,
         )
     except OSError as error:
-        raise ConfigError([f"{error.filename}: {error.strerror}. Check the file."]) from None
+        raise ConfigError([f"{printable(str(error))}. Check the file."]) from None
 
 
 def _prepared_before(records: Sequence[Record], prints: Sequence[RecordPrint]) -> Iterator[str]:
@@ -239,7 +240,7 @@ def _split_changes(folder: Path, name: str, old: Fingerprint, new: Fingerprint) 
     if file.is_file() and not damage_of(file):
         known = read_prints(file.read_text(encoding="utf-8"))
     changes = differences(known.get(name, []), new.records.get(name, []))
-    files = ", ".join(after.get("files") or before.get("files") or {})
+    files = ", ".join(map(printable, after.get("files") or before.get("files") or {}))
     if len(known.get(name, [])) != before.get("records", 0):  # the file of the records is damaged
         changes = [f"{before.get('records', 0)} records → {after.get('records', 0)}, or other ones"]
     return [*changes[:-1], f"{changes[-1]} in {files}"] if changes else []

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -199,6 +200,15 @@ def test_moved_data_are_the_same(resumed, data, tmp_path):
     moved = tmp_path / "elsewhere"
     files = {name: moved / f"{name}.jsonl" for name in ("train", "test")}
     assert not resumed(lambda: shutil.move(data, moved), second={"files": files})
+
+
+def test_a_path_that_has_no_utf8_form_is_kept_and_named(resumed, data, lines):
+    file = data / os.fsdecode(b"x\xff.jsonl")
+    shutil.copy(data / "test.jsonl", file)
+    first = {"files": {"test": file}}
+    assert not resumed(lambda: None, first)
+    problem = resumed(lambda: file.write_text(file.read_text().replace("test-0", "other")), first)
+    assert rf"(test-0 → other) in {data}/x\udcff.jsonl" in problem
 
 
 def test_other_clips_to_score_are_refused(resumed, data, lines):
