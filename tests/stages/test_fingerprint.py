@@ -10,13 +10,14 @@ import pytest
 from clips import write_clips
 from damage import damage
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.atomic_files import write_folder_atomic
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.fingerprint import RECORDS
-from dramaeval.data.manifest import digest
+from dramaeval.data.manifest import digest, seal
 from dramaeval.data.record_format import RecordFormat
 from dramaeval.data.records import read_records
 from dramaeval.distributed.processes import SINGLE_PROCESS
@@ -327,10 +328,15 @@ def test_a_prepared_line_is_refused_if_its_clip_changed(composed, data, tmp_path
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_reported_for_other_ratings(composed, data, lines, tmp_path):
+def test_a_finished_run_is_not_reported_for_other_ratings_or_another_judge(
+    composed, data, lines, tmp_path
+):
     config = composed(
-        "device=cpu", "stages=[evaluate]", "logger=none", "evaluation.html=false", "evaluation.draws=20",
-        f"task.data.test={data / 'test.jsonl'}", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=none", "evaluation.html=false", "evaluation.draws=20", "peft.r=2",
+        f"task.data.train={data / 'train.jsonl'}", f"task.data.test={data / 'test.jsonl'}",
+        "task.dimensions=[pitch_dynamics]", "evaluation.zero_shot=false", "trainer.args.max_steps=1",
+        "trainer.args.per_device_train_batch_size=1", "trainer.args.save_strategy=no",
+        "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -338,10 +344,21 @@ def test_a_finished_run_is_not_reported_for_other_ratings(composed, data, lines,
     def run(folder):
         run_in_process(config.copy(), tmp_path / folder, SINGLE_PROCESS, lambda *_: ())
         file = tmp_path / folder / "metrics.json"
-        return json.loads(file.read_text())["test"]["zero_shot"]["macro"]["pearson"]
+        return json.loads(file.read_text())["test"]["final"]["macro"]["pearson"]
 
     try:
         before = run("one")
+        assert run("one") == before
+        model = tmp_path / "one" / "model"
+        shutil.copytree(model, tmp_path / "kept")
+        weights = load_file(model / "adapter_model.safetensors")
+        other = {name: weight + 1 for name, weight in weights.items()}
+        save_file(other, model / "adapter_model.safetensors")
+        seal(model)
+        with pytest.raises(ConfigError, match=r"another judge .* predictions\.jsonl"):
+            run("one")
+        shutil.rmtree(model)
+        shutil.move(tmp_path / "kept", model)
         assert run("one") == before
         lines("test", turn_ratings)
         with pytest.raises(ConfigError, match="other texts or ratings"):
