@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes_here
@@ -38,6 +40,7 @@ from dramaeval.stages.builders import (
 )
 from dramaeval.stages.compatibility import check_family, check_task
 from dramaeval.stages.environment import seed_everything
+from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import read_splits
@@ -241,7 +244,7 @@ class RunContext:
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
-                cache=self._feature_cache(),
+                cache=self._feature_cache,
             )
         return self._record_encoder
 
@@ -308,6 +311,17 @@ class RunContext:
         if problem := self.processes.broadcast(problem):
             raise ModelError(problem)
 
+    @cached_property
+    def made_from(self) -> Fingerprint:
+        """What this run is made from; hashes of clips are kept beside the cached features.
+
+        Raises:
+            ConfigError: see `fingerprint_of`.
+        """
+        cache = self._feature_cache
+        return fingerprint_of(self, ContentHashes(cache.side_folder("hashes") if cache else None))
+
+    @cached_property
     def _feature_cache(self) -> FeatureCache | None:
         settings = self.config.cache
         if not settings.enabled or not settings.folder or not self.family.takes_audio:

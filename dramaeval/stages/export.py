@@ -16,6 +16,7 @@ from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: Files that only training needs.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
-            "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
+            "rng_state*", "trainer_state.json", RANK_SCHEDULE, RECORDS)  # fmt: skip
 
 
 def check(config: DictConfig) -> list[str]:

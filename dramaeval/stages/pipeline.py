@@ -164,7 +164,7 @@ def run_in_process(
         check_context(context)
         if config.plan:
             return None
-        processes.on_rank_zero(lambda: folder.open(config))
+        processes.on_rank_zero(lambda: folder.open(config, context.made_from))
         with context.loggers:
             return run_stages(context)
 
@@ -227,6 +227,7 @@ def run_stages(context: RunContext) -> float | None:
         evaluate.run(context)  # the judge before its training
     if context.trains:
         train.run(context)
+        processes.on_rank_zero(folder.check_trained)
     if context.evaluates:
         evaluate.run(context)
     if Stage.controls in stages:

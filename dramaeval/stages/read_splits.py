@@ -14,15 +14,13 @@ from dramaeval.config.task_parts import parts_of
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import CLIP
-from dramaeval.data.splitting import APART, overlap
+from dramaeval.data.splitting import default_keys, overlap
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 #: The name of the split of ``input=…``.
 INPUT = "input"
-#: Keys that splits must not share, for a judge that takes no audio.
-_APART_WITHOUT_CLIPS = tuple(key for key in APART if key != CLIP)
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,7 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
         raise BadRecordsError(problems, failures[0].advice)
-    return Splits(
-        records, skipped, _overlaps(records, APART if takes_audio else _APART_WITHOUT_CLIPS)
-    )
+    return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
 
 
 @dataclass(frozen=True)
@@ -172,12 +168,18 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
         )
 
 
-def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
+def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
     for name in ("val", "test"):
-        if name in records and "train" in records:
-            for shared in overlap(records["train"], records[name], keys):
-                overlaps.append(f"{name} and train share {shared}")
-                log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+        if name not in records or "train" not in records:
+            continue
+        keys = default_keys([*records["train"], *records[name]])
+        keys = tuple(key for key in keys if key != CLIP or takes_audio)
+        shared = overlap(records["train"], records[name], keys)
+        for group in shared:
+            overlaps.append(f"{name} and train share {group}")
+            log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+        if not shared:
+            log.info("%s and train share no %s.", name, ", no ".join(keys))
     return tuple(overlaps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -81,10 +81,18 @@ def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def sealed_checkpoint(folder: Path, processes: Processes, trainer: Any) -> Iterator[None]:
+def sealed_checkpoint(
+    folder: Path, processes: Processes, trainer: Any, files: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older ones.
 
     transformers would delete older checkpoints before this one is sealed, so that its limit is lifted meanwhile.
+
+    Args:
+        folder: of the checkpoint.
+        processes: of the training.
+        trainer: whose older checkpoints are deleted.
+        files: further texts that this process writes into the checkpoint, by file name.
     """
     processes.on_rank_zero(lambda: begin(folder))
     args = trainer.args
@@ -93,6 +101,8 @@ def sealed_checkpoint(folder: Path, processes: Processes, trainer: Any) -> Itera
         yield
     finally:
         args.save_total_limit = limit
+    for name, text in (files or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
     processes.barrier()
     seal(folder, processes)
     if args.should_save:

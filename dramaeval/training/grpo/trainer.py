@@ -102,6 +102,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
                 args=args,
                 record_encoder=record_encoder,
                 order=EpochOrder.of_records(train_records, record_encoder.task, args.seed),
+                train_records=train_records,
                 val_records=val_records,
                 batch=batch,
                 reward_funcs=[_reward_func(name) for name in self.rewards.weights],
