@@ -24,6 +24,7 @@ from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import SampledQuestions
 from dramaeval.training.sft.trainer import JudgeSFTTrainer
+from dramaeval.training.trl_arguments import refuse_without_effect
 
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
@@ -105,12 +106,17 @@ class DatasetSampler:
 
 
 def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches."""
+    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches.
+
+    Raises:
+        ValueError: an argument has no effect on a judge.
+    """
     if args is None:
         import torch
 
         gpu = torch.cuda.is_available()
         args = trl.SFTConfig(output_dir="sft_output", use_cpu=not gpu, bf16=gpu)
+    refuse_without_effect(args)
     args = copy.copy(args)
     args.dataset_kwargs = {"skip_prepare_dataset": True}
     args.max_length = None
