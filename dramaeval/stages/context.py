@@ -20,7 +20,7 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
@@ -36,7 +36,7 @@ from dramaeval.stages.builders import (
     build_quantization,
     build_task,
 )
-from dramaeval.stages.compatibility import check_family, check_task
+from dramaeval.stages.compatibility import attach_checked, check_family, check_task
 from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
@@ -188,7 +188,7 @@ class RunContext:
             positions = skeleton.config.get_text_config().max_position_embeddings
             check_completions(self.args, self.record_encoder, self.trainable_records, positions)
         if self.adapter is not None:
-            skeleton = attach(skeleton, self.adapter)
+            skeleton = attach_checked(skeleton, self.adapter, self.config, self.family)
         return make_plan(
             splits=self.splits.records,
             task=self.task,

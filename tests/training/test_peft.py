@@ -83,6 +83,15 @@ LLM_OUT = 4 * 160 + 2 * 480 + 160
          {"llm": 4 * (160 + 160 + 480), "audio": 4 * (128 + 128 + 512), "projector": 160}),
         (["peft=ia3", "peft.target_modules=[q_proj,gate_proj]", "peft.feedforward_modules=[gate_proj]"],
          {"llm": 4 * (160 + 160)}),
+        # A pattern stays within `adapt`; so do the layers that are counted from 0.
+        (["peft.target_modules=all-linear", "model.freeze_audio=true"], {"llm": 4 * 16 * LLM_IN_OUT}),
+        (["peft.target_modules='.*\\.(q_proj|v_proj)'"], {"llm": 4 * 16 * 2 * (160 + 160)}),
+        (["peft=ia3", "peft.target_modules='.*k_proj'"], {"llm": 4 * 160}),
+        (["+peft.layers_to_transform=1"], {"llm": 16 * LLM_IN_OUT}),
+        (["+peft.layers_to_transform=[0,3]", "+peft.layers_pattern=layers", "adapt=[llm,audio]"],
+         {"llm": 2 * 16 * LLM_IN_OUT, "audio": 2 * 16 * (4 * (128 + 128) + 2 * (128 + 512))}),
+        (["peft.target_modules=[q_proj]", "+peft.modules_to_save=[language_model.norm]"],
+         {"llm": 4 * 16 * (160 + 160) + 160}),
         (["peft=prefix", "peft.num_virtual_tokens=7"], {"llm": 7 * 4 * 2 * 160}),
         (["peft=prompt", "peft.num_virtual_tokens=7"], {"llm": 7 * 160}),
         (["peft=none", "model.freeze_audio=true"],
@@ -97,6 +106,21 @@ def test_trainable_parameters_by_part(run_of, overrides, expected):
     assert trained.keys() == expected.keys()
     for part, count in expected.items():
         assert trained[part] == (found[part][1] if count is None else count), part
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["peft.target_modules=[q_proj,v_prj]"],
+            "v_prj matches no layer of llm. Did you mean v_proj",
+        ),
+        (["peft.bias=all"], "set peft.bias=lora_only"),
+    ],
+)
+def test_the_plan_compares_an_adapter_with_the_model(run_of, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        run_of(*overrides).plan()
 
 
 RELOAD = """
