@@ -15,6 +15,7 @@ from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.api.judge import Judge
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
+from dramaeval.models.adapter_settings import lora_problems
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
@@ -141,7 +142,7 @@ def prepare_training(
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
-        ValueError: the sample rate of the dataset is not the model's.
+        ValueError: the sample rate of the dataset is not the model's, or the adapter could not be saved exactly.
     """
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
@@ -161,8 +162,18 @@ def prepare_training(
     if peft_config is not None:
         if not getattr(peft_config, "target_modules", "none"):
             peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
+        _check_adapter(peft_config, trained)
         trained = attach(trained, peft_config)
     return trained, record_encoder, judge.shared_prefix
+
+
+def _check_adapter(peft_config: Any, model: Any) -> None:
+    if peft_config.peft_type not in ("LORA", "ADALORA"):
+        return
+    quantised = getattr(model, "is_quantized", False)
+    adalora = peft_config.peft_type == "ADALORA"
+    if problems := lora_problems(vars(peft_config), quantised=quantised, adalora=adalora):
+        raise ValueError(" ".join(problems))
 
 
 def require_dataset(given: Any) -> AudioDataset:

@@ -6,6 +6,7 @@ endings are therefore converted to one pattern over full module names.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from dramaeval.models.failures import first_line
 from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
 from dramaeval.models.loading import UNSAFE_PICKLE
+
+log = logging.getLogger(__name__)
 
 #: The value of ``target_modules`` with which PEFT takes every linear layer of a model.
 ALL_LINEAR = "all-linear"
@@ -161,7 +164,9 @@ def attach(model: Any, config: Any) -> Any:
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
-        wrapped = get_peft_model(model, config)
+        # Values of an initialisation cannot be computed from a model without weights.
+        empty = next(model.parameters()).is_meta
+        wrapped = get_peft_model(model, config, low_cpu_mem_usage=empty)
     # A wrong value can raise any of these inside PEFT.
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from error
@@ -211,6 +216,13 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
         raise ModelError(
             f"model.head=regression, but the adapter in {folder} was trained without such a head: there are no "
             "weights for it. Set model.head=vocabulary, or train from the base."
+        )
+    if "_niter_" in str(getattr(config, "init_lora_weights", "")):
+        log.warning(
+            "The adapter in %s was trained with init_lora_weights=%s, which changes the base by a random method: its "
+            "scores differ from those after its training.",
+            folder,
+            config.init_lora_weights,
         )
     try:
         if config.is_prompt_learning:

@@ -1,14 +1,22 @@
 """Every name in PEFT's settings matches something, and nothing outside ``adapt`` is trained."""
 
+import copy
 import re
+from typing import get_args, get_type_hints
 
 import pytest
+import torch
 from peft import LoraConfig
 from torch import nn
 
 from dramaeval.config.schema import PACKAGE
+from dramaeval.models.adapter_settings import (
+    INITIALISATIONS,
+    REFUSED_INITIALISATIONS,
+    lora_problems,
+)
 from dramaeval.models.adapter_targets import name_problems, reach_problems
-from dramaeval.models.adapters import attach, restrict
+from dramaeval.models.adapters import attach, load_adapter, restrict
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
 
 
@@ -81,3 +89,47 @@ def test_all_linear_is_every_linear_layer_of_the_adapted_parts(family, skeleton)
         pattern = restrict(LoraConfig(target_modules="all-linear"), family, part).target_modules
         matched = {name for name, _ in skeleton.named_modules() if re.fullmatch(pattern, name)}
         assert matched == {name for name in linear if name.startswith(f"{root}.")}
+
+
+def effective_weights(wrapped):
+    return {name: weight.clone() for name, weight in wrapped.merge_and_unload().named_parameters()}
+
+
+def sorted_initialisations():
+    hint = get_type_hints(LoraConfig)["init_lora_weights"]
+    literal = [value for kind in get_args(hint) for value in get_args(kind)]
+    return {value.partition("_niter_")[0] for value in literal}
+
+
+def test_every_initialisation_of_this_peft_is_accepted_or_refused():
+    tables = {*INITIALISATIONS, *REFUSED_INITIALISATIONS}
+    assert sorted_initialisations() | {"true", "false", "lora_ga"} == tables
+    for value in (*REFUSED_INITIALISATIONS, "pissa_niter_4", "brand_new"):
+        (problem,) = lora_problems({"init_lora_weights": value}, quantised=False, adalora=False)
+        assert f"peft.init_lora_weights={value}" in problem
+    for value in (True, False, *INITIALISATIONS[2:]):
+        given = {"init_lora_weights": value, "loftq_config": {}}
+        assert not lora_problems(given, quantised=False, adalora=False)
+        assert bool(lora_problems(given, quantised=True, adalora=False)) == (value == "mica")
+        assert bool(lora_problems(given, quantised=False, adalora=True)) == isinstance(value, str)
+
+
+@pytest.mark.parametrize("value", [True, False, *INITIALISATIONS[2:]])
+def test_an_accepted_initialisation_reloads_exactly(family, tmp_path, value):
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=value)
+    restrict(config, family, "llm")
+    planned = attach(family.skeleton(), copy.deepcopy(config))
+    trained = attach(family.load(torch.device("cpu")), config)
+    assert planned.get_nb_trainable_parameters() == trained.get_nb_trainable_parameters()
+    with torch.no_grad():
+        for weight in trained.parameters():
+            if weight.requires_grad:
+                weight += 0.1 * torch.randn_like(weight)
+    trained.save_pretrained(tmp_path)
+    base = family.load(torch.device("cpu"))
+    start = {name: weight.clone() for name, weight in base.named_parameters()}
+    reloaded = effective_weights(load_adapter(base, tmp_path, trainable=False))
+    for name, weight in effective_weights(trained).items():
+        assert torch.equal(weight, reloaded[name]), name
+        adapted = "language_model" in name and name.endswith("q_proj.weight")
+        assert torch.equal(weight, start[name]) != adapted, name
