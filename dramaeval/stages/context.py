@@ -31,6 +31,7 @@ from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
     attach_examples,
+    build_callbacks,
     build_family,
     build_metrics,
     build_quantization,
@@ -74,6 +75,7 @@ class RunContext:
         splits: the records.
         validates: whether there is a val split to validate on.
         args: the trainer's arguments; None without training.
+        callbacks: the user's callbacks of the trainer.
         adapter: PEFT's configuration; None without training or for full fine-tuning.
         base: the folder of the base model; None for the family's own path.
         quantization: of the base, or None.
@@ -147,6 +149,7 @@ class RunContext:
     def _build_training(self) -> None:
         config = self.config
         self.args: Any = build_arguments(config, self.folder, self.device, validates=self.validates)
+        self.callbacks: list[Any] = build_callbacks(config, self.args)
         steps = None
         if self.args and (config.batch.max_tokens is None or self.args.max_steps > 0):
             steps = planned_steps(len(self.trainable_records), self.args, config.processes)

@@ -34,6 +34,7 @@ from dramaeval.training.callbacks.steps_taken import StepsTaken
 from dramaeval.training.checkpoints import (
     checkpoint_to_resume,
     require_undamaged,
+    restore_callbacks,
     sealed_checkpoint,
     was_stopped,
 )
@@ -153,8 +154,9 @@ class JudgeTrainer(Trainer):
             ) from error
 
     def before_resuming(self, checkpoint: Path) -> None:
-        """Read the trainer's state from a checkpoint."""
+        """Read the trainer's state and those of its callbacks from a checkpoint."""
         self._was_stopped = was_stopped(checkpoint)
+        restore_callbacks(checkpoint, self.callback_handler.callbacks)
 
     def get_train_dataloader(self) -> Any:
         """This process's batches, in the order of `batch_sampler`."""

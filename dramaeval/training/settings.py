@@ -72,7 +72,9 @@ OPTIMIZER_PACKAGES = {
     "stable_adamw": "optimi",
 }
 #: Validation figures over all dimensions and scores by which the best checkpoint can be chosen.
-VALIDATED = ("pearson", "loss", "mse", "accuracy", "choice_accuracy")
+VALIDATED = ("pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy")
+#: Those of which a smaller value is better.
+SMALLER_IS_BETTER = ("cross_entropy", "mse")
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -80,6 +82,7 @@ def problems(config: DictConfig) -> list[str]:
     messages = _objective_problems(config) + _logger_problems(config)
     if Stage.train not in config.stages:
         return messages
+    messages += _callback_problems(config)
     trainer, by_reward = config.trainer, grpo.trains_by_reward(config)
     args = {
         key: value for key, value in trainer.args.items() if value is not None or key not in DERIVED
@@ -99,6 +102,20 @@ def problems(config: DictConfig) -> list[str]:
     messages += _optimizer_problems(args) + _checkpointing_problems(args)
     messages += grpo.problems(config) if by_reward else []
     return messages + batch_size.problems(config)
+
+
+def _callback_problems(config: DictConfig) -> list[str]:
+    """Problems of the user's callbacks."""
+    messages = []
+    for name, node in (config.get("callbacks") or {}).items():
+        if isinstance(node, Mapping):
+            messages += check_arguments(node, f"callbacks.{name}")
+        else:
+            messages.append(
+                f"callbacks.{name}={node} must be a mapping with a _target_: "
+                f"callbacks.{name}._target_=package.module.Class"
+            )
+    return messages
 
 
 def _optimizer_problems(args: Mapping[str, object]) -> list[str]:
@@ -124,13 +141,29 @@ def _checkpointing_problems(args: Mapping[str, Any]) -> list[str]:
 
 
 def _best_problems(args: Mapping[str, object]) -> list[str]:
-    best = args.get("metric_for_best_model")
-    if not args.get("load_best_model_at_end") or best is None:
+    if not args.get("load_best_model_at_end"):
         return []
-    name = str(best).removeprefix("eval_")
+    where, best = "trainer.args.metric_for_best_model", args.get("metric_for_best_model")
+    name, greater = str(best).removeprefix("eval_"), args.get("greater_is_better")
+    if best is None or name == "loss":
+        return [
+            f"{where}={'null' if best is None else best}: validation measures no loss, because the objective is "
+            "computed in training only: set it to cross_entropy (of the judge's distribution with the ratings) and "
+            f"trainer.args.greater_is_better=false, or to one of {', '.join(VALIDATED)}."
+        ]
+    if name in SMALLER_IS_BETTER and greater is not False:
+        return [
+            f"{where}={best}: a smaller value is better, so set trainer.args.greater_is_better=false; the worst step "
+            "would be kept."
+        ]
+    if name not in SMALLER_IS_BETTER and greater is False:
+        return [
+            f"{where}={best}: a greater value is better, so set trainer.args.greater_is_better=true; the worst step "
+            "would be kept."
+        ]
     if name in VALIDATED or re.fullmatch(r"pearson/.+|score_[\d.]+/accuracy", name):
         return []
-    message = not_among("trainer.args.metric_for_best_model", best, VALIDATED)
+    message = not_among(where, best, VALIDATED)
     return [f"{message} One dimension's correlation is pearson/KEY."]
 
 

@@ -33,7 +33,7 @@ WORKS = frozenset(
         # validation, checkpoints and logs
         "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "save_strategy", "save_steps",
         "save_total_limit", "save_only_model", "load_best_model_at_end", "metric_for_best_model",
-        "greater_is_better", "restore_callback_states_from_checkpoint", "logging_strategy", "logging_steps",
+        "greater_is_better", "logging_strategy", "logging_steps",
         "logging_first_step", "log_level", "log_level_replica", "log_on_each_node",
     }
 )  # fmt: skip
@@ -139,6 +139,7 @@ WITHOUT_EFFECT = {
     "prediction_loss_only": _OWN_VALIDATION,
     "project": _NO_TRACKIO,
     "push_to_hub": _NO_HUB,
+    "restore_callback_states_from_checkpoint": "nothing: a resumed run restores the states of its callbacks",
     "save_on_each_node": "nothing: all machines share the run folder",
     "torch_compile": _NO_COMPILATION,
     "torch_compile_backend": _NO_COMPILATION,

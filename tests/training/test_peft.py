@@ -330,15 +330,19 @@ def test_the_best_step_is_restored(run_of, method):
         f"peft={method}", "trainer.args.max_steps=4", "trainer.args.learning_rate=5e-2",
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1",
-        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=cross_entropy",
         "trainer.args.greater_is_better=false",
     )  # fmt: skip
     trainer = make_trainer(run)
     trainer.train()
-    seen = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    seen = {
+        e["step"]: e["eval_cross_entropy"]
+        for e in trainer.state.log_history
+        if "eval_cross_entropy" in e
+    }
     best = trainer.state.best_global_step
     assert seen[best] == min(seen.values())
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(seen[best], abs=1e-5)
+    assert trainer.evaluate()["eval_cross_entropy"] == pytest.approx(seen[best], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import trl
 
 from dramaeval.api import grpo_trainer, sft_trainer
-from dramaeval.training import trl_arguments
+from dramaeval.training import settings, trl_arguments
 
 CLASSES = {False: trl.SFTConfig, True: trl.GRPOConfig}
 #: Given as text, because the command line passes texts.
@@ -88,3 +88,27 @@ def test_arguments_from_python_are_refused_together(prepare, config, values, tmp
         prepare(config(**plain, **values))
     for name in values:
         assert f"{name}=" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("best", "greater", "message"),
+    [
+        ("loss", "true", "validation measures no loss"),
+        ("null", "true", "validation measures no loss"),
+        ("mse", "true", "a smaller value is better"),
+        ("eval_cross_entropy", "null", "a smaller value is better"),
+        ("pearson", "false", "a greater value is better"),
+        ("cross_entropy", "false", None),
+        ("pearson/pitch_dynamics", "null", None),
+    ],
+)
+def test_the_best_step_is_chosen_in_the_direction_of_its_figure(best, greater, message):
+    values = {"null": None, "true": True, "false": False}
+    args = {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": values.get(best, best),
+        "greater_is_better": values[greater],
+    }
+    problems = settings._best_problems(args)
+    assert len(problems) == (message is not None)
+    assert message is None or message in problems[0]
