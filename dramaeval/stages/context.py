@@ -49,7 +49,7 @@ from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
 from dramaeval.training.grpo.arguments import check_completions
 from dramaeval.training.grpo.settings import trains_by_reward
-from dramaeval.training.question_sampler import trainable_dimensions
+from dramaeval.training.question_sampler import trainable_dimensions, unrated_dimensions
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,12 @@ class RunContext:
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
         self.splits.log_remarks(self.task)
+        if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
+            log.warning(
+                "train: nobody rated %s, so the judge is not trained on it; its scores there are those of the base. "
+                "task.dimensions=[…] selects the dimensions to ask about.",
+                ", ".join(unrated),
+            )
         self.validates = bool(self.splits["val"])
 
     def _build_training(self) -> None:

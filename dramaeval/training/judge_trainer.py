@@ -42,6 +42,7 @@ from dramaeval.training.failure_diagnosis import explain_failures
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
 from dramaeval.training.step_statistics import StepStatistics
+from dramaeval.training.training_effect import fingerprint, no_effect, summary
 from dramaeval.training.validation_metrics import validation_metrics
 
 if TYPE_CHECKING:
@@ -145,13 +146,24 @@ class JudgeTrainer(Trainer):
         reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)
         try:
             with explain_failures(self), any_number_of_processes(self.processes), reading:
-                return super().train(checkpoint, *args, **kwargs)
+                result = super().train(checkpoint, *args, **kwargs)
+                self._report_effect()
+                return result
         except UnpicklingError as error:
             raise ModelError(
                 "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
                 "code: it is not read. Start anew in another folder (hydra.run.dir=…). "
                 f"({first_line(error)})"
             ) from error
+
+    def _report_effect(self) -> None:
+        """Log the learning rate and the gradient norm, and warn if this call of ``train`` changed no weight."""
+        start, history = self._steps_taken.start, self.state.log_history
+        if not self._steps_taken.count(self.state):
+            return
+        log.info("%s.", summary(history))
+        if start is not None and (text := no_effect(start, fingerprint(self.model), history)):
+            log.warning("%s", text)
 
     def before_resuming(self, checkpoint: Path) -> None:
         """Read the trainer's state and those of its callbacks from a checkpoint."""
