@@ -16,6 +16,7 @@ from dramaeval.api.judge import Judge
 from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
+from dramaeval.models.adapter_settings import lora_problems
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
@@ -25,6 +26,7 @@ from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import SampledQuestions
 from dramaeval.training.sft.trainer import JudgeSFTTrainer
+from dramaeval.training.trl_arguments import refuse_without_effect
 
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
@@ -107,12 +109,17 @@ class DatasetSampler:
 
 
 def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches."""
+    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches.
+
+    Raises:
+        ValueError: an argument has no effect on a judge.
+    """
     if args is None:
         import torch
 
         gpu = torch.cuda.is_available()
         args = trl.SFTConfig(output_dir="sft_output", use_cpu=not gpu, bf16=gpu)
+    refuse_without_effect(args)
     args = copy.copy(args)
     args.dataset_kwargs = {"skip_prepare_dataset": True}
     args.max_length = None
@@ -137,7 +144,7 @@ def prepare_training(
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
-        ValueError: the sample rate of the dataset is not the model's.
+        ValueError: the sample rate of the dataset is not the model's, or the adapter could not be saved exactly.
     """
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
@@ -157,8 +164,18 @@ def prepare_training(
     if peft_config is not None:
         if not getattr(peft_config, "target_modules", "none"):
             peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
+        _check_adapter(peft_config, trained)
         trained = attach(trained, peft_config)
     return trained, record_encoder, judge.shared_prefix
+
+
+def _check_adapter(peft_config: Any, model: Any) -> None:
+    if peft_config.peft_type not in ("LORA", "ADALORA"):
+        return
+    quantised = getattr(model, "is_quantized", False)
+    adalora = peft_config.peft_type == "ADALORA"
+    if problems := lora_problems(vars(peft_config), quantised=quantised, adalora=adalora):
+        raise ValueError(" ".join(problems))
 
 
 def require_dataset(given: Any) -> AudioDataset:

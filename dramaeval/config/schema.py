@@ -391,6 +391,10 @@ class Root:
     )
     zero: Any = setting(dict, help="DeepSpeed's settings; null: none", kind=MAPPING)
     trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")
+    callbacks: dict[str, Any] = setting(
+        dict,
+        help="callbacks of the trainer by name, each a _target_ (a transformers.TrainerCallback) with its arguments",
+    )
     logger: LoggerConfig = setting(LoggerConfig, help="training curves")
     batch: BatchConfig = setting(BatchConfig, help="how questions are put into forward passes")
     cache: CacheConfig = setting(CacheConfig, help="computed features of clips on disk")

@@ -22,7 +22,7 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
@@ -33,12 +33,13 @@ from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
     attach_examples,
+    build_callbacks,
     build_family,
     build_metrics,
     build_quantization,
     build_task,
 )
-from dramaeval.stages.compatibility import check_family, check_task
+from dramaeval.stages.compatibility import attach_checked, check_family, check_task
 from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.plan import Plan, make_plan
@@ -51,7 +52,7 @@ from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
 from dramaeval.training.grpo.arguments import check_completions
 from dramaeval.training.grpo.settings import trains_by_reward
-from dramaeval.training.question_sampler import trainable_dimensions
+from dramaeval.training.question_sampler import trainable_dimensions, unrated_dimensions
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class RunContext:
         splits: the records.
         validates: whether there is a val split to validate on.
         args: the trainer's arguments; None without training.
+        callbacks: the user's callbacks of the trainer.
         adapter: PEFT's configuration; None without training or for full fine-tuning.
         base: the folder of the base model; None for the family's own path.
         quantization: of the base, or None.
@@ -145,11 +147,18 @@ class RunContext:
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
         self.splits.log_remarks(self.task)
+        if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
+            log.warning(
+                "train: nobody rated %s, so the judge is not trained on it; its scores there are those of the base. "
+                "task.dimensions=[…] selects the dimensions to ask about.",
+                ", ".join(unrated),
+            )
         self.validates = bool(self.splits["val"])
 
     def _build_training(self) -> None:
         config = self.config
         self.args: Any = build_arguments(config, self.folder, self.device, validates=self.validates)
+        self.callbacks: list[Any] = build_callbacks(config, self.args)
         steps = None
         if self.args and (config.batch.max_tokens is None or self.args.max_steps > 0):
             steps = planned_steps(len(self.trainable_records), self.args, config.processes)
@@ -191,7 +200,7 @@ class RunContext:
             positions = skeleton.config.get_text_config().max_position_embeddings
             check_completions(self.args, self.record_encoder, self.trainable_records, positions)
         if self.adapter is not None:
-            skeleton = attach(skeleton, self.adapter)
+            skeleton = attach_checked(skeleton, self.adapter, self.config, self.family)
         return make_plan(
             splits=self.splits.records,
             task=self.task,

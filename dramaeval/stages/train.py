@@ -158,6 +158,7 @@ def _callbacks(context: RunContext, resume: Path | None) -> Iterable[Any]:
         TrainingProgress(),
         *([RunFolderCheck(folder)] if processes.is_rank_zero else []),
         PreemptionCallback(STOP_REQUESTS, processes),
+        *context.callbacks,
         *context.further_callbacks(folder.path, processes, context.args),
         *context.loggers.callbacks(step_of(resume) if resume else None),
     ]

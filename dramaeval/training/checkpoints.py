@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
@@ -146,6 +147,26 @@ def was_stopped(checkpoint: Path) -> bool:
     control = state.get("stateful_callbacks", {}).get("TrainerControl", {})
     stops = control.get("args", {}).get("should_training_stop", False)
     return bool(stops) and state["global_step"] < state["max_steps"]
+
+
+def restore_callbacks(checkpoint: Path, callbacks: Iterable[Any]) -> None:
+    """Give callbacks the attributes that they had at a checkpoint, such as the count of early stopping.
+
+    Args:
+        checkpoint: to resume from.
+        callbacks: of the trainer; those that export a state (`transformers.trainer_callback.ExportableState`) are
+            restored, in the order of their class.
+    """
+    saved = state_of(checkpoint).get("stateful_callbacks", {})
+    left = {
+        name: list(states) if isinstance(states, list) else [states]
+        for name, states in saved.items()
+    }
+    for callback in callbacks:
+        states = left.get(type(callback).__name__)
+        if isinstance(callback, ExportableState) and states:
+            for name, value in states.pop(0).get("attributes", {}).items():
+                setattr(callback, name, value)
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:

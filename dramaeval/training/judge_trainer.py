@@ -37,6 +37,7 @@ from dramaeval.training.checkpoint_records import OtherRecordsError, other_recor
 from dramaeval.training.checkpoints import (
     checkpoint_to_resume,
     require_undamaged,
+    restore_callbacks,
     sealed_checkpoint,
     was_stopped,
 )
@@ -44,6 +45,7 @@ from dramaeval.training.failure_diagnosis import explain_failures
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
 from dramaeval.training.step_statistics import StepStatistics
+from dramaeval.training.training_effect import fingerprint, no_effect, summary
 from dramaeval.training.validation_metrics import validation_metrics
 
 if TYPE_CHECKING:
@@ -151,7 +153,9 @@ class JudgeTrainer(Trainer):
         reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)
         try:
             with explain_failures(self), any_number_of_processes(self.processes), reading:
-                return super().train(checkpoint, *args, **kwargs)
+                result = super().train(checkpoint, *args, **kwargs)
+                self._report_effect()
+                return result
         except UnpicklingError as error:
             raise ModelError(
                 "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
@@ -159,8 +163,17 @@ class JudgeTrainer(Trainer):
                 f"({first_line(error)})"
             ) from error
 
+    def _report_effect(self) -> None:
+        """Log the learning rate and the gradient norm, and warn if this call of ``train`` changed no weight."""
+        start, history = self._steps_taken.start, self.state.log_history
+        if not self._steps_taken.count(self.state):
+            return
+        log.info("%s.", summary(history))
+        if start is not None and (text := no_effect(start, fingerprint(self.model), history)):
+            log.warning("%s", text)
+
     def before_resuming(self, checkpoint: Path) -> None:
-        """Compare the records with those of a checkpoint, and read the trainer's state from it.
+        """Compare the records with those of a checkpoint, and read the states of the trainer and its callbacks from it.
 
         Raises:
             OtherRecordsError: the checkpoint is of a training with other records.
@@ -171,6 +184,7 @@ class JudgeTrainer(Trainer):
         if problem := processes.broadcast(problem):
             raise OtherRecordsError(problem)
         self._was_stopped = was_stopped(checkpoint)
+        restore_callbacks(checkpoint, self.callback_handler.callbacks)
 
     @cached_property
     def records_text(self) -> str:

@@ -34,7 +34,7 @@ GROUPS = {
          "Did you mean learning_rate"),
         ("trainer.args.learning_rate=-1", "trainer.args.learning_rate=-1 must be above 0"),
         ("trainer.args.num_train_epochs=-1", "trainer.args.num_train_epochs=-1 must be above 0"),
-        ("trainer.args.metric_for_best_model=foo", "choose one of pearson, loss", "pearson/KEY"),
+        ("trainer.args.metric_for_best_model=foo", "choose one of pearson, cross_entropy", "pearson/KEY"),
         ("trainer.args.max_steps=1.5", "trainer.args.max_steps=1.5 must be a whole number"),
         ("trainer.args.weight_decay=much", "trainer.args.weight_decay=much must be a number"),
         ("trainer.args.output_dir=x", "is set by the run: use hydra.run.dir=FOLDER"),

@@ -44,8 +44,8 @@ class StopsAtTwo(TrainerCallback):
     [
         # Four clips are two steps an epoch.
         (("trainer.args.max_steps=3", *LAST), None, 3),
-        (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=loss",
-          "trainer.args.greater_is_better=true"), None, 3),
+        (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=cross_entropy",
+          "trainer.args.greater_is_better=false", "trainer.args.learning_rate=0.3"), None, 3),
         (("trainer.args.num_train_epochs=1.5", *LAST), None, 3),
         (("trainer.args.num_train_epochs=2", *LAST), None, 4),
         (("trainer.args.max_steps=5",), StopsAtTwo, 2),

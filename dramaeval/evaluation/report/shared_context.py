@@ -125,7 +125,8 @@ def curves(folder: Path) -> list[dict[str, Any]]:
     """The curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
     by_tag = read_curves(folder)
     wanted = (
-        ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
+        ("Training loss", {"training": "train/loss"}, "objective"),
+        ("Validation cross-entropy", {"validation": "eval/cross_entropy"}, "nats"),
         ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
         ("Learning rate", {"training": "train/learning_rate"}, "rate"),
         ("Gradient norm", {"training": "train/grad_norm"}, "norm"),

@@ -61,7 +61,7 @@ def test_a_run_reports_and_is_pruned(tmp_path):
         callbacks[1].on_evaluate(None, state, None, metrics={"eval_pearson": 0.4})
     assert raised.value.objective == 0.4
     # A run without a defined correlation is not pruned.
-    callbacks[1].on_evaluate(None, state, None, metrics={"eval_loss": 1.0})
+    callbacks[1].on_evaluate(None, state, None, metrics={"eval_cross_entropy": 1.0})
     assert study.trials[1].intermediate_values == {2: 0.6}
 
 
