@@ -11,7 +11,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 #: Settings of how and where a run is executed. They do not change its results.
-_EXECUTION = frozenset({"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache"})
+_EXECUTION = frozenset(
+    {
+        *("hydra", "launch", "sweep", "resume", "cache", "plan", "plan_force"),
+        *("plan_device", "plan_gpus", "plan_memory_gib"),
+    }
+)
 #: Settings that are paths, absolute or relative.
 _PATHS = frozenset(
     {

@@ -53,6 +53,8 @@ def problems(config: DictConfig) -> list[str]:
     import torch
 
     zero, gpu = config.zero, torch.cuda.is_available()
+    if config.plan_device is not None:
+        gpu = config.plan_device == "cuda"
     if zero is None:
         return []
     if Stage.train not in config.stages:

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 MAY_DIFFER = (
     "plan",
     "plan_force",
+    *("plan_device", "plan_gpus", "plan_memory_gib"),
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__

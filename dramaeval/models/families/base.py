@@ -334,6 +334,9 @@ class Family(ABC):
         """The dtype of the weights on a device."""
         if self.dtype != "auto":
             return _DTYPES[self.dtype]
-        if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        # A CUDA device on a machine without one is that of a plan for another machine.
+        if device.type == "cuda" and (
+            not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+        ):
             return torch.bfloat16
         return torch.float32
