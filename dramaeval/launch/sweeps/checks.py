@@ -53,9 +53,7 @@ def plan_runs(
     return plans
 
 
-def _plan(
-    settings: DictConfig, run: SweepRun, *, starts: bool
-) -> tuple[list[str], Sequence[str]]:
+def _plan(settings: DictConfig, run: SweepRun, *, starts: bool) -> tuple[list[str], Sequence[str]]:
     """The lines of a run's plan, and the run's problems."""
     from dramaeval.stages.pipeline import plan_in_process
 

@@ -41,7 +41,10 @@ def test_each_problem_names_all_runs_that_have_it(plans):
     ("path", "problem"),
     [
         ("/nope", "model.path=/nope is not a folder"),
-        ("Owner/none", "The model Owner/none is not in the local cache and the hub cannot be reached"),
+        (
+            "Owner/none",
+            "The model Owner/none is not in the local cache and the hub cannot be reached",
+        ),
     ],
 )
 @pytest.mark.parametrize("starts", [True, False])
@@ -66,7 +69,7 @@ def test_a_folder_without_weights_is_incomplete(plans, tmp_path_factory):
     for file in tiny.iterdir():
         if file.suffix != ".safetensors":
             (folder / file.name).symlink_to(file)
-    with pytest.raises(ConfigError, match="has no model.safetensors"):
+    with pytest.raises(ConfigError, match=r"has no model\.safetensors"):
         plans([f"model.path={folder}"])
 
 
