@@ -80,7 +80,7 @@ class SweepLauncher(Launcher, ABC):
             )
         if hydra.job.chdir:
             problems.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
-        if set(hydra.get("callbacks") or {}) - {"run_folder", "lock_folder"}:
+        if set(hydra.get("callbacks") or {}) - {"command", "run_folder", "lock_folder"}:
             problems.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
         return problems
 

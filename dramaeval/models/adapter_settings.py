@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.fields import Limits, range_problems
 from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.schema import Stage
-from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.settings import PART_SETTINGS
 
 #: Limits of PEFT's arguments.
@@ -65,6 +64,8 @@ def problems(config: DictConfig) -> list[str]:
 
 
 def _quantization_problems(config: DictConfig) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
     if not config.peft:
         messages.append(
@@ -80,6 +81,8 @@ def _quantization_problems(config: DictConfig) -> list[str]:
 
 
 def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = []
     if not is_a(config.peft, PREFIX, PROMPT):
         messages.append(

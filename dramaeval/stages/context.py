@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.adapters import attach, load_adapter, read_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
@@ -185,9 +186,13 @@ class RunContext:
         with unpartitioned_weights():
             skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
+        positions = self.family.positions(skeleton.config)
+        if positions is not None:
+            positions -= self._virtual_tokens
         if self.trains and trains_by_reward(self.config):
-            positions = skeleton.config.get_text_config().max_position_embeddings
-            check_completions(self.args, self.record_encoder, self.trainable_records, positions)
+            check_completions(
+                self.args, self.record_encoder, self.trainable_records, positions or sys.maxsize
+            )
         if self.adapter is not None:
             skeleton = attach(skeleton, self.adapter)
         return make_plan(
@@ -202,7 +207,20 @@ class RunContext:
             quantization=self.quantization,
             processes=self.config.processes,
             zero=self.config.zero,
+            record_encoder=None if self.missing_files(starts=True) else self.record_encoder,
+            positions=positions,
+            seed=self.config.seed,
         )
+
+    @property
+    def _virtual_tokens(self) -> int:
+        """The positions that a trained or loaded adapter takes for virtual tokens."""
+        settings = self.adapter
+        if settings is None and self.checkpoint is not None and self.checkpoint.adapter:
+            settings = read_adapter(self.checkpoint.folder)
+        if settings is None or not settings.is_prompt_learning:
+            return 0
+        return int(settings.num_virtual_tokens or 0)
 
     def missing_files(self, *, starts: bool) -> list[str]:
         """The problem of model files that the run needs and that are not here.

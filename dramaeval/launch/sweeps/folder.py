@@ -28,6 +28,7 @@ from dramaeval.data.manifest import (
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.launch.sweeps.signature import sign, unsigned
 from dramaeval.launch.sweeps.state import write_sealed
+from dramaeval.stages.command_check import unknown_arguments
 
 #: The setting that selects another folder, for messages.
 CHOOSE = "hydra.sweep.dir=…"
@@ -148,6 +149,9 @@ class SweepFolder:
         configs = [
             _compose(context, master, list(job), number) for number, job in enumerate(jobs, first)
         ]
+        problems = [each for config in configs for each in unknown_arguments(without_hydra(config))]
+        if problems:
+            raise ConfigError(list(dict.fromkeys(problems)))
         try:
             for config in configs:
                 secrets.refuse(without_hydra(config), config.hydra)

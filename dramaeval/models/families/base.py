@@ -149,6 +149,10 @@ class Family(ABC):
         """A transformers configuration from the setting ``architecture``; called for a plan without files."""
         return self.model_class().config_class(**values)
 
+    def positions(self, configuration: Any) -> int | None:
+        """The longest sequence that a model has positions for; None without a limit. Called before a model is loaded."""
+        return getattr(configuration.get_text_config(), "max_position_embeddings", None)
+
     def encoded_frames(self, frames: int) -> int:
         """Number of mel frames that the audio tower computes for a clip of so many; called by the plan."""
         return frames
