@@ -125,7 +125,7 @@ class FolderCheck(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check ``hydra.sweep.dir``, unless the command writes nothing."""
-        if not (config.launch.check or config.plan):
+        if not (config.launch.check or config.get("plan")):
             _check(config, "hydra.sweep.dir")
 
 

@@ -93,7 +93,7 @@ def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
             [
                 "The configuration has 4 problems",
                 "peft.r=-1 must be 1 or more",
-                "Did you mean learning_rate",
+                "Did you mean trainer.args.learning_rate",
                 "/no.jsonl does not exist",
                 "/none.jsonl does not exist",
             ],
