@@ -208,7 +208,7 @@ class RunContext:
             processes=self.config.processes,
             zero=self.config.zero,
             record_encoder=None if self.missing_files(starts=True) else self.record_encoder,
-            positions=positions,
+            positions=positions if self._needs_model else None,
             seed=self.config.seed,
         )
 

@@ -139,20 +139,17 @@ class _Longest:
             heapq.heappushpop(self._candidates, candidate)
         if self.record_encoder is None or self.positions is None:
             return
+        if self.too_long and _is_about(self.too_long[-1], record):
+            return  # one problem a record
         length = question_tokens(self.record_encoder, record, question, self.positions)
-        if length > self.positions and not (self.too_long and _is_about(self.too_long[-1], record)):
+        if length > self.positions:
             self.too_long.append(_too_long(record, length, self.positions))
 
     def result(self) -> tuple[int, str]:
-        """Tokens of the longest question, and its record with file and line."""
+        """Tokens of the longest question, and its record with file and line; estimated if questions are too long."""
+        encoder = None if self.too_long else self.record_encoder
         counted = [
-            (
-                question_tokens(self.record_encoder, record, question)
-                if self.record_encoder
-                else estimate,
-                order,
-                record,
-            )
+            (question_tokens(encoder, record, question) if encoder else estimate, order, record)
             for estimate, order, record, question in self._candidates
         ]
         if not counted:
