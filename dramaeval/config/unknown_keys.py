@@ -17,6 +17,7 @@ from dramaeval.config.config_folder import command_name, config_folder
 from dramaeval.config.fields import Target, is_missing, settings_of
 from dramaeval.config.problems import near_matches
 from dramaeval.config.schema import TASK_KEYS, Root
+from dramaeval.config.secrets import names_secret
 from dramaeval.config.source_arguments import arguments_in_source
 
 #: Options of Hydra's command line that take a value.
@@ -50,7 +51,9 @@ def problems_of_words(words: Sequence[str]) -> list[str]:
     own_folder = any(option.startswith(("--config-d", "-cd")) for option in options)
     own_folder |= any("hydra.searchpath" in word for word in overrides)
     keys = [word.partition("=")[0].lstrip("+~").partition("@")[0] for word in overrides]
-    checked = (_problem_of_key(key, has_all_groups=not own_folder) for key in keys)
+    checked = (
+        _problem_of_key(key, has_all_groups=not own_folder) for key in keys if not names_secret(key)
+    )
     return [problem for problem in checked if problem]
 
 

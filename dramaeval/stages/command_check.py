@@ -16,7 +16,7 @@ from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Root, Stage, is_about_a_sweep
-from dramaeval.config.secrets import without_secrets
+from dramaeval.config.secrets import names_secret, without_secrets
 from dramaeval.config.unknown_keys import problems_of_arguments
 from dramaeval.distributed.zero_settings import unknown_at_top
 from dramaeval.models.adapter_settings import PEFT_LIMITS
@@ -84,6 +84,7 @@ def _early_problems(config: DictConfig) -> list[str]:
     """The unknown keys, and with them the problems that can be found at once."""
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     unknown = fields.unknown_keys(Root, settings) + unknown_arguments(settings)
+    unknown = [problem for problem in unknown if not names_secret(problem.partition(" ")[0])]
     problems = [*unknown, *_stage_problems(settings)]
     if not problems:
         return []

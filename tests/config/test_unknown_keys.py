@@ -46,6 +46,7 @@ def test_the_nearest_key_is_named(word, nearest):
         ["+task.label_policies.x.y=1", "task.data.train=x", "evaluation.metrics=[]", "model.own=1"],
         ["--config-dir", "mine", "group/of=mine"],
         ["-cn", "mine", "anything=1"],
+        ["+logger.wandb.api_key=x", "password=x"],  # refused as secrets
         ["--multirun", "seed=0,1", "zero.zero_optimization.stage=2", "task@other=role"],
     ],
     ids=lambda words: words[0],

@@ -62,10 +62,9 @@ def test_further_problems_are_reported_with_an_unknown_key():
         ["task=mixed"],
         ["experiment=realism_full"],
         ["zero=zero3_offload", "peft=none"],
-        [
-            "trainer.args.hub_token=x",
-            "trainer.args.logging_dir=x",
-        ],  # answered by the complete check
+        # Answered by the complete check, and by the check of secrets.
+        ["trainer.args.hub_token=x", "trainer.args.logging_dir=x"],
+        ["+logger.wandb.api_key=x", "+trainer.args.hf_token=x"],
         ["+task.label_policies.own={_target_: no.such.Class, some: 1}"],
         ["sweep=x", "resume=true", "hydra/launcher=slurm", "launch.check=true"],
         ["sweep=x", "stages=[report]", "launch.trust=true"],

@@ -149,9 +149,6 @@ class SweepFolder:
         configs = [
             _compose(context, master, list(job), number) for number, job in enumerate(jobs, first)
         ]
-        problems = [each for config in configs for each in unknown_arguments(without_hydra(config))]
-        if problems:
-            raise ConfigError(list(dict.fromkeys(problems)))
         try:
             for config in configs:
                 secrets.refuse(without_hydra(config), config.hydra)
@@ -160,6 +157,9 @@ class SweepFolder:
             if (self.path / "multirun.yaml").is_file():
                 secrets.mask_hydra_files(without_hydra(master), master.hydra)
             raise
+        problems = [each for config in configs for each in unknown_arguments(without_hydra(config))]
+        if problems:
+            raise ConfigError(list(dict.fromkeys(problems)))
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
