@@ -58,7 +58,7 @@ def test_help_explains_groups_recipes_and_results(launch):
 def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
     done = launch(
         "model=qwen2_audio_7b", f"peft={peft}", "plan=true", "plan_device=cuda",
-        f"hydra.run.dir={tmp_path}",
+        f"hydra.run.dir={tmp_path}", asked=["huggingface.co"],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for line in lines:
