@@ -26,7 +26,9 @@ from dramaeval.config.config_folder import config_folder
 from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import mask_hydra_files
+from dramaeval.config.unknown_keys import problems_of_words
 from dramaeval.launch.worker import follow, follows
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -73,4 +75,6 @@ def main() -> None:
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it
         else:
+            if problems := problems_of_words(sys.argv[1:]):
+                raise ConfigError(problems)
             run_command()

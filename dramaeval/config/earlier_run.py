@@ -23,7 +23,8 @@ from dramaeval.config.user_keys import is_given
 
 #: Settings of how and where a run is executed, which a new run does not take from an earlier one.
 _NOT_TAKEN = (
-    "from", "plan", "plan_force", "debug", "sweep", "resume", "launch", "cache", "logger", "runs",
+    "from", "plan", "plan_force", "plan_device", "plan_gpus", "plan_memory_gib",
+    "debug", "sweep", "resume", "launch", "cache", "logger", "runs",
     "model.offload_folder", "model.trust_remote_code",
 )  # fmt: skip
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")

@@ -14,7 +14,10 @@ from dramaeval.config.weights import model_identity
 
 #: Settings of how and where a run is executed. They do not change its results.
 _EXECUTION = frozenset(
-    {"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache", "from"}
+    {
+        *("hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force"),
+        *("plan_device", "plan_gpus", "plan_memory_gib"),
+    }
 )
 #: Settings that are paths, absolute or relative.
 _PATHS = frozenset(

@@ -351,8 +351,22 @@ class Root:
         help="JSONL file of clips for stages=[score] and [leaderboard]; ratings are not needed",
     )
     runs: list[str] = setting([], help="run folders that stages=[report] compares")
-    plan: bool = setting(False, help="check everything, print the plan and stop")
+    plan: bool = setting(
+        False, help="check everything, print the plan and stop; with -m for each run"
+    )
     plan_force: bool = setting(False, help="run even if the plan needs more memory than there is")
+    plan_device: str | None = setting(
+        None,
+        help="with plan=true or launch.check=true: device of another machine, which the plan is for; its model "
+        "files need not be here",
+        choices=("cpu", "cuda"),
+    )
+    plan_gpus: int | None = setting(
+        None, help="with plan_device=cuda: GPUs of the run, one process each", minimum=1
+    )
+    plan_memory_gib: float | None = setting(
+        None, help="with plan_device: memory of each GPU, or of the machine without one", above=0
+    )
     debug: bool = setting(
         False,
         help="train with anomaly detection and load data in the main process; write the first batch and a "

@@ -197,6 +197,7 @@ def split_file(
         BadRecordsError: the file, its ids or its clips cannot be used; ratings are not checked.
         SplitError: a split would stay empty.
         FileExistsError: an output file exists already.
+        OSError: an output file cannot be written, as on a full disk; none is left.
     """
     fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
     records = read_records(file, fmt, audio_root=audio_root, max_seconds=math.inf).records
@@ -207,9 +208,14 @@ def split_file(
     existing = [str(path) for path in files.values() if path.exists()]
     if existing:
         raise FileExistsError(f"{', '.join(existing)}: the file exists already. Move or delete it.")
-    for name, part in parts.items():
-        chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
-        files[name].write_bytes(b"".join(chosen))
+    try:
+        for name, part in parts.items():
+            chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
+            files[name].write_bytes(b"".join(chosen))
+    except OSError:
+        for path in files.values():
+            path.unlink(missing_ok=True)  # a part would block the next attempt
+        raise
     report(_kept_apart(records, keys, said=apart is None and TRANSCRIPT in keys))
     return files
 
@@ -262,6 +268,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (BadRecordsError, SplitError, FileExistsError, ValueError) as error:
         print(f"{file}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{error.filename or file.parent}: {error.strerror}. Nothing was split.",
+            file=sys.stderr,
+        )
         return 1
     for path in files.values():
         count = path.read_bytes().count(b"\n")

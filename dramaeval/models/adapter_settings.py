@@ -11,7 +11,6 @@ from dramaeval.config.fields import Limits, range_problems
 from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
-from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.settings import PART_SETTINGS
 
 #: Limits of PEFT's arguments.
@@ -125,6 +124,8 @@ def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) ->
 
 
 def _quantization_problems(config: DictConfig) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
     if not config.peft:
         messages.append(
@@ -140,6 +141,8 @@ def _quantization_problems(config: DictConfig) -> list[str]:
 
 
 def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = []
     if not is_a(config.peft, PREFIX, PROMPT):
         messages.append(

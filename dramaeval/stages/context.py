@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import load_adapter
+from dramaeval.models.adapters import load_adapter, read_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
@@ -44,7 +45,7 @@ from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
-from dramaeval.stages.read_splits import read_splits
+from dramaeval.stages.read_splits import read_splits, scores_input
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
 from dramaeval.tasks.task import Task
@@ -127,7 +128,8 @@ class RunContext:
     def _build_judge_parts(self) -> None:
         config = self.config
         with ProblemCollector() as problems:
-            self.device: torch.device = problems.collect(choose_device, config.device.value)
+            device = "auto" if config.plan_device else config.device.value
+            self.device: torch.device = problems.collect(choose_device, device)
             self.task: Task = problems.collect(build_task, config)
             self.family: Any = problems.collect(build_family, config)
             self.checkpoint: Checkpoint | None = (
@@ -196,9 +198,13 @@ class RunContext:
         with unpartitioned_weights():
             skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
+        positions = self.family.positions(skeleton.config)
+        if positions is not None:
+            positions -= self._virtual_tokens
         if self.trains and trains_by_reward(self.config):
-            positions = skeleton.config.get_text_config().max_position_embeddings
-            check_completions(self.args, self.record_encoder, self.trainable_records, positions)
+            check_completions(
+                self.args, self.record_encoder, self.trainable_records, positions or sys.maxsize
+            )
         if self.adapter is not None:
             skeleton = attach_checked(skeleton, self.adapter, self.config, self.family)
         return make_plan(
@@ -209,16 +215,53 @@ class RunContext:
             args=self.args,
             batch=self.config.batch,
             dtype=self.dtype,
-            device=self.device,
+            device=self.planned_device,
             quantization=self.quantization,
             processes=self.config.processes,
             zero=self.config.zero,
+            record_encoder=None if self.missing_files(starts=True) else self.record_encoder,
+            positions=positions if self._needs_model else None,
+            seed=self.config.seed,
         )
 
+    @property
+    def _virtual_tokens(self) -> int:
+        """The positions that a trained or loaded adapter takes for virtual tokens."""
+        settings = self.adapter
+        if settings is None and self.checkpoint is not None and self.checkpoint.adapter:
+            settings = read_adapter(self.checkpoint.folder)
+        if settings is None or not settings.is_prompt_learning:
+            return 0
+        return int(settings.num_virtual_tokens or 0)
+
+    def missing_files(self, *, starts: bool) -> list[str]:
+        """The problem of model files that the run needs and that are not here.
+
+        Args:
+            starts: whether the run is to start next; otherwise a plan for another machine needs no files.
+        """
+        if (self.config.plan_device and not starts) or not self._needs_model:
+            return []
+        problem = self.family.files(self.base).problem()
+        if problem is None:
+            return []
+        return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
+
+    @property
+    def _needs_model(self) -> bool:
+        """Whether a stage computes with the model; the others read results or clips."""
+        light = {Stage.prepare, Stage.leaderboard, Stage.report}
+        return bool(self.stages - light) or scores_input(self.config)
+
     def capacity(self) -> Capacity | None:
-        """The memory of this machine; None if a device map spreads the model over devices."""
+        """The memory of this machine, or of the one that the settings describe.
+
+        None if it is unknown, or if a device map spreads the model over devices.
+        """
         if self.family.device_map is not None:
             return None
+        if self.config.plan_device:
+            return Capacity.described(self.config)
         return Capacity.here(self.device, processes_here(self.config.processes))
 
     @property
@@ -226,7 +269,12 @@ class RunContext:
         """The dtype of the weights: float32 in full fine-tuning, unless the settings name another."""
         if self.trains and self.adapter is None and self.family.dtype == "auto":
             return torch.float32
-        return self.family.torch_dtype(self.device)
+        return self.family.torch_dtype(self.planned_device)
+
+    @property
+    def planned_device(self) -> torch.device:
+        """The device that the plan is for: that of this run, unless ``plan_device`` describes another."""
+        return torch.device(self.config.plan_device) if self.config.plan_device else self.device
 
     # The judge
 

@@ -36,6 +36,7 @@ _MOST_SHOWN = 200
 MAY_DIFFER = (
     "plan",
     "plan_force",
+    *("plan_device", "plan_gpus", "plan_memory_gib"),
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__

@@ -17,17 +17,22 @@ from dramaeval.config.task_parts import files_of, parts_of, where_of
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``task`` and, in a mixture, of each of its tasks."""
     task = config.task
-    messages = [
-        f"task.data.{split}: {file} does not exist."
-        for split, files in files_of(task).items()
-        for file in files
-        if not Path(file).expanduser().is_file()
-    ]
+    messages = missing_files(config)
     for part, node in parts_of(task).items():
         where = where_of(task, part)
         messages += check_arguments(node, where, also=TASK_KEYS)
         messages += _label_problems(node, where) + _dimension_problems(node, where)
     return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
+
+
+def missing_files(config: DictConfig) -> list[str]:
+    """The files of records that do not exist."""
+    return [
+        f"task.data.{split}: {file} does not exist."
+        for split, files in files_of(config.task).items()
+        for file in files
+        if not Path(file).expanduser().is_file()
+    ]
 
 
 def _label_problems(node: Any, where: str) -> list[str]:

@@ -18,7 +18,6 @@ from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage, WandbConfig
 from dramaeval.training import trl_arguments
 from dramaeval.training.grpo import settings as grpo
-from dramaeval.training.objectives import parse
 
 #: Arguments of a trainer that the run passes, with the setting to use instead of each.
 SUPPLIED = {
@@ -181,6 +180,8 @@ def _logger_problems(config: DictConfig) -> list[str]:
 def _objective_problems(config: DictConfig) -> list[str]:
     if "objective" not in config.trainer:
         return []
+    from dramaeval.training.objectives import parse  # imports torch
+
     expression = config.trainer.objective
     try:
         terms = parse(expression, config.trainer.get("objectives") or {})

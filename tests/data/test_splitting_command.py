@@ -1,6 +1,7 @@
 """The command that splits one file of records."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -75,3 +76,15 @@ def test_the_command_reports_errors_without_a_traceback(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, "r2" in done.stderr) == (1, True)
     assert "Traceback" not in done.stderr
+
+
+def test_a_part_that_cannot_be_written_is_an_error_and_leaves_no_file(tmp_path, capsys):
+    file, lines = a_file(tmp_path, 16)
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * len(lines[0]), kept[1]))  # as on a full disk
+    try:
+        assert main([str(file), "test=1", "train=3"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert "File too large. Nothing was split." in capsys.readouterr().err
+    assert not list(tmp_path.glob("clips.*.jsonl"))

@@ -133,7 +133,7 @@ def test_all_that_is_wrong_with_the_objects_is_told_at_once(composed, tmp_path):
 def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, key):
     context = RunContext(composed(key), RunFolder(tmp_path / "run"))
     with pytest.raises(ConfigError, match="no held-out record has the key acctor; there are"):
-        check_context(context)
+        check_context(context, starts=True)
 
 
 def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
