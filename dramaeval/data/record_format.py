@@ -17,6 +17,9 @@ MISSING_RATINGS = frozenset({"", "NA", "N/A"})
 ANNOTATIONS = "annotations"
 """Key of the object that holds the annotation fields; they may stand at the top level instead."""
 
+SURROGATE = ("holds half of a surrogate pair", "mend the \\ud… escape in this text")
+"""Problem and fix of a text that is not valid Unicode."""
+
 RATING_LIST = (
     "one value per rater; position k is always the same rater; null where a rater gave none"
 )
@@ -94,11 +97,16 @@ def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
         return Finding(key, f"{json_type(value)} where a string is expected", "write it in quotes")
     if not value.strip():
         return Finding(key, "empty text", f'fill in "{key}", or leave the record out')
+    return Finding(key, *SURROGATE) if has_surrogate(value) else None
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, which no file can be written with."""
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
-        return Finding(key, "holds half of a surrogate pair", "mend the \\ud… escape in this text")
-    return None
+        return True
+    return False
 
 
 def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:

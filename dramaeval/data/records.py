@@ -26,7 +26,7 @@ __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_reco
 MIN_SECONDS = 0.04
 """The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
 
-_SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
+SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def read_records(
     ]
     good = [_record(draft, file) for draft in drafts if not draft.findings]
     if root_problems or (bad and on_bad != "skip"):
-        raise BadRecordsError(bad, _SKIP_ADVICE if good and not root_problems else "")
+        raise BadRecordsError(bad, SKIP_ADVICE if good and not root_problems else "")
     if not good:
         raise BadRecordsError(bad, "Not one good record is left.")
     return ReadResult(records=good, skipped=bad, notices=notices)

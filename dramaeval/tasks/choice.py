@@ -114,6 +114,14 @@ class ChoiceTask(Task):
         """The texts of a record's options."""
         return tuple(text.strip() for text in record.fields[self.options_field])
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The question and each option."""
+        options = enumerate(self.options(record))
+        return {
+            self.question_field: record.fields[self.question_field],
+            **{f"{self.options_field}[{number}]": option for number, option in options},
+        }
+
     def category(self, record: Record) -> str | None:
         """The question's category, where the record names one."""
         return record.text(self.category_field)

@@ -27,7 +27,7 @@ ANSWER = "answer"
 INLINE = Path("audio")
 """The clip of a record that contains its samples."""
 _SOLUTION = re.compile(
-    r"(?P<lead>(?:<think>.*</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
+    r"(?P<lead>(?:<think>(?P<thought>.*)</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
 )
 _SCORE = re.compile(r"\s*(\d)\s*")
 _NAMED = re.compile(r"\s*\[([^\[\]]+)\]\s*(\d)\s*")
@@ -94,6 +94,24 @@ def _split_solution(solution: str) -> list[SolutionPart]:
         parts.append(SolutionPart(before, item[2], item[1], True))
     parts[-1] = replace(parts[-1], tail=answer[end:] + "</answer>")
     return parts
+
+
+def written_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What a line's solution holds between the tags of its thought and its answer, and its options, by key."""
+    match = _SOLUTION.fullmatch(fields["solution"].strip())
+    texts = [match["thought"] or "", match["answer"]] if match else [fields["solution"]]
+    options = [text for entry in fields.get("places") or [] for text in entry.get("options") or []]
+    return {"solution": "\n".join(texts), "places": "\n".join(map(str, options))}
+
+
+def prompt_text(prompt: Sequence[Mapping[str, Any]]) -> str:
+    """The roles and texts of a prompt's messages, one per line."""
+    texts: list[str] = []
+    for message in prompt:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        texts += [message["role"], *(str(part["text"]) for part in parts if "text" in part)]
+    return "\n".join(texts)
 
 
 def is_processed(fields: Mapping[str, Any]) -> bool:

@@ -6,9 +6,9 @@ and a context template is a YAML file; a task that needs more is a subclass of `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Self
@@ -250,6 +250,24 @@ class Task:
         """The text that goes with a record's clip."""
         return self.context.format(**{name: record.fields[name] for name in self.text_fields})
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The texts of a record that its prompts and answers hold, by key; see `prompts`."""
+        return {name: record.fields[name] for name in self.text_fields}
+
+    def prompts(self, record: Record) -> dict[str, str]:
+        """Complete prompts that a record brings along, by key; they may hold the tags of answers."""
+        return {}
+
+    def wording_texts(self) -> dict[str, list[str]]:
+        """The task's own texts, which it puts around those of records, by setting."""
+        rubric = asdict(replace(self.rubric, dimensions=self.dimensions))
+        return {
+            "task.system": [self.system],
+            "task.context": [self.context],
+            "task.rubric": list(_strings(rubric)),
+            "task.phrasings": list(_strings(self.phrasings)),
+        }
+
     def show_examples(self, pool: Sequence[Record], seed: int) -> None:
         """Use these training records as the pool of few-shot examples.
 
@@ -309,6 +327,18 @@ def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
     """Raise ValueError where a setting's value is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in nested mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _weights_of(weights: np.ndarray | None, raters: int) -> np.ndarray | None:

@@ -62,6 +62,11 @@ class ThoughtTask(Task):
             value = value.get(key) if isinstance(value, dict) else None
         return (value.strip() or None) if isinstance(value, str) else None
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The texts of the prompts, and the thought."""
+        thought = self.thought_of(record)
+        return super().texts(record) | ({} if thought is None else {self.thought: thought})
+
     @property
     def needs_thought(self) -> bool:
         """Whether scoring needs the record's own thought."""
