@@ -26,6 +26,7 @@ from dramaeval.config.config_folder import config_folder
 from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.secrets import mask_hydra_files
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.launch.worker import follow, follows
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -65,6 +66,7 @@ def main() -> None:
     if script.suffix != ".py":
         # The console script: modules of the working folder can be imported, as with python -m.
         sys.path.insert(0, os.getcwd())
+    accept_any_text()
     ensure_home()
     registration.register()
     with user_facing_errors():

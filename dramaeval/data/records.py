@@ -10,7 +10,7 @@ from typing import Any, Literal
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.files import map_files
-from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
+from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
 from dramaeval.data.record_format import (
     AnnotationField,
@@ -18,6 +18,7 @@ from dramaeval.data.record_format import (
     RecordFormat,
     check_annotations,
     check_choice,
+    check_optional_text,
     check_text,
 )
 
@@ -195,8 +196,10 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
             finding = check_text(fields, key)
             if finding:
                 draft.findings.append(finding)
-            elif key == "id":
+            elif key == "id" and not has_surrogate(fields["id"]):
                 draft.id = fields["id"]
+        optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
+        draft.findings += [finding for finding in optional if finding]
         if draft.id is not None:
             first = first_line.setdefault(draft.id, draft.line.number)
             if first != draft.line.number:
@@ -222,7 +225,7 @@ def _check_clips(
     written = [
         (draft, str(draft.line.fields[key]))
         for draft in drafts
-        if draft.line.fields and not check_text(draft.line.fields, key)
+        if draft.line.fields and key not in {finding.key for finding in draft.findings}
     ]
     located = locate_clips(
         (path for _, path in written), jsonl=file, audio_root=root, workers=workers

@@ -15,7 +15,7 @@ from dramaeval.config.task_parts import parts_of
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
-from dramaeval.data.splitting import APART, overlap
+from dramaeval.data.splitting import APART, overlap, overlap_remarks
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.task import Task
 
@@ -211,7 +211,8 @@ def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple
     overlaps = []
     for name in ("val", "test"):
         if name in records and "train" in records:
-            for shared in overlap(records["train"], records[name], keys):
-                overlaps.append(f"{name} and train share {shared}")
-                log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+            shared = overlap(records["train"], records[name], keys)
+            for remark in overlap_remarks(shared, name):
+                overlaps.append(remark)
+                log.warning("Scores on %s may be too high: %s", name, remark)
     return tuple(overlaps)

@@ -20,7 +20,7 @@ from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFo
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
 from dramaeval.tasks.labels import LabelPolicy, confidence_weights, rater_weights, takes_weights
 from dramaeval.tasks.question import AnswerField, Question
-from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
+from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
@@ -77,6 +77,9 @@ class Task:
         confidence: str | None = None,
         phrasings: Mapping[str, Any] | None = None,
     ) -> None:
+        own = {"name": name, "system": system, "context": context}
+        if problems := text_problems(own, own, "task"):
+            raise ValueError("; ".join(problems) + ".")
         self.name = name
         self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
         self.system = system

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from dramaeval.data.records import Record
+from dramaeval.data.records import Record, RecordFormat
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task, require_choice
@@ -46,6 +46,11 @@ class ThoughtTask(Task):
         self.thought = thought
         self.thought_in_scoring = thought_in_scoring
         self.thought_tokens = thought_tokens
+
+    def record_format(self, *, annotated: bool = True) -> RecordFormat:
+        """The keys of `Task`, and the thought, which a record may lack."""
+        fmt = super().record_format(annotated=annotated)
+        return replace(fmt, optional_texts=(*fmt.optional_texts, self.thought))
 
     def scoring(self) -> dict[str, Any]:
         """Where the thought comes from."""

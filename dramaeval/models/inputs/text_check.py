@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from dramaeval.data.jsonl import SURROGATE, has_surrogate
 from dramaeval.data.problems import Problem, printable
-from dramaeval.data.record_format import SURROGATE, has_surrogate
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
 from dramaeval.tasks.task import Task
