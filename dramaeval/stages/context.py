@@ -147,16 +147,13 @@ class RunContext:
         self.validates = bool(self.splits["val"])
 
     def _check_texts(self) -> None:
-        """Refuse or skip texts that the model would read as markup; a plan may have no tokenizer for it."""
+        """Refuse or skip texts that the model would read as markup; a plan asks no hub for the tokenizer."""
         if not any(self.splits.records.values()):
             return
-        try:
-            text_check = self.record_encoder.text_check
-        except ModelError as error:
-            if not self.config.plan:
-                raise
-            log.warning("Texts are not searched for control tokens of the model: %s", error)
+        if self.config.plan and not (self.base or Path(self.family.path).is_dir()):
+            log.info("Texts are not searched for control tokens: the plan reads no tokenizer.")
             return
+        text_check = self.record_encoder.text_check
         skips = self.config.task.data.on_bad is OnBad.skip
         self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
 
