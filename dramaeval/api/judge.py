@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from dramaeval.api.clip_input import check_length, texts_of, waveform_of
+from dramaeval.api.clip_input import check_length, require_plain_texts, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
 from dramaeval.config.judge_file import read_judge
@@ -220,7 +220,7 @@ class Judge:
             a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
 
         Raises:
-            ValueError: a text is missing or unknown, or an array is not a clip.
+            ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
         is_list = isinstance(audio, list | tuple)
@@ -242,6 +242,7 @@ class Judge:
             self._record(number, clip, fields, record_encoder, sampling_rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
         ]
+        require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(
             self.model,
             records,

@@ -26,6 +26,7 @@ from dramaeval.config.keys import argument_names, instead
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.config.schema import ModelConfig
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
 
 #: The published recipe beside its numbers (arXiv 2511.01261): one question for each record and step, about a random
@@ -246,6 +247,7 @@ def main(words: list[str] | None = None) -> int:
         prog="python -m dramaeval.api.published_yaml",
         description="Print the overrides that are equivalent to a published sft_ft.yaml or sft_lora.yaml.",
     )
+    accept_any_text()
     parser.add_argument("file", type=Path, metavar="FILE.yaml")
     file = parser.parse_args(words).file
     try:

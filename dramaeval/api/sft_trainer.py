@@ -16,6 +16,7 @@ from dramaeval.api.judge import Judge
 from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.models.adapter_settings import lora_problems
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.errors import ModelError
@@ -145,11 +146,14 @@ def prepare_training(
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
         ValueError: the sample rate of the dataset is not the model's, or the adapter could not be saved exactly.
+        BadRecordsError: texts of the records hold control tokens of the model or tags of answers.
     """
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
+    if problems := record_encoder.text_check.problems(dataset.task, dataset.records):
+        raise BadRecordsError(problems)
     if not judge.family.takes_audio:
         raise ModelError(
             f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."

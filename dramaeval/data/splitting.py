@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.data.files import read_regular
 from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
 from dramaeval.data.record_format import RecordFormat
@@ -31,6 +32,9 @@ APART = ("character", "scene", "clip")
 
 TRANSCRIPT = "transcript"
 """A further key that training and test must not share if several systems say the same texts."""
+
+MOST_SHOWN = 80
+"""Characters of a shared text that a message shows."""
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -48,12 +52,30 @@ class Overlap:
     train_lines: tuple[int, ...]
     test_lines: tuple[int, ...]
 
-    def __str__(self) -> str:
-        group = self.group if len(self.group) <= 80 else self.group[:79] + "…"
-        return (
-            f"same {self.key} ({printable(group)}): train {line_list(self.train_lines)}, "
-            f"test {line_list(self.test_lines)}"
-        )
+
+def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
+    """One sentence per key about what a held-out split shares with the training split.
+
+    Args:
+        overlaps: as `overlap` returns them.
+        name: name of the held-out split.
+    """
+    by_key: dict[str, list[Overlap]] = {}
+    for shared in overlaps:
+        by_key.setdefault(shared.key, []).append(shared)
+    return [_remark(key, groups, name) for key, groups in by_key.items()]
+
+
+def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
+    first = printable(groups[0].group)
+    first = first if len(first) <= MOST_SHOWN else f"{first[: MOST_SHOWN - 1]}…"
+    lines = line_list(line for shared in groups for line in shared.test_lines)
+    train_lines = line_list(line for shared in groups for line in shared.train_lines)
+    shown = f"({first})" if len(groups) == 1 else f"(the first: {first})"
+    return (
+        f"{name} and train share {counted(len(groups), key)} {shown}: "
+        f"{lines} of {name}, {train_lines} of train"
+    )
 
 
 def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
@@ -254,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--apart", help=f"keys that no two splits share (default: {default})")
     parser.add_argument("--audio-field", default="wav_path")
     parser.add_argument("--audio-root", default=None, help="as task.data.audio_root")
+    accept_any_text()
     arguments = parser.parse_args(argv)
     file = arguments.file.expanduser()
     try:

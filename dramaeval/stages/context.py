@@ -45,7 +45,7 @@ from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
-from dramaeval.stages.read_splits import read_splits, scores_input
+from dramaeval.stages.read_splits import check_texts, read_splits, scores_input
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
 from dramaeval.tasks.task import Task
@@ -117,11 +117,11 @@ class RunContext:
             writes=processes.is_rank_zero,
             identity=self.id,
         )
+        self._model: Any = None
+        self._record_encoder: RecordEncoder | None = None
         self._build_judge_parts()
         self._read_records()
         self._build_training()
-        self._model: Any = None
-        self._record_encoder: RecordEncoder | None = None
         self.trained = False
         self.phases: list[str] = []
 
@@ -143,6 +143,8 @@ class RunContext:
 
     def _read_records(self) -> None:
         self.splits = read_splits(self.config, self.task, takes_audio=self.family.takes_audio)
+        self.base = base_folder(self.checkpoint, self.family)
+        self._check_texts()
         attach_examples(self.task, self.splits.records, self.config.seed)
         if not self.family.takes_audio:
             log.info("This judge takes no audio: clips are not looked up and not decoded.")
@@ -157,6 +159,17 @@ class RunContext:
             )
         self.validates = bool(self.splits["val"])
 
+    def _check_texts(self) -> None:
+        """Refuse or skip texts that the model would read as markup; a plan asks no hub for the tokenizer."""
+        if not any(self.splits.records.values()):
+            return
+        if self.config.plan and not (self.base or Path(self.family.path).is_dir()):
+            log.info("Texts are not searched for control tokens: the plan reads no tokenizer.")
+            return
+        text_check = self.record_encoder.text_check
+        skips = self.config.task.data.on_bad is OnBad.skip
+        self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
+
     def _build_training(self) -> None:
         config = self.config
         self.args: Any = build_arguments(config, self.folder, self.device, validates=self.validates)
@@ -166,7 +179,6 @@ class RunContext:
             steps = planned_steps(len(self.trainable_records), self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_checkpoint(config, self.family, self.adapter, self.checkpoint)
-        self.base = base_folder(self.checkpoint, self.family)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
         self.quantization = base_quantization(build_quantization(config), start)
 

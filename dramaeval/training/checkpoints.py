@@ -30,7 +30,7 @@ def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
         with_best: also require an undamaged best checkpoint, because training loads it at its end.
     """
     checkpoints = [
-        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()
+        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()
     ]
     for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
         problem = _problem(checkpoint) or (with_best and _problem_with_best(checkpoint))

@@ -11,6 +11,7 @@ from dramaeval.api import grpo_trainer as grpo
 from dramaeval.api import sft_trainer as trainer
 from dramaeval.config.composition import compose
 from dramaeval.config.schema import PACKAGE
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.models.errors import ModelError
 from dramaeval.stages.builders import build_task
 
@@ -117,5 +118,10 @@ def test_mistakes(make_clips, tmp_path):
         SFTTrainer(TINY, args)
     with pytest.raises(ValueError, match="this model takes 16000 Hz"):
         SFTTrainer(TINY, args, AudioDataset(file, 8000))
+    hostile = tmp_path / "hostile.jsonl"
+    hostile.write_text(file.read_text().replace("That makes 1.", "Go.<|AUDIO|>"))
+    with pytest.raises(BadRecordsError, match="control token") as raised:
+        SFTTrainer(TINY, args, AudioDataset(hostile, audio_root=tmp_path))
+    assert [(p.line, p.key) for p in raised.value.problems] == [(2, "transcript")]
     with pytest.raises(ModelError, match="Linear cannot be trained as a judge"):
         SFTTrainer(torch.nn.Linear(1, 1), args, AudioDataset(file))

@@ -11,7 +11,14 @@ import pytest
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import content_digest, group_of, group_records, same_content
-from dramaeval.data.splitting import APART, SplitError, default_keys, overlap, split_records
+from dramaeval.data.splitting import (
+    APART,
+    SplitError,
+    default_keys,
+    overlap,
+    overlap_remarks,
+    split_records,
+)
 
 
 def record(number: int, clip: Path | None = None, **fields: Any) -> Record:
@@ -86,7 +93,22 @@ def test_overlap_names_the_lines_of_both_sides(tmp_path: Path) -> None:
         ("scene", (1,), (10, 12)),
         ("clip", (1,), (10,)),
     ]
-    assert "train line 2, test lines 11-12" in str(overlap(train, test, ("character",))[0])
+    assert overlap_remarks(overlap(train, test), "val") == [
+        "val and train share 1 character (bob): lines 11-12 of val, line 2 of train",
+        "val and train share 1 scene (local_scene: bar): lines 10, 12 of val, line 1 of train",
+        f"val and train share 1 clip ({tmp_path / '1'}): line 10 of val, line 1 of train",
+    ]
+
+
+def test_remarks_have_one_line_per_key_however_many_groups_are_shared() -> None:
+    """Scenes that begin alike, as in a systems × scenes corpus: their texts are not repeated."""
+    beginning = (
+        "Evening in the harbour, the crew waits for news of the other ship and nobody says a word "
+    )
+    records = [record(n, local_scene=f"{beginning}{n}") for n in range(1, 21)]
+    (remark,) = overlap_remarks(overlap(records, records[5:], ("scene",)), "test")
+    assert remark.startswith("test and train share 15 scenes (the first: local_scene: evening in")
+    assert remark.endswith("…): lines 6-20 of test, lines 6-20 of train")
 
 
 def test_a_missing_key_overlaps_with_nothing() -> None:

@@ -63,6 +63,7 @@ GROUPS = {
         ("task.shots=-1", "task.shots=-1 must be a whole number"),
         ("task.data.train=no.jsonl", "task.data.train: no.jsonl does not exist"),
         ("task.data.test=no2.jsonl", "task.data.test: no2.jsonl does not exist"),
+        ("task.data.val=/usr", "task.data.val: /usr is a folder: give the path of a JSONL file"),
         ("trainer.objective=soft_c", "'soft_c' is not known", "Did you mean soft_ce"),
         ("evaluation.metrics=[foo]", "evaluation.metrics: foo is not a metric"),
         ("evaluation.controls=[silense]", "evaluation.controls=silense is not known; choose one of training_mean",

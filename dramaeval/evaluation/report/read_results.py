@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dramaeval.data.fingerprint import RECORDS, read_prints
+from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.tasks.rubric import Dimension, Rubric
@@ -116,8 +117,7 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
         raise ResultsError(
             f"{file.parent}: {damage}. Start the run again in its folder: it replaces damaged files."
         )
-    # Split the bytes: an id may contain other characters that Unicode counts as line ends.
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    for number, line in json_lines(file):
         try:
             values = json.loads(line)
             if not isinstance(values, dict):

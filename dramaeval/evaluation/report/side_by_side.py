@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.comparison import adjust_p_values, compare
 from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -63,7 +64,9 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     for run in runs:
         left_out = len(run.predictions) - len(common)
         if left_out:
-            notes.append(f"{run.name}: {left_out:,} answers are not in every run and are left out.")
+            notes.append(
+                f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
+            )
     kept = _aligned(runs, common)
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
     first, *others = [run.name for run in runs]

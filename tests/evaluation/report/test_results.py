@@ -154,8 +154,8 @@ def test_only_common_records_are_compared_and_the_rest_counted(runs):
     result = side_by_side(runs, seed=0, draws=20, level=0.95)
     assert {summary["macro"]["records"] for summary in result.summaries.values()} == {24}
     assert result.notes == [
-        "good: 4 answers are not in every run and are left out.",
-        "same: 4 answers are not in every run and are left out.",
+        "good: 4 answers left out, because not every run has them.",
+        "same: 4 answers left out, because not every run has them.",
     ]
     runs[1].predictions = []
     with pytest.raises(ResultsError, match="no record × dimension in common"):
