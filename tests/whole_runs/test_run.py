@@ -104,7 +104,7 @@ def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
     curves.Reload()
     wanted = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "clips_per_second"}
     assert {f"train/{name}" for name in wanted} <= set(curves.Tags()["scalars"])
-    assert {"eval/loss", "eval/pearson", "eval/accuracy"} <= set(curves.Tags()["scalars"])
+    assert {"eval/cross_entropy", "eval/pearson", "eval/accuracy"} <= set(curves.Tags()["scalars"])
     assert [event.step for event in curves.Scalars("eval/pearson")] == [2, 4, 6]
     counts = [tag for tag in curves.Tags()["scalars"] if tag.endswith("/count")]
     assert any(tag.startswith("train/score_") for tag in counts)
