@@ -18,7 +18,7 @@ from torch import nn
 
 from dramaeval.compat.transformers import model_class_for
 from dramaeval.models.errors import ModelError
-from dramaeval.models.families.base import Family
+from dramaeval.models.families.base import Family, linear_layers
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel, at_positions
 
 log = logging.getLogger(__name__)
@@ -120,14 +120,7 @@ class CausalLM(Family):
     @cached_property
     def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # as `parts`
         """Every linear layer of the model but its vocabulary head."""
-        from transformers.pytorch_utils import Conv1D
-
-        names = {
-            name.rpartition(".")[2]: None
-            for name, module in self.skeleton().decoder.named_modules()
-            if isinstance(module, nn.Linear | Conv1D)
-        }
-        return {"llm": tuple(names)}
+        return {"llm": linear_layers(self.skeleton().decoder)}
 
     def configuration(self, values: Mapping[str, Any]) -> Any:
         """A configuration of the named ``model_type``."""
