@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config import fields
-from dramaeval.config.keys import check_arguments
+from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import with_current_targets
@@ -55,6 +55,8 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
         raise ConfigError([f"{file}: {problem}" for problem in problems])
     # The file may come from another person, so no folder that it names is written.
     model.pop("offload_folder", None)
+    if is_a(model, "Composed"):
+        model["path"] = "auto"
     return OmegaConf.create(literal(values))
 
 

@@ -261,7 +261,7 @@ def _training(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
         settings["adapt"] = config.get("adapt")
     else:
         settings["peft"] = "none (every weight)"
-        for key in ("freeze_audio", "train_projector"):
+        for key in ("freeze_audio", "freeze_llm", "train_projector"):
             settings[f"model.{key}"] = (config.get("model") or {}).get(key)
     quantization = config.get("quantization") or {}
     settings |= {

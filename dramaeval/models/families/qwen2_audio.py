@@ -16,6 +16,7 @@ from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
 from transformers.masking_utils import create_bidirectional_mask
 
 from dramaeval.compat.transformers import encode_frames
+from dramaeval.models.chat_templates import end_of_turn
 from dramaeval.models.families.base import Family, linear_layers
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 
@@ -116,3 +117,12 @@ class Qwen2Audio(Family):
     def encoded_frames(self, frames: int) -> int:
         """The frames of the clip, or those of 30 s with ``model.plain=[encoder]``."""
         return WINDOW if "encoder" in self.plain else frames
+
+    def end_of_turn(self, processor: Any) -> str:
+        """The text that the checkpoint's chat template writes after an answer, or its end-of-text token."""
+        tokenizer = processor.tokenizer
+
+        def render(turns: Any) -> str:
+            return processor.apply_chat_template(list(turns), tokenize=False)
+
+        return end_of_turn(tokenizer, render) or tokenizer.eos_token or self.turn_end
