@@ -93,6 +93,8 @@ def test_a_run_trains_saves_and_reloads_the_judge(context, parts, peft, tmp_path
     else:
         plain = Qwen2AudioForConditionalGeneration.from_pretrained(run.folder.model)
         trained = run.model.model.multi_modal_projector
+    names = [run.config.model[key].rpartition("/")[2] for key in ("audio", "text")]
+    assert f"base_model: {' + '.join(names)}\n" in (run.folder.model / "README.md").read_text()
     # The projector is trained in full, and PEFT and transformers alone read it back exactly.
     assert torch.equal(plain.state_dict()[projector], trained.linear.weight)
     moved = (trained.linear.weight - base[projector]).abs()

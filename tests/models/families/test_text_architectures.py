@@ -156,7 +156,7 @@ def test_cached_generation_equals_a_pass_per_token(checkpoint_of, encoded, kind)
             repeated.feed(tokens)
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", ["llama", "opt", "phi3", "gpt_neox"])
 def test_adapters_find_the_layers_of_every_architecture(checkpoint_of, composed, kind):
     family = Qwen2Audio(path=str(checkpoint_of(kind)))
     config = composed("model=qwen2_audio", f"model.path={family.path}", "peft.r=2")
