@@ -1,6 +1,8 @@
 """Judges that are composed of a Whisper encoder and a language model, on small random parts."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -192,3 +194,25 @@ def test_a_folder_can_be_chosen_and_is_used_again(encoder, text_of, tmp_path):
     assert file.stat().st_mtime_ns == written
     assert json.loads((tmp_path / "mine" / "composed.json").read_text())["seed"] == 0
     assert not list(tmp_path.glob("*unfinished*"))
+
+
+REAL = Path(os.environ.get("DRAMAEVAL_REAL_JUDGES", "/work/real_judges"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the judges of real weights (build_judge.py)")
+def test_real_parts_keep_what_they_know():
+    family = Composed(
+        audio=str(REAL / "judge-whisper-base-tiny"), text=str(REAL / "smollm2-135m-instruct")
+    )
+    family.write_files()
+    judge = Qwen2AudioForConditionalGeneration.from_pretrained(family.path, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(family.path)
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    inputs = processor.tokenizer(prompt, return_tensors="pt", add_special_tokens=False)
+    tokens = judge.eval().generate(**inputs, max_new_tokens=16, do_sample=False)
+    assert processor.tokenizer.decode(tokens[0]).endswith("Paris.<|im_end|>")
