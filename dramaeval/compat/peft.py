@@ -63,6 +63,17 @@ def is_virtual_token(name: str) -> bool:
     return name.startswith("prompt_encoder.")
 
 
+def is_replaced(name: str) -> bool:
+    """Whether a weight of a wrapped model is the first value of one that is trained in full beside the adapter.
+
+    Reaches: the attribute ``original_module`` of `ModulesToSaveWrapper`.
+    Why: PEFT keeps both modules, and only one of them is used.
+    Since: PEFT 0.18.
+    Remove when: PEFT has a function for it.
+    """
+    return ".original_module." in name
+
+
 def freeze_rank_counters(model: Any) -> None:
     """Freeze the counters of AdaLoRA's ranks.
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config import fields
 from dramaeval.config.composition import compose
 from dramaeval.config.judge_file import DATA, SavedJudge, sample_folder
-from dramaeval.config.keys import check_arguments
+from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.literal import literal, plain, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.registration import node_of
@@ -40,8 +40,6 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
     if not isinstance(values, dict) or not {"stages", "task", "model"} <= set(values):
         return None
     _check(values, file, trust, remote_code=remote_code)
-    # The file may come from another person, so no folder that it names is written.
-    values["model"].pop("offload_folder", None)
     return OmegaConf.create(literal(values))
 
 
@@ -75,7 +73,7 @@ def _with_data(task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(values: dict[str, Any], file: Path, trust: Sequence[str], *, remote_code: bool) -> None:
-    """Check what the settings of a judge would build.
+    """Check what the settings of a judge would build, and remove the folders that this would write.
 
     Raises:
         ConfigError: with every class that is not trusted and every invalid setting of the model.
@@ -97,6 +95,11 @@ def _check(values: dict[str, Any], file: Path, trust: Sequence[str], *, remote_c
         )
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])
+    # The file may come from another person, so no folder that it names is written: neither that of offloaded
+    # weights nor that of a composed model.
+    model.pop("offload_folder", None)
+    if is_a(model, "Composed"):
+        model["path"] = "auto"
 
 
 def neutral_labels(task: DictConfig) -> DictConfig:

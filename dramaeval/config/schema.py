@@ -88,9 +88,10 @@ class ModelConfig(Target):
     freeze_audio: bool = setting(
         False, help="with peft=none: do not train the audio encoder (adapters: see adapt)"
     )
+    freeze_llm: bool = setting(False, help="with peft=none: do not train the language model")
     train_projector: bool = setting(
         True,
-        help="with peft=none: train the projector between audio encoder and language model",
+        help="train the projector between audio encoder and language model: with peft=none, or if it is new",
     )
     head: str = setting(
         "vocabulary",

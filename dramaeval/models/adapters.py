@@ -19,6 +19,7 @@ from dramaeval.compat.bitsandbytes import weight_count
 from dramaeval.compat.peft import (
     base_name,
     freeze_rank_counters,
+    is_replaced,
     is_virtual_token,
     load_virtual_tokens,
     set_task_type,
@@ -250,10 +251,13 @@ def count_parameters(model: Any, family: Family) -> Mapping[str, tuple[int, int]
     """Trainable and all parameters of each part, and of the rest under ``other``.
 
     Adapter weights are counted in the part that contains them, virtual tokens in the language model. Parameters in four
-    bits count as the weights that are packed in them.
+    bits count as the weights that are packed in them. The first weights of a module that is trained in full beside an
+    adapter, which PEFT keeps, are not counted.
     """
     counts = {part: [0, 0] for part in [*family.parts, "other"]}
     for name, weight in model.named_parameters():
+        if is_replaced(name):
+            continue
         path = f".{base_name(name)}"
         part = next((part for part, root in family.parts.items() if f".{root}." in path), "other")
         part = "llm" if is_virtual_token(name) else part

@@ -33,11 +33,13 @@ class ModelFiles:
         source: a local folder or a name on the hub.
         revision: branch, tag or commit on the hub.
         trust_remote_code: whether Python code among the files may run.
+        setting: the setting that names them, for messages.
     """
 
     source: str
     revision: str | None = None
     trust_remote_code: bool = False
+    setting: str = "model.path"
 
     def read(
         self,
@@ -80,7 +82,7 @@ class ModelFiles:
         local = folder.is_dir()
         if not local and (folder.is_absolute() or self.source.startswith((".", "~"))):
             raise ModelError(
-                f"model.path={self.source} is not a folder. Give the folder that holds config.json and the "
+                f"{self.setting}={self.source} is not a folder. Give the folder that holds config.json and the "
                 "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
             )
         return local
@@ -113,7 +115,7 @@ class ModelFiles:
         if not local and not hub_is_reachable():
             return ModelError(
                 f"The model {self.source} is not in the local cache and the hub cannot be reached from here. "
-                "Download it elsewhere and point to it: model.path=/folder/of/the/model."
+                f"Download it elsewhere and point to it: {self.setting}=/folder/of/the/model."
             )
         if "trust_remote_code" in str(error):
             return ModelError(

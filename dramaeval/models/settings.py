@@ -16,7 +16,11 @@ from dramaeval.distributed.processes import process_count
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda")
 
 #: Parts of a model, with the setting and the value that exclude each from training.
-PART_SETTINGS = (("audio", "freeze_audio", True), ("projector", "train_projector", False))
+PART_SETTINGS = (
+    ("llm", "freeze_llm", True),
+    ("audio", "freeze_audio", True),
+    ("projector", "train_projector", False),
+)
 UNKNOWN_PARTS = ("llm", "audio", "projector")
 
 

@@ -20,6 +20,7 @@ from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import read_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of
 from dramaeval.models.families.base import Family
+from dramaeval.models.forward.judge_model import SCORE_HEAD
 from dramaeval.models.quantization import read_quantization
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def _check_method(saved: Any, adapter: Any | None) -> list[str]:
             "checkpoint holds a prefix that was learnt through a projection, which PEFT does not save: "
             "its training cannot continue."
         ]
-    problems = []
+    problems = _check_modules(saved, adapter)
     for key in SHAPE:
         if not hasattr(saved, key):
             continue
@@ -158,6 +159,20 @@ def _check_method(saved: Any, adapter: Any | None) -> list[str]:
                 "values that it was trained with."
             )
     return problems
+
+
+def _check_modules(saved: Any, adapter: Any) -> list[str]:
+    """Modules that are trained in full in one of two adapters; a regression head is checked where it is loaded."""
+    old, new = (
+        sorted({*(getattr(each, "modules_to_save", None) or ())} - {SCORE_HEAD})
+        for each in (saved, adapter)
+    )
+    if old == new:
+        return []
+    return [
+        f"The adapter in checkpoint was trained with {', '.join(old) or 'no module'} in full, and this run would train "
+        f"{', '.join(new) or 'none'} in full: give the same peft.modules_to_save, model.train_projector and model=."
+    ]
 
 
 def _name(settings: Any) -> str:

@@ -359,6 +359,8 @@ class RunContext:
         if start:
             self._require_undamaged(start)
         base = start.folder if start and not start.adapter else self.base
+        if base is None:
+            self.processes.on_rank_zero(self.family.write_files)
         model = self.family.load(self.device, base, self.dtype, self.quantization)
         if self.config.batch.shared_prefix:
             self.family.check_shared_prefix(model)

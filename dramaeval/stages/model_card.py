@@ -121,6 +121,10 @@ def _cards_of(base: str) -> Iterable[Path]:
 
 
 def _base(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str | None:
+    model = config.get("model") or {}
+    parts = [str(model[key]) for key in ("audio", "text") if model.get(key)]
+    if parts and not config.get("checkpoint"):  # model=composed: its folder has no name of its own
+        return " + ".join(filter(None, map(_shown, parts)))
     if named := adapter.get("base_model_name_or_path"):
         return str(named)
     if config.get("checkpoint"):
@@ -128,7 +132,7 @@ def _base(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str | None:
         for folder in (start, start / "model", start / "export"):
             if (folder / "config.json").is_file():
                 return str(folder)
-    return (config.get("model") or {}).get("path")
+    return model.get("path")
 
 
 def _shown(base: str | None) -> str | None:
@@ -261,7 +265,7 @@ def _training(config: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
         settings["adapt"] = config.get("adapt")
     else:
         settings["peft"] = "none (every weight)"
-        for key in ("freeze_audio", "train_projector"):
+        for key in ("freeze_audio", "freeze_llm", "train_projector"):
             settings[f"model.{key}"] = (config.get("model") or {}).get(key)
     quantization = config.get("quantization") or {}
     settings |= {

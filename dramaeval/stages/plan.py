@@ -48,6 +48,8 @@ class Plan:
         max_tokens: of a training pass; None if ``batch.max_tokens`` is not set.
         operations: floating-point operations of a step; 0 if they are unknown.
         device, dtype: of the weights.
+        in_full: the parts with new weights that are trained in full beside the adapter.
+        untrained: the parts with new weights that are not trained.
     """
 
     records: Mapping[str, int]
@@ -69,6 +71,8 @@ class Plan:
     longest_record: str = ""
     counted: bool = False
     positions: int | None = None
+    in_full: Sequence[str] = ()
+    untrained: Sequence[str] = ()
 
     @property
     def step(self) -> str:
@@ -115,7 +119,9 @@ class Plan:
         ]
         for part, (trained, total) in self.by_part.items():
             if total:
-                lines.append(f"    {part:<10} {total:,} parameters{trainable(trained)}")
+                lines.append(
+                    f"    {part:<10} {total:,} parameters{trainable(trained)}{self._remark(part)}"
+                )
         if self.packed:
             lines.append(f"  {'quantised':<10} {self.packed:,} of the language model's parameters")
         if self.steps:
@@ -126,6 +132,14 @@ class Plan:
                 f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
             )
         return lines
+
+    def _remark(self, part: str) -> str:
+        """What is special about the training of a part, as text."""
+        if part in self.in_full:
+            return "; its weights are new: trained in full beside the adapter, and saved with it"
+        if part in self.untrained:
+            return "; its weights are new and are not trained"
+        return ""
 
     def _memory_lines(self) -> list[str]:
         memory = self.memory
@@ -160,8 +174,8 @@ class Plan:
             )
         if not self.trainable:
             problems.append(
-                "No weights would be trained: name other parts in adapt, or change model.freeze_audio and "
-                "model.train_projector."
+                "No weights would be trained: name other parts in adapt, or change model.freeze_audio, "
+                "model.freeze_llm and model.train_projector."
             )
         return problems
 
@@ -267,6 +281,7 @@ def make_plan(
         memory = _training_memory(
             shape, parts, lengths, args, batch, pass_clips, dtype, processes, zero
         )
+    in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
     packed, each = packed_bytes(quantization, skeleton, family.parts) if quantization else (0, 0.0)
     if packed:
         memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
@@ -293,7 +308,19 @@ def make_plan(
         longest_record=lengths.longest_record,
         counted=lengths.counted,
         positions=positions,
+        in_full=in_full,
+        untrained=untrained,
     )
+
+
+def _new_parts(
+    skeleton: Any, family: Family, parts: Mapping[str, tuple[int, int]]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The parts with new weights that are trained in full beside an adapter, and those that are not trained."""
+    adapter = getattr(skeleton, "active_peft_config", None)
+    saved = getattr(adapter, "modules_to_save", None) or ()
+    in_full = [part for part in family.new_parts if family.parts[part].rpartition(".")[2] in saved]
+    return in_full, [part for part in family.new_parts if not parts[part][0]]
 
 
 def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.spawn import available_cores
 from dramaeval.distributed.zero import fill_zero_config
-from dramaeval.models.adapters import restrict
+from dramaeval.models.adapters import adapted_parts, restrict
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import REGRESSION, SCORE_HEAD
 from dramaeval.stages.compatibility import adapt_setting
@@ -128,10 +128,33 @@ def build_adapter(config: DictConfig, family: Family, steps: int | None = None) 
         node = _with_schedule(node, steps)
     if family.head == REGRESSION:
         node["modules_to_save"] = [*(node.get("modules_to_save") or []), SCORE_HEAD]
+    if in_full := new_modules(config, family):
+        if is_a(node, "PromptLearningConfig"):
+            raise ConfigError([_untrainable(config, family)])
+        node["modules_to_save"] = [*(node.get("modules_to_save") or []), *in_full]
     try:
         return restrict(instantiate(node), family, adapt_setting(config))
     except (InstantiationException, ValueError) as error:
         raise ConfigError([f"peft: {error.__cause__ or error}"]) from None
+
+
+def new_modules(config: DictConfig, family: Family) -> list[str]:
+    """The modules with new weights that are trained in full beside the adapter, as ``peft.modules_to_save`` names them.
+
+    Raises:
+        ValueError: ``adapt`` names no part of the model.
+    """
+    parts = family.parts_in_full(adapted_parts(adapt_setting(config), family))
+    return [family.parts[part].rpartition(".")[2] for part in parts]
+
+
+def _untrainable(config: DictConfig, family: Family) -> str:
+    name = config.peft["_target_"].rpartition(".")[2]
+    return (
+        f"peft: the {' and '.join(family.new_parts)} of this model has new weights, which are trained in full beside an "
+        f"adapter, and {name} saves virtual tokens alone. Use another method, for example peft=lora; or train the "
+        "projector first (experiment=align), then set checkpoint=RUN and model.train_projector=false."
+    )
 
 
 def _with_schedule(node: dict[str, Any], steps: int | None) -> dict[str, Any]:

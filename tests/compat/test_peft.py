@@ -152,3 +152,14 @@ def test_peft_saves_no_running_importance(tmp_path):
         model.save_pretrained(tmp_path)
         names = load_file(tmp_path / "adapter_model.safetensors")
         assert not [name for name in names if "ipt" in name]
+
+
+def test_modules_trained_in_full_keep_their_first_weights_beside_them(model):
+    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["gate_proj"])
+    weights = dict(get_peft_model(model, config).named_parameters())
+    gates = [name for name in weights if ".gate_proj." in name]
+    with contract(entries.is_replaced):
+        assert [weights[name].requires_grad for name in gates] == [
+            not entries.is_replaced(name) for name in gates
+        ]
+        assert sum(map(entries.is_replaced, weights)) == 1

@@ -44,7 +44,10 @@ def test_every_file_belongs_to_a_tested_group():
 def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, name):
     override = f"{group}={name}"
     extra = ["model.path=/some/folder"] if name in ANY_CHECKPOINT else []
-    # The class and its adapted layers depend on the checkpoint's model_type.
+    # The class or its adapted layers depend on the configuration of the checkpoint.
+    tiny = PACKAGE / "models" / "tiny"
+    extra = [f"model.path={tiny}"] if name in ("qwen2_audio", "qwen2_audio_14b") else extra
+    extra += [f"model.audio={tiny}", f"model.text={tiny}"] if name in ("composed", "align") else []
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
     sample = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
     extra += (

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFlamingo3
 
-from dramaeval.models.families.qwen2_audio import PooledWhisperJudge, Qwen2Audio
+from dramaeval.models.families.qwen2_audio import PROJECTIONS, PooledWhisperJudge, Qwen2Audio
 
 
 class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlamingo3):
@@ -30,7 +30,7 @@ class AudioFlamingo3(Qwen2Audio):
     """Any Audio Flamingo 3 checkpoint in transformers' format; see `Family` for the arguments."""
 
     projections: Mapping[str, Sequence[str]] = {
-        **Qwen2Audio.projections,
+        **PROJECTIONS,
         "projector": ("linear_1", "linear_2"),
     }
 

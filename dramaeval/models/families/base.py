@@ -68,7 +68,8 @@ class Family(ABC):
             model that is only evaluated; None puts the complete model on the run's device.
         offload_folder: for the weights that ``device_map`` leaves on disk.
         freeze_audio: whether the audio tower keeps its weights in full fine-tuning.
-        train_projector: whether the projector is trained in full fine-tuning.
+        freeze_llm: whether the language model with its head keeps its weights in full fine-tuning.
+        train_projector: whether the projector is trained in full fine-tuning, and beside an adapter where it is new.
         head: where scores are read from: ``vocabulary``, the tokens of the scale, or ``regression``, a linear layer on
             the last hidden state that is trained with the rest.
         plain: steps that are computed as transformers does, for comparison; slower and equal up to dropout. ``log_mel``
@@ -95,6 +96,8 @@ class Family(ABC):
     turn_end: str = "<|im_end|>"
     #: Full names, or their ends, of weights that are constants of the architecture and never trained.
     fixed: Sequence[str] = ()
+    #: Parts with new weights: an adapter is trained together with all their weights, see `parts_in_full`.
+    new_parts: Sequence[str] = ()
 
     def __init__(
         self,
@@ -108,6 +111,7 @@ class Family(ABC):
         device_map: Any = None,
         offload_folder: str | None = None,
         freeze_audio: bool = False,
+        freeze_llm: bool = False,
         train_projector: bool = True,
         head: str = "vocabulary",
         plain: Sequence[str] = (),
@@ -126,6 +130,7 @@ class Family(ABC):
         self.device_map = device_map
         self.offload_folder = offload_folder
         self.freeze_audio = freeze_audio
+        self.freeze_llm = freeze_llm
         self.train_projector = train_projector
         self.head = head
         self.plain = frozenset(plain)
@@ -215,10 +220,37 @@ class Family(ABC):
             return f"{kind} has its own attention in transformers: its questions cannot share a prefix."
         return None
 
+    def write_files(self) -> bool:
+        """Write the files that `load` reads, where the family produces them; rank 0 calls it before loading.
+
+        Returns:
+            whether files were written.
+        """
+        return False
+
+    def parts_in_full(self, adapted: Sequence[str]) -> list[str]:
+        """The new parts of which an adapter's training trains every weight: those that get no adapter of their own.
+
+        Args:
+            adapted: the parts that get adapters.
+        """
+        return [part for part in self.new_parts if part not in {*adapted, *self.frozen_parts}]
+
+    @property
+    def frozen_parts(self) -> list[str]:
+        """The parts that the settings leave untrained."""
+        frozen = {
+            "llm": self.freeze_llm,
+            "audio": self.freeze_audio,
+            "projector": not self.train_projector,
+        }
+        return [part for part in self.parts if frozen.get(part)]
+
     def freeze_fixed(self, model: Any) -> None:
         """Freeze the constants of the architecture, and the parts that are not to be trained."""
-        frozen = {"audio": self.freeze_audio, "projector": not self.train_projector}
-        paths = [f".{path}." for part, path in self.parts.items() if frozen.get(part)]
+        paths = [f".{self.parts[part]}." for part in self.frozen_parts]
+        if self.freeze_llm:
+            model.get_output_embeddings().weight.requires_grad_(False)
         if self.head == REGRESSION:
             vocabulary = model.get_output_embeddings().weight
             if vocabulary is not model.get_input_embeddings().weight:
@@ -258,14 +290,17 @@ class Family(ABC):
         if self.architecture and checkpoint is None:
             configuration = self.configuration(self.architecture)
         else:
-            reader = self.model_class().config_class.from_pretrained
-            configuration = self.files(checkpoint).read(reader)
+            configuration = self.stored_configuration(checkpoint)
             forget_attention_implementation(configuration)
         if self.head == REGRESSION:
             setattr(configuration, HEAD, REGRESSION)
         elif getattr(configuration, HEAD, None) == REGRESSION:
             raise ModelError(f"The judge in {self.path} {NEEDS_HEAD}")
         return configuration
+
+    def stored_configuration(self, checkpoint: Path | None = None) -> Any:
+        """The configuration in the model's files."""
+        return self.files(checkpoint).read(self.model_class().config_class.from_pretrained)
 
     def skeleton(self, checkpoint: Path | None = None) -> Any:
         """The model without weights, on the meta device.
@@ -344,3 +379,15 @@ class Family(ABC):
         ):
             return torch.bfloat16
         return torch.float32
+
+
+def linear_layers(module: torch.nn.Module) -> tuple[str, ...]:
+    """The names of the linear layers in a module, without their paths, in the order of their first use."""
+    from transformers.pytorch_utils import Conv1D
+
+    names = {
+        name.rpartition(".")[2]: None
+        for name, layer in module.named_modules()
+        if isinstance(layer, torch.nn.Linear | Conv1D)
+    }
+    return tuple(names)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,12 @@ from jinja2.exceptions import TemplateError
 from torch import nn
 
 from dramaeval.compat.transformers import model_class_for
+from dramaeval.models.chat_templates import end_of_turn
 from dramaeval.models.errors import ModelError
-from dramaeval.models.families.base import Family
+from dramaeval.models.families.base import Family, linear_layers
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel, at_positions
 
 log = logging.getLogger(__name__)
-
-#: The answer in the conversation from which the end of a turn is read.
-_ANSWER = "ANSWER"
 
 
 class TextJudgeModel(JudgeModel):
@@ -120,14 +118,7 @@ class CausalLM(Family):
     @cached_property
     def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # as `parts`
         """Every linear layer of the model but its vocabulary head."""
-        from transformers.pytorch_utils import Conv1D
-
-        names = {
-            name.rpartition(".")[2]: None
-            for name, module in self.skeleton().decoder.named_modules()
-            if isinstance(module, nn.Linear | Conv1D)
-        }
-        return {"llm": tuple(names)}
+        return {"llm": linear_layers(self.skeleton().decoder)}
 
     def configuration(self, values: Mapping[str, Any]) -> Any:
         """A configuration of the named ``model_type``."""
@@ -182,12 +173,9 @@ class CausalLM(Family):
             ModelError: neither the template nor the tokenizer defines the end of an answer.
         """
         if processor.chat_template:
-            turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
-            after = _chat(processor, turns, add_generation_prompt=False).rpartition(_ANSWER)[2]
-            special = {*processor.all_special_tokens, *processor.get_added_vocab()}
-            ends = [after.index(token) + len(token) for token in special if token in after]
-            if ends:
-                return after[: min(ends)]
+            render = partial(_chat, processor, add_generation_prompt=False)
+            if (end := end_of_turn(processor, render)) is not None:
+                return end
         if not processor.eos_token:
             raise ModelError(
                 f"The tokenizer of {self.path} has no end-of-text token, so that a judge could not learn where "
@@ -202,8 +190,13 @@ def _text(content: Any) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def _chat(tokenizer: Any, messages: list[dict[str, Any]], *, add_generation_prompt: bool) -> str:
+def _chat(
+    tokenizer: Any, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool
+) -> str:
     # Templates of reasoning models have the switch enable_thinking; others ignore it.
     return tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=add_generation_prompt, enable_thinking=False
+        list(messages),
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        enable_thinking=False,
     )

@@ -7,6 +7,7 @@ model of transformers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,11 +16,18 @@ from transformers import Qwen2AudioForConditionalGeneration as PlainQwen2Audio
 from transformers.masking_utils import create_bidirectional_mask
 
 from dramaeval.compat.transformers import encode_frames
-from dramaeval.models.families.base import Family
+from dramaeval.models.chat_templates import end_of_turn
+from dramaeval.models.families.base import Family, linear_layers
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 
 #: Mel frames of 30 s, which transformers' encoder requires.
 WINDOW = 3000
+#: The layers that get adapters, with a language model like Qwen2 or Llama.
+PROJECTIONS: Mapping[str, Sequence[str]] = {
+    "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    "audio": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    "projector": ("linear",),
+}
 
 
 def audio_tokens(frames: int) -> int:
@@ -89,13 +97,14 @@ class Qwen2Audio(Family):
         "audio": "model.audio_tower",
         "projector": "model.multi_modal_projector",
     }
-    projections: Mapping[str, Sequence[str]] = {
-        "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        "audio": ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-        "projector": ("linear",),
-    }
     #: Sinusoids, which transformers leaves trainable.
     fixed = ("model.audio_tower.embed_positions.weight",)
+
+    @cached_property
+    def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # read from the model
+        """`PROJECTIONS`, with every linear layer of the checkpoint's own language model."""
+        decoder = self.skeleton().get_submodule(self.parts["llm"])
+        return {**PROJECTIONS, "llm": linear_layers(decoder)}
 
     def model_class(self) -> Any:
         """The judge's Qwen2-Audio."""
@@ -108,3 +117,12 @@ class Qwen2Audio(Family):
     def encoded_frames(self, frames: int) -> int:
         """The frames of the clip, or those of 30 s with ``model.plain=[encoder]``."""
         return WINDOW if "encoder" in self.plain else frames
+
+    def end_of_turn(self, processor: Any) -> str:
+        """The text that the checkpoint's chat template writes after an answer, or its end-of-text token."""
+        tokenizer = processor.tokenizer
+
+        def render(turns: Any) -> str:
+            return processor.apply_chat_template(list(turns), tokenize=False)
+
+        return end_of_turn(tokenizer, render) or tokenizer.eos_token or self.turn_end

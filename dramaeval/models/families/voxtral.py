@@ -20,7 +20,7 @@ from transformers import VoxtralForConditionalGeneration as PlainVoxtral
 
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
-from dramaeval.models.families.qwen2_audio import WINDOW, Qwen2Audio
+from dramaeval.models.families.qwen2_audio import PROJECTIONS, WINDOW, Qwen2Audio
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
 
 #: Prompt positions of a window: four encoder steps share one.
@@ -62,7 +62,7 @@ class Voxtral(Family):
     plain_options = ("log_mel", "head")
     parts: Mapping[str, str] = Qwen2Audio.parts
     projections: Mapping[str, Sequence[str]] = {
-        **Qwen2Audio.projections,
+        **PROJECTIONS,
         "projector": ("linear_1", "linear_2"),
     }
     fixed = Qwen2Audio.fixed

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from dramaeval.compat.transformers import cache_argument
-from dramaeval.models.forward.judge_model import JudgeModel, at_positions, unwrap_judge
+from dramaeval.models.forward.judge_model import JudgeModel, unwrap_judge
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
 from dramaeval.models.inputs.collation import CLIP_INPUTS, collate
 from dramaeval.models.inputs.question_encoder import AnswerTokens, QuestionEncoder
@@ -165,6 +165,9 @@ def _append(question: LabelledQuestion, token: int) -> LabelledQuestion:
 class CachedGeneration:
     """Continues sequences with the keys and values of their earlier tokens; see `supports_cache`.
 
+    Sequences are padded on the left: an attention window counts the positions between two tokens in the cache, and
+    padding between a prompt and its continuation would take a part of the window.
+
     Args:
         model: the judge.
         records: one sequence per question.
@@ -184,12 +187,12 @@ class CachedGeneration:
         self.judge = unwrap_judge(model)
         self.cache = DynamicCache()
         inputs = collate(records, pad=pad, shared_prefix=False).to(device).inputs
-        ids, index = inputs["input_ids"], inputs["answer_index"]
-        self.last = index[:, 1]
-        self.mask = torch.arange(ids.shape[1], device=ids.device)[None] <= self.last[:, None]
+        self.last = inputs["answer_index"][:, 1]
+        ids, self.mask = _padded_on_the_left(inputs["input_ids"], self.last, pad)
+        positions, _ = _padded_on_the_left(inputs["position_ids"], self.last, 0)
         clips = {key: inputs[key] for key in CLIP_INPUTS if key in inputs}
-        hidden = self._run(self.judge.embed(ids, **clips), inputs["position_ids"])
-        self.logits = self.judge.get_output_embeddings()(at_positions(hidden, index))
+        hidden = self._run(self.judge.embed(ids, **clips), positions)
+        self.logits = self.judge.get_output_embeddings()(hidden[:, -1])
         if copies > 1:
             self.cache.batch_repeat_interleave(copies)
             self.mask = self.mask.repeat_interleave(copies, dim=0)
@@ -216,6 +219,25 @@ class CachedGeneration:
             **{cache_argument(decoder): self.cache},
         )
         return output.last_hidden_state
+
+
+def _padded_on_the_left(
+    values: torch.Tensor, last: torch.Tensor, pad: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move the padding of ``[rows, tokens]`` from the right to the left.
+
+    Args:
+        values: a row ends at its position in ``last``; what follows is padding.
+        last: ``[rows]``.
+        pad: the value of padding.
+
+    Returns:
+        the values, and a bool mask of the same shape, true where a token is real.
+    """
+    end = int(last.max())
+    columns = torch.arange(-end, 1, device=last.device)[None] + last[:, None]
+    real = columns >= 0
+    return values.gather(1, columns.clamp(min=0)).masked_fill(~real, pad), real
 
 
 def supports_cache(model: Any) -> bool:

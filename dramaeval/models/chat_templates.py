@@ -1,0 +1,112 @@
+"""Chat templates: the end of an answer, and templates of text models extended with clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+#: The placeholder of a clip, and the marks before and after it, as in Qwen2-Audio.
+AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+_CLIP = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+#: The answer in the conversation from which the end of a turn is read.
+_ANSWER = "ANSWER"
+
+Messages = Sequence[dict[str, Any]]
+
+#: Precedes a text model's template: turns messages that are lists of parts into text. A clip is written as in
+#: Qwen2-Audio. The names are the template's own; a dictionary is copied with its other keys.
+_FLATTEN = """\
+{%- set judge = namespace(messages=[], clips=0, system='') -%}
+{%- for message in messages -%}
+  {%- set turn = namespace(text='') -%}
+  {%- if message['content'] is string -%}
+    {%- set turn.text = message['content'] -%}
+  {%- else -%}
+    {%- for part in message['content'] -%}
+      {%- if 'audio' in part or 'audio_url' in part or part['type'] == 'audio' -%}
+        {%- set judge.clips = judge.clips + 1 -%}
+        {%- set turn.text = turn.text ~ 'Audio ' ~ judge.clips ~ ': CLIP\n' -%}
+      {%- elif 'text' in part -%}
+        {%- set turn.text = turn.text ~ part['text'] -%}
+      {%- endif -%}
+    {%- endfor -%}
+  {%- endif -%}
+  SYSTEM{%- set judge.messages = judge.messages + [dict(message, content=turn.text)] -%}
+  END_SYSTEM
+{%- endfor -%}
+{%- set messages = judge.messages -%}
+""".replace("CLIP", _CLIP)
+#: For templates without a system message: its text precedes the message after it.
+_MERGE = """\
+{%- if message['role'] == 'system' -%}
+    {%- set judge.system = judge.system ~ turn.text ~ '\n\n' -%}
+  {%- else -%}
+    {%- set judge.messages = judge.messages + [dict(message, content=judge.system ~ turn.text)] -%}
+    {%- set judge.system = '' -%}
+  {%- endif -%}"""
+#: For models without a template: the texts one after the other, as `model=causal_lm` writes them.
+_PLAIN = (
+    "{{ bos_token }}{% for message in messages %}{{ message['content'] }}"
+    "{{ eos_token if message['role'] == 'assistant' else '\n' if loop.last else '\n\n' }}{% endfor %}"
+)
+#: Variables of published templates that would make a prompt depend on the day, or ask for a thought, by name.
+_SETTINGS = {"date_string": "'26 Jul 2024'", "enable_thinking": "false"}
+_TEST: Messages = (
+    {"role": "system", "content": "SYSTEM"},
+    {"role": "user", "content": [{"type": "audio", "audio_url": "x"}, {"type": "text", "text": "Q"}]},
+)  # fmt: skip
+
+
+def with_clips(tokenizer: Any) -> str:
+    """The chat template of a text model's tokenizer, extended so that messages may hold clips.
+
+    A template that has clips already is returned unchanged. One that refuses a system message gets its text at the
+    beginning of the user's message.
+
+    Args:
+        tokenizer: with the tokens `AUDIO_TOKENS`.
+
+    Raises:
+        TemplateError: the template cannot render a question with a clip.
+    """
+    template = tokenizer.chat_template or _PLAIN
+    values = "".join(
+        f"{{%- set {name} = {value} -%}}\n" for name, value in _SETTINGS.items() if name in template
+    )
+    start, _, rest = _FLATTEN.partition("SYSTEM")
+    plain, _, end = rest.partition("END_SYSTEM")
+    for candidate in (
+        template,
+        start + plain + end + values + template,
+        start + _MERGE + end + values + template,
+    ):
+        if _renders_clips(tokenizer, candidate):
+            return candidate
+    raise TemplateError("it does not render a system message and a question with a clip")
+
+
+def _renders_clips(tokenizer: Any, template: str) -> bool:
+    """Whether a template writes the system message, the clip once, and the question."""
+    try:
+        text = tokenizer.apply_chat_template(
+            list(_TEST), chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except (TemplateError, TypeError):
+        return False
+    return text.count(AUDIO_TOKENS[0]) == 1 and "SYSTEM" in text and "Q" in text
+
+
+def end_of_turn(tokenizer: Any, render: Callable[[Messages], str]) -> str | None:
+    """The text that a chat template writes after an answer, up to its first special token; None without one.
+
+    Args:
+        tokenizer: names the special tokens.
+        render: a conversation as text, without a generation prompt.
+    """
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _ANSWER}]
+    after = render(turns).rpartition(_ANSWER)[2]
+    special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+    ends = [after.index(token) + len(token) for token in special if token in after]
+    return after[: min(ends)] if ends else None
