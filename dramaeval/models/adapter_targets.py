@@ -69,7 +69,8 @@ def reach_problems(
         adapt: the parts that get adapters.
         settings: those of ``peft``.
     """
-    parts = adapted_parts(adapt, family)
+    adapted = adapted_parts(adapt, family)
+    parts = {*adapted, *family.parts_in_full(adapted)}
     counts = count_parameters(model, family)
     problems = []
     for part in family.parts:
