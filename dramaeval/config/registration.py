@@ -18,7 +18,14 @@ def root() -> DictConfig:
     """The schema as a configuration; it has no values of other libraries' settings."""
     node = OmegaConf.structured(Root)
     # These take any key without a `+`. An explicit flag survives the merging of configurations.
-    for key in ("model", "task", "trainer", "trainer.args", "peft", "quantization", "zero"):
+    importer = tuple(
+        f"importer.{name}"
+        for name in ("columns", "labels", "where", "patterns", "lookup", "joins", "splits")
+    )
+    for key in (
+        *("model", "task", "trainer", "trainer.args", "peft", "quantization", "zero"),
+        *importer,
+    ):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
     OmegaConf.set_struct(node.batch, False)
     node.batch["global"] = IntegerNode(None)

@@ -31,6 +31,7 @@ from dramaeval.stages import (
     environment,
     evaluate,
     export,
+    import_records,
     leaderboard,
     prepare,
     report,
@@ -152,6 +153,9 @@ def run_in_process(
             log.warning("%s", line)
         config.processes = _process_count(config, processes)
         check(config)
+        if Stage["import"] in config.stages:
+            processes.on_rank_zero(lambda: _import_records(config, folder))
+            return None
         if Stage.report in config.stages:
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
@@ -183,6 +187,12 @@ def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
     if not config.plan:
         folder.open(config)
         report.run(config, folder)
+
+
+def _import_records(config: DictConfig, folder: RunFolder) -> None:
+    if not config.plan:
+        folder.open(config)
+        import_records.run(config, folder)
 
 
 def check_context(context: RunContext) -> None:

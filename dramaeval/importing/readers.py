@@ -1,0 +1,191 @@
+"""Reading a source: the files that the settings name, each by the module of its format, as one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import FORMATS, ImporterConfig
+from dramaeval.importing.columns import plain_text
+from dramaeval.importing.gather import split_name
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.text_table import read_text_table
+
+ENDINGS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
+    ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
+}  # fmt: skip
+Reader = Callable[[Path, ImporterConfig, Path], Table]
+
+
+def read_source(settings: ImporterConfig, clips: Path) -> Table:
+    """Read every file of the source, with derived columns, without the rows that ``where`` leaves out.
+
+    Args:
+        settings: of the importer; ``file`` is given.
+        clips: folder for audio that the source holds inside its files.
+
+    Raises:
+        BadSourceError: a file is missing or cannot be read.
+    """
+    table: Table | None = None
+    for split, file in _files(settings):
+        part = _reader(file, settings)(file, settings, clips)
+        part.rows = [replace(row, split=split or row.split) for row in part.rows]
+        if table is None:
+            table = part
+        else:
+            table.add(part)
+    if table is None:
+        raise RuntimeError("a source without files")  # `_files` raises
+    _join(table, settings)
+    _filter(table, settings)
+    _derive(table, settings)
+    return table
+
+
+def source_path(settings: ImporterConfig) -> Path:
+    """The path of the source."""
+    return Path(str(settings.file)).expanduser()
+
+
+def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
+    """The split (if the settings name one) and the path of each file.
+
+    Raises:
+        BadSourceError: one of them is absent.
+    """
+    root = source_path(settings)
+    if not root.exists():
+        raise BadSourceError([in_file(root, "no such file or folder", "check importer.file=…")])
+    given = settings.files if root.is_dir() else None
+    if given is None:
+        yield None, root
+        return
+    by_split = given if isinstance(given, Mapping) else {None: given}
+    named = [
+        (split, root / str(name))
+        for split, names in by_split.items()
+        for name in ([names] if isinstance(names, str) else names or [])
+    ]
+    fix = "give importer.file=FOLDER of the corpus, and importer.files=… for other names"
+    absent = [in_file(file, "no such file", fix) for _, file in named if not file.exists()]
+    if absent and (len(absent) == len(named) or isinstance(given, Mapping) is False):
+        raise BadSourceError(absent)
+    if absent:
+        raise BadSourceError(absent, "importer.files={test: …} reads only some of the files.")
+    yield from named
+
+
+def _reader(file: Path, settings: ImporterConfig) -> Reader:
+    """The reading function of a file.
+
+    Raises:
+        BadSourceError: the format is not known.
+    """
+    kind = settings.format or ENDINGS.get(file.suffix.lower()) or _folder_format(file)
+    # Imported late: the libraries of most formats take time to import.
+    if kind == "csv":
+        return lambda path, config, _: read_text_table(path, config)
+    known = ", ".join(FORMATS)
+    fix = f"set importer.format to one of {known}"
+    raise BadSourceError([in_file(file, "the format is not known by its name", fix)])
+
+
+def _folder_format(file: Path) -> str | None:
+    if not file.is_dir():
+        return None
+    if (file / "wav.scp").is_file():
+        return "kaldi"
+    is_dataset = (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file()
+    return "datasets" if is_dataset else None
+
+
+def _join(table: Table, settings: ImporterConfig) -> None:
+    """Add the columns of further tables to the rows with the same key; they are derived columns."""
+    root = source_path(settings)
+    folder = root if root.is_dir() else root.parent
+    for name, options in settings.joins.items():
+        options = dict(options)
+        key = str(options.pop("on"))
+        own = str(options.pop("own", key))
+        further = read_text_table(
+            folder / name, replace(settings, header=None, delimiter=None, **options)
+        )
+        by_key = {plain_text(row.get(key)): row.values for row in further.rows}
+        table.problems += further.problems
+        table.rows = [
+            replace(
+                row,
+                derived={**row.derived, **_without(by_key.get(plain_text(row.get(own)), {}), key)},
+            )
+            for row in table.rows
+        ]
+
+
+def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def _filter(table: Table, settings: ImporterConfig) -> None:
+    wanted = {
+        column: {plain_text(v) for v in (value if isinstance(value, list) else [value])}
+        for column, value in settings.where.items()
+    }
+    if absent := [column for column in wanted if column not in table.columns]:
+        fix = f"the columns are {', '.join(table.columns)}"
+        file = table.rows[0].file
+        raise BadSourceError(
+            [
+                in_file(file, "importer.where names a column that is absent", fix, name)
+                for name in absent
+            ]
+        )
+    kept = [
+        row
+        for row in table.rows
+        if all(plain_text(row.get(column)) in values for column, values in wanted.items())
+    ]
+    table.left_out += len(table.rows) - len(kept)
+    if not kept:
+        fix = "check the values of importer.where"
+        raise BadSourceError([in_file(table.rows[0].file, "importer.where leaves no row", fix)])
+    table.rows = kept
+
+
+def _derive(table: Table, settings: ImporterConfig) -> None:
+    """Add the named groups of ``patterns`` and the columns of ``lookup``, and rename the source's splits."""
+    if not settings.patterns and not settings.lookup:
+        return
+    patterns = {column: re.compile(str(pattern)) for column, pattern in settings.patterns.items()}
+    table.rows = [_derived(table, row, patterns, settings.lookup) for row in table.rows]
+
+
+def _derived(
+    table: Table, row: Row, patterns: Mapping[str, re.Pattern[str]], lookup: Mapping[str, Any]
+) -> Row:
+    further: dict[str, Any] = {}
+    for column, pattern in patterns.items():
+        text = plain_text(row.get(column))
+        if match := pattern.search(text):
+            further |= match.groupdict()
+        else:
+            fix = "correct the value, or importer.patterns"
+            table.problems.append(
+                row.problem(column, f"{text!r} does not fit {pattern.pattern}", fix)
+            )
+    row = replace(row, derived={**row.derived, **further})
+    for name, spec in lookup.items():
+        old = plain_text(row.get(str(spec["column"])))
+        if (value := {str(key): text for key, text in spec["values"].items()}.get(old)) is not None:
+            row = replace(row, derived={**row.derived, name: value})
+    return row
+
+
+def split_of(text: str | None) -> str | None:
+    """The split of a record by the source's name for it."""
+    return split_name(text) if text else None
