@@ -92,11 +92,17 @@ class ImporterConfig:
     patterns: dict[str, Any] = setting(
         dict, help="regular expression for each column; its named groups become columns"
     )
+    unpivot: str | None = setting(
+        None,
+        help="regular expression of the names of columns that hold scores, with the group clip and perhaps "
+        "question: each such cell becomes a row",
+    )
     lookup: dict[str, Any] = setting(
         dict, help="further columns: {new column: {column: old column, values: {old value: text}}}"
     )
     joins: dict[str, Any] = setting(
-        dict, help="further tables inside importer.file: {file: settings with on: the key column}"
+        dict,
+        help="further tables inside importer.file: {file: {on: key column, own: key column of the rows}}",
     )
     bad_records: str = setting(
         "stop",

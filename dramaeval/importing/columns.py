@@ -33,6 +33,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "scene": ("scene",),
     "system": ("system", "systemid", "tts"),
     "language": ("language", "lang"),
+    "clip_b": ("clipb", "wavb", "audiob"),
     "split": ("split", "subset", "partition"),
 }  # fmt: skip
 #: Roles whose texts go into the record under their own name; the records' own keys are recognised as well.
@@ -48,7 +49,7 @@ _RATER_COLUMN = re.compile(
     r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
     re.IGNORECASE,
 )
-_AUDIO = (
+AUDIO_ENDINGS = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aiff", ".aif", ".au", ".sph", ".w64",
 )  # fmt: skip
 _NO_COLUMN = "none"
@@ -143,7 +144,7 @@ class ColumnReader:
             self._guess_clip_by_values()
         if self.meaning.is_long:
             self._check_long()
-        elif not self.meaning.dimensions and not self.meaning.means and not self.problems:
+        elif self.settings.dimensions is None and not self.problems:
             self._guess_dimensions()
         return self.meaning
 
@@ -179,6 +180,8 @@ class ColumnReader:
             return
         for name, spec in given.items():
             where = f"importer.dimensions.{name}"
+            if spec is None:
+                continue
             if isinstance(spec, Mapping):
                 if "mean" not in spec or set(spec) - {"mean", "std", "n"}:
                     self.report(
@@ -219,7 +222,7 @@ class ColumnReader:
     def _may_guess(self, role: str) -> bool:
         """A question and a score are guessed only if no dimensions are given."""
         if role in ("question", "score"):
-            return not (self.meaning.dimensions or self.meaning.means)
+            return self.settings.dimensions is None
         return True
 
     def _guess_role(self, role: str) -> None:
@@ -319,4 +322,4 @@ def _plain_name(name: str) -> str:
 
 
 def _is_audio_name(value: Any) -> bool:
-    return isinstance(value, str) and value.strip().lower().endswith(_AUDIO)
+    return isinstance(value, str) and value.strip().lower().endswith(AUDIO_ENDINGS)

@@ -125,6 +125,8 @@ def _yaml(values: Mapping[str, Any]) -> str:
 
 def cannot_train(rubric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why this version cannot train on the records with the rubric; empty if it can."""
+    if any("wav_path_b" in record for record in records):
+        return ["the records are pairs of clips (wav_path_b), and tasks judge single clips"]
     try:
         read = read_rubric(rubric)
     except RubricError as error:

@@ -37,13 +37,21 @@ class ClipDraft:
     """What the rows say about one clip."""
 
     clip: str
+    #: The second clip of a pair; an empty text if the records are single clips.
+    clip_b: str = ""
     rows: list[Row] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     ratings: list[Rating] = field(default_factory=list)
     means: dict[str, dict[str, Score]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    #: Set when the clip has been located.
-    path: Path | None = None
+    #: Set when the clips have been located, and their length in seconds.
+    paths: list[Path] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def clips(self) -> list[str]:
+        """The names of the clip, or of both clips of a pair."""
+        return [self.clip, self.clip_b] if self.clip_b else [self.clip]
 
 
 class Gatherer:
@@ -58,7 +66,7 @@ class Gatherer:
     def __init__(self, meaning: Meaning, settings: ImporterConfig, file: Path) -> None:
         self.meaning, self.settings, self.file = meaning, settings, file
         self.scores = ScoreReader(settings)
-        self.drafts: dict[str, ClipDraft] = {}
+        self.drafts: dict[tuple[str, str], ClipDraft] = {}
         self.problems: list[Problem] = []
         self.fields: list[str] = [*meaning.dimensions, *meaning.means]
 
@@ -70,7 +78,12 @@ class Gatherer:
                 fix = "name the clip in every row, or leave the row out"
                 self.problems.append(row.problem(self.meaning.roles["clip"], "no clip", fix))
                 continue
-            draft = self.drafts.setdefault(clip, ClipDraft(clip))
+            other = self.meaning.roles.get("clip_b")
+            clip_b = text_of(row, other) if other else ""
+            draft = self.drafts.setdefault((clip, clip_b), ClipDraft(clip, clip_b))
+            if other and not clip_b:
+                fix = "name both clips of the pair in every row"
+                draft.problems.append(row.problem(other, "no second clip", fix, clip))
             draft.rows.append(row)
             self._add_texts(draft, row)
             draft.ratings += self._ratings(draft, row)
@@ -272,12 +285,21 @@ def _in_row_order(
     return {name: scores + [None] * (longest - len(scores)) for name, scores in lists.items()}
 
 
-def source_of(draft: ClipDraft) -> dict[str, Any]:
-    """The source's rows of a record, unchanged, with their numbers: the record's key ``source``."""
-    return {
-        "file": draft.rows[0].file.name,
-        "rows": [{"row": row.number, "values": dict(row.values)} for row in draft.rows],
-    }
+def source_of(draft: ClipDraft, source: Path) -> list[dict[str, Any]]:
+    """The source's rows of a record, unchanged, with file and number: the record's key ``source``.
+
+    Args:
+        draft: of the record.
+        source: file or folder of the import.
+    """
+    return [
+        {
+            "file": row.file.name if row.file == source else str(row.file.relative_to(source)),
+            "row": row.number,
+            "values": dict(row.values),
+        }
+        for row in draft.rows
+    ]
 
 
 def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
@@ -287,6 +309,7 @@ def shared_values(draft: ClipDraft, taken: Mapping[str, Any]) -> dict[str, Any]:
         name: value
         for name, value in {**first.values, **first.derived}.items()
         if name not in taken
+        and not (name in first.derived and "." in name)
         and isinstance(value, str | int | float | bool)
         and plain_text(value)
         and all(row.get(name) == value for row in draft.rows)

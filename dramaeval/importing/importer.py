@@ -36,6 +36,8 @@ from dramaeval.importing.scores import read_scale, scale_of
 
 MAX_SECONDS = 30.0
 _WORKERS = 8
+#: Keys of records that no column of the source may fill under its own name.
+_OWN_KEYS = ("annotations", "raters", "source", "wav_path_b", "split")
 
 
 @dataclass(kw_only=True)
@@ -90,7 +92,7 @@ def read_import(settings: ImporterConfig, clips: Path) -> Imported:
         )
     gatherer = Gatherer(meaning, settings, file)
     drafts = gatherer.gather(table.rows)
-    seconds, long = _locate(drafts, file, settings.audio_root)
+    long = _locate(drafts, file, settings.audio_root)
     given, problems = _given_scales(settings, gatherer.fields, file)
     _check_scales(drafts, given)
     _check_ids(drafts)
@@ -101,7 +103,7 @@ def read_import(settings: ImporterConfig, clips: Path) -> Imported:
         advice = "importer.bad_records=skip leaves these clips out." if good and not whole else ""
         raise_all([*whole, *bad], advice)
     imported = _imported(settings, meaning, good, gatherer.fields, given)
-    imported.seconds = [seconds[draft.clip] for draft in good]
+    imported.seconds = [draft.seconds for draft in good]
     imported.skipped, imported.rows = bad, len(table.rows)
     imported.notices = [*table.notices, *_notices(imported, table, long), *imported.notices]
     return imported
@@ -118,7 +120,9 @@ def _imported(
     return Imported(
         name=identifier(settings.name or source_path(settings).stem),
         meaning=meaning,
-        records=[_record(draft, meaning, fields, raters) for draft in drafts],
+        records=[
+            _record(draft, meaning, fields, raters, source_path(settings)) for draft in drafts
+        ],
         splits=[split_of(draft.texts.get("split")) for draft in drafts],
         dimensions=[_dimension(name, drafts, given, settings) for name in fields],
         raters=raters,
@@ -127,49 +131,51 @@ def _imported(
 
 
 def _record(
-    draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str]
+    draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str], source: Path
 ) -> dict[str, Any]:
     annotations, own = annotations_of(draft, fields, raters)
-    record: dict[str, Any] = {"id": draft.texts["id"], "wav_path": str(draft.path)}
+    record: dict[str, Any] = {"id": draft.texts["id"], "wav_path": str(draft.paths[0])}
+    if draft.clip_b:
+        record["wav_path_b"] = str(draft.paths[1])
     record |= {key: text for key, text in draft.texts.items() if key not in ("id", "split")}
     record["annotations"] = annotations
     if own:
         record["raters"] = own
     roles = dict.fromkeys(meaning.roles.values())
-    taken = {**record, **roles, "source": None, **annotations}
-    return {**record, **shared_values(draft, taken), "source": source_of(draft)}
+    taken = {**record, **roles, **dict.fromkeys(_OWN_KEYS), **annotations}
+    return {**record, **shared_values(draft, taken), "source": source_of(draft, source)}
 
 
-def _locate(
-    drafts: Sequence[ClipDraft], file: Path, audio_root: str | None
-) -> tuple[dict[str, float], int]:
-    """Find each clip and read its header; returns the lengths in seconds and the number of long clips."""
+def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> int:
+    """Find the clips of each draft and read their headers; returns the number of drafts with a long clip."""
     root = Path(audio_root).expanduser() if audio_root else None
     beside = file / "source" if file.is_dir() else file
-    located = locate_clips(
-        (draft.clip for draft in drafts), jsonl=beside, audio_root=root, workers=_WORKERS
-    )
+    names = [name for draft in drafts for name in draft.clips]
+    located = locate_clips(names, jsonl=beside, audio_root=root, workers=_WORKERS)
     paths = {path for path in located.values() if isinstance(path, Path)}
     headers = map_files(_seconds_or_error, paths, _WORKERS)
-    seconds: dict[str, float] = {}
     long = 0
     for draft in drafts:
-        path = located[draft.clip]
-        if isinstance(path, NotLocated):
-            fix = path.fix.replace("task.data.audio_root", "importer.audio_root")
-            draft.problems.append(draft.rows[0].problem("clip", path.problem, fix, draft.clip))
-            continue
-        header = headers[path]
-        if isinstance(header, UnreadableClipError):
-            draft.problems.append(
-                draft.rows[0].problem("clip", header.reason, header.fix, draft.clip)
-            )
-            continue
-        draft.path, seconds[draft.clip] = path, header
-        long += header > MAX_SECONDS
-        if reason := length_problem(path.name, min(header, MAX_SECONDS), MAX_SECONDS):
-            draft.problems.append(draft.rows[0].problem("clip", *reason, draft.clip))
-    return seconds, long
+        lengths = []
+        for name in draft.clips:
+            path = located[name]
+            if isinstance(path, NotLocated):
+                fix = path.fix.replace("task.data.audio_root", "importer.audio_root")
+                draft.problems.append(draft.rows[0].problem("clip", path.problem, fix, name))
+                continue
+            header = headers[path]
+            if isinstance(header, UnreadableClipError):
+                draft.problems.append(
+                    draft.rows[0].problem("clip", header.reason, header.fix, name)
+                )
+            elif reason := length_problem(path.name, min(header, MAX_SECONDS), MAX_SECONDS):
+                draft.problems.append(draft.rows[0].problem("clip", *reason, name))
+            else:
+                draft.paths.append(path)
+                lengths.append(header)
+        draft.seconds = sum(lengths)
+        long += any(length > MAX_SECONDS for length in lengths)
+    return long
 
 
 def _seconds_or_error(path: Path) -> float | UnreadableClipError:
@@ -236,16 +242,20 @@ def _off_scale(
 
 def _check_ids(drafts: Sequence[ClipDraft]) -> None:
     """Give each record an id: the source's, else the clip's name, else its whole path if names repeat."""
-    stems = Counter(Path(draft.clip).stem for draft in drafts)
+    names = [*map(_short_id, drafts)]
+    stems = Counter(names)
     first: dict[str, ClipDraft] = {}
-    for draft in drafts:
-        stem = Path(draft.clip).stem
-        draft.texts.setdefault("id", stem if stems[stem] == 1 else draft.clip)
+    for draft, stem in zip(drafts, names, strict=True):
+        draft.texts.setdefault("id", stem if stems[stem] == 1 else " / ".join(draft.clips))
         earlier = first.setdefault(draft.texts["id"], draft)
         if earlier is not draft:
             fix = "give every clip its own id, or set importer.columns.id=none"
             problem = f"{draft.texts['id']!r} is also the id of {earlier.clip}"
             draft.problems.append(draft.rows[0].problem("id", problem, fix, draft.clip))
+
+
+def _short_id(draft: ClipDraft) -> str:
+    return " / ".join(Path(clip).stem for clip in draft.clips)
 
 
 def _dimension(
@@ -296,10 +306,12 @@ def records_text(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def source_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The source's rows that records keep, in the source's order: the inverse of an import."""
-    rows = [
-        (record["source"]["file"], row["row"], row["values"])
-        for record in records
-        for row in record["source"]["rows"]
-    ]
-    return [values for _, _, values in sorted(rows, key=lambda row: row[:2])]
+    """The source's rows that records keep, in the source's order: the inverse of an import.
+
+    The cells of a row that ``importer.unpivot`` divides are put together again.
+    """
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for record in records:
+        for row in record["source"]:
+            rows.setdefault((row["file"], row["row"]), {}).update(row["values"])
+    return [rows[key] for key in sorted(rows)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
 from dramaeval.importing.columns import plain_text
 from dramaeval.importing.gather import split_name
+from dramaeval.importing.json_rows import read_json_object
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.text_table import read_text_table
@@ -19,6 +21,16 @@ ENDINGS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
     ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
 }  # fmt: skip
+#: Module and function of each other format.
+_MODULES = {
+    "excel": ("excel", "read_excel"),
+    "jsonl": ("json_rows", "read_jsonl"),
+    "label_studio": ("json_rows", "read_label_studio"),
+    "parquet": ("columnar", "read_parquet"),
+    "datasets": ("columnar", "read_datasets"),
+    "webdataset": ("shards", "read_webdataset"),
+    "kaldi": ("shards", "read_kaldi"),
+}
 Reader = Callable[[Path, ImporterConfig, Path], Table]
 
 
@@ -44,6 +56,7 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
         raise RuntimeError("a source without files")  # `_files` raises
     _join(table, settings)
     _filter(table, settings)
+    _unpivot(table, settings)
     _derive(table, settings)
     return table
 
@@ -68,16 +81,18 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
         return
     by_split = given if isinstance(given, Mapping) else {None: given}
     named = [
-        (split, root / str(name))
+        (split, path)
         for split, names in by_split.items()
         for name in ([names] if isinstance(names, str) else names or [])
+        for path in sorted(root.glob(name)) or [root / name]
     ]
     fix = "give importer.file=FOLDER of the corpus, and importer.files=… for other names"
     absent = [in_file(file, "no such file", fix) for _, file in named if not file.exists()]
-    if absent and (len(absent) == len(named) or isinstance(given, Mapping) is False):
-        raise BadSourceError(absent)
-    if absent:
-        raise BadSourceError(absent, "importer.files={test: …} reads only some of the files.")
+    if absent or not named:
+        raise BadSourceError(
+            absent or [in_file(root, "importer.files names no file", fix)],
+            "importer.files={SPLIT: null} leaves a split out.",
+        )
     yield from named
 
 
@@ -91,6 +106,10 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
     # Imported late: the libraries of most formats take time to import.
     if kind == "csv":
         return lambda path, config, _: read_text_table(path, config)
+    if kind in _MODULES:
+        module, function = _MODULES[kind]
+        reader: Reader = getattr(import_module(f"dramaeval.importing.{module}"), function)
+        return reader
     known = ", ".join(FORMATS)
     fix = f"set importer.format to one of {known}"
     raise BadSourceError([in_file(file, "the format is not known by its name", fix)])
@@ -113,11 +132,14 @@ def _join(table: Table, settings: ImporterConfig) -> None:
         options = dict(options)
         key = str(options.pop("on"))
         own = str(options.pop("own", key))
-        further = read_text_table(
+        further = _joined_table(
             folder / name, replace(settings, header=None, delimiter=None, **options)
         )
-        by_key = {plain_text(row.get(key)): row.values for row in further.rows}
+        by_key = {plain_text(row.get(key)): {**row.values, **row.derived} for row in further.rows}
         table.problems += further.problems
+        if not by_key.keys() & {plain_text(row.get(own)) for row in table.rows}:
+            fix = f"importer.joins.{name}: on names its key column, own the key column of the rows"
+            raise BadSourceError([in_file(folder / name, f"no {key} is a {own} of the rows", fix)])
         table.rows = [
             replace(
                 row,
@@ -125,6 +147,13 @@ def _join(table: Table, settings: ImporterConfig) -> None:
             )
             for row in table.rows
         ]
+
+
+def _joined_table(file: Path, settings: ImporterConfig) -> Table:
+    """A table to join: text, or a JSON object whose keys become the column ``key``."""
+    if file.suffix.lower() == ".json":
+        return read_json_object(file)
+    return read_text_table(file, settings)
 
 
 def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -155,6 +184,26 @@ def _filter(table: Table, settings: ImporterConfig) -> None:
         fix = "check the values of importer.where"
         raise BadSourceError([in_file(table.rows[0].file, "importer.where leaves no row", fix)])
     table.rows = kept
+
+
+def _unpivot(table: Table, settings: ImporterConfig) -> None:
+    """Make a row of each cell with a score; the derived columns clip, question and score describe it."""
+    if settings.unpivot is None:
+        return
+    pattern = re.compile(settings.unpivot)
+    matches = {name: match for name in table.columns if (match := pattern.fullmatch(name))}
+    if not matches:
+        fix = f"the columns are {', '.join(table.columns)}"
+        raise BadSourceError([in_file(table.rows[0].file, "importer.unpivot fits no column", fix)])
+    rows = []
+    for row in table.rows:
+        rest = {name: value for name, value in row.values.items() if name not in matches}
+        for name, match in matches.items():
+            derived = {**row.derived, **match.groupdict(), "score": row.values.get(name)}
+            values = {**rest, name: row.values.get(name)}
+            rows.append(replace(row, values=values, derived=derived))
+    table.rows = rows
+    table.columns = [name for name in table.columns if name not in matches]
 
 
 def _derive(table: Table, settings: ImporterConfig) -> None:

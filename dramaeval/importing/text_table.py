@@ -25,7 +25,7 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
     Raises:
         BadSourceError: the file cannot be opened or decoded, has no rows, or several delimiters fit.
     """
-    text = _text(file, settings.encoding)
+    text = decoded(file, settings.encoding)
     delimiter = settings.delimiter or _delimiter(file, text)
     lines = _cells(file, text, delimiter)
     header = list(settings.header or (lines[0] if lines else []))
@@ -65,7 +65,12 @@ def column_names(file: Path, header: Sequence[str]) -> list[str]:
     return names
 
 
-def _text(file: Path, encoding: str | None) -> str:
+def decoded(file: Path, encoding: str | None) -> str:
+    """The text of a file in an encoding; None: UTF-8, or UTF-16 with its mark.
+
+    Raises:
+        BadSourceError: the file cannot be read or decoded.
+    """
     try:
         raw = read_regular(file)
     except UnsuitableFileError as error:
