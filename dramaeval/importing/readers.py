@@ -91,7 +91,7 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
     if absent or not named:
         raise BadSourceError(
             absent or [in_file(root, "importer.files names no file", fix)],
-            "importer.files={SPLIT: null} leaves a split out.",
+            "'importer.files={SPLIT: null}' leaves a split out.",
         )
     yield from named
 

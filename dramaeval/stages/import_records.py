@@ -101,7 +101,7 @@ def _split(
     except SplitError as error:
         imported.notices.append(
             f"No split files: {error}. Fewer keys to keep apart: importer.apart=[character,clip] or "
-            "importer.apart=[clip]; other shares: importer.splits={train: 0.6, test: 0.4}."
+            "importer.apart=[clip]; other shares: 'importer.splits={train: 0.6, test: 0.4}'."
         )
         return {"train": output / RECORDS}
 
