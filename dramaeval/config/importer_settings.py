@@ -16,6 +16,7 @@ FORMATS = (
     "datasets",
     "webdataset",
     "kaldi",
+    "audio_folder",
     "label_studio",
 )
 

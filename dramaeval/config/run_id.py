@@ -17,6 +17,7 @@ _PATHS = frozenset(
     {
         "checkpoint",
         "model.offload_folder",
+        *(f"importer.{name}" for name in ("file", "output", "audio_root")),
         *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
     }
 )

@@ -47,21 +47,30 @@ def identifier(text: str) -> str:
 
 def rubric_values(name: str, language: str, dimensions: Sequence[DraftDimension]) -> dict[str, Any]:
     """The values of the rubric's YAML file."""
+    keys = _unique([identifier(dimension.name) for dimension in dimensions])
     return {
         "name": name,
         "version": "0.1",
         "language": language,
-        "dimensions": [_dimension(dimension) for dimension in dimensions],
+        "dimensions": [_dimension(*pair) for pair in zip(keys, dimensions, strict=True)],
     }
 
 
-def _dimension(dimension: DraftDimension) -> dict[str, Any]:
+def _unique(names: Sequence[str]) -> list[str]:
+    """The names; repeated ones get a number."""
+    return [
+        name if (before := names[:place].count(name)) == 0 else f"{name}_{before + 1}"
+        for place, name in enumerate(names)
+    ]
+
+
+def _dimension(key: str, dimension: DraftDimension) -> dict[str, Any]:
     title = re.sub(r"[\W_]+", " ", dimension.name).strip().capitalize() or dimension.name
     points = list(dimension.scale)
     if len(points) > _EXPLAINED:
         points = [points[0], points[-1]]
     return {
-        "key": identifier(dimension.name),
+        "key": key,
         "annotation": dimension.name,
         "title": title,
         "scale": list(dimension.scale),
@@ -125,6 +134,8 @@ def _yaml(values: Mapping[str, Any]) -> str:
 
 def cannot_train(rubric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why this version cannot train on the records with the rubric; empty if it can."""
+    if not rubric["dimensions"]:
+        return ["the source has no ratings; stages=[score] input=FILE scores the clips"]
     if any("wav_path_b" in record for record in records):
         return ["the records are pairs of clips (wav_path_b), and tasks judge single clips"]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,12 @@ class Gatherer:
             self._settle_repeats(draft)
         if self._single_numbers(drafts):
             self._read_single_numbers(drafts)
+        elif self.settings.values is not None and not self.meaning.means:
+            fix = "leave importer.values out, or name the columns of means: importer.dimensions={A: {mean: A}}"
+            problem = (
+                f"importer.values={self.settings.values}, but clips have several ratings or raters"
+            )
+            self.problems.append(in_file(self.file, problem, fix))
         return drafts
 
     def _add_texts(self, draft: ClipDraft, row: Row) -> None:
@@ -250,23 +256,20 @@ def raters_of(drafts: Sequence[ClipDraft]) -> list[str]:
 
 
 def annotations_of(
-    draft: ClipDraft, fields: Sequence[str], raters: Sequence[str]
+    draft: ClipDraft,
+    fields: Sequence[str],
+    raters: Sequence[str],
+    mean_fields: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """The annotations of a record and its raters, parallel to every list.
 
     With identified raters position k is the k-th of `raters`; with more than `MAX_POSITIONS` of them a record has
     positions for its own raters only. Without identities the ratings of a row have one position, in row order.
     """
-    if draft.means:
-        means: dict[str, Any] = {
-            name: mean["mean"] if set(mean) == {"mean"} else mean
-            for name, mean in draft.means.items()
-        }
-        if not draft.ratings:
-            return means, []
-    else:
-        means = {}
+    means = {name: _mean_value(draft.means.get(name)) for name in mean_fields}
     rated = [name for name in fields if name not in means]
+    if not rated:
+        return means, []
     if raters and all(rating.rater is not None for rating in draft.ratings):
         own = raters
         if len(raters) > MAX_POSITIONS:
@@ -275,6 +278,13 @@ def annotations_of(
         lists = {name: [scores.get((name, rater)) for rater in own] for name in rated}
         return {**means, **lists}, list(own)
     return {**means, **_in_row_order(draft.ratings, rated)}, []
+
+
+def _mean_value(mean: Mapping[str, Score] | None) -> Any:
+    """A mean rating as a number; with its deviation and number of raters as a mapping; null where it is missing."""
+    if not mean or "mean" not in mean:
+        return None
+    return mean["mean"] if set(mean) == {"mean"} else dict(mean)
 
 
 def _in_row_order(

@@ -5,7 +5,10 @@ Every problem of the source is collected first, and all of them are reported in 
 
 from __future__ import annotations
 
+import base64
+import datetime
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +136,7 @@ def _imported(
 def _record(
     draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str], source: Path
 ) -> dict[str, Any]:
-    annotations, own = annotations_of(draft, fields, raters)
+    annotations, own = annotations_of(draft, fields, raters, meaning.means)
     record: dict[str, Any] = {"id": draft.texts["id"], "wav_path": str(draft.paths[0])}
     if draft.clip_b:
         record["wav_path_b"] = str(draft.paths[1])
@@ -302,7 +305,25 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
 
 def records_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Records as JSON Lines."""
-    return "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+    lines = (
+        json.dumps(_as_json(record), ensure_ascii=False, allow_nan=False) for record in records
+    )
+    return "".join(line + "\n" for line in lines)
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a typed table in the types of JSON: NaN as null, dates as ISO 8601, bytes as Base64."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def source_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

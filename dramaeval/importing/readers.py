@@ -30,6 +30,7 @@ _MODULES = {
     "datasets": ("columnar", "read_datasets"),
     "webdataset": ("shards", "read_webdataset"),
     "kaldi": ("shards", "read_kaldi"),
+    "audio_folder": ("shards", "read_audio_folder"),
 }
 Reader = Callable[[Path, ImporterConfig, Path], Table]
 
@@ -59,6 +60,11 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
     _unpivot(table, settings)
     _derive(table, settings)
     return table
+
+
+def format_of(settings: ImporterConfig) -> str | None:
+    """The format of the source, if the settings or the ending of its name tell it."""
+    return settings.format or ENDINGS.get(source_path(settings).suffix.lower())
 
 
 def source_path(settings: ImporterConfig) -> Path:

@@ -1,4 +1,4 @@
-"""WebDataset archives and Kaldi data folders."""
+"""WebDataset archives, Kaldi data folders, and folders of audio files."""
 
 from __future__ import annotations
 
@@ -110,6 +110,29 @@ def read_kaldi(file: Path, settings: ImporterConfig, clips: Path) -> Table:
             table.problems.append(row.problem("clip", f"{clip!r} is a command", fix, key))
         table.rows.append(row)
     return table
+
+
+def read_audio_folder(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """List the audio files of a folder, at any depth: columns ``clip`` (from the folder on), ``name`` and ``folder``.
+
+    Args:
+        file: the folder.
+        settings: not used.
+        clips: not used.
+
+    Raises:
+        BadSourceError: the folder has no audio file.
+    """
+    files = sorted(p for p in file.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and p.is_file())
+    if not files:
+        raise BadSourceError([in_file(file, "no audio file", "give a folder with audio files")])
+    rows = []
+    for number, path in enumerate(files, 1):
+        inside = path.relative_to(file)
+        folder = "" if inside.parent == Path() else inside.parent.as_posix()
+        values = {"clip": inside.as_posix(), "name": path.stem, "folder": folder}
+        rows.append(Row(file=file, number=number, values=values))
+    return Table(columns=["clip", "name", "folder"], rows=rows)
 
 
 def _pairs(path: Path, settings: ImporterConfig) -> Mapping[str, str]:

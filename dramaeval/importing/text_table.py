@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dramaeval.importing.problems import BadSourceError, in_file, shown
 from dramaeval.importing.rows import Row, Table
 
 DELIMITERS = (",", ";", "\t", "|")
+_DELIMITER_LINE = re.compile(r"sep=(.)\r?\n")
 _MAX_FIELD = 2**27
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
@@ -26,11 +28,13 @@ def read_text_table(file: Path, settings: ImporterConfig) -> Table:
         BadSourceError: the file cannot be opened or decoded, has no rows, or several delimiters fit.
     """
     text = decoded(file, settings.encoding)
-    delimiter = settings.delimiter or _delimiter(file, text)
+    named = _DELIMITER_LINE.match(text)  # a spreadsheet's remark above the header
+    delimiter = settings.delimiter or (named[1] if named else _delimiter(file, text))
     lines = _cells(file, text, delimiter)
-    header = list(settings.header or (lines[0] if lines else []))
+    top = 1 if named else 0
+    header = list(settings.header or (lines[top] if len(lines) > top else []))
     columns = column_names(file, header)
-    first = 1 if settings.header else 2
+    first = top + (1 if settings.header else 2)
     table = Table(columns=columns, rows=[])
     for number, cells in enumerate(lines[first - 1 :], first):
         if number in settings.skip_rows or not any(cell.strip() for cell in cells):

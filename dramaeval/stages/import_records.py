@@ -19,6 +19,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.splitting import SHARES, SplitError, split_file
+from dramaeval.importing import settings as importer_settings
 from dramaeval.importing.card import card_text
 from dramaeval.importing.draft_rubric import cannot_train, rubric_text, rubric_values, task_text
 from dramaeval.importing.importer import Imported, read_import, records_text
@@ -49,6 +50,9 @@ def check(config: DictConfig) -> list[str]:
         problems.append(
             f"importer.output={importer.output} holds {RECORDS} already: choose another folder, or delete it."
         )
+    if importer.file:
+        settings: Any = OmegaConf.to_object(importer)
+        problems += importer_settings.problems(settings)
     if any(share <= 0 for share in importer.splits.values()):
         problems.append(
             "importer.splits has a share that is not above 0: give {train: 0.8, test: 0.2}."
@@ -78,11 +82,11 @@ def run(config: DictConfig, folder: RunFolder) -> None:
     reasons = cannot_train(rubric, imported.records)
     paths = {split: str(path.absolute()) for split, path in files.items()}
     shared = [key for key in _CONTEXT if all(key in record for record in imported.records)]
-    written = {
-        output / "task" / "rubric" / f"{imported.name}.yaml": rubric_text(rubric),
-        output / "task" / f"{imported.name}.yaml": task_text(imported.name, shared, paths),
-        output / CARD: card_text(imported, settings, _counts(files), reasons),
-    }
+    written = {output / CARD: card_text(imported, settings, _counts(files), reasons)}
+    if imported.dimensions:
+        name = f"{imported.name}.yaml"
+        written[output / "task" / "rubric" / name] = rubric_text(rubric)
+        written[output / "task" / name] = task_text(imported.name, shared, paths)
     for path, text in written.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, text, verbatim=True)
@@ -138,9 +142,9 @@ def _report(
     for split, path in files.items():
         log.info("  %s: %s", split, path)
     log.info("Card: %s", output / CARD)
-    log.info(
-        "Draft rubric, to be checked: %s", output / "task" / "rubric" / f"{imported.name}.yaml"
-    )
+    if imported.dimensions:
+        rubric = output / "task" / "rubric" / f"{imported.name}.yaml"
+        log.info("Draft rubric, to be checked: %s", rubric)
     for reason in reasons:
         log.warning("This version cannot train on these records yet: %s", reason)
     if not reasons:

@@ -13,7 +13,7 @@ import pytest
 from presets import preset
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.importing.importer import read_import, source_rows
+from dramaeval.importing.importer import read_import, records_text, source_rows
 from dramaeval.importing.problems import BadSourceError
 
 ROWS = [("a.wav", "r1", 4, 2.5), ("a.wav", "r2", 5, None), ("b.wav", "r2", 1, 3)]
@@ -143,6 +143,32 @@ def test_parquet_with_audio_inside(tmp_path, clip):
     written = sorted((path.parent / "out").iterdir())
     assert [file.name for file in written] == ["clip-000002.wav", "evil.wav"]
     assert all(file.read_bytes() == sound for file in written)
+
+
+def test_typed_values_become_json(tmp_path, clip):
+    clip("a.wav")
+    path = tmp_path / "ratings.parquet"
+    day = datetime.date(2026, 5, 1)
+    columns = {"clip": ["a.wav"], "rater": ["r"], "score": [3], "snr": [float("nan")], "day": [day]}
+    pq.write_table(pa.table({**columns, "hash": [b"\x00\xff"]}), path)
+    line = json.loads(records_text(read(path).records))
+    values = line["source"][0]["values"]
+    assert (values["snr"], values["day"], values["hash"]) == (None, "2026-05-01", "AP8=")
+
+
+def test_a_folder_of_audio_with_ratings_from_a_table(tmp_path, clip):
+    clip("in/x/a.wav")
+    clip("in/b.wav")
+    (tmp_path / "in" / "scores.csv").write_text("name,pace\na,4\nb,2\n")
+    settings = preset("audio_folder")
+    imported = read(tmp_path / "in", **settings)
+    assert [(r["id"], r["annotations"], r.get("folder")) for r in imported.records] == [
+        ("b", {}, None),
+        ("a", {}, "x"),
+    ]
+    settings |= {"joins": {"scores.csv": {"on": "name"}}, "dimensions": ["pace"]}
+    rated = read(tmp_path / "in", **settings)
+    assert annotations(rated) == {"a": {"pace": [4]}, "b": {"pace": [2]}}
 
 
 def test_damaged_audio_inside_parquet_is_reported(tmp_path, clip):

@@ -134,6 +134,27 @@ def test_settings_decide_between_two_readings(imported, settings, expected):
     assert annotations(imported(text, **settings)) == expected
 
 
+def test_a_missing_mean_is_null(imported):
+    text = "clip,mos\na.wav,3.42\nb.wav,\n"
+    assert annotations(imported(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": None}}
+    found = problems(imported, LONG, values="means")
+    assert "importer.values=means, but clips have several ratings" in found[0].problem
+
+
+def test_the_delimiter_that_a_spreadsheet_names(imported):
+    text = "sep=;\nclip;rater;score\na.wav;r1;4\na.wav;r2;x\n"
+    assert problems(imported, text)[0].line == 4
+    assert annotations(imported(text.replace("x", "5"))) == {"a": {"score": [4, 5]}}
+
+
+def test_questions_with_similar_names_get_different_keys(imported):
+    text = "clip,rater,question,score\na.wav,r,How warm?,1\na.wav,r,How warm!,2\n"
+    result = imported(text)
+    rubric = rubric_values("x", "en", result.dimensions)
+    assert [each["key"] for each in rubric["dimensions"]] == ["how_warm", "how_warm_2"]
+    assert [each["annotation"] for each in rubric["dimensions"]] == ["How warm?", "How warm!"]
+
+
 @pytest.mark.parametrize(("repeats", "kept"), [("first", 4), ("last", 5)])
 def test_repeated_ratings(imported, repeats, kept):
     text = "clip,rater,score\na.wav,r1,4\na.wav,r1,5\n"

@@ -125,6 +125,7 @@ def test_columns_are_given_on_the_command_line(composed, table, tmp_path):
         (["importer.file=x.csv"], "is read by stages=[import] only"),
         (["stages=[import]", "importer.file=x", "importer.splits={train: 0}"], "not above 0"),
         (["stages=[import]", "importer.file=x", "importer.decimal=dot"], "point, comma"),
+        (["stages=[import]", "importer.file=x", "importer.labels.Bad=one"], "must be a number"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
