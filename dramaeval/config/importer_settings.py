@@ -65,6 +65,12 @@ class ImporterConfig:
         help="what a single number per clip is; null: whole and half numbers are ratings, others are reported",
         choices=("ratings", "means"),
     )
+    positions: str | None = setting(
+        None,
+        help="cells that hold a list of ratings; raters: position k is the same rater in all records; null: "
+        "unknown",
+        choices=("raters",),
+    )
     labels: dict[str, Any] = setting(dict, help="score of each label, if ratings are words")
     decimal: str | None = setting(
         None,

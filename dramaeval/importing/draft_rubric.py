@@ -14,7 +14,7 @@ from dramaeval.data.record_format import AnnotationField, RecordFormat, check_an
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
 #: Scales with more points name only the meaning of their ends.
-_EXPLAINED = 10
+_EXPLAINED = 21
 _HEAD = """# Draft, written by stages=[import]. Check the scales, and replace title, description and the meaning of each score
 # by the words that the raters read: the judge reads them too.
 """

@@ -160,9 +160,9 @@ class Gatherer:
         """The ratings in a cell: one, or several if the cell is a list."""
         cell = row.get(column)
         is_list = isinstance(cell, list | tuple)
-        if is_list:
-            rater = None
-        for value in cell if is_list else [cell]:
+        for position, value in enumerate(cell if is_list else [cell], 1):
+            if is_list:
+                rater = str(position) if self.settings.positions == "raters" else None
             score = self._score(draft, row, column, value)
             yield Rating(name, rater, score, row)
 
