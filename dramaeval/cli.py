@@ -24,8 +24,12 @@ from dramaeval import startup
 from dramaeval.config import registration, schema
 from dramaeval.config.config_folder import config_folder
 from dramaeval.config.home_folder import ensure_home
+from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import mask_hydra_files
+from dramaeval.config.standard_streams import accept_any_text
+from dramaeval.config.unknown_keys import problems_of_words
 from dramaeval.launch.worker import follow, follows
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -65,10 +69,14 @@ def main() -> None:
     if script.suffix != ".py":
         # The console script: modules of the working folder can be imported, as with python -m.
         sys.path.insert(0, os.getcwd())
+    accept_any_text()
     ensure_home()
     registration.register()
+    registration.register_run_id(inherited_run_id)
     with user_facing_errors():
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it
         else:
+            if problems := problems_of_words(sys.argv[1:]):
+                raise ConfigError(problems)
             run_command()

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests first, as `LONG` has them; all others as they were."""
+    """Long tests first, as `LONG` has them; all others as they were. Tests in Chromium are marked."""
     root = Path(__file__).parent
 
     def place(item: pytest.Item) -> int:
@@ -69,12 +70,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((at for at, long in enumerate(LONG) if name.startswith(long)), len(LONG))
 
     items.sort(key=place)
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
 
 
-def pytest_collection_finish() -> None:
+_frozen_modules = 0
+
+
+def pytest_runtest_teardown() -> None:
     """Full collections, of which a training makes several, skip the modules that are imported by now."""
-    gc.collect()
-    gc.freeze()
+    global _frozen_modules
+    if len(sys.modules) > _frozen_modules + 300:
+        _frozen_modules = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 _connect = socket.socket.connect

@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import near_match_hint
 from dramaeval.data.durations import beside
 from dramaeval.data.levels import SCALE_FIX, Levels
-from dramaeval.data.records import MIN_SECONDS
+from dramaeval.data.records import MIN_SECONDS, Record
+from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 
@@ -65,6 +66,21 @@ def texts_of(
     if isinstance(task, ThoughtTask) and thinks:
         return [task.fields_with_thought(each, each.pop(THOUGHT)) for each in texts]
     return texts
+
+
+def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Record]) -> None:
+    """Refuse texts that the model would read as markup.
+
+    Raises:
+        ValueError: with the clip's number and the text of each.
+    """
+    problems = text_check.task_problems(task)
+    problems += [
+        f"audio[{problem.line}]: {_short(problem.key or '')} {problem.problem}: {problem.fix}."
+        for problem in text_check.problems(task, records)
+    ]
+    if problems:
+        raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
 
 
 def _short(field: str) -> str:

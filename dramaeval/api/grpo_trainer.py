@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
+from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.api.sft_trainer import (
     DatasetSampler,
     precision_of,
@@ -23,9 +24,10 @@ from dramaeval.training.grpo.settings import SAMPLED
 from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
 from dramaeval.training.rewards.exact import Exact
 from dramaeval.training.rewards.format import Format
+from dramaeval.training.trl_arguments import refuse_without_effect
 
 
-class GRPOTrainer(JudgeGRPOTrainer):
+class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
     """Trains a judge on an `AudioDataset` by rewards, one question a record and epoch.
 
     It extends `dramaeval.training.grpo.trainer.JudgeGRPOTrainer` and so TRL's trainer: ``train()``,
@@ -82,7 +84,7 @@ def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
     """A copy of the arguments without TRL's loggers and dropout.
 
     Raises:
-        ValueError: the batch is not a multiple of ``num_generations``.
+        ValueError: the batch is not a multiple of ``num_generations``, or an argument has no effect on a judge.
     """
     if args is None:
         import torch
@@ -91,6 +93,7 @@ def prepare_arguments(args: trl.GRPOConfig | None) -> trl.GRPOConfig:
         args = trl.GRPOConfig(
             output_dir="grpo_output", use_cpu=not gpu, bf16=gpu, max_completion_length=32
         )
+    refuse_without_effect(args)
     args = copy.copy(args)
     if args.per_device_train_batch_size % args.num_generations:
         raise ValueError(

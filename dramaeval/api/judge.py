@@ -14,12 +14,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from dramaeval.api.clip_input import check_length, texts_of, waveform_of
+from dramaeval.api.clip_input import check_length, require_plain_texts, texts_of, waveform_of
 from dramaeval.config.composition import choices, compose, compose_model
-from dramaeval.config.judge_config import neutral_labels, read_judge_config
+from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
+from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
+from dramaeval.config.weights import JUDGE, local_folder
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
 from dramaeval.data.unicode_paths import stored_path
@@ -32,7 +34,7 @@ from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
-from dramaeval.stages.base_model import base_quantization
+from dramaeval.stages.base_model import base_quantization, front_end_problem
 from dramaeval.stages.builders import build_family, build_quantization, build_task
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
@@ -99,9 +101,9 @@ class Judge:
         ``weights_only=True``. Objectives, metrics, rewards and label policies of the run are not built.
 
         Args:
-            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, or a
-                name on the hub. A run folder, or the model in it, gives the rubric and the wording of the run;
-                else the defaults are used.
+            path: a run folder, a model or adapter folder, a name in ``configs/model/`` such as ``tiny``, a base
+                model's name on the hub, or ``hf://owner/name@revision``, a published judge. A run folder, or
+                ``judge.yaml`` beside the weights, gives the rubric and the wording; else the defaults are used.
             device: auto, cpu or cuda.
             trust: further modules, or full names of classes, that a run folder may name, for families and tasks
                 of your own: ``trust=["my_judge"]``. They must be importable.
@@ -175,8 +177,9 @@ class Judge:
         file = split_files(config.task.data).get("train")
         if file is None or not Path(file).is_file():
             raise ValueError(
-                f"This judge was run with task.shots={task.shots}: its examples come from {file}, which does "
-                "not exist."
+                f"This judge was run with task.shots={task.shots}: its examples come from "
+                f"{file or 'its training records'}, which are not there: give the run folder, with the records "
+                "where they were."
             )
         data = config.task.data
         training = read_records(
@@ -217,7 +220,7 @@ class Judge:
             a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
 
         Raises:
-            ValueError: a text is missing or unknown, or an array is not a clip.
+            ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
         is_list = isinstance(audio, list | tuple)
@@ -239,6 +242,7 @@ class Judge:
             self._record(number, clip, fields, record_encoder, sampling_rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
         ]
+        require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(
             self.model,
             records,
@@ -309,9 +313,14 @@ def _locate(
     path: str, trust: Sequence[str], remote_code: bool
 ) -> tuple[DictConfig, Checkpoint | None]:
     """The configuration of a judge and its weights; None for the weights that the configuration names."""
+    path = local_folder(path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         return compose_model(path), None
+    # RUN/model and RUN/export belong to their run; elsewhere a judge.yaml beside the weights has the settings.
+    is_of_run = (folder / "config.yaml").is_file() or folder.absolute().name in ("model", "export")
+    if not is_of_run and (judge := _judge_beside(folder, trust, remote_code)):
+        return judge
     for run in (folder, *folder.absolute().parents[:2]):
         try:
             config = read_judge_config(run, trust, remote_code=remote_code)
@@ -323,6 +332,8 @@ def _locate(
             return config, find_checkpoint(path)
         # The run trained nothing: it evaluated its checkpoint.
         return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
+    if judge := _judge_beside(folder, trust, remote_code):
+        return judge
     start = find_checkpoint(path)
     if not start.adapter:
         return compose_model(str(start.folder)), None
@@ -331,6 +342,19 @@ def _locate(
         raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
     log.info("The adapter in %s names its base: %s.", start.folder, base)
     return compose_model(base), start
+
+
+def _judge_beside(
+    folder: Path, trust: Sequence[str], remote_code: bool
+) -> tuple[DictConfig, Checkpoint] | None:
+    """The judge that ``judge.yaml`` beside the weights describes; None without the file."""
+    judge = read_judge(folder)
+    if judge is None or judge.file.name != JUDGE:
+        return None
+    start = find_checkpoint(str(folder))
+    if problem := front_end_problem(judge):
+        log.warning("%s.", problem)
+    return judge_config(judge, trust, remote_code=remote_code), start
 
 
 def _base_folder(start: Checkpoint) -> Path | None:

@@ -22,11 +22,12 @@ from yaml import YAMLError
 from dramaeval.api.peft_config import METHODS, create_peft_config, quantization_keys
 from dramaeval.config.composition import choices
 from dramaeval.config.fields import settings_of
-from dramaeval.config.keys import argument_names
+from dramaeval.config.keys import argument_names, instead
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.config.schema import ModelConfig
-from dramaeval.training.settings import RESERVED
+from dramaeval.config.standard_streams import accept_any_text
+from dramaeval.training.trl_arguments import set_by_run, without_effect
 
 #: The published recipe beside its numbers (arXiv 2511.01261): one question for each record and step, about a random
 #: rater's value, the criteria before the context, trained as plain text. With one question a clip, batches count alike.
@@ -136,6 +137,7 @@ def _training(section: Mapping[str, Any], result: Translation) -> None:
     import trl
 
     known = argument_names(trl.SFTConfig)
+    unusable = _unusable()
     for key, value in section.items():
         where = f"training.{key}={value}"
         if key == "model_name_or_path":
@@ -153,8 +155,8 @@ def _training(section: Mapping[str, Any], result: Translation) -> None:
                 result.set("zero", zero)
             else:
                 result.lost.append(f"{where}: choose zero={'|'.join(choices('zero'))}")
-        elif key in RESERVED:
-            result.lost.append(f"{where}: set by the run; use {RESERVED[key]}")
+        elif key in unusable:
+            result.lost.append(f"{where}: {unusable[key]}")
         elif key in known:
             result.set(f"trainer.args.{key}", value)
         else:
@@ -163,6 +165,14 @@ def _training(section: Mapping[str, Any], result: Translation) -> None:
     _absent(section, result)
     if "max_steps" not in section and "num_train_epochs" in section:
         result.notes.append("an epoch asks one question about each record, as published")
+
+
+def _unusable() -> dict[str, str]:
+    """Arguments of trl.SFTConfig that a run does not take, with the reason and what to use instead."""
+    given, refused = set_by_run(by_reward=False), without_effect(by_reward=False)
+    return {key: f"set by the run; {instead(use)}" for key, use in given.items()} | {
+        key: f"without effect on a judge; {instead(use)}" for key, use in refused.items()
+    }
 
 
 def _absent(section: Mapping[str, Any], result: Translation) -> None:
@@ -237,6 +247,7 @@ def main(words: list[str] | None = None) -> int:
         prog="python -m dramaeval.api.published_yaml",
         description="Print the overrides that are equivalent to a published sft_ft.yaml or sft_lora.yaml.",
     )
+    accept_any_text()
     parser.add_argument("file", type=Path, metavar="FILE.yaml")
     file = parser.parse_args(words).file
     try:

@@ -13,8 +13,11 @@ from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
 from dramaeval.api.judge import Judge
+from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.config.composition import compose
 from dramaeval.config.literal import instantiate, literal
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.models.adapter_settings import lora_problems
 from dramaeval.models.adapters import attach, restrict
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
@@ -24,11 +27,12 @@ from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import SampledQuestions
 from dramaeval.training.sft.trainer import JudgeSFTTrainer
+from dramaeval.training.trl_arguments import refuse_without_effect
 
 OBJECTIVES: dict[str, Objective] = {"answer_ce": answer_ce, "soft_ce": soft_ce}
 
 
-class SFTTrainer(JudgeSFTTrainer):
+class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
     """Trains a judge on an `AudioDataset`, one question a record and epoch.
 
     It extends `dramaeval.training.sft.trainer.JudgeSFTTrainer` and so TRL's and transformers' trainers: ``train()``,
@@ -63,6 +67,7 @@ class SFTTrainer(JudgeSFTTrainer):
         dataset = require_dataset(train_dataset)
         args = prepare_arguments(args)
         trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
+        self.objective_text = objective
         super().__init__(
             model=trained,
             args=args,
@@ -105,12 +110,17 @@ class DatasetSampler:
 
 
 def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:
-    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches."""
+    """A copy of the arguments that switches off TRL's preparation of texts; this project builds the batches.
+
+    Raises:
+        ValueError: an argument has no effect on a judge.
+    """
     if args is None:
         import torch
 
         gpu = torch.cuda.is_available()
         args = trl.SFTConfig(output_dir="sft_output", use_cpu=not gpu, bf16=gpu)
+    refuse_without_effect(args)
     args = copy.copy(args)
     args.dataset_kwargs = {"skip_prepare_dataset": True}
     args.max_length = None
@@ -135,12 +145,15 @@ def prepare_training(
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
-        ValueError: the sample rate of the dataset is not the model's.
+        ValueError: the sample rate of the dataset is not the model's, or the adapter could not be saved exactly.
+        BadRecordsError: texts of the records hold control tokens of the model or tags of answers.
     """
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )
+    if problems := record_encoder.text_check.problems(dataset.task, dataset.records):
+        raise BadRecordsError(problems)
     if not judge.family.takes_audio:
         raise ModelError(
             f"{judge.family.path} takes no audio: train it with launch.py model=causal_lm."
@@ -155,8 +168,18 @@ def prepare_training(
     if peft_config is not None:
         if not getattr(peft_config, "target_modules", "none"):
             peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
+        _check_adapter(peft_config, trained)
         trained = attach(trained, peft_config)
     return trained, record_encoder, judge.shared_prefix
+
+
+def _check_adapter(peft_config: Any, model: Any) -> None:
+    if peft_config.peft_type not in ("LORA", "ADALORA"):
+        return
+    quantised = getattr(model, "is_quantized", False)
+    adalora = peft_config.peft_type == "ADALORA"
+    if problems := lora_problems(vars(peft_config), quantised=quantised, adalora=adalora):
+        raise ValueError(" ".join(problems))
 
 
 def require_dataset(given: Any) -> AudioDataset:

@@ -14,10 +14,20 @@ from dramaeval.config.literal import literal
 def compose(*overrides: str) -> DictConfig:
     """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line."""
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
 
     registration.register()
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return hydra.compose("launch", overrides=list(overrides))
+    running = (
+        GlobalHydra.instance().hydra
+    )  # of a command line; Hydra refuses a second one beside it
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(
+            str(config_folder()), job_name="launch", version_base="1.3"
+        ):
+            return hydra.compose("launch", overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def chosen_files(group: str) -> list[Path]:

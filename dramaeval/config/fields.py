@@ -179,11 +179,7 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
         where: the node's key.
     """
     known, dot = settings_of(schema), f"{where}." if where else ""
-    messages = [
-        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known, 0.6)}"
-        for key in node
-        if key not in known and not issubclass(schema, Target)
-    ]
+    messages = _unknown_here(schema, node, where)
     for name, declared in known.items():
         if name not in node or is_missing(node, name):
             continue
@@ -193,6 +189,26 @@ def problems(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str
         elif problem := declared.problem(dot + name, value):
             messages.append(problem)
     return messages
+
+
+def unknown_keys(schema: type, node: Mapping[Any, Any], where: str = "") -> list[str]:
+    """Report the unknown keys in a node and its nested nodes; see `problems`."""
+    messages = _unknown_here(schema, node, where)
+    for name, declared in settings_of(schema).items():
+        if declared.nested and not is_missing(node, name) and isinstance(node.get(name), Mapping):
+            messages += unknown_keys(declared.nested, node[name], f"{where}.{name}".lstrip("."))
+    return messages
+
+
+def _unknown_here(schema: type, node: Mapping[Any, Any], where: str) -> list[str]:
+    known, dot = settings_of(schema), f"{where}." if where else ""
+    if issubclass(schema, Target):
+        return []
+    return [
+        f"{dot}{key} is not a setting; there are {', '.join(known)}.{near_match_hint(str(key), known, 0.6)}"
+        for key in node
+        if key not in known
+    ]
 
 
 def is_missing(node: Mapping[Any, Any], key: Any) -> bool:

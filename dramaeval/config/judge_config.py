@@ -9,11 +9,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config import fields
+from dramaeval.config.composition import compose
+from dramaeval.config.judge_file import DATA, SavedJudge, sample_folder
 from dramaeval.config.keys import check_arguments
-from dramaeval.config.literal import literal, read_plain
+from dramaeval.config.literal import literal, plain, read_plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.registration import node_of
 from dramaeval.config.renamed_targets import with_current_targets
-from dramaeval.config.schema import ModelConfig
+from dramaeval.config.schema import ModelConfig, TaskConfig
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 
 #: The label policy of a judge that only scores; it is never called.
@@ -36,6 +39,47 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
     values = with_current_targets(read_plain(file)) if file.is_file() else None
     if not isinstance(values, dict) or not {"stages", "task", "model"} <= set(values):
         return None
+    _check(values, file, trust, remote_code=remote_code)
+    # The file may come from another person, so no folder that it names is written.
+    values["model"].pop("offload_folder", None)
+    return OmegaConf.create(literal(values))
+
+
+def judge_config(judge: SavedJudge, trust: Sequence[str], *, remote_code: bool) -> DictConfig:
+    """The configuration of a judge without its run, from ``judge.yaml``: other settings have their defaults.
+
+    Args:
+        judge: as read.
+        trust: see `dramaeval.Judge.load`.
+        remote_code: whether code that comes with the model may run.
+
+    Raises:
+        ConfigError: as `read_judge_config`.
+    """
+    config = compose()
+    values = {"model": judge.model, "task": _with_data(judge.task, plain(config.task.data))}
+    _check(values, judge.file, trust, remote_code=remote_code)
+    folder = {} if judge.adapter else {"path": str(judge.folder), "revision": None}
+    config.model = node_of(ModelConfig, {**plain(config.model), **judge.model, **folder})
+    config.task = node_of(TaskConfig, values["task"])
+    return config
+
+
+def _with_data(task: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """A task's settings with those of its data: none but the bundled sample."""
+    saved = task.get("data") or {}
+    kept = {key: saved[key] for key in DATA if key in saved}
+    kept["sample"] = sample_folder(saved.get("sample"))
+    parts = {name: _with_data(part, data) for name, part in (task.get("tasks") or {}).items()}
+    return {**task, **({"tasks": parts} if parts else {}), "data": {**data, **kept}}
+
+
+def _check(values: dict[str, Any], file: Path, trust: Sequence[str], *, remote_code: bool) -> None:
+    """Check what the settings of a judge would build.
+
+    Raises:
+        ConfigError: with every class that is not trusted and every invalid setting of the model.
+    """
     model = values["model"]
     built = {"model": model, "quantization": values.get("quantization")}
     problems = untrusted_targets({**built, "task": _without_labels(values["task"])}, trust)
@@ -53,9 +97,6 @@ def read_judge_config(run: Path, trust: Sequence[str], *, remote_code: bool) -> 
         )
     if problems:
         raise ConfigError([f"{file}: {problem}" for problem in problems])
-    # The file may come from another person, so no folder that it names is written.
-    model.pop("offload_folder", None)
-    return OmegaConf.create(literal(values))
 
 
 def neutral_labels(task: DictConfig) -> DictConfig:

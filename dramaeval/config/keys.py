@@ -74,7 +74,7 @@ def check_arguments(
     Args:
         node: a node with a ``_target_``.
         where: its key, for the messages.
-        reserved: arguments that the run sets, with the setting to use instead of each.
+        reserved: arguments that the run sets, with the setting to use instead of each; see `instead`.
         also: further valid keys, which are not passed to the constructor.
     """
     if "_target_" not in node:
@@ -87,13 +87,24 @@ def check_arguments(
         if key.startswith("_") or is_missing(node, key):
             continue
         if reserved and key in reserved:
-            problems.append(f"{where}.{key} is set by the run: use {reserved[key]}.")
+            problems.append(f"{where}.{key} is set by the run: {instead(reserved[key])}.")
         elif key not in known:
             hint = near_match_hint(key, known)
             problems.append(f"{where}.{key} is not an argument of {node['_target_']}.{hint}")
         elif key in hints and not fits(hints[key], node[key]):
             problems.append(f"{where}.{key}={node[key]} must be {type_in_words(hints[key])}.")
     return problems
+
+
+def instead(replacement: str) -> str:
+    """The advice about a setting that is refused.
+
+    Args:
+        replacement: the setting to use, or ``nothing: `` and the reason.
+    """
+    if replacement.startswith("nothing: "):
+        return f"leave it out; {replacement.removeprefix('nothing: ')}"
+    return f"use {replacement}"
 
 
 def argument_names(target: Callable[..., Any]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, IntegerNode, OmegaConf
+from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode
 
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
+from dramaeval.config.literal import literal
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import PACKAGE, Root
 from dramaeval.config.sweep_options import OPTIONS
@@ -23,14 +25,31 @@ def root() -> DictConfig:
         for name in ("columns", "labels", "where", "patterns", "lookup", "joins", "splits")
     )
     for key in (
-        *("model", "task", "trainer", "trainer.args", "peft", "quantization", "zero"),
+        "model",
+        "task",
+        "trainer",
+        "trainer.args",
+        "callbacks",
+        "peft",
+        "quantization",
+        "zero",
         *importer,
     ):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
     OmegaConf.set_struct(node.batch, False)
     node.batch["global"] = IntegerNode(None)
     OmegaConf.set_struct(node.batch, None)
+    OmegaConf.set_struct(node, False)
+    node["from"] = StringNode(None)
+    OmegaConf.set_struct(node, None)
     return node
+
+
+def node_of(schema: type, values: dict[str, Any]) -> DictConfig:
+    """Plain values as a node of the schema that takes any further key, such as ``task``; ``${`` is plain text."""
+    node = OmegaConf.structured(schema)
+    OmegaConf.set_struct(node, False)
+    return cast(DictConfig, OmegaConf.merge(node, literal(values)))
 
 
 def register() -> None:
@@ -48,12 +67,22 @@ def register() -> None:
     resolvers: dict[str, Any] = {
         "package": lambda relative: str(PACKAGE / relative),
         "command": command_name,
-        "run_id": lambda *, _root_: run_id(_root_),
         # Hydra reads the help text as a `string.Template`.
         "settings": lambda: _help_text().replace("$", "$$"),
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
+    if not OmegaConf.has_resolver("run_id"):
+        register_run_id(run_id)
+
+
+def register_run_id(of: Callable[[DictConfig], str]) -> None:
+    """Register ``${run_id:}`` with OmegaConf; `register` does it with `run_id` unless it is registered.
+
+    Args:
+        of: returns the id of a configuration.
+    """
+    OmegaConf.register_new_resolver("run_id", lambda *, _root_: of(_root_), replace=True)
 
 
 def _help_text() -> str:

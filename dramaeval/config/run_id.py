@@ -10,17 +10,25 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from dramaeval.config.weights import model_identity
+
 #: Settings of how and where a run is executed. They do not change its results.
-_EXECUTION = frozenset({"hydra", "launch", "sweep", "resume", "plan", "plan_force", "cache"})
+_EXECUTION = frozenset(
+    {
+        *("hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force"),
+        *("plan_device", "plan_gpus", "plan_memory_gib"),
+    }
+)
 #: Settings that are paths, absolute or relative.
 _PATHS = frozenset(
     {
-        "checkpoint",
         "model.offload_folder",
         *(f"importer.{name}" for name in ("file", "output", "audio_root")),
         *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
     }
 )
+#: Settings that name a model, as a folder or on the hub.
+_MODELS = frozenset({"model.path", "checkpoint"})
 _LENGTH = 8
 _PATH = object()
 
@@ -28,9 +36,10 @@ _PATH = object()
 def run_id(config: DictConfig) -> str:
     """The first eight hexadecimal digits of the SHA-256 of the resolved configuration without paths.
 
-    Three kinds of values are left out: settings that are paths (data, checkpoint, offload folder), every other
-    absolute path, and settings of how the run is executed (``hydra``, ``launch``, ``plan``). The id is therefore
-    the same in another folder, on another machine and with another launcher.
+    Three kinds of values are left out: settings that are paths (data, offload folder), every other absolute path,
+    and settings of how the run is executed (``hydra``, ``launch``, ``plan``). A model counts as what it is, not as
+    where it lies (`dramaeval.config.weights.model_identity`). The id is therefore the same in another folder, on
+    another machine and with another launcher.
 
     Args:
         config: a composed configuration; values may be missing, and it may contain Hydra's node.
@@ -60,4 +69,8 @@ def _plain(node: Any, key: str) -> Any:
 
 
 def _value(node: Any, name: Any, key: str) -> Any:
-    return "???" if OmegaConf.is_missing(node, name) else _plain(node[name], key)
+    if OmegaConf.is_missing(node, name):
+        return "???"
+    if key in _MODELS and isinstance(node[name], str):
+        return model_identity(node[name]) or _PATH
+    return _plain(node[name], key)

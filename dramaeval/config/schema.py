@@ -343,15 +343,35 @@ class Root:
     )
     checkpoint: str | None = setting(
         None,
-        help="run folder, model or adapter to evaluate, export or continue from; null: the base model",
+        help="run folder, model or adapter to evaluate, export or continue from, or hf://owner/name; null: the base "
+        "model",
+    )
+    checkpoint_override: bool = setting(
+        False,
+        help="true: your settings of task and model replace those of the judge in checkpoint; false: they are "
+        "refused if they contradict it",
     )
     input: str | None = setting(
         None,
         help="JSONL file of clips for stages=[score] and [leaderboard]; ratings are not needed",
     )
     runs: list[str] = setting([], help="run folders that stages=[report] compares")
-    plan: bool = setting(False, help="check everything, print the plan and stop")
+    plan: bool = setting(
+        False, help="check everything, print the plan and stop; with -m for each run"
+    )
     plan_force: bool = setting(False, help="run even if the plan needs more memory than there is")
+    plan_device: str | None = setting(
+        None,
+        help="with plan=true or launch.check=true: device of another machine, which the plan is for; its model "
+        "files need not be here",
+        choices=("cpu", "cuda"),
+    )
+    plan_gpus: int | None = setting(
+        None, help="with plan_device=cuda: GPUs of the run, one process each", minimum=1
+    )
+    plan_memory_gib: float | None = setting(
+        None, help="with plan_device: memory of each GPU, or of the machine without one", above=0
+    )
     debug: bool = setting(
         False,
         help="train with anomaly detection and load data in the main process; write the first batch and a "
@@ -390,6 +410,10 @@ class Root:
     )
     zero: Any = setting(dict, help="DeepSpeed's settings; null: none", kind=MAPPING)
     trainer: TrainerConfig = setting(TrainerConfig, help="how the judge is trained")
+    callbacks: dict[str, Any] = setting(
+        dict,
+        help="callbacks of the trainer by name, each a _target_ (a transformers.TrainerCallback) with its arguments",
+    )
     logger: LoggerConfig = setting(LoggerConfig, help="training curves")
     batch: BatchConfig = setting(BatchConfig, help="how questions are put into forward passes")
     cache: CacheConfig = setting(CacheConfig, help="computed features of clips on disk")
@@ -399,6 +423,16 @@ class Root:
     importer: ImporterConfig = setting(ImporterConfig, help="the source of stages=[import]")
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
+
+    KEYWORDS: ClassVar = (
+        Setting(
+            key="from",
+            type=str | None,
+            default=None,
+            help="run folder whose settings this run takes, except those that are given on the command line",
+            limits=Limits(),
+        ),
+    )
 
 
 def is_about_a_sweep(config: Any) -> bool:

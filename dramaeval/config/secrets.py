@@ -160,6 +160,11 @@ def refuse(config: DictConfig, hydra: Any) -> None:
     _stop(named, [key for key in held if key not in named])
 
 
+def names_secret(key: str) -> bool:
+    """Whether a setting holds a secret by its name; such settings are refused with advice of their own."""
+    return _is_secret(key.rpartition(".")[2])
+
+
 def refuse_words(words: Iterable[str]) -> None:
     """Refuse arguments of the command line, ``key=value``, that hold a secret.
 
@@ -167,7 +172,7 @@ def refuse_words(words: Iterable[str]) -> None:
         ConfigError: with the names of the settings, without their values.
     """
     keys = [word.partition("=")[0].lstrip("+~") for word in words if without_secrets(word) != word]
-    named = [key for key in keys if _is_secret(key.rpartition(".")[2])]
+    named = list(filter(names_secret, keys))
     _stop(named, [key for key in keys if key not in named])
 
 

@@ -139,6 +139,18 @@ class FeatureCache:
             self._evict(owner)
             self._unseen = 0
 
+    def side_folder(self, name: str) -> Path | None:
+        """A subfolder for other files that can be made again; None where this folder cannot be used.
+
+        The caller creates it. Its files do not count towards the bound and are not evicted.
+        """
+        try:
+            self._mark()
+        except OSError as error:
+            self._report(str(error))
+        usable = not self._is_foreign and self._is_cache_or_empty()
+        return self.folder / name if usable else None
+
     def _path(self, key: str) -> Path:
         name = hashlib.blake2b(key.encode(), digest_size=20).hexdigest()
         return self.folder / name[:2] / f"{name}{_ENDING}"
@@ -227,11 +239,12 @@ def content_key(clip: str | Path) -> str:
     """
     path = os.path.abspath(clip)
     status = os.stat(path)
-    return _content_key(path, status.st_size, status.st_mtime_ns)
+    # mtime can be set back after a change, ctime cannot.
+    return _content_key(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @lru_cache(maxsize=200_000)
-def _content_key(path: str, size: int, changed: int) -> str:
+def _content_key(path: str, size: int, *changed: int) -> str:
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "blake2b").hexdigest()[:40]
 

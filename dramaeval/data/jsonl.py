@@ -6,18 +6,28 @@ import codecs
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dramaeval.data.file_kinds import HEAD, foreign_kind
 from dramaeval.data.files import UnsuitableFileError, open_regular, read_regular
-from dramaeval.data.problems import Finding
+from dramaeval.data.problems import Finding, printable
 
 #: A line may hold the samples of a clip, a few bytes each.
 _MAX_LINE_BYTES = 2**28
 _ENCODING_FIX = "save the file as UTF-8"
+FOLDER_FIX = "give the path of a JSONL file, for example of one in this folder"
 _OBJECT_FIX = 'write one JSON object per line: {"id": …, …}'
 _SYNTAX_FIX = "correct the JSON syntax of this line (python -m json.tool shows the error)"
+
+
+SURROGATE = ("holds half of a surrogate pair", "mend the \\ud… escape in this text")
+"""Problem and fix of a text that is not valid Unicode."""
+
+#: An escape that may be half of a surrogate pair; most texts have none.
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Line(NamedTuple):
@@ -36,6 +46,18 @@ class UnreadableFileError(Exception):
         super().__init__(finding)
 
 
+def json_lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a JSON Lines file that are not blank, with their numbers from 1; for files of this program.
+
+    Only a line feed ends a line: `str.splitlines` also cuts at U+2028, U+2029 and U+0085, which JSON text may hold.
+    `read_lines` reads the files of users.
+    """
+    with file.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            if raw.strip():
+                yield number, raw
+
+
 def read_lines(file: Path) -> list[Line]:
     """Parse every line that is not blank; a BOM and CRLF line ends are accepted.
 
@@ -44,9 +66,12 @@ def read_lines(file: Path) -> list[Line]:
     """
     try:
         with io.BufferedReader(open_regular(file)) as stream:
+            if finding := foreign_kind(file, stream.peek(HEAD)[:HEAD]):
+                raise UnreadableFileError(finding)
             lines = [_parse_line(number, raw.rstrip()) for number, raw in _raw_lines(stream)]
     except UnsuitableFileError as error:
-        raise UnreadableFileError(Finding(None, f"this {error.reason}", error.fix)) from None
+        fix = FOLDER_FIX if file.is_dir() else error.fix
+        raise UnreadableFileError(Finding(None, f"this {error.reason}", fix)) from None
     except FileNotFoundError:
         fix = "check the path; it is relative to the working directory"
         raise UnreadableFileError(Finding(None, "no such file", fix)) from None
@@ -69,16 +94,10 @@ def read_lines(file: Path) -> list[Line]:
 
 
 def _raw_lines(stream: io.BufferedReader[io.FileIO]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, each with its number.
-
-    Only a line feed ends a line: str.splitlines would also cut at U+2028, which JSON text may hold.
-    """
+    """As `json_lines`, with a limit for the length of a line."""
     number = 0
     while raw := stream.readline(_MAX_LINE_BYTES + 1):
         number += 1
-        if number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            problem = "the file is UTF-16, not UTF-8"
-            raise UnreadableFileError(Finding(None, problem, _ENCODING_FIX))
         if len(raw) > _MAX_LINE_BYTES:
             problem = f"line {number} is longer than {_MAX_LINE_BYTES:,} bytes"
             raise UnreadableFileError(Finding(None, problem, _OBJECT_FIX))
@@ -125,7 +144,35 @@ def _parse_line(number: int, raw: bytes) -> Line:
             Finding(key, f"{number_text} is not valid JSON", "write null for a missing value")
             for key, number_text in _non_finite(value)
         ]
+    if _SURROGATE_ESCAPE.search(text):
+        findings += [Finding(key, *SURROGATE) for key in _keys_with_surrogates(value)]
     return Line(number, value, findings)
+
+
+def _keys_with_surrogates(value: Any, key: str = "") -> Iterator[str]:
+    """Keys (dotted) whose name or text is not valid Unicode, each key once."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            inner_key = f"{key}.{name}" if key else name
+            if has_surrogate(name):
+                yield printable(inner_key)
+            else:
+                yield from _keys_with_surrogates(inner, inner_key)
+    elif isinstance(value, list):
+        yield from dict.fromkeys(
+            found for inner in value for found in _keys_with_surrogates(inner, key)
+        )
+    elif isinstance(value, str) and has_surrogate(value):
+        yield key
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, which no file can be written with."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _non_finite(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -17,6 +17,9 @@ MISSING_RATINGS = frozenset({"", "NA", "N/A"})
 ANNOTATIONS = "annotations"
 """Key of the object that holds the annotation fields; they may stand at the top level instead."""
 
+OPTIONAL_TEXTS = ("system",)
+"""Texts that a record of any task may lack; a value of another type would count as none."""
+
 RATING_LIST = (
     "one value per rater; position k is always the same rater; null where a rater gave none"
 )
@@ -56,6 +59,8 @@ class ChoiceField:
 class RecordFormat:
     """The keys a task reads from each record; every other key is kept and ignored.
 
+    A record may lack the `optional_texts`, whose keys are dotted where they are nested.
+
     With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
     still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
@@ -67,6 +72,7 @@ class RecordFormat:
     audio_field: str = "wav_path"
     reads_audio: bool = True
     choice: ChoiceField | None = None
+    optional_texts: tuple[str, ...] = OPTIONAL_TEXTS
 
 
 @dataclass
@@ -94,11 +100,20 @@ def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
         return Finding(key, f"{json_type(value)} where a string is expected", "write it in quotes")
     if not value.strip():
         return Finding(key, "empty text", f'fill in "{key}", or leave the record out')
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return Finding(key, "holds half of a surrogate pair", "mend the \\ud… escape in this text")
-    return None
+    return None  # the reader of the lines reports invalid Unicode, under any key
+
+
+def check_optional_text(fields: Mapping[str, Any], key: str) -> Finding | None:
+    """Return the problem of a text that a record may lack, at a key that is dotted where it is nested.
+
+    A number would count as no text at all.
+    """
+    value: Any = fields
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if value is None or isinstance(value, str):
+        return None
+    return Finding(key, f"{json_type(value)} where a string is expected", "write it in quotes")
 
 
 def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:

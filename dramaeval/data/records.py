@@ -11,7 +11,7 @@ from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import beside
 from dramaeval.data.files import map_files
-from dramaeval.data.jsonl import Line, UnreadableFileError, read_lines
+from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
 from dramaeval.data.record_format import (
     AnnotationField,
@@ -19,6 +19,7 @@ from dramaeval.data.record_format import (
     RecordFormat,
     check_annotations,
     check_choice,
+    check_optional_text,
     check_text,
 )
 from dramaeval.data.unicode_paths import stored_path
@@ -28,7 +29,7 @@ __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_reco
 MIN_SECONDS = 0.04
 """The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
 
-_SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
+SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ def read_records(
     ]
     good = [_record(draft, file) for draft in drafts if not draft.findings]
     if root_problems or (bad and on_bad != "skip"):
-        raise BadRecordsError(bad, _SKIP_ADVICE if good and not root_problems else "")
+        raise BadRecordsError(bad, SKIP_ADVICE if good and not root_problems else "")
     if not good:
         raise BadRecordsError(bad, "Not one good record is left.")
     return ReadResult(records=good, skipped=bad, notices=notices)
@@ -197,8 +198,10 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
             finding = check_text(fields, key)
             if finding:
                 draft.findings.append(finding)
-            elif key == "id":
+            elif key == "id" and not has_surrogate(fields["id"]):
                 draft.id = fields["id"]
+        optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
+        draft.findings += [finding for finding in optional if finding]
         if draft.id is not None:
             first = first_line.setdefault(draft.id, draft.line.number)
             if first != draft.line.number:
@@ -224,7 +227,7 @@ def _check_clips(
     written = [
         (draft, str(draft.line.fields[key]))
         for draft in drafts
-        if draft.line.fields and not check_text(draft.line.fields, key)
+        if draft.line.fields and key not in {finding.key for finding in draft.findings}
     ]
     located = locate_clips(
         (path for _, path in written), jsonl=file, audio_root=root, workers=workers

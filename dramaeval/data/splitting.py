@@ -10,21 +10,31 @@ The command copies lines unchanged and writes the files beside the input, so tha
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.data.files import read_regular
 from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
 from dramaeval.data.record_format import RecordFormat
 from dramaeval.data.records import Record, read_records
-from dramaeval.data.shared_content import group_records
+from dramaeval.data.shared_content import group_of, group_records
+
+log = logging.getLogger(__name__)
 
 APART = ("character", "scene", "clip")
 """Keys whose values training and test must not share: a character, a scene, the bytes of a clip."""
+
+TRANSCRIPT = "transcript"
+"""A further key that training and test must not share if several systems say the same texts."""
+
+MOST_SHOWN = 80
+"""Characters of a shared text that a message shows."""
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -42,26 +52,58 @@ class Overlap:
     train_lines: tuple[int, ...]
     test_lines: tuple[int, ...]
 
-    def __str__(self) -> str:
-        group = self.group if len(self.group) <= 80 else self.group[:79] + "…"
-        return (
-            f"same {self.key} ({printable(group)}): train {line_list(self.train_lines)}, "
-            f"test {line_list(self.test_lines)}"
-        )
+
+def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
+    """One sentence per key about what a held-out split shares with the training split.
+
+    Args:
+        overlaps: as `overlap` returns them.
+        name: name of the held-out split.
+    """
+    by_key: dict[str, list[Overlap]] = {}
+    for shared in overlaps:
+        by_key.setdefault(shared.key, []).append(shared)
+    return [_remark(key, groups, name) for key, groups in by_key.items()]
+
+
+def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
+    first = printable(groups[0].group)
+    first = first if len(first) <= MOST_SHOWN else f"{first[: MOST_SHOWN - 1]}…"
+    lines = line_list(line for shared in groups for line in shared.test_lines)
+    train_lines = line_list(line for shared in groups for line in shared.train_lines)
+    shown = f"({first})" if len(groups) == 1 else f"(the first: {first})"
+    return (
+        f"{name} and train share {counted(len(groups), key)} {shown}: "
+        f"{lines} of {name}, {train_lines} of train"
+    )
+
+
+def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
+    """`APART`, and `TRANSCRIPT` if a text is said by several systems.
+
+    In a corpus of systems × sentences a judge would otherwise be tested on sentences that it was trained on.
+    """
+    systems: dict[str, set[str]] = {}
+    for record in records:
+        text, system = group_of(record, TRANSCRIPT), group_of(record, "system")
+        if text and system:
+            systems.setdefault(text, set()).add(system)
+    return (*APART, TRANSCRIPT) if any(len(names) > 1 for names in systems.values()) else APART
 
 
 def overlap(
     train: Sequence[Record],
     test: Sequence[Record],
-    keys: Sequence[str] = APART,
+    keys: Sequence[str] | None = None,
     workers: int = 8,
 ) -> list[Overlap]:
     """The groups that occur in both sets under one of the keys, by key, then by first test line.
 
-    A record without a key overlaps with nothing under that key.
+    A record without a key overlaps with nothing under that key. The keys are by default those of `default_keys` for
+    both sets together.
     """
     overlaps = []
-    for key in keys:
+    for key in default_keys([*train, *test]) if keys is None else keys:
         groups = group_records([*train, *test], key, workers)
         in_train = _lines_by_group(train, groups[: len(train)])
         in_test = _lines_by_group(test, groups[len(train) :])
@@ -79,7 +121,7 @@ def split_records(
     records: Sequence[Record],
     shares: Mapping[str, float],
     seed: int,
-    group_by: Sequence[str] = APART,
+    group_by: Sequence[str] | None = None,
     workers: int = 8,
 ) -> dict[str, list[Record]]:
     """Split records into named parts of about the given shares that have no group in common.
@@ -87,7 +129,7 @@ def split_records(
     Records that share a group under any key of `group_by`, directly or through other records, form a
     family and go to the same part. The largest family is assigned first, to the part that lacks most.
     The result depends on the records' ids and the seed, not on their order; each part keeps the order
-    of `records`.
+    of `records`. `group_by` is by default that of `default_keys`.
 
     Raises:
         SplitError: a part would stay empty.
@@ -95,6 +137,7 @@ def split_records(
     """
     if not shares or not all(0 < share < math.inf for share in shares.values()):
         raise ValueError(f"shares must be positive numbers, not {dict(shares)}")
+    group_by = default_keys(records) if group_by is None else group_by
     families = _families(records, group_by, workers)
     families.sort(key=lambda family: min(records[index].id for index in family))
     random.Random(seed).shuffle(families)
@@ -115,7 +158,7 @@ def split_records(
             f"nothing is left for {', '.join(empty)}: {counted(len(records), 'record')} form "
             f"{counted(len(families), 'group')} that share no {', no '.join(group_by)} "
             f"(the largest has {largest}); give more records, fewer parts, or fewer keys to keep "
-            "apart"
+            f"apart, such as --apart {','.join(group_by[:-1]) or 'id'}"
         )
     return parts
 
@@ -155,30 +198,60 @@ def split_file(
     file: Path,
     shares: Mapping[str, float] = SHARES,
     seed: int = 0,
-    apart: Sequence[str] = APART,
+    apart: Sequence[str] | None = None,
     *,
     audio_field: str = "wav_path",
     audio_root: str | None = None,
+    report: Callable[[str], None] = log.info,
 ) -> dict[str, Path]:
     """Split a file's records into files beside it; returns the file of each split.
+
+    Args:
+        file: of the records.
+        shares: of the parts.
+        seed: of the split.
+        apart: the keys that no two parts share; None for those of `default_keys`.
+        audio_field: key of the clip.
+        audio_root: folder of the clips.
+        report: takes a sentence about what was kept apart.
 
     Raises:
         BadRecordsError: the file, its ids or its clips cannot be used; ratings are not checked.
         SplitError: a split would stay empty.
         FileExistsError: an output file exists already.
+        OSError: an output file cannot be written, as on a full disk; none is left.
     """
     fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
     records = read_records(file, fmt, audio_root=audio_root, max_seconds=math.inf).records
-    parts = split_records(records, shares, seed, apart)
+    keys = default_keys(records) if apart is None else apart
+    parts = split_records(records, shares, seed, keys)
     lines = read_regular(file).split(b"\n")  # counted as in `jsonl.read_lines`
     files = {name: file.with_name(f"{file.stem}.{name}{file.suffix}") for name in parts}
     existing = [str(path) for path in files.values() if path.exists()]
     if existing:
         raise FileExistsError(f"{', '.join(existing)}: the file exists already. Move or delete it.")
-    for name, part in parts.items():
-        chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
-        files[name].write_bytes(b"".join(chosen))
+    try:
+        for name, part in parts.items():
+            chosen = [lines[record.line - 1].rstrip(b"\r") + b"\n" for record in part]
+            files[name].write_bytes(b"".join(chosen))
+    except OSError:
+        for path in files.values():
+            path.unlink(missing_ok=True)  # a part would block the next attempt
+        raise
+    report(_kept_apart(records, keys, said=apart is None and TRANSCRIPT in keys))
     return files
+
+
+def _kept_apart(records: Sequence[Record], keys: Sequence[str], *, said: bool) -> str:
+    """What no two parts share, with the number of groups under each key."""
+    counts = {key: len(set(group_records(records, key)) - {None}) for key in keys}
+    kept = ", ".join(f"{key} ({count:,})" for key, count in counts.items() if count)
+    none = " or ".join(key for key, count in counts.items() if not count)
+    return (
+        f"No two parts share a {kept or 'key'}."
+        + (" Several systems say the same texts, so the transcript counts too." if said else "")
+        + (f" No record has a {none}." if none else "")
+    )
 
 
 def _share(text: str) -> tuple[str, float]:
@@ -199,9 +272,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, metavar="FILE.jsonl")
     parser.add_argument("shares", nargs="*", type=_share, metavar="NAME=SHARE")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--apart", default=",".join(APART), help="keys that no two splits share")
+    default = f"{','.join(APART)}, and {TRANSCRIPT} if several systems say the same texts"
+    parser.add_argument("--apart", help=f"keys that no two splits share (default: {default})")
     parser.add_argument("--audio-field", default="wav_path")
     parser.add_argument("--audio-root", default=None, help="as task.data.audio_root")
+    accept_any_text()
     arguments = parser.parse_args(argv)
     file = arguments.file.expanduser()
     try:
@@ -209,12 +284,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             file,
             dict(arguments.shares) or SHARES,
             arguments.seed,
-            arguments.apart.split(","),
+            arguments.apart.split(",") if arguments.apart else None,
             audio_field=arguments.audio_field,
             audio_root=arguments.audio_root,
+            report=print,
         )
     except (BadRecordsError, SplitError, FileExistsError, ValueError) as error:
         print(f"{file}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"{error.filename or file.parent}: {error.strerror}. Nothing was split.",
+            file=sys.stderr,
+        )
         return 1
     for path in files.values():
         count = path.read_bytes().count(b"\n")

@@ -53,6 +53,8 @@ def problems(config: DictConfig) -> list[str]:
     import torch
 
     zero, gpu = config.zero, torch.cuda.is_available()
+    if config.plan_device is not None:
+        gpu = config.plan_device == "cuda"
     if zero is None:
         return []
     if Stage.train not in config.stages:
@@ -68,7 +70,7 @@ def problems(config: DictConfig) -> list[str]:
     messages = [
         f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
     ]
-    messages += _unknown_at_top(zero) + _unknown_settings(settings)
+    messages += unknown_at_top(zero) + _unknown_settings(settings)
     if config.device is Device.cpu and gpu:
         messages.append(
             "zero=… uses a GPU if there is one: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
@@ -115,7 +117,7 @@ def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
     ]
 
 
-def _unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
+def unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:
     """Problems of keys besides ``zero_optimization`` that DeepSpeed would ignore or the run would overwrite."""
     messages = [
         f"zero.{key} is set by the run: use {FILLED[key]}." for key in zero if key in FILLED

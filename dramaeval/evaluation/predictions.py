@@ -8,8 +8,10 @@ import operator
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from dramaeval.data.jsonl import json_lines
 from dramaeval.errors import UserFacingError
 
 SCORED = "scored"
@@ -162,23 +164,18 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     predictions: list[Prediction] = []
     problems: list[str] = []
     seen: dict[tuple[str, str], int] = {}
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                prediction = Prediction.from_json(json.loads(line))
-            except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors too
-                problems.append(f"line {number}: {error}")
-                continue
-            key = (prediction.id, prediction.dimension)
-            if key in seen:
-                problems.append(
-                    f"line {number}: {key[0]} × {key[1]} is already on line {seen[key]}"
-                )
-                continue
-            seen[key] = number
-            predictions.append(prediction)
+    for number, line in json_lines(Path(path)):
+        try:
+            prediction = Prediction.from_json(json.loads(line))
+        except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors too
+            problems.append(f"line {number}: {error}")
+            continue
+        key = (prediction.id, prediction.dimension)
+        if key in seen:
+            problems.append(f"line {number}: {key[0]} × {key[1]} is already on line {seen[key]}")
+            continue
+        seen[key] = number
+        predictions.append(prediction)
     if problems:
         raise PredictionsError(_report(path, problems))
     return predictions

@@ -72,15 +72,18 @@ class RecordReply:
         return options and self.max_tokens > 0
 
     def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
-        """Put generated thoughts in front of the answers."""
-        self.failed = {
-            number: f"the thought did not end within {self.max_tokens} tokens"
-            for number, thought in enumerate(thoughts)
-            if not thought.finished
-        }
+        """Put generated thoughts in front of the answers; one with markup leaves its question unscored."""
+        texts = []
+        for number, thought in enumerate(thoughts):
+            reason = self.record_encoder.text_check.problem_of(thought.text)
+            if not thought.finished:
+                self.failed[number] = f"the thought did not end within {self.max_tokens} tokens"
+            elif reason:
+                self.failed[number] = f"the thought {reason.problem}"
+            texts.append("" if reason else thought.text)
         self.questions = [
-            question.with_thought(thought.text)
-            for question, thought in zip(self.questions, thoughts, strict=True)
+            question.with_thought(text)
+            for question, text in zip(self.questions, texts, strict=True)
         ]
         self.prepare()
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from dramaeval import startup
 from dramaeval.config.home_folder import ensure_home
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.signals import SOON, STOP_REQUESTS, Interrupted, ignore_stop_signals
 from dramaeval.launch.sweeps.state import DONE, PRUNED, Pruned, RunState, change_state, first_line
@@ -84,6 +85,7 @@ def main(folder: str) -> None:
     """Run the run in a folder on this machine."""
     from dramaeval.launch.worker import end_with_parent
 
+    accept_any_text()
     ensure_home()
     end_with_parent()
     STOP_REQUESTS.listen()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -18,9 +20,11 @@ from dramaeval import startup
 from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.problems import ConfigError
+from dramaeval.data.problems import counted
 from dramaeval.distributed.processes import started_by_launcher
 from dramaeval.launch.runner import DetachedSweep, JobRunner, watch
-from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
+from dramaeval.launch.sweeps.checks import plan_runs
+from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, load_config, without_hydra
 from dramaeval.launch.sweeps.state import DONE, PRUNED, read_state
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -76,10 +80,8 @@ class SweepLauncher(Launcher, ABC):
             )
         if hydra.job.chdir:
             problems.append("hydra.job.chdir=true is not possible in a sweep: leave it false.")
-        if set(hydra.get("callbacks") or {}) - {"run_folder", "lock_folder"}:
+        if set(hydra.get("callbacks") or {}) - {"command", "run_folder", "lock_folder"}:
             problems.append("hydra.callbacks do not reach the runs of a sweep: leave them out.")
-        if self.config.plan:
-            problems.append("plan=true is for one run: leave out -m, or use launch.check=true.")
         return problems
 
     @abstractmethod
@@ -93,19 +95,65 @@ class SweepLauncher(Launcher, ABC):
     @property
     def is_check(self) -> bool:
         """Whether the sweep is only shown and nothing is started."""
-        return bool(self.config.launch.check)
+        return bool(self.config.launch.check or self.config.plan)
+
+    @property
+    def machine(self) -> Mapping[str, Any]:
+        """The values of settings on the machine that runs start on; see `plan_runs`."""
+        return {}
+
+    def run_problems(self, config: DictConfig) -> list[str]:
+        """The problems of a run's settings with those of the launcher."""
+        return []
+
+    def show(self, runs: Sequence[SweepRun], settings_of: Callable[[SweepRun], DictConfig]) -> None:
+        """Print the plan of each run, or with ``launch.check=true`` what would be started, and check the runs.
+
+        Args:
+            runs: to show.
+            settings_of: see `plan_runs`.
+
+        Raises:
+            ConfigError: with the problems of all runs.
+        """
+        check = bool(self.config.launch.check)
+        if check:
+            print(self.preview(runs), flush=True)
+        self._require_fitting(runs, settings_of)
+        plans = plan_runs(runs, settings_of, self.machine, starts=check)
+        if check:
+            print(
+                f"\nThe settings, files and records of all {counted(len(runs), 'run')} are valid."
+            )
+            return
+        for run, plan in zip(runs, plans, strict=True):
+            print(f"{run.folder.name}: {shlex.join(run.overrides) or '(defaults)'}")
+            print("\n".join(plan))
+
+    def _require_fitting(
+        self, runs: Sequence[SweepRun], settings_of: Callable[[SweepRun], DictConfig]
+    ) -> None:
+        """Raise ConfigError for runs whose settings do not fit the launcher's."""
+        problems = [
+            f"{run.folder.name}: {problem}"
+            for run in runs
+            for problem in self.run_problems(settings_of(run))
+        ]
+        if problems:
+            raise ConfigError(problems)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> list[JobReturn]:
         """Create the folders of the runs and start them; Hydra's sweepers call this."""
         with user_facing_errors():
-            runs = self.folder.add(
-                self.context, self.config, job_overrides, initial_job_idx, write=not self.is_check
-            )
             if self.is_check:
-                print(self.preview(runs))
+                pairs = self.folder.compose(
+                    self.context, self.config, job_overrides, initial_job_idx
+                )
+                self.show([run for _, run in pairs], _settings_in(pairs))
                 return []
+            runs = self.folder.add(self.context, self.config, job_overrides, initial_job_idx)
             if not initial_job_idx:
                 print(f"Sweep in {self.folder.path}", flush=True)
             return self.run(runs)
@@ -116,6 +164,7 @@ class SweepLauncher(Launcher, ABC):
         Raises:
             SystemExit: the command ends before the runs do, with code 0 for ``launch.detach=true``.
         """
+        self._require_fitting(runs, lambda run: load_config(run.folder))
         job_runner = self.job_runner()
         try:
             watch(job_runner, self.folder, runs, detach=bool(self.config.launch.detach))
@@ -123,6 +172,19 @@ class SweepLauncher(Launcher, ABC):
             print(detached)
             raise SystemExit(detached.code) from None
         return [result(run) for run in runs]
+
+
+def _settings_in(
+    pairs: Sequence[tuple[DictConfig, SweepRun]],
+) -> Callable[[SweepRun], DictConfig]:
+    """The argument ``settings_of`` of `plan_runs`, for composed configurations."""
+    configs = {run: config for config, run in pairs}
+
+    def settings_of(run: SweepRun) -> DictConfig:
+        HydraConfig.instance().set_config(configs[run])
+        return without_hydra(configs[run])
+
+    return settings_of
 
 
 def result(run: SweepRun) -> JobReturn:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 from submitit.core import utils
 from submitit.helpers import clean_env, environment_variables
 
@@ -28,7 +28,7 @@ from dramaeval.launch.launcher import SweepLauncher, import_path
 from dramaeval.launch.runner import JobRunner
 from dramaeval.launch.sbatch import make_executor
 from dramaeval.launch.slurm_states import SlurmState, job_states
-from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun, load_config
+from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import (
     FAILED,
     NEVER,
@@ -116,20 +116,25 @@ class SlurmLauncher(SweepLauncher):
             )
         return "\n".join(lines)
 
-    def run(self, runs: Sequence[SweepRun]) -> list[JobReturn]:
-        """Check the number of processes of each run, then submit all runs.
+    @property
+    def machine(self) -> Mapping[str, Any]:
+        """The processes of a run, the kind of device, and without GPUs the memory of the node."""
+        if self.options["gpus_per_node"]:
+            return {"processes": self.tasks, "plan_device": "cuda"}
+        one_node = int(self.options["nodes"]) == 1
+        memory = self.options["mem_gb"] if one_node else None
+        return {"processes": self.tasks, "plan_device": "cpu", "plan_memory_gib": memory}
 
-        Raises:
-            ConfigError: ``processes`` of a run differs from the number of tasks.
-        """
+    def run_problems(self, config: DictConfig) -> list[str]:
+        """``processes`` that differ from the number of tasks, and a GPU on a node without one."""
         problems = []
-        for run in runs:
-            processes = load_config(run.folder).processes
-            if processes not in (1, self.tasks):
-                problems.append(f"{run.folder.name}: {processes_problem(processes, self.tasks)}")
-        if problems:
-            raise ConfigError(problems)
-        return super().run(runs)
+        if config.processes not in (1, self.tasks):
+            problems.append(processes_problem(config.processes, self.tasks))
+        if config.device.value == "cuda" and not self.options["gpus_per_node"]:
+            problems.append(
+                "device=cuda, but hydra.launcher.gpus_per_node=null: set gpus_per_node, or leave device out."
+            )
+        return problems
 
 
 def additional_problems(names: Iterable[Any]) -> list[str]:

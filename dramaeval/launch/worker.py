@@ -16,6 +16,7 @@ from pathlib import Path
 
 from dramaeval import startup
 from dramaeval.config.home_folder import ensure_home
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.distributed.folder_lock import adopt
 from dramaeval.distributed.processes import (
     launched_as_rank_zero,
@@ -63,6 +64,7 @@ def main(inputs: str, result: str) -> None:
         inputs: a file with a pickle of the configuration, the run folder and the token of its lock.
         result: the file into which rank 0 writes the objective.
     """
+    accept_any_text()
     ensure_home()
     from dramaeval.config import registration
     from dramaeval.launch.sweeps.pruning import pruning

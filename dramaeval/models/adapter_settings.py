@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.fields import Limits, range_problems
 from dramaeval.config.keys import check_arguments, is_a
+from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage
-from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.settings import PART_SETTINGS
 
 #: Limits of PEFT's arguments.
@@ -24,6 +25,31 @@ PEFT_LIMITS: Mapping[str, Limits] = {
     "encoder_hidden_size": Limits(minimum=1),
     "bias": Limits(choices=("none", "all", "lora_only")),
     "prompt_tuning_init": Limits(choices=("RANDOM", "TEXT", "SAMPLE_VOCAB")),
+}
+#: Initialisations of LoRA that leave the base unchanged, so that a saved adapter has the same effect on it.
+INITIALISATIONS = ("true", "false", "gaussian", "orthogonal", "mica")
+_CHANGES_BASE = "changes the weights of the base, and the saved adapter would have another effect on the unchanged base"
+_FROM_DATA = "is computed from activations of a data set, which PEFT's own scripts prepare"
+#: The others, with the reason why each is refused.
+REFUSED_INITIALISATIONS = {
+    "pissa": _CHANGES_BASE,
+    "olora": _CHANGES_BASE,
+    "loftq": f"{_CHANGES_BASE}; peft=qlora trains on a quantised base",
+    "corda": f"{_CHANGES_BASE}, and {_FROM_DATA}",
+    "lora_ga": f"{_CHANGES_BASE}, and {_FROM_DATA}",
+    "eva": _FROM_DATA,
+}
+#: Arguments of peft.LoraConfig that are refused, with the reason.
+REFUSED_ARGUMENTS = {
+    **{
+        f"{name}_config": REFUSED_INITIALISATIONS[name]
+        for name in ("loftq", "corda", "lora_ga", "eva")
+    },
+    "kasa_config": _CHANGES_BASE,
+    "layer_replication": "changes the layers of the base, and a judge's forward pass counts them",
+    "megatron_config": "is for models that Megatron divides",
+    "use_qalora": "is for bases quantised with GPTQ; use peft=qlora",
+    "alora_invocation_tokens": "needs a text that invokes the adapter, which a judge's prompt does not have",
 }
 #: Limits of the arguments of transformers.BitsAndBytesConfig.
 QUANTIZATION_LIMITS = {"bnb_4bit_quant_type": Limits(choices=("nf4", "fp4"))}
@@ -61,10 +87,45 @@ def problems(config: DictConfig) -> list[str]:
         messages += _virtual_token_problems(config, names)
     if is_a(peft, PREFIX):
         messages += _prefix_problems(config)
+    if is_a(peft, "LoraConfig"):
+        adalora = is_a(peft, "AdaLoraConfig")
+        messages += lora_problems(peft, quantised=bool(quantization), adalora=adalora)
     return messages + (_adalora_problems(config) if is_a(peft, "AdaLoraConfig") else [])
 
 
+def lora_problems(peft: Mapping[str, Any], *, quantised: bool, adalora: bool) -> list[str]:
+    """Initialisations and arguments of LoRA with which a saved adapter would not have the trained effect.
+
+    Args:
+        peft: arguments of ``peft.LoraConfig``.
+        quantised: whether the base is.
+        adalora: whether they are those of ``peft.AdaLoraConfig``.
+    """
+    messages = [
+        f"peft.{key} {why}: leave it out."
+        for key, why in REFUSED_ARGUMENTS.items()
+        if peft.get(key)
+    ]
+    name = str(peft.get("init_lora_weights", True)).lower()
+    known = INITIALISATIONS[:2] if adalora else INITIALISATIONS
+    refused = REFUSED_INITIALISATIONS.get(name.partition("_niter_")[0])
+    if refused:
+        messages.append(
+            f"peft.init_lora_weights={name} {refused}. Set it to one of {', '.join(known)}."
+        )
+    elif name not in known:
+        messages.append(not_among("peft.init_lora_weights", name, known))
+    if name == "mica" and quantised:
+        messages.append(
+            "peft.init_lora_weights=mica is computed from weights that are not quantised: set quantization=null, or "
+            "leave it out."
+        )
+    return messages
+
+
 def _quantization_problems(config: DictConfig) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = range_problems(config.quantization, "quantization", QUANTIZATION_LIMITS)
     if not config.peft:
         messages.append(
@@ -80,6 +141,8 @@ def _quantization_problems(config: DictConfig) -> list[str]:
 
 
 def _virtual_token_problems(config: DictConfig, names: list[str]) -> list[str]:
+    from dramaeval.distributed.zero import zero_stage  # imports transformers
+
     messages = []
     if not is_a(config.peft, PREFIX, PROMPT):
         messages.append(

@@ -6,6 +6,7 @@ endings are therefore converted to one pattern over full module names.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,10 @@ from dramaeval.models.families.base import NEEDS_HEAD, Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD
 from dramaeval.models.loading import UNSAFE_PICKLE
 
+log = logging.getLogger(__name__)
+
+#: The value of ``target_modules`` with which PEFT takes every linear layer of a model.
+ALL_LINEAR = "all-linear"
 #: The layers that (IA)³ scales by default: keys and values at their output, the last feed-forward layer at its input.
 IA3_OUTPUTS = ("k_proj", "v_proj")
 IA3_INPUTS = ("down_proj", "fc2")
@@ -52,7 +57,10 @@ def adapted_parts(adapt: str | Sequence[str], family: Family) -> list[str]:
 
 
 def target_pattern(
-    family: Family, parts: Sequence[str], endings: Sequence[str] | None = None
+    family: Family,
+    parts: Sequence[str],
+    endings: Sequence[str] | None = None,
+    layers: str = "",
 ) -> str:
     """A regular expression over full module names, as PEFT takes it for ``target_modules``.
 
@@ -60,33 +68,65 @@ def target_pattern(
         family: the model's family.
         parts: the parts that get adapters.
         endings: names of the layers to adapt; None takes the family's projections of each part.
+        layers: an expression for the path within a part, up to and including the dot before further modules.
     """
     patterns = []
     for part in parts:
         names = "|".join(re.escape(name) for name in (endings or family.projections[part]))
-        patterns.append(rf"{re.escape(family.parts[part])}\.(?:.*\.)?(?:{names})")
+        patterns.append(rf"{re.escape(family.parts[part])}\.{layers}(?:.*\.)?(?:{names})")
     return _joined(patterns)
 
 
 def restrict(config: Any, family: Family, adapt: str | Sequence[str]) -> Any:
     """Limit a PEFT configuration to the adapted parts; changes and returns it.
 
-    A string as ``target_modules`` is a pattern already and is kept.
+    A string as ``target_modules`` is a pattern over full names, of which the names in the adapted parts remain;
+    ``all-linear`` means the projections of these parts. ``layers_to_transform`` becomes a part of the pattern, because
+    PEFT ignores it beside one.
     """
     set_task_type(config)
     parts = adapted_parts(adapt, family)
+    if str(getattr(config, "target_modules", "")).lower() == ALL_LINEAR:
+        config.target_modules = None
     if config.peft_type == "IA3":
         return _restrict_ia3(config, family, parts)
-    if not hasattr(config, "target_modules") or isinstance(config.target_modules, str):
+    if not hasattr(config, "target_modules"):
+        return config
+    if isinstance(config.target_modules, str):
+        config.target_modules = _within(config.target_modules, family, parts)
         return config
     endings = sorted(config.target_modules) if config.target_modules else None
-    config.target_modules = target_pattern(family, parts, endings)
+    config.target_modules = target_pattern(family, parts, endings, _layers(config))
     return config
+
+
+def _within(pattern: str, family: Family, parts: Sequence[str]) -> str:
+    """A pattern that matches what another one matches in these parts."""
+    roots = "|".join(re.escape(family.parts[part]) for part in parts)
+    return rf"(?=(?:{roots})\.)(?:{pattern})"
+
+
+def _layers(config: Any) -> str:
+    """``layers_to_transform`` and ``layers_pattern`` as an expression, and both removed from the configuration."""
+    indices = getattr(config, "layers_to_transform", None)
+    if indices is None or indices == []:
+        return ""
+    numbers = "|".join(str(index) for index in ([indices] if isinstance(indices, int) else indices))
+    names = config.layers_pattern or []
+    config.layers_to_transform = config.layers_pattern = None
+    # As in PEFT the first number in a name is that of its layer.
+    before = rf"(?:(?!\d+\.)[^.]+\.)*{_lists(names)}" if names else r"(?:(?!\d+\.)[^.]+\.)+"
+    return rf"{before}(?:{numbers})\."
+
+
+def _lists(names: str | Sequence[str]) -> str:
+    return rf"(?:{'|'.join([names] if isinstance(names, str) else names)})\."
 
 
 def _restrict_ia3(config: Any, family: Family, parts: Sequence[str]) -> Any:
     """Limit (IA)³, which scales few layers of each part; in a part without these it scales all projections."""
     if isinstance(config.target_modules, str):
+        config.target_modules = _within(config.target_modules, family, parts)
         config.feedforward_modules = config.feedforward_modules or set()
         return config
     endings = sorted(config.target_modules or ())
@@ -124,7 +164,9 @@ def attach(model: Any, config: Any) -> Any:
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
-        wrapped = get_peft_model(model, config)
+        # Values of an initialisation cannot be computed from a model without weights.
+        empty = next(model.parameters()).is_meta
+        wrapped = get_peft_model(model, config, low_cpu_mem_usage=empty)
     # A wrong value can raise any of these inside PEFT.
     except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(f"peft: the adapter cannot be attached: {error}") from error
@@ -174,6 +216,13 @@ def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
         raise ModelError(
             f"model.head=regression, but the adapter in {folder} was trained without such a head: there are no "
             "weights for it. Set model.head=vocabulary, or train from the base."
+        )
+    if "_niter_" in str(getattr(config, "init_lora_weights", "")):
+        log.warning(
+            "The adapter in %s was trained with init_lora_weights=%s, which changes the base by a random method: its "
+            "scores differ from those after its training.",
+            folder,
+            config.init_lora_weights,
         )
     try:
         if config.is_prompt_learning:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from dramaeval.config.weights import ADAPTER, MODEL, weights_folder
 from dramaeval.data.manifest import DamagedFileError, require_undamaged
 from dramaeval.models.errors import ModelError
 
@@ -27,14 +28,14 @@ def find_checkpoint(path: str) -> Checkpoint:
     Raises:
         ModelError: there is none, or a file of it is missing or damaged.
     """
-    root = Path(path).expanduser()
-    for folder in (root, root / "model", root / "export"):
-        for name in ("adapter_config.json", "config.json"):
-            if (folder / name).is_file():
-                check_whole(folder, up_to=_SETTINGS)
-                _check_json(folder / name)
-                return Checkpoint(folder, adapter=name != "config.json")
-    reason = "holds neither a run nor a model nor an adapter" if root.exists() else "does not exist"
+    folder = weights_folder(path)
+    if folder is not None:
+        is_adapter = (folder / ADAPTER).is_file()
+        check_whole(folder, up_to=_SETTINGS)
+        _check_json(folder / (ADAPTER if is_adapter else MODEL))
+        return Checkpoint(folder, adapter=is_adapter)
+    there = Path(path).expanduser().exists()
+    reason = "holds neither a run nor a model nor an adapter" if there else "does not exist"
     raise ModelError(
         f"checkpoint={path} {reason}. Give a run folder (with model/ in it), a model folder (with config.json) "
         "or an adapter folder (with adapter_config.json). A run that was interrupted before its end is resumed "
@@ -69,5 +70,5 @@ def check_whole(folder: Path, *, up_to: int | None = None) -> None:
 
 def base_of(adapter: Path) -> str | None:
     """The base that an adapter was trained on, as its configuration names it."""
-    values = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    values = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))
     return values.get("base_model_name_or_path")

@@ -41,7 +41,8 @@ def choose_device(setting: str) -> torch.device:
     if setting == "cuda" and not available:
         raise ModelError(
             "device=cuda, but PyTorch sees no GPU here (CUDA_VISIBLE_DEVICES="
-            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu."
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Use device=auto or device=cpu. "
+            "A plan for another machine: plan=true plan_device=cuda plan_gpus=8 plan_memory_gib=80."
         )
     if setting == "cpu" or not available:
         return torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -55,13 +56,7 @@ class ModelFiles:
         Raises:
             ModelError: the files are missing, unreachable, damaged or unsafe.
         """
-        folder = Path(self.source)
-        local = folder.is_dir()
-        if not local and (folder.is_absolute() or self.source.startswith((".", "~"))):
-            raise ModelError(
-                f"model.path={self.source} is not a folder. Give the folder that holds config.json and the "
-                "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
-            )
+        local = self._is_folder()
         if accepts_code:
             arguments["trust_remote_code"] = self.trust_remote_code
         if not local:
@@ -75,6 +70,45 @@ class ModelFiles:
         except (OSError, ValueError, SafetensorError) as error:
             raise self._error(error, local) from error
 
+    def _is_folder(self) -> bool:
+        """Whether the source is a folder, and not a name on the hub.
+
+        Raises:
+            ModelError: it is the path of a folder that does not exist.
+        """
+        folder = Path(self.source)
+        local = folder.is_dir()
+        if not local and (folder.is_absolute() or self.source.startswith((".", "~"))):
+            raise ModelError(
+                f"model.path={self.source} is not a folder. Give the folder that holds config.json and the "
+                "safetensors files, or a name on the hub like Qwen/Qwen2-Audio-7B-Instruct."
+            )
+        return local
+
+    def problem(self) -> str | None:
+        """Why the model's configuration and weights cannot be read, from their presence alone; None if they can.
+
+        Of a model on the hub the configuration is downloaded; its weights are looked up in the cache if the hub
+        cannot be reached.
+        """
+        from transformers.utils import cached_file
+
+        try:
+            folder = Path(self.source)
+            if not self._is_folder():
+                file = self.read(cached_file, accepts_code=False, filename="config.json")
+                folder = Path(file).parent
+                if hub_is_reachable():
+                    return None
+        except ModelError as error:
+            return str(error)
+        missing = _missing_file(folder)
+        if missing is None:
+            return None
+        return (
+            f"The model {self.source} is incomplete: {folder} has no {missing}. Download it again."
+        )
+
     def _error(self, error: Exception, local: bool) -> ModelError:
         if not local and not hub_is_reachable():
             return ModelError(
@@ -87,6 +121,20 @@ class ModelFiles:
                 "model.trust_remote_code=true, or Judge.load(…, trust_remote_code=True)."
             )
         return ModelError(f"The model {self.source} could not be read: {first_line(error)}")
+
+
+def _missing_file(folder: Path) -> str | None:
+    """The first file of configuration or weights that a model's folder lacks; None if it is complete."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return None
+        if index.is_file():
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            return next((shard for shard in sorted(shards) if not (folder / shard).is_file()), None)
+    return "model.safetensors"
 
 
 @lru_cache(maxsize=1)
@@ -105,3 +153,11 @@ def hub_is_reachable() -> bool:
     except OSError:
         return False
     return True
+
+
+def hub_commit(name: str, revision: str | None) -> str | None:
+    """The commit of a model on the hub that the local cache holds; None where it holds none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(file).parent.name if isinstance(file, str) else None

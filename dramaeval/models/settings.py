@@ -26,7 +26,9 @@ def problems(config: DictConfig) -> list[str]:
 
     model, trains = config.model, Stage.train in config.stages
     gpu = torch.cuda.is_available() and config.device is not Device.cpu
-    messages = check_arguments(model, "model")
+    if config.plan_device is not None:
+        gpu = config.plan_device == "cuda"
+    messages = check_arguments(model, "model") + _described_machine_problems(config)
     if not OmegaConf.is_missing(model, "path") and not model.path:
         messages.append("model.path is empty: give a folder or a name on the hub.")
     if model.attention in ("eager", "flash_attention_2") and config.batch.shared_prefix:
@@ -36,6 +38,34 @@ def problems(config: DictConfig) -> list[str]:
         )
     messages += _dtype_problems(config, gpu, trains) + _flash_problems(config, gpu, trains)
     return messages + _device_map_problems(config, gpu, trains) + _part_problems(model)
+
+
+def _described_machine_problems(config: DictConfig) -> list[str]:
+    """Problems of the settings that describe another machine for a plan."""
+    device, gpus = config.plan_device, config.plan_gpus
+    keys = ("plan_device", "plan_gpus", "plan_memory_gib")
+    given = [f"{key}={config[key]}" for key in keys if config[key] is not None]
+    if not given:
+        return []
+    if not config.plan:
+        return [
+            f"{', '.join(given)}: a run uses the machine that it runs on; these describe another machine for "
+            "plan=true or launch.check=true. Add one of them, or leave these out."
+        ]
+    if device is None:
+        return [f"{', '.join(given)}: give the device of that machine too: plan_device=cuda."]
+    messages = []
+    if config.device is not Device.auto and config.device.value != device:
+        messages.append(
+            f"plan_device={device}, but device={config.device.value}: leave one of them out."
+        )
+    if gpus is not None and device == "cpu":
+        messages.append(f"plan_gpus={gpus} needs plan_device=cuda.")
+    elif gpus is not None and config.processes not in (1, gpus):
+        messages.append(
+            f"plan_gpus={gpus}, but processes={config.processes}: each process has one GPU. Leave processes out."
+        )
+    return messages
 
 
 def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
@@ -49,7 +79,8 @@ def _dtype_problems(config: DictConfig, gpu: bool, trains: bool) -> list[str]:
             "model.dtype=float16 cannot be trained in full: its gradients vanish or overflow. Use "
             "model.dtype=auto (float32 weights) or bfloat16, or an adapter (peft=lora)."
         ]
-    if dtype == "bfloat16" and gpu and not torch.cuda.is_bf16_supported():
+    here = config.plan_device is None
+    if dtype == "bfloat16" and gpu and here and not torch.cuda.is_bf16_supported():
         return [
             "model.dtype=bfloat16 is not supported by this GPU: use model.dtype=float16 or float32."
         ]

@@ -11,8 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.judge_file import SavedJudge, read_judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE, Stage
+from dramaeval.config.weights import model_identity
+from dramaeval.data.logmel import VERSION
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import read_adapter
 from dramaeval.models.checkpoint import Checkpoint, base_of
@@ -55,10 +58,15 @@ def check_checkpoint(
     Raises:
         ConfigError: with every contradiction and its fix.
     """
-    if start is None or not start.adapter:
+    if start is None:
+        return
+    problem = front_end_problem(read_judge(start.folder)) if family.takes_audio else None
+    if problem and not config.checkpoint_override:
+        raise ConfigError([f"{problem}. Set checkpoint_override=true to use it nevertheless."])
+    if not start.adapter:
         return
     saved = read_adapter(start.folder)
-    problems = _check_base(start.folder, family)
+    problems = [] if config.checkpoint_override else _check_base(start.folder, family)
     if Stage.train in config.stages:
         problems += _check_method(saved, adapter)
     merges = Stage.export in config.stages and config.export.merge
@@ -66,6 +74,16 @@ def check_checkpoint(
         problems.append(unmergeable(type(saved).__name__))
     if problems:
         raise ConfigError(problems)
+
+
+def front_end_problem(judge: SavedJudge | None) -> str | None:
+    """The message about a judge that was trained on other log-mel features than this version computes."""
+    if judge is None or judge.front_end in (None, VERSION):
+        return None
+    return (
+        f"{judge.file}: the judge was trained on version {judge.front_end} of the log-mel front end, and this "
+        f"version of dramaeval computes version {VERSION}: its scores would differ"
+    )
 
 
 def base_folder(start: Checkpoint | None, family: Family) -> Path | None:
@@ -99,6 +117,8 @@ def _check_base(folder: Path, family: Family) -> list[str]:
         log.warning("The adapter was trained on %s; its base is now %s.", trained_on, family.path)
         return []
     if _same(Path(trained_on), family) or _is_default(family):
+        return []
+    if model_identity(trained_on) == model_identity(family.path, family.revision):
         return []
     return [
         f"checkpoint: the adapter was trained on {trained_on}, but model.path={family.path}: set "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from hydra.errors import InstantiationException
@@ -27,11 +27,13 @@ def build_task(config: DictConfig) -> Task:
     """
     node = cast(dict[str, Any], OmegaConf.to_container(config.task, resolve=True, enum_to_str=True))
     try:
-        return _instantiate_task(node)
+        task = _instantiate_task(node)
     except (InstantiationException, ValueError) as error:
         cause = error.__cause__ or error
         where = _rubric_file(cause.rubric) if isinstance(cause, RubricError) else ""
         raise ConfigError([f"task: {cause.args[0] if cause.args else cause}{where}"]) from None
+    task.built_from = node
+    return task
 
 
 def _instantiate_task(node: dict[str, Any]) -> Task:
@@ -110,6 +112,51 @@ def build_metrics(config: DictConfig) -> list[Metric]:
     if problems:
         raise ConfigError(problems)
     return metrics
+
+
+def build_callbacks(config: DictConfig, args: Any) -> list[Any]:
+    """The user's callbacks in ``callbacks``.
+
+    Args:
+        config: of the run.
+        args: the trainer's arguments; None without training.
+
+    Raises:
+        ConfigError: with every one that cannot be built or used.
+    """
+    from transformers import EarlyStoppingCallback, TrainerCallback
+
+    callbacks, problems = [], []
+    for name, node in (config.get("callbacks") or {}).items() if args else ():
+        try:
+            callback = instantiate(node)
+        except InstantiationException as error:
+            problems.append(f"callbacks.{name}: {error.__cause__ or error}")
+            continue
+        callbacks.append(callback)
+        if not isinstance(callback, TrainerCallback):
+            problems.append(
+                f"callbacks.{name}: {node['_target_']} is not a transformers.TrainerCallback: let the class inherit "
+                "from it."
+            )
+        elif isinstance(callback, EarlyStoppingCallback):
+            problems += [f"callbacks.{name}: {each}" for each in _early_stopping_problems(args)]
+    if problems:
+        raise ConfigError(problems)
+    return callbacks
+
+
+def _early_stopping_problems(args: Any) -> Iterator[str]:
+    if args.eval_strategy == "no":
+        yield (
+            "early stopping needs validations: give a val split (task.data.val=FILE) and "
+            "trainer.args.eval_strategy=steps."
+        )
+    elif not (args.load_best_model_at_end and args.metric_for_best_model):
+        yield (
+            "early stopping keeps the best step: set trainer.args.load_best_model_at_end=true and "
+            "trainer.args.metric_for_best_model."
+        )
 
 
 def build_quantization(config: DictConfig) -> Any | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import step_size
+from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.models.adapters import adapted_parts
+from dramaeval.models.adapter_targets import name_problems, reach_problems
+from dramaeval.models.adapters import adapted_parts, attach
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import REGRESSION
 from dramaeval.tasks.all_dimensions import AllDimensionsTask
@@ -47,6 +50,23 @@ def check_family(config: DictConfig, family: Family) -> None:
 def adapt_setting(config: DictConfig) -> str | list[str]:
     """``adapt`` as plain values."""
     return config.adapt if isinstance(config.adapt, str) else list(config.adapt)
+
+
+def attach_checked(skeleton: Any, adapter: Any, config: DictConfig, family: Family) -> Any:
+    """Attach an adapter to the model without weights, and check what it reaches.
+
+    Raises:
+        ConfigError: with every name that matches nothing, or with the trained weights of parts that ``adapt`` leaves
+            out.
+        ModelError: PEFT cannot attach it.
+    """
+    settings, adapt = plain(config.peft), adapt_setting(config)
+    if problems := name_problems(settings, skeleton, family, adapt):
+        raise ConfigError(problems)
+    wrapped = attach(skeleton, adapter)
+    if problems := reach_problems(wrapped, family, adapt, settings):
+        raise ConfigError(problems)
+    return wrapped
 
 
 def check_task(config: DictConfig, family: Family, task: Task) -> None:

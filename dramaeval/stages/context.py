@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import OnBad, Stage
+from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes_here
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import attach, load_adapter
+from dramaeval.models.adapters import load_adapter, read_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
@@ -31,16 +34,18 @@ from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
     attach_examples,
+    build_callbacks,
     build_family,
     build_metrics,
     build_quantization,
     build_task,
 )
-from dramaeval.stages.compatibility import check_family, check_task
+from dramaeval.stages.compatibility import attach_checked, check_family, check_task
 from dramaeval.stages.environment import seed_everything
+from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
-from dramaeval.stages.read_splits import read_splits
+from dramaeval.stages.read_splits import check_texts, read_splits, scores_input
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
 from dramaeval.tasks.task import Task
@@ -48,7 +53,7 @@ from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
 from dramaeval.training.grpo.arguments import check_completions
 from dramaeval.training.grpo.settings import trains_by_reward
-from dramaeval.training.question_sampler import trainable_dimensions
+from dramaeval.training.question_sampler import trainable_dimensions, unrated_dimensions
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,7 @@ class RunContext:
         splits: the records.
         validates: whether there is a val split to validate on.
         args: the trainer's arguments; None without training.
+        callbacks: the user's callbacks of the trainer.
         adapter: PEFT's configuration; None without training or for full fine-tuning.
         base: the folder of the base model; None for the family's own path.
         quantization: of the base, or None.
@@ -111,18 +117,19 @@ class RunContext:
             writes=processes.is_rank_zero,
             identity=self.id,
         )
+        self._model: Any = None
+        self._record_encoder: RecordEncoder | None = None
         self._build_judge_parts()
         self._read_records()
         self._build_training()
-        self._model: Any = None
-        self._record_encoder: RecordEncoder | None = None
         self.trained = False
         self.phases: list[str] = []
 
     def _build_judge_parts(self) -> None:
         config = self.config
         with ProblemCollector() as problems:
-            self.device: torch.device = problems.collect(choose_device, config.device.value)
+            device = "auto" if config.plan_device else config.device.value
+            self.device: torch.device = problems.collect(choose_device, device)
             self.task: Task = problems.collect(build_task, config)
             self.family: Any = problems.collect(build_family, config)
             self.checkpoint: Checkpoint | None = (
@@ -136,23 +143,42 @@ class RunContext:
 
     def _read_records(self) -> None:
         self.splits = read_splits(self.config, self.task, takes_audio=self.family.takes_audio)
+        self.base = base_folder(self.checkpoint, self.family)
+        self._check_texts()
         attach_examples(self.task, self.splits.records, self.config.seed)
         if not self.family.takes_audio:
             log.info("This judge takes no audio: clips are not looked up and not decoded.")
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
         self.splits.log_remarks(self.task)
+        if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
+            log.warning(
+                "train: nobody rated %s, so the judge is not trained on it; its scores there are those of the base. "
+                "task.dimensions=[…] selects the dimensions to ask about.",
+                ", ".join(unrated),
+            )
         self.validates = bool(self.splits["val"])
+
+    def _check_texts(self) -> None:
+        """Refuse or skip texts that the model would read as markup; a plan asks no hub for the tokenizer."""
+        if not any(self.splits.records.values()):
+            return
+        if self.config.plan and not (self.base or Path(self.family.path).is_dir()):
+            log.info("Texts are not searched for control tokens: the plan reads no tokenizer.")
+            return
+        text_check = self.record_encoder.text_check
+        skips = self.config.task.data.on_bad is OnBad.skip
+        self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
 
     def _build_training(self) -> None:
         config = self.config
         self.args: Any = build_arguments(config, self.folder, self.device, validates=self.validates)
+        self.callbacks: list[Any] = build_callbacks(config, self.args)
         steps = None
         if self.args and (config.batch.max_tokens is None or self.args.max_steps > 0):
             steps = planned_steps(len(self.trainable_records), self.args, config.processes)
         self.adapter = build_adapter(config, self.family, steps)
         check_checkpoint(config, self.family, self.adapter, self.checkpoint)
-        self.base = base_folder(self.checkpoint, self.family)
         start = self.checkpoint.folder if self.checkpoint and self.checkpoint.adapter else None
         self.quantization = base_quantization(build_quantization(config), start)
 
@@ -184,11 +210,15 @@ class RunContext:
         with unpartitioned_weights():
             skeleton = self.family.skeleton(self.base)
         self.family.freeze_fixed(skeleton)
+        positions = self.family.positions(skeleton.config)
+        if positions is not None:
+            positions -= self._virtual_tokens
         if self.trains and trains_by_reward(self.config):
-            positions = skeleton.config.get_text_config().max_position_embeddings
-            check_completions(self.args, self.record_encoder, self.trainable_records, positions)
+            check_completions(
+                self.args, self.record_encoder, self.trainable_records, positions or sys.maxsize
+            )
         if self.adapter is not None:
-            skeleton = attach(skeleton, self.adapter)
+            skeleton = attach_checked(skeleton, self.adapter, self.config, self.family)
         return make_plan(
             splits=self.splits.records,
             task=self.task,
@@ -197,16 +227,53 @@ class RunContext:
             args=self.args,
             batch=self.config.batch,
             dtype=self.dtype,
-            device=self.device,
+            device=self.planned_device,
             quantization=self.quantization,
             processes=self.config.processes,
             zero=self.config.zero,
+            record_encoder=None if self.missing_files(starts=True) else self.record_encoder,
+            positions=positions if self._needs_model else None,
+            seed=self.config.seed,
         )
 
+    @property
+    def _virtual_tokens(self) -> int:
+        """The positions that a trained or loaded adapter takes for virtual tokens."""
+        settings = self.adapter
+        if settings is None and self.checkpoint is not None and self.checkpoint.adapter:
+            settings = read_adapter(self.checkpoint.folder)
+        if settings is None or not settings.is_prompt_learning:
+            return 0
+        return int(settings.num_virtual_tokens or 0)
+
+    def missing_files(self, *, starts: bool) -> list[str]:
+        """The problem of model files that the run needs and that are not here.
+
+        Args:
+            starts: whether the run is to start next; otherwise a plan for another machine needs no files.
+        """
+        if (self.config.plan_device and not starts) or not self._needs_model:
+            return []
+        problem = self.family.files(self.base).problem()
+        if problem is None:
+            return []
+        return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
+
+    @property
+    def _needs_model(self) -> bool:
+        """Whether a stage computes with the model; the others read results or clips."""
+        light = {Stage.prepare, Stage.leaderboard, Stage.report}
+        return bool(self.stages - light) or scores_input(self.config)
+
     def capacity(self) -> Capacity | None:
-        """The memory of this machine; None if a device map spreads the model over devices."""
+        """The memory of this machine, or of the one that the settings describe.
+
+        None if it is unknown, or if a device map spreads the model over devices.
+        """
         if self.family.device_map is not None:
             return None
+        if self.config.plan_device:
+            return Capacity.described(self.config)
         return Capacity.here(self.device, processes_here(self.config.processes))
 
     @property
@@ -214,7 +281,12 @@ class RunContext:
         """The dtype of the weights: float32 in full fine-tuning, unless the settings name another."""
         if self.trains and self.adapter is None and self.family.dtype == "auto":
             return torch.float32
-        return self.family.torch_dtype(self.device)
+        return self.family.torch_dtype(self.planned_device)
+
+    @property
+    def planned_device(self) -> torch.device:
+        """The device that the plan is for: that of this run, unless ``plan_device`` describes another."""
+        return torch.device(self.config.plan_device) if self.config.plan_device else self.device
 
     # The judge
 
@@ -241,7 +313,7 @@ class RunContext:
                 self.family,
                 max_seconds=self.config.task.data.max_seconds,
                 cache_clips=self.config.batch.cache_clips,
-                cache=self._feature_cache(),
+                cache=self._feature_cache,
             )
         return self._record_encoder
 
@@ -308,6 +380,17 @@ class RunContext:
         if problem := self.processes.broadcast(problem):
             raise ModelError(problem)
 
+    @cached_property
+    def made_from(self) -> Fingerprint:
+        """What this run is made from; hashes of clips are kept beside the cached features.
+
+        Raises:
+            ConfigError: see `fingerprint_of`.
+        """
+        cache = self._feature_cache
+        return fingerprint_of(self, ContentHashes(cache.side_folder("hashes") if cache else None))
+
+    @cached_property
     def _feature_cache(self) -> FeatureCache | None:
         settings = self.config.cache
         if not settings.enabled or not settings.folder or not self.family.takes_audio:

@@ -26,8 +26,9 @@ from dramaeval.stages.metrics_file import (
     phase_figures,
     rated_splits,
 )
-from dramaeval.stages.predictions_file import is_intact, read_phase
+from dramaeval.stages.predictions_file import PhasePredictions, is_intact, read_phase
 from dramaeval.stages.progress import Progress
+from dramaeval.training.training_effect import VISIBLE, largest_change
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def measure(context: RunContext) -> float | None:
         the figure that a sweep maximises; see `objective_of`.
     """
     phases = {phase: read_phase(context.folder.predictions(phase)) for phase in context.phases}
+    if context.trains:
+        _warn_without_change(phases)
     figures = phase_figures(context, phases)
     rated = {split: figures[split] for split in rated_splits(figures)}
     if context.processes.is_rank_zero:
@@ -122,6 +125,21 @@ def measure(context: RunContext) -> float | None:
         log.info("%s", text)
     log.info("Everything is in %s", context.folder.path)
     return objective_of(figures, context.phases[-1])
+
+
+def _warn_without_change(phases: Mapping[str, PhasePredictions]) -> None:
+    """Warn if the scores after the training are those before it."""
+    if not {"zero_shot", "final"} <= set(phases):
+        return
+    before, after = phases["zero_shot"].ratings, phases["final"].ratings
+    changes = [largest_change(before.get(split, []), after[split]) for split in after]
+    largest = max((change for change in changes if change is not None), default=None)
+    if largest is not None and largest < VISIBLE:
+        log.warning(
+            "Training changed no expected score by more than %.2g of the scale. The largest learning rate and gradient "
+            "norm are logged after the training: raise trainer.args.learning_rate or train longer.",
+            largest,
+        )
 
 
 def _show_agreement(context: RunContext, rated: Mapping[str, Any]) -> None:

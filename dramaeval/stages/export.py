@@ -16,11 +16,13 @@ from dramaeval.compat.safetensors import follow_umask
 from dramaeval.config.keys import is_a
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import is_complete, write_folder_atomic
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.judge_settings import export_judge_file
 from dramaeval.stages.model_card import NAME as CARD
 from dramaeval.stages.model_card import is_ours, write_card
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 #: Files that only training needs.
 LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt",
-            "rng_state*", "trainer_state.json", RANK_SCHEDULE)  # fmt: skip
+            "rng_state*", "trainer_state.json", RANK_SCHEDULE, RECORDS)  # fmt: skip
 
 
 def check(config: DictConfig) -> list[str]:
@@ -75,6 +77,7 @@ def _export(context: RunContext) -> None:
             unfinished,
             run=folder.path if trained_here else None,
             save_merged=partial(_save_merged, context, source) if merges else None,
+            save_judge=partial(export_judge_file, context, source.folder),
         ),
     )
     log.info("Exported to %s", folder.export)
@@ -86,6 +89,7 @@ def export(
     *,
     run: Path | None = None,
     save_merged: Callable[[Path], None] | None = None,
+    save_judge: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Write a judge as an adapter or as a plain full model, with its processor and card.
 
@@ -94,12 +98,14 @@ def export(
         folder: the empty target.
         run: the folder of the run that has trained the judge; None to look for one beside ``source``.
         save_merged: saves the adapter merged into a full model; None to copy the judge as it is.
+        save_judge: writes ``judge.yaml``, if it is not copied.
     """
     if save_merged:
         save_merged(folder)
     else:
         ignore = shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(source.folder, folder, dirs_exist_ok=True, ignore=ignore)
+    save_judge(folder)
     beside = source.folder.parent if (source.folder.parent / "config.yaml").is_file() else None
     if run or beside or not is_ours(source.folder / CARD):
         write_card(folder, run or beside, adapter=source.folder, merged=save_merged is not None)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval import startup
 from dramaeval.config import secrets
+from dramaeval.config.inheritance import inherit
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
@@ -40,8 +41,10 @@ from dramaeval.stages import (
 )
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
+from dramaeval.stages.judge_settings import log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
+from dramaeval.stages.plan import Plan
 from dramaeval.stages.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -97,6 +100,7 @@ def run_in_folder(
     Returns:
         as `run`.
     """
+    config = inherit(config)
     if starts_processes and needs_process_group(config) and not config.plan:
         startup.prepare_device(config.device.value)
         check(config)
@@ -152,6 +156,7 @@ def run_in_process(
         for line in startup.removed():
             log.warning("%s", line)
         config.processes = _process_count(config, processes)
+        fill_in_described_processes(config)
         check(config)
         if Stage["import"] in config.stages:
             processes.on_rank_zero(lambda: _import_records(config, folder))
@@ -160,12 +165,20 @@ def run_in_process(
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
         context = RunContext(config, folder, processes, identity, further_callbacks)
-        check_context(context)
+        if processes.is_rank_zero:
+            log_judge(context)
+        check_context(context, starts=not config.plan)
         if config.plan:
             return None
-        processes.on_rank_zero(lambda: folder.open(config))
+        processes.on_rank_zero(lambda: folder.open(config, context.made_from))
         with context.loggers:
             return run_stages(context)
+
+
+def fill_in_described_processes(config: DictConfig) -> None:
+    """In a plan for another machine, use one process for each of its GPUs."""
+    if config.plan and config.processes == 1:
+        config.processes = max(config.plan_gpus or 1, 1)
 
 
 def _process_count(config: DictConfig, processes: Processes) -> int:
@@ -195,24 +208,56 @@ def _import_records(config: DictConfig, folder: RunFolder) -> None:
         import_records.run(config, folder)
 
 
-def check_context(context: RunContext) -> None:
-    """Check the records, print the plan, and compare it with the memory of this machine.
+def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str]:
+    """Check a run of one process or several and plan it, in this process and without writing anything.
+
+    Args:
+        config: composed, with ``plan=true``.
+        path: of the run folder, which need not exist.
+        starts: see `check_context`.
+
+    Returns:
+        the lines of the plan; none for ``stages=[report]`` and ``stages=[import]``.
+
+    Raises:
+        ConfigError, BadRecordsError, ModelError: as `run`.
+    """
+    config = inherit(config)
+    startup.prepare_device(config.device.value)
+    fill_in_described_processes(config)
+    check(config)
+    if {Stage.report, Stage["import"]} & set(config.stages):
+        return []
+    return check_context(RunContext(config, RunFolder(path)), starts=starts).lines()
+
+
+def check_context(context: RunContext, *, starts: bool) -> Plan:
+    """Check the records, log the plan, and compare it with the memory of the machine.
+
+    Args:
+        context: of the run.
+        starts: whether the run is to start next: a lack of memory is then a problem, unless ``plan_force`` is set, and
+            the model's files must be here; otherwise a plan for another machine needs none.
 
     Raises:
         ConfigError: with every problem of the records, or of the plan.
     """
     if problems := [each for stage in CHECK_RECORDS for each in stage.check_records(context)]:
         raise ConfigError(problems)
+    # Machines may differ: rank 0 decides, so that no process waits for one that has stopped.
+    missing = context.processes.broadcast(context.missing_files(starts=starts))
+    if missing and starts:
+        raise ConfigError(missing)
     plan = context.plan()
     for line in plan.lines():
         log.info("%s", line)
-    # Machines may differ: rank 0 decides, so that no process waits for one that has stopped.
     shortages = context.processes.broadcast(plan.shortages(context.capacity()))
-    goes_on = context.config.plan or context.config.plan_force
-    if problems := [*plan.problems(), *([] if goes_on else shortages)]:
-        raise ConfigError(problems)
-    for shortage in shortages:
+    goes_on = context.config.plan_force or not starts
+    for shortage in shortages if goes_on else ():
         log.warning("%s", shortage)
+    if problems := [*missing, *plan.problems(), *([] if goes_on else shortages)]:
+        raise ConfigError(problems)
+    return plan
 
 
 def run_stages(context: RunContext) -> float | None:
@@ -232,6 +277,7 @@ def run_stages(context: RunContext) -> float | None:
         evaluate.run(context)  # the judge before its training
     if context.trains:
         train.run(context)
+        processes.on_rank_zero(folder.check_trained)
     if context.evaluates:
         evaluate.run(context)
     if Stage.controls in stages:

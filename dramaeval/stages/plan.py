@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from dramaeval.config.batch_size import StepSize
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters
 from dramaeval.models.families.base import Family
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Shape, training_step
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import MemoryEstimate, estimate, readable
@@ -37,7 +39,9 @@ class Plan:
         stage: the ZeRO stage; 0 without ZeRO.
         parameters, trainable: the numbers of all and of the trainable parameters.
         by_part: (trainable, all) parameters of each part.
-        longest_question: estimated tokens.
+        longest_question: tokens of the longest question with its answer.
+        counted: whether they were counted with the model's tokenizer, or estimated.
+        positions: of the model, less those of virtual tokens; None without a limit.
         longest_record: the record of that question.
         memory: of one process.
         packed: the number of quantised parameters.
@@ -63,6 +67,8 @@ class Plan:
     device: str = "cpu"
     dtype: str = "float32"
     longest_record: str = ""
+    counted: bool = False
+    positions: int | None = None
 
     @property
     def step(self) -> str:
@@ -124,7 +130,7 @@ class Plan:
     def _memory_lines(self) -> list[str]:
         memory = self.memory
         lines = [
-            f"  {'prompts':<10} about {self.longest_question:,} tokens in the longest question",
+            f"  {'prompts':<10} {self._longest_tokens} in the longest question{self._positions}",
             f"  {'memory':<10} about {readable(memory.total)} a process{self._sharing}:",
         ]
         for name in _MEMORY_KINDS:
@@ -134,6 +140,14 @@ class Plan:
         if memory.host:
             lines.append(f"    {'host':<10} {readable(memory.host)} beside it")
         return lines
+
+    @property
+    def _longest_tokens(self) -> str:
+        return f"{'' if self.counted else 'about '}{self.longest_question:,} tokens"
+
+    @property
+    def _positions(self) -> str:
+        return f"; the model has {self.positions:,} positions" if self.positions else ""
 
     def problems(self) -> list[str]:
         """The reasons why the training would change no weights."""
@@ -172,7 +186,7 @@ class Plan:
             return f"choose a smaller model, {half}a quantised one (peft=qlora), or share it with zero=zero3"
         if largest in ("gradients", "optimizer"):
             return "train an adapter (peft=lora), or share them between processes (zero=zero2)"
-        longest = f"the longest question, of {self.longest_record}, has about {self.longest_question:,} tokens"
+        longest = f"the longest question, of {self.longest_record}, has {self._longest_tokens}"
         if self.clips is None:
             return f"{longest}; shorten it, or lower batch.eval_clips"
         return (
@@ -194,6 +208,9 @@ def make_plan(
     processes: int = 1,
     quantization: Any | None = None,
     zero: Mapping[str, Any] | None = None,
+    record_encoder: RecordEncoder | None = None,
+    positions: int | None = None,
+    seed: int = 0,
 ) -> Plan:
     """Estimate the plan of a run.
 
@@ -209,6 +226,12 @@ def make_plan(
         processes: that train.
         quantization: of the language model, if any.
         zero: the settings of ``zero``.
+        record_encoder: counts the tokens of the longest questions; None estimates them.
+        positions: of the model; None without a limit.
+        seed: of the run.
+
+    Raises:
+        BadRecordsError: with the records whose questions the model has no positions for.
     """
     questions = _questions(splits, task)
     parts = count_parameters(skeleton, family)
@@ -220,7 +243,12 @@ def make_plan(
         family,
         questions_per_clip=batch.questions_per_clip,
         shared_prefix=batch.shared_prefix,
+        record_encoder=record_encoder,
+        positions=positions,
+        seed=seed,
     )
+    if lengths.too_long:
+        raise BadRecordsError(lengths.too_long)
     shape = Shape.of(skeleton.config)
     if args is None:
         steps, clips, operations = 0, None, 0.0
@@ -263,6 +291,8 @@ def make_plan(
         device=device.type,
         dtype=str(dtype).removeprefix("torch."),
         longest_record=lengths.longest_record,
+        counted=lengths.counted,
+        positions=positions,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import damage_of, is_listed, set_aside
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
@@ -44,16 +45,14 @@ class PhasePredictions:
 def read_phase(file: Path) -> PhasePredictions:
     """Read a predictions file."""
     phase = PhasePredictions()
-    # Not str.splitlines, which also splits at characters that an id may hold.
-    with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            values = json.loads(line)
-            if "options" in values:
-                options = phase.options.setdefault(values["split"], [])
-                options.append(OptionPrediction.from_json(values))
-            else:
-                ratings = phase.ratings.setdefault(values["split"], [])
-                ratings.append(Prediction.from_json(values))
+    for _, line in json_lines(file):
+        values = json.loads(line)
+        if "options" in values:
+            options = phase.options.setdefault(values["split"], [])
+            options.append(OptionPrediction.from_json(values))
+        else:
+            ratings = phase.ratings.setdefault(values["split"], [])
+            ratings.append(Prediction.from_json(values))
     return phase
 
 

@@ -16,6 +16,7 @@ from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions
@@ -43,13 +44,21 @@ def check(config: DictConfig) -> list[str]:
 def run(context: RunContext) -> None:
     """Write the prepared files on rank 0."""
     folder, seed = context.folder.prepared, context.config.seed
-    context.processes.on_rank_zero(
-        lambda: write_questions(context.task, context.splits.records, folder, seed)
-    )
+
+    def write() -> None:
+        prints = context.made_from.records
+        clips = {split: [entry.clip for entry in prints[split]] for split in prints}
+        write_questions(context.task, context.splits.records, folder, seed, clips)
+
+    context.processes.on_rank_zero(write)
 
 
 def write_questions(
-    task: Task, splits: Mapping[str, Sequence[Record]], folder: Path, seed: int
+    task: Task,
+    splits: Mapping[str, Sequence[Record]],
+    folder: Path,
+    seed: int,
+    clips: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write ``<split>.jsonl`` for each split, one question a line; see `dramaeval.tasks.processed`.
 
@@ -61,6 +70,7 @@ def write_questions(
         splits: the records by split.
         folder: is created if it is absent.
         seed: of the sampling.
+        clips: by split the hash of each record's clip, which its lines keep; None keeps none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split, records in splits.items():
@@ -69,9 +79,11 @@ def write_questions(
         for index, record in enumerate(records):
             dimensions, targets = sample_questions(task, record, (seed, 0, index))
             left_out += len(task.dimensions_for(record)) - len(dimensions)
+            clip = clips[split][index] if clips else ""
+            hashes = {CLIP_HASH: clip} if clip else {}
             rng = np.random.default_rng([seed, 0, index, 2])
             lines += [
-                line_of(task, record, question, targets)
+                {**line_of(task, record, question, targets), **hashes}
                 for question in task.questions(record, dimensions, rng)
             ]
         file = folder / f"{split}.jsonl"

@@ -1,28 +1,38 @@
-"""Estimates the tokens of prompts and clips from texts and durations, without a tokenizer."""
+"""The lengths of all questions in tokens: estimated from texts and durations, and counted for the longest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from dramaeval.data.logmel import FRAMES_PER_SECOND
+from dramaeval.data.problems import Problem
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
+from dramaeval.models.inputs.question_length import clip_tokens, question_tokens
+from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Work
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 
 #: English text has about four characters a token in Qwen's vocabulary.
 _CHARACTERS_A_TOKEN = 4
-_FRAMES_A_SECOND = 100
+#: Questions with the largest estimates, which are counted.
+_CANDIDATES = 64
 
 
 @dataclass(frozen=True)
 class QuestionLengths:
-    """Estimated tokens over all splits.
+    """Tokens over all splits; estimates, unless they are counted.
 
     Attributes:
-        longest: tokens of the longest question.
+        longest: tokens of the longest question with its answer.
+        counted: whether ``longest`` was counted with the model's tokenizer.
+        too_long: the problems of the questions that the model has no positions for; counted.
         longest_record: the record of that question, with file and line.
         largest: the work of the record with the most tokens.
         training: the work of a pass for each training record.
@@ -32,6 +42,8 @@ class QuestionLengths:
     longest_record: str
     largest: Work
     training: Sequence[Work]
+    counted: bool = False
+    too_long: Sequence[Problem] = ()
 
 
 def question_lengths(
@@ -41,45 +53,125 @@ def question_lengths(
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
+    record_encoder: RecordEncoder | None = None,
+    positions: int | None = None,
+    seed: int = 0,
 ) -> QuestionLengths:
-    """Estimate the lengths of all questions.
+    """Estimate the lengths of all questions, and count those that may be the longest or too long.
 
     Args:
         splits: the records by split.
         task: words the questions.
         family: gives the tokens of a clip.
         questions_per_clip, shared_prefix: as in ``batch``.
+        record_encoder: tokenises questions; None estimates all lengths.
+        positions: of the model; None without a limit.
+        seed: of the training, whose questions are those of the first epoch.
     """
-    longest, longest_record = 0, ""
+    longest = _Longest(record_encoder, positions)
     largest, training = Work(prefix=0, branches=1, width=0), []
-    for name, record in [(split, record) for split in splits for record in splits[split]]:
-        seconds = [clip.seconds for clip in (record, *task.examples(record))]
-        frames = [max(1, round(length * _FRAMES_A_SECOND)) for length in seconds]
-        audio = sum(map(family.audio_tokens, frames))
-        questions = task.questions(
-            record, task.dimensions_for(record)[: questions_per_clip or None]
-        )
+    for name, number, record in _numbered(splits):
+        rng = np.random.default_rng([seed, 0, number, 2]) if name == "train" else None
+        questions = task.questions(record, task.dimensions_for(record), rng)
         if not questions:
             continue
-        texts = [_text_of(question.messages) for question in questions]
+        audio = clip_tokens(family, task, record)
+        for question in questions:
+            longest.add(record, question, audio)
+        step = questions[: questions_per_clip or None]
+        texts = [_text_of(question.messages) for question in step]
         lengths = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
-        if max(lengths) > longest:
-            longest = max(lengths)
-            longest_record = f"record {record.id} ({record.file}:{record.line})"
         prefix = 0
         if shared_prefix and len(texts) > 1:
             prefix = audio + len(_common_start(texts)) // _CHARACTERS_A_TOKEN
+        seconds = [clip.seconds for clip in (record, *task.examples(record))]
+        frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
         work = Work(
             prefix=prefix,
-            branches=len(questions),
+            branches=len(step),
             width=round(sum(lengths) / len(lengths)) - prefix,
             frames=sum(map(family.encoded_frames, frames)),
-            answers=max(map(_answer_tokens, questions)),
+            answers=max(map(_answer_tokens, step)),
         )
         largest = max(largest, work, key=lambda item: item.tokens)
         if name == "train":
             training.append(work)
-    return QuestionLengths(longest, longest_record, largest, training)
+    tokens, record_name = longest.result()
+    return QuestionLengths(
+        tokens, record_name, largest, training, record_encoder is not None, longest.too_long
+    )
+
+
+def _numbered(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, int, Record]]:
+    """Every record with its split and its number in it."""
+    for name, records in splits.items():
+        for number, record in enumerate(records):
+            yield name, number, record
+
+
+class _Longest:
+    """Finds the longest question, and the questions that are too long.
+
+    Args:
+        record_encoder: tokenises questions; None estimates their lengths.
+        positions: of the model; None without a limit.
+
+    Attributes:
+        too_long: a problem for each record with a question that is too long.
+    """
+
+    def __init__(self, record_encoder: RecordEncoder | None, positions: int | None) -> None:
+        self.record_encoder, self.positions = record_encoder, positions
+        self.too_long: list[Problem] = []
+        #: The questions with the largest estimates, as a heap: estimate, order of arrival, record, question.
+        self._candidates: list[tuple[int, int, Record, Question]] = []
+        self._added = 0
+
+    def add(self, record: Record, question: Question, audio: int) -> None:
+        """Compare a question with the others; ``audio`` are the tokens of its clips."""
+        size = len(_text_of(question.messages).encode())
+        estimate = audio + size // _CHARACTERS_A_TOKEN + _answer_tokens(question)
+        self._added += 1
+        candidate = (estimate, -self._added, record, question)
+        if len(self._candidates) < _CANDIDATES:
+            heapq.heappush(self._candidates, candidate)
+        else:
+            heapq.heappushpop(self._candidates, candidate)
+        if self.record_encoder is None or self.positions is None:
+            return
+        if self.too_long and _is_about(self.too_long[-1], record):
+            return  # one problem a record
+        length = question_tokens(self.record_encoder, record, question, self.positions)
+        if length > self.positions:
+            self.too_long.append(_too_long(record, length, self.positions))
+
+    def result(self) -> tuple[int, str]:
+        """Tokens of the longest question, and its record with file and line; estimated if questions are too long."""
+        encoder = None if self.too_long else self.record_encoder
+        counted = [
+            (question_tokens(encoder, record, question) if encoder else estimate, order, record)
+            for estimate, order, record, question in self._candidates
+        ]
+        if not counted:
+            return 0, ""
+        tokens, _, record = max(counted, key=lambda item: item[:2])
+        return tokens, f"record {record.id} ({record.file}:{record.line})"
+
+
+def _is_about(problem: Problem, record: Record) -> bool:
+    return (problem.file, problem.line) == (record.file, record.line)
+
+
+def _too_long(record: Record, length: int, positions: int) -> Problem:
+    return Problem(
+        file=record.file,
+        line=record.line,
+        id=record.id,
+        key="prompt",
+        problem=f"a question about it has {length:,} tokens, clips and answer included; the model has "
+        f"{positions:,} positions",
+        fix="shorten its texts or its clip, or lower task.shots; a prompt is never cut",
+    )
 
 
 def _answer_tokens(question: Question) -> int:

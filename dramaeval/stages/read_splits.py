@@ -9,20 +9,20 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import SPLITS, Stage, split_files
 from dramaeval.config.task_parts import parts_of
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.data.records import Record
+from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
-from dramaeval.data.splitting import APART, overlap
+from dramaeval.data.splitting import default_keys, overlap, overlap_remarks
+from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 #: The name of the split of ``input=…``.
 INPUT = "input"
-#: Keys that splits must not share, for a judge that takes no audio.
-_APART_WITHOUT_CLIPS = tuple(key for key in APART if key != CLIP)
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,39 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
     if failures:
         problems = [problem for failure in failures for problem in failure.problems]
         raise BadRecordsError(problems, failures[0].advice)
-    return Splits(
-        records, skipped, _overlaps(records, APART if takes_audio else _APART_WITHOUT_CLIPS)
-    )
+    return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
+
+
+def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: bool) -> Splits:
+    """Refuse records whose texts the model would read as markup, or leave them out.
+
+    Args:
+        splits: the records.
+        task: puts their texts into prompts and answers.
+        text_check: of the model.
+        skips: whether such records are left out (``task.data.on_bad=skip``).
+
+    Raises:
+        ConfigError: with the task's own texts that the model would read as markup.
+        BadRecordsError: with those of the records, unless ``skips``.
+    """
+    if wording := text_check.task_problems(task):
+        raise ConfigError(wording)
+    bad = {name: text_check.problems(task, records) for name, records in splits.records.items()}
+    all_bad = [problem for problems in bad.values() for problem in problems]
+    if not all_bad:
+        return splits
+    lines = {(problem.file, problem.line) for problem in all_bad}
+    records = {
+        name: [record for record in split if (record.file, record.line) not in lines]
+        for name, split in splits.records.items()
+    }
+    if not skips or not all(records.values()):
+        raise BadRecordsError(all_bad, SKIP_ADVICE if all(records.values()) else "")
+    for name, problems in bad.items():
+        _log_skipped(name, problems, len(records[name]))
+    skipped = {name: [*splits.skipped.get(name, []), *problems] for name, problems in bad.items()}
+    return replace(splits, records=records, skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -172,12 +202,18 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
         )
 
 
-def _overlaps(records: Mapping[str, list[Record]], keys: Sequence[str]) -> tuple[str, ...]:
+def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
     for name in ("val", "test"):
-        if name in records and "train" in records:
-            for shared in overlap(records["train"], records[name], keys):
-                overlaps.append(f"{name} and train share {shared}")
-                log.warning("Scores on %s may be too high: %s", name, overlaps[-1])
+        if name not in records or "train" not in records:
+            continue
+        keys = default_keys([*records["train"], *records[name]])
+        keys = tuple(key for key in keys if key != CLIP or takes_audio)
+        remarks = overlap_remarks(overlap(records["train"], records[name], keys), name)
+        for remark in remarks:
+            overlaps.append(remark)
+            log.warning("Scores on %s may be too high: %s", name, remark)
+        if not remarks:
+            log.info("%s and train share no %s.", name, ", no ".join(keys))
     return tuple(overlaps)

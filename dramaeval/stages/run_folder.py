@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,19 @@ from dramaeval.data.manifest import (
     write_listed,
 )
 from dramaeval.data.saved_settings import read_settings
+from dramaeval.stages import fingerprint
+from dramaeval.stages.fingerprint import Fingerprint
 
 log = logging.getLogger(__name__)
+
+#: Characters of a value in a message.
+_MOST_SHOWN = 200
 
 #: Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = (
     "plan",
     "plan_force",
+    *("plan_device", "plan_gpus", "plan_memory_gib"),
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__
@@ -45,6 +52,8 @@ MAY_DIFFER = (
     "launch",
     "sweep",
     "resume",
+    "checkpoint_override",
+    "from",
 )
 #: Further ones if batch.global is set, which fixes the clips of a step.
 MAY_DIFFER_WITH_GLOBAL_BATCH = (
@@ -99,13 +108,18 @@ class RunFolder:
         """Whether the folder holds results that a resumed run would keep."""
         kept = [*self.checkpoints.glob("checkpoint-*"), *self.path.glob("predictions*.jsonl")]
         kept += self.path.glob("controls/*.json*")
+        kept += self.path.glob("prepared/*.jsonl")
         return bool(kept) or self.model.is_dir() or self.export.is_dir()
 
-    def open(self, config: DictConfig) -> None:
-        """Write the configuration, after comparing it with that of the results in the folder.
+    def open(self, config: DictConfig, made_from: Fingerprint | None = None) -> None:
+        """Write the configuration and the fingerprint, after comparing them with those of the results in the folder.
+
+        Args:
+            config: of this start.
+            made_from: what this start is made from; None to compare the settings only.
 
         Raises:
-            ConfigError: the folder holds results of another configuration.
+            ConfigError: the folder holds results of another configuration, of other data or of another model.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -115,21 +129,116 @@ class RunFolder:
         new = saved_form(config)
         if self.has_work and (self.config.is_file() or is_listed(self.config)):
             old = self._saved_settings(as_yaml(config), new)
-            further = (
-                MAY_DIFFER_WITH_GLOBAL_BATCH if OmegaConf.select(config, "batch.global") else ()
-            )
-            if changed := _differences(old, new, (*MAY_DIFFER, *further)):
-                more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
-                raise ConfigError(
-                    [
-                        f"{self.path} holds a run of another configuration ({'; '.join(changed[:5])}{more}). "
-                        "Resume it with the settings it was started with, or choose another folder with "
-                        "hydra.run.dir=…"
-                    ]
-                )
+            before = self._saved_fingerprint(made_from) if made_from else None
+            if problems := [
+                *self._other_settings(config, old, new, files_may_move=before is not None),
+                *(self._other_data(before, made_from) if before and made_from else []),
+            ]:
+                raise ConfigError(problems)
+            made_from = made_from and replace(made_from, trained=before.trained if before else {})
+        if made_from and (problem := self._other_run_of_sweep(made_from)):
+            raise ConfigError([problem])
         write_listed(self.config, as_yaml(config))
+        if made_from:
+            made_from.write(self.path)
         if is_listed(self.path / ".hydra" / "config.yaml"):
             seal(self.path / ".hydra")  # in a sweep's run folder Hydra has just written other files
+
+    def _other_settings(
+        self, config: DictConfig, old: Any, new: Any, *, files_may_move: bool
+    ) -> Iterator[str]:
+        """The settings that differ from those of the results in the folder, as one problem."""
+        may_differ = list(MAY_DIFFER)
+        if OmegaConf.select(config, "batch.global"):
+            may_differ += MAY_DIFFER_WITH_GLOBAL_BATCH
+        if files_may_move:  # the files themselves are compared
+            may_differ += fingerprint.path_settings(config)
+        if changed := _differences(old, new, may_differ):
+            more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+            yield (
+                f"{self.path} holds a run of another configuration ({'; '.join(changed[:5])}{more}). "
+                "Resume it with the settings it was started with, or choose another folder with "
+                "hydra.run.dir=…"
+            )
+
+    def _other_data(self, before: Fingerprint, now: Fingerprint) -> Iterator[str]:
+        """The records and model files that differ from those of the results in the folder, as one problem."""
+        if changed := fingerprint.compare(self.path, before, now):
+            score = (
+                f" The judge in the folder can be scored on these data: stages=[evaluate] checkpoint={self.path}"
+                if self.model.is_dir()
+                else ""
+            )
+            yield (
+                f"{self.path} holds results that were made from something else. {'. '.join(changed)}. Restore "
+                f"that to resume the run, or start anew in another folder with hydra.run.dir=….{score}"
+            )
+
+    def _other_run_of_sweep(self, now: Fingerprint) -> str | None:
+        """The difference to another run of the same sweep that has results, as a problem; None without one."""
+        if not (self.path / "run.json").is_file():
+            return None
+        for file in sorted(self.path.parent.glob(f"*/{fingerprint.NAME}")):
+            run = RunFolder(file.parent)
+            if run.path == self.path or not run.has_work:
+                continue
+            try:
+                other = fingerprint.read_fingerprint(run.path)
+            except DamagedFileError:
+                continue  # that run reports it when it is resumed
+            if other and (changes := fingerprint.changes_between_runs(other, now)):
+                return (
+                    f"{run.path}, a run of this sweep, was made from something else: {'; '.join(changes)}. "
+                    "Restore that, or start the sweep anew in another folder with hydra.sweep.dir=…"
+                )
+        return None
+
+    def _saved_fingerprint(self, now: Fingerprint) -> Fingerprint | None:
+        """What the results in the folder were made from; None if an earlier version has not written it.
+
+        Raises:
+            ConfigError: the file is damaged, and this start is not made from the same.
+        """
+        try:
+            saved = fingerprint.read_fingerprint(self.path)
+        except DamagedFileError as error:
+            file = self.path / fingerprint.NAME
+            for trained in ({}, fingerprint.trained_weights(self.model)):
+                same = replace(now, trained=trained)
+                if matches(file, same.text):
+                    log.warning("%s Data and model are the same, so it is written again.", error)
+                    return same
+            raise ConfigError(
+                [
+                    f"{self.path}: {error}. It says from which data and model the results in this folder were "
+                    "made. Restore it from a copy, or choose another folder with hydra.run.dir=…"
+                ]
+            ) from None
+        if saved is None:
+            log.warning(
+                "%s was written by a version without fingerprints: whether its results were made from the same "
+                "data and model is not checked.",
+                self.path,
+            )
+        return saved
+
+    def check_trained(self) -> None:
+        """Compare the judge in ``model/`` with that from which the results in the folder were made, and record it.
+
+        Raises:
+            ConfigError: it is another one.
+        """
+        try:
+            saved = fingerprint.read_fingerprint(self.path)
+        except DamagedFileError:
+            return
+        weights = fingerprint.trained_weights(self.model)
+        if saved is None or saved.trained == weights:
+            return
+        made = [self.predictions("final"), self.path / "controls", self.export]
+        if saved.trained and (kept := [path.name for path in made if path.exists()]):
+            raise ConfigError([_other_judge(self.path, saved.trained, weights, kept)])
+        write_listed(self.path / fingerprint.NAME, replace(saved, trained=weights).text)
 
     def _saved_settings(self, text: str, new: Any) -> Any:
         """The settings of the results in the folder.
@@ -158,6 +267,16 @@ class RunFolder:
         )
 
 
+def _other_judge(
+    path: Path, old: Mapping[str, str], new: Mapping[str, str], kept: Sequence[str]
+) -> str:
+    changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return (
+        f"{path / 'model'} holds another judge than the one from which {', '.join(kept)} were made "
+        f"({', '.join(changed)}). Restore it, or remove {', '.join(kept)} to make them anew with this judge."
+    )
+
+
 def saved_form(config: DictConfig) -> Any:
     """A configuration in plain values: resolved, secrets masked."""
     return masked(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
@@ -172,8 +291,10 @@ def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -
     """The settings that two configurations have differently, as ``key: old → new``."""
     if key in may_differ:
         return []
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) > 0:
+        old, new = (dict(enumerate(side)) for side in (old, new))
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return [] if old == new else [f"{key}: {old} → {new}"]
+        return [] if old == new else [f"{key}: {_shown(old)} → {_shown(new)}"]
     old, new = ({str(name): value for name, value in side.items()} for side in (old, new))
     return [
         difference
@@ -182,3 +303,8 @@ def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -
             old.get(name), new.get(name), may_differ, f"{key}.{name}" if key else name
         )
     ]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

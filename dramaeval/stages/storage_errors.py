@@ -124,8 +124,8 @@ class FolderCheck(Callback):
         _check(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check ``hydra.sweep.dir``, unless ``launch.check`` writes nothing."""
-        if not config.launch.check:
+        """Check ``hydra.sweep.dir``, unless the command writes nothing."""
+        if not (config.launch.check or config.get("plan")):
             _check(config, "hydra.sweep.dir")
 
 

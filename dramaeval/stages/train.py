@@ -28,6 +28,7 @@ from dramaeval.models.quantization import write_quantization
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.export import LEFT_OUT
+from dramaeval.stages.judge_settings import write_judge_file
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.storage_errors import StorageError, folder_gone
@@ -157,6 +158,7 @@ def _callbacks(context: RunContext, resume: Path | None) -> Iterable[Any]:
         TrainingProgress(),
         *([RunFolderCheck(folder)] if processes.is_rank_zero else []),
         PreemptionCallback(STOP_REQUESTS, processes),
+        *context.callbacks,
         *context.further_callbacks(folder.path, processes, context.args),
         *context.loggers.callbacks(step_of(resume) if resume else None),
     ]
@@ -195,6 +197,7 @@ def save_judge(context: RunContext, trainer: Any, folder: Path) -> None:
         return
     if context.quantization is not None:
         write_quantization(context.quantization, folder)
+    write_judge_file(context, folder)
     write_card(folder, context.folder.path)
 
 

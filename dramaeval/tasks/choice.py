@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from dramaeval.data.record_format import ChoiceField
+from dramaeval.data.record_format import OPTIONAL_TEXTS, ChoiceField
 from dramaeval.data.records import Record, RecordFormat
 from dramaeval.tasks.question import AnswerField, Question
-from dramaeval.tasks.rubric import Dimension, Rubric
+from dramaeval.tasks.rubric import Dimension, Rubric, text_problems
 from dramaeval.tasks.task import Task
 
 ANSWER = "answer"
@@ -51,7 +51,10 @@ class ChoiceTask(Task):
         **kwargs: Any,
     ) -> None:
         known = {"name", "version", "language", "question", "option_line"}
-        problems = [f"task.rubric.{key} is missing" for key in known if not rubric.get(key)]
+        problems = [
+            f"task.rubric.{key} is missing" for key in known if rubric.get(key) in (None, "")
+        ]
+        problems += text_problems(rubric, known, "task.rubric")
         problems += [f"task.rubric.{key} is not known" for key in set(rubric) - known]
         problems += [
             f"task.scoring: {method} is not known; choose from {', '.join(SCORING)}"
@@ -69,12 +72,12 @@ class ChoiceTask(Task):
             description="The right option.", scores={},
         )  # fmt: skip
         composed = Rubric(
-            name=str(rubric["name"]),
-            version=str(rubric["version"]),
-            language=str(rubric["language"]),
+            name=rubric["name"],
+            version=rubric["version"],
+            language=rubric["language"],
             dimensions=(answer,),
-            question=str(rubric["question"]),
-            score_line=str(rubric["option_line"]),
+            question=rubric["question"],
+            score_line=rubric["option_line"],
         )
         for key in ("prompt_layout", "dimensions", "confidence", "context"):
             if kwargs.pop(key, None) is not None:
@@ -95,6 +98,7 @@ class ChoiceTask(Task):
             annotated=annotated,
             audio_field=self.audio_field,
             choice=ChoiceField(options=self.options_field, answer=self.answer_field),
+            optional_texts=(*OPTIONAL_TEXTS, self.category_field),
         )
 
     def scoring(self) -> dict[str, Any]:
@@ -113,6 +117,14 @@ class ChoiceTask(Task):
     def options(self, record: Record) -> tuple[str, ...]:
         """The texts of a record's options."""
         return tuple(text.strip() for text in record.fields[self.options_field])
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """The question and each option."""
+        options = enumerate(self.options(record))
+        return {
+            self.question_field: record.fields[self.question_field],
+            **{f"{self.options_field}[{number}]": option for number, option in options},
+        }
 
     def category(self, record: Record) -> str | None:
         """The question's category, where the record names one."""

@@ -109,6 +109,22 @@ class MixedTask(Task):
         """The most tokens that a judge may generate for this record's task."""
         return self.of(record).max_written_tokens(record)
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The texts that the record's task takes."""
+        return self.of(record).texts(record)
+
+    def prompts(self, record: Record) -> dict[str, str]:
+        """The prompts that the record brings along to its task."""
+        return self.of(record).prompts(record)
+
+    def wording_texts(self) -> dict[str, list[str]]:
+        """The texts of each task, by setting."""
+        return {
+            setting.replace("task.", f"task.tasks.{part}.", 1): texts
+            for part, task in self.tasks.items()
+            for setting, texts in task.wording_texts().items()
+        }
+
     def category(self, record: Record) -> str | None:
         """The record's category in its task."""
         return self.of(record).category(record)

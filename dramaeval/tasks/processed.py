@@ -16,7 +16,14 @@ from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import ReadResult, Record, checked_lines
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.labels import sample
-from dramaeval.tasks.processed_records import ANSWER, INLINE, ProcessedReader, solution_parts
+from dramaeval.tasks.processed_records import (
+    ANSWER,
+    INLINE,
+    ProcessedReader,
+    prompt_text,
+    solution_parts,
+    written_texts,
+)
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric
 from dramaeval.tasks.task import Target, Task
@@ -132,6 +139,14 @@ class ProcessedTask(Task):
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """The line's prompt, unchanged."""
         return list(record.fields["prompt"])
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """The line's thought, answers and options."""
+        return written_texts(record.fields)
+
+    def prompts(self, record: Record) -> dict[str, str]:
+        """The line's prompt."""
+        return {"prompt": prompt_text(record.fields["prompt"])}
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
         """The line's ratings, or the solution's value where it has none."""

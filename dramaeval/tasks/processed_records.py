@@ -22,7 +22,7 @@ from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
-from dramaeval.data.record_format import RATING_LIST
+from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
 from dramaeval.data.records import Record, length_problem, problems_of
 
 ANSWER = "answer"
@@ -30,10 +30,12 @@ ANSWER = "answer"
 INLINE = Path("audio")
 """The clip of a record that contains its samples."""
 _SOLUTION = re.compile(
-    r"(?P<lead>(?:<think>.*</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
+    r"(?P<lead>(?:<think>(?P<thought>.*)</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
 )
-_SCORE = re.compile(r"\s*(\d)\s*")
-_NAMED = re.compile(r"\s*\[([^\[\]]+)\]\s*(\d)\s*")
+_SCORE = re.compile(r"\s*([0-9])\s*")
+_NAMED = re.compile(r"\s*\[([^\[\]]+)\]\s*([0-9])\s*")
+#: An answer of digits in any script: one, or one after each name.
+_ANY_DIGITS = re.compile(r"\s*(?:\d|(?:\[[^\[\]]+\]\s*\d\s*)+)\s*")
 _FIX = 'write {"prompt": [{"role": "user", "content": [{"type": "audio", …}, …]}], "solution": …}'
 
 
@@ -97,6 +99,24 @@ def _split_solution(solution: str) -> list[SolutionPart]:
         parts.append(SolutionPart(before, item[2], item[1], True))
     parts[-1] = replace(parts[-1], tail=answer[end:] + "</answer>")
     return parts
+
+
+def written_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What a line's solution holds between the tags of its thought and its answer, and its options, by key."""
+    match = _SOLUTION.fullmatch(fields["solution"].strip())
+    texts = [match["thought"] or "", match["answer"]] if match else [fields["solution"]]
+    options = [text for entry in fields.get("places") or [] for text in entry.get("options") or []]
+    return {"solution": "\n".join(texts), "places": "\n".join(map(str, options))}
+
+
+def prompt_text(prompt: Sequence[Mapping[str, Any]]) -> str:
+    """The roles and texts of a prompt's messages, one per line."""
+    texts: list[str] = []
+    for message in prompt:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        texts += [message["role"], *(part["text"] for part in parts if "text" in part)]
+    return "\n".join(texts)
 
 
 def is_processed(fields: Mapping[str, Any]) -> bool:
@@ -214,13 +234,27 @@ def _findings(fields: Mapping[str, Any]) -> list[Finding]:
     if not isinstance(solution, str) or not _SOLUTION.fullmatch(solution.strip()):
         problem, fix = "not of the form <answer>4</answer>", "write the answer between the tags"
         findings.append(Finding("solution", problem, fix))
+    elif digits := _other_digits(solution):
+        problem = f"{', '.join(digits)}: not one of the digits 0-9"
+        fix = f"write the score as {', '.join(str(int(digit)) for digit in digits)}"
+        findings.append(Finding("solution", problem, fix))
     elif not findings:
         findings += _place_findings(fields)
+    optional = (check_optional_text(fields, key) for key in OPTIONAL_TEXTS)
+    findings += [finding for finding in optional if finding]
     samples = isinstance(audio, list) and all(map(_is_number, audio))
     if audio is not None and not samples and not isinstance(audio, str):
         fix = "leave it out, or write a path or samples"
         findings.append(Finding("audio", "neither a path nor a list of numbers", fix))
     return findings
+
+
+def _other_digits(solution: str) -> list[str]:
+    """The scores of a solution that are written in other digits than 0-9."""
+    match = _SOLUTION.fullmatch(solution.strip())
+    answer = match["answer"] if match else ""
+    digits = re.findall(r"\d(?=\s*(?:\[|$))", answer) if _ANY_DIGITS.fullmatch(answer) else []
+    return [digit for digit in digits if not digit.isascii()]
 
 
 def _is_number(value: Any) -> bool:
@@ -232,7 +266,9 @@ def _is_message(value: Any) -> bool:
         return False
     content = value.get("content")
     return isinstance(content, str) or (
-        isinstance(content, list) and all(isinstance(part, dict) for part in content)
+        isinstance(content, list)
+        and all(isinstance(part, dict) for part in content)
+        and all(isinstance(part.get("text", ""), str) for part in content)
     )
 
 
@@ -247,7 +283,9 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
     if len(places) != len(parts):
         problem = f"{len(places)} places for {len(parts)} answers in the solution"
         return [Finding("places", problem, "write one object per answer")]
-    findings = []
+    findings = [finding for entry in places for finding in _entry_findings(entry)]
+    if findings:
+        return findings
     for part, entry in zip(parts, places, strict=True):
         scale, options = entry.get("scale"), entry.get("options")
         if part.score and scale is not None and int(part.written) not in scale:
@@ -257,6 +295,23 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
             problem = f"the solution {part.written!r} is not among the options"
             findings.append(Finding("places", problem, "add it to the options"))
         findings += _rating_findings(entry.get("ratings"), scale)
+    return findings
+
+
+def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
+    """Values of other types than `stages=[prepare]` writes."""
+    dimension, scale, options = (entry.get(key) for key in ("dimension", "scale", "options"))
+    findings = []
+    if not isinstance(dimension, str | None):
+        findings.append(Finding("places", "dimension is not a text", "write it in quotes"))
+    if not isinstance(scale, list | None) or any(type(score) is not int for score in scale or ()):
+        findings.append(
+            Finding("places", "scale is not a list of whole numbers", "write [1, 2, 3]")
+        )
+    if not isinstance(options, list | None) or any(
+        not isinstance(option, str) for option in options or ()
+    ):
+        findings.append(Finding("places", "options is not a list of texts", 'write ["a", "b"]'))
     return findings
 
 

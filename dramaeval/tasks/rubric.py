@@ -6,7 +6,8 @@ its problems together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,18 +125,55 @@ class Rubric:
         }
 
 
+def text_problem(value: Any) -> str | None:
+    """Why a value of a YAML file is no text, and the fix; None where it is one.
+
+    YAML reads words and numbers without quotes as its own types: No and Off are false, 1.10 is 1.1, 1:30 is 90.
+    """
+    if isinstance(value, str):
+        return None
+    if value is None:
+        return 'is empty: write a text, in quotes where it is "null" or "~"'
+    if isinstance(value, bool):
+        words = '"Yes", "On" or "true"' if value else '"No", "Off" or "false"'
+        return (
+            f"is a truth value ({str(value).lower()}), not a text: write it in quotes, as {words}"
+        )
+    if isinstance(value, int | float):
+        return f"is the number {value}, not a text: write it in quotes"
+    kinds: dict[type, str] = {list: "a list", tuple: "a list", dict: "a mapping"}
+    return f"is {kinds.get(type(value), type(value).__name__)}, not a text: write it in quotes"
+
+
+def text_problems(values: Mapping[Any, Any], keys: Iterable[Any], where: str) -> list[str]:
+    """The problems of those of these keys that have a value, each with its full name."""
+    return [
+        f"{where}.{key} {problem}"
+        for key in keys
+        if not _is_missing(values, key) and (problem := text_problem(values[key]))
+    ]
+
+
+def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
+    return values.get(key) is None or values[key] in ("", [], {})
+
+
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping that its YAML file holds.
 
     Raises:
-        RubricError: a key is missing or unknown, a dimension appears twice, a key is not an identifier, a scale
-            does not ascend, or a score has no meaning. All such problems are listed.
+        RubricError: a key is missing or unknown, a text is of another YAML type, a dimension appears twice, a key is
+            not an identifier, a scale does not ascend, or a score has no meaning. All such problems are listed.
     """
-    problems: list[str] = []
-    required = ("name", "version", "dimensions")
-    problems += [f"rubric.{key} is missing" for key in required if not data.get(key)]
+    required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
+    problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
+    problems += text_problems(data, texts, "rubric")
     dimensions = []
-    for position, item in enumerate(data.get("dimensions") or []):
+    items = data.get("dimensions") or []
+    if not isinstance(items, list | tuple):
+        problems.append("rubric.dimensions is not a list")
+        items = []
+    for position, item in enumerate(items):
         where = f"rubric.dimensions[{position}]"
         if isinstance(item, Mapping):
             where += f" ({item.get('key', 'no key')})"
@@ -147,37 +185,45 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"name", "version", "language", "dimensions", *WORDING}
+    known = {"dimensions", *texts}
     problems += [
         f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
     ]
     if problems:
         raise RubricError(str(data.get("name", "without a name")), problems)
-    wording = {key: data[key] for key in WORDING if data.get(key)}
+    wording = {key: data[key] for key in ("language", *WORDING) if data.get(key)}
     return Rubric(
-        name=str(data["name"]),
-        version=str(data["version"]),
-        language=str(data.get("language", "en")),
-        dimensions=tuple(dimensions),
-        **wording,
+        name=data["name"], version=data["version"], dimensions=tuple(dimensions), **wording
     )
 
 
 def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) -> Dimension | None:
-    needed = ("key", "annotation", "title", "scale", "description", "scores")
-    missing = [name for name in needed if not item.get(name)]
+    texts = ("key", "annotation", "title", "description")
+    missing = [name for name in (*texts, "scale", "scores") if _is_missing(item, name)]
+    wrong = text_problems(item, texts[1:], where)
+    problems += wrong
     if missing:
         problems.append(f"{where} lacks {', '.join(missing)}")
         return None
-    if not str(item["key"]).isidentifier():
+    if not isinstance(item["key"], str) or not item["key"].isidentifier():
         problems.append(
             f"{where}.key must be of letters, digits and underscores and not begin with a digit, such as "
             f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
         )
-    scale = tuple(item["scale"])
-    if len(scale) < 2 or any(not isinstance(score, int) for score in scale):
-        problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")
+        wrong.append("key")
+    scale = _read_scale(item["scale"], where, problems)
+    scores = _read_scores(item["scores"], scale, where, problems) if scale else {}
+    if wrong or not scores:
         return None
+    return Dimension(scale=scale, scores=scores, **{key: item[key] for key in texts})
+
+
+def _read_scale(value: Any, where: str, problems: list[str]) -> tuple[int, ...]:
+    """The scale; empty where it is none."""
+    scale = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if len(scale) < 2 or any(type(score) is not int for score in scale):
+        problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")
+        return ()
     if any(not 0 <= score <= 9 for score in scale):
         problems.append(
             f"{where}.scale must be of whole numbers from 0 to 9, because a judge writes a score as one token, got "
@@ -185,18 +231,28 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
         )
     if list(scale) != sorted(set(scale)):
         problems.append(f"{where}.scale must ascend without repeats, got {list(scale)}")
-    scores = {int(score): str(meaning) for score, meaning in item["scores"].items()}
-    if set(scores) != set(scale):
+    return scale
+
+
+def _read_scores(
+    value: Any, scale: Sequence[int], where: str, problems: list[str]
+) -> dict[int, str]:
+    """The meaning of each score; empty where one is missing or no text."""
+    if not isinstance(value, Mapping):
+        problems.append(f"{where}.scores must be a mapping from each score to its meaning")
+        return {}
+    odd = [key for key in value if not re.fullmatch("[0-9]", str(key))]
+    if odd:
+        problems.append(f"{where}.scores explains {odd}, which are no scores of {list(scale)}")
+        return {}
+    meanings = {int(key): meaning for key, meaning in value.items()}
+    wrong = text_problems(meanings, meanings, f"{where}.scores")
+    problems += wrong
+    empty = [score for score in meanings if _is_missing(meanings, score)]
+    if set(meanings) != set(scale) or empty:
         problems.append(
-            f"{where}.scores explains {sorted(scores)}, but the scale is {list(scale)}: "
+            f"{where}.scores explains {sorted(set(meanings) - set(empty))}, but the scale is {list(scale)}: "
             "each score needs one meaning"
         )
-        return None
-    return Dimension(
-        key=str(item["key"]),
-        annotation=str(item["annotation"]),
-        title=str(item["title"]),
-        scale=scale,
-        description=str(item["description"]),
-        scores=scores,
-    )
+        return {}
+    return {} if wrong else meanings

@@ -12,22 +12,36 @@ from dramaeval.config.keys import argument_names, check_arguments, resolve_targe
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import SPLITS, TASK_KEYS, DataConfig, split_files
 from dramaeval.config.task_parts import files_of, parts_of, where_of
+from dramaeval.data.jsonl import FOLDER_FIX
 
 
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``task`` and, in a mixture, of each of its tasks."""
     task = config.task
-    messages = [
-        f"task.data.{split}: {file} does not exist."
-        for split, files in files_of(task).items()
-        for file in files
-        if not Path(file).expanduser().is_file()
-    ]
+    messages = missing_files(config)
     for part, node in parts_of(task).items():
         where = where_of(task, part)
         messages += check_arguments(node, where, also=TASK_KEYS)
         messages += _label_problems(node, where) + _dimension_problems(node, where)
     return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
+
+
+def missing_files(config: DictConfig) -> list[str]:
+    """The files of records that do not exist or are folders."""
+    return [
+        f"task.data.{split}: {problem}"
+        for split, files in files_of(config.task).items()
+        for file in files
+        if (problem := _file_problem(file))
+    ]
+
+
+def _file_problem(file: str) -> str | None:
+    """Why a data file cannot be opened; a pipe or a device is reported when it is read."""
+    path = Path(file).expanduser()
+    if path.is_dir():
+        return f"{file} is a folder: {FOLDER_FIX}."
+    return None if path.exists() else f"{file} does not exist."
 
 
 def _label_problems(node: Any, where: str) -> list[str]:

@@ -6,9 +6,9 @@ and a context template is a YAML file; a task that needs more is a subclass of `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Self
@@ -20,7 +20,7 @@ from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFo
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
 from dramaeval.tasks.labels import LabelPolicy, confidence_weights, rater_weights, takes_weights
 from dramaeval.tasks.question import AnswerField, Question
-from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric
+from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
@@ -62,6 +62,8 @@ class Task:
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.
+    built_from: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -77,6 +79,9 @@ class Task:
         confidence: str | None = None,
         phrasings: Mapping[str, Any] | None = None,
     ) -> None:
+        own = {"name": name, "system": system, "context": context}
+        if problems := text_problems(own, own, "task"):
+            raise ValueError("; ".join(problems) + ".")
         self.name = name
         self.rubric: Rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
         self.system = system
@@ -250,6 +255,24 @@ class Task:
         """The text that goes with a record's clip."""
         return self.context.format(**{name: record.fields[name] for name in self.text_fields})
 
+    def texts(self, record: Record) -> dict[str, str]:
+        """The texts of a record that its prompts and answers hold, by key; see `prompts`."""
+        return {name: record.fields[name] for name in self.text_fields}
+
+    def prompts(self, record: Record) -> dict[str, str]:
+        """Complete prompts that a record brings along, by key; they may hold the tags of answers."""
+        return {}
+
+    def wording_texts(self) -> dict[str, list[str]]:
+        """The task's own texts, which it puts around those of records, by setting."""
+        rubric = asdict(replace(self.rubric, dimensions=self.dimensions))
+        return {
+            "task.system": [self.system],
+            "task.context": [self.context],
+            "task.rubric": list(_strings(rubric)),
+            "task.phrasings": list(_strings(self.phrasings)),
+        }
+
     def show_examples(self, pool: Sequence[Record], seed: int) -> None:
         """Use these training records as the pool of few-shot examples.
 
@@ -309,6 +332,18 @@ def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
     """Raise ValueError where a setting's value is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in nested mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
 
 
 def _weights_of(weights: np.ndarray | None, raters: int) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.random import Generator
 
-from dramaeval.data.records import Record
+from dramaeval.data.records import Record, RecordFormat
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task, require_choice
@@ -47,6 +47,11 @@ class ThoughtTask(Task):
         self.thought_in_scoring = thought_in_scoring
         self.thought_tokens = thought_tokens
 
+    def record_format(self, *, annotated: bool = True) -> RecordFormat:
+        """The keys of `Task`, and the thought, which a record may lack."""
+        fmt = super().record_format(annotated=annotated)
+        return replace(fmt, optional_texts=(*fmt.optional_texts, self.thought))
+
     def scoring(self) -> dict[str, Any]:
         """Where the thought comes from."""
         return {"thought": self.thought, "thought_in_scoring": self.thought_in_scoring}
@@ -61,6 +66,11 @@ class ThoughtTask(Task):
         for key in self.thought.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         return (value.strip() or None) if isinstance(value, str) else None
+
+    def texts(self, record: Record) -> dict[str, str]:
+        """The texts of the prompts, and the thought."""
+        thought = self.thought_of(record)
+        return super().texts(record) | ({} if thought is None else {self.thought: thought})
 
     @property
     def needs_thought(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.tasks.rubric import Dimension, Rubric
+from dramaeval.tasks.rubric import Dimension, Rubric, text_problem, text_problems
 
 PARTS = ("headers", "scales", "closings")
 LEAST = 30
@@ -74,6 +74,10 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         "scales": {"score": 1, "meaning": ""},
         "closings": {"low": 1, "high": 5},
     }
+    problems += text_problems(data, ("language", "rubric"), "phrasings")
+    for key, texts in [*((key, data.get(key)) for key in PARTS), *descriptions.items()]:
+        where = f"phrasings.{key}" if key in PARTS else f"phrasings.descriptions.{key}"
+        problems += _list_problems(texts, where)
     for key, fields in allowed.items():
         for index, template in enumerate(data.get(key) or []):
             try:
@@ -89,6 +93,20 @@ def read_parts(data: Mapping[str, Any], rubric: Rubric) -> Parts:
         closings=tuple(data["closings"]),
         descriptions={key: tuple(texts) for key, texts in descriptions.items()},
     )
+
+
+def _list_problems(texts: Any, where: str) -> list[str]:
+    """Problems of a list of texts; None counts as none given."""
+    if texts is None:
+        return []
+    if not isinstance(texts, list | tuple):
+        return [f"{where} is not a list of texts"]
+    numbered = enumerate(texts)
+    return [
+        f"{where}[{number}] {problem}"
+        for number, text in numbered
+        if (problem := text_problem(text))
+    ]
 
 
 def wordings(

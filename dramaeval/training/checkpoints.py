@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import rotate_checkpoints
 
 from dramaeval.data.manifest import DamagedFileError, begin, damage_in, seal
@@ -29,7 +30,7 @@ def last_checkpoint(folder: Path, *, with_best: bool = False) -> Path | None:
         with_best: also require an undamaged best checkpoint, because training loads it at its end.
     """
     checkpoints = [
-        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit()
+        path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdecimal()
     ]
     for checkpoint in sorted(checkpoints, key=step_of, reverse=True):
         problem = _problem(checkpoint) or (with_best and _problem_with_best(checkpoint))
@@ -81,10 +82,18 @@ def _on_rank_zero(processes: Processes, work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def sealed_checkpoint(folder: Path, processes: Processes, trainer: Any) -> Iterator[None]:
+def sealed_checkpoint(
+    folder: Path, processes: Processes, trainer: Any, files: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Mark a checkpoint as unfinished while this block writes it; then seal it and delete older ones.
 
     transformers would delete older checkpoints before this one is sealed, so that its limit is lifted meanwhile.
+
+    Args:
+        folder: of the checkpoint.
+        processes: of the training.
+        trainer: whose older checkpoints are deleted.
+        files: further texts that this process writes into the checkpoint, by file name.
     """
     processes.on_rank_zero(lambda: begin(folder))
     args = trainer.args
@@ -93,6 +102,8 @@ def sealed_checkpoint(folder: Path, processes: Processes, trainer: Any) -> Itera
         yield
     finally:
         args.save_total_limit = limit
+    for name, text in (files or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
     processes.barrier()
     seal(folder, processes)
     if args.should_save:
@@ -136,6 +147,26 @@ def was_stopped(checkpoint: Path) -> bool:
     control = state.get("stateful_callbacks", {}).get("TrainerControl", {})
     stops = control.get("args", {}).get("should_training_stop", False)
     return bool(stops) and state["global_step"] < state["max_steps"]
+
+
+def restore_callbacks(checkpoint: Path, callbacks: Iterable[Any]) -> None:
+    """Give callbacks the attributes that they had at a checkpoint, such as the count of early stopping.
+
+    Args:
+        checkpoint: to resume from.
+        callbacks: of the trainer; those that export a state (`transformers.trainer_callback.ExportableState`) are
+            restored, in the order of their class.
+    """
+    saved = state_of(checkpoint).get("stateful_callbacks", {})
+    left = {
+        name: list(states) if isinstance(states, list) else [states]
+        for name, states in saved.items()
+    }
+    for callback in callbacks:
+        states = left.get(type(callback).__name__)
+        if isinstance(callback, ExportableState) and states:
+            for name, value in states.pop(0).get("attributes", {}).items():
+                setattr(callback, name, value)
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:

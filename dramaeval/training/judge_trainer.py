@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +23,7 @@ from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_rank
 from dramaeval.compat.safetensors import new_weights_follow_umask
 from dramaeval.compat.transformers import checkpoint_hooks
 from dramaeval.compat.trl import adapters_keep_precision
+from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import Processes
 from dramaeval.evaluation.scoring import AnyPrediction, score
@@ -31,9 +33,11 @@ from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.callbacks.adalora import RankSchedule, moves_ranks
 from dramaeval.training.callbacks.steps_taken import StepsTaken
+from dramaeval.training.checkpoint_records import OtherRecordsError, other_records, text_of
 from dramaeval.training.checkpoints import (
     checkpoint_to_resume,
     require_undamaged,
+    restore_callbacks,
     sealed_checkpoint,
     was_stopped,
 )
@@ -41,6 +45,7 @@ from dramaeval.training.failure_diagnosis import explain_failures
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
 from dramaeval.training.step_statistics import StepStatistics
+from dramaeval.training.training_effect import fingerprint, no_effect, summary
 from dramaeval.training.validation_metrics import validation_metrics
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ class JudgeTrainer(Trainer):
         args: TRL's arguments.
         record_encoder: prepares records for the model.
         order: of the training records.
+        train_records: training records.
         val_records: validation records; empty for no validation.
         batch: the settings ``batch.*`` of the configuration.
         trl_arguments: further arguments of TRL's constructor.
@@ -79,11 +85,13 @@ class JudgeTrainer(Trainer):
         args: Any,
         record_encoder: RecordEncoder,
         order: EpochOrder,
+        train_records: Sequence[Record],
         val_records: Sequence[Record],
         batch: Mapping[str, Any],
         **trl_arguments: Any,
     ) -> None:
         self.record_encoder = record_encoder
+        self.train_records = train_records
         self.val_records = val_records
         self.batch_settings = batch
         self.order = order
@@ -129,6 +137,7 @@ class JudgeTrainer(Trainer):
 
         Raises:
             DamagedFileError: the checkpoint to resume is damaged.
+            OtherRecordsError: it is of a training with other records.
             ModelError: a file of the checkpoint could run code.
             TrainingFailureError: memory is exhausted, or the loss is not finite.
             ValueError: ``resume_from_checkpoint=True``, and there is no undamaged checkpoint.
@@ -144,7 +153,9 @@ class JudgeTrainer(Trainer):
         reading = weights_only_loading(deepspeed=self.is_deepspeed_enabled)
         try:
             with explain_failures(self), any_number_of_processes(self.processes), reading:
-                return super().train(checkpoint, *args, **kwargs)
+                result = super().train(checkpoint, *args, **kwargs)
+                self._report_effect()
+                return result
         except UnpicklingError as error:
             raise ModelError(
                 "The checkpoint to resume has a pickle that holds more than weights, and reading it could run "
@@ -152,9 +163,34 @@ class JudgeTrainer(Trainer):
                 f"({first_line(error)})"
             ) from error
 
+    def _report_effect(self) -> None:
+        """Log the learning rate and the gradient norm, and warn if this call of ``train`` changed no weight."""
+        start, history = self._steps_taken.start, self.state.log_history
+        if not self._steps_taken.count(self.state):
+            return
+        log.info("%s.", summary(history))
+        if start is not None and (text := no_effect(start, fingerprint(self.model), history)):
+            log.warning("%s", text)
+
     def before_resuming(self, checkpoint: Path) -> None:
-        """Read the trainer's state from a checkpoint."""
+        """Compare the records with those of a checkpoint, and read the states of the trainer and its callbacks from it.
+
+        Raises:
+            OtherRecordsError: the checkpoint is of a training with other records.
+        """
+        processes, problem = self.processes, None
+        if processes.is_rank_zero:
+            problem = other_records(checkpoint, self.records_text)
+        if problem := processes.broadcast(problem):
+            raise OtherRecordsError(problem)
         self._was_stopped = was_stopped(checkpoint)
+        restore_callbacks(checkpoint, self.callback_handler.callbacks)
+
+    @cached_property
+    def records_text(self) -> str:
+        """The fingerprints of the records, for checkpoints."""
+        splits = {"train": self.train_records, "val": self.val_records}
+        return text_of(splits, reads_audio=self.record_encoder.family.takes_audio)
 
     def get_train_dataloader(self) -> Any:
         """This process's batches, in the order of `batch_sampler`."""
@@ -277,7 +313,8 @@ class JudgeTrainer(Trainer):
 
     def checkpoint_files(self, folder: Path) -> AbstractContextManager[None]:
         """Seal a checkpoint after its last file."""
-        return sealed_checkpoint(folder, self.processes, self)
+        files = {RECORDS: self.records_text} if self.processes.is_rank_zero else {}
+        return sealed_checkpoint(folder, self.processes, self, files)
 
     def load_weights(self, folder: Path, *, best: bool) -> bool:
         """Read the weights of a checkpoint, or return False where transformers reads them correctly."""

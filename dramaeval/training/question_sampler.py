@@ -215,6 +215,15 @@ def sample_questions(
     return [dimension for dimension in dimensions if dimension.key in targets], targets
 
 
+def unrated_dimensions(task: Task, records: Sequence[Record]) -> list[str]:
+    """The keys of the dimensions that a task asks about in records, and that nobody rated in any of them."""
+    asked = [dimension.key for record in records for dimension in task.dimensions_for(record)]
+    rated = {
+        dimension.key for record in records for dimension in trainable_dimensions(task, record)
+    }
+    return [key for key in dict.fromkeys(asked) if key not in rated]
+
+
 def trainable_dimensions(task: Task, record: Record) -> list[Dimension]:
     """The dimensions of a record that have a rating."""
     return [

@@ -5,45 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from typing import Any
 
 from omegaconf import DictConfig
 
 from dramaeval.config import batch_size
 from dramaeval.config.fields import Limits, range_problems, settings_of
-from dramaeval.config.keys import check_arguments
+from dramaeval.config.keys import check_arguments, resolve_target
 from dramaeval.config.problems import not_among
 from dramaeval.config.schema import Stage, WandbConfig
+from dramaeval.training import trl_arguments
 from dramaeval.training.grpo import settings as grpo
-from dramaeval.training.objectives import parse
 
-#: Arguments of TRL's configuration that the run sets, with the setting to use instead of each.
-RESERVED = {
-    "output_dir": "hydra.run.dir=FOLDER",
-    "seed": "seed=NUMBER",
-    "data_seed": "seed=NUMBER",
-    "report_to": "logger=tensorboard|wandb|none",
-    "hub_token": "HF_TOKEN in the environment",
-    "logging_dir": "hydra.run.dir=FOLDER",
-    "use_cpu": "device=cpu",
-    "bf16": "model.dtype=bfloat16",
-    "fp16": "model.dtype=float16",
-    "resume_from_checkpoint": "hydra.run.dir=FOLDER of the interrupted run",
-    "deepspeed": "zero=…",
-    "remove_unused_columns": "nothing: the project creates its own batches",
-    "do_train": "stages=[train,…]",
-    "do_eval": "trainer.args.eval_strategy=…",
-    "label_smoothing_factor": "trainer.objective=… or task.labels=…",
-    "per_device_eval_batch_size": "batch.eval_clips=NUMBER",
-    "train_sampling_strategy": "nothing: the order of the clips follows from seed",
-    "push_to_hub": "nothing: upload the run folder's model/ yourself",
-}
-#: Further such arguments of supervised training.
-RESERVED_SFT = {
-    "dataset_kwargs": "nothing: the project prepares its data itself",
-    "max_length": "nothing: prompts are never cut",
-    "packing": "batch.shared_prefix=true",
-    "loss_type": "trainer.objective=…",
-}
 #: Arguments of a trainer that the run passes, with the setting to use instead of each.
 SUPPLIED = {
     "model": "model=… and checkpoint=…",
@@ -51,7 +26,7 @@ SUPPLIED = {
     "train_records": "task.data.train=FILE",
     "val_records": "task.data.val=FILE",
     "batch": "batch.*",
-    "callbacks": "logger=…",
+    "callbacks": "callbacks.NAME._target_=package.module.Class",
 }
 #: Arguments of TRL's configuration that the run derives if they are null.
 DERIVED = (
@@ -72,8 +47,33 @@ ARGUMENT_LIMITS: Mapping[str, Limits] = {
     "save_total_limit": Limits(minimum=1),
     "dataloader_num_workers": Limits(minimum=0),
 }
+#: Keys of trainer.args.gradient_checkpointing_kwargs; TRL's ``selective`` does not reach a judge's layers.
+CHECKPOINTING_KEYS = ("use_reentrant", "preserve_rng_state", "determinism_check")
+#: Beginnings of the names of optimizers in transformers, with the package that each needs.
+OPTIMIZER_PACKAGES = {
+    "adamw_8bit": "bitsandbytes",
+    "adamw_anyprecision": "torchdistx",
+    "adamw_bnb": "bitsandbytes",
+    "adamw_torch_4bit": "torchao",
+    "adamw_torch_8bit": "torchao",
+    "adamw_torch_npu": "torch_npu",
+    "adamw_torch_xla": "torch_xla",
+    "adalomo": "lomo_optim",
+    "ademamix": "bitsandbytes",
+    "apollo": "apollo_torch",
+    "galore": "galore_torch",
+    "grokadamw": "grokadamw",
+    "lion": "bitsandbytes",
+    "lomo": "lomo_optim",
+    "paged": "bitsandbytes",
+    "rmsprop_bnb": "bitsandbytes",
+    "schedule_free": "schedulefree",
+    "stable_adamw": "optimi",
+}
 #: Validation figures over all dimensions and scores by which the best checkpoint can be chosen.
-VALIDATED = ("pearson", "loss", "mse", "accuracy", "choice_accuracy")
+VALIDATED = ("pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy")
+#: Those of which a smaller value is better.
+SMALLER_IS_BETTER = ("cross_entropy", "mse")
 
 
 def problems(config: DictConfig) -> list[str]:
@@ -81,30 +81,88 @@ def problems(config: DictConfig) -> list[str]:
     messages = _objective_problems(config) + _logger_problems(config)
     if Stage.train not in config.stages:
         return messages
+    messages += _callback_problems(config)
     trainer, by_reward = config.trainer, grpo.trains_by_reward(config)
     args = {
         key: value for key, value in trainer.args.items() if value is not None or key not in DERIVED
     }
-    reserved = RESERVED | (grpo.RESERVED if by_reward else RESERVED_SFT)
+    reserved = trl_arguments.reserved(by_reward=by_reward)
     messages += check_arguments(args, "trainer.args", reserved=reserved)
+    target = resolve_target(args.get("_target_", ""))
+    if is_dataclass(target):
+        known = {field.name: field for field in fields(target)}
+        messages += trl_arguments.sorting_problems(args, known, by_reward=by_reward)
     messages += check_arguments(trainer, "trainer", reserved=SUPPLIED, also=("args",))
     limits = dict(ARGUMENT_LIMITS)
     steps = args.get("max_steps")
     if not (isinstance(steps, int) and steps > 0):  # else max_steps replaces it
         limits["num_train_epochs"] = Limits(above=0)
     messages += range_problems(args, "trainer.args", limits) + _best_problems(args)
+    messages += _optimizer_problems(args) + _checkpointing_problems(args)
     messages += grpo.problems(config) if by_reward else []
     return messages + batch_size.problems(config)
 
 
+def _callback_problems(config: DictConfig) -> list[str]:
+    """Problems of the user's callbacks."""
+    messages = []
+    for name, node in (config.get("callbacks") or {}).items():
+        if isinstance(node, Mapping):
+            messages += check_arguments(node, f"callbacks.{name}")
+        else:
+            messages.append(
+                f"callbacks.{name}={node} must be a mapping with a _target_: "
+                f"callbacks.{name}._target_=package.module.Class"
+            )
+    return messages
+
+
+def _optimizer_problems(args: Mapping[str, object]) -> list[str]:
+    optimizer = str(args.get("optim", ""))
+    for beginning, package in OPTIMIZER_PACKAGES.items():
+        if optimizer.startswith(beginning) and find_spec(package) is None:
+            return [
+                f"trainer.args.optim={optimizer} needs the package {package}, which is not installed: use another "
+                "optimizer, for example adamw_torch."
+            ]
+    return []
+
+
+def _checkpointing_problems(args: Mapping[str, Any]) -> list[str]:
+    given = args.get("gradient_checkpointing_kwargs") or {}
+    if not isinstance(given, Mapping):
+        return []  # reported by the check of types
+    return [
+        not_among("trainer.args.gradient_checkpointing_kwargs", key, CHECKPOINTING_KEYS)
+        for key in given
+        if key not in CHECKPOINTING_KEYS
+    ]
+
+
 def _best_problems(args: Mapping[str, object]) -> list[str]:
-    best = args.get("metric_for_best_model")
-    if not args.get("load_best_model_at_end") or best is None:
+    if not args.get("load_best_model_at_end"):
         return []
-    name = str(best).removeprefix("eval_")
+    where, best = "trainer.args.metric_for_best_model", args.get("metric_for_best_model")
+    name, greater = str(best).removeprefix("eval_"), args.get("greater_is_better")
+    if best is None or name == "loss":
+        return [
+            f"{where}={'null' if best is None else best}: validation measures no loss, because the objective is "
+            "computed in training only: set it to cross_entropy (of the judge's distribution with the ratings) and "
+            f"trainer.args.greater_is_better=false, or to one of {', '.join(VALIDATED)}."
+        ]
+    if name in SMALLER_IS_BETTER and greater is not False:
+        return [
+            f"{where}={best}: a smaller value is better, so set trainer.args.greater_is_better=false; the worst step "
+            "would be kept."
+        ]
+    if name not in SMALLER_IS_BETTER and greater is False:
+        return [
+            f"{where}={best}: a greater value is better, so set trainer.args.greater_is_better=true; the worst step "
+            "would be kept."
+        ]
     if name in VALIDATED or re.fullmatch(r"pearson/.+|score_[\d.]+/accuracy", name):
         return []
-    message = not_among("trainer.args.metric_for_best_model", best, VALIDATED)
+    message = not_among(where, best, VALIDATED)
     return [f"{message} One dimension's correlation is pearson/KEY."]
 
 
@@ -122,6 +180,8 @@ def _logger_problems(config: DictConfig) -> list[str]:
 def _objective_problems(config: DictConfig) -> list[str]:
     if "objective" not in config.trainer:
         return []
+    from dramaeval.training.objectives import parse  # imports torch
+
     expression = config.trainer.objective
     try:
         terms = parse(expression, config.trainer.get("objectives") or {})

@@ -19,8 +19,8 @@ from dramaeval.evaluation.record_reply import AnyPrediction
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
     """Figures of predictions with ratings, and of multiple-choice questions.
 
-    If there are both, ``accuracy`` and ``loss`` are those of the ratings. If there are no ratings, they are those of
-    the options, with the mean −log p of the right option as loss. ``choice_accuracy`` is always that of the options.
+    If there are both, ``accuracy`` and ``cross_entropy`` are those of the ratings. If there are no ratings, they are those of
+    the options, with the mean −log p of the right option as cross-entropy. ``choice_accuracy`` is always that of the options.
     """
     options = [item for item in predictions if isinstance(item, OptionPrediction)]
     figures = _of_ratings([item for item in predictions if isinstance(item, Prediction)])
@@ -31,7 +31,7 @@ def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]
         return figures
     return {
         "accuracy": likely["accuracy"],
-        "loss": -likely["mean_log_p"],
+        "cross_entropy": -likely["mean_log_p"],
         "questions": likely["n"],
         **figures,
         "choice_accuracy": likely["accuracy"],
@@ -39,9 +39,9 @@ def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]
 
 
 def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Loss, macro correlation and per-score accuracy of predictions with ratings.
+    """Cross-entropy, macro correlation and per-score accuracy of predictions with ratings.
 
-    ``loss`` is the cross-entropy between the raters' histogram and the judge's distribution over the scale, in nats,
+    ``cross_entropy`` is that between the raters' histogram and the judge's distribution over the scale, in nats,
     for any objective, so that runs with different objectives can be compared. The macro correlation is the mean over
     the dimensions that have a defined one, and absent if there are none.
     """
@@ -60,7 +60,7 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     }
     losses = np.concatenate([_cross_entropies(arrays) for arrays in dimensions])
     if np.isfinite(losses).all():  # a regression head gives no distribution
-        figures = {"loss": float(np.mean(losses)), **figures}
+        figures = {"cross_entropy": float(np.mean(losses)), **figures}
     correlations = {}
     for arrays in dimensions:
         try:

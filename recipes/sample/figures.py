@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.data.jsonl import json_lines
 from recipes.sample import SAMPLE
 from recipes.sample.context import context
 from recipes.sample.draw import SYSTEMS, draw_delivery
@@ -33,7 +34,7 @@ def read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All lines of a JSONL file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for _, line in json_lines(path)]
 
 
 def ratings_of(records: list[dict[str, Any]], dimension: str) -> np.ndarray:

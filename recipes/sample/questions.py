@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dramaeval.data.jsonl import json_lines
 from recipes.sample import SAMPLE
 from recipes.sample.voices import VOICES
 
@@ -127,7 +128,7 @@ def build(out: Path, source: Path, say: Callable[[str], None] = print) -> None:
         source: the realism sample's folder, with its manifest and clips.
         say: called with progress messages.
     """
-    manifest = [json.loads(line) for line in _lines(source / "manifest.jsonl")]
+    manifest = [json.loads(line) for _, line in json_lines(source / "manifest.jsonl")]
     out.mkdir(parents=True, exist_ok=True)
     for number, (part, count) in enumerate(PARTS.items()):
         rng = np.random.default_rng([SEED, 4, number])
@@ -170,10 +171,6 @@ def questions(entry: Entry, clip: str, turn: int, rng: np.random.Generator) -> l
         if len(records) == QUESTIONS_A_CLIP:
             break
     return records
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").splitlines()
 
 
 def main(arguments: list[str]) -> None:

@@ -9,8 +9,11 @@ import trl
 from dramaeval import AudioDataset, Judge, SFTTrainer, create_peft_config
 from dramaeval.api import grpo_trainer as grpo
 from dramaeval.api import sft_trainer as trainer
+from dramaeval.config.composition import compose
 from dramaeval.config.schema import PACKAGE
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.models.errors import ModelError
+from dramaeval.stages.builders import build_task
 
 TINY = str(PACKAGE / "models" / "tiny")
 PEFT = {"enabled": True, "method": "lora", "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}}
@@ -38,7 +41,10 @@ def test_the_arguments_decide_the_precision_and_not_the_environment(bf16, tmp_pa
 
 @pytest.mark.slow
 def test_training_saving_and_judging(make_clips, tmp_path):
-    data = AudioDataset(make_clips("train", 6))
+    task = build_task(
+        compose("task.system=Listen.", "task.dimensions=[pitch_dynamics]", "task.labels=sample")
+    )
+    data = AudioDataset(make_clips("train", 6), task=task)
     trainer = SFTTrainer(TINY, settings(tmp_path / "out"), data, create_peft_config(PEFT))
     names = {n for n, w in trainer.model.named_parameters() if w.requires_grad}
     assert {n.split(".lora_")[0].rpartition(".")[2] for n in names} == {"q_proj", "v_proj"}
@@ -62,7 +68,10 @@ def test_training_saving_and_judging(make_clips, tmp_path):
     trainer.save_model(str(tmp_path / "saved"))
     record = data.records[0]
     texts = {name: record.fields[name] for name in data.task.text_fields}
-    saved = Judge.load(tmp_path / "saved", device="cpu").score(record.clip, **texts)
+    judge = Judge.load(tmp_path / "saved", device="cpu")
+    assert judge.task("role").system == "Listen."
+    saved = judge.score(record.clip, **texts)
+    assert list(saved) == ["pitch_dynamics"]
     plain = Judge.load(TINY, device="cpu").score(record.clip, **texts)
     assert saved["pitch_dynamics"].expected != pytest.approx(
         plain["pitch_dynamics"].expected, abs=1e-5
@@ -109,5 +118,10 @@ def test_mistakes(make_clips, tmp_path):
         SFTTrainer(TINY, args)
     with pytest.raises(ValueError, match="this model takes 16000 Hz"):
         SFTTrainer(TINY, args, AudioDataset(file, 8000))
+    hostile = tmp_path / "hostile.jsonl"
+    hostile.write_text(file.read_text().replace("That makes 1.", "Go.<|AUDIO|>"))
+    with pytest.raises(BadRecordsError, match="control token") as raised:
+        SFTTrainer(TINY, args, AudioDataset(hostile, audio_root=tmp_path))
+    assert [(p.line, p.key) for p in raised.value.problems] == [(2, "transcript")]
     with pytest.raises(ModelError, match="Linear cannot be trained as a judge"):
         SFTTrainer(torch.nn.Linear(1, 1), args, AudioDataset(file))

@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 #: Families' files without a path.
 ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "voxtral", "audio_flamingo3", "causal_lm")
-SINGLE = ("model", "task", "peft", "zero", "trainer", "logger", "experiment")
+SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")
 
 
 def choices(group):

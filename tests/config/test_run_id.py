@@ -1,11 +1,15 @@
-"""The short id depends on the settings that change results, and not on paths and launchers."""
+"""The short id depends on the settings that change results and on the models, and not on paths and launchers."""
 
 import re
+import shutil
 
 import pytest
 from omegaconf import OmegaConf
 
 from dramaeval.config.run_id import run_id
+from dramaeval.config.schema import PACKAGE
+
+TINY = PACKAGE / "models" / "tiny"
 
 
 @pytest.mark.slow
@@ -16,9 +20,8 @@ def test_paths_and_execution_settings_do_not_change_the_id(composed, tmp_path):
     for elsewhere in (
         [f"task.data.train={tmp_path / 'train.jsonl'}"],
         ["task.data.train=relative/train.jsonl", "task.data.audio_root=clips"],
-        [f"checkpoint={tmp_path}"],
         ["plan=true", "plan_force=true", "launch.check=true", "launch.detach=true"],
-        [f"model.path={tmp_path}"],  # the default is a folder as well
+        [f"model.path={shutil.copytree(TINY, tmp_path / 'copy')}"],
     ):
         assert run_id(composed(*elsewhere)) == first, elsewhere
 
@@ -43,3 +46,18 @@ def test_a_resolved_configuration_has_the_same_id(composed):
     resolved = config.copy()
     OmegaConf.resolve(resolved)
     assert run_id(resolved) == run_id(config)
+
+
+def test_two_models_in_folders_have_two_ids_and_a_moved_one_keeps_its_id(composed, tmp_path):
+    config = composed()
+    default = run_id(config)
+    for name, layers in (("a", 1), ("b", 2), ("c", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'{{"layers": {layers}}}')
+    for node, key in ((config.model, "path"), (config, "checkpoint")):
+        ids = []
+        for name in "abc":
+            node[key] = str(tmp_path / name)
+            ids.append(run_id(config))
+        assert ids[0] == ids[2] != ids[1], key
+        assert default not in ids, key

@@ -11,7 +11,7 @@ from dramaeval.data.csv_text import csv_text
 
 
 @pytest.mark.parametrize(
-    "cell", ["=1+1", "+task.x", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "--x", "-"]
+    "cell", ["=1+1", "+task.x", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "--x", "-", "+１"]
 )  # fmt: skip
 def test_a_formula_becomes_a_text(cell):
     ((found,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import content_digest, group_of, group_records, same_content
-from dramaeval.data.splitting import SplitError, overlap, split_records
+from dramaeval.data.splitting import (
+    APART,
+    SplitError,
+    default_keys,
+    overlap,
+    overlap_remarks,
+    split_records,
+)
 
 
 def record(number: int, clip: Path | None = None, **fields: Any) -> Record:
@@ -85,11 +93,65 @@ def test_overlap_names_the_lines_of_both_sides(tmp_path: Path) -> None:
         ("scene", (1,), (10, 12)),
         ("clip", (1,), (10,)),
     ]
-    assert "train line 2, test lines 11-12" in str(overlap(train, test, ("character",))[0])
+    assert overlap_remarks(overlap(train, test), "val") == [
+        "val and train share 1 character (bob): lines 11-12 of val, line 2 of train",
+        "val and train share 1 scene (local_scene: bar): lines 10, 12 of val, line 1 of train",
+        f"val and train share 1 clip ({tmp_path / '1'}): line 10 of val, line 1 of train",
+    ]
+
+
+def test_remarks_have_one_line_per_key_however_many_groups_are_shared() -> None:
+    """Scenes that begin alike, as in a systems × scenes corpus: their texts are not repeated."""
+    beginning = (
+        "Evening in the harbour, the crew waits for news of the other ship and nobody says a word "
+    )
+    records = [record(n, local_scene=f"{beginning}{n}") for n in range(1, 21)]
+    (remark,) = overlap_remarks(overlap(records, records[5:], ("scene",)), "test")
+    assert remark.startswith("test and train share 15 scenes (the first: local_scene: evening in")
+    assert remark.endswith("…): lines 6-20 of test, lines 6-20 of train")
 
 
 def test_a_missing_key_overlaps_with_nothing() -> None:
     assert overlap([record(1)], [record(2)], ("character", "scene")) == []
+
+
+def corpus() -> list[Record]:
+    """Every one of 20 sentences said by 4 systems."""
+    return [
+        record(20 * system + text, transcript=f"Sentence {text}.", system=f"tts-{system}")
+        for system in range(4)
+        for text in range(20)
+    ]
+
+
+def test_texts_that_several_systems_say_are_kept_apart_and_overlap(tmp_path: Path) -> None:
+    records = corpus()
+    for each in records:
+        (tmp_path / str(each.clip)).write_bytes(b"%d" % each.line)
+    records = [replace(each, clip=tmp_path / each.clip) for each in records]
+    parts = split_records(records, {"train": 0.8, "test": 0.2}, 0)
+    texts = {name: {r.fields["transcript"] for r in part} for name, part in parts.items()}
+    assert not texts["train"] & texts["test"]
+    assert [len(part) for part in parts.values()] == [64, 16]
+    # By character, scene and clip alone, a sentence of the test part is also in train.
+    named = split_records(records, {"train": 0.8, "test": 0.2}, 0, APART)
+    shared = {r.fields["transcript"] for r in named["train"]} & {
+        r.fields["transcript"] for r in named["test"]
+    }
+    found = overlap(named["train"], named["test"])
+    assert {one.group for one in found} == {text.casefold() for text in shared} != set()
+    assert {one.key for one in found} == {"transcript"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"system": "tts-0"}, {"system": None}, {"transcript": None}],
+    ids=["one system", "no system", "no transcript"],
+)
+def test_a_text_that_one_system_says_twice_is_not_kept_apart(change: dict[str, Any]) -> None:
+    records = [replace(each, fields={**each.fields, **change}) for each in corpus()]
+    assert default_keys(records) == APART == ("character", "scene", "clip")
+    assert default_keys(corpus()) == (*APART, "transcript")
 
 
 # Splits

@@ -1,6 +1,7 @@
 """The command that splits one file of records."""
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -35,9 +36,33 @@ def test_lines_are_copied_and_scenes_kept_together(tmp_path, capsys):
     assert sorted(train + test) == sorted(lines)
     scenes = [{json.loads(line)["local_scene"] for line in part} for part in (train, test)]
     assert not scenes[0] & scenes[1]
-    assert f"clips.train.jsonl: {len(train)} records" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"clips.train.jsonl: {len(train)} records" in out
+    assert "No two parts share a character (20), scene (10), clip (40).\n" in out
     assert main([str(file), "train=3", "test=1"]) == 1
     assert "the file exists already" in capsys.readouterr().err
+
+
+def test_the_command_says_that_texts_were_kept_apart(tmp_path, capsys):
+    file, lines = a_file(tmp_path, 16)
+    records = [json.loads(line) for line in lines]
+    for number, record in enumerate(records):
+        record |= {"transcript": f"Text {number % 4}", "system": f"tts {number // 4}"}
+        del record["character"], record["local_scene"]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main([str(file), "train=3", "test=1"]) == 0
+    parts = [(tmp_path / f"clips.{name}.jsonl").read_text() for name in ("train", "test")]
+    texts = [{json.loads(line)["transcript"] for line in part.splitlines()} for part in parts]
+    assert [len(each) for each in texts] == [3, 1]
+    assert not texts[0] & texts[1]
+    assert (
+        "No two parts share a clip (16), transcript (4). Several systems say the same texts, so the transcript "
+        "counts too. No record has a character or scene."
+    ) in capsys.readouterr().out
+    # Named keys are used as they are.
+    file.rename(tmp_path / "other.jsonl")
+    assert main([str(tmp_path / "other.jsonl"), "train=3", "test=1", "--apart", "system"]) == 0
+    assert "No two parts share a system (4).\n" in capsys.readouterr().out
 
 
 def test_the_command_reports_errors_without_a_traceback(tmp_path):
@@ -51,3 +76,15 @@ def test_the_command_reports_errors_without_a_traceback(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, "r2" in done.stderr) == (1, True)
     assert "Traceback" not in done.stderr
+
+
+def test_a_part_that_cannot_be_written_is_an_error_and_leaves_no_file(tmp_path, capsys):
+    file, lines = a_file(tmp_path, 16)
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * len(lines[0]), kept[1]))  # as on a full disk
+    try:
+        assert main([str(file), "test=1", "train=3"]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert "File too large. Nothing was split." in capsys.readouterr().err
+    assert not list(tmp_path.glob("clips.*.jsonl"))

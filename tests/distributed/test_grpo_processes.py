@@ -83,8 +83,9 @@ def test_two_processes_do_as_one(trained, case):
 def test_a_reference_that_is_split_measures_the_same(trained):
     whole, split = trained[1]["none-none-sampled"], trained[2]["zero3-none-sampled"]
     assert abs(split[0]["kl"]) < 1e-6 < split[2]["kl"]
+    # TRL's KL is a mean of the means of passes, which differ where completions differ in length.
     np.testing.assert_allclose(
-        [s["kl"] for s in split], [s["kl"] for s in whole], rtol=1e-3, atol=1e-7
+        [s["kl"] for s in split], [s["kl"] for s in whole], rtol=2e-2, atol=1e-7
     )
 
 

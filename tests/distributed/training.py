@@ -54,7 +54,7 @@ BEST = (
     "trainer.args.eval_steps=1",
     "trainer.args.save_steps=1",
     "trainer.args.load_best_model_at_end=true",
-    "trainer.args.metric_for_best_model=loss",
+    "trainer.args.metric_for_best_model=cross_entropy",
     "trainer.args.greater_is_better=false",
 )
 #: What no training here is.
@@ -94,8 +94,10 @@ def train(case, folder, data, textual, processes):
     print(case, losses, flush=True)
     return {
         "losses": losses,
-        "validated": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
-        "validated_again": trainer.evaluate()["eval_loss"] if best else None,
+        "validated": [
+            entry["eval_cross_entropy"] for entry in history if "eval_cross_entropy" in entry
+        ],
+        "validated_again": trainer.evaluate()["eval_cross_entropy"] if best else None,
         "engine": type(engine).__name__,
         "stage": stage(),
         "differences": engine_differences(engine, ANOTHER, StepSize(2, 1, 3)),

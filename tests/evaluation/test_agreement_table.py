@@ -1,6 +1,7 @@
 """The table shows the values of the summary at any width, and names missing values."""
 
 import io
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
@@ -122,3 +124,14 @@ def test_one_phase_alone(phases: dict[str, Any]) -> None:
     assert "pitch" in text
     with pytest.raises(ValueError, match="known phases are zero_shot, final"):
         agreement_text({"last": phases["final"]})
+
+
+def test_an_ascii_terminal_gets_the_table_too(phases, monkeypatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    accept_any_text()
+    print_agreement(phases, titles={"pitch": "演技"}, heading="a → b")
+    stream.flush()
+    shown_text = stream.buffer.getvalue()
+    assert b"a \\u2192 b" in shown_text
+    assert b"\\u6f14\\u6280" in shown_text

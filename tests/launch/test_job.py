@@ -54,7 +54,7 @@ def test_a_run_that_finishes(folder):
         tell(0.5)
     state = read_state(folder)
     assert (state.state, state.objective, state.process) == ("done", 0.5, None)
-    assert json.loads((folder.parent / "sweep.json").read_text())["best"] == 0
+    assert json.loads((folder.parent / "sweep.json").read_text())["best"]["runs"] == [0]
 
 
 def test_a_run_that_fails(folder):

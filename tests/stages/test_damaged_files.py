@@ -240,7 +240,8 @@ def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, da
     config = composed(
         *SETTINGS, *data, data[1].replace(".test", ".val"), "trainer.args.max_steps=2",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1", "trainer.args.save_total_limit=2",
-        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=cross_entropy",
+        "trainer.args.greater_is_better=false",
     )  # fmt: skip
     check(config)
     run = RunContext(config, RunFolder(tmp_path))

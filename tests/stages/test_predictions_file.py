@@ -1,9 +1,15 @@
 """Predictions files are read back once, whatever characters an id holds."""
 
 import json
+from types import SimpleNamespace
 
+import pytest
+
+from dramaeval.data.jsonl import json_lines, read_lines
 from dramaeval.evaluation.option_predictions import OptionPrediction
-from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.prediction_stream import resume
+from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.report.read_results import read_run
 from dramaeval.stages.predictions_file import read_phase
 
 
@@ -23,3 +29,22 @@ def test_ratings_and_options_come_back_by_split(tmp_path):
     answers = read_phase(file)
     assert answers.ratings == {"val": [rated]}
     assert answers.options == {"test": [asked]}
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_every_reader_of_json_lines_splits_at_line_feeds_only(tmp_path, character):
+    """`str.splitlines` cuts at each of these characters, and JSON text may hold them as they are."""
+    rated = Prediction(
+        id=f"a{character}b", dimension="pitch", scale=(1.0, 2.0), distribution=None, expected=1.5,
+        ratings=(1.0, 2.0), state="scored", system=f"s{character}t", group=character,
+    )  # fmt: skip
+    file = tmp_path / "predictions.jsonl"
+    line = {"split": "test", **rated.to_json()}
+    file.write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert [number for number, _ in json_lines(file)] == [1]
+    assert read_predictions(file) == [rated]
+    assert read_phase(file).ratings == {"test": [rated]}
+    assert read_run(tmp_path, "run", "test", None).predictions == [rated]
+    assert read_lines(file)[0].fields == line
+    record = SimpleNamespace(id=rated.id)
+    assert resume(file, [record], lambda _: 1) == []

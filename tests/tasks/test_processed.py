@@ -175,3 +175,44 @@ def test_prepared_questions_with_options(composed, tmp_path):
         assert again.ratings(record, again.dimensions[0]) == task.ratings(
             source, task.dimensions[0]
         )
+
+
+@pytest.mark.parametrize(
+    ("solution", "digits"),
+    [
+        ("<answer>４</answer>", "4"),
+        ("<think>A.</think>\n<answer> ٣ </answer>", "3"),
+        ("<answer>[Pitch]4[Pace]３[Tone]５</answer>", "3, 5"),
+    ],
+)
+def test_scores_in_other_digits_are_refused(read, clip, solution, digits):
+    with pytest.raises(BadRecordsError) as raised:
+        read(line(clip, "<answer>4</answer>"), line(clip, solution))
+    (problem,) = raised.value.problems
+    assert (problem.line, problem.key) == (2, "solution")
+    assert problem.fix == f"write the score as {digits}"
+
+
+@pytest.mark.parametrize("solution", ["<answer>a ４</answer>", "<answer>[Pitch ４]4</answer>"])
+def test_other_digits_within_texts_are_texts(read, clip, solution):
+    task, (record,) = read(line(clip, solution))
+    assert task.questions(record, task.dimensions, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"places": [{"scale": 5}]}, "scale is not a list"),
+        ({"places": [{"scale": ["4", "5"]}]}, "scale is not a list"),
+        ({"places": [{"dimension": 3}]}, "dimension is not a text"),
+        ({"places": [{"options": "abc"}]}, "options is not a list"),
+        ({"places": [{"options": [4]}]}, "options is not a list"),
+        ({"system": 3}, "a number where a string is expected"),
+        ({"id": "\ud83d"}, "surrogate"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": 3}]}]}, "chat messages"),
+    ],
+)
+def test_values_of_other_types_are_refused_with_their_line(read, clip, more, problem):
+    with pytest.raises(BadRecordsError, match=problem) as raised:
+        read(line(clip, "<answer>4</answer>", **more))
+    assert raised.value.problems[0].line == 1

@@ -1,11 +1,13 @@
 """Rubrics and prompts: everything wrong is said at once; a prompt says what it should."""
 
 import copy
+import re
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 from repository import ROOT
 
 from dramaeval.config import registration
@@ -60,6 +62,64 @@ def test_a_broken_rubric_is_explained(data, messages):
         read_rubric(data)
     for message in messages:
         assert message in str(raised.value)
+
+
+YAML_TYPES = """
+name: off
+version: 1.10
+language: no
+dimensions:
+- {key: yes, annotation: 3, title: On, description: 12:30, scale: [0, 1], scores: {0: No, 1: Yes}}
+- {key: b, annotation: b, title: [b], description: 2026-11-28, scale: [no, yes], scores: {0: a, 1: b}}
+- {key: c, annotation: c, title: c, description: c, scale: [0, 1], scores: {no: a, yes: b}}
+- {key: d, annotation: d, title: d, description: d, scale: [0, 1], scores: {0: ~, 1: b}}
+"""
+
+
+def test_words_and_numbers_that_yaml_reads_as_its_own_types_are_refused():
+    with pytest.raises(RubricError) as raised:
+        read_rubric(yaml.safe_load(YAML_TYPES))
+    first, false, true = "dimensions[0] (True)", "is a truth value (false)", "is a truth value (true)"  # fmt: skip
+    expected = (
+        f"rubric.name {false}", "rubric.version is the number 1.1", f"rubric.language {false}",
+        f"{first}.key must be of letters", f"{first}.annotation is the number 3", f"{first}.title {true}",
+        f"{first}.description is the number 750", f"{first}.scores.0 {false}", f"{first}.scores.1 {true}",
+        "(b).title is a list", "(b).description is date", "(b).scale must list at least two whole numbers",
+        "(c).scores explains [False, True]", "(d).scores explains [1]",
+    )  # fmt: skip
+    for message in expected:
+        assert message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == len(expected) + 1
+
+
+def test_the_same_words_in_quotes_are_kept_as_written():
+    quoted = {"version": "1.10", "language": "no"}
+    words = {"title": "On", "scale": [0, 1], "scores": {0: "No", 1: "Yes"}}
+    rubric = read_rubric({**broken(**words), **quoted})
+    assert (rubric.version, rubric.language) == ("1.10", "no")
+    assert "On: " in rubric.criterion(rubric.dimensions[0])
+    assert "0: No\n1: Yes" in rubric.criterion(rubric.dimensions[0])
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("role", {"system": False}, "task.system is a truth value (false)"),
+        ("role", {"context": 3}, "task.context is the number 3"),
+        ("avqa", {"rubric.language": False}, "task.rubric.language is a truth value (false)"),
+        ("avqa", {"rubric.version": 1.1}, "task.rubric.version is the number 1.1"),
+        ("role_variation", {"phrasings.headers": [True]}, "phrasings.headers[0] is a truth value"),
+        ("role_variation", {"phrasings.scales": "{score}"}, "phrasings.scales is not a list"),
+        ("role_variation", {"phrasings.language": False}, "phrasings.language is a truth value"),
+        ("role_variation", {"phrasings.descriptions.pitch_dynamics": [1]}, "pitch_dynamics[0] is the number 1"),
+    ],
+)  # fmt: skip
+def test_texts_of_a_task_are_texts(composed, task, change, message):
+    config = composed(f"task={task}")
+    for key, value in change.items():
+        OmegaConf.update(config.task, key, value)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        build_task(config)
 
 
 def test_a_key_may_be_a_name_in_any_language():

@@ -8,12 +8,14 @@ import torch
 from clips import write_clips
 from transformers import TrainerCallback
 
-from dramaeval.data.manifest import seal
+from dramaeval.data.fingerprint import RECORDS
+from dramaeval.data.manifest import read_manifest, seal
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training import checkpoints
+from dramaeval.training.checkpoint_records import OtherRecordsError, other_records
 from dramaeval.training.checkpoints import has_ended, last_checkpoint
 
 SETTINGS = (
@@ -42,8 +44,8 @@ class StopsAtTwo(TrainerCallback):
     [
         # Four clips are two steps an epoch.
         (("trainer.args.max_steps=3", *LAST), None, 3),
-        (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=loss",
-          "trainer.args.greater_is_better=true"), None, 3),
+        (("trainer.args.max_steps=3", "trainer.args.metric_for_best_model=cross_entropy",
+          "trainer.args.greater_is_better=false", "trainer.args.learning_rate=0.3"), None, 3),
         (("trainer.args.num_train_epochs=1.5", *LAST), None, 3),
         (("trainer.args.num_train_epochs=2", *LAST), None, 4),
         (("trainer.args.max_steps=5",), StopsAtTwo, 2),
@@ -119,3 +121,31 @@ def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
     make_trainer(RunContext(config, folder)).train(resume_from_checkpoint=True)
     names = [path.name for path in folder.checkpoints.iterdir()]
     assert names == ["checkpoint-3"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [(), GRPO], ids=["sft", "grpo"])
+def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
+    file = write_clips(tmp_path, "train", 4, seconds=(0.5,))
+    data = f"task.data.train={file}"
+    config = composed(*SETTINGS, *LAST, *settings, data, "trainer.args.max_steps=1")
+    check(config)
+
+    def trainer():
+        run = RunContext(config, RunFolder(tmp_path / "run"))
+        run.plan()
+        return make_trainer(run)
+
+    trainer().train()
+    folder = tmp_path / "run" / "checkpoints" / "checkpoint-1"
+    assert RECORDS in read_manifest(folder)
+    trainer().train(resume_from_checkpoint=True)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:2]))
+    with pytest.raises(
+        OtherRecordsError,
+        match=r"checkpoint-1 .*train: 2 of 4 records are missing \(train-2, train-3\)",
+    ):
+        trainer().train(resume_from_checkpoint=True)
+    # A checkpoint of an earlier version does not say which records it is of.
+    assert other_records(tmp_path, "x") is None

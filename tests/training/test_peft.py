@@ -83,6 +83,15 @@ LLM_OUT = 4 * 160 + 2 * 480 + 160
          {"llm": 4 * (160 + 160 + 480), "audio": 4 * (128 + 128 + 512), "projector": 160}),
         (["peft=ia3", "peft.target_modules=[q_proj,gate_proj]", "peft.feedforward_modules=[gate_proj]"],
          {"llm": 4 * (160 + 160)}),
+        # A pattern stays within `adapt`; so do the layers that are counted from 0.
+        (["peft.target_modules=all-linear", "model.freeze_audio=true"], {"llm": 4 * 16 * LLM_IN_OUT}),
+        (["peft.target_modules='.*\\.(q_proj|v_proj)'"], {"llm": 4 * 16 * 2 * (160 + 160)}),
+        (["peft=ia3", "peft.target_modules='.*k_proj'"], {"llm": 4 * 160}),
+        (["+peft.layers_to_transform=1"], {"llm": 16 * LLM_IN_OUT}),
+        (["+peft.layers_to_transform=[0,3]", "+peft.layers_pattern=layers", "adapt=[llm,audio]"],
+         {"llm": 2 * 16 * LLM_IN_OUT, "audio": 2 * 16 * (4 * (128 + 128) + 2 * (128 + 512))}),
+        (["peft.target_modules=[q_proj]", "+peft.modules_to_save=[language_model.norm]"],
+         {"llm": 4 * 16 * (160 + 160) + 160}),
         (["peft=prefix", "peft.num_virtual_tokens=7"], {"llm": 7 * 4 * 2 * 160}),
         (["peft=prompt", "peft.num_virtual_tokens=7"], {"llm": 7 * 160}),
         (["peft=none", "model.freeze_audio=true"],
@@ -97,6 +106,21 @@ def test_trainable_parameters_by_part(run_of, overrides, expected):
     assert trained.keys() == expected.keys()
     for part, count in expected.items():
         assert trained[part] == (found[part][1] if count is None else count), part
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["peft.target_modules=[q_proj,v_prj]"],
+            "v_prj matches no layer of llm. Did you mean v_proj",
+        ),
+        (["peft.bias=all"], "set peft.bias=lora_only"),
+    ],
+)
+def test_the_plan_compares_an_adapter_with_the_model(run_of, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        run_of(*overrides).plan()
 
 
 RELOAD = """
@@ -306,15 +330,19 @@ def test_the_best_step_is_restored(run_of, method):
         f"peft={method}", "trainer.args.max_steps=4", "trainer.args.learning_rate=5e-2",
         "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
         "trainer.args.eval_strategy=steps", "trainer.args.eval_steps=1",
-        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=loss",
+        "trainer.args.load_best_model_at_end=true", "trainer.args.metric_for_best_model=cross_entropy",
         "trainer.args.greater_is_better=false",
     )  # fmt: skip
     trainer = make_trainer(run)
     trainer.train()
-    seen = {e["step"]: e["eval_loss"] for e in trainer.state.log_history if "eval_loss" in e}
+    seen = {
+        e["step"]: e["eval_cross_entropy"]
+        for e in trainer.state.log_history
+        if "eval_cross_entropy" in e
+    }
     best = trainer.state.best_global_step
     assert seen[best] == min(seen.values())
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(seen[best], abs=1e-5)
+    assert trainer.evaluate()["eval_cross_entropy"] == pytest.approx(seen[best], abs=1e-5)
 
 
 @pytest.mark.slow

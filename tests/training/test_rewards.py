@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dramaeval.data.records import Record
+from dramaeval.errors import UserFacingError
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target
@@ -186,7 +187,10 @@ def test_functions_and_classes_have_weights():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("raises_on_b", "raised ZeroDivisionError: .* It fails on record b × pitch"),
+        (
+            "raises_on_b",
+            r"raised ZeroDivisionError: .*test_rewards\.py:\d+\)\. It fails on record b × pitch",
+        ),
         ("nan_on_b", "returned nan for record b × pitch, answered '<answer>4</answer>'"),
         ("none_on_b", "returned None for record b × pitch"),
         ("too_few", "returned 2 values for 3 completions"),
@@ -194,8 +198,9 @@ def test_functions_and_classes_have_weights():
 )
 def test_a_reward_that_cannot_be_counted_names_the_record(name, message):
     rewards = WeightedRewards({"mine": {"_target_": f"{__name__}.{name}"}})
-    with pytest.raises(RewardError, match=f"'mine' {message}"):
+    with pytest.raises(RewardError, match=f"'mine' {message}") as raised:
         rewards([completion(answer(3), record=record) for record in "abc"])
+    assert isinstance(raised.value, UserFacingError)  # shown without a traceback
 
 
 def _record(ratings):

@@ -56,7 +56,10 @@ def test_help_explains_groups_recipes_and_results(launch):
     ],
 )
 def test_the_plan_of_the_7b_needs_no_files(launch, tmp_path, peft, lines):
-    done = launch("model=qwen2_audio_7b", f"peft={peft}", "plan=true", f"hydra.run.dir={tmp_path}")
+    done = launch(
+        "model=qwen2_audio_7b", f"peft={peft}", "plan=true", "plan_device=cuda",
+        f"hydra.run.dir={tmp_path}", asked=["huggingface.co"],
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for line in lines:
         assert line in done.stdout
@@ -90,7 +93,7 @@ def test_a_hub_model_without_a_network_is_one_line(launch, tmp_path):
             [
                 "The configuration has 4 problems",
                 "peft.r=-1 must be 1 or more",
-                "Did you mean learning_rate",
+                "Did you mean trainer.args.learning_rate",
                 "/no.jsonl does not exist",
                 "/none.jsonl does not exist",
             ],

@@ -10,6 +10,8 @@ import forked_python
 import pytest
 from repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     "evaluation.zero_shot=false", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
     "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",

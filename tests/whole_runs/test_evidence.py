@@ -11,6 +11,8 @@ import time
 import pytest
 from repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 TWO = "task.dimensions=[pitch_dynamics,trait_embodiment]"
 
 

@@ -15,6 +15,8 @@ from repository import ROOT
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.distributed.lock_holder import NAME, holder_of
 
+pytestmark = pytest.mark.slow
+
 
 def content(folder):
     return {one: one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}

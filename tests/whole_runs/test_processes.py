@@ -15,7 +15,10 @@ from safetensors.torch import load_file
 
 from dramaeval.distributed.lock_holder import NAME, holder_of
 
-pytestmark = pytest.mark.timeout(1800)  # three runs, of two processes and of one
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]  # three runs, of two processes and of one
 
 SETTINGS = (
     "zero=zero2", "device=cpu", "batch.global=4", "batch.per_device=1", "evaluation.zero_shot=false",

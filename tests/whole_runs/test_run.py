@@ -104,7 +104,7 @@ def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
     curves.Reload()
     wanted = {"loss", "learning_rate", "grad_norm", "tokens_per_second", "clips_per_second"}
     assert {f"train/{name}" for name in wanted} <= set(curves.Tags()["scalars"])
-    assert {"eval/loss", "eval/pearson", "eval/accuracy"} <= set(curves.Tags()["scalars"])
+    assert {"eval/cross_entropy", "eval/pearson", "eval/accuracy"} <= set(curves.Tags()["scalars"])
     assert [event.step for event in curves.Scalars("eval/pearson")] == [2, 4, 6]
     counts = [tag for tag in curves.Tags()["scalars"] if tag.endswith("/count")]
     assert any(tag.startswith("train/score_") for tag in counts)
@@ -122,6 +122,7 @@ def test_a_run_leaves_everything_behind(launch, mine, finished, read_metrics):
     assert "holds a run of another configuration (seed: 0 → 1)" in other.stderr
 
 
+@pytest.mark.slow
 def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, finished, tmp_path):
     folder, _ = finished
     again = tmp_path / "again"
@@ -162,6 +163,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
     assert any((after[name] != saved[name]).any() for name in saved)
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mine, tmp_path):
     folder = tmp_path / "run"
     done = launch(*QUICK, *mine, "peft=none", f"hydra.run.dir={folder}", "trainer.args.max_steps=2")
@@ -220,6 +222,7 @@ def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_
     assert (whole / "predictions.jsonl").read_text() == (killed / "predictions.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
     settings = [*QUICK, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
     assert launch(*settings).returncode == 0
@@ -235,6 +238,7 @@ def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
     assert "Resuming from checkpoint-" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
 def test_a_real_record_is_learnt(launch, tmp_path):
     file = REAL / "realism" / "test.jsonl"
@@ -259,12 +263,14 @@ def test_a_real_record_is_learnt(launch, tmp_path):
         assert abs(one["expected"] - sum(given) / len(given)) < 0.3, one["dimension"]
 
 
+@pytest.mark.slow
 def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
     done = launch(*QUICK, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_sweep(launch, mine, tmp_path):
     done = launch(
         "-m",

@@ -8,6 +8,8 @@ import pytest
 from clips import write_clips
 from repository import ROOT
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
 WITHOUT = ["env", *(f"--unset={name}" for name in ("HOME", "USER", "LOGNAME", "DRAMAEVAL_CACHE"))]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.multiple_choice import credit
 from dramaeval.evaluation.option_predictions import OptionPrediction
@@ -104,8 +105,8 @@ def sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
             above = bounds[0] > chance
             against += "; the difference is shown" if above else "; the difference may be chance"
         lines.append(
-            f"On {split}, {PHASES[phase]}: the right option of {likelihood['accuracy']:.0%} of {likelihood['n']:,} questions is "
-            f"the likeliest, against {chance or 0:.0%} by {against}."
+            f"On {split}, {PHASES[phase]}: the right option of {likelihood['accuracy']:.0%} of "
+            f"{counted(likelihood['n'], 'question')} is the likeliest, against {chance or 0:.0%} by {against}."
         )
         unscored = sum(overall["unscored"].values())
         if unscored:

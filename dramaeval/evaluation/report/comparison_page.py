@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import render_page
@@ -136,7 +137,7 @@ def sentences(comparison: Comparison) -> list[str]:
     first = comparison.names[0]
     base = comparison.summaries[first]["macro"]
     pearson = "undefined" if base["pearson"] is None else shown(base["pearson"])
-    lines = [f"{first}: macro Pearson {pearson} on {base['n']:,} answers."]
+    lines = [f"{first}: macro Pearson {pearson} on {counted(base['n'], 'answer')}."]
     for name, difference in comparison.against_first.items():
         entry = difference["macro"]["pearson"]
         if entry is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.evaluation.report.tables import (
@@ -98,7 +99,7 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
     low, high = board["scale"]
     lines = [
         f"{systems[0]} is the first of {len(systems)} systems, with a score of {shown(first['score'], 3)} on a scale "
-        f"from {low:g} to {high:g}, over {board['prompts']:,} prompts."
+        f"from {low:g} to {high:g}, over {counted(board['prompts'], 'prompt')}."
     ]
     tested = [pair for pair in board["pairs"] if pair["real"] is not None]
     if not tested:
@@ -155,10 +156,12 @@ def _cautions(board: Mapping[str, Any]) -> list[str]:
         )
     left_out = board["left_out"]
     if left_out["clips_without_system"]:
-        lines.append(f"{left_out['clips_without_system']:,} clips name no system and are left out.")
+        lines.append(
+            f"Left out, because they name no system: {counted(left_out['clips_without_system'], 'clip')}."
+        )
     if left_out["clips_unscored"]:
         lines.append(
-            f"{left_out['clips_unscored']:,} clips were not scored on every dimension and are left out."
+            f"Left out, because not scored on every dimension: {counted(left_out['clips_unscored'], 'clip')}."
         )
     return lines
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from dramaeval.data.fingerprint import RECORDS, read_prints
+from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.tasks.rubric import Dimension, Rubric
@@ -36,6 +38,7 @@ class Results:
         split: the split of the data; None where it is not known.
         phase: zero_shot or final; None where it is not known.
         config: the settings of the run by dotted key; empty where they are not known.
+        clips: hashes of the clips by record; empty where they are not known.
         notes: remarks for the reader.
     """
 
@@ -45,6 +48,7 @@ class Results:
     split: str | None = None
     phase: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    clips: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -87,7 +91,16 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
         split=split,
         phase=chosen,
         config=_flat(config),
+        clips=_clips(folder / RECORDS, split),
     )
+
+
+def _clips(file: Path, split: str) -> dict[str, str]:
+    """The clips of a split by record; empty for a run of an earlier version, or if the file is damaged."""
+    if not file.is_file() or damage_of(file):
+        return {}
+    prints = read_prints(file.read_text(encoding="utf-8")).get(split, [])
+    return {entry.id: entry.clip for entry in prints if entry.clip}
 
 
 def _phase_file(folder: Path, phase: str | None) -> tuple[str, Path]:
@@ -104,8 +117,7 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
         raise ResultsError(
             f"{file.parent}: {damage}. Start the run again in its folder: it replaces damaged files."
         )
-    # Split the bytes: an id may contain other characters that Unicode counts as line ends.
-    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+    for number, line in json_lines(file):
         try:
             values = json.loads(line)
             if not isinstance(values, dict):

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
@@ -77,7 +78,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "forest": _forest(phases, titles),
         "forest_note": plots.limit_note(len(judge["dimensions"]), plots.MOST_ROWS, "dimensions"),
         "agreement": sections.agreement(
-            phases, gain, titles, f"{split}: {PHASES[phase]}, {judge['macro']['n']:,} answers"
+            phases,
+            gain,
+            titles,
+            f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}",
         ),
         "further": sections.further(judge, titles),
         "other_splits": [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.curves import read_curves
@@ -105,7 +106,9 @@ def warnings(metrics: Mapping[str, Any]) -> list[str]:
     about = metrics["about"]
     lines = [f"Scores may be too high: {overlap}." for overlap in about.get("overlaps") or ()]
     for split, skipped in (about.get("skipped") or {}).items():
-        lines.append(f"{skipped['records']:,} records of {split} could not be used; see Run.")
+        lines.append(
+            f"{counted(skipped['records'], 'record')} of {split} could not be used; see Run."
+        )
     return lines
 
 
@@ -125,7 +128,8 @@ def curves(folder: Path) -> list[dict[str, Any]]:
     """The curves of a TensorBoard folder as pictures with titles; an empty list without a folder."""
     by_tag = read_curves(folder)
     wanted = (
-        ("Loss", {"training": "train/loss", "validation": "eval/loss"}, "loss"),
+        ("Training loss", {"training": "train/loss"}, "objective"),
+        ("Validation cross-entropy", {"validation": "eval/cross_entropy"}, "nats"),
         ("Validation correlation", {"validation": "eval/pearson"}, "Pearson"),
         ("Learning rate", {"training": "train/learning_rate"}, "rate"),
         ("Gradient norm", {"training": "train/grad_norm"}, "norm"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.comparison import adjust_p_values, compare
 from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -48,8 +49,9 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     """Compare runs on the records × dimensions that all of them have.
 
     Raises:
-        ResultsError: they have none in common, or their ratings differ.
+        ResultsError: they have none in common, or their ratings or clips differ.
     """
+    _require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
     common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
     if not common:
@@ -62,7 +64,9 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     for run in runs:
         left_out = len(run.predictions) - len(common)
         if left_out:
-            notes.append(f"{run.name}: {left_out:,} answers are not in every run and are left out.")
+            notes.append(
+                f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
+            )
     kept = _aligned(runs, common)
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
     first, *others = [run.name for run in runs]
@@ -87,6 +91,19 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         differing=differing(runs),
         notes=notes,
     )
+
+
+def _require_same_clips(runs: Sequence[Results]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        both = [name for name in first.clips if name in run.clips]
+        other = [name for name in both if first.clips[name] != run.clips[name]]
+        if other:
+            more = ", …" if len(other) > 3 else ""
+            raise ResultsError(
+                f"{first.name} and {run.name} were evaluated on other clips: {len(other)} of {len(both)} records "
+                f"have the same id and another clip ({', '.join(other[:3])}{more}). Evaluate both on the same clips."
+            )
 
 
 def _aligned(runs: Sequence[Results], common: set[tuple[str, str]]) -> dict[str, list[Prediction]]:

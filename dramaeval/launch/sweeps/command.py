@@ -20,7 +20,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.distributed.folder_lock import give_back, locked
 from dramaeval.distributed.lock_holder import holder_of
-from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, write_run
+from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
 from dramaeval.launch.sweeps.rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
@@ -169,7 +169,7 @@ def resume(sweep: SweepFolder, config: DictConfig) -> None:
             unfinished.append(run)
     sweeper = _sweeper(sweep, config)
     if config.launch.check:
-        print(sweeper.launcher.preview(unfinished))
+        sweeper.launcher.show(unfinished, lambda run: load_config(run.folder))
         return
     _reset(unfinished)
     sweeper.resume(unfinished)

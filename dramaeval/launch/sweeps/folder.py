@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config import registration, secrets
 from dramaeval.config.config_folder import command_name
+from dramaeval.config.inheritance import inherit
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
@@ -28,6 +29,7 @@ from dramaeval.data.manifest import (
 from dramaeval.data.saved_settings import read_settings
 from dramaeval.launch.sweeps.signature import sign, unsigned
 from dramaeval.launch.sweeps.state import write_sealed
+from dramaeval.stages.command_check import unknown_arguments
 
 #: The setting that selects another folder, for messages.
 CHOOSE = "hydra.sweep.dir=…"
@@ -119,17 +121,28 @@ class SweepFolder:
         master: DictConfig,
         jobs: Sequence[Sequence[str]],
         first: int,
-        *,
-        write: bool = True,
     ) -> list[SweepRun]:
-        """Compose the configurations of runs and create their folders.
+        """Compose the configurations of runs and create their folders; see `compose`."""
+        pairs = self.compose(context, master, jobs, first)
+        self.write_master(master)
+        for config, run in pairs:
+            _write(config, run)
+        return [run for _, run in pairs]
+
+    def compose(
+        self,
+        context: HydraContext,
+        master: DictConfig,
+        jobs: Sequence[Sequence[str]],
+        first: int,
+    ) -> list[tuple[DictConfig, SweepRun]]:
+        """Compose the configurations of runs, with Hydra's part; nothing is written.
 
         Args:
             context: of Hydra.
             master: the sweep's configuration.
             jobs: the overrides of each run.
             first: the number of the first run.
-            write: whether to create the folders.
 
         Raises:
             ConfigError: a setting holds a secret, or several runs would share a folder.
@@ -139,12 +152,15 @@ class SweepFolder:
         ]
         try:
             for config in configs:
-                secrets.refuse(_task(config), config.hydra)
+                secrets.refuse(without_hydra(config), config.hydra)
         except ConfigError:
             # Hydra's own sweeper, or an earlier batch of a search, has written the file.
             if (self.path / "multirun.yaml").is_file():
-                secrets.mask_hydra_files(_task(master), master.hydra)
+                secrets.mask_hydra_files(without_hydra(master), master.hydra)
             raise
+        problems = [each for config in configs for each in unknown_arguments(without_hydra(config))]
+        if problems:
+            raise ConfigError(list(dict.fromkeys(problems)))
         folders = [Path(config.hydra.runtime.output_dir) for config in configs]
         if len(set(folders)) < len(folders) or {folder.parent for folder in folders} != {self.path}:
             raise ConfigError(
@@ -156,17 +172,13 @@ class SweepFolder:
         runs = [
             SweepRun(
                 number=int(config.hydra.job.num),
-                id=run_id(config),
+                id=run_id(inherit(config)),
                 folder=folder,
                 overrides=tuple(map(str, config.hydra.overrides.task)),
             )
             for config, folder in zip(configs, folders, strict=True)
         ]
-        if write:
-            self.write_master(master)
-            for config, run in zip(configs, runs, strict=True):
-                _write(config, run)
-        return runs
+        return list(zip(configs, runs, strict=True))
 
     def write_master(self, master: DictConfig) -> None:
         """Write and sign ``multirun.yaml``; nothing is masked, because resumed runs are composed from it."""
@@ -192,7 +204,7 @@ def _compose(
     return config
 
 
-def _task(config: DictConfig) -> DictConfig:
+def without_hydra(config: DictConfig) -> DictConfig:
     """A configuration without Hydra's part."""
     task = config.copy()
     with open_dict(task), read_write(task):
@@ -203,7 +215,7 @@ def _task(config: DictConfig) -> DictConfig:
 def _write(config: DictConfig, run: SweepRun) -> None:
     """Create a run's folder with the files of a run that Hydra starts, and with ``run.json``."""
     texts = {
-        "config": OmegaConf.to_yaml(_task(config)),
+        "config": OmegaConf.to_yaml(without_hydra(config)),
         "hydra": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
         "overrides": OmegaConf.to_yaml(list(run.overrides)),
     }

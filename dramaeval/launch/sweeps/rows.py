@@ -86,12 +86,25 @@ class Table:
     maximize: bool = True
 
     @cached_property
-    def best(self) -> Row | None:
-        """The finished run with the best objective; None without one."""
-        done = [row for row in self.rows if row.state.state == DONE]
-        scored = [(row.state.objective, row) for row in done if row.state.objective is not None]
+    def best(self) -> SeedGroup | None:
+        """The settings with the best mean objective over their seeds; None if no run has an objective.
+
+        Where the numbers of finished seeds differ, only settings with the most of them are compared, since fewer seeds
+        give a mean that is high or low by chance.
+        """
+        groups = seed_groups(self) or [
+            _group({}, [(row.run.number, row.state.objective)], 0.95)
+            for row in self.rows
+            if row.state.state == DONE and row.state.objective is not None
+        ]
+        most = max((len(group.runs) for group in groups), default=0)
+        compared = [group for group in groups if len(group.runs) == most]
         choose = max if self.maximize else min
-        return choose(scored, key=lambda pair: pair[0])[1] if scored else None
+        return choose(compared, key=lambda group: group.mean) if compared else None
+
+    def is_best(self, row: Row) -> bool:
+        """Whether a run has the best settings."""
+        return self.best is not None and row.run.number in self.best.runs
 
     @property
     def unfinished(self) -> list[Row]:
@@ -119,6 +132,11 @@ class Table:
         return [
             key for key in self.keys if len({row.run.settings.get(key) for row in self.rows}) > 1
         ]
+
+    @cached_property
+    def common(self) -> dict[str, str]:
+        """The overridden settings that all runs share."""
+        return {key: self.rows[0].run.settings[key] for key in self.keys if key not in self.varied}
 
 
 def collect(
@@ -204,7 +222,7 @@ class SeedGroup:
     """Finished runs that differ only in their seed.
 
     Attributes:
-        settings: their shared settings, without the seed.
+        settings: the settings in which they differ from other runs of the sweep, without the seed.
         runs: their numbers.
         mean: the mean of their objectives.
         low, high: confidence interval of the mean, from Student's t over the seeds; None for a single run.
@@ -224,7 +242,11 @@ def seed_groups(table: Table, level: float = 0.95) -> list[SeedGroup]:
     grouped: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in table.rows:
         if row.state.state == DONE and row.state.objective is not None:
-            rest = tuple((key, value) for key, value in row.run.settings.items() if key != "seed")
+            rest = tuple(
+                (key, value)
+                for key, value in row.run.settings.items()
+                if key != "seed" and key in table.varied
+            )
             grouped.setdefault(rest, []).append(row)
     return [
         _group(dict(rest), [(row.run.number, row.state.objective or 0.0) for row in rows], level)

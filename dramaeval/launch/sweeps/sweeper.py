@@ -78,10 +78,12 @@ class SweepRunner:
         Raises:
             SystemExit: another process has locked it.
         """
-        with user_facing_errors(), locked(self.folder.path, CHOOSE):
-            yield
-        with suppress(OSError):
-            self.folder.path.rmdir()  # the folder is empty if no run could be composed
+        try:
+            with user_facing_errors(), locked(self.folder.path, CHOOSE):
+                yield
+        finally:
+            with suppress(OSError):
+                self.folder.path.rmdir()  # the folder is empty if no run could be composed
 
     def overrides(self, arguments: Sequence[str]) -> list[Override]:
         """The overrides of the search space and of the command line, which take precedence."""

@@ -67,32 +67,36 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
         "objective": state.objective,
         **_figures(row),
         "seconds": round(row.seconds, 1),
-        "best": row is table.best,
+        "best": table.is_best(row),
     }
 
 
 def as_csv(table: Table) -> str:
-    """One line for each run; the overridden settings are the last columns."""
+    """One line for each run; the settings that differ between the runs are the last columns."""
     names = list(_plain(table.rows[0], table)) if table.rows else ["run", "id"]
-    lines = [[*_plain(row, table).values(), *row.values(table.keys)] for row in table.rows]
-    return csv_text([[*names, *table.keys], *lines])
+    lines = [[*_plain(row, table).values(), *row.values(table.varied)] for row in table.rows]
+    return csv_text([[*names, *table.varied], *lines])
 
 
 def as_json(table: Table, groups: list[SeedGroup]) -> str:
     """The table as JSON, which holds no NaN."""
     plain = {
         "counts": table.counts,
-        "best": table.best.run.number if table.best else None,
+        "best": vars(table.best) if table.best else None,
         "direction": "maximize" if table.maximize else "minimize",
-        "runs": [{**_plain(row, table), "overrides": row.run.settings} for row in table.rows],
+        "common": table.common,
+        "runs": [{**_plain(row, table), "overrides": _varied(row, table)} for row in table.rows],
         "seeds": [vars(group) for group in groups],
     }
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _varied(row: Row, table: Table) -> dict[str, str]:
+    return {key: value for key, value in row.run.settings.items() if key in table.varied}
+
+
 def as_html(table: Table, groups: list[SeedGroup]) -> str:
     """A self-contained page that marks the best run and links to the run folders."""
-    fixed = [key for key in table.keys if key not in table.varied]
     seeds = [
         {"settings": settings(group.settings), "runs": len(group.runs), "objective": spread(group)}
         for group in groups
@@ -100,7 +104,7 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
     context = {
         "count": len(table.rows),
         "summary": summary(table),
-        "fixed": ", ".join(f"{key}={table.rows[0].run.settings[key]}" for key in fixed),
+        "fixed": settings(table.common) if table.common else "",
         "head": [
             "run",
             *table.varied,
@@ -118,7 +122,7 @@ def as_html(table: Table, groups: list[SeedGroup]) -> str:
 def _shown(row: Row, table: Table) -> dict[str, Any]:
     """The cells of a row, for the page and the terminal."""
     return {
-        "kind": "best" if row is table.best else row.state.state.split()[0],
+        "kind": "best" if table.is_best(row) else row.state.state.split()[0],
         # "./" keeps a name with a colon from being read as a URL scheme.
         "link": f"./{quote(row.run.folder.name)}/",
         "folder": row.run.folder.name,
@@ -133,11 +137,24 @@ def _shown(row: Row, table: Table) -> dict[str, Any]:
 
 
 def summary(table: Table) -> str:
-    """One line with the number of runs in each state, and the best run."""
+    """One line with the number of runs in each state, and the best run or the best settings with an interval."""
     text = ", ".join(f"{count} {name}" for name, count in table.counts.items()) or "no runs"
-    if table.best is not None:
-        text += f"; best: {table.best.run.folder.name} with objective {number(table.best.state.objective)}"
-    return text
+    if table.best is None:
+        return text
+    runs = [row for row in table.rows if table.is_best(row)]
+    names = ", ".join(row.run.folder.name for row in runs)
+    if len(runs) == 1:
+        return f"{text}; best: {names} with objective {_objective(runs[0])}"
+    return (
+        f"{text}; best over seeds: {settings(table.best.settings)} with mean objective {spread(table.best)} over "
+        f"{len(runs)} seeds ({names})"
+    )
+
+
+def _objective(row: Row) -> str:
+    """The objective of a run, with its interval over the clips if it is the macro Pearson of a split."""
+    of = [split for split in SPLITS if row.agreement.get(split, (None,))[0] == row.state.objective]
+    return interval(row, of[0]) if of else number(row.state.objective)
 
 
 def for_terminal(table: Table) -> Group:
@@ -153,12 +170,13 @@ def for_terminal(table: Table) -> Group:
         shown = _shown(row, table)
         cells = [shown["folder"], *shown["settings"], shown["state"], *shown["numbers"]]
         # Text, not markup: a setting may hold square brackets.
-        grid.add_row(*map(Text, cells), style="bold" if row is table.best else "")
+        grid.add_row(*map(Text, cells), style="bold" if table.is_best(row) else "")
     seeds = [
         Text(f"{settings(group.settings)}: {spread(group)} over {len(group.runs)} seeds")
         for group in seed_groups(table)
     ]
-    return Group(grid, *seeds, Text(summary(table)))
+    common = [Text(f"All: {settings(table.common)}")] if table.common else []
+    return Group(*common, grid, *seeds, Text(summary(table)))
 
 
 def print_table(table: Table, path: Path) -> None:

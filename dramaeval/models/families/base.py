@@ -149,6 +149,10 @@ class Family(ABC):
         """A transformers configuration from the setting ``architecture``; called for a plan without files."""
         return self.model_class().config_class(**values)
 
+    def positions(self, configuration: Any) -> int | None:
+        """The longest sequence that a model has positions for; None without a limit. Called before a model is loaded."""
+        return getattr(configuration.get_text_config(), "max_position_embeddings", None)
+
     def encoded_frames(self, frames: int) -> int:
         """Number of mel frames that the audio tower computes for a clip of so many; called by the plan."""
         return frames
@@ -334,6 +338,9 @@ class Family(ABC):
         """The dtype of the weights on a device."""
         if self.dtype != "auto":
             return _DTYPES[self.dtype]
-        if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        # A CUDA device on a machine without one is that of a plan for another machine.
+        if device.type == "cuda" and (
+            not torch.cuda.is_available() or torch.cuda.is_bf16_supported()
+        ):
             return torch.bfloat16
         return torch.float32

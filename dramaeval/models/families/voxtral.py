@@ -125,10 +125,10 @@ class Voxtral(Family):
         ]
 
     def tokenise(self, processor: Any, text: str) -> list[int]:
-        """The token ids of a text; Mistral's tokenizer reads the end of a turn as plain text."""
-        plain, end, _ = text.partition(self.turn_end)
+        """The token ids of a text, which may end a turn; Mistral's tokenizer reads control tokens as plain text."""
+        plain = text.removesuffix(self.turn_end)
         tokens = list(processor.tokenizer(plain, add_special_tokens=False)["input_ids"])
-        return [*tokens, processor.tokenizer.eos_token_id] if end else tokens
+        return tokens if plain == text else [*tokens, processor.tokenizer.eos_token_id]
 
 
 @cache

@@ -109,8 +109,13 @@ class QuestionEncoder:
             TokenizationError: the tokenizer merges a score with other text.
         """
         prompt = self.prompt(question.messages)
-        answers = self._answers(tuple(map(_FieldText.of, question.answer_fields)))
-        return [EncodedQuestion(prompt=prompt, answer=answer) for answer in answers]
+        return [
+            EncodedQuestion(prompt=prompt, answer=answer) for answer in self.encode_answer(question)
+        ]
+
+    def encode_answer(self, question: Question) -> tuple[AnswerTokens, ...]:
+        """Each field of a question's answer, in order."""
+        return self._answers(tuple(map(_FieldText.of, question.answer_fields)))
 
     def prompt(self, messages: Messages) -> tuple[int, ...]:
         """The token ids of chat messages up to where the answer begins."""

@@ -20,6 +20,7 @@ from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
+from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
@@ -47,6 +48,7 @@ class RecordEncoder:
             encoded again. `attach_encoding_cache` sets it.
         decoded: number of clips that were decoded.
         pad: id of the padding token.
+        text_check: finds texts that the model would read as markup.
         audio_token: id of the audio placeholder, where the model takes audio.
     """
 
@@ -70,6 +72,7 @@ class RecordEncoder:
         self.cache = cache
         self.decoded = 0
         tokenizer = getattr(processor, "tokenizer", processor)
+        self.text_check = TextCheck(family, processor)
         self.encoder = QuestionEncoder(
             tokenizer,
             end_of_turn=family.end_of_turn(processor),
@@ -178,8 +181,31 @@ class RecordEncoder:
         if key not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:
                 self._prompts.clear()
+            self._require_text(record, question)
             self._prompts[key] = self.encoder.encode_question(question)
         return self._prompts[key]
+
+    def _require_text(self, record: Record, question: Question) -> None:
+        """Refuse a question whose texts hold control tokens; `TextCheck.record_problems` finds most of them earlier.
+
+        Raises:
+            BadRecordsError: names the record.
+        """
+        parts = [message["content"] for message in question.messages]
+        texts = [part for part in parts if isinstance(part, str)]
+        texts += [
+            item["text"]
+            for part in parts
+            if isinstance(part, list)
+            for item in part
+            if "text" in item
+        ]
+        for field in question.answer_fields:
+            texts += [field.lead, field.tail, *field.choices]
+        for text in texts:
+            if reason := self.text_check.problem_of(text, tags=False):
+                problem = _problem(record, reason.problem, reason.fix)
+                raise BadRecordsError([replace(problem, key="prompt")])
 
     def _audio_tokens(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
         """Prompt positions of a record's clip."""

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 import torch
+from omegaconf import DictConfig
 
 from dramaeval.models.planning.memory import MemoryEstimate, readable
 
@@ -41,6 +42,16 @@ class Capacity:
         machine, group = float(psutil.virtual_memory().total), group_limit()
         source = "this process's control group" if group < machine else "this machine"
         return cls(host=min(machine, group), processes=processes, gpu=gpu, source=source)
+
+    @classmethod
+    def described(cls, config: DictConfig) -> Capacity | None:
+        """The memory of the machine that ``plan_device`` describes; None where it is not given."""
+        if config.plan_memory_gib is None:
+            return None
+        memory, source = config.plan_memory_gib * 2.0**30, "the machine of plan_memory_gib"
+        if config.plan_device == "cuda":
+            return cls(host=math.inf, processes=config.processes, gpu=memory, source=source)
+        return cls(host=memory, processes=config.processes, source=source)
 
     def shortages(self, memory: MemoryEstimate) -> list[str]:
         """The amounts by which an estimate exceeds this capacity, as sentences without a full stop."""

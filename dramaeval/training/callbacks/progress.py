@@ -44,7 +44,7 @@ class TrainingProgress(TrainerCallback):
         if metrics:
             figures = [
                 f"{name} {metrics[f'eval_{name}']:.3f}"
-                for name in ("loss", "pearson", "mse")
+                for name in ("cross_entropy", "pearson", "mse")
                 if f"eval_{name}" in metrics
             ]
             log.info("val: step %d, %s", state.global_step, ", ".join(figures))

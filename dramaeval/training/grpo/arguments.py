@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hydra.utils import get_object
@@ -10,13 +10,11 @@ from omegaconf import DictConfig
 
 from dramaeval.config.batch_size import PER_DEVICE, StepSize
 from dramaeval.config.problems import ConfigError
-from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record
-from dramaeval.models.inputs.question_encoder import EncodedQuestion
+from dramaeval.models.inputs.question_length import longest_answer, prompt_tokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.choice import ChoiceTask
-from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.grpo.prompt_groups import too_long
@@ -114,8 +112,8 @@ def check_completions(
             )
             if form not in forms:
                 forms.add(form)
-                needed = max(needed, _longest(record_encoder.encoder.encode_question(question)))
-            length = _prompt_length(record_encoder, record, question, positions - most)
+                needed = max(needed, longest_answer(record_encoder.encoder.encode_answer(question)))
+            length = prompt_tokens(record_encoder, record, question, positions - most)
             if length + most > positions:
                 problems.append(too_long(record, length, most, positions))
                 break
@@ -128,37 +126,3 @@ def check_completions(
                 f"tokens: set trainer.args.max_completion_length={2 * needed}."
             ]
         )
-
-
-def _longest(fields: Sequence[EncodedQuestion]) -> int:
-    """Tokens of the longest answer to a question, from the fields of its answer."""
-    return sum(
-        len(field.answer.lead) + max(map(len, field.answer.choice_tokens)) + len(field.answer.tail)
-        for field in fields
-    )
-
-
-def _prompt_length(
-    record_encoder: RecordEncoder, record: Record, question: Question, limit: int
-) -> int:
-    """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
-    family = record_encoder.family
-    clips = (record, *record_encoder.task.examples(record)) if family.takes_audio else ()
-    audio = sum(
-        family.audio_tokens(max(1, round(clip.seconds * FRAMES_PER_SECOND))) for clip in clips
-    )
-    # A token is at least a byte, so that few prompts have to be tokenised.
-    bound = audio + _bytes(question.messages) + 64
-    if bound <= limit:
-        return bound
-    return audio + len(record_encoder.encoder.prompt(question.messages)) - len(clips)
-
-
-def _bytes(messages: Sequence[Mapping[str, Any]]) -> int:
-    """An upper bound of the bytes of a prompt's text, the chat template included."""
-    total = 0
-    for message in messages:
-        content = message["content"]
-        parts = [{"text": content}] if isinstance(content, str) else content
-        total += sum(len(part["text"].encode()) + 16 for part in parts if "text" in part) + 32
-    return total

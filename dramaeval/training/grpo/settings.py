@@ -17,31 +17,6 @@ SAMPLED, ENUMERATED = "sampled", "enumerated"
 #: Default number of completions of a question.
 GENERATIONS = 8
 
-#: Arguments of trl.GRPOConfig that the run sets, besides those that it sets for every trainer.
-RESERVED = {
-    "reward_weights": "trainer.rewards.NAME.weight=NUMBER",
-    "generation_batch_size": "trainer.args.steps_per_generation=NUMBER",
-    "num_generations_eval": "nothing: validation computes scores without sampling",
-    "model_init_kwargs": "model.…",
-    "trust_remote_code": "model.trust_remote_code=true",
-    "chat_template_kwargs": "nothing: prompts are the task's",
-    "shuffle_dataset": "nothing: the order of the clips follows from seed",
-    "generation_kwargs": "temperature, top_p, top_k, min_p and repetition_penalty: the judge's sampling settings",
-    "cache_implementation": "nothing: the judge keeps keys and values itself",
-    "use_transformers_continuous_batching": "batch.shared_prefix=true",
-    "use_transformers_paged": "batch.shared_prefix=true",
-    "transformers_continuous_batching_config": "batch.shared_prefix=true",
-    "sync_ref_model": "checkpoint=RUN in a new run: the reference is the initial policy of a run",
-    "ref_model_mixup_alpha": "checkpoint=RUN in a new run",
-    "ref_model_sync_steps": "checkpoint=RUN in a new run",
-    "max_tool_calling_iterations": "nothing: a judge does not call tools",
-    "pad_to_multiple_of": "nothing: completions are short",
-    "cast_lm_head_to_fp32": "nothing: log-probabilities are always computed in float32",
-    "router_aux_loss_coef": "nothing: the forward pass has no load balancing of experts",
-    "use_liger_kernel": "nothing: a judge has its own forward pass",
-    "log_completions_hub_repo": "nothing: upload the run folder yourself",
-}
-
 SAMPLING_LIMITS = {
     "num_generations": Limits(minimum=2),  # a completion is compared with the others
     "max_completion_length": Limits(minimum=1),
@@ -153,6 +128,9 @@ def _check_enumerated(config: DictConfig) -> list[str]:
         "multi_objective_aggregation": "sum_then_normalize",
         "off_policy_mask_threshold": None,
         "log_completions": False,
+        "entropy_coef": 0.0,
+        "use_adaptive_entropy": False,
+        "top_entropy_quantile": 1.0,
     }
     for key, wanted in fixed.items():
         if args.get(key, wanted) != wanted:

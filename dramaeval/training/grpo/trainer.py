@@ -12,6 +12,7 @@ counts completions.
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
                 args=args,
                 record_encoder=record_encoder,
                 order=EpochOrder.of_records(train_records, record_encoder.task, args.seed),
+                train_records=train_records,
                 val_records=val_records,
                 batch=batch,
                 reward_funcs=[_reward_func(name) for name in self.rewards.weights],
@@ -163,7 +165,8 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
     def groups_of(self, rows: Rows) -> list[PromptGroup]:
         """The group of each row; raises BadRecordsError where the model has too few positions for one."""
         groups = [self.groups(row["record"], row["epoch"]) for row in rows]
-        positions = self.model.config.get_text_config().max_position_embeddings
+        text = self.model.config.get_text_config()
+        positions = getattr(text, "max_position_embeddings", sys.maxsize)
         completion = self.max_completion_length
         if problems := [
             too_long(group.record, len(group.prompt), completion, positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 from hydra.utils import get_object
 
 from dramaeval.config.literal import instantiate
+from dramaeval.models.failures import TrainingFailureError
 from dramaeval.training.rewards.completion import Completion, Reward
 
 #: The key of a reward's weight in YAML.
 WEIGHT = "weight"
 
 
-class RewardError(RuntimeError):
+class RewardError(TrainingFailureError):
     """A reward raises an error, or returns no finite number; the message names record and dimension."""
 
 
@@ -78,7 +80,7 @@ def reward_values(name: str, reward: Reward, completions: Sequence[Completion]) 
         values = list(reward(completions))
     except Exception as error:
         raise RewardError(
-            f"The reward {name!r} raised {type(error).__name__}: {error}. "
+            f"The reward {name!r} raised {type(error).__name__}: {error}{_place(error)}. "
             f"{_cause(reward, completions)}"
         ) from error
     if len(values) != len(completions):
@@ -99,6 +101,12 @@ def _is_finite(value: Any) -> bool:
         return value is not None and math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
+
+
+def _place(error: BaseException) -> str:
+    """The file and line that raised an error."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({frame.filename}:{frame.lineno})"
 
 
 def _cause(reward: Reward, completions: Sequence[Completion]) -> str:

@@ -86,6 +86,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             args=args,
             record_encoder=record_encoder,
             order=order,
+            train_records=train_records,
             val_records=val_records,
             batch=batch,
             processing_class=record_encoder.processor,

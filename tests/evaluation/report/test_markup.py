@@ -4,6 +4,9 @@ import pytest
 from hostile import HOSTILE, Elements
 from markdown_it import MarkdownIt
 
+from dramaeval.evaluation.leaderboard import rank
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report import leaderboard_page
 from dramaeval.evaluation.report.markup import in_markdown, policy, printable, shortened
 from dramaeval.evaluation.report.tables import Cell, Column, Table, markdown
 
@@ -68,3 +71,20 @@ def test_the_policy_has_the_hashes_of_style_and_script():
         "base-uri 'none'; form-action 'none'"
     )
     assert f"; script-src 'sha256-{digest}';" in policy("b", "a")
+
+
+def test_line_breaks_in_names_of_systems_keep_a_leaderboard_in_its_rows():
+    """Three systems with one clip each, of one prompt."""
+    names = ("A\nB", "C\u2028D\r\nE", "F|G")
+    predictions = [
+        Prediction(
+            id=name, dimension="pitch", scale=(1.0, 2.0, 3.0), distribution=None, expected=1.0 + number,
+            ratings=(), state="scored", system=name,
+        )
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    board = rank(predictions, dict.fromkeys(names, "prompt"), draws=20, seed=0, level=0.95)
+    ranking = markdown(leaderboard_page.tables_of(board, {})["ranking"])
+    rows = [line for line in ranking.splitlines() if line.startswith("|")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| F\\|G", "| C D E", "| A B"]
+    assert "from 1 to 3, over 1 prompt." in leaderboard_page.sentences(board)[0]

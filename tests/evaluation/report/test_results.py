@@ -1,11 +1,13 @@
 """Results to compare: the published scripts' folders and runs of one's own."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 from repository import ROOT
 
+from dramaeval.data.fingerprint import RECORDS, RecordPrint, write_prints
 from dramaeval.evaluation.report.read_results import (
     NO_ANSWER,
     ResultsError,
@@ -152,8 +154,8 @@ def test_only_common_records_are_compared_and_the_rest_counted(runs):
     result = side_by_side(runs, seed=0, draws=20, level=0.95)
     assert {summary["macro"]["records"] for summary in result.summaries.values()} == {24}
     assert result.notes == [
-        "good: 4 answers are not in every run and are left out.",
-        "same: 4 answers are not in every run and are left out.",
+        "good: 4 answers left out, because not every run has them.",
+        "same: 4 answers left out, because not every run has them.",
     ]
     runs[1].predictions = []
     with pytest.raises(ResultsError, match="no record × dimension in common"):
@@ -188,6 +190,27 @@ def test_other_ratings_for_the_same_record_are_refused(runs, written, rubric):
     old = read_published(written(item(own.id)), "old", rubric)
     with pytest.raises(ResultsError, match="have different data"):
         side_by_side([runs[0], old], seed=0, draws=20, level=0.95)
+
+
+def test_other_clips_for_the_same_record_are_refused(runs, tmp_path):
+    folders = []
+    for number, run in enumerate(runs[:2]):
+        ids = sorted({prediction.id for prediction in run.predictions})
+        folder = tmp_path / f"clips {number}"
+        folder.mkdir()
+        lines = [prediction.to_json() | {"split": "test"} for prediction in run.predictions]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "predictions.jsonl").write_text(text)
+        prints = [RecordPrint(name, "a", "same") for name in ids]
+        prints[3] = prints[3]._replace(clip="same" if number == 0 else "other")
+        prints[4] = prints[4]._replace(clip="")  # a judge of text alone
+        (folder / RECORDS).write_text(write_prints({"val": prints[3:4], "test": prints}))
+        folders.append(folder)
+    first, second = (read_run(folder, folder.name, "test", None) for folder in folders)
+    assert side_by_side([first, replace(second, clips={})], seed=0, draws=20, level=0.95)
+    count = len(first.clips)
+    with pytest.raises(ResultsError, match=rf"other clips: 1 of {count} records .*\({ids[3]}\)"):
+        side_by_side([first, second], seed=0, draws=20, level=0.95)
 
 
 def test_scores_without_ratings_are_no_results(tmp_path, make_prediction):

@@ -61,7 +61,7 @@ def test_a_run_reports_and_is_pruned(tmp_path):
         callbacks[1].on_evaluate(None, state, None, metrics={"eval_pearson": 0.4})
     assert raised.value.objective == 0.4
     # A run without a defined correlation is not pruned.
-    callbacks[1].on_evaluate(None, state, None, metrics={"eval_loss": 1.0})
+    callbacks[1].on_evaluate(None, state, None, metrics={"eval_cross_entropy": 1.0})
     assert study.trials[1].intermediate_values == {2: 0.6}
 
 
@@ -100,7 +100,7 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     assert rows["4"]["reason"].startswith("at step 4 with eval_pearson")
     assert rows["none"]["state"] == "failed"
     assert "trainer.args.max_steps=none must be a whole number" in rows["none"]["reason"]
-    assert table["best"] == rows["2"]["run"]
+    assert table["best"]["runs"] == [rows["2"]["run"]]
     study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))
     assert study.best_value == rows["2"]["objective"] == rows["2"]["val_pearson"]
     states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}

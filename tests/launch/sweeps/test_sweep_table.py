@@ -9,7 +9,7 @@ import pytest
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.rows import collect, seed_groups
 from dramaeval.launch.sweeps.state import RunState
-from dramaeval.launch.sweeps.table import FILES, write_tables
+from dramaeval.launch.sweeps.table import FILES, summary, write_tables
 
 
 def done(objective):
@@ -30,7 +30,7 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
         "done", "failed: no memory", "running, preempted 2 times, restarted 1 time", "waiting", "done",
         "pruned: at step 4",
     ]  # fmt: skip
-    assert table.best.run.number == 4  # a pruned run cannot be the best one
+    assert table.best.runs == [4]  # a pruned run cannot be the best one
     assert [row.run.number for row in table.unfinished] == [1, 2, 3]
     with (tmp_path / "sweep.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -43,10 +43,18 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
     assert rows[1]["reason"] == "no memory"
     assert [row["best"] for row in rows].count("True") == 1
     table_json = json.loads((tmp_path / "sweep.json").read_text())
-    assert table_json["best"] == 4
+    assert table_json["best"]["runs"] == [4]
     assert table_json["counts"] == {"done": 2, "failed": 1, "pruned": 1, "running": 1, "waiting": 1}
     page = (tmp_path / "sweep.html").read_text()
     assert page.count("<tr") == 7
+    assert page.count("seed=0") == 1
+    assert table_json["common"] == {"seed": "0"}
+    assert [run["overrides"] for run in table_json["runs"]][:2] == [
+        {"peft": "lora"},
+        {"peft": "none"},
+    ]
+    assert "seed" not in rows[0]
+    assert summary(table).endswith("best: 4-00000004 with objective 0.500 [0.300, 0.600]")
     assert "0.500 [0.300, 0.600]" in page
     # Without a process that starts runs, a waiting run counts as never started.
     assert write_tables(tmp_path, running=False).rows[3].description == "never started"
@@ -54,9 +62,38 @@ def test_every_run_has_a_row_with_its_state(add_run, tmp_path):
 
 def test_the_best_run_of_a_minimisation_has_the_least_objective(add_run, tmp_path):
     (tmp_path / "multirun.yaml").write_text("hydra:\n  sweeper:\n    direction: minimize\n")
-    add_run(0, ["seed=0"], done(0.5))
-    add_run(1, ["seed=1"], done(0.25))
-    assert collect(SweepFolder(tmp_path)).best.run.number == 1
+    add_run(0, ["peft=lora"], done(0.5))
+    add_run(1, ["peft=none"], done(0.25))
+    assert collect(SweepFolder(tmp_path)).best.runs == [1]
+
+
+def test_the_best_settings_have_the_best_mean_over_seeds(add_run, tmp_path):
+    """Run 0 has the highest objective, but its settings have a mean of 0.3 and those of peft=none one of 0.4."""
+    runs = [
+        ("lora", 0, 0.7),
+        ("lora", 1, -0.1),
+        ("none", 0, 0.3),
+        ("none", 1, 0.5),
+        ("ia3", 0, 0.9),
+    ]
+    for number, (peft, seed, value) in enumerate(runs):
+        add_run(number, ["task=role", f"peft={peft}", f"seed={seed}"], done(value))
+    add_run(5, ["task=role", "peft=ia3", "seed=1"], RunState(state="failed", reason="no memory"))
+    table = write_tables(tmp_path)
+    best = table.best
+    assert (best.settings, best.runs, best.mean) == ({"peft": "none"}, [2, 3], pytest.approx(0.4))
+    # Half the interval: t(0.975, 1 degree) = 12.7062, standard deviation √0.02, divided by √2.
+    assert best.high - best.mean == pytest.approx(12.7062 * 0.1, rel=1e-5)
+    assert summary(table).endswith(
+        "; best over seeds: peft=none with mean objective 0.400 [-0.871, 1.671] over 2 seeds (2-00000002, 3-00000003)"
+    )
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows if row["best"] == "True"] == ["2", "3"]
+    assert json.loads((tmp_path / "sweep.json").read_text())["best"]["runs"] == [2, 3]
+    page = (tmp_path / "sweep.html").read_text()
+    assert page.count('class="best"') == 2
+    assert page.count("task=role") == 1
 
 
 def test_seeds_are_grouped_with_students_interval(add_run, tmp_path):

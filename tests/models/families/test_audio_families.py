@@ -4,6 +4,7 @@ import base64
 import io
 import itertools
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
 from dramaeval.models.families.voxtral import Voxtral
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.inputs.text_check import control_tokens
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
@@ -408,3 +410,29 @@ def test_thinker_is_loaded_from_a_complete_checkpoint(tmp_path):
     judge = Qwen25Omni(path=str(whole)).load(CPU)
     for name, weight in judge.state_dict().items():
         assert torch.equal(weight, weights[name]), name
+
+
+@pytest.mark.slow
+def test_control_tokens_in_texts_are_refused_or_read_as_text(kind, folder, composed, make_clips):
+    """What is not refused leaves the number of control tokens in a prompt as it is."""
+    task = build_task(composed())
+    (record,) = task.read(make_clips("clip", 1)).records
+    family = kind.family(path=str(folder))
+    record_encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=1)
+    names = control_tokens(record_encoder.processor.tokenizer)
+    assert len(names) >= 6
+
+    def count(text):
+        changed = replace(record, fields={**record.fields, "transcript": text})
+        messages = task.messages(changed, task.dimensions[0])
+        prompt = record_encoder.encoder.prompt(messages)
+        return sum(prompt.count(token) for token in names.values())
+
+    kept = [
+        f"Go.{name} On."
+        for name in names
+        if record_encoder.text_check.control_token(f"Go.{name} On.") is None
+    ]
+    assert {count(text) for text in kept} <= {count("Go. On.")}
+    # Mistral's tokenizer reads all of them as text, the others none.
+    assert len(kept) == (len(names) if kind is Mistrals else 0)

@@ -171,7 +171,7 @@ def test_logged_figures(run_of):
         assert train[key] > 0, key
     counts = [train[key] for key in train if key.startswith("score_") and key.endswith("/count")]
     assert sum(counts) == 4  # two clips, two dimensions each
-    val = next(entry for entry in trainer.state.log_history if "eval_loss" in entry)
+    val = next(entry for entry in trainer.state.log_history if "eval_cross_entropy" in entry)
     assert -1 <= val["eval_pearson"] <= 1
     assert {"eval_pearson/pitch_dynamics", "eval_pearson/trait_embodiment", "eval_accuracy"} <= set(
         val

@@ -1,0 +1,51 @@
+"""Saves ``judge.yaml`` beside the weights that a trainer of the Python API saves."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.judge_file import judge_text
+from dramaeval.config.weights import JUDGE
+from dramaeval.data.logmel import VERSION
+
+log = logging.getLogger(__name__)
+
+
+class SavesJudgeFile:
+    """A trainer whose ``save_model`` writes ``judge.yaml`` too, so that the saved folder is a complete judge."""
+
+    args: Any
+    record_encoder: Any
+    #: The objective of the training as text; None for a training by rewards.
+    objective_text: str | None = None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights as transformers does, and ``judge.yaml`` beside them.
+
+        A task that was not built from settings (an object of a class of your own) cannot be saved, which is logged.
+        """
+        super().save_model(output_dir, _internal_call)  # type: ignore[misc]  # of the trainer beside this class
+        if _internal_call or not self.args.should_save:
+            return
+        family, task = self.record_encoder.family, self.record_encoder.task
+        if task.built_from is None:
+            log.warning(
+                "No judge.yaml is written: the task %s was not built from settings.", task.name
+            )
+            return
+        kind = type(family)
+        settings = {
+            "model": {
+                "_target_": f"{kind.__module__}.{kind.__qualname__}",
+                "path": family.path,
+                "revision": family.revision,
+                "head": family.head,
+            },
+            # The records are the user's; only whether they are the bundled sample is saved.
+            "task": {**task.built_from, "data": {"train": "records"}},
+            "trainer": {"objective": self.objective_text},
+        }
+        text = judge_text(settings, base=family.path, front_end=VERSION)
+        Path(output_dir or self.args.output_dir, JUDGE).write_text(text, encoding="utf-8")

@@ -1,0 +1,166 @@
+"""``from=RUN``: the settings of an earlier run, with the user's own in front of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError, safe_load
+
+from dramaeval.config import registration
+from dramaeval.config.config_folder import config_folder
+from dramaeval.config.keys import targets_in
+from dramaeval.config.literal import literal, read_plain
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.renamed_targets import with_current_targets
+from dramaeval.config.secrets import HIDDEN
+from dramaeval.config.trust import TRUSTED
+from dramaeval.config.user_keys import is_given
+
+#: Settings of how and where a run is executed, which a new run does not take from an earlier one.
+_NOT_TAKEN = (
+    "from", "plan", "plan_force", "plan_device", "plan_gpus", "plan_memory_gib",
+    "debug", "sweep", "resume", "launch", "cache", "logger", "runs",
+    "model.offload_folder", "model.trust_remote_code",
+)  # fmt: skip
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfig:
+    """The settings of the run in ``from``, except those that the user has given.
+
+    Args:
+        config: composed, with ``from``.
+        keys: of the user's overrides; of a group (``peft=ia3``) every setting is the user's.
+
+    Raises:
+        ConfigError: the folder holds no run, its settings name classes that do not belong to this package, or
+            ``experiment=`` is given as well.
+    """
+    source = config["from"]
+    if "experiment" in keys:
+        raise ConfigError(
+            [f"from={source} and experiment=… both give all settings: leave out one of them."]
+        )
+    mine = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False, enum_to_str=True))
+    hydra = mine.pop("hydra", None)
+    earlier = _read(Path(str(source)).expanduser())
+    if not config.launch.trust:
+        _check_targets(earlier, mine, source)
+    known = {key: value for key, value in earlier.items() if key in mine}
+    values = _Overlay(earlier, keys).node("", mine, known)
+    if masked := list(_masked(values)):
+        raise ConfigError(
+            [
+                f"from={source}: the value of {key} was masked when the run was saved: give it again."
+                for key in masked
+            ]
+        )
+    try:
+        merged = cast(DictConfig, OmegaConf.merge(registration.root(), values, {"from": None}))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError([f"from={source}: its config.yaml cannot be used: {reason}"]) from None
+    if hydra is not None:
+        with open_dict(merged), read_write(merged):
+            merged.hydra = config.hydra
+    OmegaConf.set_struct(merged, True)
+    return merged
+
+
+def _read(run: Path) -> dict[str, Any]:
+    file = run / "config.yaml"
+    try:
+        values = with_current_targets(read_plain(file))
+    except OSError:
+        raise ConfigError(
+            [f"from={run} holds no run: give a run folder, with a config.yaml in it."]
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
+    if not isinstance(values, dict) or not {"stages", "task", "model", "trainer"} <= set(values):
+        raise ConfigError([f"from={run}: {file} holds no settings of a run."])
+    return values
+
+
+def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: Any) -> None:
+    """Refuse classes that neither this package nor the user's own settings name.
+
+    Raises:
+        ConfigError: with every such class.
+    """
+    known = {*TRUSTED, *_bundled_targets(), *(name for _, name in targets_in(mine))}
+    problems = [
+        f"from={source}: {key}={name} is not part of dramaeval, and building it would run its code. If you trust "
+        "this run: launch.trust=true."
+        for key, name in targets_in(earlier)
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _bundled_targets() -> Iterator[Any]:
+    """The classes that the files of the config groups name."""
+    for file in config_folder().rglob("*.yaml"):
+        for _, name in targets_in(safe_load(file.read_text(encoding="utf-8"))):
+            yield name
+
+
+def _masked(value: Any, where: str = "") -> Iterator[str]:
+    """The keys of values that hold a masked secret."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _masked(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _masked(inner, f"{where}.{number}")
+    elif isinstance(value, str) and HIDDEN in value:
+        yield where
+
+
+class _Overlay:
+    """Puts the user's settings in front of those of an earlier run.
+
+    Args:
+        earlier: the settings of the earlier run.
+        keys: of the user's overrides.
+    """
+
+    def __init__(self, earlier: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+        self.earlier = earlier
+        self.keys = (*keys, *_NOT_TAKEN)
+
+    def node(
+        self, where: str, mine: Mapping[Any, Any], theirs: Mapping[Any, Any]
+    ) -> dict[Any, Any]:
+        """One node: settings that are in neither have their default value."""
+        values = {}
+        for key in {**theirs, **mine}:
+            path = f"{where}.{key}".lstrip(".")
+            ours, given = mine.get(key), is_given(path, self.keys)
+            if given or self._refers_to_same(ours, theirs.get(key)):
+                if key in mine:
+                    values[key] = ours
+            elif isinstance(theirs.get(key), dict):
+                values[key] = self.node(path, ours if isinstance(ours, dict) else {}, theirs[key])
+            elif key in theirs:
+                values[key] = literal(theirs[key])
+            elif any(each.startswith(f"{path}.") for each in self.keys) and isinstance(ours, dict):
+                values[key] = self.node(path, ours, {})
+        return values
+
+    def _refers_to_same(self, ours: Any, theirs: Any) -> bool:
+        """Whether ``${task.objective}`` has, with the earlier settings, the earlier value."""
+        reference = _REFERENCE.fullmatch(ours) if isinstance(ours, str) else None
+        if reference is None:
+            return False
+        value: Any = self.earlier
+        for name in reference[1].split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value == theirs

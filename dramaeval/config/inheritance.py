@@ -1,0 +1,302 @@
+"""Settings that a run takes from another run: those of the judge in ``checkpoint``, and all of ``from=RUN``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dramaeval.config import fields, registration
+from dramaeval.config.earlier_run import with_settings_of_run
+from dramaeval.config.judge_file import DATA, SavedJudge, read_judge, sample_folder
+from dramaeval.config.keys import check_arguments, targets_in
+from dramaeval.config.literal import literal
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.run_id import run_id
+from dramaeval.config.schema import SPLITS, TASK_KEYS, ModelConfig, Stage, TaskConfig
+from dramaeval.config.trust import untrusted_targets
+from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
+from dramaeval.config.weights import local_folder, model_identity
+
+#: Settings of a task in which a run may differ from its judge: how it is trained or scored, and the keys of records.
+FREE = frozenset(
+    {"labels", "objective", "best_by", "confidence", "weights", "order", "rater", "earlier"}
+    | {"gate_share", "thought", "thought_in_scoring", "thought_tokens", "wordings_in_scoring"}
+    | {"scoring", "answer_tokens", "question_field", "options_field", "answer_field"}
+    | {"audio_field", "category_field"}
+)
+#: Stages that read the records of ``task.data``.
+_READ_DATA = frozenset({Stage.prepare, Stage.train, Stage.evaluate, Stage.controls})
+_ABSENT = object()
+_SHOWN = 120
+
+
+def inherit(config: DictConfig) -> DictConfig:
+    """A copy of a composed configuration with the settings of ``from=RUN`` and of the judge in ``checkpoint``.
+
+    What the user has set is kept. The result has no ``from``; applied to the result, this changes nothing.
+
+    Args:
+        config: composed; it may contain Hydra's node.
+
+    Raises:
+        ConfigError: a setting of the user contradicts the judge, or a file cannot be used.
+    """
+    keys = override_keys(config)
+    if config.get("from"):
+        config = with_settings_of_run(config, keys)
+    if not config.get("checkpoint"):
+        return config
+    folder = local_folder(config.checkpoint)
+    if folder != config.checkpoint:
+        config = config.copy()
+        config.checkpoint = literal(folder)
+    judge = read_judge(folder)
+    return _with_judge(config, judge, keys) if judge is not None else config
+
+
+def inherited_run_id(config: DictConfig) -> str:
+    """The id of a configuration with the inherited settings; if they cannot be used, the run itself reports it."""
+    try:
+        return run_id(inherit(config))
+    except ConfigError:
+        return run_id(config)
+
+
+def _with_judge(config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> DictConfig:
+    task, model = plain_part(config, "task"), plain_part(config, "model")
+    named = [str(name) for _, name in targets_in({"task": task, "model": model})]
+    problems = untrusted_targets({"task": judge.task, "model": judge.model}, named)
+    if not problems:  # only then are the classes safe to import
+        problems = check_arguments(judge.model, "model")
+        problems += fields.problems(ModelConfig, judge.model, "model")
+    if problems:
+        raise ConfigError([f"{judge.file}: {problem}" for problem in problems])
+    comparison = _Comparison(config, judge, keys)
+    new_task, new_model = comparison.task(task), comparison.model(model)
+    comparison.check_data(new_task)
+    if comparison.problems:
+        raise ConfigError(comparison.problems)
+    config = config.copy()
+    with open_dict(config), read_write(config):
+        config.task = registration.node_of(TaskConfig, new_task)
+        config.model = registration.node_of(ModelConfig, new_model)
+        if (objective := comparison.objective(task)) is not None:
+            config.trainer.objective = literal(objective)
+    return config
+
+
+class _Comparison:
+    """Compares the settings of a run with those of its judge.
+
+    Args:
+        config: of the run.
+        judge: in ``checkpoint``.
+        keys: of the overrides on the command line.
+    """
+
+    def __init__(self, config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> None:
+        self.config, self.judge, self.keys = config, judge, keys
+        self.replaces = bool(config.checkpoint_override)
+        self.problems: list[str] = []
+
+    def task(self, mine: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the task: the user's where given, else the judge's."""
+        theirs, name = self.judge.task, mine.get("name")
+        chosen = "task" in self.keys or name != default("task").get("name")
+        parts = theirs.get("tasks") or {}
+        if chosen and name in parts:
+            theirs = parts[name]
+        elif chosen and self.replaces and "task" in self.keys:
+            return mine
+        elif chosen and (name, mine.get("_target_")) != (
+            theirs.get("name"),
+            theirs.get("_target_"),
+        ):
+            if not self.replaces:
+                self._contradiction("task", name, theirs.get("name"))
+            return mine
+        base = default("task", name) if chosen else default("task")
+        return self._task("task", mine, theirs, base or {})
+
+    def _task(
+        self, where: str, mine: dict[str, Any], theirs: dict[str, Any], base: dict[str, Any]
+    ) -> dict[str, Any]:
+        task = {key: value for key, value in mine.items() if key in TASK_KEYS}
+        same_class = mine.get("_target_") == theirs.get("_target_")
+        for key in {**theirs, **mine}:
+            if key in ("data", "label_policies", "tasks"):
+                continue
+            path = f"{where}.{key}"
+            if key in theirs:
+                task[key] = self._value(
+                    path, mine.get(key, _ABSENT), theirs[key], base.get(key, _ABSENT)
+                )
+            elif same_class:
+                task[key] = mine[key]  # a setting that is newer than the judge
+            elif self._is_given(path, mine[key], base.get(key, _ABSENT)):
+                self._contradiction(path, mine[key], None)
+        if not theirs.get("labels"):
+            task |= {"labels": None, "label_policies": {}}
+        elif task["labels"] not in (task.get("label_policies") or {}):
+            task["labels"] = mine.get(
+                "labels"
+            )  # the judge has another policy, which is not in its file
+        if theirs.get("tasks"):
+            task["tasks"] = {
+                name: self._task(
+                    f"{where}.tasks.{name}",
+                    {"label_policies": mine.get("label_policies"), **_part(mine, name)},
+                    part,
+                    _part(base, name),
+                )
+                for name, part in theirs["tasks"].items()
+            }
+            task.pop("label_policies", None)
+        task["data"] = self._data(f"{where}.data", mine, theirs, base)
+        return task
+
+    def _value(self, path: str, mine: Any, theirs: Any, base: Any) -> Any:
+        """One setting: the user's if it is given and may differ, else the judge's."""
+        if all(isinstance(value, dict) for value in (mine, theirs)):
+            inner = base if isinstance(base, dict) else {}
+            return {
+                key: self._value(
+                    f"{path}.{key}",
+                    mine.get(key, _ABSENT),
+                    theirs.get(key, _ABSENT),
+                    inner.get(key, _ABSENT),
+                )
+                for key in {**theirs, **mine}
+                if key in theirs
+                or self._is_given(f"{path}.{key}", mine[key], inner.get(key, _ABSENT))
+            }
+        if mine is _ABSENT or mine == theirs or not self._is_given(path, mine, base):
+            return theirs
+        if (
+            self.replaces
+            or path.rpartition(".")[2] in FREE
+            or self._is_selection(path, mine, theirs)
+        ):
+            return mine
+        self._contradiction(path, mine, None if theirs is _ABSENT else theirs)
+        return theirs
+
+    def _is_selection(self, path: str, mine: Any, theirs: Any) -> bool:
+        """Whether the user selects some of the judge's dimensions, each of which has a question of its own."""
+        asks_separately = not str(self.judge.task.get("_target_")).endswith("AllDimensionsTask")
+        if not path.endswith(".dimensions") or ".rubric." in path or not isinstance(mine, list):
+            return False
+        return asks_separately and (theirs is None or set(mine) <= set(theirs))
+
+    def _is_given(self, path: str, value: Any, base: Any) -> bool:
+        keys = tuple(key for key in self.keys if key != "task")
+        return is_given(path, keys) or value != base
+
+    def _data(
+        self,
+        where: str,
+        mine: Mapping[str, Any],
+        theirs: Mapping[str, Any],
+        base: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """The user's records; without any the bundled sample, if the judge was trained on it."""
+        saved, own = theirs.get("data") or {}, base.get("data") or {}
+        data = {**dict.fromkeys(SPLITS), **(mine.get("data") or {})}
+        for key in DATA:
+            if key in saved and not self._is_given(f"{where}.{key}", data.get(key), own.get(key)):
+                data[key] = saved[key]
+        if not _names_data(data) and not self._is_given(
+            f"{where}.sample", data.get("sample"), own.get("sample")
+        ):
+            data["sample"] = sample_folder(saved.get("sample"))
+        return data
+
+    def check_data(self, task: Mapping[str, Any]) -> None:
+        """Refuse to take the bundled sample for the data of a judge that was not trained on it."""
+        if not _READ_DATA & set(self.config.stages):
+            return
+        parts = task.get("tasks") or {"": task}
+        if any(_names_data(part["data"]) or part["data"].get("sample") for part in parts.values()):
+            return
+        where = f"task.tasks.{next(iter(parts))}.data" if task.get("tasks") else "task.data"
+        self.problems.append(
+            f"{where} names no records, and the judge in checkpoint={self.config.checkpoint} was not trained on "
+            f"the bundled sample: give {where}.test=FILE.jsonl, or {where}.train and {where}.val for training."
+        )
+
+    def model(self, mine: dict[str, Any]) -> dict[str, Any]:
+        """The settings of the model: family, base and head are the judge's."""
+        theirs, base = self.judge.model, default("model")
+        chosen = "model" in self.keys or any(
+            mine.get(key) != base.get(key) for key in ("_target_", "path")
+        )
+        model = dict(mine)
+        for key, value in theirs.items():
+            if key in ("path", "revision"):
+                continue
+            path = f"model.{key}"
+            differs = is_given(path, self.keys) or mine.get(key) != base.get(key, _ABSENT)
+            given = chosen if key == "_target_" else differs
+            if given and key in mine and mine[key] != value:
+                if self.replaces:
+                    continue
+                self._contradiction(path, mine[key], value)
+            model[key] = value
+        if not self.judge.adapter:  # its weights are in the folder
+            if not chosen or mine.get("path") == "???":
+                model |= {"path": str(self.judge.folder), "revision": None}
+            return model
+        if not chosen or mine.get("path") == "???":
+            model |= {key: theirs.get(key) for key in ("path", "revision")}
+        self._check_base(model)
+        return model
+
+    def _check_base(self, model: Mapping[str, Any]) -> None:
+        saved = self.judge.base_fingerprint
+        now = model_identity(model["path"], model.get("revision"))
+        if saved and now and saved != now and not self.replaces and model.get("path") != "???":
+            self.problems.append(
+                f"model.path={model['path']} holds other weights than those that the adapter in checkpoint="
+                f"{self.config.checkpoint} was trained on ({self.judge.model.get('path')}, fingerprint {saved}; "
+                f"here {now}): give the base of its training{_OR_OVERRIDE}"
+            )
+
+    def objective(self, task: Mapping[str, Any]) -> str | None:
+        """The judge's objective, if the run is trained by objectives and the user has given none."""
+        trainer, saved = self.config.trainer, self.judge.objective
+        if saved is None or "objective" not in trainer or Stage.train not in self.config.stages:
+            return None
+        base = default("task", task.get("name")) or default("task")
+        is_default = OmegaConf.is_interpolation(trainer, "objective")
+        if not is_default or self._is_given(
+            "task.objective", task.get("objective"), base.get("objective")
+        ):
+            return None
+        return saved
+
+    def _contradiction(self, key: str, mine: Any, theirs: Any) -> None:
+        self.problems.append(
+            f"{key}={_shown(mine)}, but the judge in checkpoint={self.config.checkpoint} has {_shown(theirs)} "
+            f"({self.judge.file.name}): leave out {key}{_OR_OVERRIDE}"
+        )
+
+
+_OR_OVERRIDE = ", or set checkpoint_override=true if your settings are to replace the judge's."
+
+
+def _part(task: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict((task.get("tasks") or {}).get(name) or {})
+
+
+def _names_data(data: Mapping[str, Any]) -> bool:
+    return any(data.get(split) for split in SPLITS)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; of a rubric's dimensions their keys and scales."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        value = ", ".join(f"{each.get('key')} {each.get('scale')}" for each in value)
+    text = "null" if value is None else " ".join(str(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

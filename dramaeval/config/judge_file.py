@@ -1,0 +1,199 @@
+"""``judge.yaml``: what a judge is besides its weights. It lies beside them, in ``model/`` and ``export/``.
+
+A judge is weights, rubric, prompt, scale and front end together. The file holds the settings of the task without
+records, the family and the base of the model, and the version of the log-mel front end. It is read as plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError, safe_dump
+
+from dramaeval.config.literal import read_plain
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.renamed_targets import with_current_targets
+from dramaeval.config.schema import PACKAGE, SPLITS
+from dramaeval.config.weights import ADAPTER, JUDGE, model_identity, weights_folder
+
+#: Increased when an older version of this package could not read a newer file.
+FORMAT = 1
+#: Settings of a task that describe a training or a data set, not the judge.
+_NOT_OF_TASK = ("label_policies", "data", "tasks")
+#: Settings of a model that describe a machine or a training, not the judge.
+NOT_OF_MODEL = frozenset(
+    {"dtype", "attention", "device_map", "offload_folder", "trust_remote_code", "architecture"}
+    | {"freeze_audio", "train_projector", "plain"}
+)
+#: Settings of the data with which a judge is used elsewhere too.
+DATA = ("max_seconds", "on_long")
+_IN_PACKAGE = "package:"
+_SAMPLES = PACKAGE / "data" / "sample"
+
+
+@dataclass(frozen=True)
+class SavedJudge:
+    """What a judge is besides its weights.
+
+    Attributes:
+        folder: of the weights.
+        file: from which the settings were read: ``judge.yaml``, or the ``config.yaml`` of an older run.
+        adapter: whether the weights are an adapter.
+        task: the settings of its task; ``data`` has the name of the bundled sample, or None, under ``sample``.
+        model: its family and its base.
+        base_fingerprint: of the folder of the base; None for a base on the hub, or if it is not known.
+        objective: of its training; None after a training by rewards.
+        front_end: version of the log-mel front end; None if it is not known.
+    """
+
+    folder: Path
+    file: Path
+    adapter: bool
+    task: dict[str, Any]
+    model: dict[str, Any]
+    base_fingerprint: str | None
+    objective: str | None
+    front_end: int | None
+
+
+def judge_text(settings: Mapping[str, Any], *, base: str, front_end: int) -> str:
+    """The content of ``judge.yaml``.
+
+    Args:
+        settings: the configuration of the run in plain values, secrets masked.
+        base: folder or name of the model on which the judge was trained.
+        front_end: version of the log-mel front end.
+    """
+    content = {
+        "format": FORMAT,
+        "dramaeval": version("dramaeval"),
+        "front_end": front_end,
+        **_content(settings),
+    }
+    folder, revision = Path(base), content["model"].get("revision")
+    if folder.is_dir():
+        content["base_fingerprint"] = model_identity(folder)
+        content["model"]["revision"] = None
+        base = str(folder.absolute())
+    elif commit := _commit(base, revision):
+        content["model"]["revision"] = commit
+    if folder.is_relative_to(PACKAGE):
+        base = _IN_PACKAGE + folder.relative_to(PACKAGE).as_posix()
+    content["model"]["path"] = base
+    return safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _content(settings: Mapping[str, Any]) -> dict[str, Any]:
+    trainer = settings.get("trainer") or {}
+    return {
+        "objective": trainer.get("objective"),
+        "model": {
+            key: value for key, value in settings["model"].items() if key not in NOT_OF_MODEL
+        },
+        "task": _task(settings["task"]),
+    }
+
+
+def _task(task: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in task.items() if key not in _NOT_OF_TASK}
+    if task.get("tasks"):
+        kept["tasks"] = {name: _task(part) for name, part in task["tasks"].items()}
+    data = task.get("data") or {}
+    kept["data"] = {"sample": _sample_name(data), **{key: data[key] for key in DATA if key in data}}
+    return kept
+
+
+def _sample_name(data: Mapping[str, Any]) -> str | None:
+    """The name of the bundled sample that was used; None for records of the user."""
+    if any(data.get(split) for split in SPLITS) or not data.get("sample"):
+        return None
+    sample = Path(data["sample"])
+    is_bundled = sample.parts[-3:-1] == _SAMPLES.parts[-2:] and (_SAMPLES / sample.name).is_dir()
+    return sample.name if is_bundled else None
+
+
+def sample_folder(name: Any) -> str | None:
+    """The folder of a bundled sample; None if there is none of this name."""
+    known = sorted(folder.name for folder in _SAMPLES.iterdir() if folder.is_dir())
+    return str(_SAMPLES / name) if name in known else None
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit of a model of the hub in the local cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        file = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(file).parent.name if isinstance(file, str) else None
+
+
+def read_judge(path: str | Path) -> SavedJudge | None:
+    """The judge in a run folder, a model folder or an adapter folder.
+
+    Of a run of an earlier version, whose weights have no ``judge.yaml``, the ``config.yaml`` is read.
+
+    Returns:
+        None if the folder has no weights, or weights without these settings.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    folder = weights_folder(path)
+    if folder is None:
+        return None
+    file = folder / JUDGE
+    is_listed = file.is_file()
+    if not is_listed:
+        runs = [run / "config.yaml" for run in folder.absolute().parents[:2]]
+        file = next((each for each in runs if each.is_file()), file)
+    values = _read(file) if file.is_file() else None
+    if values is None or not (is_listed or {"stages", "task", "model"} <= set(values)):
+        return None
+    judge = values if is_listed else _content(values)
+    for key in ("task", "model"):
+        if not isinstance(judge.get(key), dict):
+            raise ConfigError([f"{file}: {key} is not a mapping. Restore the file from a copy."])
+    return SavedJudge(
+        folder=folder,
+        file=file,
+        adapter=(folder / ADAPTER).is_file(),
+        task=judge["task"],
+        model=_model(judge["model"]),
+        base_fingerprint=judge.get("base_fingerprint"),
+        objective=judge.get("objective"),
+        front_end=judge.get("front_end"),
+    )
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        values = with_current_targets(read_plain(file))
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
+    if not isinstance(values, dict):
+        return None
+    saved = values.get("format", FORMAT)
+    if file.name == JUDGE and saved != FORMAT:
+        raise ConfigError(
+            [
+                f"{file} has format {saved}, and this version reads {FORMAT}: install a newer dramaeval."
+            ]
+        )
+    return values
+
+
+def _model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the model, with the present place of a model that comes with this package."""
+    kept = {key: value for key, value in model.items() if key not in NOT_OF_MODEL}
+    path = kept.get("path")
+    if isinstance(path, str) and path.startswith(_IN_PACKAGE):
+        kept["path"] = str(PACKAGE / path.removeprefix(_IN_PACKAGE))
+    return kept

@@ -1,0 +1,157 @@
+"""The arguments of a class or function, read from its source without importing it.
+
+Importing TRL or PEFT takes ten seconds, because they import PyTorch. A misspelt key is reported before that.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+_Definition = ast.ClassDef | ast.FunctionDef
+#: Base classes without arguments.
+_PLAIN_BASES = frozenset({"ABC", "Enum", "Generic", "Mapping", "Protocol", "object"})
+#: Modules that one name is looked up in; imports of a package may form a circle.
+_MOST_STEPS = 20
+
+
+class _UnknownError(Exception):
+    """The source does not show the arguments."""
+
+
+@lru_cache(maxsize=64)
+def arguments_in_source(target: str) -> tuple[str, ...] | None:
+    """The arguments of the class or function that a ``_target_`` names, without an import of its package.
+
+    Args:
+        target: the full name, like ``trl.SFTConfig``.
+
+    Returns:
+        the names, in which ``**kwargs`` stands for the arguments of the base classes; None if the source does not
+        show them, as for a class in C or one that a function returns. As in `argument_names`, ``args`` is left out.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        found = _find(module, name)
+        return tuple(name for name in dict.fromkeys(_arguments(*found)) if name != "args")
+    except (_UnknownError, OSError, SyntaxError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _arguments(module: str, definition: _Definition) -> Iterator[str]:
+    """The arguments of a definition; raises _UnknownError if a base class cannot be found."""
+    if isinstance(definition, ast.FunctionDef):
+        names, open_ended = _parameters(definition)
+        if open_ended:
+            raise _UnknownError
+        yield from names
+        return
+    written = [node for node in definition.body if isinstance(node, ast.FunctionDef)]
+    created = next((node for node in written if node.name in ("__init__", "__new__")), None)
+    if created is not None:
+        names, open_ended = _parameters(created)
+        yield from names[1:]
+        if open_ended:
+            yield from _of_bases(module, definition)
+        return
+    yield from _of_bases(module, definition)
+    if any("dataclass" in ast.unparse(decorator) for decorator in definition.decorator_list):
+        yield from _fields(definition)
+
+
+def _of_bases(module: str, definition: ast.ClassDef) -> Iterator[str]:
+    """The arguments of the base classes."""
+    for base in definition.bases:
+        text = ast.unparse(base).partition("[")[0]
+        if text.rpartition(".")[2] not in _PLAIN_BASES:
+            yield from _arguments(*_find(module, text))
+
+
+def _parameters(function: ast.FunctionDef) -> tuple[list[str], bool]:
+    """The parameters of a function, and whether it takes any further keyword."""
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return [argument.arg for argument in named], arguments.kwarg is not None
+
+
+def _fields(definition: ast.ClassDef) -> Iterator[str]:
+    """The fields of a dataclass."""
+    for node in definition.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        value = ast.unparse(node.value) if node.value else ""
+        if "ClassVar" not in ast.unparse(node.annotation) and "init=False" not in value:
+            yield node.target.id
+
+
+def _find(module: str, name: str) -> tuple[str, _Definition]:
+    """The module and the definition of a name, which the module may import from another."""
+    for _ in range(_MOST_STEPS):
+        tree, first = _tree(module), name.partition(".")[0]
+        definition = next(
+            (
+                node
+                for node in tree.body
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
+            ),
+            None,
+        )
+        if definition is not None:
+            return module, definition
+        module, name = _imported(module, tree, first, name)
+    raise _UnknownError
+
+
+def _imported(module: str, tree: ast.Module, first: str, name: str) -> tuple[str, str]:
+    """Where a module imports a name from: the other module, and the name in it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == first:
+                    origin, rest = _origin(module, node), name.partition(".")[2]
+                    return (f"{origin}.{alias.name}", rest) if rest else (origin, alias.name)
+        elif isinstance(node, ast.Import) and "." in name:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name.rpartition(".")[0]:
+                    return alias.name, name.rpartition(".")[2]
+    raise _UnknownError
+
+
+def _origin(module: str, node: ast.ImportFrom) -> str:
+    """The full name of the module that a statement imports from."""
+    if not node.level:
+        return node.module or ""
+    parts = module.split(".")
+    is_package = _file(module).name == "__init__.py"
+    kept = parts[: len(parts) - node.level + is_package]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+@lru_cache(maxsize=64)
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_file(module).read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=256)
+def _file(module: str) -> Path:
+    """The source file of a module; raises _UnknownError if there is none."""
+    top, *rest = module.split(".")
+    loaded = sys.modules.get(top)
+    try:
+        spec = getattr(loaded, "__spec__", None) or find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        raise _UnknownError
+    if not rest and spec.origin and spec.origin.endswith(".py"):
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise _UnknownError

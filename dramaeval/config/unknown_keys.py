@@ -1,0 +1,200 @@
+"""Finds unknown keys of a command line and of a composed configuration, with the valid keys that they resemble.
+
+Nothing heavy is imported, so that a misspelt key is reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig
+
+from dramaeval.config import fields
+from dramaeval.config.config_folder import command_name, config_folder
+from dramaeval.config.fields import Target, is_missing, settings_of
+from dramaeval.config.problems import near_matches
+from dramaeval.config.schema import TASK_KEYS, Root
+from dramaeval.config.secrets import names_secret
+from dramaeval.config.source_arguments import arguments_in_source
+
+#: Options of Hydra's command line that take a value.
+_OPTIONS_WITH_VALUE = frozenset(
+    {
+        *("--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+        *("--package", "-p", "--cfg", "-c", "--info", "-i", "--experimental-rerun"),
+    }
+)
+#: The settings whose keys are arguments of another library, with the class of the default configuration.
+_LIBRARIES = {
+    "trainer.args": "trl.SFTConfig",
+    "peft": "peft.LoraConfig",
+    "quantization": "transformers.BitsAndBytesConfig",
+}
+#: Keys that a node takes beside the arguments of its class.
+_BESIDE = {"task": TASK_KEYS, "trainer": ("args",)}
+
+
+def problems_of_words(words: Sequence[str]) -> list[str]:
+    """The keys in the words of a command line that no setting and no config group has.
+
+    Args:
+        words: of the command line. Nothing is reported if they name a configuration other than ``launch``.
+    """
+    options, overrides = _split(words)
+    if {"--config-name", "-cn"} & set(options) or any(
+        option.startswith("--config-name=") for option in options
+    ):
+        return []
+    own_folder = any(option.startswith(("--config-d", "-cd")) for option in options)
+    own_folder |= any("hydra.searchpath" in word for word in overrides)
+    keys = [word.partition("=")[0].lstrip("+~").partition("@")[0] for word in overrides]
+    checked = (
+        _problem_of_key(key, has_all_groups=not own_folder) for key in keys if not names_secret(key)
+    )
+    return [problem for problem in checked if problem]
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of a command line, and its overrides."""
+    options: list[str] = []
+    overrides: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("-") or before in _OPTIONS_WITH_VALUE:
+            options.append(word)
+        else:
+            overrides.append(word)
+    return options, overrides
+
+
+def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
+    """The problem of a key without its prefix; a configuration folder of the user may add groups."""
+    first = key.partition(".")[0]
+    known = {*settings_of(Root), *_groups(), "hydra"}
+    if "/" in key:
+        return _unknown_group(key) if has_all_groups else None
+    if first not in known:
+        return f"{key} is not a setting.{_hint(key, sorted(known))}"
+    if first == "hydra":
+        return _unknown_in_hydra(key)
+    schema: type | None = Root
+    settings = settings_of(Root)
+    where = ""
+    for name in key.split("."):
+        if schema is None:
+            return None  # the keys below belong to a class, or are free
+        settings = settings_of(schema)
+        if name not in settings:
+            if issubclass(schema, Target) or not where:
+                return None
+            there_are = f"there are {', '.join(settings)}"
+            return (
+                f"{where}.{name} is not a setting; {there_are}.{_hint(name, list(settings), where)}"
+            )
+        where = f"{where}.{name}".lstrip(".")
+        schema = settings[name].nested
+    return None
+
+
+def _unknown_group(key: str) -> str | None:
+    """The problem of a config group that does not exist."""
+    top = config_folder()
+    groups = [path.relative_to(top).as_posix() for path in sorted(top.rglob("*")) if path.is_dir()]
+    if key in groups or key.startswith("hydra/"):
+        return None
+    nested = [group for group in groups if "/" in group]
+    return f"{key} is not a config group.{_did_you_mean(near_matches(key, nested))}"
+
+
+def _unknown_in_hydra(key: str) -> str | None:
+    """The problem of a key of Hydra's own configuration."""
+    schema: Any = HydraConf
+    where = "hydra"
+    for name in key.split(".")[1:]:
+        if not dataclasses.is_dataclass(schema):
+            return None  # the options of plugins, which report unknown ones themselves
+        known = [field.name for field in dataclasses.fields(schema)]
+        if name not in known:
+            near = [f"{where}.{each}" for each in near_matches(name, known)]
+            return f"{where}.{name} is not a setting of Hydra.{_did_you_mean(near)}"
+        where, schema = f"{where}.{name}", get_type_hints(schema)[name]
+    return None
+
+
+def _groups() -> set[str]:
+    """The names of the config groups, which may have no setting of the same name."""
+    return {path.name for path in config_folder().iterdir() if path.is_dir()}
+
+
+def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
+    """The text `` Did you mean KEY?`` with the valid full keys that an unknown key resembles."""
+    first, dot, rest = key.partition(".")
+    leaf = key.rpartition(".")[2]
+    dotted = f"{where}." if where else ""
+    elsewhere = _full_keys()
+    if leaf in elsewhere and leaf == key:
+        near = elsewhere[leaf]
+    elif close := near_matches(first, siblings, 0.6):
+        near = [f"{dotted}{name}{dot}{rest}" for name in close]
+    else:
+        near = [full for name in near_matches(leaf, elsewhere, 0.7) for full in elsewhere[name]]
+    return _did_you_mean(near) or ("" if where else f" {command_name()} --help lists the settings.")
+
+
+def _did_you_mean(keys: Sequence[str]) -> str:
+    return f" Did you mean {' or '.join(keys[:3])}?" if keys else ""
+
+
+def _full_keys() -> dict[str, list[str]]:
+    """The full keys of all settings and of the libraries' arguments, by their last part."""
+    keys: dict[str, list[str]] = {}
+    declared = [each.key for each in fields.all_settings(Root)]
+    for node, target in _LIBRARIES.items():
+        declared += [f"{node}.{name}" for name in arguments_in_source(target) or ()]
+    for key in declared:
+        keys.setdefault(key.rpartition(".")[2], []).append(key)
+    return keys
+
+
+def problems_of_arguments(
+    config: DictConfig, reserved: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """The keys of nodes with a ``_target_`` that are no argument of that class, as its source shows.
+
+    Args:
+        config: a composed configuration.
+        reserved: keys that are no arguments of the class and that a later check answers, by node.
+    """
+    problems = []
+    for where, node in _nodes(config):
+        known = arguments_in_source(str(node["_target_"]))
+        if known is None:
+            continue
+        valid = {*known, *_beside(where), *(reserved or {}).get(where, ())}
+        problems += [
+            f"{where}.{key} is not an argument of {node['_target_']}.{_hint(str(key), known, where)}"
+            for key in node
+            if not str(key).startswith("_") and key not in valid
+        ]
+    return problems
+
+
+def _beside(where: str) -> Sequence[str]:
+    if where.startswith("trainer.rewards."):
+        return ("weight",)
+    if where.startswith("task.tasks.") and where.count(".") == 2:
+        return TASK_KEYS
+    return _BESIDE.get(where, ())
+
+
+def _nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node with a ``_target_`` at any depth, without those of Hydra."""
+    if not isinstance(node, Mapping):
+        return
+    if isinstance(node.get("_target_") if not is_missing(node, "_target_") else None, str):
+        yield where, node
+    for key in node:
+        if not is_missing(node, key) and not (not where and key == "hydra"):
+            yield from _nodes(node[key], f"{where}.{key}".lstrip("."))

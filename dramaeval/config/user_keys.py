@@ -1,0 +1,60 @@
+"""The settings that the user has given, as opposed to those that have their default value."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.composition import choices, compose
+
+
+def override_keys(config: DictConfig) -> tuple[str, ...]:
+    """The keys of the overrides on the command line: ``peft`` for ``peft=ia3``, ``task.rubric`` for ``task/rubric=…``.
+
+    Args:
+        config: composed; Hydra's node in it, or that of the running job, holds the overrides.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = OmegaConf.select(config, "hydra")
+    if hydra is None and HydraConfig.initialized():
+        hydra = HydraConfig.get()
+    words = OmegaConf.select(hydra, "overrides.task") if hydra is not None else None
+    return tuple(_key(str(word)) for word in words or ())
+
+
+def _key(word: str) -> str:
+    group, _, package = word.lstrip("+~").partition("=")[0].partition("@")
+    return package or group.replace("/", ".")
+
+
+def is_given(key: str, keys: Iterable[str]) -> bool:
+    """Whether an override sets a key, or a node that the key is in."""
+    return any(key == each or key.startswith(f"{each}.") for each in keys)
+
+
+def plain_part(config: DictConfig, part: str) -> Any:
+    """A part of a configuration in plain values, resolved."""
+    node = config.get(part)
+    if not OmegaConf.is_config(node):
+        return node
+    return OmegaConf.to_container(node, resolve=True, enum_to_str=True)
+
+
+@functools.cache
+def default(part: str, task: str | None = None) -> Any:
+    """A part of the configuration without overrides, in plain values; do not change it.
+
+    Args:
+        part: such as ``task``.
+        task: the name of a bundled task; None for the default one.
+
+    Returns:
+        None for a task that is not bundled.
+    """
+    if task is None:
+        return plain_part(compose(), part)
+    return plain_part(compose(f"task={task}"), part) if task in choices("task") else None

@@ -1,0 +1,173 @@
+"""Finds the weights in a folder and identifies a model by what it is, not by where it lies."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.problems import ConfigError
+
+#: The settings of an adapter, of a model, and of a judge, beside their weights.
+ADAPTER, MODEL, JUDGE = "adapter_config.json", "config.json", "judge.yaml"
+#: The prefix of a judge on the hub, and the files of a judge there.
+HUB = "hf://"
+_OF_JUDGE = ["*.json", "*.yaml", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.md"]
+#: Settings in these files that name a place or a version of a library.
+_NOT_CONTENT = frozenset(
+    {"_name_or_path", "transformers_version", "peft_version", "base_model_name_or_path"}
+)
+#: Bytes up to which a tensor is read completely; of a larger one three blocks are read.
+_WHOLE = 2**20
+_BLOCK = 2**12
+_HEADER = 8
+
+
+def local_folder(path: str) -> str:
+    """A path as it is; of a judge on the hub, ``hf://owner/name@revision``, the folder of its copy in the local cache.
+
+    Raises:
+        ConfigError: the judge cannot be downloaded and is not in the cache.
+    """
+    if not path.startswith(HUB):
+        return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = path.removeprefix(HUB).partition("@")
+    try:
+        return str(snapshot_download(name, revision=revision or None, allow_patterns=_OF_JUDGE))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            [
+                f"{path} cannot be downloaded and is not in the local cache: {reason} Give hf://owner/name or "
+                "hf://owner/name@revision, or a folder."
+            ]
+        ) from None
+
+
+def weights_folder(path: str | os.PathLike[str]) -> Path | None:
+    """The folder of the model or adapter in a run folder, a model folder or an adapter folder; None without one."""
+    root = Path(path).expanduser()
+    for folder in (root, root / "model", root / "export"):
+        if (folder / ADAPTER).is_file() or (folder / MODEL).is_file():
+            return folder
+    return None
+
+
+def model_identity(path: str | os.PathLike[str], revision: str | None = None) -> str | None:
+    """What a model is: the fingerprint of a folder, or the name and the revision on the hub.
+
+    Args:
+        path: a folder, or a name on the hub.
+        revision: on the hub.
+
+    Returns:
+        None for an absolute path that is not a folder.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return fingerprint(weights_folder(folder) or folder)
+    if folder.is_absolute():
+        return None
+    return f"{path}@{revision}" if revision else str(path)
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of a model's or adapter's settings and weights; equal for a copy elsewhere.
+
+    The settings are those of transformers, of PEFT (without the base) and of ``judge.yaml``. Of each tensor of more
+    than 1 MiB only the beginning, the middle and the end are read, so that a model of 7 billion parameters takes
+    seconds. How the weights are split into files does not matter.
+    """
+    folder = folder.resolve()
+    files = sorted(file for file in folder.glob("*") if file.is_file())
+    status = tuple((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+    return _fingerprint(folder, status)
+
+
+@functools.lru_cache(maxsize=256)
+def _fingerprint(folder: Path, status: tuple[tuple[str, int, int], ...]) -> str:
+    content = hashlib.blake2b(digest_size=16)
+    for name in (MODEL, ADAPTER):
+        if (folder / name).is_file():
+            content.update(_settings(folder / name).encode())
+    if (folder / JUDGE).is_file():
+        content.update(_judge(folder / JUDGE).encode())
+    tensors: dict[str, bytes] = {}
+    for name, size, _ in status:
+        if name.endswith(".safetensors"):
+            tensors |= _tensors(folder / name)
+        elif name.endswith((".bin", ".pt", ".pth")) and name != "training_args.bin":
+            tensors[name] = str(size).encode() + _sample(folder / name, 0, size)
+    for name in sorted(tensors):
+        content.update(name.encode() + b"\0" + tensors[name])
+    return content.hexdigest()
+
+
+def _settings(file: Path) -> str:
+    """The settings in a JSON file, without places and versions; the order of lists of names does not matter."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return file.read_text(encoding="utf-8", errors="replace")
+    kept = {key: _sorted(value) for key, value in values.items() if key not in _NOT_CONTENT}
+    return json.dumps(kept, sort_keys=True)
+
+
+def _sorted(value: Any) -> Any:
+    names = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return sorted(value) if names else value
+
+
+def _judge(file: Path) -> str:
+    """The content of ``judge.yaml`` without the path of the base."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values["model"].pop("path", None)
+        return json.dumps(values, sort_keys=True, default=str)
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
+        return file.read_text(encoding="utf-8", errors="replace")
+
+
+def _tensors(file: Path) -> dict[str, bytes]:
+    """Dtype, shape and a hash of the bytes of each tensor in a safetensors file; of a damaged one a sample."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(_HEADER), "little")
+            if length > size:
+                raise ValueError
+            header = json.loads(opened.read(length))
+        return dict(_tensor_hashes(file, header, _HEADER + length))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {file.name: str(size).encode() + _sample(file, 0, size)}
+
+
+def _tensor_hashes(file: Path, header: dict[str, Any], start: int) -> Iterator[tuple[str, bytes]]:
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            described = f"{entry['dtype']} {entry['shape']}".encode()
+            yield name, described + _sample(file, start + begin, start + end)
+
+
+def _sample(file: Path, begin: int, end: int) -> bytes:
+    """The hash of the bytes of a file from ``begin`` to ``end``, or of three blocks of them if there are many."""
+    blocks = [(begin, end)]
+    if end - begin > _WHOLE:
+        middle = (begin + end) // 2
+        blocks = [(at, at + _BLOCK) for at in (begin, middle, end - _BLOCK)]
+    content = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as opened:
+        for first, last in blocks:
+            opened.seek(first)
+            content.update(opened.read(last - first))
+    return content.digest()

@@ -1,0 +1,125 @@
+"""Content hashes of files, remembered so that an unchanged file is read once.
+
+A clip of 5 s takes about 0.07 ms to hash and 0.005 ms to look up: 7 s and 0.5 s for 100,000 clips.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import xxhash
+
+from dramaeval.data.files import map_files
+from dramaeval.data.manifest import DamagedFileError, digest, read_sealed, sealed
+
+log = logging.getLogger(__name__)
+
+#: A file that changed less than this before it was hashed is not remembered: the clock of some file systems is so
+#: coarse that it could change again at the same time.
+SETTLED_NS = 2 * 10**9
+#: Number of files from which on hashing is announced.
+_MANY = 5000
+#: Size and the times of the last change of content (mtime) and of content, name or owner (ctime), which no program
+#: can set back.
+Status = tuple[int, int, int]
+#: What this process has hashed: status and hash by absolute path.
+_KNOWN: dict[str, Any] = {}
+
+
+class ContentHashes:
+    """128-bit XXH3 hashes of files.
+
+    Args:
+        folder: keeps the hashes from run to run; None keeps them nowhere.
+
+    Attributes:
+        read: number of files whose content this object has read.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.read = 0
+
+    def of(self, files: Iterable[Path], *, origin: Path, workers: int = 8) -> dict[Path, str]:
+        """The hash of each file.
+
+        Args:
+            files: existing files.
+            origin: names the collection, such as the JSONL file of clips; its hashes are kept together.
+            workers: threads that read files.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        distinct = list(dict.fromkeys(files))
+        store = self._store(origin)
+        known = _KNOWN | _read(store)
+        statuses = map_files(_status, distinct, workers)
+        hashes = {
+            file: entry[1]
+            for file in distinct
+            if (entry := known.get(os.path.abspath(file))) and entry[0] == list(statuses[file])
+        }
+        changed = [file for file in distinct if file not in hashes]
+        if len(changed) >= _MANY:
+            log.info(
+                "Hashing %s files of %s; unchanged files are not read again.",
+                f"{len(changed):,}",
+                origin,
+            )
+        hashes |= map_files(lambda file: digest(file, statuses[file][0]), changed, workers)
+        self.read += len(changed)
+        if changed:
+            kept = _settled(hashes, statuses)
+            _KNOWN.update(kept)
+            if store is not None:
+                _write(store, kept)
+        return {file: hashes[file] for file in distinct}
+
+    def _store(self, origin: Path) -> Path | None:
+        name = xxhash.xxh3_64_hexdigest(os.path.abspath(origin).encode("utf-8", "surrogateescape"))
+        return None if self.folder is None else self.folder / f"{name}.json"
+
+
+def _status(file: Path) -> Status:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(store: Path | None) -> dict[str, Any]:
+    """The remembered statuses and hashes by absolute path; empty if there are none."""
+    if store is None:
+        return {}
+    try:
+        return read_sealed(store, ("hashes",))["hashes"]
+    except (DamagedFileError, OSError, KeyError):
+        return {}
+
+
+def _settled(hashes: dict[Path, str], statuses: dict[Path, Status]) -> dict[str, Any]:
+    """The statuses and hashes of the files that can be remembered, by absolute path."""
+    latest = time.time_ns() - SETTLED_NS
+    return {
+        os.path.abspath(file): [list(statuses[file]), value]
+        for file, value in hashes.items()
+        if statuses[file][2] <= latest
+    }
+
+
+def _write(store: Path, kept: dict[str, Any]) -> None:
+    unfinished = store.with_name(f"{store.name}.{os.getpid()}-{uuid4().hex}.tmp")
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(sealed({"hashes": kept}), encoding="utf-8")
+        unfinished.replace(store)
+    except (OSError, UnicodeEncodeError) as error:
+        log.debug("Hashes of files are not kept: %s", error)
+        with suppress(OSError):
+            unfinished.unlink()

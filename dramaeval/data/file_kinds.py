@@ -1,0 +1,119 @@
+"""Recognises files that are not JSON Lines, by their first bytes, and says how to convert them."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+from shlex import quote
+
+from dramaeval.data.problems import Finding
+
+#: Bytes that suffice to recognise a file.
+HEAD = 4096
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip --keep"),
+    b"BZh": ("bzip2", "bunzip2 --keep"),
+    b"\xfd7zXZ\x00": ("xz", "unxz --keep"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd --keep"),
+    b"PK\x03\x04": ("a zip archive (or a spreadsheet)", "unzip"),
+}
+_OTHER = {
+    b"RIFF": "a WAV clip",
+    b"fLaC": "a FLAC clip",
+    b"OggS": "an Ogg clip",
+    b"ID3": "an MP3 clip",
+    b"SQLite format 3": "an SQLite data base",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "a NumPy array",
+    b"%PDF": "a PDF",
+}
+_LINES = "the path of a JSONL file, with one record per line"
+
+
+def foreign_kind(file: Path, head: bytes) -> Finding | None:
+    """The problem of a file that is not text in UTF-8 with JSON in its lines; None where it may be.
+
+    Args:
+        file: its path, for the commands that convert it.
+        head: its first `HEAD` bytes.
+    """
+    name = quote(file.name)
+    for magic, (kind, command) in _COMPRESSED.items():
+        if head.startswith(magic):
+            fix = f"unpack it ({command} {name}) and give the JSONL file"
+            return Finding(None, f"the file is compressed: {kind}", fix)
+    for magic, reader, kind in (
+        (b"PAR1", "read_parquet", "Parquet"), (b"ARROW1", "read_feather", "Arrow (Feather)"),
+    ):  # fmt: skip
+        if head.startswith(magic):
+            return Finding(None, f"the file is {kind}, not JSON Lines", _converted(file, reader))
+    for magic, kind in _OTHER.items():
+        if head.startswith(magic):
+            return Finding(None, f"the file is {kind}, not JSON Lines", f"give {_LINES}")
+    if encoding := _wide_encoding(head):
+        fix = f"save the file as UTF-8, e.g. with: iconv -f {encoding} -t UTF-8 {name} > utf8.jsonl"
+        return Finding(None, f"the file is {encoding}, not UTF-8", fix)
+    if separator := _separator(file, head):
+        kind = "TSV" if separator == "\t" else "CSV"
+        option = "" if separator == "," else f", sep={separator!r}"
+        return Finding(
+            None, f"the file is {kind}, not JSON Lines", _converted(file, "read_csv", option)
+        )
+    return None
+
+
+def _converted(file: Path, reader: str, option: str = "") -> str:
+    source, target = file.name, f"{file.stem}.jsonl"
+    code = (
+        f"import pandas; pandas.{reader}({source!r}{option})"
+        f".to_json({target!r}, orient='records', lines=True, force_ascii=False)"
+    )
+    return f"convert it: python -c {quote(code)}; each field of ratings must be a list"
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """The encoding of a text in UTF-16 or UTF-32, with or without a byte order mark."""
+    marks = (
+        (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"),
+        (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
+        # Without a mark: the first character of JSON is ASCII, so that its other bytes are 0.
+        (b"\x00\x00\x00", "UTF-32BE"),
+    )  # fmt: skip
+    for mark, encoding in marks:
+        if head.startswith(mark):
+            return encoding
+    if head[1:4] == b"\x00\x00\x00":
+        return "UTF-32LE"
+    first = head[:2].replace(b"\x00", b"")
+    if len(head) < 2 or len(first) != 1 or not (first.isspace() or b"!" <= first <= b"~"):
+        return None
+    return "UTF-16LE" if head[1:2] == b"\x00" else "UTF-16BE"
+
+
+def _separator(file: Path, head: bytes) -> str | None:
+    """The separator of a table in text; None for other texts."""
+    lines = head.decode("utf-8-sig", errors="replace").split("\n")
+    names = lines[0].strip()
+    if not names or names[0] in "{[" or _is_json(names):
+        return None
+    if file.suffix.lower() in (".csv", ".tsv"):
+        return "\t" if "\t" in names else ";" if names.count(";") > names.count(",") else ","
+    rest = [line for line in lines[1:3] if line.strip()]
+    for separator in "\t,;":
+        count = names.count(separator)
+        if count and rest and all(_is_row(line, separator, count) for line in rest):
+            return separator
+    return None
+
+
+def _is_row(line: str, separator: str, count: int) -> bool:
+    return line[0] not in "{[" and line.count(separator) >= count
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

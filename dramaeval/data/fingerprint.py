@@ -1,0 +1,166 @@
+"""Fingerprints of records: hashes of their texts, ratings and clips, and the differences between two sets.
+
+Folders do not count: a record keeps its fingerprint if its clip and its file move.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import xxhash
+
+from dramaeval.data.content_hashes import ContentHashes
+from dramaeval.data.problems import counted, printable
+from dramaeval.data.records import Record
+
+#: The file in a run folder or a checkpoint with the fingerprints of its records.
+RECORDS = "fingerprint.records.jsonl"
+_SHOWN = 3
+
+
+class RecordPrint(NamedTuple):
+    """The fingerprint of a record.
+
+    Attributes:
+        id: of the record, with the name of its task in a mixture.
+        fields: hash of the record's line without the folder of its clip.
+        clip: hash of the clip's content; empty where no clip is read.
+    """
+
+    id: str
+    fields: str
+    clip: str
+
+
+def record_prints(
+    records: Sequence[Record], hashes: ContentHashes, *, reads_audio: bool = True
+) -> list[RecordPrint]:
+    """The fingerprints of records, in their order.
+
+    Args:
+        records: of one split.
+        hashes: of the clips.
+        reads_audio: whether the clips count.
+
+    Raises:
+        OSError: a clip cannot be read.
+    """
+    clips: dict[Path, list[Path]] = {}
+    for record in records if reads_audio else ():
+        if record.clip.is_absolute() or record.clip.is_file():  # samples in the line have no file
+            clips.setdefault(record.file, []).append(record.clip)
+    contents: dict[Path, str] = {}
+    for file, of_file in clips.items():
+        contents |= hashes.of(of_file, origin=file)
+    return [
+        RecordPrint(
+            id=f"{record.part}/{record.id}" if record.part else record.id,
+            fields=_fields_hash(record),
+            clip=contents.get(record.clip, ""),
+        )
+        for record in records
+    ]
+
+
+def _fields_hash(record: Record) -> str:
+    """Hash of the parsed line without the id and without the folder of the clip."""
+    name, ending = record.clip.name, f"/{record.clip.name}"
+    fields = {
+        key: name if isinstance(value, str) and value.endswith(ending) else value
+        for key, value in record.fields.items()
+        if key != "id"
+    }
+    text = _canonical(fields)
+    if json.dumps(ending)[1:] in text:  # in a prompt, for example
+        text = _canonical(_without_folder(fields, name))
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def _canonical(fields: Any) -> str:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def _without_folder(value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        return name if value.endswith(f"/{name}") else value
+    if isinstance(value, dict):
+        return {key: _without_folder(inner, name) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folder(inner, name) for inner in value]
+    return value
+
+
+def digest_of(prints: Sequence[Sequence[str]]) -> str:
+    """One hash of the fingerprints and their order."""
+    hasher = xxhash.xxh3_128()
+    for entry in prints:
+        hasher.update("\0".join(entry).encode("utf-8", "surrogatepass") + b"\n")
+    return hasher.hexdigest()
+
+
+def differences(old: Sequence[RecordPrint], new: Sequence[RecordPrint]) -> list[str]:
+    """What changed between two sets of records, as sentences without a subject; empty if they are the same."""
+    before, after = ({entry.id: entry for entry in prints} for prints in (old, new))
+    missing = [name for name in before if name not in after]
+    added = [name for name in after if name not in before]
+    renamed = _renamed([before[name] for name in missing], [after[name] for name in added])
+    missing = [name for name in missing if name not in renamed]
+    added = [name for name in added if name not in renamed.values()]
+    both = [(before[name], after[name]) for name in before if name in after]
+    fields = [a.id for a, b in both if a.fields != b.fields]
+    clips = [a.id for a, b in both if a.clip != b.clip]
+    total = len(old)
+    found = [
+        _sentence(missing, total, "is missing", "are missing"),
+        _sentence(added, None, "is new", "are new"),
+        _sentence([f"{a} → {b}" for a, b in renamed.items()], total, "has", "have", " another id"),
+        _sentence(fields, total, "has", "have", " other texts or ratings"),
+        _sentence(clips, total, "has", "have", " another clip"),
+    ]
+    sentences = [sentence for sentence in found if sentence]
+    if not sentences and list(before) != list(after):
+        sentences.append("the records are in another order")
+    return sentences
+
+
+def _renamed(missing: Sequence[RecordPrint], added: Sequence[RecordPrint]) -> dict[str, str]:
+    """The new ids of missing records whose content came back under another id."""
+    by_content: dict[tuple[str, ...], list[str]] = {}
+    for entry in added:
+        by_content.setdefault(entry[1:], []).append(entry.id)
+    return {entry.id: names.pop(0) for entry in missing if (names := by_content.get(entry[1:], []))}
+
+
+def _sentence(
+    names: Sequence[str], total: int | None, one: str, several: str, what: str = ""
+) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(printable(name) for name in names[:_SHOWN])
+    rest = ", …" if len(names) > _SHOWN else ""
+    count = (
+        counted(len(names), "record")
+        if total is None
+        else f"{len(names)} of {counted(total, 'record')}"
+    )
+    return f"{count} {one if len(names) == 1 else several}{what} ({listed}{rest})"
+
+
+def write_prints(splits: Mapping[str, Sequence[RecordPrint]]) -> str:
+    """The text of a JSONL file with the fingerprints of all splits."""
+    return "".join(
+        json.dumps([split, *entry]) + "\n" for split, prints in splits.items() for entry in prints
+    )
+
+
+def read_prints(text: str) -> dict[str, list[RecordPrint]]:
+    """The fingerprints in the output of `write_prints`, by split."""
+    splits: dict[str, list[RecordPrint]] = {}
+    for line in text.split("\n"):
+        if line:
+            split, *entry = json.loads(line)
+            splits.setdefault(split, []).append(RecordPrint(*entry))
+    return splits

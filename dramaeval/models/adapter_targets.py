@@ -1,0 +1,153 @@
+"""Checks of an adapter against a model: every name matches something, and nothing outside ``adapt`` is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dramaeval.compat.peft import base_name
+from dramaeval.config.problems import near_match_hint
+from dramaeval.models.adapters import ALL_LINEAR, adapted_parts, count_parameters
+from dramaeval.models.families.base import Family
+
+#: Settings of PEFT that hold names of modules, or a pattern as one text.
+OF_MODULES = ("target_modules", "exclude_modules", "feedforward_modules")
+#: Settings of PEFT whose keys are patterns over the ends of names.
+OF_KEYS = ("rank_pattern", "alpha_pattern")
+_SHOWN = 3
+
+
+def name_problems(
+    settings: Mapping[str, Any], model: Any, family: Family, adapt: str | Sequence[str]
+) -> list[str]:
+    """The names in PEFT's settings that match nothing in a model.
+
+    Args:
+        settings: those of ``peft``, as the user wrote them.
+        model: without an adapter; its weights may be absent (meta device).
+        family: of the model.
+        adapt: the parts that get adapters.
+    """
+    parts = adapted_parts(adapt, family)
+    names = [name for name, _ in model.named_modules() if name]
+    within = {
+        part: [n for n in names if n.startswith(f"{family.parts[part]}.")] for part in family.parts
+    }
+    reached = [name for part in parts for name in within[part]]
+    problems = []
+    for key in OF_MODULES:
+        for given in _names(settings.get(key)):
+            if given.lower() == ALL_LINEAR or _matching(settings.get(key), given, reached):
+                continue
+            others = [
+                part for part in family.parts if _matching(settings.get(key), given, within[part])
+            ]
+            problems.append(f"peft.{key}: {given} " + _unmatched(given, parts, others, reached))
+    for given in _names(settings.get("modules_to_save")):
+        if not any(name.endswith(given) for name in names):
+            hint = near_match_hint(given, _endings(names))
+            problems.append(f"peft.modules_to_save: {given} matches no module of the model.{hint}")
+    for key in OF_KEYS:
+        for given in settings.get(key) or {}:
+            if not any(re.match(rf"(.*\.)?({given})$", name) for name in reached):
+                hint = near_match_hint(given, _endings(reached))
+                problems.append(
+                    f"peft.{key}: {given} matches no layer of {', '.join(parts)}.{hint}"
+                )
+    return [*problems, *_layer_problems(settings, reached)]
+
+
+def reach_problems(
+    model: Any, family: Family, adapt: str | Sequence[str], settings: Mapping[str, Any]
+) -> list[str]:
+    """The trained weights outside the adapted parts.
+
+    Args:
+        model: with its adapter; its weights may be absent (meta device).
+        family: of the model.
+        adapt: the parts that get adapters.
+        settings: those of ``peft``.
+    """
+    parts = adapted_parts(adapt, family)
+    counts = count_parameters(model, family)
+    problems = []
+    for part in family.parts:
+        if part in parts or not counts[part][0]:
+            continue
+        root = f"{family.parts[part]}."
+        trained = [
+            name
+            for name, weight in model.named_parameters()
+            if weight.requires_grad and base_name(name).startswith(root)
+        ]
+        problems.append(
+            f"peft trains {counts[part][0]:,} parameters of the {part} ({_listed(trained)}), which "
+            f"adapt={_shown(adapt)} leaves out: {_remedy(settings, part)}"
+        )
+    return problems
+
+
+def _remedy(settings: Mapping[str, Any], part: str) -> str:
+    if settings.get("bias") == "all":
+        return f"set peft.bias=lora_only, which trains the biases of adapted layers, or add {part} to adapt."
+    return f"give the full names of the modules to train in peft, or add {part} to adapt."
+
+
+def _names(value: Any) -> list[str]:
+    """The names of a setting: one text or several."""
+    return [value] if isinstance(value, str) else [str(name) for name in value or ()]
+
+
+def _matching(setting: Any, given: str, names: Sequence[str]) -> bool:
+    """Whether a name, or a pattern given as one text, matches one of the modules' names."""
+    if isinstance(setting, str):
+        return any(re.fullmatch(given, name) for name in names)
+    return any(name == given or name.endswith(f".{given}") for name in names)
+
+
+def _unmatched(
+    given: str, parts: Sequence[str], others: Sequence[str], reached: Sequence[str]
+) -> str:
+    if others:
+        both = ",".join([*parts, *others])
+        return (
+            f"matches layers of {', '.join(others)} only, which adapt={_shown(parts)} leaves out: set "
+            f"adapt=[{both}], or leave the name out."
+        )
+    hint = near_match_hint(given, _endings(reached))
+    return f"matches no layer of {', '.join(parts)}.{hint}"
+
+
+def _layer_problems(settings: Mapping[str, Any], reached: Sequence[str]) -> Iterator[str]:
+    indices = settings.get("layers_to_transform")
+    if indices is None:
+        return
+    lists = [re.escape(name) for name in _names(settings.get("layers_pattern"))]
+    list_name = rf"(?:{'|'.join(lists)})" if lists else r"[^.]*"
+    first_number = re.compile(rf"(?:^|.*?\.){list_name}\.(\d+)\.")
+    present = {int(found[1]) for name in reached if (found := first_number.match(name))}
+    if not present:
+        yield f"peft.layers_pattern={settings.get('layers_pattern')} matches no list of layers."
+        return
+    for index in [indices] if isinstance(indices, int) else indices:
+        if index not in present:
+            yield (
+                f"peft.layers_to_transform: there is no layer {index}; the adapted parts have layers "
+                f"{min(present)} to {max(present)}."
+            )
+
+
+def _endings(names: Sequence[str]) -> list[str]:
+    """The last words of modules' names, each once."""
+    return sorted({name.rpartition(".")[2] for name in names} - {""})
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(base_name(name) for name in names[:_SHOWN]) + more
+
+
+def _shown(adapt: str | Sequence[str]) -> str:
+    names = [adapt] if isinstance(adapt, str) else list(adapt)
+    return names[0] if len(names) == 1 else f"[{','.join(names)}]"

@@ -1,0 +1,66 @@
+"""The length of a question in tokens: its prompt, its clips and its answer, before any clip is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dramaeval.data.logmel import FRAMES_PER_SECOND
+from dramaeval.data.records import Record
+from dramaeval.models.families.base import Family
+from dramaeval.models.inputs.question_encoder import AnswerTokens
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.tasks.question import Question
+from dramaeval.tasks.task import Task
+
+
+def clip_tokens(family: Family, task: Task, record: Record) -> int:
+    """Prompt positions of the clips in a record's prompts: those of examples and its own."""
+    clips = (record, *task.examples(record)) if family.takes_audio else ()
+    frames = [max(1, round(clip.seconds * FRAMES_PER_SECOND)) for clip in clips]
+    return sum(map(family.audio_tokens, frames))
+
+
+def prompt_tokens(
+    record_encoder: RecordEncoder, record: Record, question: Question, limit: int
+) -> int:
+    """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
+    family, task = record_encoder.family, record_encoder.task
+    audio = clip_tokens(family, task, record)
+    # A token is at least a byte, so that few prompts have to be tokenised.
+    bound = audio + message_bytes(question.messages)
+    if bound <= limit:
+        return bound
+    clips = 1 + len(task.examples(record)) if family.takes_audio else 0
+    return audio + len(record_encoder.encoder.prompt(question.messages)) - clips
+
+
+def question_tokens(
+    record_encoder: RecordEncoder, record: Record, question: Question, limit: int = 0
+) -> int:
+    """Tokens of a question with the longest answer to it; an upper bound where that is within the limit.
+
+    A thought that the judge generates counts with the greatest length that it may have. The answer's last token does
+    not count, because nothing is predicted after it.
+    """
+    answer = longest_answer(record_encoder.encoder.encode_answer(question)) - 1
+    if question.generates_thought:
+        answer += record_encoder.task.max_written_tokens(record)
+    return answer + prompt_tokens(record_encoder, record, question, limit - answer)
+
+
+def longest_answer(fields: Sequence[AnswerTokens]) -> int:
+    """Tokens of the longest answer to a question, from the fields of its answer."""
+    return sum(
+        len(field.lead) + max(map(len, field.choice_tokens)) + len(field.tail) for field in fields
+    )
+
+
+def message_bytes(messages: Sequence[Mapping[str, Any]]) -> int:
+    """An upper bound of the bytes of a prompt's text, the chat template included."""
+    total = 64
+    for message in messages:
+        content = message["content"]
+        parts = [{"text": content}] if isinstance(content, str) else content
+        total += sum(len(part.get("text", "").encode()) + 16 for part in parts) + 32
+    return total

@@ -1,0 +1,118 @@
+"""Checks a composed command before Hydra writes anything and before a heavy library is imported.
+
+It reports unknown keys, and settings that have an effect with ``-m`` only. `dramaeval.stages.checks` checks the rest.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config import fields
+from dramaeval.config.config_folder import command_name
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Root, Stage, is_about_a_sweep
+from dramaeval.config.secrets import names_secret, without_secrets
+from dramaeval.config.unknown_keys import problems_of_arguments
+from dramaeval.distributed.zero_settings import unknown_at_top
+from dramaeval.models.adapter_settings import PEFT_LIMITS
+from dramaeval.tasks.settings import missing_files
+from dramaeval.training import settings as training
+from dramaeval.training.trl_arguments import reserved
+
+#: The launcher and the sweeper of `configs/launch.yaml`, which a command without ``-m`` does not use.
+_DEFAULTS = {"hydra/launcher": "local_processes", "hydra/sweeper": "grid", "search": None}
+#: The beginnings of keys that only a command with ``-m`` uses.
+_OF_SWEEPS = ("hydra.launcher.", "hydra.sweeper.", "hydra.sweep.")
+
+
+class CommandCheck(Callback):
+    """A callback of Hydra that ends a command that cannot run, before Hydra writes its settings."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a command without ``-m``."""
+        _end_with([*needs_multirun(config), *_early_problems(config)])
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check a command with ``-m``; its runs are checked when they are composed."""
+        given = [word for word in _words(config) if word.startswith("hydra.run.dir=")]
+        problems = [f"{word} is not used with -m: give hydra.sweep.dir=FOLDER." for word in given]
+        _end_with([*problems, *_early_problems(config)])
+
+
+def _end_with(problems: Sequence[str]) -> None:
+    """End the command with the problems, if there are any."""
+    if problems:
+        # Hydra turns all other errors of a callback into warnings.
+        raise SystemExit(f"\n{without_secrets(str(ConfigError(problems)))}")
+
+
+def needs_multirun(config: DictConfig) -> list[str]:
+    """The problem of settings that a command without ``-m`` would ignore, with the command to type."""
+    if is_about_a_sweep(config):
+        return []
+    chosen = config.hydra.runtime.choices
+    names = [
+        f"{group}={chosen[group]}"
+        for group, default in _DEFAULTS.items()
+        if chosen.get(group) not in (default, None)
+    ]
+    words = _words(config)
+    names += [word for word in words if word.lstrip("+").startswith(_OF_SWEEPS)]
+    names += [f"launch.{key}=true" for key in config.launch if config.launch[key]]
+    if not names:
+        return []
+    typed = [word.replace("hydra.run.dir=", "hydra.sweep.dir=") for word in words]
+    return [
+        f"{', '.join(names)}: without -m the run starts here and now, and these settings have no effect. Type: "
+        f"{command_name()} -m {shlex.join(typed)}"
+    ]
+
+
+def _words(config: DictConfig) -> list[str]:
+    """The overrides of the command line."""
+    overrides = config.hydra.overrides
+    words = [*map(str, overrides.hydra), *map(str, overrides.task)]
+    return [word for word in words if not word.startswith("hydra.mode=")]  # Hydra adds it
+
+
+def _early_problems(config: DictConfig) -> list[str]:
+    """The unknown keys, and with them the problems that can be found at once."""
+    settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    unknown = fields.unknown_keys(Root, settings) + unknown_arguments(settings)
+    unknown = [problem for problem in unknown if not names_secret(problem.partition(" ")[0])]
+    problems = [*unknown, *_stage_problems(settings)]
+    if not problems:
+        return []
+    args, peft = settings.trainer.args, settings.peft or {}
+    problems += fields.problems(Root, settings) + missing_files(settings)
+    problems += fields.range_problems(args, "trainer.args", training.ARGUMENT_LIMITS)
+    problems += fields.range_problems(peft, "peft", PEFT_LIMITS)
+    return list(dict.fromkeys(problems))
+
+
+def unknown_arguments(settings: DictConfig) -> list[str]:
+    """The unknown keys of nodes with the arguments of other libraries and of classes.
+
+    Args:
+        settings: composed, without Hydra's part.
+    """
+    of_args = {**reserved(by_reward=False), **reserved(by_reward=True)}
+    answered_later = {"trainer.args": list(of_args), "trainer": list(training.SUPPLIED)}
+    zero = settings.zero
+    unknown = unknown_at_top(zero) if OmegaConf.is_dict(zero) else []
+    return problems_of_arguments(settings, answered_later) + unknown
+
+
+def _stage_problems(settings: DictConfig) -> list[str]:
+    if Stage.report not in settings.stages or len(settings.stages) == 1:
+        return []
+    names = ",".join(stage.name for stage in settings.stages)
+    return [
+        f"stages=[{names}]: report compares finished runs and is a command of its own. Leave it out: evaluate writes "
+        "the run's own report.html. Later, stages=[report] runs=[FOLDER,FOLDER] compares runs."
+    ]

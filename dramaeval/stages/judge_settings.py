@@ -1,0 +1,75 @@
+"""Writes ``judge.yaml`` beside the weights of a run, and logs which judge ``checkpoint`` holds."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from dramaeval.config.judge_file import judge_text, read_judge
+from dramaeval.config.weights import JUDGE
+from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.data.logmel import VERSION
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import saved_form
+
+log = logging.getLogger(__name__)
+
+
+def write_judge_file(context: RunContext, folder: Path) -> None:
+    """Write ``judge.yaml`` for the judge that a run has trained.
+
+    Args:
+        context: of the run.
+        folder: of the weights.
+    """
+    base = str(context.base or context.family.path)
+    text = judge_text(saved_form(context.config), base=base, front_end=VERSION)
+    write_text_atomic(folder / JUDGE, text)
+
+
+def export_judge_file(context: RunContext, source: Path, folder: Path) -> None:
+    """Write ``judge.yaml`` for an exported judge: that of the source, unless the run's settings replace it."""
+    if (source / JUDGE).is_file() and not context.config.checkpoint_override:
+        shutil.copyfile(source / JUDGE, folder / JUDGE)
+    else:
+        write_judge_file(context, folder)
+
+
+def log_judge(context: RunContext) -> None:
+    """Log which judge ``checkpoint`` holds, and whether its training continues.
+
+    Only rank 0 has to call this.
+    """
+    start = context.checkpoint
+    if start is None:
+        return
+    judge = read_judge(start.folder)
+    kind = "adapter" if start.adapter else "model"
+    if context.trains:
+        log.info(
+            "Training continues from the %s in %s: from its weights, with a new optimizer and a new schedule.",
+            kind,
+            start.folder,
+        )
+    if judge is None:
+        log.warning(
+            "%s has no judge.yaml: its rubric and prompt are not known. Those of the settings are used: task=%s, "
+            "rubric %s %s.",
+            start.folder,
+            context.task.name,
+            context.task.rubric.name,
+            context.task.rubric.version,
+        )
+        return
+    log.info(
+        "The judge in %s: task %s, rubric %s %s (%s).%s",
+        start.folder,
+        context.task.name,
+        context.task.rubric.name,
+        context.task.rubric.version,
+        ", ".join(dimension.key for dimension in context.task.dimensions),
+        " Your settings replace its own (checkpoint_override=true)."
+        if context.config.checkpoint_override
+        else "",
+    )

@@ -1,0 +1,96 @@
+"""``from=RUN`` takes the settings of a run; what the user gives stands in front of them."""
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from repository import ROOT
+
+from dramaeval.config import registration
+from dramaeval.config.inheritance import inherit
+from dramaeval.config.problems import ConfigError
+from dramaeval.stages.run_folder import as_yaml, saved_form
+
+SETTINGS = (
+    "peft=ia3", "task.system=Listen.", "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=7",
+    "trainer.args.learning_rate=0.5", "seed=3", "batch.global=4", "task.data.train=mine.jsonl",
+    "evaluation.draws=20", "logger=none", "task.objective=soft_ce",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words_of():
+    registration.register()
+
+    def build(*words):
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("launch", overrides=list(words), return_hydra_config=True)
+
+    return build
+
+
+def settings(config):
+    return saved_form(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+
+
+@pytest.fixture(scope="module")
+def run(words_of, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    config = words_of(*SETTINGS)
+    masked = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    (folder / "config.yaml").write_text(as_yaml(masked))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("trainer.args.max_steps=20", "seed=4"),
+        ("task.system=Look.", "+trainer.args.bf16=false", "batch.global=8"),
+        ("peft=lora", "peft.r=4"),
+        ("~trainer.args.learning_rate",),
+        ("task=archetype", "task.data.train=other.jsonl"),
+        ("task.objective=answer_ce",),  # trainer.objective refers to it
+        ("task.best_by=spearman",),
+    ],
+    ids=" ".join,
+)
+def test_the_settings_are_those_of_the_run_and_then_the_user_s(words_of, run, words):
+    """Equal to the run's own command line with the user's words behind it."""
+    taken = settings(inherit(words_of(f"from={run}", *words, "logger=none")))
+    groups = {word.partition("=")[0] for word in words if "." not in word.partition("=")[0]}
+    kept = [word for word in SETTINGS if word.partition("=")[0].partition(".")[0] not in groups]
+    assert taken == settings(words_of(*kept, *words))
+    assert taken["from"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "message"),
+    [
+        ((), {"logger": None, "input": "https://user:(hidden)@host"}, "value of input was masked"),
+        ((), {"trainer": {"_target_": "os.system"}}, "trainer._target_=os.system is not part of"),
+        (("experiment=realism_lora",), {}, "leave out one of them"),
+        ((), None, "holds no run"),
+        ((), {"task": "x: [", "model": 1}, None),
+    ],
+)
+def test_what_is_refused(words_of, run, tmp_path, words, change, message):
+    if change is not None:
+        values = yaml.safe_load((run / "config.yaml").read_text())
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump({**values, **change}))
+    config = words_of(f"from={tmp_path}", *words)
+    with pytest.raises(ConfigError, match=message):
+        inherit(config)
+    if change and "trainer" in change:
+        config.launch.trust = True
+        assert inherit(config).trainer._target_ == "os.system"
+
+
+def test_texts_of_the_run_are_not_interpolated(words_of, run, tmp_path):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["task"]["system"] = "${oc.env:HOME}"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    config = inherit(words_of(f"from={tmp_path}"))
+    assert settings(config)["task"]["system"] == "${oc.env:HOME}"

@@ -1,0 +1,232 @@
+"""``checkpoint=`` brings the settings of its judge; what the user sets in contradiction is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from repository import ROOT
+
+from dramaeval.config import registration
+from dramaeval.config.inheritance import inherit
+from dramaeval.config.judge_file import judge_text
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import PACKAGE
+from dramaeval.config.user_keys import override_keys
+from dramaeval.stages.run_folder import as_yaml, saved_form
+
+TINY = str(PACKAGE / "models" / "tiny")
+RECORDS = "task.data.test=mine.jsonl"
+DIMENSIONS = [
+    {
+        "key": key, "annotation": key, "title": key.title(), "scale": [1, 2, 3],
+        "description": f"How {key} it is.", "scores": {1: "not", 2: "partly", 3: "very"},
+    }
+    for key in ("calm", "loud")
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words_of():
+    """Compose as the command line does, with the user's words in Hydra's node."""
+    registration.register()
+
+    def build(*words):
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            return compose("launch", overrides=list(words), return_hydra_config=True)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def save(words_of, tmp_path_factory):
+    """Write the folder of a judge that was trained with these settings; returns ``checkpoint=FOLDER``."""
+
+    def write(*words, adapter=True, **changes):
+        config = words_of(*words)
+        for key, value in changes.items():
+            OmegaConf.update(config, key.replace("__", "."), value, merge=False)
+        settings = saved_form(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]))
+        folder = tmp_path_factory.mktemp("judge")
+        name = "adapter_config.json" if adapter else "config.json"
+        (folder / name).write_text(json.dumps({"base_model_name_or_path": config.model.path}))
+        text = judge_text(settings, base=config.model.path, front_end=3)
+        (folder / "judge.yaml").write_text(text, encoding="utf-8")
+        return f"checkpoint={folder}"
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def own(save):
+    """A judge with a rubric, a prompt and records of its own."""
+    return save(
+        "task.data.train=mine.jsonl", "task.rubric.name=moods", "task.rubric.version='2.5'",
+        "task.system=Listen.", "trainer.objective=soft_ce", task__rubric__dimensions=DIMENSIONS,
+    )  # fmt: skip
+
+
+def problems(config):
+    with pytest.raises(ConfigError) as raised:
+        inherit(config)
+    return list(raised.value.problems)
+
+
+def test_a_judge_brings_rubric_prompt_and_objective(words_of, own):
+    config = inherit(words_of(own, RECORDS, "stages=[train,evaluate]"))
+    assert OmegaConf.to_container(config.task.rubric.dimensions) == DIMENSIONS
+    assert (config.task.rubric.name, config.task.rubric.version) == ("moods", "2.5")
+    assert config.task.system == "Listen."
+    assert config.trainer.objective == "soft_ce"
+    assert config.task.data.test == "mine.jsonl"
+    assert config.model.path == TINY
+    without_hydra = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    again = inherit(without_hydra)  # a process that does not know the command line
+    assert saved_form(again) == saved_form(without_hydra)
+
+
+@pytest.mark.parametrize(
+    ("words", "mine", "theirs"),
+    [
+        (["task.system=Look."], "task.system=Look.", "has Listen."),
+        # The default value, given explicitly.
+        (["task.system=You judge acted speech."], "task.system=You judge", "has Listen."),
+        (["task/rubric=realism"], "task.rubric.name=realism", "has moods"),
+        (["task=archetype"], "task=archetype", "has role"),
+        (["task.prompt_layout=criteria_first"], "task.prompt_layout=criteria_first", "has context_first"),
+        (["model.head=regression"], "model.head=regression", "has vocabulary"),
+        (["model=voxtral", "model.path=org/one"], "model._target_=", "qwen2_audio.Qwen2Audio"),
+        (["model=qwen2_audio", "model.path=org/one"], "model.path=org/one", TINY),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_a_contradiction_is_refused_with_both_values(words_of, own, words, mine, theirs):
+    config = words_of(own, RECORDS, *words)
+    text = "\n".join(problems(config))
+    assert mine in text
+    assert theirs in text
+    assert "checkpoint_override=true" in text
+    config.checkpoint_override = True
+    replaced = inherit(config)
+    for word in words:
+        key, _, value = word.partition("=")
+        if "." in key:
+            assert OmegaConf.select(replaced, key) == value
+    assert replaced.task.name == ("archetype" if words[0] == "task=archetype" else "role")
+
+
+def test_the_same_values_and_settings_of_training_and_scoring_are_no_contradiction(words_of, own):
+    config = inherit(
+        words_of(
+            own, RECORDS, "task=role", "task.system=Listen.", "task.labels=mean", "model=tiny",
+            "task.objective=expected_mse", "task.dimensions=[loud]", "model.attention=eager",
+        )
+    )  # fmt: skip
+    assert (config.task.labels, config.task.dimensions) == ("mean", ["loud"])
+    assert config.trainer.objective == "expected_mse"
+    assert config.task.rubric.name == "moods"
+
+
+def test_a_subset_of_the_dimensions_is_another_prompt_if_all_are_asked_together(words_of, save):
+    together = save("task=role_all", "task.dimensions=[pitch_dynamics,emotion_accuracy]")
+    text = problems(words_of(together, "task.dimensions=[pitch_dynamics]"))[0]
+    assert "has ['pitch_dynamics', 'emotion_accuracy']" in text
+
+
+@pytest.mark.parametrize("stages", ["evaluate", "train", "train,evaluate", "evaluate,controls"])
+def test_the_sample_is_not_taken_for_the_records_of_a_judge_of_other_records(words_of, own, stages):
+    config = words_of(own, f"stages=[{stages}]")
+    assert "task.data names no records" in problems(config)[0]
+    config.stages = ["score"]
+    assert inherit(config).task.data.sample is None
+    config.stages = ["evaluate"]
+    config.task.data.sample = "mine"
+    assert inherit(config).task.data.sample == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["role", "archetype", "avqa", "role_caption", "mixed"])
+def test_a_judge_of_the_sample_is_evaluated_on_it(words_of, save, task):
+    config = inherit(words_of(save(f"task={task}"), "stages=[evaluate]"))
+    expected = words_of(f"task={task}")
+    assert saved_form(config.task) == saved_form(expected.task)
+
+
+def test_a_part_of_a_mixture_is_evaluated_alone(words_of, save):
+    mixture = save("task=mixed", "task.tasks.role.system=Listen.")
+    config = inherit(words_of(mixture, "task=role", "stages=[evaluate]"))
+    assert (config.task.name, config.task.system) == ("role", "Listen.")
+    assert "tasks" not in config.task
+
+
+def test_prepared_records_have_no_label_policy(words_of, save):
+    config = inherit(words_of(save("task=processed", "task.data.train=a.jsonl"), RECORDS))
+    assert config.task._target_.endswith("ProcessedTask")
+    assert "rubric" not in config.task
+    assert config.task.labels is None
+
+
+def test_a_full_model_is_its_own_base(words_of, save):
+    words = save("model=qwen2_audio", "model.path=org/one", "model.revision=v2", adapter=False)
+    config = inherit(words_of(words, "stages=[evaluate]"))
+    assert config.model.path == words.partition("=")[2]
+    adapter = save("model=qwen2_audio", "model.path=org/one", "model.revision=v2")
+    assert inherit(words_of(adapter)).model.path == "org/one"
+    assert inherit(words_of(adapter)).model.revision == "v2"
+
+
+def test_an_older_run_has_its_settings_in_its_configuration(words_of, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").write_text(
+        f'{{"base_model_name_or_path": "{TINY}"}}'
+    )
+    config = words_of("task.system=Listen.", "task.data.test=mine.jsonl")
+    config = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    (tmp_path / "config.yaml").write_text(as_yaml(config))
+    assert inherit(words_of(f"checkpoint={tmp_path}", RECORDS)).task.system == "Listen."
+    assert "Listen." in problems(words_of(f"checkpoint={tmp_path}", "task.system=No."))[0]
+
+
+def test_a_stranger_s_file_is_data(words_of, own, tmp_path):
+    folder = own.partition("=")[2]
+    values = yaml.safe_load(Path(folder, "judge.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "adapter_config.json").write_text("{}")
+    mark = tmp_path / "created"
+    node = {"_target_": "torch.utils.collect_env.run", "command": f"touch {mark}"}
+    words = [f"checkpoint={tmp_path}", RECORDS]
+    for changed in (
+        {**values, "task": {**values["task"], "rubric": node}},
+        {**values, "task": {**values["task"], **node}},
+        {**values, "model": {**values["model"], "architecture": {"a": node}, **node}},
+    ):
+        (tmp_path / "judge.yaml").write_text(yaml.safe_dump(changed))
+        assert (
+            "_target_=torch.utils.collect_env.run is not part of dramaeval"
+            in problems(words_of(*words))[0]
+        )
+    text = "task: !!python/object/apply:os.system ['touch " + str(mark) + "']"
+    (tmp_path / "judge.yaml").write_text(text)
+    assert "is not YAML" in problems(words_of(*words))[0]
+    values["task"]["system"] = "${oc.env:HOME} \\${x}"
+    (tmp_path / "judge.yaml").write_text(yaml.safe_dump(values))
+    assert saved_form(inherit(words_of(*words)).task)["system"] == "${oc.env:HOME} \\${x}"
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["task: 3\nmodel: {}", "format: 99", "[1, 2]", "", "a: [", "\udcff"]
+)
+def test_a_damaged_file_is_reported_or_not_used(words_of, tmp_path, text):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "judge.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
+    try:
+        inherit(words_of(f"checkpoint={tmp_path}"))
+    except ConfigError as error:
+        assert "judge.yaml" in str(error)  # noqa: PT017 - an empty file is not used
+
+
+def test_keys_of_overrides(words_of):
+    config = words_of("task/rubric=realism", "+trainer.args.bf16=false", "~peft.r", "seed=1")
+    assert override_keys(config) == ("task.rubric", "trainer.args.bf16", "peft.r", "seed")

@@ -1,0 +1,133 @@
+"""The check before Hydra writes: unknown keys, settings that need -m, stages that cannot run together."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from repository import ROOT
+
+from dramaeval.config import registration
+from dramaeval.stages.command_check import CommandCheck
+
+
+def refusal(*words, multirun=False):
+    """The message with which the command ends; an empty text if it does not end."""
+    registration.register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("launch", overrides=list(words), return_hydra_config=True)
+    try:
+        (CommandCheck().on_multirun_start if multirun else CommandCheck().on_run_start)(config)
+    except SystemExit as end:
+        return str(end)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trainer.args.lerning_rate=1"], "trl.SFTConfig. Did you mean trainer.args.learning_rate"),
+        (["trainer=grpo", "trainer.args.num_generation=4"], "trl.GRPOConfig. Did you mean trainer.args.num_generations"),
+        (["peft.rank=8"], "Did you mean peft.r?"),
+        (["peft=qlora", "quantization.load_in_4bits=true"], "Did you mean quantization.load_in_4bit"),
+        (["model.pth=x"], "Did you mean model.path?"),
+        (["trainer.learning_rate=1"], "Did you mean trainer.args.learning_rate?"),
+        (["task.rubrik=x"], "Did you mean task.rubric?"),
+        (["task=mixed", "+task.tasks.role.shot=2"], "Did you mean task.tasks.role.shots?"),
+        (["trainer=grpo", "+trainer.rewards.distance.wieght=1"], "trainer.rewards.distance.wieght is not an argument"),
+        (["+evaluation.drawss=1"], "Did you mean draws?"),
+        (["zero=zero2", "+zero.comunication_data_type=x"], "zero.comunication_data_type is not a setting of DeepSpeed"),
+        (["stages=[train,evaluate,report]"], "stages=[train,evaluate,report]: report compares finished runs"),
+    ],
+)  # fmt: skip
+def test_unknown_keys_of_nested_nodes(words, expected):
+    multirun = "report" not in words[0]  # each callback once
+    assert expected in refusal(*words, multirun=multirun)
+
+
+def test_further_problems_are_reported_with_an_unknown_key():
+    told = refusal("peft.rank=8", "peft.r=-1", "task.data.test=/no.jsonl", "evaluation.draws=0")
+    assert "has 4 problems" in told
+    for expected in ("peft.rank", "peft.r=-1", "/no.jsonl does not exist", "evaluation.draws=0"):
+        assert expected in told
+    # Without an unknown key the complete check reports them, with all others.
+    assert not refusal("peft.r=-1", "task.data.test=/no.jsonl", "evaluation.draws=0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["trainer=grpo"],
+        ["task=mixed"],
+        ["experiment=realism_full"],
+        ["zero=zero3_offload", "peft=none"],
+        # Answered by the complete check, and by the check of secrets.
+        ["trainer.args.hub_token=x", "trainer.args.logging_dir=x"],
+        ["+logger.wandb.api_key=x", "+trainer.args.hf_token=x"],
+        ["+task.label_policies.own={_target_: no.such.Class, some: 1}"],
+        ["sweep=x", "resume=true", "hydra/launcher=slurm", "launch.check=true"],
+        ["sweep=x", "stages=[report]", "launch.trust=true"],
+        ["hydra/launcher=local_processes", "launch.check=false"],
+    ],
+    ids=" ".join,
+)
+def test_other_commands_are_left_to_the_complete_check(words):
+    assert refusal(*words) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "ignored"),
+    [
+        (["hydra/launcher=slurm", "task=role"], "hydra/launcher=slurm"),
+        (["hydra/launcher=slurm_cpu", "launch.check=true"], "hydra/launcher=slurm_cpu, launch.check=true"),
+        (["launch.check=true"], "launch.check=true"),
+        (["launch.detach=true"], "launch.detach=true"),
+        (["search=lora"], "search=lora"),
+        (["hydra/sweeper=optuna"], "hydra/sweeper=optuna"),
+        (["hydra.launcher.parallel=2"], "hydra.launcher.parallel=2"),
+        (["hydra.sweep.dir=x y"], "hydra.sweep.dir=x y"),
+    ],
+)  # fmt: skip
+def test_settings_of_a_launcher_need_multirun(words, ignored):
+    told = refusal(*words)
+    assert f"{ignored}: without -m the run starts here and now" in told
+    assert "Type: python launch.py -m " in told
+    for word in words:
+        assert word.replace("x y", "'hydra.sweep.dir=x y'").split("=")[-1] in told
+
+
+def test_the_command_to_type_has_the_folder_of_a_sweep():
+    assert refusal("hydra/launcher=slurm", "launch.check=true", multirun=True) == ""
+    told = refusal("hydra/launcher=slurm", "hydra.run.dir=a")
+    assert told.endswith("Type: python launch.py -m hydra/launcher=slurm hydra.sweep.dir=a")
+    assert "hydra.run.dir=a is not used with -m" in refusal("hydra.run.dir=a", multirun=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pefft=lora"],
+        ["trainer.args.lr=1"],
+        ["-m", "trainer.args.lr=1,2"],
+    ],
+    ids=" ".join,
+)
+def test_a_refused_command_loads_no_heavy_library_and_leaves_no_folder(tmp_path, words):
+    code = (
+        "import sys, atexit\n"
+        "heavy = ('torch', 'transformers', 'trl', 'peft', 'numpy')\n"
+        "atexit.register(lambda: print('HEAVY', [name for name in heavy if name in sys.modules]))\n"
+        f"sys.argv = ['launch.py', *{words!r}, 'hydra.{{}}.dir=run'.format('sweep' if '-m' in {words!r} else 'run')]\n"
+        "from dramaeval.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "The configuration has 1 problem" in done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,26 @@
+"""A user's callback: it counts steps, and its count is saved in checkpoints."""
+
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+
+class StepCounter(TrainerCallback, ExportableState):
+    """Counts steps.
+
+    Args:
+        size: what a step counts.
+    """
+
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+        self.count = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count a step."""
+        self.count += self.size
+
+    def state(self) -> dict[str, Any]:
+        """The state as transformers saves it."""
+        return {"args": {"size": self.size}, "attributes": {"count": self.count}}
