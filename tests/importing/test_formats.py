@@ -304,6 +304,6 @@ def test_qualtrics_columns_become_rows(tmp_path, clip):
 def test_files_of_another_kind_are_reported(tmp_path, name, problem):
     path = tmp_path / name
     if name != "absent.csv":
-        path.write_bytes(b"\x00 nothing {")
+        path.write_bytes(b"nothing {")
     with pytest.raises(BadSourceError, match=problem):
         read(path)
