@@ -13,6 +13,7 @@ LEVELS = (
     ("training",),
     ("evaluation",),
     ("models",),
+    ("importing",),
     ("tasks",),
     ("data",),
     ("config", "distributed", "compat", "startup", "errors"),

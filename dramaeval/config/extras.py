@@ -12,6 +12,7 @@ _EXTRA = {
     "bitsandbytes": "quantization",
     "deepspeed": "deepspeed",
     "mistral_common": "voxtral",
+    "openpyxl": "excel",
     "optuna": "search",
     "submitit": "slurm",
     "wandb": "wandb",

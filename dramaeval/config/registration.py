@@ -20,6 +20,10 @@ def root() -> DictConfig:
     """The schema as a configuration; it has no values of other libraries' settings."""
     node = OmegaConf.structured(Root)
     # These take any key without a `+`. An explicit flag survives the merging of configurations.
+    importer = tuple(
+        f"importer.{name}"
+        for name in ("columns", "labels", "where", "patterns", "lookup", "joins", "splits")
+    )
     for key in (
         "model",
         "task",
@@ -29,6 +33,7 @@ def root() -> DictConfig:
         "peft",
         "quantization",
         "zero",
+        *importer,
     ):
         OmegaConf.set_struct(OmegaConf.select(node, key), False)
     OmegaConf.set_struct(node.batch, False)

@@ -23,6 +23,7 @@ _EXECUTION = frozenset(
 _PATHS = frozenset(
     {
         "model.offload_folder",
+        *(f"importer.{name}" for name in ("file", "output", "audio_root")),
         *(f"task.data.{name}" for name in ("train", "val", "test", "sample", "audio_root")),
     }
 )

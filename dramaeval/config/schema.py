@@ -14,22 +14,27 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
+from dramaeval.config.importer_settings import ImporterConfig
 
 SPLITS = ("train", "val", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-class Stage(Enum):
-    """The stages of a run, in the order in which they run."""
-
-    prepare = "prepare"
-    train = "train"
-    evaluate = "evaluate"
-    controls = "controls"
-    score = "score"
-    leaderboard = "leaderboard"
-    report = "report"
-    export = "export"
+#: The stages of a run, in the order in which they run. One is named by a word of Python: ``Stage["import"]``.
+Stage = Enum(
+    "Stage",
+    {
+        "import": "import",
+        "prepare": "prepare",
+        "train": "train",
+        "evaluate": "evaluate",
+        "controls": "controls",
+        "score": "score",
+        "leaderboard": "leaderboard",
+        "report": "report",
+        "export": "export",
+    },
+)
 
 
 class OnBad(Enum):
@@ -416,6 +421,7 @@ class Root:
     evaluation: EvaluationConfig = setting(
         EvaluationConfig, help="how agreement with people is measured"
     )
+    importer: ImporterConfig = setting(ImporterConfig, help="the source of stages=[import]")
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from dramaeval.errors import UserFacingError
 
@@ -61,13 +61,16 @@ class Problem:
 class BadRecordsError(UserFacingError):
     """A data file cannot be used; `problems` holds every reason, `str()` returns their table."""
 
+    #: Titles of the table's columns.
+    titles: ClassVar[Sequence[str]] = COLUMNS
+
     def __init__(self, problems: Sequence[Problem], advice: str = "") -> None:
         self.problems = tuple(problems)
         self.advice = advice
         super().__init__(self.problems, advice)
 
     def __str__(self) -> str:
-        parts = [headline(self.problems) + ":", problem_table(self.problems)]
+        parts = [headline(self.problems) + ":", problem_table(self.problems, titles=self.titles)]
         return "\n".join(parts + ([self.advice] if self.advice else []))
 
 
@@ -80,8 +83,10 @@ def headline(problems: Sequence[Problem]) -> str:
     return f"{counted(len(problems), 'problem')} in {inside}"
 
 
-def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
-    """The problems as a text table with the columns file, line, id, key, problem, fix.
+def problem_table(
+    problems: Sequence[Problem], width: int | None = None, titles: Sequence[str] = COLUMNS
+) -> str:
+    """The problems as a text table with the columns file, line, id, key, problem, fix, or other titles for these.
 
     Problems of one kind are adjacent and their fix is written once. At most `ROWS_PER_KIND` rows of a
     kind and `KINDS_SHOWN` kinds are shown; the others are counted.
@@ -93,8 +98,8 @@ def problem_table(problems: Sequence[Problem], width: int | None = None) -> str:
 
     rows = list(_rows(problems))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    widths = _widths(rows, max(width or shutil.get_terminal_size((140, 24)).columns, 100))
-    for title, column_width in zip(COLUMNS, widths, strict=True):
+    widths = _widths(titles, rows, max(width or shutil.get_terminal_size((140, 24)).columns, 100))
+    for title, column_width in zip(titles, widths, strict=True):
         table.add_column(title, overflow="fold", width=column_width)
     for row in rows:
         table.add_row(*map(Text, row))
@@ -142,7 +147,7 @@ def shown_path(path: Path) -> str:
     return printable(min(text, relative, key=len))
 
 
-def _widths(rows: Sequence[Sequence[str]], total: int) -> list[int]:
+def _widths(titles: Sequence[str], rows: Sequence[Sequence[str]], total: int) -> list[int]:
     """Widths of the columns; problem and fix share the width that the other columns leave of `total`.
 
     Names and paths are not wrapped, so that they can be searched for and copied; the table may
@@ -150,7 +155,7 @@ def _widths(rows: Sequence[Sequence[str]], total: int) -> list[int]:
     """
     from rich.cells import cell_len
 
-    columns = list(zip(COLUMNS, *rows, strict=True))
+    columns = list(zip(titles, *rows, strict=True))
     words = [[word for cell in column for word in cell.split(" ")] for column in columns]
     longest_word = [min(max(map(cell_len, column)), _LONGEST_WORD) for column in words]
     widest = [min(max(map(cell_len, column)), _LONGEST_WORD) for column in columns]

@@ -17,11 +17,21 @@ from dramaeval.config.schema import Root, Stage
 from dramaeval.distributed import zero_settings
 from dramaeval.models import adapter_settings
 from dramaeval.models import settings as model_settings
-from dramaeval.stages import base_model, controls, evaluate, export, prepare, report, score, train
+from dramaeval.stages import (
+    base_model,
+    controls,
+    evaluate,
+    export,
+    import_records,
+    prepare,
+    report,
+    score,
+    train,
+)
 from dramaeval.tasks import settings as task_settings
 from dramaeval.training import settings as training_settings
 
-STAGES = (prepare, train, evaluate, controls, score, report, export)
+STAGES = (import_records, prepare, train, evaluate, controls, score, report, export)
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     missing_targets,
     extras.problems,

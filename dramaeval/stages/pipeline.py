@@ -32,6 +32,7 @@ from dramaeval.stages import (
     environment,
     evaluate,
     export,
+    import_records,
     leaderboard,
     prepare,
     report,
@@ -157,6 +158,9 @@ def run_in_process(
         config.processes = _process_count(config, processes)
         fill_in_described_processes(config)
         check(config)
+        if Stage["import"] in config.stages:
+            processes.on_rank_zero(lambda: _import_records(config, folder))
+            return None
         if Stage.report in config.stages:
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
@@ -198,6 +202,12 @@ def _compare_runs(config: DictConfig, folder: RunFolder) -> None:
         report.run(config, folder)
 
 
+def _import_records(config: DictConfig, folder: RunFolder) -> None:
+    if not config.plan:
+        folder.open(config)
+        import_records.run(config, folder)
+
+
 def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str]:
     """Check a run of one process or several and plan it, in this process and without writing anything.
 
@@ -207,7 +217,7 @@ def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str
         starts: see `check_context`.
 
     Returns:
-        the lines of the plan; none for ``stages=[report]``.
+        the lines of the plan; none for ``stages=[report]`` and ``stages=[import]``.
 
     Raises:
         ConfigError, BadRecordsError, ModelError: as `run`.
@@ -216,7 +226,7 @@ def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str
     startup.prepare_device(config.device.value)
     fill_in_described_processes(config)
     check(config)
-    if Stage.report in config.stages:
+    if {Stage.report, Stage["import"]} & set(config.stages):
         return []
     return check_context(RunContext(config, RunFolder(path)), starts=starts).lines()
 

@@ -1,0 +1,92 @@
+"""Parquet files and saved folders of the library datasets; audio inside them is written to files and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.importing.extracted_audio import AudioFolder, is_audio
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.rows import Row, Table
+
+
+def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """Read a Parquet file; a column of mappings with bytes and path is audio.
+
+    Args:
+        file: the file.
+        settings: not used.
+        clips: folder for the audio.
+
+    Raises:
+        BadSourceError: the file is not Parquet.
+    """
+    import pyarrow.parquet
+    from pyarrow.lib import ArrowException
+
+    try:
+        source = pyarrow.parquet.ParquetFile(file)
+        rows = (row for batch in source.iter_batches(64) for row in batch.to_pylist())
+        return _table(file, rows, AudioFolder(clips))
+    except (ArrowException, OSError) as error:
+        fix = "give a Parquet file, or set importer.format"
+        raise BadSourceError([in_file(file, f"not readable as Parquet ({error})", fix)]) from None
+
+
+def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``.
+
+    A class label is read as its name.
+
+    Args:
+        file: the folder.
+        settings: not used.
+        clips: folder for the audio.
+
+    Raises:
+        BadSourceError: the folder is not such a folder.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(file))
+    except (OSError, ValueError) as error:
+        fix = "give a folder written by save_to_disk"
+        raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
+    parts = loaded if isinstance(loaded, Mapping) else {None: loaded}
+    table, audio = Table(columns=[], rows=[]), AudioFolder(clips)
+    for split, part in parts.items():
+        for name, feature in part.features.items():
+            if isinstance(feature, datasets.Audio):
+                part = part.cast_column(name, datasets.Audio(decode=False))
+        labels = {n: f for n, f in part.features.items() if isinstance(f, datasets.ClassLabel)}
+        table.add(_table(file, (_named(row, labels) for row in part), audio, split))
+    return table
+
+
+def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: labels[name].int2str(value) if name in labels and value is not None else value
+        for name, value in row.items()
+    }
+
+
+def _table(
+    file: Path, rows: Iterable[Mapping[str, Any]], audio: AudioFolder, split: str | None = None
+) -> Table:
+    table = Table(columns=[], rows=[])
+    for number, values in enumerate(rows, 1):
+        plain = {name: _plain(value, number, audio) for name, value in values.items()}
+        table.rows.append(Row(file=file, number=number, values=plain, split=split))
+        table.columns += [name for name in plain if name not in table.columns]
+    return table
+
+
+def _plain(value: Any, number: int, audio: AudioFolder) -> Any:
+    if not is_audio(value):
+        return value
+    if value["bytes"] is None:
+        return value["path"]
+    return audio.write(value["path"] or f"clip-{number:06}", value["bytes"])

@@ -1,0 +1,325 @@
+"""The meaning of a source's columns: given by the settings, else guessed where one reading fits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.problems import near_match_hint
+from dramaeval.data.problems import Problem
+from dramaeval.importing.problems import in_file
+from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.scores import ScoreReader, looks_numeric
+
+#: Names of columns by role, without case and punctuation.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "clip": (
+        "clip", "clippath", "wav", "wavpath", "wavfile", "audio", "audiopath", "audiofile", "file", "filename",
+        "filepath", "path", "stimulus", "recording",
+    ),
+    "rater": (
+        "rater", "raterid", "listener", "listenerid", "annotator", "annotatorid", "worker", "workerid",
+        "participant", "participantid", "subject", "subjectid", "judge", "evaluator", "userid", "prolificpid",
+    ),
+    "question": ("question", "questionid", "dimension", "criterion", "attribute", "aspect", "property"),
+    "score": ("score", "rating", "value", "response", "answer", "choice", "grade"),
+    "id": ("id", "clipid", "recordid", "sampleid", "uttid", "utteranceid"),
+    "transcript": ("transcript", "transcription", "text", "sentence", "line"),
+    "character": ("character", "speaker", "speakerid", "actor", "actorid"),
+    "scene": ("scene",),
+    "system": ("system", "systemid", "tts"),
+    "language": ("language", "lang"),
+    "clip_b": ("clipb", "wavb", "audiob"),
+    "split": ("split", "subset", "partition"),
+}  # fmt: skip
+#: Roles whose texts go into the record under their own name; the records' own keys are recognised as well.
+TEXTS = ("transcript", "character", "scene", "system", "language")
+KEPT_KEYS = ("local_scene", "char_age", "char_style", "char_profile", "emotion")
+ROLES = (*NAMES, *KEPT_KEYS)
+_NOT_RATINGS = re.compile(
+    r"(.*_)?(index|age|duration|seconds|time|timestamp|order|trial|page|session|year|date|rt|n|count|votes|"
+    r"std|sd|var|ci|row|number|num|id|idx|column \d+|unnamed.*|progress|latitude|longitude|snr)",
+    re.IGNORECASE,
+)
+_RATER_COLUMN = re.compile(
+    r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
+    re.IGNORECASE,
+)
+AUDIO_ENDINGS = (
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aiff", ".aif", ".au", ".sph", ".w64",
+)  # fmt: skip
+_NO_COLUMN = "none"
+#: Wider numbers are not taken for ratings without being named.
+_GUESSED_RANGE = (0, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanColumns:
+    """The columns of a mean rating, its standard deviation and its number of raters."""
+
+    mean: str
+    std: str | None = None
+    n: str | None = None
+
+
+@dataclass(kw_only=True)
+class Meaning:
+    """The meaning of the columns.
+
+    Attributes:
+        roles: column, or text with ``{column}``, of each role.
+        dimensions: field of the annotations → columns with its ratings, one for each rater if there are several.
+        means: field of the annotations → columns of its mean rating.
+        guessed: the roles and fields that the settings do not name.
+    """
+
+    roles: dict[str, str] = field(default_factory=dict)
+    dimensions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    means: dict[str, MeanColumns] = field(default_factory=dict)
+    guessed: set[str] = field(default_factory=set)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether each row holds one score."""
+        return "score" in self.roles
+
+    def lines(self) -> Iterator[str]:
+        """The mapping, one line for each role and dimension."""
+        for role, column in self.roles.items():
+            yield f"{role}: {column}{' (guessed)' if role in self.guessed else ''}"
+        for name, columns in self.dimensions.items():
+            shown = ", ".join(columns)
+            yield f"ratings of {name}: {shown}{' (guessed)' if name in self.guessed else ''}"
+        for name, mean in self.means.items():
+            further = "".join(
+                f", {key} {value}" for key, value in (("std", mean.std), ("n", mean.n)) if value
+            )
+            yield f"mean rating of {name}: {mean.mean}{further}"
+
+
+def text_of(row: Row, spec: str) -> str:
+    """The text of a role in a row: a column's value, or a template with ``{column}`` filled in."""
+    if "{" not in spec:
+        return plain_text(row.get(spec))
+    return re.sub(r"\{([^{}]+)\}", lambda match: plain_text(row.get(match.group(1))), spec)
+
+
+def plain_text(value: Any) -> str:
+    """A cell as text; whole floats as whole numbers, a missing value as an empty text."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value == int(value):
+        value = int(value)
+    return str(value).strip()
+
+
+class ColumnReader:
+    """Finds the meaning of a table's columns and collects what is wrong or unclear."""
+
+    def __init__(self, table: Table, settings: ImporterConfig, file: Path) -> None:
+        self.table, self.settings, self.file = table, settings, file
+        derived = dict.fromkeys(key for row in table.rows for key in row.derived)
+        self.columns = list(dict.fromkeys([*table.columns, *derived]))
+        self.scores = ScoreReader(settings)
+        self.meaning = Meaning()
+        self.problems: list[Problem] = []
+
+    def read(self) -> Meaning:
+        """The meaning; `problems` holds what the settings must still say."""
+        self._given_roles()
+        self._given_dimensions()
+        self._require_ignored()
+        for role in NAMES:
+            if role not in self.meaning.roles and self._may_guess(role):
+                self._guess_role(role)
+        for key in KEPT_KEYS:
+            if key in self.columns and key not in self.meaning.roles and self._may_guess(key):
+                self._set(key, key)
+        self._without_none()
+        if not self.meaning.roles.get("clip") and not self.problems:
+            self._guess_clip_by_values()
+        if self.meaning.is_long:
+            self._check_long()
+        elif self.settings.dimensions is None and not self.problems:
+            self._guess_dimensions()
+        return self.meaning
+
+    def report(self, problem: str, fix: str, column: str | None = None) -> None:
+        """Add a problem of the table as a whole."""
+        self.problems.append(in_file(self.file, problem, fix, column))
+
+    def _given_roles(self) -> None:
+        for role, spec in self.settings.columns.items():
+            if spec is None:
+                continue
+            if role not in ROLES:
+                hint = near_match_hint(role, ROLES, 0.6)
+                self.report(
+                    f"importer.columns.{role} is not a role.{hint}", f"use {', '.join(ROLES)}"
+                )
+                continue
+            names = re.findall(r"\{([^{}]+)\}", str(spec)) if "{" in str(spec) else [str(spec)]
+            if str(spec) != _NO_COLUMN:
+                self._require(names, f"importer.columns.{role}")
+            self.meaning.roles[role] = str(spec)
+
+    def _given_dimensions(self) -> None:
+        given = self.settings.dimensions
+        if given is None:
+            return
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            given = {str(name): str(name) for name in given}
+        if not isinstance(given, Mapping):
+            self.report(
+                f"importer.dimensions={given!r} is neither a list nor a mapping", "write [A,B]"
+            )
+            return
+        for name, spec in given.items():
+            where = f"importer.dimensions.{name}"
+            if spec is None:
+                continue
+            if isinstance(spec, Mapping):
+                if "mean" not in spec or set(spec) - {"mean", "std", "n"}:
+                    self.report(
+                        f"{where} has the keys {', '.join(spec)}",
+                        "give mean, and std and n if known",
+                    )
+                    continue
+                self.meaning.means[str(name)] = MeanColumns(**spec)
+                self._require([str(column) for column in spec.values() if column], where)
+                continue
+            columns = (str(spec),) if isinstance(spec, str) else tuple(map(str, spec))
+            self.meaning.dimensions[str(name)] = columns
+            self._require(columns, where)
+
+    def _require_ignored(self) -> None:
+        self._require(self.settings.ignore, "importer.ignore")
+
+    def _require(self, names: Sequence[str], where: str) -> None:
+        for name in names:
+            if name not in self.columns:
+                hint = near_match_hint(name, self.columns, 0.6)
+                self.report(
+                    f"{where} names a column that is absent.{hint}", self._columns_text(), name
+                )
+
+    def _columns_text(self) -> str:
+        return f"the columns are {', '.join(self.columns)}"
+
+    def _used(self) -> set[str]:
+        meaning = self.meaning
+        used = {column for columns in meaning.dimensions.values() for column in columns}
+        for mean in meaning.means.values():
+            used |= {column for column in (mean.mean, mean.std, mean.n) if column}
+        for spec in meaning.roles.values():
+            used |= set(re.findall(r"\{([^{}]+)\}", spec)) if "{" in spec else {spec}
+        return used | set(self.settings.ignore)
+
+    def _may_guess(self, role: str) -> bool:
+        """A question and a score are guessed only if no dimensions are given."""
+        if role in ("question", "score"):
+            return self.settings.dimensions is None
+        return True
+
+    def _guess_role(self, role: str) -> None:
+        free = [name for name in self.columns if name not in self._used()]
+        fitting = [name for name in free if _plain_name(name) in NAMES[role]]
+        if role == "clip" and len(fitting) > 1:
+            fitting = [
+                name for name in fitting if self._share(name, _is_audio_name) == 1
+            ] or fitting
+        if len(fitting) == 1:
+            self._set(role, fitting[0])
+        elif fitting:
+            fix = f"set importer.columns.{role}={fitting[0]} (or another; none: no such column)"
+            self.report(f"{' and '.join(fitting)} can each be the {role}", fix)
+
+    def _set(self, role: str, column: str) -> None:
+        self.meaning.roles[role] = column
+        self.meaning.guessed.add(role)
+
+    def _without_none(self) -> None:
+        roles = self.meaning.roles
+        self.meaning.roles = {role: spec for role, spec in roles.items() if spec != _NO_COLUMN}
+
+    def _guess_clip_by_values(self) -> None:
+        names = [name for name in self.columns if self._share(name, _is_audio_name) == 1]
+        if len(names) == 1:
+            self._set("clip", names[0])
+            return
+        problem = (
+            f"{' and '.join(names)} all name audio files" if names else "no column names the clip"
+        )
+        self.report(problem, f"set importer.columns.clip=COLUMN; {self._columns_text()}")
+
+    def _share(self, column: str, test: Any) -> float:
+        """The share of a column's cells that pass a test, among those that are not missing; 0 if all are."""
+        cells = [row.get(column) for row in self.table.rows]
+        cells = [cell for cell in cells if not self.scores.is_missing(cell)]
+        return sum(map(test, cells)) / len(cells) if cells else 0.0
+
+    def _number_columns(self) -> list[str]:
+        """Columns without a role of which at least half of the cells are numbers."""
+        return [
+            name
+            for name in self.columns
+            if name not in self._used()
+            and not _NOT_RATINGS.fullmatch(name)
+            and self._share(name, looks_numeric) >= 0.5
+        ]
+
+    def _check_long(self) -> None:
+        """A guessed score beside further columns of numbers may be one of several dimensions."""
+        further = self._number_columns()
+        if "score" in self.meaning.guessed and "question" not in self.meaning.roles and further:
+            score = self.meaning.roles["score"]
+            fix = (
+                f"set importer.columns.score={score}, or importer.dimensions=[{score},{','.join(further)}] if each "
+                "is a dimension"
+            )
+            self.report(f"{score} and {' and '.join(further)} hold numbers", fix)
+
+    def _guess_dimensions(self) -> None:
+        numeric = self._number_columns()
+        by_rater: dict[str, list[str]] = {}
+        for name in numeric:
+            if match := _RATER_COLUMN.fullmatch(name):
+                by_rater.setdefault(
+                    match.group("field") or self.settings.name or "rating", []
+                ).append(name)
+        single = [name for name in numeric if not any(name in names for names in by_rater.values())]
+        wide = [name for name in single if not self._in_guessed_range(name)]
+        for name in wide:
+            fix = f"name the ratings, importer.dimensions=[{','.join(single)}], or importer.ignore=[{name}]"
+            low, high = _GUESSED_RANGE
+            self.report(f"holds numbers outside {low} to {high}: is it a rating?", fix, name)
+        if by_rater and single:
+            fix = "set importer.dimensions=…, or importer.ignore=[…]"
+            self.report(f"{', '.join(single)} and columns for each rater hold numbers", fix)
+        if not numeric:
+            fix = f"set importer.dimensions=[…] or importer.columns.score=…; {self._columns_text()}"
+            self.report("no column holds ratings", fix)
+        self.meaning.dimensions = {name: (name,) for name in single}
+        self.meaning.dimensions |= {name: tuple(columns) for name, columns in by_rater.items()}
+        self.meaning.guessed |= set(self.meaning.dimensions)
+
+    def _in_guessed_range(self, name: str) -> bool:
+        low, high = _GUESSED_RANGE
+        cells = (
+            str(row.get(name)).strip().replace(",", ".")
+            for row in self.table.rows
+            if looks_numeric(row.get(name))
+        )
+        return all(low <= float(cell) <= high for cell in cells)
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _is_audio_name(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower().endswith(AUDIO_ENDINGS)

@@ -1,0 +1,68 @@
+"""Excel files. Cells keep their types; a formula without a saved result is a problem and not a missing rating."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.extras import missing_package
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.text_table import column_names
+
+
+def read_excel(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """Read a sheet of an Excel file; the first row is the header.
+
+    Args:
+        file: the workbook.
+        settings: of the importer; ``sheet`` names the sheet if several hold cells.
+        clips: not used.
+
+    Raises:
+        BadSourceError: openpyxl is not installed, the file is not a workbook, or the sheet is not clear.
+    """
+    if problem := missing_package("openpyxl", "an Excel file"):
+        raise BadSourceError([in_file(file, problem, "or save the sheet as CSV")])
+    import openpyxl
+
+    try:
+        values = openpyxl.load_workbook(file, data_only=True)
+        formulas = openpyxl.load_workbook(file, data_only=False)
+    except Exception as error:  # noqa: BLE001 - openpyxl raises errors of zipfile, xml and its own
+        fix = "save the file as .xlsx or CSV"
+        raise BadSourceError([in_file(file, f"not an Excel workbook ({error})", fix)]) from None
+    name = _sheet_name(file, values, settings.sheet)
+    rows = list(values[name].iter_rows(values_only=True))
+    written = list(formulas[name].iter_rows(values_only=True))
+    if len(rows) < 2:
+        raise BadSourceError(
+            [in_file(file, f"the sheet {name} has no rows", "give a sheet with rows")]
+        )
+    width = max((n for n, cell in enumerate(rows[0], 1) if cell is not None), default=0)
+    width = max([width, *(n for row in rows for n, cell in enumerate(row, 1) if cell is not None)])
+    columns = column_names(file, ["" if cell is None else str(cell) for cell in rows[0][:width]])
+    table = Table(columns=columns, rows=[])
+    for number, (cells, sources) in enumerate(zip(rows[1:], written[1:], strict=True), 2):
+        if number in settings.skip_rows or all(cell is None for cell in cells):
+            continue
+        row = Row(file=file, number=number, values=dict(zip(columns, cells, strict=False)))
+        for column, cell, source in zip(columns, cells, sources, strict=False):
+            if cell is None and source is not None:
+                fix = "open and save the file in a spreadsheet program, or enter the value itself"
+                table.problems.append(row.problem(column, f"{source!r} has no saved result", fix))
+        table.rows.append(row)
+    return table
+
+
+def _sheet_name(file: Path, workbook: Any, wanted: str | None) -> str:
+    names = [sheet.title for sheet in workbook.worksheets if sheet.max_row > 1]
+    if wanted in workbook.sheetnames:
+        return str(wanted)
+    fix = f"set importer.sheet to one of {', '.join(workbook.sheetnames)}"
+    if wanted is not None:
+        raise BadSourceError([in_file(file, f"no sheet {wanted!r}", fix)])
+    if len(names) != 1:
+        raise BadSourceError([in_file(file, f"{len(names)} sheets with rows", fix)])
+    return str(names[0])

@@ -1,0 +1,338 @@
+"""Imports a source: reads, checks, and writes records, split files, a draft rubric and task, and a card.
+
+Every problem of the source is collected first, and all of them are reported in one table.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.data.audio import UnreadableClipError, read_header
+from dramaeval.data.clip_paths import NotLocated, locate_clips
+from dramaeval.data.files import map_files
+from dramaeval.data.problems import Problem, counted
+from dramaeval.data.records import length_problem
+from dramaeval.importing.columns import ColumnReader, Meaning
+from dramaeval.importing.draft_rubric import DraftDimension, identifier
+from dramaeval.importing.gather import (
+    MAX_POSITIONS,
+    ClipDraft,
+    Gatherer,
+    annotations_of,
+    raters_of,
+    shared_values,
+    source_of,
+)
+from dramaeval.importing.problems import in_file, raise_all
+from dramaeval.importing.readers import read_source, source_path, split_of
+from dramaeval.importing.rows import Table
+from dramaeval.importing.scores import read_scale, scale_of
+
+MAX_SECONDS = 30.0
+_WORKERS = 8
+#: Keys of records that no column of the source may fill under its own name.
+_OWN_KEYS = ("annotations", "raters", "source", "wav_path_b", "split")
+
+
+@dataclass(kw_only=True)
+class Imported:
+    """The content of a source.
+
+    Attributes:
+        name: of the rubric and the task.
+        meaning: of the columns.
+        records: in the source's order.
+        splits: the source's own split of each record; empty if it has none.
+        dimensions: of the draft rubric.
+        raters: identified raters; empty if raters are unknown.
+        seconds: length of each clip.
+        skipped: problems of the clips that were left out.
+        notices: what the user should know.
+        rows: number of rows that were read.
+    """
+
+    name: str
+    meaning: Meaning
+    records: list[dict[str, Any]]
+    splits: list[str | None]
+    dimensions: list[DraftDimension]
+    raters: list[str]
+    seconds: list[float]
+    skipped: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    rows: int = 0
+
+
+def read_import(settings: ImporterConfig, clips: Path) -> Imported:
+    """Read a source and check it.
+
+    Args:
+        settings: of the importer.
+        clips: folder for audio that the source holds inside its files.
+
+    Raises:
+        BadSourceError: with every problem; with ``bad_records=skip`` only if no clip is left, or if the
+            source as a whole cannot be read.
+    """
+    file = source_path(settings)
+    table = read_source(settings, clips)
+    reader = ColumnReader(table, settings, file)
+    meaning = reader.read()
+    if reader.problems:
+        mapping = "\n".join(f"  {line}" for line in meaning.lines())
+        raise_all(
+            [*reader.problems, *table.problems],
+            f"The columns as read:\n{mapping}" if mapping else "",
+        )
+    gatherer = Gatherer(meaning, settings, file)
+    drafts = gatherer.gather(table.rows)
+    long = _locate(drafts, file, settings.audio_root)
+    given, problems = _given_scales(settings, gatherer.fields, file)
+    _check_scales(drafts, given)
+    _check_ids(drafts)
+    whole = [*table.problems, *gatherer.problems, *problems]
+    bad = [problem for draft in drafts for problem in draft.problems]
+    good = [draft for draft in drafts if not draft.problems]
+    if whole or (bad and (settings.bad_records == "stop" or not good)):
+        advice = "importer.bad_records=skip leaves these clips out." if good and not whole else ""
+        raise_all([*whole, *bad], advice)
+    imported = _imported(settings, meaning, good, gatherer.fields, given)
+    imported.seconds = [draft.seconds for draft in good]
+    imported.skipped, imported.rows = bad, len(table.rows)
+    imported.notices = [*table.notices, *_notices(imported, table, long), *imported.notices]
+    return imported
+
+
+def _imported(
+    settings: ImporterConfig,
+    meaning: Meaning,
+    drafts: Sequence[ClipDraft],
+    fields: Sequence[str],
+    given: Mapping[str, Sequence[int | float]],
+) -> Imported:
+    raters = raters_of(drafts)
+    return Imported(
+        name=identifier(settings.name or source_path(settings).stem),
+        meaning=meaning,
+        records=[
+            _record(draft, meaning, fields, raters, source_path(settings)) for draft in drafts
+        ],
+        splits=[split_of(draft.texts.get("split")) for draft in drafts],
+        dimensions=[_dimension(name, drafts, given, settings) for name in fields],
+        raters=raters,
+        seconds=[],
+    )
+
+
+def _record(
+    draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str], source: Path
+) -> dict[str, Any]:
+    annotations, own = annotations_of(draft, fields, raters, meaning.means)
+    record: dict[str, Any] = {"id": draft.texts["id"], "wav_path": str(draft.paths[0])}
+    if draft.clip_b:
+        record["wav_path_b"] = str(draft.paths[1])
+    record |= {key: text for key, text in draft.texts.items() if key not in ("id", "split")}
+    record["annotations"] = annotations
+    if own:
+        record["raters"] = own
+    roles = dict.fromkeys(meaning.roles.values())
+    taken = {**record, **roles, **dict.fromkeys(_OWN_KEYS), **annotations}
+    return {**record, **shared_values(draft, taken), "source": source_of(draft, source)}
+
+
+def _locate(drafts: Sequence[ClipDraft], file: Path, audio_root: str | None) -> int:
+    """Find the clips of each draft and read their headers; returns the number of drafts with a long clip."""
+    root = Path(audio_root).expanduser() if audio_root else None
+    beside = file / "source" if file.is_dir() else file
+    names = [name for draft in drafts for name in draft.clips]
+    located = locate_clips(names, jsonl=beside, audio_root=root, workers=_WORKERS)
+    paths = {path for path in located.values() if isinstance(path, Path)}
+    headers = map_files(_seconds_or_error, paths, _WORKERS)
+    long = 0
+    for draft in drafts:
+        lengths = []
+        for name in draft.clips:
+            path = located[name]
+            if isinstance(path, NotLocated):
+                fix = path.fix.replace("task.data.audio_root", "importer.audio_root")
+                draft.problems.append(draft.rows[0].problem("clip", path.problem, fix, name))
+                continue
+            header = headers[path]
+            if isinstance(header, UnreadableClipError):
+                draft.problems.append(
+                    draft.rows[0].problem("clip", header.reason, header.fix, name)
+                )
+            elif reason := length_problem(path.name, min(header, MAX_SECONDS), MAX_SECONDS):
+                draft.problems.append(draft.rows[0].problem("clip", *reason, name))
+            else:
+                draft.paths.append(path)
+                lengths.append(header)
+        draft.seconds = sum(lengths)
+        long += any(length > MAX_SECONDS for length in lengths)
+    return long
+
+
+def _seconds_or_error(path: Path) -> float | UnreadableClipError:
+    try:
+        return read_header(path).seconds
+    except UnreadableClipError as error:
+        return error
+
+
+def _given_scales(
+    settings: ImporterConfig, fields: Sequence[str], file: Path
+) -> tuple[dict[str, list[int | float]], list[Problem]]:
+    """The scales that the settings give, by field."""
+    if settings.scale is None:
+        return {}, []
+    by_field = (
+        settings.scale
+        if isinstance(settings.scale, Mapping)
+        else dict.fromkeys(fields, settings.scale)
+    )
+    scales, problems = {}, []
+    for name, scale in by_field.items():
+        if name not in fields:
+            fix = f"the fields are {', '.join(fields)}"
+            problems.append(
+                in_file(file, f"importer.scale.{name} is not a field with ratings", fix)
+            )
+            continue
+        try:
+            scales[str(name)] = read_scale(scale)
+        except ValueError as error:
+            fix = "write the points of the scale, such as 1..5"
+            problems.append(in_file(file, f"importer.scale: {error}", fix))
+            break
+    return scales, problems
+
+
+def _check_scales(drafts: Sequence[ClipDraft], given: Mapping[str, Sequence[int | float]]) -> None:
+    """Report ratings that are not points of the scale, and means outside it."""
+    points = {name: set(scale) for name, scale in given.items()}
+    for draft in drafts:
+        for rating in draft.ratings:
+            scale = points.get(rating.field)
+            if scale and rating.score is not None and rating.score not in scale:
+                _off_scale(draft, rating.row.number, rating.field, rating.score, given)
+        for name, mean in draft.means.items():
+            if (
+                name in given
+                and "mean" in mean
+                and not given[name][0] <= mean["mean"] <= given[name][-1]
+            ):
+                _off_scale(draft, draft.rows[0].number, name, mean["mean"], given)
+
+
+def _off_scale(
+    draft: ClipDraft, row: int, name: str, score: Any, given: Mapping[str, Sequence[int | float]]
+) -> None:
+    low, high = given[name][0], given[name][-1]
+    source = next(each for each in draft.rows if each.number == row)
+    fix = "correct the rating, or set importer.scale to the scale of the raters"
+    problem = f"{score} is not a point of the scale {low} to {high} ({len(given[name])} points)"
+    draft.problems.append(source.problem(name, problem, fix, draft.clip))
+
+
+def _check_ids(drafts: Sequence[ClipDraft]) -> None:
+    """Give each record an id: the source's, else the clip's name, else its whole path if names repeat."""
+    names = [*map(_short_id, drafts)]
+    stems = Counter(names)
+    first: dict[str, ClipDraft] = {}
+    for draft, stem in zip(drafts, names, strict=True):
+        draft.texts.setdefault("id", stem if stems[stem] == 1 else " / ".join(draft.clips))
+        earlier = first.setdefault(draft.texts["id"], draft)
+        if earlier is not draft:
+            fix = "give every clip its own id, or set importer.columns.id=none"
+            problem = f"{draft.texts['id']!r} is also the id of {earlier.clip}"
+            draft.problems.append(draft.rows[0].problem("id", problem, fix, draft.clip))
+
+
+def _short_id(draft: ClipDraft) -> str:
+    return " / ".join(Path(clip).stem for clip in draft.clips)
+
+
+def _dimension(
+    name: str,
+    drafts: Sequence[ClipDraft],
+    given: Mapping[str, Sequence[int | float]],
+    settings: ImporterConfig,
+) -> DraftDimension:
+    scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
+    means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]
+    labels = {value: str(label) for label, value in settings.labels.items()}
+    is_given = name in given
+    scale = given[name] if is_given else scale_of([*scores, *means])
+    return DraftDimension(name=name, scale=scale, is_given=is_given, labels=labels)
+
+
+def _notices(imported: Imported, table: Table, long: int) -> list[str]:
+    notices = []
+    if table.left_out:
+        notices.append(f"{counted(table.left_out, 'row')} left out by importer.where.")
+    for each in imported.dimensions:
+        if not each.is_given:
+            notices.append(
+                f"The scale of {each.name} is the range of its ratings, {each.scale[0]} to {each.scale[-1]}. If the "
+                "raters had other points, set importer.scale."
+            )
+    if long:
+        notices.append(
+            f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim."
+        )
+    has_lists = bool(imported.meaning.dimensions) or imported.meaning.is_long
+    if has_lists and not imported.raters:
+        notices.append(
+            "Raters are not identified: the position in a list is the order of the source. What needs the same rater "
+            "over clips (human ceiling, rater_weighted) is not meaningful."
+        )
+    if len(imported.raters) > MAX_POSITIONS:
+        notices.append(
+            f"{len(imported.raters)} raters: each list holds a clip's own raters, whom the key raters names. A "
+            "position is not the same rater in all records."
+        )
+    return notices
+
+
+def records_text(records: Sequence[Mapping[str, Any]]) -> str:
+    """Records as JSON Lines."""
+    lines = (
+        json.dumps(_as_json(record), ensure_ascii=False, allow_nan=False) for record in records
+    )
+    return "".join(line + "\n" for line in lines)
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a typed table in the types of JSON: NaN as null, dates as ISO 8601, bytes as Base64."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def source_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The source's rows that records keep, in the source's order: the inverse of an import.
+
+    The cells of a row that ``importer.unpivot`` divides are put together again.
+    """
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for record in records:
+        for row in record["source"]:
+            rows.setdefault((row["file"], row["row"]), {}).update(row["values"])
+    return [rows[key] for key in sorted(rows)]

@@ -1,0 +1,246 @@
+"""Reading a source: the files that the settings name, each by the module of its format, as one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import FORMATS, ImporterConfig
+from dramaeval.importing.columns import plain_text
+from dramaeval.importing.gather import split_name
+from dramaeval.importing.json_rows import read_json_object
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.text_table import read_text_table
+
+ENDINGS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
+    ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
+}  # fmt: skip
+#: Module and function of each other format.
+_MODULES = {
+    "excel": ("excel", "read_excel"),
+    "jsonl": ("json_rows", "read_jsonl"),
+    "label_studio": ("json_rows", "read_label_studio"),
+    "parquet": ("columnar", "read_parquet"),
+    "datasets": ("columnar", "read_datasets"),
+    "webdataset": ("shards", "read_webdataset"),
+    "kaldi": ("shards", "read_kaldi"),
+    "audio_folder": ("shards", "read_audio_folder"),
+}
+Reader = Callable[[Path, ImporterConfig, Path], Table]
+
+
+def read_source(settings: ImporterConfig, clips: Path) -> Table:
+    """Read every file of the source, with derived columns, without the rows that ``where`` leaves out.
+
+    Args:
+        settings: of the importer; ``file`` is given.
+        clips: folder for audio that the source holds inside its files.
+
+    Raises:
+        BadSourceError: a file is missing or cannot be read.
+    """
+    table: Table | None = None
+    for split, file in _files(settings):
+        part = _reader(file, settings)(file, settings, clips)
+        part.rows = [replace(row, split=split or row.split) for row in part.rows]
+        if table is None:
+            table = part
+        else:
+            table.add(part)
+    if table is None:
+        raise RuntimeError("a source without files")  # `_files` raises
+    _join(table, settings)
+    _filter(table, settings)
+    _unpivot(table, settings)
+    _derive(table, settings)
+    return table
+
+
+def format_of(settings: ImporterConfig) -> str | None:
+    """The format of the source, if the settings or the ending of its name tell it."""
+    return settings.format or ENDINGS.get(source_path(settings).suffix.lower())
+
+
+def source_path(settings: ImporterConfig) -> Path:
+    """The path of the source."""
+    return Path(str(settings.file)).expanduser()
+
+
+def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
+    """The split (if the settings name one) and the path of each file.
+
+    Raises:
+        BadSourceError: one of them is absent.
+    """
+    root = source_path(settings)
+    if not root.exists():
+        raise BadSourceError([in_file(root, "no such file or folder", "check importer.file=…")])
+    given = settings.files if root.is_dir() else None
+    if given is None:
+        yield None, root
+        return
+    by_split = given if isinstance(given, Mapping) else {None: given}
+    named = [
+        (split, path)
+        for split, names in by_split.items()
+        for name in ([names] if isinstance(names, str) else names or [])
+        for path in sorted(root.glob(name)) or [root / name]
+    ]
+    fix = "give importer.file=FOLDER of the corpus, and importer.files=… for other names"
+    absent = [in_file(file, "no such file", fix) for _, file in named if not file.exists()]
+    if absent or not named:
+        raise BadSourceError(
+            absent or [in_file(root, "importer.files names no file", fix)],
+            "'importer.files={SPLIT: null}' leaves a split out.",
+        )
+    yield from named
+
+
+def _reader(file: Path, settings: ImporterConfig) -> Reader:
+    """The reading function of a file.
+
+    Raises:
+        BadSourceError: the format is not known.
+    """
+    kind = settings.format or ENDINGS.get(file.suffix.lower()) or _folder_format(file)
+    # Imported late: the libraries of most formats take time to import.
+    if kind == "csv":
+        return lambda path, config, _: read_text_table(path, config)
+    if kind in _MODULES:
+        module, function = _MODULES[kind]
+        reader: Reader = getattr(import_module(f"dramaeval.importing.{module}"), function)
+        return reader
+    known = ", ".join(FORMATS)
+    fix = f"set importer.format to one of {known}"
+    raise BadSourceError([in_file(file, "the format is not known by its name", fix)])
+
+
+def _folder_format(file: Path) -> str | None:
+    if not file.is_dir():
+        return None
+    if (file / "wav.scp").is_file():
+        return "kaldi"
+    is_dataset = (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file()
+    return "datasets" if is_dataset else None
+
+
+def _join(table: Table, settings: ImporterConfig) -> None:
+    """Add the columns of further tables to the rows with the same key; they are derived columns."""
+    root = source_path(settings)
+    folder = root if root.is_dir() else root.parent
+    for name, options in settings.joins.items():
+        options = dict(options)
+        key = str(options.pop("on"))
+        own = str(options.pop("own", key))
+        further = _joined_table(
+            folder / name, replace(settings, header=None, delimiter=None, **options)
+        )
+        by_key = {plain_text(row.get(key)): {**row.values, **row.derived} for row in further.rows}
+        table.problems += further.problems
+        if not by_key.keys() & {plain_text(row.get(own)) for row in table.rows}:
+            fix = f"importer.joins.{name}: on names its key column, own the key column of the rows"
+            raise BadSourceError([in_file(folder / name, f"no {key} is a {own} of the rows", fix)])
+        table.rows = [
+            replace(
+                row,
+                derived={**row.derived, **_without(by_key.get(plain_text(row.get(own)), {}), key)},
+            )
+            for row in table.rows
+        ]
+
+
+def _joined_table(file: Path, settings: ImporterConfig) -> Table:
+    """A table to join: text, or a JSON object whose keys become the column ``key``."""
+    if file.suffix.lower() == ".json":
+        return read_json_object(file)
+    return read_text_table(file, settings)
+
+
+def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def _filter(table: Table, settings: ImporterConfig) -> None:
+    wanted = {
+        column: {plain_text(v) for v in (value if isinstance(value, list) else [value])}
+        for column, value in settings.where.items()
+    }
+    if absent := [column for column in wanted if column not in table.columns]:
+        fix = f"the columns are {', '.join(table.columns)}"
+        file = table.rows[0].file
+        raise BadSourceError(
+            [
+                in_file(file, "importer.where names a column that is absent", fix, name)
+                for name in absent
+            ]
+        )
+    kept = [
+        row
+        for row in table.rows
+        if all(plain_text(row.get(column)) in values for column, values in wanted.items())
+    ]
+    table.left_out += len(table.rows) - len(kept)
+    if not kept:
+        fix = "check the values of importer.where"
+        raise BadSourceError([in_file(table.rows[0].file, "importer.where leaves no row", fix)])
+    table.rows = kept
+
+
+def _unpivot(table: Table, settings: ImporterConfig) -> None:
+    """Make a row of each cell with a score; the derived columns clip, question and score describe it."""
+    if settings.unpivot is None:
+        return
+    pattern = re.compile(settings.unpivot)
+    matches = {name: match for name in table.columns if (match := pattern.fullmatch(name))}
+    if not matches:
+        fix = f"the columns are {', '.join(table.columns)}"
+        raise BadSourceError([in_file(table.rows[0].file, "importer.unpivot fits no column", fix)])
+    rows = []
+    for row in table.rows:
+        rest = {name: value for name, value in row.values.items() if name not in matches}
+        for name, match in matches.items():
+            derived = {**row.derived, **match.groupdict(), "score": row.values.get(name)}
+            values = {**rest, name: row.values.get(name)}
+            rows.append(replace(row, values=values, derived=derived))
+    table.rows = rows
+    table.columns = [name for name in table.columns if name not in matches]
+
+
+def _derive(table: Table, settings: ImporterConfig) -> None:
+    """Add the named groups of ``patterns`` and the columns of ``lookup``, and rename the source's splits."""
+    if not settings.patterns and not settings.lookup:
+        return
+    patterns = {column: re.compile(str(pattern)) for column, pattern in settings.patterns.items()}
+    table.rows = [_derived(table, row, patterns, settings.lookup) for row in table.rows]
+
+
+def _derived(
+    table: Table, row: Row, patterns: Mapping[str, re.Pattern[str]], lookup: Mapping[str, Any]
+) -> Row:
+    further: dict[str, Any] = {}
+    for column, pattern in patterns.items():
+        text = plain_text(row.get(column))
+        if match := pattern.search(text):
+            further |= match.groupdict()
+        else:
+            fix = "correct the value, or importer.patterns"
+            table.problems.append(
+                row.problem(column, f"{text!r} does not fit {pattern.pattern}", fix)
+            )
+    row = replace(row, derived={**row.derived, **further})
+    for name, spec in lookup.items():
+        old = plain_text(row.get(str(spec["column"])))
+        if (value := {str(key): text for key, text in spec["values"].items()}.get(old)) is not None:
+            row = replace(row, derived={**row.derived, name: value})
+    return row
+
+
+def split_of(text: str | None) -> str | None:
+    """The split of a record by the source's name for it."""
+    return split_name(text) if text else None

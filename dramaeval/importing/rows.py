@@ -1,0 +1,71 @@
+"""Rows: the common form of every source, one mapping of columns to values for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.data.problems import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a source.
+
+    Attributes:
+        file: where it stands.
+        number: of the row in its file or sheet; the header of a table is row 1.
+        values: the source's own values, as records keep them.
+        derived: further columns, computed from the values by the importer's settings.
+        split: the split of the file, if the source has one file for each.
+    """
+
+    file: Path
+    number: int
+    values: Mapping[str, Any]
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    split: str | None = None
+
+    def get(self, column: str) -> Any:
+        """The value of a column; None where the row has none."""
+        return self.derived[column] if column in self.derived else self.values.get(column)
+
+    def problem(self, column: str | None, problem: str, fix: str, clip: Any = None) -> Problem:
+        """A problem of this row."""
+        return Problem(
+            file=self.file,
+            line=self.number,
+            id=None if clip is None else str(clip),
+            key=column,
+            problem=problem,
+            fix=fix,
+        )
+
+
+@dataclass(kw_only=True)
+class Table:
+    """The rows of one or several files.
+
+    Attributes:
+        columns: their names in order.
+        rows: the rows in order.
+        problems: of rows that could not be read.
+        notices: unusual but valid properties.
+        left_out: number of rows that the setting ``importer.where`` leaves out.
+    """
+
+    columns: list[str]
+    rows: list[Row]
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    left_out: int = 0
+
+    def add(self, other: Table) -> None:
+        """Append another table; its new columns follow."""
+        self.columns += [name for name in other.columns if name not in self.columns]
+        self.rows += other.rows
+        self.problems += other.problems
+        self.notices += other.notices
+        self.left_out += other.left_out

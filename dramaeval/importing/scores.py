@@ -1,0 +1,164 @@
+"""Scores: from the cell of a table to a number, and the scale on which the numbers lie."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+
+Score = int | float | bool
+
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?\d*,\d+")
+_RANGE = re.compile(r"\s*([+-]?[\d.]+)\s*\.\.\s*([+-]?[\d.]+?)\s*(?:/\s*([\d.]+)\s*)?")
+_BOOLEANS = {"true": True, "false": False}
+#: More points than this are not listed one by one in messages.
+MAX_POINTS = 1001
+
+
+class ScoreError(ValueError):
+    """A cell that is not a score; has the `problem` and the `fix`."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        self.problem, self.fix = problem, fix
+        super().__init__(problem, fix)
+
+
+class ScoreReader:
+    """Reads cells as scores by the importer's settings; a cell with two readings is an error."""
+
+    def __init__(self, settings: ImporterConfig) -> None:
+        self.decimal = settings.decimal
+        self.missing = {"", *(text.strip().casefold() for text in settings.missing)}
+        self.labels = {
+            " ".join(str(label).split()).casefold(): value
+            for label, value in settings.labels.items()
+        }
+
+    def is_missing(self, cell: Any) -> bool:
+        """Whether a cell stands for a missing rating; NaN in a typed table does."""
+        if isinstance(cell, str):
+            return cell.strip().casefold() in self.missing
+        return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+    def read(self, cell: Any) -> Score | None:
+        """The score in a cell; None if it is missing. Whole floats become whole numbers.
+
+        Raises:
+            ScoreError: the cell is not a number, or can be read as two numbers.
+        """
+        if self.is_missing(cell):
+            return None
+        if isinstance(cell, bool):
+            return cell
+        if isinstance(cell, int | float):
+            return _number(float(cell))
+        if isinstance(cell, datetime.date | datetime.time):
+            problem = f"{cell.isoformat()} is a date: a spreadsheet may have changed 1.5 into 1 May"
+            raise ScoreError(problem, "format the column as a number or text, and enter it again")
+        if not isinstance(cell, str):
+            raise ScoreError(f"{cell!r} is not a number", "write one number in each cell")
+        return self._read_text(cell)
+
+    def _read_text(self, cell: str) -> Score:
+        text = " ".join(cell.split())
+        if text.casefold() in self.labels:
+            return self.labels[text.casefold()]
+        if text.casefold() in _BOOLEANS:
+            return _BOOLEANS[text.casefold()]
+        if _COMMA.fullmatch(text):
+            return self._read_comma(text)
+        if _POINT.fullmatch(text):
+            if self.decimal == "comma" and "." in text:
+                fix = "write 1,5 in every cell, or set importer.decimal=point"
+                raise ScoreError(f"{cell!r} has a point, but importer.decimal=comma", fix)
+            return _number(float(text))
+        fix = (
+            "write a number, give the score of the label (importer.labels.LABEL=SCORE), or add the text to "
+            "importer.missing"
+        )
+        raise ScoreError(f"{cell!r} is not a number", fix)
+
+    def _read_comma(self, text: str) -> Score:
+        if self.decimal == "comma":
+            return _number(float(text.replace(",", ".")))
+        reading = text.replace(",", ".")
+        if self.decimal == "point":
+            raise ScoreError(
+                f"{text!r} has a comma, but importer.decimal=point", f"write {reading}"
+            )
+        fix = "set importer.decimal=comma if the comma is the decimal sign, or write 1.5 for 1,5"
+        raise ScoreError(f"{text!r} can be {reading} or two numbers", fix)
+
+
+def looks_numeric(cell: Any) -> bool:
+    """Whether a cell resembles a number, also with a decimal comma."""
+    if isinstance(cell, bool) or not isinstance(cell, str):
+        return isinstance(cell, int | float)
+    text = cell.strip()
+    return bool(_POINT.fullmatch(text) or _COMMA.fullmatch(text))
+
+
+def _number(value: float) -> Score:
+    if not math.isfinite(value):
+        raise ScoreError(
+            f"{value} is not a finite number", "write a number, or leave the cell empty"
+        )
+    return int(value) if value == int(value) else value
+
+
+def read_scale(given: Any) -> list[int | float]:
+    """The points of a scale: a list of ascending numbers, ``LOW..HIGH`` or ``LOW..HIGH/STEP``.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if isinstance(given, str):
+        match = _RANGE.fullmatch(given)
+        if not match:
+            raise ValueError(
+                f"{given!r} must be LOW..HIGH or LOW..HIGH/STEP, such as 1..5 or 0..10/0.5"
+            )
+        low, high, step = (Fraction(text or "1") for text in match.groups())
+        count = (high - low) / step + 1 if step > 0 else Fraction(0)
+        if count.denominator != 1 or not 2 <= count <= MAX_POINTS:
+            raise ValueError(
+                f"{given!r} must have from 2 to {MAX_POINTS:,} points, the last one at its end"
+            )
+        return [_plain(low + step * number) for number in range(int(count))]
+    points = list(given) if isinstance(given, Sequence) else []
+    numbers = all(isinstance(p, int | float) and not isinstance(p, bool) for p in points)
+    if len(points) < 2 or not numbers or points != sorted(set(points)):
+        raise ValueError(f"{given!r} must list two or more numbers in ascending order")
+    return points
+
+
+def scale_of(scores: Iterable[Score]) -> list[int | float]:
+    """The scale that ratings suggest: their range in whole or half points; 0 and 1 for booleans.
+
+    Ratings between the half points suggest whole points from below the lowest to above the highest.
+    """
+    values = set(scores)
+    if values and all(isinstance(value, bool) for value in values):
+        return [0, 1]
+    low, high = min(values, default=0), max(values, default=1)
+    halves = all(value * 2 == int(value * 2) for value in values)
+    whole = all(value == int(value) for value in values)
+    if whole or not halves or high - low > MAX_POINTS / 2:
+        low, high = math.floor(low), math.ceil(high)
+        if high == low:
+            high += 1
+        if high - low >= MAX_POINTS:
+            return [low, high]
+        return list(range(low, high + 1))
+    count = int((high - low) * 2) + 1
+    return [_plain(Fraction(low) + Fraction(number, 2)) for number in range(max(count, 2))]
+
+
+def _plain(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)

@@ -1,0 +1,149 @@
+"""WebDataset archives, Kaldi data folders, and folders of audio files."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.importing.columns import AUDIO_ENDINGS
+from dramaeval.importing.extracted_audio import AudioFolder
+from dramaeval.importing.problems import BadSourceError, in_file
+from dramaeval.importing.rows import Row, Table
+from dramaeval.importing.text_table import decoded
+
+
+def read_webdataset(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """Read a tar archive: members of the same name up to its first dot are one sample.
+
+    An audio member becomes the column ``clip``; the keys of a ``.json`` member become columns; any other member
+    is a column of text named by its ending, such as ``txt``.
+
+    Args:
+        file: the archive.
+        settings: not used.
+        clips: folder for the audio.
+
+    Raises:
+        BadSourceError: the file is not a tar archive, or has no samples.
+    """
+    table, audio = Table(columns=["__key__", "clip"], rows=[]), AudioFolder(clips)
+    samples: dict[str, dict[str, Any]] = {}
+    wrong: dict[str, list[str]] = {}
+    try:
+        with tarfile.open(file) as archive:
+            for key, ending, content in _members(archive):
+                sample = samples.setdefault(key, {"__key__": key})
+                try:
+                    sample |= _fields(key, ending, content, audio)
+                except ValueError as error:
+                    wrong.setdefault(key, []).append(f"{ending}: {error}")
+    except (tarfile.TarError, OSError) as error:
+        fix = "give a complete tar archive"
+        raise BadSourceError([in_file(file, f"not a tar archive ({error})", fix)]) from None
+    for number, (key, values) in enumerate(samples.items(), 1):
+        row = Row(file=file, number=number, values=values)
+        table.rows.append(row)
+        table.columns += [name for name in values if name not in table.columns]
+        for problem in wrong.get(key, []):
+            table.problems.append(row.problem(None, problem, "correct this member", key))
+    if not samples:
+        raise BadSourceError([in_file(file, "the archive has no samples", "give another archive")])
+    return table
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
+    """Key, ending and content of each regular file; nothing is unpacked under the archive's own paths."""
+    for member in archive:
+        folder, _, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        if not member.isfile() or not stem or not ending:
+            continue
+        stream = archive.extractfile(member)
+        if stream is not None:
+            yield f"{folder}/{stem}".lstrip("./"), ending.lower(), stream.read()
+
+
+def _fields(key: str, ending: str, content: bytes, audio: AudioFolder) -> dict[str, Any]:
+    if f".{ending}" in AUDIO_ENDINGS:
+        return {"clip": audio.write(f"{key.replace('/', '_')}.{ending}", content)}
+    if ending == "json":
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return values
+    return {ending: content.decode("utf-8").strip()}
+
+
+def read_kaldi(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """Read a Kaldi data folder: ``wav.scp``, and ``text`` and every ``utt2…`` file beside it.
+
+    Columns are ``id``, ``clip``, ``text`` and the names of the ``utt2…`` files; ``utt2spk`` becomes ``speaker``.
+    Commands in ``wav.scp`` are never run, they are problems.
+
+    Args:
+        file: the folder.
+        settings: of the importer.
+        clips: not used.
+
+    Raises:
+        BadSourceError: there is no ``wav.scp``, or recordings are divided by ``segments``.
+    """
+    if (file / "segments").exists():
+        fix = "cut the recordings into one file for each utterance"
+        raise BadSourceError([in_file(file / "segments", "segments are not read", fix)])
+    scp = file / "wav.scp"
+    further = {"text": _pairs(file / "text", settings)} if (file / "text").is_file() else {}
+    for path in sorted(file.glob("utt2*")):
+        further["speaker" if path.name == "utt2spk" else path.name] = _pairs(path, settings)
+    table = Table(columns=["id", "clip", *further], rows=[])
+    for number, (key, clip) in enumerate(_pairs(scp, settings).items(), 1):
+        values = {"id": key, "clip": clip} | {
+            name: pairs[key] for name, pairs in further.items() if key in pairs
+        }
+        row = Row(file=scp, number=number, values=values)
+        if clip.endswith("|"):
+            fix = "write the audio to a file, and its path into wav.scp"
+            table.problems.append(row.problem("clip", f"{clip!r} is a command", fix, key))
+        table.rows.append(row)
+    return table
+
+
+def read_audio_folder(file: Path, settings: ImporterConfig, clips: Path) -> Table:
+    """List the audio files of a folder, at any depth: columns ``clip`` (from the folder on), ``name`` and ``folder``.
+
+    Args:
+        file: the folder.
+        settings: not used.
+        clips: not used.
+
+    Raises:
+        BadSourceError: the folder has no audio file.
+    """
+    files = sorted(p for p in file.rglob("*") if p.suffix.lower() in AUDIO_ENDINGS and p.is_file())
+    if not files:
+        raise BadSourceError([in_file(file, "no audio file", "give a folder with audio files")])
+    rows = []
+    for number, path in enumerate(files, 1):
+        inside = path.relative_to(file)
+        folder = "" if inside.parent == Path() else inside.parent.as_posix()
+        values = {"clip": inside.as_posix(), "name": path.stem, "folder": folder}
+        rows.append(Row(file=file, number=number, values=values))
+    return Table(columns=["clip", "name", "folder"], rows=rows)
+
+
+def _pairs(path: Path, settings: ImporterConfig) -> Mapping[str, str]:
+    """The lines of a Kaldi file: a key, white space, the rest."""
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(decoded(path, settings.encoding).split("\n"), 1):
+        key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
+        if not key:
+            continue
+        if key in pairs:
+            fix = "keep one line for each key"
+            raise BadSourceError([in_file(path, f"line {number}: {key!r} stands twice", fix)])
+        pairs[key] = value.strip()
+    return pairs

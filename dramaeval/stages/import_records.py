@@ -1,0 +1,151 @@
+"""The stage ``import``: turns rated speech in another format into records, split files, a draft rubric and a card.
+
+No model is loaded. The module is not called ``import``, because that is a word of Python.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.config_folder import command_name
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.data.splitting import SHARES, SplitError, split_file
+from dramaeval.importing import settings as importer_settings
+from dramaeval.importing.card import card_text
+from dramaeval.importing.draft_rubric import cannot_train, rubric_text, rubric_values, task_text
+from dramaeval.importing.importer import Imported, read_import, records_text
+from dramaeval.stages.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+RECORDS, CARD = "records.jsonl", "card.md"
+#: Texts that a task's context uses if every record has them.
+_CONTEXT = ("char_profile", "local_scene", "transcript")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage."""
+    importer = config.importer
+    if Stage["import"] not in config.stages:
+        return ["importer.file=… is read by stages=[import] only."] if importer.file else []
+    problems = []
+    if len(config.stages) > 1:
+        problems.append(
+            "stages=[import] is a run of its own: train on its records in a second run."
+        )
+    if importer.file is None:
+        problems.append(
+            "stages=[import] needs importer.file=PATH: the table, archive or folder with the ratings."
+        )
+    if importer.output and (Path(importer.output).expanduser() / RECORDS).exists():
+        problems.append(
+            f"importer.output={importer.output} holds {RECORDS} already: choose another folder, or delete it."
+        )
+    if importer.file:
+        settings: Any = OmegaConf.to_object(importer)
+        problems += importer_settings.problems(settings)
+    if any(share <= 0 for share in importer.splits.values()):
+        problems.append(
+            "importer.splits has a share that is not above 0: give {train: 0.8, test: 0.2}."
+        )
+    return problems
+
+
+def run(config: DictConfig, folder: RunFolder) -> None:
+    """Import the source of ``importer``.
+
+    Raises:
+        ConfigError: the folder holds imported records already.
+        BadSourceError: with every problem of the source.
+    """
+    settings: Any = OmegaConf.to_object(config.importer)
+    output = Path(settings.output).expanduser() if settings.output else folder.path
+    if (output / RECORDS).exists():
+        raise ConfigError([f"{output} holds {RECORDS} already: choose another hydra.run.dir=…"])
+    imported = read_import(settings, output / "clips")
+    log.info("%s rows of %s, read as:", f"{imported.rows:,}", settings.file)
+    for line in imported.meaning.lines():
+        log.info("  %s", line)
+    output.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(output / RECORDS, records_text(imported.records), verbatim=True)
+    files = _split(imported, settings, output, config.seed)
+    rubric = rubric_values(imported.name, settings.language, imported.dimensions)
+    reasons = cannot_train(rubric, imported.records)
+    paths = {split: str(path.absolute()) for split, path in files.items()}
+    shared = [key for key in _CONTEXT if all(key in record for record in imported.records)]
+    written = {output / CARD: card_text(imported, settings, _counts(files), reasons)}
+    if imported.dimensions:
+        name = f"{imported.name}.yaml"
+        written[output / "task" / "rubric" / name] = rubric_text(rubric)
+        written[output / "task" / name] = task_text(imported.name, shared, paths)
+    for path, text in written.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(path, text, verbatim=True)
+    _report(imported, output, files, reasons)
+
+
+def _split(
+    imported: Imported, settings: ImporterConfig, output: Path, seed: int
+) -> Mapping[str, Path]:
+    """Write a file for each split: the source's own, or parts of about the given shares."""
+    if any(imported.splits) and not settings.splits:
+        return _own_splits(imported, output)
+    shares = dict(settings.splits) or SHARES
+    try:
+        return split_file(output / RECORDS, shares, seed, settings.apart)
+    except SplitError as error:
+        imported.notices.append(
+            f"No split files: {error}. Fewer keys to keep apart: importer.apart=[character,clip] or "
+            "importer.apart=[clip]; other shares: 'importer.splits={train: 0.6, test: 0.4}'."
+        )
+        return {"train": output / RECORDS}
+
+
+def _own_splits(imported: Imported, output: Path) -> dict[str, Path]:
+    names = list(dict.fromkeys(split for split in imported.splits if split))
+    files = {}
+    for name in names:
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+        part = [
+            r for r, split in zip(imported.records, imported.splits, strict=True) if split == name
+        ]
+        files[name] = output / f"records.{safe}.jsonl"
+        write_text_atomic(files[name], records_text(part), verbatim=True)
+    without = imported.splits.count(None)
+    if without:
+        imported.notices.append(f"{without} records without a split are in {RECORDS} only.")
+    return files
+
+
+def _counts(files: Mapping[str, Path]) -> dict[str, int]:
+    return {name: path.read_bytes().count(b"\n") for name, path in files.items()}
+
+
+def _report(
+    imported: Imported, output: Path, files: Mapping[str, Path], reasons: Sequence[str]
+) -> None:
+    counts: dict[str, Any] = dict(Counter(problem.key or "row" for problem in imported.skipped))
+    if counts:
+        log.warning("Left out clips with problems in: %s", counts)
+    for notice in imported.notices:
+        log.warning("%s", notice)
+    log.info("%s records: %s", f"{len(imported.records):,}", output / RECORDS)
+    for split, path in files.items():
+        log.info("  %s: %s", split, path)
+    log.info("Card: %s", output / CARD)
+    if imported.dimensions:
+        rubric = output / "task" / "rubric" / f"{imported.name}.yaml"
+        log.info("Draft rubric, to be checked: %s", rubric)
+    for reason in reasons:
+        log.warning("This version cannot train on these records yet: %s", reason)
+    if not reasons:
+        log.info("Train: %s --config-dir %s task=%s", command_name(), output, imported.name)

@@ -1,0 +1,212 @@
+"""Tables in long and wide form: records, round trip, and what is reported instead of guessed."""
+
+import csv
+import io
+
+import pytest
+
+from dramaeval.importing.draft_rubric import cannot_train, rubric_values
+from dramaeval.importing.importer import source_rows
+from dramaeval.importing.problems import BadSourceError
+
+LONG = """clip,listener,question,score,text
+a.wav,r1,pace,4,hello
+a.wav,r1,warmth,2,hello
+a.wav,r2,pace,5,hello
+b.wav,r2,pace,1,bye
+b.wav,r2,warmth,N/A,bye
+"""
+BY_RATER = """clip,listener,pace,warmth,text
+a.wav,r1,4,2,hello
+a.wav,r2,5,,hello
+b.wav,r2,1,N/A,bye
+"""
+WIDE_BY_RATER = """clip,pace_rater1,pace_rater2,warmth_rater1,warmth_rater2,text
+a.wav,4,5,2,,hello
+b.wav,,1,,,bye
+"""
+
+
+def annotations(imported):
+    return {record["id"]: record["annotations"] for record in imported.records}
+
+
+#: Worked out by hand: two raters, the second of whom gives no warmth.
+EXPECTED = {
+    "a": {"pace": [4, 5], "warmth": [2, None]},
+    "b": {"pace": [None, 1], "warmth": [None, None]},
+}
+
+
+@pytest.mark.parametrize("text", [LONG, BY_RATER, WIDE_BY_RATER], ids=["long", "by rater", "wide"])
+def test_three_forms_of_the_same_ratings(imported, text):
+    assert annotations(imported(text)) == EXPECTED
+
+
+@pytest.mark.parametrize("text", [LONG, BY_RATER, WIDE_BY_RATER], ids=["long", "by rater", "wide"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_records_give_the_source_back(imported, text, delimiter):
+    text = text.replace(",", delimiter)
+    rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+    assert source_rows(imported(text).records) == rows
+
+
+def test_texts_raters_and_lookup_of_clips(imported, tmp_path):
+    first = imported(LONG).records[0]
+    assert first["transcript"] == "hello"
+    assert first["raters"] == ["r1", "r2"]
+    assert first["wav_path"] == str(tmp_path / "a.wav")
+
+
+def test_many_raters_are_listed_by_clip(imported):
+    rows = "".join(f"a.wav,r{n},{n % 5 + 1}\n" for n in range(3))
+    rows += "".join(f"b.wav,s{n},{n % 5 + 1}\n" for n in range(70))
+    result = imported("clip,rater,score\n" + rows)
+    assert result.records[0]["annotations"] == {"score": [1, 2, 3]}
+    assert result.records[0]["raters"] == ["r0", "r1", "r2"]
+    assert any("73 raters" in notice for notice in result.notices)
+
+
+def problems(imported, text, **settings):
+    with pytest.raises(BadSourceError) as error:
+        imported(text, **settings)
+    return error.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column", "problem"),
+    [
+        ("clip,rater,score\na.wav,r1,4\na.wav,r2,\"1,5\"\n", 3, "score", "can be 1.5 or two numbers"),
+        ("clip,rater,score\na.wav,r1,four\n", 2, "score", "is not a number"),
+        ("clip,rater,score\na.wav,r1,4\na.wav,r1,5\n", 3, "score", "2 ratings by r1: 4, 5 (rows 2-3)"),
+        ("clip,rater,score\na.wav,,4\n", 2, "rater", "no rater"),
+        ("clip,rater,score\n,r1,4\n", 2, "clip", "no clip"),
+        ("clip,rater,score\nz.wav,r1,4\n", 2, "clip", "no such file"),
+        ("clip,rater,score\na.wav,r1\n", 2, None, "2 cells where the header has 3"),
+        ("clip,rater,score,text\na.wav,r1,4,x\na.wav,r2,4,y\n", 3, "text", "'y', but 'x' in row 2"),
+        ("clip,score,rater,rater\na.wav,1,2,3\n", None, "rater", "2 columns of this name"),
+        ("clip,listener,annotator,score\na.wav,r,s,1\n", None, None, "can each be the rater"),
+        ("clip,pace,snore\na.wav,4,77\n", None, "snore", "outside 0 to 10"),
+        ("clip,score,pace\na.wav,4,3\n", None, None, "score and pace hold numbers"),
+        ("clip,mos\na.wav,3.42\n", None, "mos", "a mean, or one person's rating?"),
+        ("clip,text\na.wav,hello\n", None, None, "no column holds ratings"),
+        ("name,rater,score\none,r1,3\n", None, None, "no column names the clip"),
+        (b"clip,score\na.wav,\xff\n", None, None, "0xff, which is not utf-8"),
+        ("clip,score\na.wav,\"4\n", None, None, "not a table"),
+    ],
+)  # fmt: skip
+def test_what_has_two_readings_or_none_is_reported(imported, text, row, column, problem):
+    found = problems(imported, text)
+    assert any(
+        (each.line, each.key) == (row, column) and problem in each.problem for each in found
+    ), found
+
+
+def test_all_problems_are_in_one_table(imported):
+    text = 'clip,rater,score\na.wav,r1,x\na.wav,r2,"2,5"\nz.wav,r1,3\nb.wav,,1\n'
+    with pytest.raises(BadSourceError) as error:
+        imported(text)
+    shown = str(error.value)
+    assert "4 problems in 4 records" in shown
+    assert "file" in shown
+    assert "row" in shown
+    assert "column" in shown
+    for each in ("'x' is not a number", "'2,5' can be 2.5", "z.wav", "no rater"):
+        assert each in shown
+
+
+def test_two_delimiters_that_fit_are_reported(imported):
+    text = "clip;x|score\na.wav;x|4\n"
+    assert "semicolon and bar both divide" in problems(imported, text)[0].problem
+    assert annotations(imported(text.replace("x|", "x;", 2), delimiter=";"))["a"] == {"score": [4]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"decimal": "comma"}, {"a": {"score": [1.5]}}),
+        ({"labels": {"1,5": 2}}, {"a": {"score": [2]}}),
+        ({"missing": ["1,5"]}, {"a": {"score": [None]}}),
+    ],
+)
+def test_settings_decide_between_two_readings(imported, settings, expected):
+    text = 'clip,rater,score\na.wav,r1,"1,5"\n'
+    assert annotations(imported(text, **settings)) == expected
+
+
+def test_a_missing_mean_is_null(imported):
+    text = "clip,mos\na.wav,3.42\nb.wav,\n"
+    assert annotations(imported(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": None}}
+    found = problems(imported, LONG, values="means")
+    assert "importer.values=means, but clips have several ratings" in found[0].problem
+
+
+def test_the_delimiter_that_a_spreadsheet_names(imported):
+    text = "sep=;\nclip;rater;score\na.wav;r1;4\na.wav;r2;x\n"
+    assert problems(imported, text)[0].line == 4
+    assert annotations(imported(text.replace("x", "5"))) == {"a": {"score": [4, 5]}}
+
+
+def test_questions_with_similar_names_get_different_keys(imported):
+    text = "clip,rater,question,score\na.wav,r,How warm?,1\na.wav,r,How warm!,2\n"
+    result = imported(text)
+    rubric = rubric_values("x", "en", result.dimensions)
+    assert [each["key"] for each in rubric["dimensions"]] == ["how_warm", "how_warm_2"]
+    assert [each["annotation"] for each in rubric["dimensions"]] == ["How warm?", "How warm!"]
+
+
+@pytest.mark.parametrize(("repeats", "kept"), [("first", 4), ("last", 5)])
+def test_repeated_ratings(imported, repeats, kept):
+    text = "clip,rater,score\na.wav,r1,4\na.wav,r1,5\n"
+    assert annotations(imported(text, repeats=repeats)) == {"a": {"score": [kept]}}
+
+
+def test_clips_with_problems_are_left_out_and_counted(imported):
+    result = imported("clip,rater,score\na.wav,r1,x\nb.wav,r1,3\n", bad_records="skip")
+    assert list(annotations(result)) == ["b"]
+    assert [(each.line, each.id) for each in result.skipped] == [(2, "a.wav")]
+
+
+def test_means(imported):
+    text = "clip,mos,mos_std,votes\na.wav,3.42,0.9,12\nb.wav,4,0.5,8\n"
+    assert annotations(imported(text, values="means")) == {"a": {"mos": 3.42}, "b": {"mos": 4}}
+    spread = imported(text, dimensions={"mos": {"mean": "mos", "std": "mos_std", "n": "votes"}})
+    assert annotations(spread)["a"] == {"mos": {"mean": 3.42, "std": 0.9, "n": 12}}
+
+
+@pytest.mark.parametrize(
+    ("scale", "points"),
+    [
+        ("1..5", [1, 2, 3, 4, 5]),
+        ("2..4/0.5", [2, 2.5, 3, 3.5, 4]),
+        (None, [2, 3, 4]),
+        ([1, 2, 4], [1, 2, 4]),
+    ],
+)
+def test_scales(imported, scale, points):
+    result = imported("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale=scale)
+    assert list(result.dimensions[0].scale) == points
+    assert result.dimensions[0].is_given == (scale is not None)
+
+
+def test_ratings_off_the_scale_are_reported(imported):
+    found = problems(imported, "clip,rater,score\na.wav,r1,6\na.wav,r2,2.5\n", scale="1..5")
+    assert [(each.line, each.problem[:3]) for each in found] == [(2, "6 i"), (3, "2.5")]
+
+
+def test_unknown_names_in_settings_are_reported(imported):
+    found = problems(
+        imported, "clip,rater,score\na.wav,r1,6\n", columns={"clipp": "clip", "rater": "rate"}
+    )
+    assert "clipp is not a role" in found[0].problem
+    assert "rater names a column that is absent" in found[1].problem
+    assert "rater" in found[1].problem
+
+
+def test_what_this_version_cannot_train_is_stated(imported):
+    def reasons(text, **settings):
+        result = imported(text, **settings)
+        return cannot_train(rubric_values("x", "en", result.dimensions), result.records)
+
+    assert reasons("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale="1..5") == []
+    assert reasons("clip,rater,score\na.wav,r1,2.5\na.wav,r2,4\n", scale="1..5/0.5")
