@@ -12,9 +12,11 @@ from dramaeval.config.earlier_run import with_settings_of_run
 from dramaeval.config.judge_file import DATA, SavedJudge, read_judge, sample_folder
 from dramaeval.config.keys import check_arguments, targets_in
 from dramaeval.config.literal import literal
+from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
-from dramaeval.config.schema import SPLITS, TASK_KEYS, ModelConfig, Stage, TaskConfig
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import SPLITS, TASK_KEYS, TaskConfig
 from dramaeval.config.trust import untrusted_targets
 from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
 from dramaeval.config.weights import local_folder, model_identity

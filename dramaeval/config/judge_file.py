@@ -17,7 +17,8 @@ from yaml import YAMLError, safe_dump
 from dramaeval.config.literal import read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.renamed_targets import with_current_targets
-from dramaeval.config.schema import PACKAGE, SPLITS
+from dramaeval.config.schema import PACKAGE
+from dramaeval.config.task_schema import SPLITS
 from dramaeval.config.weights import ADAPTER, JUDGE, model_identity, weights_folder
 
 #: Increased when an older version of this package could not read a newer file.

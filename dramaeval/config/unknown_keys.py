@@ -16,9 +16,10 @@ from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name, config_folder
 from dramaeval.config.fields import Target, is_missing, settings_of
 from dramaeval.config.problems import near_matches
-from dramaeval.config.schema import TASK_KEYS, Root
+from dramaeval.config.schema import Root
 from dramaeval.config.secrets import names_secret
 from dramaeval.config.source_arguments import arguments_in_source
+from dramaeval.config.task_schema import TASK_KEYS
 
 #: Options of Hydra's command line that take a value.
 _OPTIONS_WITH_VALUE = frozenset(

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
-from dramaeval.config.schema import OnBad, Stage
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import OnBad
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dramaeval.config.schema import SPLITS
+from dramaeval.config.task_schema import SPLITS
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
