@@ -71,7 +71,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
     """The problem of a key without its prefix; a configuration folder of the user may add groups."""
     first = key.partition(".")[0]
-    known = {*settings_of(Root), *_groups(), "hydra"}
+    groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
+    known = {*settings_of(Root), *groups, "hydra"}  # a group may have no setting of its name
     if "/" in key:
         return _unknown_group(key) if has_all_groups else None
     if first not in known:
@@ -117,11 +118,6 @@ def _unknown_in_hydra(key: str) -> str | None:
             return f"{where}.{name} is not a setting of Hydra.{near}"
         where, schema = f"{where}.{name}", get_type_hints(schema)[name]
     return None
-
-
-def _groups() -> set[str]:
-    """The names of the config groups, which may have no setting of the same name."""
-    return {path.name for path in config_folder().iterdir() if path.is_dir()}
 
 
 def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
