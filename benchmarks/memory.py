@@ -20,6 +20,7 @@ from benchmarks.product import ROOT, TIMED
 from benchmarks.timing import OURS, Row
 from benchmarks.training import PLAIN, TRL
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 
 #: Two questions a step, one a sequence, every weight trained.
@@ -60,7 +61,7 @@ def full_step(bench: Bench) -> list[Row]:
 def _beside_the_plan(bench: Bench) -> dict[str, str]:
     """The memory that the steps add to the loaded judge, and the estimate of the plan."""
     run = RunContext(bench.product(*OVERRIDES).config, RunFolder(bench.folder / "plan"))
-    planned = run.plan().memory
+    planned = make_plan(run).memory
     grown = _measured(f"{OURS} grown", bench)
     return {
         "what the steps add to the loaded judge": f"{grown:.0f} MiB",

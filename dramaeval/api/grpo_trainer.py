@@ -13,13 +13,7 @@ from transformers import PreTrainedModel
 from dramaeval.api.dataset import AudioDataset
 from dramaeval.api.judge import Judge
 from dramaeval.api.saved_judge import SavesJudgeFile
-from dramaeval.api.sft_trainer import (
-    DatasetSampler,
-    precision_of,
-    prepare_training,
-    require_dataset,
-    tensorboard_callbacks,
-)
+from dramaeval.api.sft_trainer import precision_of, trainer_arguments
 from dramaeval.training.grpo.settings import SAMPLED
 from dramaeval.training.grpo.trainer import JudgeGRPOTrainer
 from dramaeval.training.rewards.exact import Exact
@@ -64,19 +58,12 @@ class GRPOTrainer(SavesJudgeFile, JudgeGRPOTrainer):
         rewards: Mapping[str, Any] | None = None,
         estimator: str = SAMPLED,
     ) -> None:
-        dataset = require_dataset(train_dataset)
-        args = prepare_arguments(args)
-        trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
         super().__init__(
-            model=trained,
-            args=args,
-            record_encoder=record_encoder,
-            train_records=dataset.records,
             estimator=estimator,
             rewards=rewards or {"exact": Exact(), "format": Format()},
-            batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
-            sampler=DatasetSampler(dataset, record_encoder),
+            **trainer_arguments(
+                model, prepare_arguments(args), train_dataset, peft_config, enable_tensorboard
+            ),
         )
 
 

@@ -19,8 +19,8 @@ from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
 from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
-from dramaeval.config.schema import split_files
 from dramaeval.config.task_parts import parts_of
+from dramaeval.config.task_schema import split_files
 from dramaeval.config.weights import JUDGE, local_folder
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records

@@ -24,8 +24,8 @@ from dramaeval.config.composition import choices
 from dramaeval.config.fields import settings_of
 from dramaeval.config.keys import argument_names, instead
 from dramaeval.config.literal import literal
+from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.problems import ConfigError, near_match_hint
-from dramaeval.config.schema import ModelConfig
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
 

@@ -64,20 +64,13 @@ class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
         *,
         objective: str = "answer_ce",
     ) -> None:
-        dataset = require_dataset(train_dataset)
-        args = prepare_arguments(args)
-        trained, record_encoder, shared = prepare_training(model, args, dataset, peft_config)
         self.objective_text = objective
         super().__init__(
-            model=trained,
-            args=args,
-            record_encoder=record_encoder,
-            train_records=dataset.records,
             objective=objective,
             objectives=OBJECTIVES,
-            batch={"questions_per_clip": 1, "shared_prefix": shared, "eval_clips": 8},
-            callbacks=tensorboard_callbacks(args) if enable_tensorboard else (),
-            sampler=DatasetSampler(dataset, record_encoder),
+            **trainer_arguments(
+                model, prepare_arguments(args), train_dataset, peft_config, enable_tensorboard
+            ),
         )
 
 
@@ -135,19 +128,25 @@ def precision_of(args: Any) -> str:
     return "fp16" if args.fp16 else "bf16" if args.bf16 else "no"
 
 
-def prepare_training(
-    model: Any, args: Any, dataset: AudioDataset, peft_config: Any | None
-) -> tuple[Any, RecordEncoder, bool]:
-    """Load the model and attach the adapter; the arguments are those of the trainers.
+def trainer_arguments(
+    model: Any, args: Any, dataset: Any, peft_config: Any | None, enable_tensorboard: bool
+) -> dict[str, Any]:
+    """Load the model, attach the adapter, and return the arguments of a judge's trainer.
 
-    Returns:
-        the model, the encoder of its records, and whether it supports shared prefixes.
+    Args:
+        model, dataset, peft_config, enable_tensorboard: those of the trainers in this package.
+        args: from `prepare_arguments`.
 
     Raises:
         ModelError: the model cannot be loaded, or takes no audio.
-        ValueError: the sample rate of the dataset is not the model's, or the adapter could not be saved exactly.
+        ValueError: there is no dataset, its sample rate is not the model's, or the adapter could not be saved exactly.
         BadRecordsError: texts of the records hold control tokens of the model or tags of answers.
     """
+    if not isinstance(dataset, AudioDataset):
+        raise ValueError(
+            f"train_dataset must be a dramaeval.AudioDataset, not {type(dataset).__name__}: "
+            'AudioDataset("train.jsonl") creates one.'
+        )
     judge = _judge(model, args)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
@@ -170,7 +169,15 @@ def prepare_training(
             peft_config = restrict(copy.deepcopy(peft_config), judge.family, "llm")
         _check_adapter(peft_config, trained)
         trained = attach(trained, peft_config)
-    return trained, record_encoder, judge.shared_prefix
+    return {
+        "model": trained,
+        "args": args,
+        "record_encoder": record_encoder,
+        "train_records": dataset.records,
+        "batch": {"questions_per_clip": 1, "shared_prefix": judge.shared_prefix, "eval_clips": 8},
+        "callbacks": _tensorboard_callbacks(args) if enable_tensorboard else (),
+        "sampler": DatasetSampler(dataset, record_encoder),
+    }
 
 
 def _check_adapter(peft_config: Any, model: Any) -> None:
@@ -180,16 +187,6 @@ def _check_adapter(peft_config: Any, model: Any) -> None:
     adalora = peft_config.peft_type == "ADALORA"
     if problems := lora_problems(vars(peft_config), quantised=quantised, adalora=adalora):
         raise ValueError(" ".join(problems))
-
-
-def require_dataset(given: Any) -> AudioDataset:
-    """Return the dataset, or raise ValueError if it is not an `AudioDataset`."""
-    if not isinstance(given, AudioDataset):
-        raise ValueError(
-            f"train_dataset must be a dramaeval.AudioDataset, not {type(given).__name__}: "
-            'AudioDataset("train.jsonl") creates one.'
-        )
-    return given
 
 
 def _judge(model: Any, args: Any) -> Judge:
@@ -226,7 +223,7 @@ def _judge_around(model: Any) -> Judge:
     return Judge(model, family, family.processor(), config)
 
 
-def tensorboard_callbacks(args: Any) -> list[Any]:
+def _tensorboard_callbacks(args: Any) -> list[Any]:
     """The callback that writes TensorBoard curves to the output folder."""
     from torch.utils.tensorboard import SummaryWriter
     from transformers.integrations import TensorBoardCallback

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_INSTALLED = _PACKAGE / "_configs"
+from dramaeval.config.schema import PACKAGE
+
+_INSTALLED = PACKAGE / "_configs"
 
 
 def config_folder() -> Path:
@@ -14,7 +15,7 @@ def config_folder() -> Path:
     ``setup.py`` copies ``configs/`` into the wheel as ``dramaeval/_configs``. A checkout and an editable install
     have no such copy.
     """
-    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "configs"
+    return _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parent / "configs"
 
 
 def command_name() -> str:

@@ -9,14 +9,13 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError, safe_load
 
 from dramaeval.config import registration
 from dramaeval.config.config_folder import config_folder
 from dramaeval.config.keys import targets_in
 from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.renamed_targets import with_current_targets
+from dramaeval.config.renamed_targets import read_saved
 from dramaeval.config.secrets import HIDDEN
 from dramaeval.config.trust import TRUSTED
 from dramaeval.config.user_keys import is_given
@@ -75,26 +74,25 @@ def with_settings_of_run(config: DictConfig, keys: tuple[str, ...]) -> DictConfi
 def _read(run: Path) -> dict[str, Any]:
     file = run / "config.yaml"
     try:
-        values = with_current_targets(read_plain(file))
+        values = read_saved(file)
     except OSError:
         raise ConfigError(
             [f"from={run} holds no run: give a run folder, with a config.yaml in it."]
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
     if not isinstance(values, dict) or not {"stages", "task", "model", "trainer"} <= set(values):
         raise ConfigError([f"from={run}: {file} holds no settings of a run."])
     return values
 
 
 def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: Any) -> None:
-    """Refuse classes that neither this package nor the user's own settings name.
+    """Refuse classes that neither the config groups of this package nor the user's own settings name.
 
     Raises:
         ConfigError: with every such class.
     """
-    known = {*TRUSTED, *_bundled_targets(), *(name for _, name in targets_in(mine))}
+    files = (read_plain(file) for file in config_folder().rglob("*.yaml"))
+    bundled = (name for values in files for _, name in targets_in(values))
+    known = {*TRUSTED, *bundled, *(name for _, name in targets_in(mine))}
     problems = [
         f"from={source}: {key}={name} is not part of dramaeval, and building it would run its code. If you trust "
         "this run: launch.trust=true."
@@ -103,13 +101,6 @@ def _check_targets(earlier: Mapping[str, Any], mine: Mapping[str, Any], source: 
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _bundled_targets() -> Iterator[Any]:
-    """The classes that the files of the config groups name."""
-    for file in config_folder().rglob("*.yaml"):
-        for _, name in targets_in(safe_load(file.read_text(encoding="utf-8"))):
-            yield name
 
 
 def _masked(value: Any, where: str = "") -> Iterator[str]:

@@ -9,12 +9,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from dramaeval.config import fields, registration
 from dramaeval.config.earlier_run import with_settings_of_run
-from dramaeval.config.judge_file import DATA, SavedJudge, read_judge, sample_folder
+from dramaeval.config.judge_file import DATA, SavedJudge, names_records, read_judge, sample_folder
 from dramaeval.config.keys import check_arguments, targets_in
 from dramaeval.config.literal import literal
+from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
-from dramaeval.config.schema import SPLITS, TASK_KEYS, ModelConfig, Stage, TaskConfig
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import SPLITS, TASK_KEYS, TaskConfig
 from dramaeval.config.trust import untrusted_targets
 from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
 from dramaeval.config.weights import local_folder, model_identity
@@ -98,6 +100,7 @@ class _Comparison:
 
     def __init__(self, config: DictConfig, judge: SavedJudge, keys: tuple[str, ...]) -> None:
         self.config, self.judge, self.keys = config, judge, keys
+        self.setting_keys = tuple(key for key in keys if key != "task")
         self.replaces = bool(config.checkpoint_override)
         self.problems: list[str] = []
 
@@ -140,9 +143,8 @@ class _Comparison:
         if not theirs.get("labels"):
             task |= {"labels": None, "label_policies": {}}
         elif task["labels"] not in (task.get("label_policies") or {}):
-            task["labels"] = mine.get(
-                "labels"
-            )  # the judge has another policy, which is not in its file
+            # The judge has a policy of its own, which is not in its file.
+            task["labels"] = mine.get("labels")
         if theirs.get("tasks"):
             task["tasks"] = {
                 name: self._task(
@@ -174,11 +176,8 @@ class _Comparison:
             }
         if mine is _ABSENT or mine == theirs or not self._is_given(path, mine, base):
             return theirs
-        if (
-            self.replaces
-            or path.rpartition(".")[2] in FREE
-            or self._is_selection(path, mine, theirs)
-        ):
+        is_free = self.replaces or path.rpartition(".")[2] in FREE
+        if is_free or self._is_selection(path, mine, theirs):
             return mine
         self._contradiction(path, mine, None if theirs is _ABSENT else theirs)
         return theirs
@@ -191,8 +190,7 @@ class _Comparison:
         return asks_separately and (theirs is None or set(mine) <= set(theirs))
 
     def _is_given(self, path: str, value: Any, base: Any) -> bool:
-        keys = tuple(key for key in self.keys if key != "task")
-        return is_given(path, keys) or value != base
+        return is_given(path, self.setting_keys) or value != base
 
     def _data(
         self,
@@ -207,7 +205,7 @@ class _Comparison:
         for key in DATA:
             if key in saved and not self._is_given(f"{where}.{key}", data.get(key), own.get(key)):
                 data[key] = saved[key]
-        if not _names_data(data) and not self._is_given(
+        if not names_records(data) and not self._is_given(
             f"{where}.sample", data.get("sample"), own.get("sample")
         ):
             data["sample"] = sample_folder(saved.get("sample"))
@@ -218,7 +216,9 @@ class _Comparison:
         if not _READ_DATA & set(self.config.stages):
             return
         parts = task.get("tasks") or {"": task}
-        if any(_names_data(part["data"]) or part["data"].get("sample") for part in parts.values()):
+        if any(
+            names_records(part["data"]) or part["data"].get("sample") for part in parts.values()
+        ):
             return
         where = f"task.tasks.{next(iter(parts))}.data" if task.get("tasks") else "task.data"
         self.problems.append(
@@ -244,13 +244,13 @@ class _Comparison:
                     continue
                 self._contradiction(path, mine[key], value)
             model[key] = value
+        base_of_judge = {key: theirs.get(key) for key in ("path", "revision")}
         if not self.judge.adapter:  # its weights are in the folder
-            if not chosen or mine.get("path") == "???":
-                model |= {"path": str(self.judge.folder), "revision": None}
-            return model
+            base_of_judge = {"path": str(self.judge.folder), "revision": None}
         if not chosen or mine.get("path") == "???":
-            model |= {key: theirs.get(key) for key in ("path", "revision")}
-        self._check_base(model)
+            model |= base_of_judge
+        if self.judge.adapter:
+            self._check_base(model)
         return model
 
     def _check_base(self, model: Mapping[str, Any]) -> None:
@@ -268,13 +268,11 @@ class _Comparison:
         trainer, saved = self.config.trainer, self.judge.objective
         if saved is None or "objective" not in trainer or Stage.train not in self.config.stages:
             return None
-        base = default("task", task.get("name")) or default("task")
-        is_default = OmegaConf.is_interpolation(trainer, "objective")
-        if not is_default or self._is_given(
-            "task.objective", task.get("objective"), base.get("objective")
-        ):
+        if not OmegaConf.is_interpolation(trainer, "objective"):
             return None
-        return saved
+        base = default("task", task.get("name")) or default("task")
+        values = task.get("objective"), base.get("objective")
+        return None if self._is_given("task.objective", *values) else saved
 
     def _contradiction(self, key: str, mine: Any, theirs: Any) -> None:
         self.problems.append(
@@ -288,10 +286,6 @@ _OR_OVERRIDE = ", or set checkpoint_override=true if your settings are to replac
 
 def _part(task: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict((task.get("tasks") or {}).get(name) or {})
-
-
-def _names_data(data: Mapping[str, Any]) -> bool:
-    return any(data.get(split) for split in SPLITS)
 
 
 def _shown(value: Any) -> str:

@@ -13,10 +13,11 @@ from dramaeval.config.composition import compose
 from dramaeval.config.judge_file import DATA, SavedJudge, sample_folder
 from dramaeval.config.keys import check_arguments, is_a
 from dramaeval.config.literal import literal, plain, read_plain
+from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.registration import node_of
 from dramaeval.config.renamed_targets import with_current_targets
-from dramaeval.config.schema import ModelConfig, TaskConfig
+from dramaeval.config.task_schema import TaskConfig
 from dramaeval.config.trust import asks_for_remote_code, untrusted_targets
 
 #: The label policy of a judge that only scores; it is never called.

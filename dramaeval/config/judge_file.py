@@ -12,13 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from yaml import YAMLError, safe_dump
+from yaml import safe_dump
 
-from dramaeval.config.literal import read_plain
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.renamed_targets import with_current_targets
-from dramaeval.config.schema import PACKAGE, SPLITS
-from dramaeval.config.weights import ADAPTER, JUDGE, model_identity, weights_folder
+from dramaeval.config.renamed_targets import read_saved
+from dramaeval.config.schema import PACKAGE
+from dramaeval.config.task_schema import SPLITS
+from dramaeval.config.weights import ADAPTER, JUDGE, hub_commit, model_identity, weights_folder
 
 #: Increased when an older version of this package could not read a newer file.
 FORMAT = 1
@@ -79,7 +79,7 @@ def judge_text(settings: Mapping[str, Any], *, base: str, front_end: int) -> str
         content["base_fingerprint"] = model_identity(folder)
         content["model"]["revision"] = None
         base = str(folder.absolute())
-    elif commit := _commit(base, revision):
+    elif commit := hub_commit(base, revision):
         content["model"]["revision"] = commit
     if folder.is_relative_to(PACKAGE):
         base = _IN_PACKAGE + folder.relative_to(PACKAGE).as_posix()
@@ -107,9 +107,14 @@ def _task(task: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def names_records(data: Mapping[str, Any]) -> bool:
+    """Whether settings of ``data`` name a file of records."""
+    return any(data.get(split) for split in SPLITS)
+
+
 def _sample_name(data: Mapping[str, Any]) -> str | None:
     """The name of the bundled sample that was used; None for records of the user."""
-    if any(data.get(split) for split in SPLITS) or not data.get("sample"):
+    if names_records(data) or not data.get("sample"):
         return None
     sample = Path(data["sample"])
     is_bundled = sample.parts[-3:-1] == _SAMPLES.parts[-2:] and (_SAMPLES / sample.name).is_dir()
@@ -120,18 +125,6 @@ def sample_folder(name: Any) -> str | None:
     """The folder of a bundled sample; None if there is none of this name."""
     known = sorted(folder.name for folder in _SAMPLES.iterdir() if folder.is_dir())
     return str(_SAMPLES / name) if name in known else None
-
-
-def _commit(name: str, revision: str | None) -> str | None:
-    """The commit of a model of the hub in the local cache; None if it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        file = try_to_load_from_cache(name, "config.json", revision=revision)
-    except HFValidationError:
-        return None
-    return Path(file).parent.name if isinstance(file, str) else None
 
 
 def read_judge(path: str | Path) -> SavedJudge | None:
@@ -173,20 +166,13 @@ def read_judge(path: str | Path) -> SavedJudge | None:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        values = with_current_targets(read_plain(file))
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
+    values = read_saved(file)
     if not isinstance(values, dict):
         return None
     saved = values.get("format", FORMAT)
     if file.name == JUDGE and saved != FORMAT:
-        raise ConfigError(
-            [
-                f"{file} has format {saved}, and this version reads {FORMAT}: install a newer dramaeval."
-            ]
-        )
+        reason = f"has format {saved}, and this version reads {FORMAT}"
+        raise ConfigError([f"{file} {reason}: install a newer dramaeval."])
     return values
 
 

@@ -74,8 +74,12 @@ def near_matches(key: str, known: Iterable[str], cutoff: float = 0.5) -> list[st
 
 def near_match_hint(key: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """The text `` Did you mean NAME?`` if an unknown key resembles a known one; else an empty text."""
-    near = near_matches(key, known, cutoff)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    return did_you_mean(near_matches(key, known, cutoff))
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """The text `` Did you mean NAME or NAME?`` with at most three names; empty without any."""
+    return f" Did you mean {' or '.join(names[:3])}?" if names else ""
 
 
 def not_among(key: str, value: object, choices: Sequence[str] | Mapping[str, Any]) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from dramaeval.config.literal import read_plain
+from dramaeval.config.problems import ConfigError
 
 #: Every name under ``_target_`` in a file of version 0.1.0 that is different now.
 RENAMED = {
@@ -17,6 +21,22 @@ RENAMED = {
     "dramaeval.training.grpo.JudgeGRPO": "dramaeval.training.grpo.trainer.JudgeGRPOTrainer",
     "dramaeval.training.sft.JudgeTrainer": "dramaeval.training.sft.trainer.JudgeSFTTrainer",
 }
+
+
+def read_saved(file: Path) -> Any:
+    """The plain values of a YAML file that this package wrote, with the present names of classes.
+
+    Raises:
+        OSError: the file cannot be read.
+        ConfigError: it is not YAML.
+    """
+    from yaml import YAMLError
+
+    try:
+        return with_current_targets(read_plain(file))
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError([f"{file} is not YAML: {reason}. Restore it from a copy."]) from None
 
 
 def with_current_targets(values: Any) -> Any:

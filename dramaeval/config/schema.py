@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.model_schema import ModelConfig
+from dramaeval.config.task_schema import TaskConfig
 
-SPLITS = ("train", "val", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -37,130 +38,12 @@ Stage = Enum(
 )
 
 
-class OnBad(Enum):
-    """The treatment of a file with bad records."""
-
-    stop = "stop"
-    skip = "skip"
-
-
-class OnLong(Enum):
-    """The treatment of a clip that is longer than ``task.data.max_seconds``."""
-
-    error = "error"
-    trim = "trim"
-
-
 class Device(Enum):
     """The device of the model; auto takes a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
-
-
-@dataclass(kw_only=True)
-class ModelConfig(Target):
-    """``model``: a family's class and its arguments; a family of your own may take more."""
-
-    path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
-    revision: str | None = setting(None, help="branch, tag or commit on the hub")
-    dtype: str = setting(
-        "auto",
-        help="data type of the weights; auto: bfloat16 on a GPU that supports it, else float32; with auto, full "
-        "fine-tuning trains float32 weights",
-        choices=("auto", "float32", "bfloat16", "float16"),
-    )
-    attention: str = setting(
-        "sdpa",
-        help="transformers' attention of the language model; all but sdpa need batch.shared_prefix=false",
-        choices=("sdpa", "eager", "flash_attention_2"),
-    )
-    device_map: Any = setting(
-        None,
-        help="spread a model that is only evaluated over devices: transformers' device_map",
-        kind="auto, cpu, a device, or {module: device}",
-    )
-    offload_folder: str | None = setting(
-        None, help="folder for the weights that device_map places on disk"
-    )
-    trust_remote_code: bool = setting(False, help="run Python code that comes with the checkpoint")
-    architecture: Any = setting(
-        None,
-        help="values of the checkpoint's config.json, so that plan=true needs no files of the model",
-        kind=MAPPING,
-    )
-    freeze_audio: bool = setting(
-        False, help="with peft=none: do not train the audio encoder (adapters: see adapt)"
-    )
-    freeze_llm: bool = setting(False, help="with peft=none: do not train the language model")
-    train_projector: bool = setting(
-        True,
-        help="train the projector between audio encoder and language model: with peft=none, or if it is new",
-    )
-    head: str = setting(
-        "vocabulary",
-        help="where scores are read: the probabilities of the scale's tokens, or one number from a linear "
-        "layer on the last hidden state (a baseline)",
-        choices=("vocabulary", "regression"),
-    )
-    plain: list[str] = setting(
-        [],
-        help="steps computed as transformers does, slower with the same result, for comparison: log_mel, "
-        "encoder, head",
-    )
-
-
-@dataclass(kw_only=True)
-class DataConfig:
-    """``task.data``: the records, and the treatment of bad ones."""
-
-    train: str | None = setting(
-        None, help="JSONL file of the training records; null: no such split"
-    )
-    val: str | None = setting(None, help="JSONL file of the validation records")
-    test: str | None = setting(None, help="JSONL file of the test records")
-    sample: str | None = setting(
-        None, help="folder with train, val and test.jsonl, used if none of the three files is given"
-    )
-    audio_root: str | None = setting(
-        None,
-        help="folder in which relative wav_path are looked up after the JSONL file's own folder",
-    )
-    on_bad: OnBad = setting(
-        OnBad.stop,
-        help="stop: report all bad records and end; skip: leave them out, with their number in the report",
-    )
-    max_seconds: float = setting(
-        30.0, help="longest clip, in seconds; audio encoders take at most 30", above=0, maximum=30
-    )
-    on_long: OnLong = setting(
-        OnLong.error, help="error: a longer clip is a bad record; trim: keep its beginning"
-    )
-    workers: int = setting(8, help="threads that read the headers of audio files", minimum=1)
-
-
-@dataclass(kw_only=True)
-class TaskConfig(Target):
-    """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
-
-    name: str = setting(help="name of the task in results")
-    labels: str | None = setting(
-        None, help="how ratings become targets: a name in task.label_policies"
-    )
-    label_policies: dict[str, Any] = setting(
-        dict, help="label policies by name, each a _target_ with its arguments"
-    )
-    objective: str = setting(
-        "soft_ce", help="objective of this task, used unless trainer.objective is given"
-    )
-    best_by: str = setting(
-        "pearson", help="validation figure by which the best checkpoint is chosen"
-    )
-    data: DataConfig = setting(DataConfig, help="records")
-
-
-TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
 
 
 @dataclass(kw_only=True)
@@ -440,11 +323,3 @@ def is_about_a_sweep(config: Any) -> bool:
     """Whether a command is about an existing sweep, and not about a run."""
     collects = Stage.report in config.stages and not config.runs
     return config.sweep is not None or config.resume or collects
-
-
-def split_files(data: Any) -> dict[str, str]:
-    """The JSONL file of each split of a `DataConfig`: the files given, or those of the sample if none is."""
-    given = {name: data[name] for name in SPLITS if data.get(name)}
-    if given or not data.get("sample"):
-        return given
-    return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}

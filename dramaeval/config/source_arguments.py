@@ -92,16 +92,9 @@ def _find(module: str, name: str) -> tuple[str, _Definition]:
     """The module and the definition of a name, which the module may import from another."""
     for _ in range(_MOST_STEPS):
         tree, first = _tree(module), name.partition(".")[0]
-        definition = next(
-            (
-                node
-                for node in tree.body
-                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
-            ),
-            None,
-        )
-        if definition is not None:
-            return module, definition
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+                return module, node
         module, name = _imported(module, tree, first, name)
     raise _UnknownError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from dramaeval.config.schema import split_files
+from dramaeval.config.task_schema import split_files
 
 
 def parts_of(task: DictConfig) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from dramaeval.config import fields
 from dramaeval.config.config_folder import command_name, config_folder
 from dramaeval.config.fields import Target, is_missing, settings_of
-from dramaeval.config.problems import near_matches
-from dramaeval.config.schema import TASK_KEYS, Root
+from dramaeval.config.problems import did_you_mean, near_matches
+from dramaeval.config.schema import Root
 from dramaeval.config.secrets import names_secret
 from dramaeval.config.source_arguments import arguments_in_source
+from dramaeval.config.task_schema import TASK_KEYS
 
 #: Options of Hydra's command line that take a value.
 _OPTIONS_WITH_VALUE = frozenset(
@@ -44,9 +45,7 @@ def problems_of_words(words: Sequence[str]) -> list[str]:
         words: of the command line. Nothing is reported if they name a configuration other than ``launch``.
     """
     options, overrides = _split(words)
-    if {"--config-name", "-cn"} & set(options) or any(
-        option.startswith("--config-name=") for option in options
-    ):
+    if any(option == "-cn" or option.startswith("--config-name") for option in options):
         return []
     own_folder = any(option.startswith(("--config-d", "-cd")) for option in options)
     own_folder |= any("hydra.searchpath" in word for word in overrides)
@@ -72,7 +71,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
     """The problem of a key without its prefix; a configuration folder of the user may add groups."""
     first = key.partition(".")[0]
-    known = {*settings_of(Root), *_groups(), "hydra"}
+    groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
+    known = {*settings_of(Root), *groups, "hydra"}  # a group may have no setting of its name
     if "/" in key:
         return _unknown_group(key) if has_all_groups else None
     if first not in known:
@@ -80,7 +80,6 @@ def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
     if first == "hydra":
         return _unknown_in_hydra(key)
     schema: type | None = Root
-    settings = settings_of(Root)
     where = ""
     for name in key.split("."):
         if schema is None:
@@ -89,10 +88,8 @@ def _problem_of_key(key: str, *, has_all_groups: bool) -> str | None:
         if name not in settings:
             if issubclass(schema, Target) or not where:
                 return None
-            there_are = f"there are {', '.join(settings)}"
-            return (
-                f"{where}.{name} is not a setting; {there_are}.{_hint(name, list(settings), where)}"
-            )
+            hint = _hint(name, list(settings), where)
+            return f"{where}.{name} is not a setting; there are {', '.join(settings)}.{hint}"
         where = f"{where}.{name}".lstrip(".")
         schema = settings[name].nested
     return None
@@ -105,7 +102,7 @@ def _unknown_group(key: str) -> str | None:
     if key in groups or key.startswith("hydra/"):
         return None
     nested = [group for group in groups if "/" in group]
-    return f"{key} is not a config group.{_did_you_mean(near_matches(key, nested))}"
+    return f"{key} is not a config group.{did_you_mean(near_matches(key, nested))}"
 
 
 def _unknown_in_hydra(key: str) -> str | None:
@@ -117,15 +114,10 @@ def _unknown_in_hydra(key: str) -> str | None:
             return None  # the options of plugins, which report unknown ones themselves
         known = [field.name for field in dataclasses.fields(schema)]
         if name not in known:
-            near = [f"{where}.{each}" for each in near_matches(name, known)]
-            return f"{where}.{name} is not a setting of Hydra.{_did_you_mean(near)}"
+            near = did_you_mean([f"{where}.{each}" for each in near_matches(name, known)])
+            return f"{where}.{name} is not a setting of Hydra.{near}"
         where, schema = f"{where}.{name}", get_type_hints(schema)[name]
     return None
-
-
-def _groups() -> set[str]:
-    """The names of the config groups, which may have no setting of the same name."""
-    return {path.name for path in config_folder().iterdir() if path.is_dir()}
 
 
 def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
@@ -140,11 +132,7 @@ def _hint(key: str, siblings: Sequence[str], where: str = "") -> str:
         near = [f"{dotted}{name}{dot}{rest}" for name in close]
     else:
         near = [full for name in near_matches(leaf, elsewhere, 0.7) for full in elsewhere[name]]
-    return _did_you_mean(near) or ("" if where else f" {command_name()} --help lists the settings.")
-
-
-def _did_you_mean(keys: Sequence[str]) -> str:
-    return f" Did you mean {' or '.join(keys[:3])}?" if keys else ""
+    return did_you_mean(near) or ("" if where else f" {command_name()} --help lists the settings.")
 
 
 def _full_keys() -> dict[str, list[str]]:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,18 @@ def local_folder(path: str) -> str:
                 "hf://owner/name@revision, or a folder."
             ]
         ) from None
+
+
+def hub_commit(name: str, revision: str | None) -> str | None:
+    """The commit of a model of the hub in the local cache; None if it is not there, or the name is not valid."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        file = try_to_load_from_cache(name, MODEL, revision=revision)
+    except HFValidationError:
+        return None
+    return Path(file).parent.name if isinstance(file, str) else None
 
 
 def weights_folder(path: str | os.PathLike[str]) -> Path | None:
@@ -146,17 +157,15 @@ def _tensors(file: Path) -> dict[str, bytes]:
             if length > size:
                 raise ValueError
             header = json.loads(opened.read(length))
-        return dict(_tensor_hashes(file, header, _HEADER + length))
+        header.pop("__metadata__", None)
+        start = _HEADER + length
+        return {
+            name: f"{entry['dtype']} {entry['shape']}".encode()
+            + _sample(file, *(start + offset for offset in entry["data_offsets"]))
+            for name, entry in header.items()
+        }
     except (ValueError, TypeError, KeyError, AttributeError):
         return {file.name: str(size).encode() + _sample(file, 0, size)}
-
-
-def _tensor_hashes(file: Path, header: dict[str, Any], start: int) -> Iterator[tuple[str, bytes]]:
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            described = f"{entry['dtype']} {entry['shape']}".encode()
-            yield name, described + _sample(file, start + begin, start + end)
 
 
 def _sample(file: Path, begin: int, end: int) -> bytes:

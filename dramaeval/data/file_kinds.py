@@ -18,6 +18,10 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd --keep"),
     b"PK\x03\x04": ("a zip archive (or a spreadsheet)", "unzip"),
 }
+_COLUMNS = {
+    b"PAR1": ("Parquet", "read_parquet"),
+    b"ARROW1": ("Arrow (Feather)", "read_feather"),
+}
 _OTHER = {
     b"RIFF": "a WAV clip",
     b"fLaC": "a FLAC clip",
@@ -43,9 +47,7 @@ def foreign_kind(file: Path, head: bytes) -> Finding | None:
         if head.startswith(magic):
             fix = f"unpack it ({command} {name}) and give the JSONL file"
             return Finding(None, f"the file is compressed: {kind}", fix)
-    for magic, reader, kind in (
-        (b"PAR1", "read_parquet", "Parquet"), (b"ARROW1", "read_feather", "Arrow (Feather)"),
-    ):  # fmt: skip
+    for magic, (kind, reader) in _COLUMNS.items():
         if head.startswith(magic):
             return Finding(None, f"the file is {kind}, not JSON Lines", _converted(file, reader))
     for magic, kind in _OTHER.items():
@@ -57,9 +59,8 @@ def foreign_kind(file: Path, head: bytes) -> Finding | None:
     if separator := _separator(file, head):
         kind = "TSV" if separator == "\t" else "CSV"
         option = "" if separator == "," else f", sep={separator!r}"
-        return Finding(
-            None, f"the file is {kind}, not JSON Lines", _converted(file, "read_csv", option)
-        )
+        fix = _converted(file, "read_csv", option)
+        return Finding(None, f"the file is {kind}, not JSON Lines", fix)
     return None
 
 

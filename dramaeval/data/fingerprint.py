@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import xxhash
 
 from dramaeval.data.content_hashes import ContentHashes
-from dramaeval.data.problems import counted, printable
+from dramaeval.data.problems import counted, first_of, printable
 from dramaeval.data.records import Record
 
 #: The file in a run folder or a checkpoint with the fingerprints of its records.
 RECORDS = "fingerprint.records.jsonl"
-_SHOWN = 3
 
 
 class RecordPrint(NamedTuple):
@@ -113,14 +112,14 @@ def differences(old: Sequence[RecordPrint], new: Sequence[RecordPrint]) -> list[
     fields = [a.id for a, b in both if a.fields != b.fields]
     clips = [a.id for a, b in both if a.clip != b.clip]
     total = len(old)
-    found = [
+    candidates = [
         _sentence(missing, total, "is missing", "are missing"),
         _sentence(added, None, "is new", "are new"),
         _sentence([f"{a} → {b}" for a, b in renamed.items()], total, "has", "have", " another id"),
         _sentence(fields, total, "has", "have", " other texts or ratings"),
         _sentence(clips, total, "has", "have", " another clip"),
     ]
-    sentences = [sentence for sentence in found if sentence]
+    sentences = [sentence for sentence in candidates if sentence]
     if not sentences and list(before) != list(after):
         sentences.append("the records are in another order")
     return sentences
@@ -139,14 +138,10 @@ def _sentence(
 ) -> str:
     if not names:
         return ""
-    listed = ", ".join(printable(name) for name in names[:_SHOWN])
-    rest = ", …" if len(names) > _SHOWN else ""
-    count = (
-        counted(len(names), "record")
-        if total is None
-        else f"{len(names)} of {counted(total, 'record')}"
-    )
-    return f"{count} {one if len(names) == 1 else several}{what} ({listed}{rest})"
+    verb = one if len(names) == 1 else several
+    number = counted(len(names) if total is None else total, "record")
+    count = number if total is None else f"{len(names)} of {number}"
+    return f"{count} {verb}{what} ({first_of([printable(name) for name in names])})"
 
 
 def write_prints(splits: Mapping[str, Sequence[RecordPrint]]) -> str:

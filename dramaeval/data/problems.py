@@ -115,6 +115,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def first_of(names: Sequence[str], most: int = 3) -> str:
+    """`a, b, c`, or `a, b, c, …` if there are more names."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def line_list(lines: Iterable[int], most: int = 8) -> str:
     """`line 3`, `lines 1-4, 9`, cut after `most` stretches with a count of the other lines."""
     numbers = sorted(set(lines))

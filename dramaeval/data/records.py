@@ -57,6 +57,12 @@ class Record:
     ratings: Mapping[str, tuple[float | None, ...]]
     part: str | None = None
 
+    def problem(self, key: str, problem: str, fix: str) -> Problem:
+        """A problem of one of the record's keys, with its place."""
+        return Problem(
+            file=self.file, line=self.line, id=self.id, key=key, problem=problem, fix=fix
+        )
+
     def given(self, annotation_field: str) -> tuple[float, ...]:
         """The ratings of a field that are not missing."""
         values = self.ratings.get(annotation_field, ())

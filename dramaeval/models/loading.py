@@ -155,11 +155,3 @@ def hub_is_reachable() -> bool:
     except OSError:
         return False
     return True
-
-
-def hub_commit(name: str, revision: str | None) -> str | None:
-    """The commit of a model on the hub that the local cache holds; None where it holds none."""
-    from huggingface_hub import try_to_load_from_cache
-
-    file = try_to_load_from_cache(name, "config.json", revision=revision)
-    return Path(file).parent.name if isinstance(file, str) else None

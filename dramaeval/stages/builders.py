@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.composition import chosen_files
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import TASK_KEYS
+from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family

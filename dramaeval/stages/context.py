@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +14,22 @@ from omegaconf import DictConfig
 from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.problems import ProblemCollector
 from dramaeval.config.run_id import run_id
-from dramaeval.config.schema import OnBad, Stage
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import OnBad
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.feature_cache import FeatureCache
 from dramaeval.data.records import Record
-from dramaeval.distributed.processes import SINGLE_PROCESS, Processes, processes_here
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.distributed.zero import zero_stage
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
-from dramaeval.models.adapters import load_adapter, read_adapter
+from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
 from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
-from dramaeval.models.planning.machine import Capacity
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
     attach_examples,
@@ -40,19 +39,16 @@ from dramaeval.stages.builders import (
     build_quantization,
     build_task,
 )
-from dramaeval.stages.compatibility import attach_checked, check_family, check_task
+from dramaeval.stages.compatibility import check_family, check_task
 from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
-from dramaeval.stages.plan import Plan, make_plan
 from dramaeval.stages.progress import Progress
-from dramaeval.stages.read_splits import check_texts, read_splits, scores_input
+from dramaeval.stages.read_splits import check_texts, read_splits
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
 from dramaeval.tasks.task import Task
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
-from dramaeval.training.grpo.arguments import check_completions
-from dramaeval.training.grpo.settings import trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions, unrated_dimensions
 
 log = logging.getLogger(__name__)
@@ -199,83 +195,6 @@ class RunContext:
         records = self.splits["train"]
         return [record for record in records if trainable_dimensions(self.task, record)]
 
-    # The plan
-
-    def plan(self) -> Plan:
-        """Estimate the run's data, steps, compute and memory, from files and the architecture alone.
-
-        Raises:
-            ConfigError, BadRecordsError: completions or prompts of GRPO do not fit.
-        """
-        with unpartitioned_weights():
-            skeleton = self.family.skeleton(self.base)
-        self.family.freeze_fixed(skeleton)
-        positions = self.family.positions(skeleton.config)
-        if positions is not None:
-            positions -= self._virtual_tokens
-        if self.trains and trains_by_reward(self.config):
-            check_completions(
-                self.args, self.record_encoder, self.trainable_records, positions or sys.maxsize
-            )
-        if self.adapter is not None:
-            skeleton = attach_checked(skeleton, self.adapter, self.config, self.family)
-        return make_plan(
-            splits=self.splits.records,
-            task=self.task,
-            family=self.family,
-            skeleton=skeleton,
-            args=self.args,
-            batch=self.config.batch,
-            dtype=self.dtype,
-            device=self.planned_device,
-            quantization=self.quantization,
-            processes=self.config.processes,
-            zero=self.config.zero,
-            record_encoder=None if self.missing_files(starts=True) else self.record_encoder,
-            positions=positions if self._needs_model else None,
-            seed=self.config.seed,
-        )
-
-    @property
-    def _virtual_tokens(self) -> int:
-        """The positions that a trained or loaded adapter takes for virtual tokens."""
-        settings = self.adapter
-        if settings is None and self.checkpoint is not None and self.checkpoint.adapter:
-            settings = read_adapter(self.checkpoint.folder)
-        if settings is None or not settings.is_prompt_learning:
-            return 0
-        return int(settings.num_virtual_tokens or 0)
-
-    def missing_files(self, *, starts: bool) -> list[str]:
-        """The problem of model files that the run needs and that are not here.
-
-        Args:
-            starts: whether the run is to start next; otherwise a plan for another machine needs no files.
-        """
-        if (self.config.plan_device and not starts) or not self._needs_model:
-            return []
-        problem = self.family.files(self.base).problem()
-        if problem is None:
-            return []
-        return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
-
-    @property
-    def _needs_model(self) -> bool:
-        """Whether a stage computes with the model; the others read results or clips."""
-        light = {Stage.prepare, Stage.leaderboard, Stage.report}
-        return bool(self.stages - light) or scores_input(self.config)
-
-    def capacity(self) -> Capacity | None:
-        """The memory of this machine, or of the one that the settings describe.
-
-        None if it is unknown, or if a device map spreads the model over devices.
-        """
-        if self.family.device_map is not None:
-            return None
-        if self.config.plan_device:
-            return Capacity.described(self.config)
-        return Capacity.here(self.device, processes_here(self.config.processes))
-
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the weights: float32 in full fine-tuning, unless the settings name another."""
@@ -287,8 +206,6 @@ class RunContext:
     def planned_device(self) -> torch.device:
         """The device that the plan is for: that of this run, unless ``plan_device`` describes another."""
         return torch.device(self.config.plan_device) if self.config.plan_device else self.device
-
-    # The judge
 
     @property
     def model(self) -> Any:

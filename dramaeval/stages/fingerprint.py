@@ -18,6 +18,8 @@ from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_parts import parts_of, where_of
+from dramaeval.config.task_schema import SPLITS
+from dramaeval.config.weights import hub_commit
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.fingerprint import (
     RECORDS,
@@ -38,9 +40,8 @@ from dramaeval.data.manifest import (
     read_manifest,
     write_listed,
 )
-from dramaeval.data.problems import printable
+from dramaeval.data.problems import first_of, printable
 from dramaeval.data.records import Record
-from dramaeval.models.loading import hub_commit
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def path_settings(config: DictConfig) -> list[str]:
     data = [
         f"{where_of(config.task, part)}.data.{name}"
         for part in parts_of(config.task)
-        for name in ("train", "val", "test", "sample", "audio_root")
+        for name in (*SPLITS, "sample", "audio_root")
     ]
     return [*data, "task.data.audio_root", "input", "checkpoint", "model.path"]
 
@@ -127,10 +128,9 @@ def _prepared_before(records: Sequence[Record], prints: Sequence[RecordPrint]) -
         if entry.clip and prepared and prepared != entry.clip:
             by_file.setdefault(record.file, []).append(record.id)
     for file, ids in by_file.items():
-        more = ", …" if len(ids) > 3 else ""
         yield (
             f"{file}: the clips of {len(ids)} lines changed after stages=[prepare] wrote them "
-            f"({', '.join(ids[:3])}{more}). Prepare the file again, or restore the clips."
+            f"({first_of(ids)}). Prepare the file again, or restore the clips."
         )
 
 
@@ -162,12 +162,8 @@ def _models(context: Any, hashes: ContentHashes) -> dict[str, dict[str, Any]]:
 
 def _files(folder: Path, hashes: ContentHashes) -> dict[str, str]:
     """Hashes of a model's files: those of its manifest, else of the files in the folder itself."""
-    try:
-        listed = read_manifest(folder)
-    except DamagedFileError:
-        listed = {}
-    if listed:
-        return {name: entry[HASH] for name, entry in listed.items()}
+    if listed := _listed_hashes(folder):
+        return listed
     files = [
         file
         for file in sorted(folder.iterdir())
@@ -255,8 +251,7 @@ def _model_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
         yield f"{_source(before)} → {_source(after)}"
         return
     changed = [name for name in sorted({*files, *others}) if files.get(name) != others.get(name)]
-    shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-    yield f"{shown} in {after['source']} changed"
+    yield f"{first_of(changed)} in {after['source']} changed"
 
 
 def _source(model: Mapping[str, Any]) -> str:
@@ -266,8 +261,13 @@ def _source(model: Mapping[str, Any]) -> str:
 
 def trained_weights(model: Path) -> dict[str, str]:
     """Hashes of the weights in ``model/``, from its manifest; empty without a manifest."""
+    hashes = _listed_hashes(model)
+    return {name: value for name, value in hashes.items() if name.endswith(_WEIGHTS)}
+
+
+def _listed_hashes(folder: Path) -> dict[str, str]:
+    """The hashes by file in a folder's manifest; empty without an intact manifest."""
     try:
-        listed = read_manifest(model)
+        return {name: entry[HASH] for name, entry in read_manifest(folder).items()}
     except DamagedFileError:
         return {}
-    return {name: entry[HASH] for name, entry in listed.items() if name.endswith(_WEIGHTS)}

@@ -44,32 +44,22 @@ def log_judge(context: RunContext) -> None:
     start = context.checkpoint
     if start is None:
         return
-    judge = read_judge(start.folder)
-    kind = "adapter" if start.adapter else "model"
     if context.trains:
         log.info(
             "Training continues from the %s in %s: from its weights, with a new optimizer and a new schedule.",
-            kind,
+            "adapter" if start.adapter else "model",
             start.folder,
         )
-    if judge is None:
+    task = context.task
+    described = f"task {task.name}, rubric {task.rubric.name} {task.rubric.version}"
+    if read_judge(start.folder) is None:
         log.warning(
-            "%s has no judge.yaml: its rubric and prompt are not known. Those of the settings are used: task=%s, "
-            "rubric %s %s.",
+            "%s has no judge.yaml: its rubric and prompt are not known. Those of the settings are used: %s.",
             start.folder,
-            context.task.name,
-            context.task.rubric.name,
-            context.task.rubric.version,
+            described,
         )
         return
-    log.info(
-        "The judge in %s: task %s, rubric %s %s (%s).%s",
-        start.folder,
-        context.task.name,
-        context.task.rubric.name,
-        context.task.rubric.version,
-        ", ".join(dimension.key for dimension in context.task.dimensions),
-        " Your settings replace its own (checkpoint_override=true)."
-        if context.config.checkpoint_override
-        else "",
-    )
+    dimensions = ", ".join(dimension.key for dimension in task.dimensions)
+    log.info("The judge in %s: %s (%s).", start.folder, described, dimensions)
+    if context.config.checkpoint_override:
+        log.info("Your settings replace its own (checkpoint_override=true).")

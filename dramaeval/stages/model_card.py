@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from dramaeval.config.schema import SPLITS
+from dramaeval.config.judge_file import names_records
+from dramaeval.config.task_schema import SPLITS
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
@@ -195,8 +196,7 @@ def _file(data: Mapping[str, Any], split: str) -> str | None:
     """The name of the file of a split; None without a file."""
     if data.get(split):
         return Path(data[split]).name
-    has_files = any(data.get(name) for name in SPLITS)
-    return "the bundled sample" if data and not has_files else None
+    return "the bundled sample" if data and not names_records(data) else None
 
 
 def _agreement(metrics: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ from dramaeval.stages.judge_settings import log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import Plan
+from dramaeval.stages.planning import capacity, make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -245,13 +246,13 @@ def check_context(context: RunContext, *, starts: bool) -> Plan:
     if problems := [each for stage in CHECK_RECORDS for each in stage.check_records(context)]:
         raise ConfigError(problems)
     # Machines may differ: rank 0 decides, so that no process waits for one that has stopped.
-    missing = context.processes.broadcast(context.missing_files(starts=starts))
+    missing = context.processes.broadcast(missing_files(context, starts=starts))
     if missing and starts:
         raise ConfigError(missing)
-    plan = context.plan()
+    plan = make_plan(context)
     for line in plan.lines():
         log.info("%s", line)
-    shortages = context.processes.broadcast(plan.shortages(context.capacity()))
+    shortages = context.processes.broadcast(plan.shortages(capacity(context)))
     goes_on = context.config.plan_force or not starts
     for shortage in shortages if goes_on else ():
         log.warning("%s", shortage)

@@ -163,14 +163,11 @@ def _is_about(problem: Problem, record: Record) -> bool:
 
 
 def _too_long(record: Record, length: int, positions: int) -> Problem:
-    return Problem(
-        file=record.file,
-        line=record.line,
-        id=record.id,
-        key="prompt",
-        problem=f"a question about it has {length:,} tokens, clips and answer included; the model has "
+    return record.problem(
+        "prompt",
+        f"a question about it has {length:,} tokens, clips and answer included; the model has "
         f"{positions:,} positions",
-        fix="shorten its texts or its clip, or lower task.shots; a prompt is never cut",
+        "shorten its texts or its clip, or lower task.shots; a prompt is never cut",
     )
 
 

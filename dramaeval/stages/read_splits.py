@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import SPLITS, Stage, split_files
+from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
+from dramaeval.config.task_schema import SPLITS, split_files
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config import fields
 from dramaeval.config.keys import argument_names, check_arguments, resolve_target
 from dramaeval.config.problems import not_among
-from dramaeval.config.schema import SPLITS, TASK_KEYS, DataConfig, split_files
 from dramaeval.config.task_parts import files_of, parts_of, where_of
+from dramaeval.config.task_schema import SPLITS, TASK_KEYS, DataConfig, split_files
 from dramaeval.data.jsonl import FOLDER_FIX
 
 

@@ -45,7 +45,7 @@ from dramaeval.training.failure_diagnosis import explain_failures
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.resharding import any_number_of_processes
 from dramaeval.training.step_statistics import StepStatistics
-from dramaeval.training.training_effect import fingerprint, no_effect, summary
+from dramaeval.training.training_effect import no_effect, summary, weight_sums
 from dramaeval.training.validation_metrics import validation_metrics
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class JudgeTrainer(Trainer):
         if not self._steps_taken.count(self.state):
             return
         log.info("%s.", summary(history))
-        if start is not None and (text := no_effect(start, fingerprint(self.model), history)):
+        if start is not None and (text := no_effect(start, weight_sums(self.model), history)):
             log.warning("%s", text)
 
     def before_resuming(self, checkpoint: Path) -> None:

@@ -11,10 +11,10 @@ from dramaeval.evaluation.predictions import Prediction
 
 #: A change of expected scores, as a share of the scale, below which a training had no visible effect.
 VISIBLE = 1e-3
-Fingerprint = Mapping[str, tuple[float, float]]
+WeightSums = Mapping[str, tuple[float, float]]
 
 
-def fingerprint(model: Any) -> Fingerprint:
+def weight_sums(model: Any) -> WeightSums:
     """The sum and the sum of squares of every trained weight, in float64."""
     return {
         name: (
@@ -26,11 +26,11 @@ def fingerprint(model: Any) -> Fingerprint:
     }
 
 
-def no_effect(before: Fingerprint, after: Fingerprint, history: Sequence[Mapping[str, Any]]) -> str:
+def no_effect(before: WeightSums, after: WeightSums, history: Sequence[Mapping[str, Any]]) -> str:
     """The message about a training that changed no weight, or that had no gradient; else an empty text.
 
     Args:
-        before: the fingerprint at the first step.
+        before: the sums at the first step.
         after: that at the end.
         history: the logged steps, as `transformers.TrainerState` keeps them.
     """

@@ -197,11 +197,10 @@ WITHOUT_EFFECT_GRPO = {
 }
 #: Arguments that the trainers of the Python API replace.
 FROM_PYTHON = {
-    "dataset_kwargs": "nothing: the project prepares its data itself",
-    "max_length": "nothing: prompts are never cut",
+    **SET_BY_RUN_SFT,
     "report_to": "enable_tensorboard=True, or add_callback(…) for another logger",
     "reward_weights": "rewards={NAME: {'_target_': …, 'weight': NUMBER}}",
-    "num_generations_eval": "nothing: validation computes scores without sampling",
+    "num_generations_eval": SET_BY_RUN_GRPO["num_generations_eval"],
 }
 #: Values, besides the defaults, that say the same as leaving an argument out.
 NEUTRAL: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}, "report_to": []}

@@ -18,6 +18,7 @@ from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.training.checkpoints import last_checkpoint
 
@@ -62,7 +63,7 @@ def start(composed, data):
         check(config)
         folder = RunFolder(path)
         run = RunContext(config, folder)
-        run.plan()
+        make_plan(run)
         folder.open(config)
         run_stages(run)
 
@@ -245,7 +246,7 @@ def test_a_best_checkpoint_that_was_damaged_meanwhile_is_not_loaded(composed, da
     )  # fmt: skip
     check(config)
     run = RunContext(config, RunFolder(tmp_path))
-    run.plan()
+    make_plan(run)
     trainer = make_trainer(run)
     trainer.add_callback(Damages())
     # The first validation is the best whatever it measures.

@@ -11,6 +11,7 @@ from dramaeval.models.planning.memory import estimate, readable
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import check_context, run_stages
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -33,7 +34,7 @@ def test_counts(plan_of):
     run = plan_of("trainer.args.per_device_train_batch_size=2", "trainer.args.num_train_epochs=3")
     for record in run.splits["train"][:4]:
         record.ratings["pitch_variation"] = (None,) * 6
-    plan = run.plan()
+    plan = make_plan(run)
     assert plan.records == {"train": 10, "test": 3}
     # Four training records lack one of ten dimensions; all are asked in the test.
     assert plan.questions == {"train": 96, "test": 30}
@@ -52,7 +53,7 @@ def test_counts(plan_of):
     ],
 )
 def test_trainable_parameters_by_part(plan_of, peft, adapt, trainable):
-    plan = plan_of(f"peft={peft}", f"adapt={adapt}").plan()
+    plan = make_plan(plan_of(f"peft={peft}", f"adapt={adapt}"))
     assert plan.trainable == trainable
     assert {part for part, (trained, _) in plan.by_part.items() if trained} == {adapt}
     assert plan.by_part[adapt][0] == trainable
@@ -68,7 +69,7 @@ def test_the_planned_steps_are_those_that_are_taken(plan_of):
             "task.dimensions=[pitch_dynamics]",
             *overrides,
         )
-        planned = run.plan().steps
+        planned = make_plan(run).steps
         trainer = make_trainer(run)
         trainer.train()
         assert trainer.state.global_step == planned
@@ -142,7 +143,7 @@ def test_a_key_that_no_record_has_is_refused_before_scoring(composed, tmp_path, 
 def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
     config = composed("peft=none", "model.freeze_audio=true", "model.train_projector=false")
     check(config)
-    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
+    plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
     assert not plan.problems()
     assert "would take no step" in replace(plan, steps=0).problems()[0]
     assert "No weights would be trained" in replace(plan, trainable=0).problems()[0]
@@ -150,7 +151,7 @@ def test_what_would_train_nothing_is_a_problem_of_the_plan(composed, tmp_path):
 
 def test_a_plan_without_training_says_memory_and_nothing_of_training(composed, tmp_path):
     config = composed("stages=[evaluate]", "batch.eval_clips=2")
-    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
+    plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
     text = "\n".join(plan.lines())
     assert "trainable" not in text
     assert plan.memory.weights == 4 * plan.parameters

@@ -22,6 +22,7 @@ from dramaeval.models.families.qwen2_audio import Qwen2Audio
 from dramaeval.models.families.voxtral import Voxtral
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.question_lengths import question_lengths
 from dramaeval.stages.run_folder import RunFolder
 
@@ -59,7 +60,7 @@ def lengths_of(context, positions=None):
 )
 def test_the_longest_question_is_counted_as_in_a_batch(context_of, task, scene):
     context = context_of(task, "stages=[train]", scene=scene)
-    plan = context.plan()
+    plan = make_plan(context)
     encoder, longest = context.record_encoder, 0
     rng = np.random.default_rng(0)
     for record in context.splits["train"]:
@@ -98,16 +99,16 @@ def test_every_stage_names_the_record_that_is_too_long(
     monkeypatch.chdir(tmp_path)
     context = context_of(*overrides, scene="word " * 9000)
     with pytest.raises(BadRecordsError, match="never cut") as raised:
-        context.plan()
+        make_plan(context)
     (line,) = {(problem.line, problem.id) for problem in raised.value.problems}
     assert line == (3, "test-2")
     assert context._model is None
 
 
 def test_virtual_tokens_take_positions(context_of):
-    without = context_of("stages=[train]", "peft=lora").plan().positions
+    without = make_plan(context_of("stages=[train]", "peft=lora")).positions
     context = context_of("stages=[train]", "peft=prompt")
-    assert context.plan().positions == without - context.adapter.num_virtual_tokens
+    assert make_plan(context).positions == without - context.adapter.num_virtual_tokens
     assert context.adapter.num_virtual_tokens > 0
 
 

@@ -12,6 +12,7 @@ from dramaeval.data.fingerprint import RECORDS
 from dramaeval.data.manifest import read_manifest, seal
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training import checkpoints
@@ -69,7 +70,7 @@ def test_a_training_at_its_end_takes_no_further_step(composed, tmp_path, setting
 
     def trained(resume):
         run = RunContext(config, folder)
-        run.plan()
+        make_plan(run)
         trainer = make_trainer(run, resume)
         if callback:
             trainer.add_callback(callback())
@@ -104,7 +105,7 @@ def test_an_older_checkpoint_is_deleted_after_the_new_one_is_sealed(
     check(config)
     folder = RunFolder(tmp_path / "run")
     run = RunContext(config, folder)
-    run.plan()
+    make_plan(run)
     sealed = []
 
     def seal_one(checkpoint, processes):
@@ -133,7 +134,7 @@ def test_a_training_resumes_only_with_its_records(composed, tmp_path, settings):
 
     def trainer():
         run = RunContext(config, RunFolder(tmp_path / "run"))
-        run.plan()
+        make_plan(run)
         return make_trainer(run)
 
     trainer().train()

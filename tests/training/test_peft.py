@@ -20,6 +20,7 @@ from dramaeval.config.schema import PACKAGE
 from dramaeval.stages import evaluate, train
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.predictions_file import read_phase
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge
@@ -101,7 +102,7 @@ LLM_OUT = 4 * 160 + 2 * 480 + 160
     ],
 )  # fmt: skip
 def test_trainable_parameters_by_part(run_of, overrides, expected):
-    found = run_of(*overrides).plan().by_part
+    found = make_plan(run_of(*overrides)).by_part
     trained = {part: count for part, (count, _) in found.items() if count}
     assert trained.keys() == expected.keys()
     for part, count in expected.items():
@@ -120,7 +121,7 @@ def test_trainable_parameters_by_part(run_of, overrides, expected):
 )
 def test_the_plan_compares_an_adapter_with_the_model(run_of, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        run_of(*overrides).plan()
+        make_plan(run_of(*overrides))
 
 
 RELOAD = """
@@ -231,7 +232,7 @@ def test_audio_tower_projector_and_head_are_not_quantised(run_of):
     assert kinds["model.audio_tower.layers.0.fc1"] == "Linear"
     state = model.model.language_model.layers[0].mlp.up_proj.weight.quant_state
     assert (state.quant_type, state.nested) == ("nf4", True)
-    assert run.plan().packed == 4 * (4 * 160 * 160 + 3 * 160 * 480)
+    assert make_plan(run).packed == 4 * (4 * 160 * 160 + 3 * 160 * 480)
 
 
 def test_other_quantised_parts_stop_the_run(run_of, monkeypatch):

@@ -13,7 +13,7 @@ from dramaeval.stages.evaluate import _warn_without_change
 from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.training.training_effect import fingerprint, largest_change, no_effect
+from dramaeval.training.training_effect import largest_change, no_effect, weight_sums
 
 
 def constant(logits, batch):
@@ -24,7 +24,7 @@ def constant(logits, batch):
 def test_the_cause_follows_from_the_learning_rate_and_the_gradient_norm():
     layer = torch.nn.Linear(3, 2)
     layer.bias.requires_grad_(False)
-    start = fingerprint(layer)
+    start = weight_sums(layer)
     assert set(start) == {"weight"}
     for history, words in (
         ([{"learning_rate": 1e-3, "grad_norm": 0.0}], ["gradient norm 0;", "the gradients are 0"]),
@@ -32,12 +32,12 @@ def test_the_cause_follows_from_the_learning_rate_and_the_gradient_norm():
         ([{"learning_rate": 1e-9, "grad_norm": 2.0}, {"eval_mse": 1.0}], ["learning rate 1e-09", "precision"]),
         ([], ["learning rate not logged"]),
     ):  # fmt: skip
-        text = no_effect(start, fingerprint(layer), history)
+        text = no_effect(start, weight_sums(layer), history)
         assert all(word in text for word in ["Training changed no weight", *words])
     with torch.no_grad():
         layer.weight[1, 2] += 1e-6
-    assert no_effect(start, fingerprint(layer), []) == ""
-    assert "by weight decay only" in no_effect(start, fingerprint(layer), [{"grad_norm": 0.0}])
+    assert no_effect(start, weight_sums(layer), []) == ""
+    assert "by weight decay only" in no_effect(start, weight_sums(layer), [{"grad_norm": 0.0}])
 
 
 def prediction(expected, dimension="pitch"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from dramaeval.data.problems import counted
+from dramaeval.data.problems import counted, first_of
 from dramaeval.evaluation.comparison import adjust_p_values, compare
 from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -99,10 +99,9 @@ def _require_same_clips(runs: Sequence[Results]) -> None:
         both = [name for name in first.clips if name in run.clips]
         other = [name for name in both if first.clips[name] != run.clips[name]]
         if other:
-            more = ", …" if len(other) > 3 else ""
             raise ResultsError(
                 f"{first.name} and {run.name} were evaluated on other clips: {len(other)} of {len(both)} records "
-                f"have the same id and another clip ({', '.join(other[:3])}{more}). Evaluate both on the same clips."
+                f"have the same id and another clip ({first_of(other)}). Evaluate both on the same clips."
             )
 
 

@@ -13,7 +13,7 @@ import torch
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.feature_cache import FeatureCache, content_key
 from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel, PaddedLogMel
-from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
@@ -204,15 +204,15 @@ class RecordEncoder:
             texts += [field.lead, field.tail, *field.choices]
         for text in texts:
             if reason := self.text_check.problem_of(text, tags=False):
-                problem = _problem(record, reason.problem, reason.fix)
-                raise BadRecordsError([replace(problem, key="prompt")])
+                problem = record.problem("prompt", reason.problem, reason.fix)
+                raise BadRecordsError([problem])
 
     def _audio_tokens(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
         """Prompt positions of a record's clip."""
         length = self.family.audio_tokens(clip.frames)
         if length == 0:
             reason = f"lasts {record.seconds:.3f} s, too short to be encoded"
-            raise BadRecordsError([_problem(record, reason, "leave it out")])
+            raise BadRecordsError([record.problem("clip", reason, "leave it out")])
         return length
 
     def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
@@ -223,7 +223,7 @@ class RecordEncoder:
         try:
             return self._encoding(path) or self._features(path)
         except UnreadableClipError as error:
-            raise BadRecordsError([_problem(record, error.reason, error.fix)]) from None
+            raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 
     def _encoding(self, path: str) -> EncodedClip | None:
         """The kept encoding of a clip."""
@@ -277,12 +277,6 @@ def attach_encoding_cache(
     """Let a judge and its record encoder use kept encodings; None ends that."""
     unwrap_judge(model).encoding_cache = cache
     record_encoder.set_encoding_cache(cache)
-
-
-def _problem(record: Record, reason: str, fix: str) -> Problem:
-    return Problem(
-        file=record.file, line=record.line, id=record.id, key="clip", problem=reason, fix=fix
-    )
 
 
 def _by_key(

@@ -74,14 +74,7 @@ class TextCheck:
         texts = [(key, text, True) for key, text in task.texts(record).items()]
         texts += [(key, text, False) for key, text in task.prompts(record).items()]
         return [
-            Problem(
-                file=record.file,
-                line=record.line,
-                id=record.id,
-                key=key,
-                problem=reason.problem,
-                fix=reason.fix,
-            )
+            record.problem(key, reason.problem, reason.fix)
             for key, text, tags in texts
             if (reason := self.problem_of(text, tags=tags))
         ]

@@ -1,4 +1,4 @@
-"""Counts the steps of one call of ``train()``, and keeps a fingerprint of the weights before them."""
+"""Counts the steps of one call of ``train()``, and keeps the sums of the weights before them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from dramaeval.training.training_effect import Fingerprint, fingerprint
+from dramaeval.training.training_effect import WeightSums, weight_sums
 
 
 class StepsTaken(TrainerCallback):
@@ -14,14 +14,14 @@ class StepsTaken(TrainerCallback):
 
     def __init__(self) -> None:
         self.first = 0
-        self.start: Fingerprint | None = None
+        self.start: WeightSums | None = None
 
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
         """Remember the step that training starts or resumes at, and the weights, unless ZeRO divides them."""
         self.first = state.global_step
-        self.start = None if args.deepspeed else fingerprint(model)
+        self.start = None if args.deepspeed else weight_sums(model)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Undo what ``eval_strategy=epoch`` and ``save_strategy=epoch`` request."""

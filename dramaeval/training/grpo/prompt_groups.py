@@ -99,14 +99,11 @@ def number_groups(groups: Sequence[PromptGroup]) -> torch.Tensor:
 
 def too_long(record: Record, length: int, completion: int, positions: int) -> Problem:
     """The problem of a prompt that the model has no positions for."""
-    return Problem(
-        file=record.file,
-        line=record.line,
-        id=record.id,
-        key="prompt",
-        problem=f"its prompt has {length} tokens, clip included, and a completion up to {completion}; the model "
+    return record.problem(
+        "prompt",
+        f"its prompt has {length} tokens, clip included, and a completion up to {completion}; the model "
         f"has {positions} positions",
-        fix="shorten its texts, or lower trainer.args.max_completion_length; a prompt is never cut",
+        "shorten its texts, or lower trainer.args.max_completion_length; a prompt is never cut",
     )
 
 

@@ -39,6 +39,7 @@ from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Target
@@ -300,7 +301,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
-    parts = run.plan().by_part
+    parts = make_plan(run).by_part
     before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
     run.folder.path.mkdir()
     run.folder.open(config)
@@ -356,7 +357,7 @@ def test_a_step_of_grpo(kind, folder, composed, make_clips, tmp_path, estimator)
     )  # fmt: skip
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
-    run.plan()
+    make_plan(run)
     trainer = make_trainer(run)
     (inputs,) = generate(trainer, 0, 3)
     mask = inputs["completion_mask"].bool()

@@ -21,6 +21,7 @@ from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer, save_judge
 
@@ -321,7 +322,7 @@ def test_a_plan_needs_the_architecture_alone(composed, without_clips, tmp_path):
         " num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,"
         " intermediate_size: 14336}",
     )  # fmt: skip
-    plan = RunContext(config, RunFolder(tmp_path / "run")).plan()
+    plan = make_plan(RunContext(config, RunFolder(tmp_path / "run")))
     assert plan.parameters - plan.trainable == 8_030_261_248  # Llama 3.1 8B
     # r=16 over q, k, v, o, gate, up and down: 16 × 32 × (8192 + 2 × 5120 + 8192 + 3 × 18432)
     assert plan.trainable == 16 * 32 * (8192 + 2 * 5120 + 8192 + 3 * 18432)

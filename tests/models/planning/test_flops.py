@@ -13,6 +13,7 @@ from dramaeval.models.planning.memory import estimate
 from dramaeval.stages.builders import build_family
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -133,6 +134,6 @@ def test_plan_shows_operations(composed, make_clips, tmp_path):
     config = composed(
         f"task.data.train={make_clips('train', 4)}", "stages=[train]", "batch.per_device=2"
     )
-    plan = RunContext(config, RunFolder(Path(tmp_path) / "run")).plan()
+    plan = make_plan(RunContext(config, RunFolder(Path(tmp_path) / "run")))
     assert plan.operations > 0
     assert any("TFLOP a step" in line for line in plan.lines())

@@ -6,6 +6,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -33,7 +34,7 @@ def trainer_of(config_of, tmp_path):
         config = config_of(*overrides)
         check(config)
         run = RunContext(config, RunFolder(tmp_path / "run"))
-        run.plan()
+        make_plan(run)
         return make_trainer(run)
 
     return build

@@ -6,6 +6,7 @@ from clips import write_clips
 
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -39,7 +40,7 @@ def test_a_resumed_training_ends_with_the_same_weights(composed, tmp_path, setti
 
     def trained(name, resume=None):
         run = RunContext(config, RunFolder(tmp_path / name))
-        run.plan()
+        make_plan(run)
         trainer = make_trainer(run, resume)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         weights = {

@@ -14,6 +14,7 @@ from dramaeval.models.forward.answer_distributions import distributions
 from dramaeval.models.inputs.collation import collate
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
@@ -66,7 +67,7 @@ def trainer_of(composed, tmp_path):
         config = composed(*QUICK, *overrides)
         check(config)
         run = RunContext(config, RunFolder(tmp_path / "run"))
-        run.plan()
+        make_plan(run)
         return make_trainer(run)
 
     return build
@@ -137,7 +138,7 @@ def test_the_published_settings(composed, tmp_path):
     assert composed("experiment=grpo").trainer.args.max_steps == 1000
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
-    assert run.plan().step == "2 clips: 1 a pass, 2 accumulated, 1 process"
+    assert make_plan(run).step == "2 clips: 1 a pass, 2 accumulated, 1 process"
     args = run.args
     assert (args.num_generations, args.temperature, args.gradient_accumulation_steps) == (8, 1.0, 2)
     assert args.per_device_train_batch_size == 8  # TRL counts completions

@@ -12,6 +12,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 
 
@@ -70,7 +71,7 @@ def test_a_prompt_that_is_too_long_names_its_record(config_of, tmp_path):
     long = run.splits["train"][3]
     long.fields["local_scene"] = "word " * 9000
     with pytest.raises(BadRecordsError, match="never cut") as refused:
-        run.plan()
+        make_plan(run)
     assert [problem.id for problem in refused.value.problems] == [long.id]
     assert run._model is None
 
@@ -118,5 +119,5 @@ def test_settings_that_do_not_fit_the_data_are_refused_before_weights_load(
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
     with pytest.raises(ConfigError, match=message):
-        run.plan()
+        make_plan(run)
     assert run._model is None

@@ -9,6 +9,7 @@ from dramaeval.config.batch_size import BatchError
 from dramaeval.config.problems import ConfigError
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.training.question_sampler import EpochOrder
@@ -163,6 +164,6 @@ def test_a_budget_that_is_too_small_is_reported(run_of):
 
 
 def test_the_plan_shows_the_batches(run_of):
-    plan = run_of("batch.max_tokens=1500").plan()
+    plan = make_plan(run_of("batch.max_tokens=1500"))
     assert any("at most 1,500 tokens" in one for one in plan.lines())
     assert plan.steps > 0

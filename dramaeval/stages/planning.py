@@ -1,0 +1,268 @@
+"""Makes the plan of a run, from files and the architecture alone."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dramaeval.compat.deepspeed import unpartitioned_weights
+from dramaeval.config.batch_size import StepSize
+from dramaeval.config.schema import Stage
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.records import Record
+from dramaeval.distributed.processes import processes_here
+from dramaeval.distributed.zero import offloads, zero_stage
+from dramaeval.models.adapters import count_parameters, read_adapter
+from dramaeval.models.families.base import Family
+from dramaeval.models.planning.flops import Shape, training_step
+from dramaeval.models.planning.machine import Capacity
+from dramaeval.models.planning.memory import MemoryEstimate, estimate
+from dramaeval.models.quantization import packed_bytes
+from dramaeval.stages.compatibility import attach_checked
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.plan import Plan
+from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
+from dramaeval.stages.read_splits import scores_input
+from dramaeval.stages.training_arguments import clips_a_pass, planned_steps
+from dramaeval.tasks.task import Task
+from dramaeval.training.grpo.arguments import check_completions
+from dramaeval.training.grpo.settings import trains_by_reward
+from dramaeval.training.question_sampler import trainable_dimensions
+
+
+def make_plan(context: RunContext) -> Plan:
+    """Estimate a run's data, steps, compute and memory. With ``batch.max_tokens`` the number of steps is an estimate.
+
+    Raises:
+        ConfigError: completions of GRPO do not fit.
+        BadRecordsError: with the records whose questions the model has no positions for.
+    """
+    config, args, task, family = context.config, context.args, context.task, context.family
+    splits, batch, processes = context.splits.records, config.batch, config.processes
+    skeleton, positions = _skeleton(context)
+    questions = _questions(splits, task)
+    parts = count_parameters(skeleton, family)
+    total = sum(count for _, count in parts.values())
+    trained = sum(count for count, _ in parts.values()) if args is not None else 0
+    lengths = question_lengths(
+        splits,
+        task,
+        family,
+        questions_per_clip=batch.questions_per_clip,
+        shared_prefix=batch.shared_prefix,
+        record_encoder=None if missing_files(context, starts=True) else context.record_encoder,
+        positions=positions,
+        seed=config.seed,
+    )
+    if lengths.too_long:
+        raise BadRecordsError(lengths.too_long)
+    shape, dtype = Shape.of(skeleton.config), context.dtype
+    if args is None:
+        steps, clips, operations = 0, None, 0.0
+        memory = _scoring_memory(shape, total, lengths, batch, dtype)
+    else:
+        clips = StepSize(clips_a_pass(args), args.gradient_accumulation_steps, processes)
+        steps = planned_steps(sum(map(bool, questions.get("train", []))), args, processes)
+        pass_clips: float = clips.per_device
+        if batch.max_tokens is not None:
+            tokens = sum(work.tokens for work in lengths.training)
+            pass_clips = batch.max_tokens * len(lengths.training) / max(tokens, 1)
+            if args.max_steps <= 0:
+                steps = planned_steps(math.ceil(tokens / batch.max_tokens), args, processes)
+        operations = _operations(shape, parts, lengths, args)
+        operations *= pass_clips * clips.accumulation * clips.processes
+        memory = _training_memory(
+            shape, parts, lengths, args, batch, pass_clips, dtype, processes, config.zero
+        )
+    in_full, untrained = _new_parts(skeleton, family, parts) if args is not None else ((), ())
+    packed, each = 0, 0.0
+    if context.quantization:
+        packed, each = packed_bytes(context.quantization, skeleton, family.parts)
+    if packed:
+        memory = replace(memory, weights=memory.weights - packed * (dtype.itemsize - each))
+    return Plan(
+        records={name: len(records) for name, records in splits.items()},
+        questions={name: sum(counts) for name, counts in questions.items()},
+        hours={
+            name: sum(record.seconds for record in records) / 3600
+            for name, records in splits.items()
+        },
+        steps=steps,
+        clips=clips,
+        stage=zero_stage(config.zero),
+        parameters=total,
+        trainable=trained,
+        by_part=parts,
+        longest_question=lengths.longest,
+        memory=memory,
+        packed=packed,
+        max_tokens=batch.max_tokens,
+        operations=operations,
+        device=context.planned_device.type,
+        dtype=str(dtype).removeprefix("torch."),
+        longest_record=lengths.longest_record,
+        counted=lengths.counted,
+        positions=positions,
+        in_full=in_full,
+        untrained=untrained,
+    )
+
+
+def _new_parts(
+    skeleton: Any, family: Family, parts: Mapping[str, tuple[int, int]]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """The parts with new weights that are trained in full beside an adapter, and those that are not trained."""
+    adapter = getattr(skeleton, "active_peft_config", None)
+    saved = getattr(adapter, "modules_to_save", None) or ()
+    in_full = [part for part in family.new_parts if family.parts[part].rpartition(".")[2] in saved]
+    return in_full, [part for part in family.new_parts if not parts[part][0]]
+
+
+def _skeleton(context: RunContext) -> tuple[Any, int | None]:
+    """The model without weights, adapter attached; the positions for questions, None if no limit matters."""
+    family, adapter = context.family, context.adapter
+    with unpartitioned_weights():
+        skeleton = family.skeleton(context.base)
+    family.freeze_fixed(skeleton)
+    positions = family.positions(skeleton.config)
+    if positions is not None:
+        positions -= _virtual_tokens(context)
+    if context.trains and trains_by_reward(context.config):
+        check_completions(
+            context.args,
+            context.record_encoder,
+            context.trainable_records,
+            positions or sys.maxsize,
+        )
+    if adapter is not None:
+        skeleton = attach_checked(skeleton, adapter, context.config, family)
+    return skeleton, positions if _needs_model(context) else None
+
+
+def _virtual_tokens(context: RunContext) -> int:
+    """The positions that a trained or loaded adapter takes for virtual tokens."""
+    settings = context.adapter
+    if settings is None and context.checkpoint is not None and context.checkpoint.adapter:
+        settings = read_adapter(context.checkpoint.folder)
+    if settings is None or not settings.is_prompt_learning:
+        return 0
+    return int(settings.num_virtual_tokens or 0)
+
+
+def missing_files(context: RunContext, *, starts: bool) -> list[str]:
+    """The problem of model files that the run needs and that are not here.
+
+    Args:
+        context: of the run.
+        starts: whether the run is to start next; otherwise a plan for another machine needs no files.
+    """
+    if (context.config.plan_device and not starts) or not _needs_model(context):
+        return []
+    problem = context.family.files(context.base).problem()
+    if problem is None:
+        return []
+    return [f"{problem} A plan for a machine that has the model: plan=true plan_device=cuda."]
+
+
+def _needs_model(context: RunContext) -> bool:
+    """Whether a stage computes with the model; the others read results or clips."""
+    light = {Stage.prepare, Stage.leaderboard, Stage.report}
+    return bool(context.stages - light) or scores_input(context.config)
+
+
+def capacity(context: RunContext) -> Capacity | None:
+    """The memory of this machine, or of the one that the settings describe.
+
+    None if it is unknown, or if a device map spreads the model over devices.
+    """
+    if context.family.device_map is not None:
+        return None
+    if context.config.plan_device:
+        return Capacity.described(context.config)
+    return Capacity.here(context.device, processes_here(context.config.processes))
+
+
+def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:
+    """The number of questions about each record, by split."""
+    return {
+        name: [
+            len(
+                trainable_dimensions(task, record)
+                if name == "train"
+                else task.dimensions_for(record)
+            )
+            for record in records
+        ]
+        for name, records in splits.items()
+    }
+
+
+def _operations(
+    shape: Shape, parts: Mapping[str, tuple[int, int]], lengths: QuestionLengths, args: Any
+) -> float:
+    """Floating-point operations of a training clip; 0 for GRPO, whose sampling the formula does not cover."""
+    if hasattr(args, "num_generations"):
+        return 0.0
+    total = sum(count for _, count in parts.values())
+    trained = sum(count for count, _ in parts.values())
+    adapter = trained * 2 <= total
+    step = training_step(
+        shape,
+        lengths.training,
+        rank=max(1, round(trained / shape.adapter_weights(1))) if adapter else 0,
+        trains_audio=bool(parts.get("audio", (0, 0))[0]),
+        trains_inputs=any(count for part, (count, _) in parts.items() if part != "llm"),
+        checkpointing=args.gradient_checkpointing,
+    )
+    return step.total / max(len(lengths.training), 1)
+
+
+def _scoring_memory(
+    shape: Shape, total: int, lengths: QuestionLengths, batch: Any, dtype: torch.dtype
+) -> MemoryEstimate:
+    """Memory of one scoring process."""
+    return estimate(
+        total=total,
+        trainable=0,
+        bytes_per_weight=dtype.itemsize,
+        tokens=lengths.largest.tokens * batch.eval_clips,
+        hidden=shape.hidden,
+        layers=1,  # no activations are kept for a backward pass
+        inner=shape.inner,
+    )
+
+
+def _training_memory(
+    shape: Shape,
+    parts: Mapping[str, tuple[int, int]],
+    lengths: QuestionLengths,
+    args: Any,
+    batch: Any,
+    pass_clips: float,
+    dtype: torch.dtype,
+    processes: int,
+    zero: Mapping[str, Any] | None,
+) -> MemoryEstimate:
+    """Memory of one training process; ``pass_clips`` is the number of clips of a pass."""
+    largest = lengths.largest
+    trains_audio = bool(parts.get("audio", (0, 0))[0])
+    return estimate(
+        total=sum(count for _, count in parts.values()),
+        trainable=sum(count for count, _ in parts.values()),
+        bytes_per_weight=dtype.itemsize,
+        tokens=batch.max_tokens or largest.tokens * clips_a_pass(args),
+        hidden=shape.hidden,
+        layers=shape.layers,
+        inner=shape.inner,
+        copied=round(pass_clips * largest.copied),
+        audio=shape.tower_bytes(round(pass_clips * largest.frames), dtype.itemsize) * trains_audio,
+        checkpointing=args.gradient_checkpointing,
+        processes=processes,
+        stage=zero_stage(zero),
+        offload=offloads(zero),
+    )
