@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
+from dramaeval.config.fields import MAPPING, TEXT, Limits, Setting, Target, setting
 
 SPLITS = ("train", "val", "test")
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -59,7 +59,7 @@ class ModelConfig(Target):
     """``model``: a family's class and its arguments; a family of your own may take more."""
 
     path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
-    revision: str | None = setting(None, help="branch, tag or commit on the hub")
+    revision: Any = setting(None, kind=f"{TEXT} or null", help="branch, tag or commit on the hub")
     dtype: str = setting(
         "auto",
         help="data type of the weights; auto: bfloat16 on a GPU that supports it, else float32; with auto, full "
@@ -138,7 +138,7 @@ class DataConfig:
 class TaskConfig(Target):
     """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
 
-    name: str = setting(help="name of the task in results")
+    name: Any = setting(kind=TEXT, help="name of the task in results")
     labels: str | None = setting(
         None, help="how ratings become targets: a name in task.label_policies"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dramaeval.config.batch_size import StepSize
-from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.problems import BadRecordsError, counted
 from dramaeval.data.records import Record
 from dramaeval.distributed.zero import offloads, zero_stage
 from dramaeval.models.adapters import count_parameters
@@ -100,7 +100,7 @@ class Plan:
 
     def _data_lines(self) -> list[str]:
         return [
-            f"  {name:<10} {count:,} records, {self.questions[name]:,} questions, "
+            f"  {name:<10} {counted(count, 'record')}, {counted(self.questions[name], 'question')}, "
             f"{self.hours[name]:.2f} hours of audio"
             for name, count in self.records.items()
         ]

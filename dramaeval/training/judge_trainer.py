@@ -168,7 +168,10 @@ class JudgeTrainer(Trainer):
         start, history = self._steps_taken.start, self.state.log_history
         if not self._steps_taken.count(self.state):
             return
-        log.info("%s.", summary(history))
+        if any(
+            "learning_rate" in entry for entry in history
+        ):  # fewer steps than logging_steps log none
+            log.info("%s.", summary(history))
         if start is not None and (text := no_effect(start, fingerprint(self.model), history)):
             log.warning("%s", text)
 
