@@ -37,6 +37,8 @@ from dramaeval.stages.user_errors import user_facing_errors
 @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="launch")
 def run_command(config: DictConfig) -> float | None:
     """Run one composed configuration; Hydra's sweepers take the returned objective."""
+    with user_facing_errors():
+        registration.require_schema(config)
     mask_hydra_files(config, HydraConfig.get())
     if schema.is_about_a_sweep(config):
         with user_facing_errors():

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from dramaeval.api.clip_input import check_length, require_plain_texts, texts_of, waveform_of
+from dramaeval.api.saved_judge import require_same_examples
 from dramaeval.config.composition import choices, compose, compose_model
 from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
 from dramaeval.config.judge_file import read_judge
@@ -82,6 +83,7 @@ class Judge:
         self.processor = processor
         self.config = config
         self._tasks: dict[tuple[str, ...], Task] = {}
+        self._examples: str | None = None  # hash of the records from which examples are taken
 
     @classmethod
     def load(
@@ -113,7 +115,8 @@ class Judge:
                 names is not used.
 
         Raises:
-            ModelError: ``path`` holds no judge, a file of it is damaged, or there is no GPU.
+            ModelError: ``path`` holds no judge, a file of it is damaged, the judge was trained on another version of
+                the log-mel features, or there is no GPU.
             ConfigError: the folder needs ``trust`` or ``trust_remote_code``, or its settings are not valid.
         """
         torch_device = choose_device(device)
@@ -126,6 +129,15 @@ class Judge:
         if offload_folder is not None:
             config.model.offload_folder = literal(str(offload_folder))
         family = build_family(config)
+        if (
+            start
+            and family.takes_audio
+            and (problem := front_end_problem(read_judge(start.folder)))
+        ):
+            raise ModelError(
+                f"{problem}. Install the version of dramaeval that the file names, or evaluate with "
+                "checkpoint_override=true on the command line."
+            )
         base = _base_folder(start) if start else None
         adapter = start.folder if start and start.adapter else None
         is_full_model = start is not None and adapter is None
@@ -138,7 +150,10 @@ class Judge:
         if adapter is not None:
             check_adapter_fits(model)
             model = load_adapter(model, adapter, trainable=False).eval()
-        return cls(model, family, family.processor(base), config)
+        judge = cls(model, family, family.processor(base), config)
+        saved = read_judge(start.folder) if start else None
+        judge._examples = saved.examples if saved else None
+        return judge
 
     @property
     def shared_prefix(self) -> bool:
@@ -171,7 +186,7 @@ class Judge:
         """Give a few-shot task the examples of its run.
 
         Raises:
-            ValueError: the file of the training split is gone.
+            ValueError: the file of the training split is gone, or its records are no longer those of the training.
             BadRecordsError: its records are not valid.
         """
         file = split_files(config.task.data).get("train")
@@ -191,6 +206,7 @@ class Judge:
             on_long=getattr(data.on_long, "value", data.on_long),
             workers=data.workers,
         )
+        require_same_examples(self._examples, training.records, reads_audio=self.family.takes_audio)
         task.show_examples(training.records, config.seed)
 
     def score(
@@ -352,8 +368,6 @@ def _judge_beside(
     if judge is None or judge.file.name != JUDGE:
         return None
     start = find_checkpoint(str(folder))
-    if problem := front_end_problem(judge):
-        log.warning("%s.", problem)
     return judge_config(judge, trust, remote_code=remote_code), start
 
 

@@ -1,16 +1,42 @@
-"""Saves ``judge.yaml`` beside the weights that a trainer of the Python API saves."""
+"""``judge.yaml`` of the Python API: saves it beside the weights of a trainer, and compares the examples it names."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dramaeval.config.judge_file import judge_text
 from dramaeval.config.weights import JUDGE
+from dramaeval.data.content_hashes import ContentHashes
+from dramaeval.data.fingerprint import digest_of, record_prints
 from dramaeval.data.logmel import VERSION
+from dramaeval.data.records import Record
 
 log = logging.getLogger(__name__)
+
+
+def require_same_examples(
+    expected: str | None, records: Sequence[Record], *, reads_audio: bool
+) -> None:
+    """Compare the records from which a few-shot judge takes examples with those of its training.
+
+    Args:
+        expected: their hash in ``judge.yaml``; None if it is not known.
+        records: that are there now.
+        reads_audio: whether their clips count.
+
+    Raises:
+        ValueError: they differ.
+    """
+    if expected is None:
+        return
+    if digest_of(record_prints(records, ContentHashes(), reads_audio=reads_audio)) != expected:
+        raise ValueError(
+            f"This judge shows examples from {records[0].file}, and the records or clips there are no longer those of "
+            "its training: restore them."
+        )
 
 
 class SavesJudgeFile:

@@ -21,6 +21,14 @@ from dramaeval.config.problems import near_match_hint, not_among
 
 #: The kind of a node that may be null. Its type is Any, since Hydra cannot override keys of a typed node with value null.
 MAPPING = "a mapping or null"
+#: The kind of a text in which a value that YAML reads as another type (``on``, ``1.10``, ``1e10``) would be changed. Its
+#: type is Any, since OmegaConf turns values of typed nodes into text.
+TEXT = "text (in quotes, where YAML reads another type)"
+_KINDS: dict[str, Any] = {
+    MAPPING: dict[str, Any] | None,
+    TEXT: str,
+    f"{TEXT} or null": str | None,
+}
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 _BOUNDS = (
     ("minimum", operator.ge, "{:,} or more"),
@@ -122,8 +130,7 @@ class Setting:
 
     def problem(self, key: str, value: Any) -> str | None:
         """The message about a value of another type or outside the limits; None for a valid one."""
-        mapping = value is None or isinstance(value, Mapping)
-        valid = mapping if self.kind == MAPPING else fits(self.type, value)
+        valid = fits(_KINDS.get(self.kind or "", self.type), value)
         if not valid or (self.limits.one_line and not _is_printable(value)):
             return f"{key}={value!r} must be {self.expected}."
         return self.limits.problem(key, value)

@@ -48,6 +48,7 @@ class SavedJudge:
         base_fingerprint: of the folder of the base; None for a base on the hub, or if it is not known.
         objective: of its training; None after a training by rewards.
         front_end: version of the log-mel front end; None if it is not known.
+        examples: hash of the training records from which a few-shot judge takes examples; None without examples.
     """
 
     folder: Path
@@ -58,20 +59,25 @@ class SavedJudge:
     base_fingerprint: str | None
     objective: str | None
     front_end: int | None
+    examples: str | None = None
 
 
-def judge_text(settings: Mapping[str, Any], *, base: str, front_end: int) -> str:
+def judge_text(
+    settings: Mapping[str, Any], *, base: str, front_end: int, examples: str | None = None
+) -> str:
     """The content of ``judge.yaml``.
 
     Args:
         settings: the configuration of the run in plain values, secrets masked.
         base: folder or name of the model on which the judge was trained.
         front_end: version of the log-mel front end.
+        examples: as in `SavedJudge`.
     """
     content = {
         "format": FORMAT,
         "dramaeval": version("dramaeval"),
         "front_end": front_end,
+        **({"examples": examples} if examples else {}),
         **_content(settings),
     }
     folder, revision = Path(base), content["model"].get("revision")
@@ -162,6 +168,7 @@ def read_judge(path: str | Path) -> SavedJudge | None:
         base_fingerprint=judge.get("base_fingerprint"),
         objective=judge.get("objective"),
         front_end=judge.get("front_end"),
+        examples=judge.get("examples"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dramaeval.config.fields import MAPPING, Target, setting
+from dramaeval.config.fields import MAPPING, TEXT, Target, setting
 
 
 @dataclass(kw_only=True)
@@ -13,7 +13,7 @@ class ModelConfig(Target):
     """``model``: a family's class and its arguments; a family of your own may take more."""
 
     path: str = setting(help="folder of the model, or its name on the hub (owner/name)")
-    revision: str | None = setting(None, help="branch, tag or commit on the hub")
+    revision: Any = setting(None, kind=f"{TEXT} or null", help="branch, tag or commit on the hub")
     dtype: str = setting(
         "auto",
         help="data type of the weights; auto: bfloat16 on a GPU that supports it, else float32; with auto, full "

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, IntegerNode, OmegaConf, StringNode
 from dramaeval.config.config_folder import command_name
 from dramaeval.config.fields import node_description, settings_text
 from dramaeval.config.literal import literal
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import PACKAGE, Root
 from dramaeval.config.sweep_options import OPTIONS
@@ -50,6 +51,21 @@ def node_of(schema: type, values: dict[str, Any]) -> DictConfig:
     node = OmegaConf.structured(schema)
     OmegaConf.set_struct(node, False)
     return cast(DictConfig, OmegaConf.merge(node, literal(values)))
+
+
+def require_schema(config: DictConfig) -> None:
+    """Refuse a configuration that is not based on `launch.yaml`, such as the ``config.yaml`` of a run.
+
+    Raises:
+        ConfigError: it has no schema.
+    """
+    if OmegaConf.get_type(config) is not Root:
+        raise ConfigError(
+            [
+                "--config-name names a configuration without the schema of this package. To run again with the "
+                f"settings of a run: {command_name()} from=RUN KEY=VALUE …, with the run folder for RUN."
+            ]
+        )
 
 
 def register() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 _Definition = ast.ClassDef | ast.FunctionDef
 #: Base classes without arguments.
-_PLAIN_BASES = frozenset({"ABC", "Enum", "Generic", "Mapping", "Protocol", "object"})
+_PLAIN_BASES = frozenset({"ABC", "BaseModel", "Enum", "Generic", "Mapping", "Protocol", "object"})
 #: Modules that one name is looked up in; imports of a package may form a circle.
 _MOST_STEPS = 20
 
@@ -59,7 +59,8 @@ def _arguments(module: str, definition: _Definition) -> Iterator[str]:
             yield from _of_bases(module, definition)
         return
     yield from _of_bases(module, definition)
-    if any("dataclass" in ast.unparse(decorator) for decorator in definition.decorator_list):
+    is_dataclass = any("dataclass" in ast.unparse(each) for each in definition.decorator_list)
+    if is_dataclass or _is_model(module, definition):
         yield from _fields(definition)
 
 
@@ -71,6 +72,18 @@ def _of_bases(module: str, definition: ast.ClassDef) -> Iterator[str]:
             yield from _arguments(*_find(module, text))
 
 
+def _is_model(module: str, definition: ast.ClassDef) -> bool:
+    """Whether a class is a pydantic model, whose annotated names are arguments."""
+    bases = [ast.unparse(base) for base in definition.bases]
+    if any(base.rpartition(".")[2] == "BaseModel" for base in bases):
+        return True
+    plain = [
+        base for base in bases if base.partition("[")[0].rpartition(".")[2] not in _PLAIN_BASES
+    ]
+    defined = (_find(module, base.partition("[")[0]) for base in plain)
+    return any(isinstance(base, ast.ClassDef) and _is_model(where, base) for where, base in defined)
+
+
 def _parameters(function: ast.FunctionDef) -> tuple[list[str], bool]:
     """The parameters of a function, and whether it takes any further keyword."""
     arguments = function.args
@@ -79,13 +92,17 @@ def _parameters(function: ast.FunctionDef) -> tuple[list[str], bool]:
 
 
 def _fields(definition: ast.ClassDef) -> Iterator[str]:
-    """The fields of a dataclass."""
+    """The fields of a dataclass or of a pydantic model, with the other names that a model gives to them."""
     for node in definition.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         value = ast.unparse(node.value) if node.value else ""
         if "ClassVar" not in ast.unparse(node.annotation) and "init=False" not in value:
             yield node.target.id
+            keywords = node.value.keywords if isinstance(node.value, ast.Call) else []
+            for keyword in keywords:
+                if keyword.arg == "alias" and isinstance(keyword.value, ast.Constant):
+                    yield str(keyword.value.value)
 
 
 def _find(module: str, name: str) -> tuple[str, _Definition]:

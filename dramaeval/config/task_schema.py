@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from dramaeval.config.fields import Target, setting
+from dramaeval.config.fields import TEXT, Target, setting
 
 SPLITS = ("train", "val", "test")
 
@@ -59,7 +59,7 @@ class DataConfig:
 class TaskConfig(Target):
     """``task``: a task's class and its arguments; the run uses `TASK_KEYS` beside the class."""
 
-    name: str = setting(help="name of the task in results")
+    name: Any = setting(kind=TEXT, help="name of the task in results")
     labels: str | None = setting(
         None, help="how ratings become targets: a name in task.label_policies"
     )

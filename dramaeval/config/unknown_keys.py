@@ -33,6 +33,10 @@ _LIBRARIES = {
     "trainer.args": "trl.SFTConfig",
     "peft": "peft.LoraConfig",
     "quantization": "transformers.BitsAndBytesConfig",
+    # The node has its class only with the file of the group.
+    "callbacks=early_stopping callbacks.early_stopping": (
+        "dramaeval.training.callbacks.early_stopping.EarlyStopping"
+    ),
 }
 #: Keys that a node takes beside the arguments of its class.
 _BESIDE = {"task": TASK_KEYS, "trainer": ("args",)}

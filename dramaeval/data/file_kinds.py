@@ -31,6 +31,7 @@ _OTHER = {
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a NumPy array",
     b"%PDF": "a PDF",
+    b"<": "a page in HTML or XML",
 }
 _LINES = "the path of a JSONL file, with one record per line"
 
@@ -61,11 +62,24 @@ def foreign_kind(file: Path, head: bytes) -> Finding | None:
         option = "" if separator == "," else f", sep={separator!r}"
         fix = _converted(file, "read_csv", option)
         return Finding(None, f"the file is {kind}, not JSON Lines", fix)
+    if _is_binary(head):
+        return Finding(None, "the file is no text, so not JSON Lines", f"give {_LINES}")
     return None
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether a file begins with bytes that are no text."""
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    if not first or first in b"{[":
+        return False  # a damaged line is reported with its number
+    text = head.decode("utf-8-sig", errors="replace").lstrip()
+    return "\0" in text or text.startswith("\ufffd") or first < b" "
 
 
 def _converted(file: Path, reader: str, option: str = "") -> str:
     source, target = file.name, f"{file.stem}.jsonl"
+    if source == target:
+        target = f"{file.stem}.records.jsonl"
     code = (
         f"import pandas; pandas.{reader}({source!r}{option})"
         f".to_json({target!r}, orient='records', lines=True, force_ascii=False)"

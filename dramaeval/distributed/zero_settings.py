@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.problems import near_match_hint
 from dramaeval.config.schema import Device, Stage
+from dramaeval.config.source_arguments import arguments_in_source
 
 #: DeepSpeed's settings that the run sets, with the setting to use instead of each.
 FILLED = {
@@ -48,6 +49,16 @@ AT_TOP = (
 )
 
 
+#: DeepSpeed's classes whose arguments are the keys of a node.
+_CLASSES = {
+    "zero_optimization": "deepspeed.runtime.zero.config.DeepSpeedZeroConfig",
+    "zero_optimization.offload_param": "deepspeed.runtime.zero.offload_config.DeepSpeedZeroOffloadParamConfig",
+    "zero_optimization.offload_optimizer": (
+        "deepspeed.runtime.zero.offload_config.DeepSpeedZeroOffloadOptimizerConfig"
+    ),
+}
+
+
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``zero``."""
     import torch
@@ -70,7 +81,7 @@ def problems(config: DictConfig) -> list[str]:
     messages = [
         f"zero.{key}=auto: give a value; none is chosen automatically." for key in _autos(zero)
     ]
-    messages += unknown_at_top(zero) + _unknown_settings(settings)
+    messages += unknown_settings(zero)
     if config.device is Device.cpu and gpu:
         messages.append(
             "zero=… uses a GPU if there is one: set CUDA_VISIBLE_DEVICES= (empty) to train on the CPU, or "
@@ -105,16 +116,19 @@ def _autos(node: Mapping[Any, Any], where: str = "") -> list[str]:
     return messages
 
 
-def _unknown_settings(settings: Mapping[Any, Any]) -> list[str]:
-    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
-
-    fields = DeepSpeedZeroConfig.model_fields
-    known = [*fields, *(field.alias for field in fields.values() if field.alias)]
-    return [
-        f"zero.zero_optimization.{name} is not a setting of DeepSpeed.{near_match_hint(str(name), known)}"
-        for name in settings
-        if name not in known
-    ]
+def unknown_settings(zero: DictConfig) -> list[str]:
+    """Problems of keys that DeepSpeed does not have, or that the run sets; DeepSpeed is not imported."""
+    messages = unknown_at_top(zero)
+    for where, target in _CLASSES.items():
+        node = OmegaConf.select(zero, where)
+        known = arguments_in_source(target) if OmegaConf.is_dict(node) else None
+        if known is not None:
+            messages += [
+                f"zero.{where}.{name} is not a setting of DeepSpeed.{near_match_hint(str(name), known)}"
+                for name in node
+                if name not in known
+            ]
+    return messages
 
 
 def unknown_at_top(zero: Mapping[Any, Any]) -> list[str]:

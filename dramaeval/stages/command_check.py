@@ -18,7 +18,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Root, Stage, is_about_a_sweep
 from dramaeval.config.secrets import names_secret, without_secrets
 from dramaeval.config.unknown_keys import problems_of_arguments
-from dramaeval.distributed.zero_settings import unknown_at_top
+from dramaeval.distributed.zero_settings import unknown_settings
 from dramaeval.models.adapter_settings import PEFT_LIMITS
 from dramaeval.tasks.settings import missing_files
 from dramaeval.training import settings as training
@@ -84,6 +84,7 @@ def _early_problems(config: DictConfig) -> list[str]:
     """The unknown keys, and with them the problems that can be found at once."""
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     unknown = fields.unknown_keys(Root, settings) + unknown_arguments(settings)
+    unknown += training.refused_arguments(settings)
     unknown = [problem for problem in unknown if not names_secret(problem.partition(" ")[0])]
     problems = [*unknown, *_stage_problems(settings)]
     if not problems:
@@ -104,7 +105,7 @@ def unknown_arguments(settings: DictConfig) -> list[str]:
     of_args = {**reserved(by_reward=False), **reserved(by_reward=True)}
     answered_later = {"trainer.args": list(of_args), "trainer": list(training.SUPPLIED)}
     zero = settings.zero
-    unknown = unknown_at_top(zero) if OmegaConf.is_dict(zero) else []
+    unknown = unknown_settings(zero) if OmegaConf.is_dict(zero) else []
     return problems_of_arguments(settings, answered_later) + unknown
 
 

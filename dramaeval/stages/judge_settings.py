@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from dramaeval.config.judge_file import judge_text, read_judge
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.weights import JUDGE
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.logmel import VERSION
@@ -24,7 +25,9 @@ def write_judge_file(context: RunContext, folder: Path) -> None:
         folder: of the weights.
     """
     base = str(context.base or context.family.path)
-    text = judge_text(saved_form(context.config), base=base, front_end=VERSION)
+    text = judge_text(
+        saved_form(context.config), base=base, front_end=VERSION, examples=_examples(context)
+    )
     write_text_atomic(folder / JUDGE, text)
 
 
@@ -34,6 +37,34 @@ def export_judge_file(context: RunContext, source: Path, folder: Path) -> None:
         shutil.copyfile(source / JUDGE, folder / JUDGE)
     else:
         write_judge_file(context, folder)
+
+
+def _examples(context: RunContext) -> str | None:
+    """The hash of the training records from which the task takes examples; None without examples."""
+    training = context.made_from.splits.get("train") if context.task.shots else None
+    return training["hash"] if training else None
+
+
+def check_examples(context: RunContext) -> None:
+    """Compare the records from which a few-shot judge in ``checkpoint`` takes examples with those of its training.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    start = context.checkpoint
+    if start is None or context.trains or context.config.checkpoint_override:
+        return
+    judge = read_judge(start.folder)
+    if judge is None or judge.examples is None or not context.task.shots:
+        return
+    if judge.examples != _examples(context):
+        files = ", ".join(context.made_from.splits["train"]["files"])
+        raise ConfigError(
+            [
+                f"{judge.file}: the judge shows examples from the records of its training, and those in {files} are "
+                "others. Give its file as task.data.train=FILE, or set checkpoint_override=true to show these."
+            ]
+        )
 
 
 def log_judge(context: RunContext) -> None:

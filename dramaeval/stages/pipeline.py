@@ -41,7 +41,7 @@ from dramaeval.stages import (
 )
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
-from dramaeval.stages.judge_settings import log_judge
+from dramaeval.stages.judge_settings import check_examples, log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import Plan
@@ -171,6 +171,7 @@ def run_in_process(
         check_context(context, starts=not config.plan)
         if config.plan:
             return None
+        processes.on_rank_zero(lambda: check_examples(context))
         processes.on_rank_zero(lambda: folder.open(config, context.made_from))
         with context.loggers:
             return run_stages(context)

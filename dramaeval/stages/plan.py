@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dramaeval.config.batch_size import StepSize
+from dramaeval.data.problems import counted
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import MemoryEstimate, readable
 
@@ -88,7 +89,7 @@ class Plan:
 
     def _data_lines(self) -> list[str]:
         return [
-            f"  {name:<10} {count:,} records, {self.questions[name]:,} questions, "
+            f"  {name:<10} {counted(count, 'record')}, {counted(self.questions[name], 'question')}, "
             f"{self.hours[name]:.2f} hours of audio"
             for name, count in self.records.items()
         ]

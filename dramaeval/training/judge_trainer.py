@@ -168,7 +168,9 @@ class JudgeTrainer(Trainer):
         start, history = self._steps_taken.start, self.state.log_history
         if not self._steps_taken.count(self.state):
             return
-        log.info("%s.", summary(history))
+        # Fewer steps than logging_steps log no learning rate.
+        if any("learning_rate" in entry for entry in history):
+            log.info("%s.", summary(history))
         if start is not None and (text := no_effect(start, weight_sums(self.model), history)):
             log.warning("%s", text)
 

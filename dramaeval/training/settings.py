@@ -103,6 +103,30 @@ def problems(config: DictConfig) -> list[str]:
     return messages + batch_size.problems(config)
 
 
+def refused_arguments(config: DictConfig) -> list[str]:
+    """Problems of arguments that a training sets itself, or that have no effect on it; TRL is not imported."""
+    if Stage.train not in config.stages:
+        return []
+    args = config.trainer.args
+    by_reward = str(args.get("_target_")).endswith("GRPOConfig")
+    tables = {
+        "trainer": (config.trainer, SUPPLIED, {}),
+        "trainer.args": (
+            args,
+            trl_arguments.reserved(by_reward=by_reward),
+            trl_arguments.without_effect(by_reward=by_reward),
+        ),
+    }
+    return [
+        trl_arguments.set_by_run_problem(f"{where}.{key}", set_by_run[key])
+        if key in set_by_run
+        else trl_arguments.no_effect_problem(f"{where}.{key}", no_effect[key])
+        for where, (node, set_by_run, no_effect) in tables.items()
+        for key in node
+        if (key in set_by_run or key in no_effect) and key not in DERIVED
+    ]
+
+
 def _callback_problems(config: DictConfig) -> list[str]:
     """Problems of the user's callbacks."""
     messages = []

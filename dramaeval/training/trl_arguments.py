@@ -240,6 +240,16 @@ def reserved(*, by_reward: bool) -> dict[str, str]:
     return set_by_run(by_reward=by_reward) | ELSEWHERE
 
 
+def set_by_run_problem(key: str, replacement: str) -> str:
+    """The message about an argument that the run sets."""
+    return f"{key} is set by the run: {instead(replacement)}."
+
+
+def no_effect_problem(key: str, replacement: str) -> str:
+    """The message about an argument without effect."""
+    return f"{key} has no effect on a judge: {instead(replacement)}."
+
+
 def sorting_problems(
     args: Mapping[str, Any], known: Mapping[str, Any], *, by_reward: bool
 ) -> Iterator[str]:
@@ -257,7 +267,7 @@ def sorting_problems(
         if key in elsewhere or key not in known:
             continue  # reported by `check_arguments`
         if key in refused:
-            yield f"{where} has no effect on a judge: {instead(refused[key])}."
+            yield no_effect_problem(where, refused[key])
         elif key not in sorted_:
             yield (
                 f"{where} is an argument of a newer TRL or transformers, and this project does not know whether "

@@ -12,11 +12,14 @@ import torch
 from dramaeval import Judge
 from dramaeval.config.composition import compose
 from dramaeval.config.inheritance import inherit
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.audio import UnreadableClipError
+from dramaeval.data.logmel import VERSION
 from dramaeval.models.errors import ModelError
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
+from dramaeval.stages.judge_settings import check_examples
 from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.run_folder import RunFolder
 
@@ -94,6 +97,14 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
         evaluation.folder.predictions("final").read_text()
         == run.folder.predictions("final").read_text()
     )
+    # A judge of another version of the log-mel features would give other scores.
+    judge_file = tmp_path / "other" / "model" / "judge.yaml"
+    (judge_file.parent / "dramaeval_manifest.json").unlink()
+    judge_file.write_text(judge_file.read_text().replace(f"front_end: {VERSION}", "front_end: 3"))
+    with pytest.raises(
+        ModelError, match=f"version 3 of the log-mel front end, .* computes version {VERSION}"
+    ):
+        Judge.load(judge_file.parent, device="cpu")
     config = inherit(composed(*words, "stages=[export]", "export.merge=true"))
     export = RunContext(config, RunFolder(tmp_path / "export"))
     export.folder.open(config)
@@ -111,14 +122,15 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     file, records = lines
     train = make_clips("train", 8, seed=1)
     config = composed(
-        "device=cpu", "logger=none", "stages=[evaluate]", "task.shots=2", f"task.data.train={train}",
-        f"task.data.test={file}", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
+        "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
+        "trainer.args.max_steps=1", "evaluation.zero_shot=false", "evaluation.draws=20",
+        "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
     check(config)
     run = RunContext(config, RunFolder(tmp_path / "run"))
     run.folder.open(config)
     run_stages(run)
-    predictions = [json.loads(line) for line in run.folder.predictions("zero_shot").open()]
+    predictions = [json.loads(line) for line in run.folder.predictions("final").open()]
     judge = Judge.load(run.folder.path, device="cpu")
     clips = [file.parent / record["wav_path"] for record in records]
     scored = judge.score(clips, **texts_of(records))
@@ -131,6 +143,31 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
         abs(a["pitch_dynamics"].expected - b["pitch_dynamics"].expected) > 1e-4
         for a, b in zip(plain, scored, strict=True)
     )
+
+    def evaluation(*words):
+        config = inherit(
+            composed(
+                f"checkpoint={run.folder.path}",
+                "stages=[evaluate]",
+                *words,
+                f"task.data.test={file}",
+            )
+        )
+        return RunContext(config, RunFolder(tmp_path / "again"))
+
+    check_examples(evaluation(f"task.data.train={train}"))
+    changed = [json.loads(line) for line in train.read_text().splitlines()]
+    changed[3]["annotations"]["pitch_variation"] = [1, 1, 1, 1, 1, 1]
+    train.write_text("".join(json.dumps(record) + "\n" for record in changed))
+    with pytest.raises(
+        ValueError, match=r"the records or clips there are no longer those of its training"
+    ):
+        Judge.load(run.folder.path, device="cpu").score(clips, **texts_of(records))
+    with pytest.raises(
+        ConfigError, match=r"shows examples from the records of its training, and those in .*train"
+    ):
+        check_examples(evaluation(f"task.data.train={train}"))
+    check_examples(evaluation(f"task.data.train={train}", "checkpoint_override=true"))
     train.unlink()
     with pytest.raises(ValueError, match=r"task\.shots=2: its examples come from .*train\.jsonl"):
         Judge.load(run.folder.path, device="cpu").score(clips, **texts_of(records))

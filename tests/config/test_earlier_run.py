@@ -94,3 +94,11 @@ def test_texts_of_the_run_are_not_interpolated(words_of, run, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     config = inherit(words_of(f"from={tmp_path}"))
     assert settings(config)["task"]["system"] == "${oc.env:HOME}"
+
+
+def test_the_settings_of_a_run_given_by_config_name_are_answered_with_from(words_of, run):
+    registration.require_schema(words_of())
+    with initialize_config_dir(str(run), version_base="1.3"):
+        config = compose("config")
+    with pytest.raises(ConfigError, match="from=RUN"):
+        registration.require_schema(config)

@@ -24,6 +24,10 @@ from dramaeval.config.unknown_keys import problems_of_words
         ("learning_rat=1", "trainer.args.learning_rate"),
         ("epochs=1", "trainer.args.num_train_epochs"),
         ("rank=8", "peft.r"),
+        (
+            "early_stopping_patience=3",
+            "callbacks=early_stopping callbacks.early_stopping.early_stopping_patience",
+        ),
         ("taks/rubric=x", "task/rubric"),
         ("hydra.sweeep.dir=x", "hydra.sweep"),
         ("hydra.run.dirr=x", "hydra.run.dir"),

@@ -329,6 +329,7 @@ TABLE = 'id,transcript,wav_path\nr1,Go.,a.wav\nr2,"Stop, now.",b.wav\n'
     ("name", "content", "problem", "fix"),
     [
         ("a.jsonl", TABLE.encode(), "is CSV", "read_csv('\"'\"'a.jsonl'"),
+        ("a.jsonl", TABLE.encode(), "is CSV", "'a.records.jsonl'\"'\"', orient="),
         ("a.csv", TABLE.encode("utf-8-sig"), "is CSV", "'a.jsonl'\"'\"', orient="),
         ("a.csv", b"id;transcript\nr1;Go.\n", "is CSV", "sep='\"'\"';'"),
         ("a.tsv", b"id\ttranscript\nr1\tGo.\n", "is TSV", "sep="),
@@ -344,6 +345,10 @@ TABLE = 'id,transcript,wav_path\nr1,Go.,a.wav\nr2,"Stop, now.",b.wav\n'
         ("a.jsonl", RECORD.encode("utf-32-le"), "is UTF-32LE", "iconv"),
         ("a.jsonl", RECORD.encode("utf-32-be"), "is UTF-32BE", "iconv"),
         ("a.wav", riff(b"\0\0", tag=1, bits=16, rate=16000), "is a WAV clip", "JSONL file"),
+        ("a.jsonl", b"<!DOCTYPE html>\n<html></html>\n", "is a page in HTML or XML", "JSONL file"),
+        ("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is no text", "JSONL file"),
+        ("a.pkl", pickle.dumps([line()]), "is no text", "JSONL file"),
+        ("a.tar", b"clips.jsonl".ljust(512, b"\0") + RECORD.encode(), "is no text", "JSONL file"),
     ],
 )  # fmt: skip
 def test_a_file_of_another_kind_is_named_with_the_way_to_jsonl(

@@ -17,6 +17,8 @@ GROUPS = {
         ("seed=-5", "seed=-5 must be 0 or more and at most 4,294,967,295."),
         ("task.data.max_seconds=31", "task.data.max_seconds=31.0 must be above 0 and at most 30."),
         ("batch.eval_clips=0", "batch.eval_clips=0 must be 1 or more."),
+        ("task.name=true", "task.name=True must be text (in quotes, where YAML reads another type)"),
+        ("model.revision=1e10", "model.revision=10000000000.0 must be text (in quotes"),
         ("batch.global=0", "batch.global=0 must be 1 or more."),
         ("evaluation.level=95", "evaluation.level=95.0 must be above 0 and below 1."),
         ("evaluation.phrasings=1", "evaluation.phrasings=1 must be 2 or more."),

@@ -88,3 +88,9 @@ def test_a_training_without_gradients_and_an_unrated_dimension_are_reported(
     trainer.train()
     assert "Training changed weights by weight decay only. Largest learning rate" in caplog.text
     assert "largest gradient norm 0; the gradients are 0" in caplog.text
+    # A training shorter than trainer.args.logging_steps has logged neither.
+    caplog.clear()
+    caplog.set_level(logging.INFO)
+    trainer.state.log_history = []
+    trainer._report_effect()
+    assert caplog.text == ""

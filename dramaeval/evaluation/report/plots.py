@@ -18,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
 from dramaeval.evaluation.metrics.calibration import calibration_curve, rater_shares
 from dramaeval.evaluation.report.svg import embedded
@@ -214,7 +215,7 @@ def scatter(name: str, title: str, arrays: DimensionArrays) -> Markup:
             aspect="equal",
         )
 
-    label = f"{title}: expected score of the judge against the mean rating, {arrays.n} clips."
+    label = f"{title}: expected score of the judge against the mean rating, {counted(arrays.n, 'clip')}."
     return drawn(name, label, draw, **_PANEL)
 
 

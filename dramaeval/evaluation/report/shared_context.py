@@ -120,7 +120,9 @@ def remarks(metrics: Mapping[str, Any]) -> list[str]:
         for key, value in (about.get("scoring") or {}).items()
     ]
     for split, counts in (about.get("remarks") or {}).items():
-        lines += [f"{count:,} records of {split} {text}." for text, count in counts.items()]
+        lines += [
+            f"{counted(count, 'record')} of {split} {text}." for text, count in counts.items()
+        ]
     return lines
 
 

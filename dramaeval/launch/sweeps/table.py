@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dramaeval.data.csv_text import csv_text
 from dramaeval.data.durations import duration
+from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
@@ -172,7 +173,7 @@ def for_terminal(table: Table) -> Group:
         # Text, not markup: a setting may hold square brackets.
         grid.add_row(*map(Text, cells), style="bold" if table.is_best(row) else "")
     seeds = [
-        Text(f"{settings(group.settings)}: {spread(group)} over {len(group.runs)} seeds")
+        Text(f"{settings(group.settings)}: {spread(group)} over {counted(len(group.runs), 'seed')}")
         for group in seed_groups(table)
     ]
     common = [Text(f"All: {settings(table.common)}")] if table.common else []

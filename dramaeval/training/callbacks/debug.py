@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 
 from dramaeval.config.secrets import without_secrets
+from dramaeval.data.problems import counted
 from dramaeval.models.inputs.dump import dump_text
 
 log = logging.getLogger(__name__)
@@ -42,9 +43,7 @@ def dump_first_batch(trainer: Any, folder: Path) -> None:
         f"question {number}: {record} × {dimension}"
         for number, (record, dimension) in enumerate(batch.question_keys)
     )
-    head = (
-        f"{batch.clips} clips, {batch.questions} questions, {batch.tokens} tokens computed\n{names}"
-    )
+    head = f"{counted(batch.clips, 'clip')}, {counted(batch.questions, 'question')}, {batch.tokens} tokens computed\n{names}"
     columns = "row  position  token  → trained token"
     text = dump_text(batch, trainer.processing_class.tokenizer)
     file = folder / "first_batch.txt"

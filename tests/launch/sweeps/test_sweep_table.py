@@ -2,14 +2,16 @@
 
 import csv
 import json
+import re
 from math import sqrt
 
 import pytest
+from rich.console import Console
 
 from dramaeval.launch.sweeps.folder import SweepFolder
 from dramaeval.launch.sweeps.rows import collect, seed_groups
 from dramaeval.launch.sweeps.state import RunState
-from dramaeval.launch.sweeps.table import FILES, summary, write_tables
+from dramaeval.launch.sweeps.table import FILES, for_terminal, summary, write_tables
 
 
 def done(objective):
@@ -108,6 +110,11 @@ def test_seeds_are_grouped_with_students_interval(add_run, tmp_path):
     assert lora.high - lora.mean == pytest.approx(4.30265 * 0.2 / sqrt(3), rel=1e-5)
     assert lora.mean - lora.low == pytest.approx(lora.high - lora.mean)
     assert (full.mean, full.low, full.high) == (0.1, None, None)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(for_terminal(collect(SweepFolder(tmp_path))))
+    assert "over 3 seeds" in capture.get()
+    assert "peft=none: 0.100 over 1 seed\n" in re.sub(r" +\n", "\n", capture.get())
 
 
 def test_without_several_seeds_there_are_no_groups(add_run, tmp_path):
