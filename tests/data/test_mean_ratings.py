@@ -29,7 +29,8 @@ def test_moments_are_kept_and_the_form_is_exponential(points):
         low, high = std_bounds(points, mean)
         for std in (None, 0.4 * low + 0.6 * high, 0.9 * low + 0.1 * high):
             p = np.array(mean_distribution(points, float(mean), std))
-            assert p.sum() == pytest.approx(1) and p.min() >= 0
+            assert p.sum() == pytest.approx(1)
+            assert p.min() >= 0
             assert p @ x == pytest.approx(mean, abs=1e-8 * (x[-1] - x[0]))
             if std is not None and len(x) > 2:
                 assert np.sqrt(p @ (x - mean) ** 2) == pytest.approx(std, rel=1e-3)
