@@ -74,6 +74,8 @@ class Task:
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: Keys of texts that prompts hold where a record has them.
+    optional_text_fields: tuple[str, ...] = ()
     #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.
     built_from: Mapping[str, Any] | None = None
 
@@ -260,7 +262,7 @@ class Task:
         ``dimension`` selects the examples' scores; without it no examples are shown.
         """
         examples = self.examples(record) if dimension else ()
-        parts = [self.context_text(record), criterion]
+        parts = [text for text in (self.context_text(record), criterion) if text]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
         if examples and dimension:
