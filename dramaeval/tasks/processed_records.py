@@ -286,13 +286,13 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
     if not isinstance(places, list) or not all(isinstance(entry, dict) for entry in places):
         fix = "leave it out, or write it as stages=[prepare] does"
         return [Finding("places", "not a list of objects", fix)]
+    findings = [finding for entry in places for finding in _entry_findings(entry)]
+    if findings:
+        return findings
     parts = solution_parts(fields)
     if len(places) != len(parts):
         problem = f"{len(places)} places for {len(parts)} answers in the solution"
         return [Finding("places", problem, "write one object per answer")]
-    findings = [finding for entry in places for finding in _entry_findings(entry)]
-    if findings:
-        return findings
     for part, entry in zip(parts, places, strict=True):
         scale, options = entry.get("scale"), entry.get("options")
         if part.score and scale is not None and int(part.written) not in scale:
@@ -319,9 +319,11 @@ def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
         not isinstance(option, str) for option in options or ()
     ):
         findings.append(Finding("places", "options is not a list of texts", 'write ["a", "b"]'))
+    ratings = entry.get("ratings")
+    if not isinstance(ratings, list | None):
+        return [*findings, *_rating_findings(ratings, None)]
     try:
-        ratings = entry.get("ratings")
-        RaterInfo.from_json(entry.get(RATERS), len(ratings) if isinstance(ratings, list) else 0)
+        RaterInfo.from_json(entry.get(RATERS), len(ratings or ()))
     except ValueError as error:
         findings.append(Finding("places", str(error), "write it as stages=[prepare] does"))
     return findings
