@@ -34,13 +34,14 @@ def texts_of(
     Raises:
         ValueError: with every text that is missing, unknown or not one per clip.
     """
-    names = {field: _short(field) for field in task.text_fields}
+    required = {field: _short(field) for field in task.text_fields}
+    names = required | {field: _short(field) for field in task.optional_text_fields}
     fields = {name: field for field, short in names.items() for name in (field, short)}
     problems = []
     texts: list[dict[str, Any]] = [{} for _ in range(count)]
     thinks = isinstance(task, ThoughtTask) and task.needs_thought
     if thinks:
-        names[THOUGHT] = fields[THOUGHT] = THOUGHT
+        names[THOUGHT] = required[THOUGHT] = fields[THOUGHT] = THOUGHT
     for name, value in context.items():
         if name not in fields:
             hint = near_match_hint(name, fields)
@@ -58,7 +59,7 @@ def texts_of(
         for clip_texts, text in zip(texts, values, strict=True):
             clip_texts[fields[name]] = text
     given = {fields[name] for name in context if name in fields}
-    missing = [short for field, short in names.items() if field not in given]
+    missing = [short for field, short in required.items() if field not in given]
     if missing:
         problems.append(f"missing: {', '.join(f'{name}=…' for name in missing)}.")
     if problems:

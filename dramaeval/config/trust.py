@@ -25,6 +25,7 @@ TRUSTED = frozenset(
         "dramaeval.tasks.gated.GatedTask",
         "dramaeval.tasks.mixed.MixedTask",
         "dramaeval.tasks.processed.ProcessedTask",
+        "dramaeval.tasks.speech.SpeechTask",
         "dramaeval.tasks.task.Task",
         "dramaeval.tasks.thought.ThoughtTask",
         "dramaeval.tasks.all_dimensions.AllDimensionsTask",

@@ -9,10 +9,17 @@ from typing import Any
 
 from dramaeval.config.problems import near_matches
 from dramaeval.data.jsonl import json_type
+from dramaeval.data.mean_values import MEAN_FORM, is_mean_form, read_mean
 from dramaeval.data.problems import Finding, counted, printable
-
-MISSING_RATINGS = frozenset({"", "NA", "N/A"})
-"""Strings that stand for a missing rating, compared without case and surrounding space."""
+from dramaeval.data.raters import (
+    POSITIONAL,
+    RATERS,
+    UNKNOWN_RATERS,
+    RaterInfo,
+    is_missing,
+    is_quoted_number,
+    raters_of_record,
+)
 
 ANNOTATIONS = "annotations"
 """Key of the object that holds the annotation fields; they may stand at the top level instead."""
@@ -25,21 +32,27 @@ RATING_LIST = (
 )
 """The form of every list of ratings, for error messages."""
 
+QUOTED = 'in quotes, read as numbers ("4" as 4)'
+WHOLE = "with a decimal point, read as whole numbers (4.0 as 4)"
+BOOLEAN = "given as true or false, read as 1 or 0"
+
 Ratings = dict[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationField:
-    """A list of ratings in a record: one value per rater, position k always the same rater.
+    """The ratings of a record: one value per rater, position k always the same rater, or their mean.
 
     Ratings are whole numbers from `low` to `high`. A pass/fail field has the scale 0-1 and may hold
-    booleans. A record may lack a field that is not `required`.
+    booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation must be
+    possible on the `points` of the scale; without points these are all whole numbers.
     """
 
     name: str
     low: float
     high: float
     required: bool = True
+    points: tuple[float, ...] = ()
 
     @property
     def is_pass_fail(self) -> bool:
@@ -64,6 +77,7 @@ class RecordFormat:
     With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
     still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
+    With `raters_known=False` positions in the lists of ratings are no raters.
     """
 
     text_fields: tuple[str, ...]
@@ -73,13 +87,20 @@ class RecordFormat:
     reads_audio: bool = True
     choice: ChoiceField | None = None
     optional_texts: tuple[str, ...] = OPTIONAL_TEXTS
+    raters_known: bool = True
 
 
 @dataclass
 class RecordCheck:
-    """Result of checking one record: ratings, problems, notices, and the length of each list of ratings."""
+    """Result of checking one record: ratings, problems, notices, and the length of each list of ratings.
+
+    `raters` has what is known of the raters of each field; `converted` counts the ratings that were written in
+    another form than a plain number.
+    """
 
     ratings: Ratings = field(default_factory=dict)
+    raters: dict[str, RaterInfo] = field(default_factory=dict)
+    converted: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     lengths: dict[str, int] = field(default_factory=dict)
@@ -134,7 +155,7 @@ def check_choice(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordCheck:
     repeated = sorted({printable(text) for text in plain if text and plain.count(text) > 1})
     if repeated:
         check.report(choice.options, f"the same option twice: {', '.join(repeated)}", fix)
-    if check.findings or (_is_missing(answer) and not fmt.annotated):
+    if check.findings or (is_missing(answer) and not fmt.annotated):
         return check
     last = len(options) - 1
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer <= last:
@@ -156,8 +177,9 @@ def check_annotations(fields: Mapping[str, Any], fmt: RecordFormat) -> RecordChe
         problem = f"{json_type(nested)} where an object is expected"
         check.report(ANNOTATIONS, problem, f'write {{"field": [ratings], …}}: {RATING_LIST}')
         return check
+    listed = _listed_raters(nested or {}, fields, fmt, check)
     for annotation in fmt.annotation_fields:
-        _check_field(annotation, nested or {}, fields, fmt, check)
+        _check_field(annotation, nested or {}, fields, fmt, check, listed)
     check.findings.extend(_uneven(check.lengths))
     rated = any(value is not None for values in check.ratings.values() for value in values)
     if fmt.annotated and fmt.annotation_fields and not rated and not check.findings:
@@ -173,8 +195,9 @@ def _check_field(
     fields: Mapping[str, Any],
     fmt: RecordFormat,
     check: RecordCheck,
+    listed: RaterInfo,
 ) -> None:
-    """Find one annotation field, under `annotations` or at the top level, and read its list."""
+    """Find one annotation field, under `annotations` or at the top level, and read its ratings."""
     name, required = annotation.name, annotation.required and fmt.annotated
     candidates = [source[name] for source in (nested, fields) if name in source]
     if not candidates:
@@ -184,17 +207,77 @@ def _check_field(
     if len(candidates) == 2 and values != candidates[1]:
         problem = f'differs between "{ANNOTATIONS}" and the top level of the record'
         check.report(name, problem, "keep one of the two")
+    elif is_mean_form(values):
+        _check_mean(annotation, values, check)
+    elif isinstance(values, dict):
+        ids = tuple(values)
+        if blank := [rater for rater in ids if not rater.strip()]:
+            check.report(name, f"{counted(len(blank), 'rater')} without a name", "name the raters")
+        _check_values(annotation, list(values.values()), RaterInfo(ids=ids), check)
     elif isinstance(values, list):
-        check.lengths[name] = len(values)
-        findings = _rating_findings(annotation, values)
-        check.findings.extend(findings)
-        if not findings:
-            check.ratings[name] = tuple(
-                None if _is_missing(value) else float(value) for value in values
-            )
+        if not listed.unknown:
+            check.lengths[name] = len(values)
+        _check_values(annotation, values, listed, check)
     elif values is not None or required:
         problem = f"{json_type(values)} where a list is expected"
-        check.report(name, problem, f"write a list: {RATING_LIST}")
+        check.report(name, problem, f"write a list: {RATING_LIST}; or a mean rating: {MEAN_FORM}")
+
+
+def _listed_raters(
+    nested: Mapping[str, Any], fields: Mapping[str, Any], fmt: RecordFormat, check: RecordCheck
+) -> RaterInfo:
+    """What is known of the raters of the record's lists: the key "raters", or the format."""
+    value = nested.get(RATERS, fields.get(RATERS))
+    named = {annotation.name for annotation in fmt.annotation_fields}
+    default = POSITIONAL if fmt.raters_known else UNKNOWN_RATERS
+    if value is None or RATERS in named or not fmt.annotation_fields:
+        return default
+    info = raters_of_record(value)
+    if isinstance(info, str):
+        fix = f'write {RATERS}: ["name", …] in the order of the ratings, or "unknown"'
+        check.report(RATERS, info, fix)
+        return default
+    if info.ids is not None:
+        check.lengths[RATERS] = len(info.ids)
+    return info
+
+
+def _check_values(
+    annotation: AnnotationField, values: Sequence[Any], info: RaterInfo, check: RecordCheck
+) -> None:
+    """Check and read one value per rater."""
+    numbers = [_plain(annotation, value, check.converted) for value in values]
+    findings = _rating_findings(annotation, numbers, info.ids)
+    check.findings.extend(findings)
+    if not findings:
+        check.ratings[annotation.name] = tuple(
+            None if is_missing(value) else float(value) for value in numbers
+        )
+        check.raters[annotation.name] = info
+
+
+def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> Any:
+    """The number of a rating in quotes; other values unchanged. Counts ratings that are not plain numbers."""
+    if is_quoted_number(value):
+        converted[QUOTED] += 1
+        return float(value) if "." in value else int(value)
+    if isinstance(value, bool) and annotation.is_pass_fail:
+        converted[BOOLEAN] += 1
+    elif isinstance(value, float) and value.is_integer():
+        converted[WHOLE] += 1
+    return value
+
+
+def _check_mean(annotation: AnnotationField, value: Any, check: RecordCheck) -> None:
+    """Check and read a mean rating."""
+    points = annotation.points or tuple(range(int(annotation.low), int(annotation.high) + 1))
+    reading = read_mean(annotation.name, value, points)
+    check.findings.extend(reading.findings)
+    if reading.quoted:
+        check.converted[QUOTED] += reading.quoted
+    if not reading.findings:
+        check.ratings[annotation.name] = (reading.mean,)
+        check.raters[annotation.name] = reading.info
 
 
 def _report_absent(
@@ -216,13 +299,17 @@ def _report_absent(
         check.notices.append(f'no "{name}", but "{printable(near)}": {rename}?')
 
 
-def _rating_findings(annotation: AnnotationField, values: Sequence[Any]) -> list[Finding]:
-    """One finding for each kind of wrong value in the list, with the raters' positions."""
+def _rating_findings(
+    annotation: AnnotationField, values: Sequence[Any], ids: Sequence[str] | None = None
+) -> list[Finding]:
+    """One finding for each kind of wrong value in the list, with the raters' names or positions."""
     wrong: dict[tuple[str, str], list[str]] = {}
     for rater, value in enumerate(values, 1):
         reason = _why_not_a_rating(annotation, value)
         if reason:
-            wrong.setdefault(reason, []).append(f"{_short(value)} (rater {rater})")
+            named = ids is not None and rater <= len(ids)
+            who = printable(ids[rater - 1]) if ids is not None and named else rater
+            wrong.setdefault(reason, []).append(f"{_short(value)} (rater {who})")
     return [
         Finding(
             annotation.name, f"{kind}: {', '.join(items[:6])}{' …' if len(items) > 6 else ''}", fix
@@ -236,7 +323,7 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
     scale = f"{annotation.low:g} to {annotation.high:g}"
     booleans = "true, false" if annotation.is_pass_fail else ""
     valid = f"use {booleans or f'whole numbers from {scale}'}, or null where it is missing"
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, bool):
         return None if annotation.is_pass_fail else ("a boolean where a number is expected", valid)
@@ -254,10 +341,6 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
 def _near_match(name: str, others: Iterable[str]) -> str | None:
     """The name among others that resembles it most, if any does."""
     return next(iter(near_matches(name, others, cutoff=0.75)), None)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value.strip().upper() in MISSING_RATINGS)
 
 
 def _short(value: Any) -> str:

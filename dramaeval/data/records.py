@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from dramaeval.data.durations import beside
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
+from dramaeval.data.raters import RaterInfo
 from dramaeval.data.record_format import (
     AnnotationField,
     Ratings,
@@ -44,7 +46,8 @@ class Record:
         seconds: length of the audio that the model takes, after trimming; 0 where it takes none.
         fields: the parsed line, including keys that no task reads.
         ratings: for each annotation field of the task one value per rater, None where it is missing.
-            Position k is always the same rater.
+            Of a mean rating, the mean alone.
+        raters: what is known of the raters of each field; without an entry position k is always the same rater.
         part: name of the task that the record belongs to, where several are trained together.
     """
 
@@ -55,6 +58,7 @@ class Record:
     seconds: float
     fields: Mapping[str, Any]
     ratings: Mapping[str, tuple[float | None, ...]]
+    raters: Mapping[str, RaterInfo] = field(default_factory=dict)
     part: str | None = None
 
     def problem(self, key: str, problem: str, fix: str) -> Problem:
@@ -105,6 +109,7 @@ class _Draft:
     line: Line
     id: str | None = None
     ratings: Ratings = field(default_factory=dict)
+    raters: dict[str, RaterInfo] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     clip: Path | None = None
     seconds: float = 0.0
@@ -194,6 +199,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
     """Check ids, texts and ratings; returns the notices, each with its lines."""
     first_line: dict[str, int] = {}
     notices: dict[str, list[int]] = {}
+    converted: Counter[str] = Counter()
     for draft in drafts:
         fields = draft.line.fields
         if fields is None:
@@ -214,10 +220,17 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
                 fix = "give every record its own id"
                 draft.findings.append(Finding("id", f"already used in line {first}", fix))
         check = check_annotations(fields, fmt) if fmt.choice is None else check_choice(fields, fmt)
-        draft.ratings = check.ratings
+        draft.ratings, draft.raters = check.ratings, check.raters
         draft.findings.extend(check.findings)
         for notice in check.notices:
             notices.setdefault(notice, []).append(draft.line.number)
+        for form, count in check.converted.items():
+            converted[form] += count
+            notices.setdefault(form, []).append(draft.line.number)
+    notices = {
+        f"{counted(converted[text], 'rating')} {text}" if text in converted else text: lines
+        for text, lines in notices.items()
+    }
     return [f"{notice} ({line_list(lines)})" for notice, lines in notices.items()]
 
 
@@ -292,4 +305,5 @@ def _record(draft: _Draft, file: Path) -> Record:
         seconds=draft.seconds,
         fields=fields,
         ratings=draft.ratings,
+        raters=draft.raters,
     )

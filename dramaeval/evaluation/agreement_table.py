@@ -131,6 +131,8 @@ def notes(phases: Mapping[str, Mapping[str, Any]]) -> list[str]:
         lines.append(f"no intervals: {bootstrap['undefined']}")
     if "ceiling" in last["macro"]:
         lines.append("ceiling: Pearson of one rater with the mean of the others")
+        if reasons := last["macro"]["ceiling"].get("undefined"):
+            lines.append(f"no ceiling: {_by_reason(reasons, last['macro']['dimensions'])}")
     return lines
 
 

@@ -255,6 +255,7 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
         distribution=np.concatenate([a.distribution, b.distribution]),
         ratings=np.concatenate([a.ratings, b.ratings]),
         cluster=np.concatenate([a.cluster, b.cluster + clusters]),
+        raters_known=None,  # the metrics of a comparison need no raters
     )
 
 

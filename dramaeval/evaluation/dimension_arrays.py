@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dramaeval.data.raters import POSITIONAL, rater_table
 from dramaeval.evaluation.predictions import Prediction
+
+ONLY_MEANS = "only the mean ratings are known, not those of each rater"
+RATERS_UNKNOWN = "it is not known which rater gave which rating"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,8 +20,10 @@ class DimensionArrays:
 
     Shapes, with n records, K scores on the scale and R raters:
     `scale` (K,); `predicted` (n,) expected scores; `rated` (n,) mean ratings; `distribution`
-    (n, K), rows of NaN for a score without distribution; `ratings` (n, R), NaN where missing;
-    `cluster` (n,) integers: the bootstrap draws records of the same cluster together.
+    (n, K), rows of NaN for a score without distribution; `ratings` (n, R), NaN where missing, and
+    throughout where only the mean is known; `cluster` (n,) integers: the bootstrap draws records of
+    the same cluster together. `raters_known` (n,): whether the columns of `ratings` are raters;
+    None means all.
     """
 
     dimension: str
@@ -27,6 +33,12 @@ class DimensionArrays:
     distribution: np.ndarray
     ratings: np.ndarray
     cluster: np.ndarray
+    raters_known: np.ndarray | None = None
+
+    @property
+    def ratings_by_rater(self) -> np.ndarray:
+        """`ratings` with a column for each rater, (n, R), NaN throughout where raters are not known."""
+        return by_rater(self.ratings, self.raters_known)
 
     @property
     def n(self) -> int:
@@ -62,6 +74,7 @@ class DimensionArrays:
             distribution=self.distribution[rows],
             ratings=self.ratings[rows],
             cluster=self.cluster[rows],
+            raters_known=None if self.raters_known is None else self.raters_known[rows],
         )
 
 
@@ -114,6 +127,7 @@ def dimension_arrays(
         distribution=distribution.reshape(len(kept), len(scale)),
         ratings=rating_matrix(kept),
         cluster=clusters_of(kept, clusters),
+        raters_known=raters_known(kept),
     )
 
 
@@ -130,9 +144,44 @@ def shared_scale(dimension: str, predictions: Sequence[Prediction]) -> np.ndarra
 
 
 def rating_matrix(predictions: Sequence[Prediction]) -> np.ndarray:
-    """Ratings (predictions, R), NaN where missing; column k is the k-th rater."""
+    """Ratings (predictions, R), NaN where missing; column k is the k-th rater where raters are known.
+
+    Rows of which only the mean is known are NaN throughout.
+    """
+    if any(p.raters != POSITIONAL for p in predictions):
+        return _matrix_by_rater(predictions)
     rows = [p.ratings for p in predictions]
     raters = max(map(len, rows), default=0)
     rows = [row if len(row) == raters else row + (None,) * (raters - len(row)) for row in rows]
     # numpy converts None to NaN in an array of floats.
     return np.array(rows, dtype=float).reshape(len(rows), raters)
+
+
+def _matrix_by_rater(predictions: Sequence[Prediction]) -> np.ndarray:
+    _, table = rater_table((p.ratings, p.raters) for p in predictions)
+    unknown = [row for row, p in enumerate(predictions) if p.raters.unknown]
+    width = max((len(predictions[row].ratings) for row in unknown), default=0)
+    blank = np.full((len(table), max(width - table.shape[1], 0)), np.nan)
+    table = np.concatenate([table, blank], axis=1)
+    for row in unknown:
+        ratings = predictions[row].ratings
+        table[row, : len(ratings)] = [np.nan if value is None else value for value in ratings]
+    return table
+
+
+def raters_known(predictions: Sequence[Prediction]) -> np.ndarray:
+    """Whether it is known which rater gave which rating, (predictions,)."""
+    return np.array([p.raters.known for p in predictions], dtype=bool)
+
+
+def by_rater(ratings: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """The ratings (n, R) with NaN in the rows whose raters are not known."""
+    return ratings if known is None else np.where(known[:, None], ratings, np.nan)
+
+
+def why_unknown(predictions: Sequence[Prediction]) -> str | None:
+    """Why no rating has a known rater; None where one has, or there is no rating."""
+    rated = [p for p in predictions if p.mean_rating is not None]
+    if not rated or any(p.raters.known for p in rated):
+        return None
+    return ONLY_MEANS if all(p.raters.mean_only for p in rated) else RATERS_UNKNOWN

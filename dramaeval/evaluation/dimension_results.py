@@ -12,9 +12,12 @@ import numpy as np
 from dramaeval.evaluation.bootstrap import BootstrapDraws, interval
 from dramaeval.evaluation.dimension_arrays import (
     DimensionArrays,
+    by_rater,
     clusters_of,
     dimension_arrays,
+    raters_known,
     rating_matrix,
+    why_unknown,
 )
 from dramaeval.evaluation.human_agreement import alternative_annotator, ceiling_of
 from dramaeval.evaluation.metrics.leave_one_rater_out import pearson_ceiling_over_draws
@@ -68,13 +71,14 @@ def dimension_result(
     }
     if settings.ceiling:
         rated = [p for p in predictions if p.mean_rating is not None]
-        ratings = rating_matrix(rated)
-        result["ceiling"] = ceiling_of(ratings)
+        ratings, known, reason = rating_matrix(rated), raters_known(rated), why_unknown(rated)
+        result["ceiling"] = ceiling_of(ratings, known, reason)
         if settings.draws is not None and result["ceiling"]["pearson"] is not None:
             cluster = clusters_of(rated, settings.clusters)
-            kept["ceiling"] = pearson_ceiling_over_draws(ratings, cluster, settings.draws)
+            by_raters = by_rater(ratings, known)
+            kept["ceiling"] = pearson_ceiling_over_draws(by_raters, cluster, settings.draws)
             result["ceiling"]["interval"] = {"pearson": interval(kept["ceiling"], settings.level)}
-        result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon)
+        result["alternative_annotator"] = alternative_annotator(arrays, settings.epsilon, reason)
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
@@ -124,11 +128,14 @@ def _intervals(
 def _counts(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[str, Any]:
     """The numbers of records and ratings, and of missing ones.
 
-    `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap.
+    `n` records are both scored and rated; `unscored` and `missing` (no rating at all) may overlap. Of the
+    `mean_only` records only the mean rating is known; they add their stated numbers to `ratings`.
     """
     unscored = Counter(p.state for p in predictions if p.state != SCORED)
-    ratings = sum(len(p.ratings) for p in predictions)
-    missing = sum(p.ratings.count(None) for p in predictions)
+    means = [p for p in predictions if p.raters.mean_only and p.mean_rating is not None]
+    listed = [p for p in predictions if not p.raters.mean_only]
+    missing = sum(p.ratings.count(None) for p in listed)
+    ratings = sum(len(p.ratings) for p in listed) + sum(p.raters.count or 0 for p in means)
     counts: dict[str, Any] = {
         "n": arrays.n,
         "records": len(predictions),
@@ -137,6 +144,7 @@ def _counts(predictions: Sequence[Prediction], arrays: DimensionArrays) -> dict[
         "missing": sum(p.mean_rating is None for p in predictions),
         "ratings": ratings - missing,
         "ratings_missing": missing,
+        "mean_only": len(means),
     }
     if arrays.pass_fail:
         counts["majority_ties"] = int(np.isnan(arrays.majority).sum())

@@ -6,19 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from dramaeval.evaluation.dimension_arrays import DimensionArrays
+from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays, by_rater
 from dramaeval.evaluation.metrics.alternative_annotator import alternative_annotator_test
 from dramaeval.evaluation.metrics.krippendorff import ordinal_alpha
 from dramaeval.evaluation.metrics.leave_one_rater_out import leave_one_rater_out
 from dramaeval.evaluation.metrics.metric import UndefinedError
 
 
-def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
+def ceiling_of(
+    ratings: np.ndarray, known: np.ndarray | None = None, why_unknown: str | None = None
+) -> dict[str, Any]:
     """Leave-one-rater-out correlations and alpha, from the ratings of one dimension (n, R), NaN where missing.
 
-    Records without a score of the judge count too, so that the ceiling is the same for every judge.
+    Records without a score of the judge count too, so that the ceiling is the same for every judge. The correlations
+    need the records whose raters are ``known`` (n,); alpha needs only the ratings of each record. ``why_unknown`` is
+    the reason where no raters are known.
     """
-    ceiling = leave_one_rater_out(ratings)
+    ceiling = leave_one_rater_out(by_rater(ratings, known))
     values: dict[str, Any] = {
         "pearson": ceiling.pearson,
         "spearman": ceiling.spearman,
@@ -32,16 +36,20 @@ def ceiling_of(ratings: np.ndarray) -> dict[str, Any]:
     }
     if ceiling.pearson is None:
         reason = "no rater has 3 records, with different ratings, that another rater also rated"
+        reason = why_unknown or reason
         values["undefined"] = {"pearson": reason, "spearman": reason}
     try:
         values["krippendorff_alpha"] = ordinal_alpha(ratings)
     except UndefinedError as error:
-        values["undefined"]["krippendorff_alpha"] = str(error)
+        only_means = why_unknown == ONLY_MEANS
+        values["undefined"]["krippendorff_alpha"] = ONLY_MEANS if only_means else str(error)
     return values
 
 
-def alternative_annotator(arrays: DimensionArrays, epsilon: float) -> dict[str, Any]:
-    """The alternative annotator test as plain values.
+def alternative_annotator(
+    arrays: DimensionArrays, epsilon: float, why_unknown: str | None = None
+) -> dict[str, Any]:
+    """The alternative annotator test as plain values; ``why_unknown`` is the reason where no raters are known.
 
     A pass/fail score is rounded first: the squared distance to raters' zeros and ones is then their accuracy.
     """
@@ -49,14 +57,14 @@ def alternative_annotator(arrays: DimensionArrays, epsilon: float) -> dict[str, 
     if arrays.pass_fail:
         predicted = arrays.predicted_step.astype(float)
     try:
-        test = alternative_annotator_test(predicted, arrays.ratings, epsilon=epsilon)
+        test = alternative_annotator_test(predicted, arrays.ratings_by_rater, epsilon=epsilon)
     except UndefinedError as error:
         return {
             "winning_rate": None,
             "advantage_probability": None,
             "passed": None,
             "epsilon": epsilon,
-            "undefined": str(error),
+            "undefined": why_unknown or str(error),
         }
     return {
         "winning_rate": test.winning_rate,

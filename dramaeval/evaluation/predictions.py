@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.data.jsonl import json_lines
+from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.errors import UserFacingError
 
 SCORED = "scored"
@@ -31,8 +32,9 @@ class Prediction:
 
     `scale` lists the scores in rising order; `distribution` is over it and sums to 1; `expected`
     is Σ k·p(k). Both are None when the record is unscored. An imported result may have an expected
-    score without a distribution. `ratings` has one value per rater, None where it is missing;
-    position k is the same rater in all lines of a file. `wordings` has the expected score under
+    score without a distribution. `ratings` has one value per rater, None where it is missing, or
+    only their mean; `raters` says who they are: without it position k is the same rater in all
+    lines of a file. `wordings` has the expected score under
     each of several wordings of the question, whose mean is `expected`; None with one wording.
     `group` is the character or scene whose records the bootstrap draws together; `system` is the
     speaker or synthesiser of the clip. `mean_rating` is the mean of the given ratings; None
@@ -51,6 +53,7 @@ class Prediction:
     group: str | None = None
     system: str | None = None
     wordings: tuple[float, ...] | None = None
+    raters: RaterInfo = POSITIONAL
     mean_rating: float | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +123,7 @@ class Prediction:
             "group": self.group,
             "system": self.system,
             "wordings": None if self.wordings is None else list(self.wordings),
+            "raters": self.raters.to_json(),
         }
 
     @classmethod
@@ -130,18 +134,19 @@ class Prediction:
         """
         if not isinstance(values, dict):
             raise ValueError(f"a prediction is a JSON object, not {_kind(values)}")
-        distribution = values.get("distribution")
+        distribution, ratings = values.get("distribution"), _ratings(values)
         return cls(
             id=_text(values, "id"),
             dimension=_text(values, "dimension"),
             scale=_numbers(values, "scale"),
             distribution=None if distribution is None else _numbers(values, "distribution"),
             expected=_number(values.get("expected"), "expected"),
-            ratings=_ratings(values),
+            ratings=ratings,
             state=_text(values, "state"),
             group=_optional_text(values, "group"),
             system=_optional_text(values, "system"),
             wordings=_numbers(values, "wordings") if values.get("wordings") else None,
+            raters=RaterInfo.from_json(values.get("raters"), len(ratings)),
         )
 
 

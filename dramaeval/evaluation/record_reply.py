@@ -137,6 +137,7 @@ class RecordReply:
             "dimension": dimension.key,
             "scale": tuple(float(score) for score in dimension.scale),
             "ratings": self.task.ratings(self.record, dimension),
+            "raters": self.task.rater_info(self.record, dimension),
             "group": self.group,
             "system": self.record.system,
         }

@@ -182,6 +182,11 @@ def _macro_ceiling(
     macro["dimensions_defined"] = {
         name: sum(ceiling[name] is not None for ceiling in ceilings.values()) for name in names
     }
+    macro["undefined"] = {
+        key: ceiling["undefined"]["pearson"]
+        for key, ceiling in ceilings.items()
+        if ceiling["pearson"] is None
+    }
     used = [results[key] for key, ceiling in ceilings.items() if ceiling["pearson"] is not None]
     if settings.draws is not None and used:
         macro["interval"] = {"pearson": _macro_interval(used, "ceiling", settings.level)}

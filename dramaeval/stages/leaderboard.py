@@ -68,5 +68,5 @@ def write_leaderboard(context: RunContext) -> None:
 
 def prompt_of(task: Task, record: Record) -> str:
     """The texts that clips of different systems share if they answer the same prompt."""
-    texts = [record.text(field) or "" for field in task.text_fields]
+    texts = [record.text(field) or "" for field in (*task.text_fields, *task.optional_text_fields)]
     return "\n".join(" ".join(text.split()).casefold() for text in texts)

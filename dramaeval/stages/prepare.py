@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
+from dramaeval.data.raters import RATERS
 from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
@@ -110,6 +111,8 @@ def line_of(
         else:
             entry["scale"] = list(place.scale)
             entry["ratings"] = list(task.ratings(record, place.dimension))
+            raters = task.rater_info(record, place.dimension).to_json()
+            entry.update({RATERS: raters} if raters is not None else {})
         places.append(entry)
     clip = str(record.clip.resolve())
     prefix = "" if record.part is None else f"{record.part}/"

@@ -66,7 +66,7 @@ def _ratings_page(
             **_page_settings(context, metrics, split, part),
             predictions=phases[phase].ratings[split],
             titles={f"{prefix}{dimension.key}": dimension.title for dimension in task.dimensions},
-            text_fields=task.text_fields,
+            text_fields=(*task.text_fields, *task.optional_text_fields),
         )
     )
 

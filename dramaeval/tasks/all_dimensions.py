@@ -13,12 +13,14 @@ dimension's distribution at its own position, in one forward pass:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.data.raters import RaterKey
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question
@@ -39,9 +41,9 @@ class AllDimensionsTask(Task):
             each time. Scoring uses the rubric's order.
         rater: source of the scores written in training answers. ``consistent`` writes the scores of one rater,
             drawn anew each time from those who rated the most dimensions; dimensions that this rater left out
-            are not asked for. ``independent`` draws each score from the dimension's target. The targets at the
-            positions of the scores come from the label policy; with ``labels=sample`` the written score is the
-            target.
+            are not asked for. ``independent`` draws each score from the dimension's target, and so does
+            ``consistent`` for a record without known raters. The targets at the positions of the scores come from
+            the label policy; with ``labels=sample`` the written score is the target.
         earlier: the scores on which each score is conditioned in scoring, see the module.
         kwargs: arguments of `Task`.
     """
@@ -60,6 +62,11 @@ class AllDimensionsTask(Task):
         require_choice("task.order", order, ORDERS)
         require_choice("task.rater", rater, RATERS)
         require_choice("task.earlier", earlier, EARLIER)
+        if rater == "consistent" and not self.raters_known:
+            raise ValueError(
+                "task.rater=consistent writes the scores of one rater, but task.raters=unknown says that raters are "
+                "not known: set task.rater=independent."
+            )
         if earlier == "left_out" and order == "fixed":
             raise ValueError(
                 "task.earlier=left_out scores every dimension as the first of an answer, but a judge trained "
@@ -114,7 +121,8 @@ class AllDimensionsTask(Task):
     ) -> dict[str, Target]:
         """The targets by dimension key; ``rater`` determines the written scores."""
         targets = super().targets(record, dimensions, rng)
-        if self.rater == "consistent":
+        known = any(self.rater_info(record, dimension).known for dimension in dimensions)
+        if self.rater == "consistent" and known:
             return self._of_one_rater(record, dimensions, targets, rng)
         return {
             key: Target(
@@ -124,6 +132,13 @@ class AllDimensionsTask(Task):
             for key, target in targets.items()
         }
 
+    def _by_rater(self, record: Record, dimension: Dimension) -> dict[RaterKey, float]:
+        """The values of the known raters of a dimension."""
+        ratings = self.ratings(record, dimension)
+        raters = self.rater_info(record, dimension).keys(len(ratings))
+        rated = zip(raters, ratings, strict=bool(raters))
+        return {rater: value for rater, value in rated if value is not None}
+
     def _of_one_rater(
         self,
         record: Record,
@@ -131,22 +146,20 @@ class AllDimensionsTask(Task):
         targets: dict[str, Target],
         rng: Generator,
     ) -> dict[str, Target]:
-        rows = {d.key: self.ratings(record, d) for d in dimensions if d.key in targets}
-        raters = range(max((len(row) for row in rows.values()), default=0))
-        counts = [
-            sum(rater < len(row) and row[rater] is not None for row in rows.values())
-            for rater in raters
-        ]
-        if not rows or max(counts) == 0:
+        given = {d.key: self._by_rater(record, d) for d in dimensions if d.key in targets}
+        counts = Counter(rater for row in given.values() for rater in row)
+        if not counts:
             return {}
-        rater = int(rng.choice([rater for rater in raters if counts[rater] == max(counts)]))
+        most = max(counts.values())
+        candidates = [rater for rater, count in sorted(counts.items()) if count == most]
+        rater = candidates[int(rng.choice(len(candidates)))]
         samples_rater = getattr(self.labels, "func", self.labels) is sample
         chosen = {}
         for dimension in dimensions:
-            row = rows.get(dimension.key, ())
-            if rater >= len(row) or row[rater] is None:
+            value = given.get(dimension.key, {}).get(rater)
+            if value is None:
                 continue
-            label = self.labels((row[rater],), dimension.scale, rng)
+            label = self.labels((value,), dimension.scale, rng)
             if label is not None:
                 # A policy that samples a rater has to sample this one.
                 target = label if samples_rater else targets[dimension.key].distribution

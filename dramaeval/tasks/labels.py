@@ -3,17 +3,22 @@
 A policy is a function of the ratings, the scale and a random generator. It returns a distribution over the
 scale, or None where no rater gave a value. Missing ratings are ignored. A policy that can weight the raters
 has a further argument ``weights``, one per rater. A new policy is one such function, named in
-``task.label_policies``.
+``task.label_policies``. Of a mean rating a policy gets the scores of the scale as ratings, weighted by the
+distribution of `dramaeval.data.mean_ratings`.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from dramaeval.data.mean_ratings import mean_distribution
+from dramaeval.data.raters import Rated, RaterInfo, RaterKey, rater_table
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +105,7 @@ class RaterWeighted:
 
     The weight of a rater in a field is the Pearson correlation, over the training records, of that rater's
     values with the mean of the other raters' (Snow et al. 2008, section 5), but at least ``floor``, so that
-    every rating counts. Position k in every list of ratings is the same rater. Where the correlation is
+    every rating counts. Position k in every list given to `learn` is the same rater. Where the correlation is
     undefined (fewer than ``least`` records that this rater and another rated, or constant ratings), the rater
     gets the mean weight of the others; where it is undefined for all raters, all weights are 1.
 
@@ -175,6 +180,69 @@ def confidence_weights(confidence: Ratings, raters: int) -> np.ndarray:
     average = float(np.mean(present)) if present else 1.0
     stated = [*confidence[:raters], *[None] * (raters - len(confidence))]
     return np.array([average if value is None else value for value in stated], dtype=np.float64)
+
+
+def stated_confidence(
+    raters: Sequence[RaterKey], confidence: Ratings, info: RaterInfo
+) -> list[float | None]:
+    """The stated confidence of each of these raters, None where it is missing or its rater is not known."""
+    by_rater = dict(zip(info.keys(len(confidence)), confidence, strict=False))
+    return [by_rater.get(rater) for rater in raters]
+
+
+def learn_by_rater(
+    policy: Any, fields: Mapping[str, Sequence[Rated]]
+) -> dict[str, dict[RaterKey, int]]:
+    """Fit a policy to the training records' ratings by field; returns the column of each rater."""
+    columns, rows = {}, {}
+    for field, rated in fields.items():
+        raters, table = rater_table(rated)
+        columns[field] = {rater: column for column, rater in enumerate(raters)}
+        rows[field] = [
+            [None if math.isnan(value) else value for value in row] for row in table.tolist()
+        ]
+        if not raters:
+            log.warning("%s: the raters are not known, so that all have one weight.", field)
+    policy.learn(rows)
+    return columns
+
+
+def learnt_weights(
+    weights: np.ndarray | None, columns: Mapping[RaterKey, int] | None, raters: Sequence[RaterKey]
+) -> np.ndarray | None:
+    """The learnt weights ``[columns]`` of these raters; raters without one get the mean of all.
+
+    Args:
+        weights: by column; None where none were learnt.
+        columns: of each rater; None where column k is position k.
+        raters: whose weights are wanted.
+    """
+    if weights is None:
+        return None
+    if columns is None:
+        columns = {("position", column): column for column in range(len(weights))}
+    average = float(weights.mean()) if len(weights) else 1.0
+    return np.array(
+        [weights[columns[rater]] if rater in columns else average for rater in raters],
+        dtype=np.float64,
+    )
+
+
+def target_of_mean(
+    policy: LabelPolicy,
+    mean: float | None,
+    std: float | None,
+    scale: Sequence[int],
+    rng: np.random.Generator,
+) -> np.ndarray | None:
+    """The policy's target of ratings of which only the mean, and perhaps the standard deviation, is known.
+
+    A policy that takes no weights gets the mean as the only rating.
+    """
+    if mean is None or not takes_weights(policy):
+        return policy((mean,), scale, rng)
+    shares = mean_distribution(tuple(map(float, scale)), mean, std)
+    return policy(scale, scale, rng, weights=shares)
 
 
 def takes_weights(policy: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.data.raters import RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import distribution
 from dramaeval.tasks.question import Question
@@ -160,6 +161,10 @@ class MixedTask(Task):
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
         """The raters' values for the task's dimension."""
         return self.of(record).ratings(record, self._own[dimension.key][1])
+
+    def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
+        """What is known of the raters of the task's dimension."""
+        return self.of(record).rater_info(record, self._own[dimension.key][1])
 
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
         """The target under the label policy of the record's task."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import ReadResult, Record, checked_lines
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.labels import sample
@@ -151,6 +152,10 @@ class ProcessedTask(Task):
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
         """The line's ratings, or the solution's value where it has none."""
         return record.ratings.get(dimension.key, ())
+
+    def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
+        """What the line says about the raters."""
+        return record.raters.get(dimension.key, POSITIONAL)
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator

@@ -4,7 +4,7 @@
 messages, the user's with one audio part; ``solution`` is the answer to train, ``<answer>4</answer>``,
 ``<answer>[PitchDynamics]4[…]3</answer>`` or ``<answer>a text</answer>``, with or without a ``<think>`` part;
 ``audio`` names the clip where the prompt's audio part does not, or holds its samples. ``places`` may add, for
-each answer in the solution, its ``dimension``, ``scale``, ``ratings`` and ``options``, which evaluation uses.
+each answer in the solution, its ``dimension``, ``scale``, ``ratings``, ``raters`` and ``options``, for evaluation.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
+from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo
 from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
 from dramaeval.data.records import Record, length_problem, problems_of
 
@@ -52,6 +53,7 @@ class SolutionPart:
         scale: the dimension's scores, where the line lists them.
         options: the texts to choose from, where the line lists them.
         ratings: one value per rater, where the line lists them.
+        raters: what the line says about the raters.
     """
 
     lead: str
@@ -62,6 +64,7 @@ class SolutionPart:
     scale: Sequence[int] = ()
     options: Sequence[str] = ()
     ratings: Sequence[float | None] = ()
+    raters: RaterInfo = POSITIONAL
 
 
 def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
@@ -75,6 +78,7 @@ def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
             scale=entry.get("scale") or (),
             options=entry.get("options") or (),
             ratings=entry.get("ratings") or (),
+            raters=RaterInfo.from_json(entry.get(RATERS), len(entry.get("ratings") or ())),
         )
         for part, entry in zip(parts, entries, strict=False)
     ]
@@ -187,10 +191,12 @@ class ProcessedReader:
         clip, seconds = self._clip(fields, place) if self.reads_audio else (Path(str(place)), 0.0)
         written_id = fields.get("id")
         ratings: dict[str, tuple[float | None, ...]] = {}
+        raters: dict[str, RaterInfo] = {}
         for part in solution_parts(fields):
             options = list(part.options) or [part.written]
             value = float(part.written) if part.score else float(options.index(part.written))
             ratings[part.key] = tuple(part.ratings) or (value,)
+            raters[part.key] = part.raters
         return Record(
             id=written_id if isinstance(written_id, str) else f"{self.file.name}:{number}",
             file=self.file,
@@ -199,6 +205,7 @@ class ProcessedReader:
             seconds=seconds,
             fields=fields,
             ratings=ratings,
+            raters=raters,
         )
 
     def _clip(self, fields: Mapping[str, Any], place: Path | NotLocated) -> tuple[Path, float]:
@@ -279,13 +286,13 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
     if not isinstance(places, list) or not all(isinstance(entry, dict) for entry in places):
         fix = "leave it out, or write it as stages=[prepare] does"
         return [Finding("places", "not a list of objects", fix)]
+    findings = [finding for entry in places for finding in _entry_findings(entry)]
+    if findings:
+        return findings
     parts = solution_parts(fields)
     if len(places) != len(parts):
         problem = f"{len(places)} places for {len(parts)} answers in the solution"
         return [Finding("places", problem, "write one object per answer")]
-    findings = [finding for entry in places for finding in _entry_findings(entry)]
-    if findings:
-        return findings
     for part, entry in zip(parts, places, strict=True):
         scale, options = entry.get("scale"), entry.get("options")
         if part.score and scale is not None and int(part.written) not in scale:
@@ -312,6 +319,13 @@ def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
         not isinstance(option, str) for option in options or ()
     ):
         findings.append(Finding("places", "options is not a list of texts", 'write ["a", "b"]'))
+    ratings = entry.get("ratings")
+    if not isinstance(ratings, list | None):
+        return [*findings, *_rating_findings(ratings, None)]
+    try:
+        RaterInfo.from_json(entry.get(RATERS), len(ratings or ()))
+    except ValueError as error:
+        findings.append(Finding("places", str(error), "write it as stages=[prepare] does"))
     return findings
 
 

@@ -16,9 +16,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.data.raters import POSITIONAL, POSITIONS, UNKNOWN, RaterInfo, RaterKey
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
-from dramaeval.tasks.labels import LabelPolicy, confidence_weights, rater_weights, takes_weights
+from dramaeval.tasks.labels import (
+    LabelPolicy,
+    confidence_weights,
+    learn_by_rater,
+    learnt_weights,
+    rater_weights,
+    stated_confidence,
+    takes_weights,
+    target_of_mean,
+)
 from dramaeval.tasks.question import AnswerField, Question
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems
 from dramaeval.tasks.wordings import PhrasingsError, wordings
@@ -56,12 +66,16 @@ class Task:
             supplies them after the training records are read.
         confidence: annotation field in which raters state their confidence, on a scale from 1 to 5; it weights
             their ratings. None weights all raters alike.
+        raters: ``positions``: position k in every list of ratings is the same rater; ``unknown``: positions are no
+            raters. Records may name their raters, see `dramaeval.data.raters`.
         phrasings: parts from which other wordings of the questions are built, see `dramaeval.tasks.wordings`;
             None has no other wordings.
     """
 
     #: Whether each question asks for one dimension, so that examples can be shown with their scores.
     one_dimension_per_question = True
+    #: Keys of texts that prompts hold where a record has them.
+    optional_text_fields: tuple[str, ...] = ()
     #: The settings from which the task was built, for ``judge.yaml``; None for one built otherwise.
     built_from: Mapping[str, Any] | None = None
 
@@ -77,6 +91,7 @@ class Task:
         dimensions: Sequence[str] | None = None,
         shots: int = 0,
         confidence: str | None = None,
+        raters: str = POSITIONS,
         phrasings: Mapping[str, Any] | None = None,
     ) -> None:
         own = {"name": name, "system": system, "context": context}
@@ -93,6 +108,10 @@ class Task:
                 f"task.confidence={confidence} weights the raters, but the label policy takes no weights: give "
                 "it an argument `weights`, or set task.confidence=null."
             )
+        require_choice("task.raters", raters, (POSITIONS, UNKNOWN))
+        self.raters_known = raters == POSITIONS
+        #: By annotation field, the column of each rater in the ratings that the label policy learnt from.
+        self._columns: dict[str, dict[RaterKey, int]] = {}
         require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
         self.prompt_layout = prompt_layout
         if shots < 0:
@@ -116,13 +135,21 @@ class Task:
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys and ratings that a record of this task must have."""
         fields = [
-            AnnotationField(name=d.annotation, low=d.scale[0], high=d.scale[-1])
+            AnnotationField(
+                name=d.annotation,
+                low=d.scale[0],
+                high=d.scale[-1],
+                points=tuple(map(float, d.scale)),
+            )
             for d in self.dimensions
         ]
         if self.confidence and self.confidence not in {field.name for field in fields}:
             fields.append(AnnotationField(name=self.confidence, low=1, high=5, required=False))
         return RecordFormat(
-            text_fields=self.text_fields, annotation_fields=tuple(fields), annotated=annotated
+            text_fields=self.text_fields,
+            annotation_fields=tuple(fields),
+            annotated=annotated,
+            raters_known=self.raters_known,
         )
 
     def read(
@@ -134,8 +161,12 @@ class Task:
 
     def learn(self, records: Sequence[Record]) -> None:
         """Fit the label policy to the training records if it has a method `learn`."""
-        if learn := getattr(self.labels, "learn", None):
-            learn({d.annotation: [self.ratings(r, d) for r in records] for d in self.dimensions})
+        if hasattr(self.labels, "learn"):
+            rated = {
+                d.annotation: [(self.ratings(r, d), self.rater_info(r, d)) for r in records]
+                for d in self.dimensions
+            }
+            self._columns = learn_by_rater(self.labels, rated)
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
@@ -231,7 +262,7 @@ class Task:
         ``dimension`` selects the examples' scores; without it no examples are shown.
         """
         examples = self.examples(record) if dimension else ()
-        parts = [self.context_text(record), criterion]
+        parts = [text for text in (self.context_text(record), criterion) if text]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
         if examples and dimension:
@@ -309,16 +340,34 @@ class Task:
         """The raters' values for one dimension; None where a value is missing."""
         return record.ratings.get(dimension.annotation, ())
 
+    def rater_info(self, record: Record, dimension: Dimension) -> RaterInfo:
+        """What is known of the raters of one dimension."""
+        return record.raters.get(dimension.annotation, POSITIONAL)
+
     def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
         """The label policy's distribution over the dimension's scale; None where no rater gave a value."""
-        ratings = self.ratings(record, dimension)
-        weights = _weights_of(rater_weights(self.labels).get(dimension.annotation), len(ratings))
-        if self.confidence:
-            stated = confidence_weights(record.ratings.get(self.confidence, ()), len(ratings))
-            weights = stated if weights is None else stated * weights
+        ratings, info = self.ratings(record, dimension), self.rater_info(record, dimension)
+        if info.mean_only:
+            return target_of_mean(self.labels, ratings[0], info.std, dimension.scale, rng)
+        weights = self._weights(record, dimension, info.keys(len(ratings)))
         if weights is None:
             return self.labels(ratings, dimension.scale, rng)
         return self.labels(ratings, dimension.scale, rng, weights=weights)
+
+    def _weights(
+        self, record: Record, dimension: Dimension, raters: Sequence[RaterKey]
+    ) -> np.ndarray | None:
+        """Learnt weights times stated confidence; None where there are none, or the raters are not known."""
+        if not raters:
+            return None
+        learnt = rater_weights(self.labels).get(dimension.annotation)
+        weights = learnt_weights(learnt, self._columns.get(dimension.annotation), raters)
+        if self.confidence:
+            info = record.raters.get(self.confidence, POSITIONAL)
+            values = stated_confidence(raters, record.ratings.get(self.confidence, ()), info)
+            stated = confidence_weights(values, len(raters))
+            weights = stated if weights is None else stated * weights
+        return weights
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator
@@ -344,11 +393,3 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _strings(inner)
-
-
-def _weights_of(weights: np.ndarray | None, raters: int) -> np.ndarray | None:
-    """Learnt weights ``[raters]``; raters without a learnt weight get the mean of the others."""
-    if weights is None or len(weights) >= raters:
-        return None if weights is None else weights[:raters]
-    more = np.full(raters - len(weights), weights.mean() if len(weights) else 1.0)
-    return np.concatenate([weights, more])

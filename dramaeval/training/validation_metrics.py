@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
@@ -41,7 +42,8 @@ def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]
 def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Cross-entropy, macro correlation and per-score accuracy of predictions with ratings.
 
-    ``cross_entropy`` is that between the raters' histogram and the judge's distribution over the scale, in nats,
+    ``cross_entropy`` is that between the raters' histogram (the distribution of `dramaeval.data.mean_ratings` where only
+    the mean is known) and the judge's distribution over the scale, in nats,
     for any objective, so that runs with different objectives can be compared. The macro correlation is the mean over
     the dimensions that have a defined one, and absent if there are none.
     """
@@ -58,7 +60,9 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
         "mse": float(np.mean(np.concatenate(squares))),
         "questions": float(sum(arrays.n for arrays in dimensions)),
     }
-    losses = np.concatenate([_cross_entropies(arrays) for arrays in dimensions])
+    losses = np.concatenate(
+        [_cross_entropies(arrays, by_dimension[arrays.dimension]) for arrays in dimensions]
+    )
     if np.isfinite(losses).all():  # a regression head gives no distribution
         figures = {"cross_entropy": float(np.mean(losses)), **figures}
     correlations = {}
@@ -73,12 +77,17 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     return figures | _accuracy(dimensions)
 
 
-def _cross_entropies(arrays: DimensionArrays) -> np.ndarray:
-    """−mean over raters of log p(rating) for each record, ``[records]``."""
+def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction]) -> np.ndarray:
+    """−mean over raters of log p(rating) for each of the scored and rated predictions, ``[records]``."""
     # A probability that underflows to 0 would make the loss infinite.
     log_p = np.log(np.maximum(arrays.distribution, 1e-12))
-    rated = arrays.ratings[:, :, None] == arrays.scale
-    return -(rated * log_p[:, None, :]).sum(axis=(1, 2)) / rated.sum(axis=(1, 2))
+    counts = (arrays.ratings[:, :, None] == arrays.scale).sum(axis=1).astype(float)
+    kept = [p for p in predictions if p.scored and p.mean_rating is not None]
+    for row, prediction in enumerate(kept):
+        if prediction.raters.mean_only and prediction.mean_rating is not None:
+            std = prediction.raters.std
+            counts[row] = mean_distribution(prediction.scale, prediction.mean_rating, std)
+    return -(counts * log_p).sum(axis=1) / counts.sum(axis=1)
 
 
 def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:

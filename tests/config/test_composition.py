@@ -51,7 +51,9 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
     sample = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
     extra += (
-        [f"task.data.train={sample}", f"task.data.test={sample}"] if name == "processed" else []
+        [f"task.data.train={sample}", f"task.data.test={sample}"]
+        if name in ("processed", "speech")
+        else []
     )
     config = composed(override, *extra)
     with monkeypatch.context() as machine:

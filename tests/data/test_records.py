@@ -21,6 +21,7 @@ import pytest
 from wav_by_hand import riff
 
 from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.data.raters import RaterInfo
 from dramaeval.data.records import AnnotationField, RecordFormat, read_records
 
 FORMAT = RecordFormat(
@@ -116,6 +117,53 @@ def test_pass_fail_takes_booleans_and_whole_floats_count_as_integers(
     assert record.ratings["pitch_variation"] == (4.0, 1.0, 2.0)
 
 
+def test_ratings_in_other_forms_are_counted(folder: Path, write_jsonl: Writer) -> None:
+    first = line(
+        annotations=ratings(pitch_variation=["4", " 3.0 ", 2.0], content_pass=[True, 0, "1"])
+    )
+    second = line(2, annotations=ratings(pitch_variation={"mean": "3.5", "std": None}))
+    result = read_records(write_jsonl(folder / "a.jsonl", first, line(3), second), FORMAT)
+    assert result.records[0].ratings["pitch_variation"] == (4.0, 3.0, 2.0)
+    assert result.records[0].ratings["content_pass"] == (1.0, 0.0, 1.0)
+    assert result.records[2].ratings["pitch_variation"] == (3.5,)
+    assert sorted(result.notices) == [
+        "1 rating given as true or false, read as 1 or 0 (line 1)",
+        "1 rating with a decimal point, read as whole numbers (4.0 as 4) (line 1)",
+        '4 ratings in quotes, read as numbers ("4" as 4) (lines 1, 3)',
+    ]
+
+
+def test_mean_ratings_and_raters_are_read(folder: Path, write_jsonl: Writer) -> None:
+    lines = [
+        line(annotations=ratings(pitch_variation=3.42, dynamic_range={"mean": 4, "std": 0.5, "n": 9})),
+        line(2, annotations=ratings(pitch_variation={"ann": 4, "bo": None}, dynamic_range={"cy": 5})),
+        line(3, raters=["ann", 7, "bo"]),
+        line(4, raters="unknown", annotations=ratings(dynamic_range=[1, 2])),
+        line(5, annotations=ratings(pitch_variation={"mean": None})),
+    ]  # fmt: skip
+    records = read_records(write_jsonl(folder / "a.jsonl", *lines), FORMAT).records
+    read = [(record.ratings, record.raters) for record in records]
+    mean_only = RaterInfo(mean_only=True)
+    named = RaterInfo(ids=("ann", "7", "bo"))
+    assert read[0] == (
+        {"pitch_variation": (3.42,), "dynamic_range": (4.0,)},
+        {
+            "pitch_variation": mean_only,
+            "dynamic_range": RaterInfo(mean_only=True, std=0.5, count=9),
+        },
+    )
+    assert read[1] == (
+        {"pitch_variation": (4.0, None), "dynamic_range": (5.0,)},
+        {"pitch_variation": RaterInfo(ids=("ann", "bo")), "dynamic_range": RaterInfo(ids=("cy",))},
+    )
+    assert read[2][1] == {"pitch_variation": named, "dynamic_range": named}
+    assert set(read[3][1].values()) == {RaterInfo(unknown=True)}
+    assert read[4][0]["pitch_variation"] == (None,)
+    declared = replace(FORMAT, raters_known=False)
+    (record,) = read_records(write_jsonl(folder / "b.jsonl", line()), declared).records
+    assert set(record.raters.values()) == {RaterInfo(unknown=True)}
+
+
 def test_bom_crlf_blank_lines_and_line_separators_in_texts(
     folder: Path, write_jsonl: Writer
 ) -> None:
@@ -201,16 +249,42 @@ def test_lines_that_are_no_objects(
             {"pitch_variation": [2, 2, 2]},
             "pitch_variation", "differs between", "keep one",
         ),
-        ({"annotations": ratings(pitch_variation=4)}, "pitch_variation", "a number where a list",
-         "one value per rater"),
+        ({"annotations": ratings(pitch_variation="four")}, "pitch_variation",
+         "a string where a list", "one value per rater"),
+        ({"annotations": ratings(pitch_variation=5.2)}, "pitch_variation",
+         "mean 5.2: off the scale 1 to 5", "from 1 to 5, or null"),
+        ({"annotations": ratings(pitch_variation={"mean": 4, "sd": 1})}, "pitch_variation",
+         '"mean" beside sd', '"std": 0.9'),
+        ({"annotations": ratings(pitch_variation={"std": 1, "n": 4})}, "pitch_variation",
+         "no mean", '"std": 0.9'),
+        ({"annotations": ratings(pitch_variation={"mean": 4, "n": 2.5})}, "pitch_variation",
+         "n is 2.5", "a whole number from 1 on"),
+        ({"annotations": ratings(pitch_variation={"mean": 3, "std": 2.1})}, "pitch_variation",
+         "it lies between 0.000 and 2.000", "with n, not n − 1"),
+        ({"annotations": ratings(pitch_variation={"mean": 3.5, "std": 0.4})}, "pitch_variation",
+         "it lies between 0.500 and 1.936", "with n, not n − 1"),
+        ({"annotations": ratings(pitch_variation={"ann": 6, "bo": 4})}, "pitch_variation",
+         "off the scale 1 to 5: 6 (rater ann)", "from 1 to 5, or null"),
+        ({"annotations": ratings(pitch_variation={"": 4})}, "pitch_variation",
+         "1 rater without a name", "name the raters"),
+        ({"annotations": ratings(raters=["ann", "bo"])}, "raters",
+         "2 ratings where the other fields have 3", "one value per rater"),
+        ({"annotations": ratings(raters=["ann", "bo", "ann"])}, "raters",
+         "the same rater twice: ann", '"unknown"'),
+        ({"raters": 3}, "raters", 'neither a list of names nor "unknown"', '"unknown"'),
         ({"annotations": ratings(pitch_variation=None)}, "pitch_variation", "null where a list",
          "one value per rater"),
         ({"annotations": ratings(pitch_variation=[1, 6, 0])}, "pitch_variation",
          "off the scale 1 to 5: 6 (rater 2), 0 (rater 3)", "from 1 to 5, or null"),
         ({"annotations": ratings(pitch_variation=[1, 4.5, 3])}, "pitch_variation",
          "not a whole number: 4.5 (rater 2)", "from 1 to 5, or null"),
-        ({"annotations": ratings(pitch_variation=["4", 4, 3])}, "pitch_variation",
-         "a string where a number is expected: '4' (rater 1)", "without quotes"),
+        *(({"annotations": ratings(pitch_variation=[text, 4, 3])}, "pitch_variation",
+         f"a string where a number is expected: '{text}' (rater 1)", "without quotes")
+          for text in ("1,5", "+4", "04", "4e0", "٤", "0x4", "4 of 5", "true", "nan")),
+        ({"annotations": ratings(pitch_variation=["6", 4, 3])}, "pitch_variation",
+         "off the scale 1 to 5: 6 (rater 1)", "from 1 to 5, or null"),
+        ({"annotations": ratings(content_pass=["true", 1, 0])}, "content_pass",
+         "a string where a number is expected: 'true' (rater 1)", "true, false"),
         ({"annotations": ratings(pitch_variation=[True, 4, 3])}, "pitch_variation",
          "a boolean where a number is expected: True (rater 1)", "from 1 to 5"),
         ({"annotations": ratings(pitch_variation=[[4], 4, 3])}, "pitch_variation",

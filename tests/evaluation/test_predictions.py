@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dramaeval.data.raters import RaterInfo
 from dramaeval.evaluation.predictions import (
     Prediction,
     PredictionsError,
@@ -50,6 +51,9 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
         unscored(id="clip-2"),
         scored(id="clip-3", scale=(0.0, 1.0), distribution=(0.25, 0.75), expected=0.75, ratings=()),
         scored(id="clip-4", distribution=None),
+        scored(id="clip-5", raters=RaterInfo(ids=("ann", "bo", "cy"))),
+        scored(id="clip-6", raters=RaterInfo(unknown=True)),
+        scored(id="clip-7", ratings=(3.4,), raters=RaterInfo(mean_only=True, std=0.5, count=9)),
     ]
     path = tmp_path / "predictions.jsonl"
     path.write_text(
@@ -60,7 +64,7 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 
 def test_every_line_has_the_same_keys() -> None:
     keys = ["id", "dimension", "scale", "distribution", "expected"]
-    keys += ["ratings", "state", "group", "system", "wordings"]
+    keys += ["ratings", "state", "group", "system", "wordings", "raters"]
     assert list(json.loads(prediction_line(scored()))) == keys
     assert list(json.loads(prediction_line(unscored()))) == keys
 

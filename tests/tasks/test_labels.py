@@ -8,16 +8,21 @@ from scipy import stats
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
+from dramaeval.data.raters import RaterInfo
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.labels import (
     RaterWeighted,
     agreement,
     between,
     distribution,
+    learn_by_rater,
+    learnt_weights,
     mean,
     median,
     sample,
+    stated_confidence,
     takes_weights,
+    target_of_mean,
 )
 
 SCALE = (1, 2, 3, 4, 5)
@@ -83,6 +88,65 @@ def test_weights_by_hand():
     rng = np.random.default_rng(0)
     drawn = sum(sample([1, 4, None], SCALE, rng, weights=[1, 3, 9]) for _ in range(3000)) / 3000
     np.testing.assert_allclose(drawn, [0.25, 0, 0, 0.75, 0], atol=0.035)
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (distribution, [0.2, 0.4, 0.4]),  # determined by mean and spread, see test_mean_ratings
+        (RaterWeighted(), [0.2, 0.4, 0.4]),
+        (mean, [0, 0.8, 0.2]),
+        (median, [0, 1, 0]),
+        (lambda ratings, scale, rng: np.array(ratings), [2.2]),  # takes no weights: gets the mean
+    ],
+)
+def test_the_target_of_a_mean_rating(policy, expected):
+    found = target_of_mean(policy, 2.2, 0.56**0.5, (1, 2, 3), RNG)
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_a_mean_rating_is_sampled_and_may_be_missing():
+    rng = np.random.default_rng(0)
+    drawn = sum(target_of_mean(sample, 2.2, 0.56**0.5, (1, 2, 3), rng) for _ in range(3000)) / 3000
+    np.testing.assert_allclose(drawn, [0.2, 0.4, 0.4], atol=0.036)
+    assert target_of_mean(distribution, None, None, (1, 2, 3), RNG) is None
+
+
+def test_raters_are_weighted_by_name_whatever_their_order():
+    rows = [(1, 2, 5), (2, 2, 3), (4, 5, 2), (5, 4, 2)]
+    policy, by_name = RaterWeighted(), RaterWeighted()
+    policy.learn({"field": rows})
+    orders = ((0, 1, 2), (2, 0, 1), (1, 2, 0), (2, 1, 0))
+    names = ("cy", "ann", "bo")  # of positions 0, 1 and 2
+    rated = [
+        ([row[k] for k in order], RaterInfo(ids=tuple(names[k] for k in order)))
+        for row, order in zip(rows, orders, strict=True)
+    ]
+    columns = learn_by_rater(by_name, {"field": [*rated, ([1, 1], RaterInfo(unknown=True))]})
+    asked = [("id", "bo"), ("id", "cy"), ("id", "new")]
+    found = learnt_weights(by_name.weights["field"], columns["field"], asked)
+    learnt = policy.weights["field"]
+    np.testing.assert_allclose(found, [learnt[2], learnt[0], learnt.mean()])
+
+
+def test_confidence_follows_the_rater():
+    named = RaterInfo(ids=("bo", "ann"))
+    raters = [("id", "ann"), ("id", "cy"), ("id", "bo")]
+    assert stated_confidence(raters, (5, 2), named) == [2, None, 5]
+    assert stated_confidence(raters, (5, 2), RaterInfo(unknown=True)) == [None] * 3
+
+
+def test_the_task_asks_for_known_raters(composed):
+    with pytest.raises(ConfigError, match="says that raters are not known"):
+        build_task(composed("task=role_all", "task.rater=consistent", "task.raters=unknown"))
+    task = build_task(composed("task.raters=unknown", "task.labels=rater_weighted"))
+    file = PACKAGE / "data" / "sample" / "realism" / "val.jsonl"
+    records = task.read(file, reads_audio=False).records
+    assert all(info == RaterInfo(unknown=True) for info in records[0].raters.values())
+    task.learn(records)
+    dimension = task.dimensions[0]
+    expected = distribution(task.ratings(records[0], dimension), dimension.scale, RNG)
+    np.testing.assert_allclose(task.target(records[0], dimension, RNG), expected)
 
 
 def test_agreement_by_hand_and_by_scipy():

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.raters import RaterInfo
+from dramaeval.data.records import checked_lines
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.prepare import write_questions
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
+from dramaeval.tasks.processed_records import ProcessedReader
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 
@@ -216,3 +219,27 @@ def test_values_of_other_types_are_refused_with_their_line(read, clip, more, pro
     with pytest.raises(BadRecordsError, match=problem) as raised:
         read(line(clip, "<answer>4</answer>", **more))
     assert raised.value.problems[0].line == 1
+
+
+def test_places_keep_what_is_known_of_the_raters(tmp_path):
+    def line(ratings, raters):
+        content = [{"type": "audio", "audio_url": "a.wav"}, {"type": "text", "text": "Rate it."}]
+        place = {"dimension": "pitch", "scale": [1, 2, 3, 4, 5], "ratings": ratings}
+        return {
+            "prompt": [{"role": "user", "content": content}],
+            "solution": "<answer>4</answer>",
+            "places": [{**place, "raters": raters}],
+        }
+
+    mean = RaterInfo(mean_only=True, std=0.6, count=4)
+    infos = [RaterInfo(ids=("ann", "bo")), RaterInfo(unknown=True), RaterInfo()]
+    lines = [line([4, 5], info.to_json()) for info in infos] + [line([3.4], mean.to_json())]
+    lines += [line([4, 5], ["ann"]), line([4, 5], "ann"), line(4, None), line([4, 5], {"mean": 1})]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    reader = ProcessedReader(file, False, 30.0, False, 16_000)
+    records = reader.records(checked_lines(file), None, 1)
+    assert [record.raters["pitch"] for record in records] == [*infos, mean]
+    assert [(problem.line, problem.key) for problem in reader.problems] == [
+        (number, "places") for number in (5, 6, 7, 8)
+    ]

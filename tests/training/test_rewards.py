@@ -1,10 +1,12 @@
 """Rewards against values computed by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.errors import UserFacingError
 from dramaeval.tasks.question import AnswerField, Question
@@ -49,6 +51,14 @@ def test_distance_is_one_minus_the_share_of_the_range():
     answers = [completion(answer(3)), completion(answer(1)), completion(answer(None))]
     assert Distance()(answers) == [1.0, 0.5, 0.0]
     assert Distance(squared=True)(answers) == [1.0, 0.75, 0.0]
+
+
+def test_of_a_mean_rating_the_distribution_of_largest_entropy_counts():
+    # A mean of 3 alone gives each of the five scores 1/5; |4 − 3| / 4 = 1/4.
+    record = replace(_record({"pitch": (3.0,)}), raters={"pitch": RaterInfo(mean_only=True)})
+    read = _read(record, "<answer>4</answer>")
+    assert Distance()([read]) == [0.75]
+    assert Agreement()([read]) == pytest.approx([0.2])
 
 
 def test_missing_ratings_do_not_count():
@@ -211,6 +221,9 @@ def _record(ratings):
 
 def _read(record, text, finished=True):
     class Rated:
+        def rater_info(self, record, dimension):
+            return record.raters.get(dimension.annotation, POSITIONAL)
+
         def ratings(self, record, dimension):
             return record.ratings[dimension.annotation]
 

@@ -97,6 +97,7 @@ def prediction_of(
         distribution=None,
         expected=expected,
         ratings=context.task.ratings(record, dimension),
+        raters=context.task.rater_info(record, dimension),
         state=state,
         group=group_of(record, context.group_by),
         system=record.system,

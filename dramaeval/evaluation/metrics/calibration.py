@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from dramaeval.evaluation.bootstrap import Summands
-from dramaeval.evaluation.dimension_arrays import DimensionArrays
+from dramaeval.evaluation.dimension_arrays import ONLY_MEANS, DimensionArrays
 from dramaeval.evaluation.metrics.metric import (
     RecordMean,
     SummedMetric,
@@ -28,7 +28,8 @@ class CalibrationError(SummedMetric):
     Class-wise calibration error (Kull et al. 2019, arXiv 1910.12656, eq. 3) with the raters'
     shares in place of a single label: for each score k, the records are binned by p(k) into ten
     bins of equal width, and the mean p(k) of a bin is compared with the mean share. A rating
-    between two scores counts for the nearest.
+    between two scores counts for the nearest. Records of which only the mean rating is known are left
+    out: their shares are not known.
     """
 
     name = "ece"
@@ -38,7 +39,8 @@ class CalibrationError(SummedMetric):
         require_records(arrays, 1)
         gaps, bins, rows = _gaps(arrays)
         if len(rows) == 0:
-            raise UndefinedError(NO_DISTRIBUTIONS)
+            unrated = bool(np.isnan(arrays.ratings).all())
+            raise UndefinedError(ONLY_MEANS if unrated else NO_DISTRIBUTIONS)
         columns = _binned(gaps, bins)
         return float(np.abs(columns.sum(axis=0)).sum() / len(rows) / gaps.shape[1])
 
@@ -85,17 +87,20 @@ def calibration_curve(arrays: DimensionArrays) -> list[CalibrationBin]:
 def rater_shares(ratings: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Share of a record's ratings nearest to each score, (n, K), from `ratings` (n, R).
 
-    Halfway between two scores counts for the upper one; missing ratings are left out.
+    Halfway between two scores counts for the upper one; missing ratings are left out. A row without
+    ratings is NaN.
     """
     boundaries = (scale[1:] + scale[:-1]) / 2
     steps = np.searchsorted(boundaries, ratings, side="right")  # NaN sorts last
     given = ~np.isnan(ratings)
     counts = np.stack([((steps == k) & given).sum(axis=1) for k in range(len(scale))], axis=1)
-    return counts / given.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return counts / given.sum(axis=1, keepdims=True)
 
 
 def _with_distribution(arrays: DimensionArrays) -> np.ndarray:
-    return np.flatnonzero(~np.isnan(arrays.distribution).any(axis=1))
+    given = (~np.isnan(arrays.ratings)).any(axis=1)
+    return np.flatnonzero(given & ~np.isnan(arrays.distribution).any(axis=1))
 
 
 def _bin(probabilities: np.ndarray) -> np.ndarray:
@@ -144,7 +149,7 @@ class RaterSpread(RecordMean):
     """
 
     name = "rater_spread"
-    undefined = "no record was rated by two raters"
+    undefined = "no record has the ratings of two raters"
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """Σ(r−r̄)²/(m−1) without the missing ratings; NaN where m < 2."""

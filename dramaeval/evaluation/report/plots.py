@@ -228,21 +228,26 @@ def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
     """Share of the ratings at each score, and mean probability of the score by the judge."""
     rows = ~np.isnan(arrays.distribution).any(axis=1)
     judge = arrays.distribution[rows].mean(axis=0) if rows.any() else None
-    people = rater_shares(arrays.ratings, arrays.scale).mean(axis=0)
+    rated = ~np.isnan(arrays.ratings).all(axis=1)
+    shares = rater_shares(arrays.ratings[rated], arrays.scale)
+    people = shares.mean(axis=0) if rated.any() else None  # None: only mean ratings are known
 
     def draw(axes: Any) -> None:
         width = 0.4 * float(np.diff(arrays.scale).min())
-        axes.bar(
-            arrays.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
-            linewidth=0.8, label="people",
-        )  # fmt: skip
+        if people is not None:
+            axes.bar(
+                arrays.scale - width / 2, people, width, color="white", edgecolor=PEOPLE, hatch="////",
+                linewidth=0.8, label="people",
+            )  # fmt: skip
         if judge is not None:
             axes.bar(arrays.scale + width / 2, judge, width, color=JUDGE, label="judge")
         axes.set(xticks=_ticks(arrays.scale), xlabel="score", ylabel="share (%)")
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=""))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.1)
 
-    stated = [f"{k:g}: people {p:.0%}" for k, p in zip(arrays.scale, people, strict=True)]
+    named, listed = ("judge", judge) if people is None else ("people", people)
+    shown = zip(arrays.scale, () if listed is None else listed, strict=False)
+    stated = [f"{k:g}: {named} {p:.0%}" for k, p in shown]
     return drawn(name, f"{title}: shares of scores. {', '.join(stated)}.", draw, **_PANEL)
 
 

@@ -257,9 +257,21 @@ def _disagreement(
             for field in findings.text_fields
             if (text := record.text(field))
         ],
-        "ratings": ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings),
+        "ratings": _ratings_text(prediction),
         "scores": [
             {"score": f"{score:g}", "share": share, "raters": prediction.ratings.count(score)}
             for score, share in zip(prediction.scale, shares, strict=True)
         ],
     }
+
+
+def _ratings_text(prediction: Prediction) -> str:
+    """The ratings, or the mean with its standard deviation and number of ratings."""
+    ratings = ", ".join("–" if r is None else f"{r:g}" for r in prediction.ratings)
+    info = prediction.raters
+    if not info.mean_only:
+        return ratings
+    known = [f"mean {ratings}"]
+    known += [f"standard deviation {info.std:g}"] if info.std is not None else []
+    known += [f"{info.count} ratings"] if info.count is not None else []
+    return ", ".join(known)

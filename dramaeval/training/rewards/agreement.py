@@ -8,7 +8,10 @@ from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Agreement:
-    """The share of raters who gave the written score; an unreadable answer earns 0."""
+    """The share of raters who gave the written score; an unreadable answer earns 0.
+
+    Where only the mean rating is known: the score's probability in the distribution with that mean.
+    """
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
@@ -18,5 +21,7 @@ class Agreement:
     def _value(answer: FieldAnswer) -> float:
         if answer.choice is None:
             return 0.0
+        if answer.shares is not None:
+            return answer.shares[answer.choice]
         # Options are numbered from 0 in the ratings, as in the scale.
         return answer.ratings.count(float(answer.scale[answer.choice])) / len(answer.ratings)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.data.records import Record
 from dramaeval.tasks.question import LEAD, THINK, THOUGHT, AnswerField, Question
 from dramaeval.tasks.task import Target, Task
@@ -27,6 +28,8 @@ class FieldAnswer:
         choice: index of the written choice; None if none could be read.
         ratings: the raters' values without missing ones; for options the number of the right one.
         wanted: index of the choice that the label policy would write.
+        shares: the probability of each choice where only the mean rating is known, see
+            `dramaeval.data.mean_ratings`; None otherwise.
     """
 
     dimension: str
@@ -35,6 +38,7 @@ class FieldAnswer:
     choice: int | None
     ratings: tuple[float, ...]
     wanted: int
+    shares: tuple[float, ...] | None = None
 
     @property
     def score(self) -> float | None:
@@ -179,6 +183,10 @@ def _field_answer(
     task: Task, record: Record, field: AnswerField, choice: int | None, target: Target
 ) -> FieldAnswer:
     ratings = task.ratings(record, field.dimension)
+    info = task.rater_info(record, field.dimension)
+    shares = None
+    if info.mean_only and ratings[0] is not None:
+        shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)
     likeliest = int(target.distribution.argmax())
     return FieldAnswer(
         dimension=field.dimension.key,
@@ -187,4 +195,5 @@ def _field_answer(
         choice=choice,
         ratings=tuple(float(rating) for rating in ratings if rating is not None),
         wanted=likeliest if target.written is None else target.written,
+        shares=shares,
     )

@@ -1,0 +1,129 @@
+"""Mean ratings: the distribution over a scale of which only the mean, and perhaps the spread, is known.
+
+Of all distributions with these moments the one of largest entropy is taken, because it adds nothing to what is known
+(Jaynes 1957, Information Theory and Statistical Mechanics, eq. 2-6; on a scale this is p_k ∝ exp(a·x_k + b·x_k²), Cover
+& Thomas 2006, Elements of Information Theory, theorem 12.1.1). Without a spread b is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+ROUNDING = 0.005
+"""Largest error of a mean or standard deviation that was rounded to two decimals."""
+
+_BOUNDARY = (
+    1e-6  # of the squared range: a variance this near to a bound has the bound's distribution
+)
+_ITERATIONS = 500
+_PRECISION = 1e-10
+
+
+def std_bounds(points: Sequence[float], mean: float) -> tuple[float, float]:
+    """The smallest and largest standard deviation of ratings on ``points`` with this mean.
+
+    The smallest has the mean's two neighbours on the scale as its values, the largest the two ends.
+    """
+    low, high = _variance_bounds(points, mean)
+    return math.sqrt(low), math.sqrt(high)
+
+
+def std_is_possible(points: Sequence[float], mean: float, std: float) -> bool:
+    """Whether ratings with this mean and standard deviation exist, both rounded to two decimals at most."""
+    ends = points[0], points[-1]
+    means = [min(max(mean + error, ends[0]), ends[1]) for error in (-ROUNDING, 0.0, ROUNDING)]
+    # On the way from one rounded mean to the other, the smallest spread falls to 0 at a point of the scale.
+    passes_point = any(means[0] <= point <= means[2] for point in points)
+    lowest = 0.0 if passes_point else min(std_bounds(points, m)[0] for m in means)
+    highest = max(std_bounds(points, m)[1] for m in means)
+    return lowest - ROUNDING <= std <= highest + ROUNDING
+
+
+@lru_cache(maxsize=65_536)
+def mean_distribution(
+    points: tuple[float, ...], mean: float, std: float | None = None
+) -> tuple[float, ...]:
+    """The distribution of largest entropy on a scale with this mean and, if given, standard deviation.
+
+    Args:
+        points: the scale, ascending.
+        mean: between the ends of the scale.
+        std: Σ p_k (x_k − mean)², its root; a value that no distribution on the scale has, because it was rounded,
+            is replaced by the nearest one.
+
+    Returns:
+        the probability of each point.
+
+    Raises:
+        ValueError: the mean lies off the scale, or no ratings have this mean and standard deviation.
+    """
+    x = np.asarray(points, dtype=np.float64)
+    if not x[0] <= mean <= x[-1]:
+        raise ValueError(f"A mean of {mean:g} lies off the scale {x[0]:g} to {x[-1]:g}.")
+    if std is not None and not std_is_possible(points, mean, std):
+        raise ValueError(f"No ratings have the mean {mean:g} and the standard deviation {std:g}.")
+    if mean in (x[0], x[-1]):
+        return tuple((x == mean).astype(float).tolist())
+    reach = float(x[-1] - x[0])
+    deviations = (x - mean) / reach
+    if std is None:
+        return _largest_entropy(deviations[None, :], np.zeros(1))
+    low, high = _variance_bounds(points, mean)
+    if std**2 <= low + _BOUNDARY * reach**2:
+        return _on_two(x, mean, max(int(np.searchsorted(x, mean)), 1))
+    if std**2 >= high - _BOUNDARY * reach**2:
+        share = (mean - x[0]) / reach
+        return (float(1 - share), *[0.0] * (len(x) - 2), float(share))
+    features = np.stack([deviations, deviations**2])
+    return _largest_entropy(features, np.array([0.0, (std / reach) ** 2]))
+
+
+def _variance_bounds(points: Sequence[float], mean: float) -> tuple[float, float]:
+    upper = max(int(np.searchsorted(points, mean)), 1)
+    neighbours = (mean - points[upper - 1]) * (points[upper] - mean)
+    return max(neighbours, 0.0), max((mean - points[0]) * (points[-1] - mean), 0.0)
+
+
+def _on_two(x: np.ndarray, mean: float, upper: int) -> tuple[float, ...]:
+    weights = np.zeros(len(x))
+    weights[upper] = (mean - x[upper - 1]) / (x[upper] - x[upper - 1])
+    weights[upper - 1] = 1.0 - weights[upper]
+    return tuple(weights.tolist())
+
+
+def _largest_entropy(features: np.ndarray, wanted: np.ndarray) -> tuple[float, ...]:
+    """The p ∝ exp(θ·f) with Σ p f = wanted, by Newton's method on the convex log Σ exp(θ·f) − θ·wanted.
+
+    ``features`` are (F, K), ``wanted`` (F,) inside the convex hull of the columns.
+    """
+    theta = np.zeros(len(features))
+    p, value = _softmax(theta, features, wanted)
+    for _ in range(_ITERATIONS):
+        gradient = features @ p - wanted
+        if np.abs(gradient).max() < _PRECISION:
+            break
+        centred = features - (features @ p)[:, None]
+        step = np.linalg.lstsq((centred * p) @ centred.T, gradient, rcond=1e-15)[0]
+        length = 1.0
+        while length > 1e-12:
+            p_next, value_next = _softmax(theta - length * step, features, wanted)
+            if value_next <= value - 1e-4 * length * float(gradient @ step) + 1e-15:
+                break
+            length /= 2
+        theta, p, value = theta - length * step, p_next, value_next
+    return tuple(p.tolist())
+
+
+def _softmax(
+    theta: np.ndarray, features: np.ndarray, wanted: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """The probabilities, and the value of the convex function that is minimised."""
+    logits = theta @ (features - wanted[:, None])
+    largest = logits.max()
+    weights = np.exp(logits - largest)
+    total = weights.sum()
+    return weights / total, float(largest + np.log(total))

@@ -1,0 +1,155 @@
+"""What a record tells about the raters of its ratings: their identities, their positions, or only their mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+RATERS = "raters"
+"""Key of a record with the raters' names, parallel to its lists of ratings, or with `UNKNOWN`."""
+
+UNKNOWN = "unknown"
+"""The value of `RATERS` and of ``task.raters`` where positions in the lists are no raters."""
+
+POSITIONS = "positions"
+"""The value of ``task.raters`` where position k in every list of a file is the same rater."""
+
+MEAN, STD, COUNT = "mean", "std", "n"
+"""Keys of a mean rating: `{"mean": 3.42, "std": 0.9, "n": 12}`."""
+
+MISSING_RATINGS = frozenset({"", "NA", "N/A"})
+"""Strings that stand for a missing rating, compared without case and surrounding space."""
+
+_NUMBER = re.compile(r"\s*-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?\s*")
+
+RaterKey = tuple[str, str | int]
+"""Identity of a rater: `("id", name)` or `("position", k)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaterInfo:
+    """What is known of the raters of one list of ratings. By default position k is the k-th rater of the file.
+
+    Attributes:
+        ids: the name of the rater of each value.
+        unknown: whether the values are those of raters who are not known, in no order.
+        mean_only: whether the only value is the mean of ratings that are not known.
+        std: root of Σ(r − mean)²/m of the m ratings of which only the mean is known.
+        count: the number of these ratings.
+    """
+
+    ids: tuple[str, ...] | None = None
+    unknown: bool = False
+    mean_only: bool = False
+    std: float | None = None
+    count: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known which rater gave which value."""
+        return not self.unknown and not self.mean_only
+
+    def keys(self, values: int) -> list[RaterKey]:
+        """The raters of this many values; empty where they are not known."""
+        if not self.known:
+            return []
+        if self.ids is None:
+            return [("position", position) for position in range(values)]
+        return [("id", name) for name in self.ids]
+
+    def to_json(self) -> Any:
+        """`null` for positions, a list of names, "unknown", or the standard deviation and number of a mean."""
+        if self.mean_only:
+            return {MEAN: True, STD: self.std, COUNT: self.count}
+        return UNKNOWN if self.unknown else (None if self.ids is None else list(self.ids))
+
+    @classmethod
+    def from_json(cls, value: Any, values: int) -> RaterInfo:
+        """Read what `to_json` wrote beside a list of ``values`` ratings.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        if value is None:
+            return POSITIONAL
+        if value == UNKNOWN:
+            return UNKNOWN_RATERS
+        if isinstance(value, list) and len(value) == values and all(map(_is_name, value)):
+            return cls(ids=tuple(value))
+        if isinstance(value, dict) and value.get(MEAN) is True and values == 1:
+            std, count = value.get(STD), value.get(COUNT)
+            if (std is None or is_number(std)) and (count is None or type(count) is int):
+                return cls(mean_only=True, std=std, count=count)
+        raise ValueError(
+            f"'{RATERS}' must be null, \"{UNKNOWN}\", or a name for each of the {values} ratings"
+        )
+
+
+POSITIONAL = RaterInfo()
+UNKNOWN_RATERS = RaterInfo(unknown=True)
+
+Rated = tuple[Sequence[float | None], RaterInfo]
+"""The values of a record on one dimension, and what is known of their raters."""
+
+
+def rater_table(rows: Iterable[Rated]) -> tuple[list[RaterKey], np.ndarray]:
+    """The ratings as a table with a column for each rater.
+
+    Returns:
+        the raters, first positions and then names in alphabetical order, and the table ``[rows, raters]``, NaN where
+        a rating is missing. A row whose raters are not known is NaN throughout.
+    """
+    listed = [(info.keys(len(values)), values) for values, info in rows]
+    columns = {
+        key: column for column, key in enumerate(sorted({key for keys, _ in listed for key in keys},
+                                                        key=_column_order))
+    }  # fmt: skip
+    table = np.full((len(listed), len(columns)), np.nan)
+    for row, (keys, values) in enumerate(listed):
+        table[row, [columns[key] for key in keys]] = [
+            np.nan if value is None else value for value, _ in zip(values, keys, strict=False)
+        ]
+    return list(columns), table
+
+
+def raters_of_record(value: Any) -> RaterInfo | str:
+    """What a record's key "raters" says about all of its lists, or why it cannot be used."""
+    if value == UNKNOWN:
+        return UNKNOWN_RATERS
+    if not isinstance(value, list):
+        return f'neither a list of names nor "{UNKNOWN}"'
+    names = [str(name) if type(name) is int else name for name in value]
+    if not all(map(_is_name, names)):
+        return "a name that is neither a text nor a whole number"
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        return f"the same rater twice: {', '.join(repeated[:6])}"
+    return RaterInfo(ids=tuple(names))
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for a missing rating."""
+    return value is None or (isinstance(value, str) and value.strip().upper() in MISSING_RATINGS)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_quoted_number(value: Any) -> bool:
+    """Whether a text is a number as JSON writes it, without an exponent: "4", "4.0", " 3.5 "."""
+    return isinstance(value, str) and _NUMBER.fullmatch(value) is not None
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _column_order(key: RaterKey) -> tuple[bool, int, str]:
+    kind, name = key
+    return (kind == "id", 0, str(name)) if kind == "id" else (False, int(name), "")
