@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.batch_size import StepSize
 from dramaeval.config.schema import Stage
 from dramaeval.data.problems import BadRecordsError
@@ -126,8 +125,7 @@ def _new_parts(
 def _skeleton(context: RunContext) -> tuple[Any, int | None]:
     """The model without weights, adapter attached; the positions for questions, None if no limit matters."""
     family, adapter = context.family, context.adapter
-    with unpartitioned_weights():
-        skeleton = family.skeleton(context.base)
+    skeleton = family.skeleton(context.base)
     family.freeze_fixed(skeleton)
     positions = family.positions(skeleton.config)
     if positions is not None:

@@ -32,6 +32,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from dramaeval.compat.bitsandbytes import keep_packing
+from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.compat.transformers import (
     forget_attention_implementation,
     model_class_for,
@@ -309,7 +310,7 @@ class Family(ABC):
             checkpoint: a folder with a full model, in place of ``path``.
         """
         configuration = self.read_configuration(checkpoint)
-        with torch.device("meta"):
+        with torch.device("meta"), unpartitioned_weights():
             model = self.model_class()(configuration)
         self.configure(model)
         return model

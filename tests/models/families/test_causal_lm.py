@@ -317,7 +317,8 @@ def test_models_that_take_more_than_text_are_refused():
 
 def test_a_plan_needs_the_architecture_alone(composed, without_clips, tmp_path):
     config = composed(
-        "model=causal_lm", "model.path=some/model", f"task.data.train={without_clips('train', 3)}",
+        "model=causal_lm", "model.path=some/model", "plan=true",
+        f"task.data.train={without_clips('train', 3)}",
         "+model.architecture={model_type: llama, vocab_size: 128256, hidden_size: 4096,"
         " num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,"
         " intermediate_size: 14336}",
