@@ -34,7 +34,6 @@ RATING_LIST = (
 
 QUOTED = 'in quotes, read as numbers ("4" as 4)'
 WHOLE = "with a decimal point, read as whole numbers (4.0 as 4)"
-BOOLEAN = "given as true or false, read as 1 or 0"
 
 Ratings = dict[str, tuple[float | None, ...]]
 
@@ -261,9 +260,7 @@ def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> 
     if is_quoted_number(value):
         converted[QUOTED] += 1
         return float(value) if "." in value else int(value)
-    if isinstance(value, bool) and annotation.is_pass_fail:
-        converted[BOOLEAN] += 1
-    elif isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer():
         converted[WHOLE] += 1
     return value
 

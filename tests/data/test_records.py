@@ -127,7 +127,6 @@ def test_ratings_in_other_forms_are_counted(folder: Path, write_jsonl: Writer) -
     assert result.records[0].ratings["content_pass"] == (1.0, 0.0, 1.0)
     assert result.records[2].ratings["pitch_variation"] == (3.5,)
     assert sorted(result.notices) == [
-        "1 rating given as true or false, read as 1 or 0 (line 1)",
         "1 rating with a decimal point, read as whole numbers (4.0 as 4) (line 1)",
         '4 ratings in quotes, read as numbers ("4" as 4) (lines 1, 3)',
     ]

@@ -207,7 +207,7 @@ def test_the_settings_that_a_sweep_reads_back_are_verbatim(composed, tmp_path):
 def test_a_command_leaves_no_secret_behind_whatever_becomes_of_it(tmp_path):
     """Refused for one setting; Hydra has written all of them by then."""
     words = [
-        f"+hydra.job.env_set.HF_TOKEN={KEY}", f"+task.note={HF}", f"task.system={KEY}",
+        f"+hydra.job.env_set.HF_TOKEN={KEY}", f"task.context={HF}", f"task.system={KEY}",
         f"hydra.run.dir={tmp_path}", "plan=true",
     ]  # fmt: skip
     done = subprocess.run(

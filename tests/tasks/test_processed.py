@@ -210,7 +210,7 @@ def test_other_digits_within_texts_are_texts(read, clip, solution):
         ({"places": [{"dimension": 3}]}, "dimension is not a text"),
         ({"places": [{"options": "abc"}]}, "options is not a list"),
         ({"places": [{"options": [4]}]}, "options is not a list"),
-        ({"system": 3}, "a number where a string is expected"),
+        ({"system": 3}, "a number where a string is"),
         ({"id": "\ud83d"}, "surrogate"),
         ({"prompt": [{"role": "user", "content": [{"type": "text", "text": 3}]}]}, "chat messages"),
     ],

@@ -17,6 +17,7 @@ from dramaeval.data.records import read_records
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
+from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.task import Task
@@ -109,7 +110,7 @@ def test_a_run_trains_saves_and_reloads_the_judge(context, parts, peft, tmp_path
 
 def test_a_plan_names_the_new_projector(context, parts):
     run = context(*parts, "peft=lora")
-    plan = run.plan()
+    plan = make_plan(run)
     weights = 32 * 48 + 48
     assert plan.by_part["projector"] == (weights, weights)
     (line,) = [line for line in plan.lines() if line.startswith("    projector")]
@@ -128,7 +129,7 @@ def test_a_plan_names_the_new_projector(context, parts):
 def test_a_projector_that_is_not_trained_in_full_beside_an_adapter(
     context, parts, overrides, trained, text
 ):
-    plan = context(*parts, *overrides).plan()
+    plan = make_plan(context(*parts, *overrides))
     assert plan.by_part["projector"][0] == trained
     (line,) = [line for line in plan.lines() if line.startswith("    projector")]
     assert text in line
@@ -137,7 +138,7 @@ def test_a_projector_that_is_not_trained_in_full_beside_an_adapter(
 
 @pytest.mark.parametrize("method", ["dora", "rslora", "adalora", "ia3", "qlora"])
 def test_every_adapter_trains_the_projector(context, parts, method):
-    plan = context(*parts, f"peft={method}", "trainer.args.max_steps=20").plan()
+    plan = make_plan(context(*parts, f"peft={method}", "trainer.args.max_steps=20"))
     assert plan.by_part["projector"][0] == 32 * 48 + 48
 
 
@@ -170,7 +171,7 @@ def test_grpo_trains_the_projector_from_its_first_weights(context, parts):
         "trainer.args.num_generations=2", "trainer.args.max_completion_length=8", "trainer.args.save_strategy=no",
         "trainer.args.eval_strategy=no", "trainer.args.load_best_model_at_end=false",
     )  # fmt: skip
-    run.plan()
+    make_plan(run)
     trainer = make_trainer(run)
     (inputs,) = generate(trainer, 0, 3)
     mask = inputs["completion_mask"].bool()
@@ -187,7 +188,7 @@ def test_alignment_trains_the_projector_alone_to_write_transcripts(parts, contex
         "experiment=align", *parts[1:], "trainer.args.max_steps=12", "trainer.args.learning_rate=0.05",
         "trainer.args.lr_scheduler_type=constant",
     )  # fmt: skip
-    plan = run.plan()
+    plan = make_plan(run)
     assert {part for part, (trained, _) in plan.by_part.items() if trained} == {"projector"}
     record = run.splits["train"][0]
     question = run.task.questions(record, run.task.dimensions[:1], np.random.default_rng(0))[0]
