@@ -4,7 +4,6 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from repository import ROOT
 
 from dramaeval.config import registration
 from dramaeval.config.inheritance import inherit
@@ -16,17 +15,6 @@ SETTINGS = (
     "trainer.args.learning_rate=0.5", "seed=3", "batch.global=4", "task.data.train=mine.jsonl",
     "evaluation.draws=20", "logger=none", "task.objective=soft_ce",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def words_of():
-    registration.register()
-
-    def build(*words):
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            return compose("launch", overrides=list(words), return_hydra_config=True)
-
-    return build
 
 
 def settings(config):

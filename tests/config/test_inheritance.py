@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from repository import ROOT
 
-from dramaeval.config import registration
 from dramaeval.config.inheritance import inherit
 from dramaeval.config.judge_file import judge_text
 from dramaeval.config.problems import ConfigError
@@ -26,18 +23,6 @@ DIMENSIONS = [
     }
     for key in ("calm", "loud")
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def words_of():
-    """Compose as the command line does, with the user's words in Hydra's node."""
-    registration.register()
-
-    def build(*words):
-        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            return compose("launch", overrides=list(words), return_hydra_config=True)
-
-    return build
 
 
 @pytest.fixture(scope="module")
