@@ -1,5 +1,6 @@
 """Contracts of `dramaeval.compat.librosa`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,29 @@ def test_one_process_compiles_at_a_time(cache, monkeypatch):
     monkeypatch.setattr("librosa.onset.onset_detect", lambda *_, **__: None)
     compat.compiled_librosa.__wrapped__()
     assert waited == [cache / "dramaeval.lock", "compiled"]
+
+
+@pytest.mark.slow
+def test_processes_that_start_with_an_empty_cache_at_the_same_time_all_end_well(tmp_path):
+    detect = (
+        "import numpy\n"
+        "from dramaeval.compat.librosa import compiled_librosa\n"
+        "clicks = numpy.zeros(32_000, numpy.float32)\n"
+        "clicks[[8_000, 20_000]] = 1\n"
+        "found = compiled_librosa().onset.onset_detect(y=clicks, sr=16_000, units='samples')\n"
+        "print([int(abs(found - click).min() < 512) for click in (8_000, 20_000)])\n"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    for _ in ("an empty cache", "a full one"):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", detect], env=environment, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        answers = [process.communicate()[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0, 0]
+        assert answers == ["[1, 1]\n"] * 3
 
 
 def test_a_cache_folder_that_cannot_be_made_is_replaced_by_a_new_one(monkeypatch, tmp_path):

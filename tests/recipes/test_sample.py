@@ -23,8 +23,6 @@ from recipes.sample.raters import RATERS, rate
 from recipes.sample.speech import ARTEFACTS, EMOTIONS, Delivery, synthesise
 from recipes.sample.voices import AGES, SEXES, SPLITS, VOICES, voices_of
 
-librosa = compiled_librosa()
-
 ENGLISH = "Oh, you should have seen their faces when the lights went out."
 MANDARIN = "噢，你真该看看他们当时的表情。"
 PLAIN = Delivery(
@@ -44,24 +42,26 @@ BOTH_LANGUAGES = pytest.mark.parametrize(("language", "text"), LANGUAGES, ids=["
 
 
 def pitch_in_semitones(samples):
-    found, voiced, _ = librosa.pyin(samples, fmin=65, fmax=500, sr=16000, frame_length=1024)
+    found, voiced, _ = compiled_librosa().pyin(
+        samples, fmin=65, fmax=500, sr=16000, frame_length=1024
+    )
     return 12 * np.log2(found[voiced & ~np.isnan(found)])
 
 
 def loudness_in_decibels(samples):
-    frames = librosa.feature.rms(y=samples, frame_length=1600, hop_length=400)[0]
+    frames = compiled_librosa().feature.rms(y=samples, frame_length=1600, hop_length=400)[0]
     decibels = 20 * np.log10(frames + 1e-6)
     return decibels[decibels > decibels.max() - 30]
 
 
 def longest_silence(samples):
-    quiet = librosa.feature.rms(y=samples, frame_length=320, hop_length=160)[0] < 1e-3
+    quiet = compiled_librosa().feature.rms(y=samples, frame_length=320, hop_length=160)[0] < 1e-3
     runs = "".join("q" if frame else "." for frame in quiet).strip("q").split(".")
     return max(len(run) for run in runs) / 100
 
 
 def brightness(samples):
-    return librosa.feature.spectral_centroid(y=samples, sr=16000)[0].mean()
+    return compiled_librosa().feature.spectral_centroid(y=samples, sr=16000)[0].mean()
 
 
 SCRIPT = """
