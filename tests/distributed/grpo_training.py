@@ -22,7 +22,7 @@ from dramaeval.stages.train import make_trainer, save
 GRPO = (
     "trainer=grpo",
     "stages=[train]",
-    "trainer.args.max_steps=3",
+    "trainer.args.max_steps=2",
     "trainer.args.max_completion_length=10",
     "trainer.args.learning_rate=2e-3",
     "batch.global=4",

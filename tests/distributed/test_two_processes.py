@@ -1,19 +1,14 @@
 """Two processes train as one does: DDP and ZeRO 1, 2, 3 on CPU with gloo, adapters and full models."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from clips import write_clips
-from repository import ROOT
 
-from dramaeval.distributed.spawn import environment
-
-pytestmark = pytest.mark.timeout(1800)  # one start trains all that follows
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # one start trains all that follows
 
 #: Each kind of ZeRO, adapters and full models, and a text-only model.
 CASES = [
@@ -47,7 +42,7 @@ def textual(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, textual):
+def trained(tmp_path_factory, textual, run_group):
     """All cases with two processes, then some with one; returns what each said."""
     data, root = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("groups")
     # Nine clips in steps of four: the third step of an epoch has one clip, and one process has none.
@@ -57,29 +52,9 @@ def trained(tmp_path_factory, textual):
     by_two = sorted([*CASES, *RESUMED], key=lambda case: not case.startswith("none-"))
     for count, cases in ((2, ["score", *by_two]), (1, ["score", *ALONE, *RESUMED_BY_ONE])):
         folder = root / f"by{count}"
-        folder.mkdir()
-        words = [
-            sys.executable,
-            Path(__file__).with_name("training.py"),
-            folder,
-            *files,
-            textual,
-            *cases,
-        ]
-        shared = {**environment(count), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        running = []
-        try:
-            for rank in range(count):
-                with (folder / f"{rank}.log").open("w") as said:
-                    own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                    running.append(
-                        subprocess.Popen(list(map(str, words)), env=own, stdout=said, stderr=said)
-                    )
-            codes = [process.wait(timeout=1500) for process in running]
-        finally:
-            for process in running:
-                process.kill()
-        assert codes == [0] * count, (folder / "0.log").read_text()[-3000:]
+        run_group(
+            count, folder, Path(__file__).with_name("training.py"), folder, *files, textual, *cases
+        )
         found[count] = {
             "folder": folder,
             **{case: json.loads((folder / f"{case}.json").read_text()) for case in cases},
@@ -96,7 +71,6 @@ def losses(told):
     return [told["losses"][step] for step in sorted(told["losses"], key=int)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_lose_as_one_does(trained, case):
     together = trained[2][case]

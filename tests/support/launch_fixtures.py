@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.context
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import forked_python
 import pytest
 from repository import ROOT
+
+from dramaeval.distributed.spawn import environment
 
 #: Imported once, with all that they import in turn.
 LIBRARIES = [
@@ -134,6 +137,41 @@ def launch(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run launch.py to its end."""
     return partial(run_python, "launch.py")
+
+
+@pytest.fixture(scope="session")
+def run_group(
+    forkserver: multiprocessing.context.ForkServerContext,
+) -> Callable[..., None]:
+    """Run a Python command in a group of processes, to its end; rank 0 writes to ``rank-0`` of a new folder."""
+
+    def start(count: int, folder: Path, *words: object, timeout: float = 1500) -> None:
+        shared = {**environment(count), "OMP_NUM_THREADS": "1"}
+        processes = []
+        for rank in range(count):
+            output = folder / f"rank-{rank}"
+            output.mkdir(parents=True)
+            own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            processes.append(
+                forkserver.Process(
+                    target=forked_python.run, args=([*map(str, words)], str(output), str(ROOT), own)
+                )
+            )
+        try:
+            for process in processes:
+                process.start()
+            deadline = time.monotonic() + timeout
+            for process in processes:
+                process.join(max(0, deadline - time.monotonic()))
+        finally:
+            for process in processes:
+                process.kill()
+        logs = [(folder / f"rank-{rank}" / "err").read_text() for rank in range(count)]
+        assert [process.exitcode for process in processes] == [0] * count, [
+            each[-3000:] for each in logs
+        ]
+
+    return start
 
 
 @pytest.fixture
