@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -158,17 +159,15 @@ def test_runs_at_the_same_time_see_different_gpus(monkeypatch):
     assert job_runner._environment(1)["CUDA_VISIBLE_DEVICES"] == "6,7"
 
 
-def check(*words):
-    """``launch.check=true`` needs no SLURM."""
-    return subprocess.run(
-        [sys.executable, "launch.py", "-m", *words], cwd=ROOT, capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def sweep(launch):
+    """Run the command of a sweep that ends before it submits anything."""
+    return partial(launch, "-m")
 
 
 @pytest.mark.slow
-def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(tmp_path):
-    done = check(
+def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(sweep, tmp_path):
+    done = sweep(
         "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=2", "launch.check=true", "seed=0,1",
         f"hydra.sweep.dir={tmp_path / 'sweep'}",
     )  # fmt: skip
@@ -181,8 +180,8 @@ def test_launch_check_prints_the_script_and_the_ranks_and_writes_no_file(tmp_pat
 
 
 @pytest.mark.slow
-def test_all_problems_of_a_launcher_are_reported_together(tmp_path):
-    done = check(
+def test_all_problems_of_a_launcher_are_reported_together(sweep, tmp_path):
+    done = sweep(
         "hydra/launcher=slurm", "hydra.launcher.partitoin=x", "hydra.launcher.nodes=0", "launch.check=true",
         "hydra.launcher.additional={array: 1}", f"hydra.sweep.dir={tmp_path}/50%",
         "hydra.launcher.timeout_min=5",
@@ -213,8 +212,8 @@ def test_all_problems_of_a_launcher_are_reported_together(tmp_path):
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )  # fmt: skip
-def test_problems_are_reported_without_a_traceback(tmp_path, words, expected):
-    done = check(*words, f"hydra.sweep.dir={tmp_path}")
+def test_problems_are_reported_without_a_traceback(sweep, tmp_path, words, expected):
+    done = sweep(*words, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 1
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
@@ -222,8 +221,8 @@ def test_problems_are_reported_without_a_traceback(tmp_path, words, expected):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sweeper", [(), ("hydra/sweeper=optuna", "search=lora")])
-def test_a_secret_is_refused_before_it_is_written_anywhere(tmp_path, sweeper):
-    done = check(
+def test_a_secret_is_refused_before_it_is_written_anywhere(sweep, tmp_path, sweeper):
+    done = sweep(
         "+logger.wandb.api_key=0123456789abcdef",
         f"task.system=hf_{'a1' * 17},b",
         "seed=0,1",

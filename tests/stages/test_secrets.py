@@ -2,13 +2,11 @@
 
 import json
 import logging
-import subprocess
 import sys
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from repository import ROOT
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.secrets import HIDDEN, guard, mask_file, masked, refuse, without_secrets
@@ -204,16 +202,13 @@ def test_the_settings_that_a_sweep_reads_back_are_verbatim(composed, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_command_leaves_no_secret_behind_whatever_becomes_of_it(tmp_path):
+def test_a_command_leaves_no_secret_behind_whatever_becomes_of_it(launch, tmp_path):
     """Refused for one setting; Hydra has written all of them by then."""
     words = [
         f"+hydra.job.env_set.HF_TOKEN={KEY}", f"task.context={HF}", f"task.system={KEY}",
         f"hydra.run.dir={tmp_path}", "plan=true",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "launch.py", *words], cwd=ROOT, capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
+    done = launch(*words)
     assert done.returncode == 1
     assert "hydra.job.env_set.HF_TOKEN is a secret" in done.stderr
     files = [file for file in tmp_path.rglob("*") if file.is_file()]

@@ -103,13 +103,10 @@ def test_a_launcher_that_is_ended_lets_its_runs_save(started, tmp_path):
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_commands_about_sweeps_that_cannot_be_done(tmp_path, words, told):
+def test_commands_about_sweeps_that_cannot_be_done(launch, tmp_path, words, told):
     words = [word.format(tmp_path / "none") for word in words]
     left = tmp_path / "left"
-    done = subprocess.run(
-        [sys.executable, "launch.py", *words, f"hydra.run.dir={left / 'run'}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = launch(*words, f"hydra.run.dir={left / 'run'}")
     assert done.returncode == 1
     assert told in done.stderr
     assert "Traceback" not in done.stderr

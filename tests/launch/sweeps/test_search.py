@@ -119,14 +119,11 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("space", choices("search"))
-def test_every_space_composes_and_shows_its_first_batch(tmp_path, space):
+def test_every_space_composes_and_shows_its_first_batch(launch, tmp_path, space):
     peft = {"lora": "lora", "full": "none"}[space]
-    done = subprocess.run(
-        [
-            sys.executable, "launch.py", "-m", "hydra/sweeper=optuna", f"search={space}", f"peft={peft}",
-            "launch.check=true", "hydra.sweeper.n_jobs=3", f"hydra.sweep.dir={tmp_path / 'sweep'}",
-        ],
-        cwd=ROOT, capture_output=True, text=True, timeout=100, check=False,
+    done = launch(
+        "-m", "hydra/sweeper=optuna", f"search={space}", f"peft={peft}", "launch.check=true",
+        "hydra.sweeper.n_jobs=3", f"hydra.sweep.dir={tmp_path / 'sweep'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("trainer.args.learning_rate=") == 3

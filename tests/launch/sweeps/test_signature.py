@@ -1,8 +1,6 @@
 """Settings of a sweep that another account has written are used only with the user's consent."""
 
 import json
-import subprocess
-import sys
 
 import optuna
 import pytest
@@ -94,15 +92,12 @@ def test_without_a_place_for_a_key_nothing_is_signed(tmp_path, monkeypatch):
     assert not (tmp_path / FILE).exists()
 
 
-def test_resuming_a_sweep_of_another_account_runs_nothing(sweep, tmp_path):
+def test_resuming_a_sweep_of_another_account_runs_nothing(launch, sweep, tmp_path):
     (tmp_path / "multirun.yaml").write_text(
         "hydra: {launcher: {_target_: torch.utils.collect_env.run, command: 'touch hurt'}, sweeper: "
         "{_target_: torch.utils.collect_env.run, command: 'touch hurt'}}\n"
     )
-    done = subprocess.run(
-        [sys.executable, "launch.py", f"sweep={tmp_path}", "resume=true"], cwd=ROOT, capture_output=True,
-        text=True, timeout=120, check=False,
-    )  # fmt: skip
+    done = launch(f"sweep={tmp_path}", "resume=true")
     assert done.returncode == 1
     assert "was not written by this account" in done.stderr
     assert not (ROOT / "hurt").exists()
