@@ -23,7 +23,7 @@ from dramaeval.config import registration
 
 pytest_plugins = ("launch_fixtures",)
 
-# Three tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
+# Four tests run at a time on few cores: with several threads each, they would wait for each other. PyTorch, which
 # no import above loads, and every process that a test starts read this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -47,7 +47,7 @@ LONG = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process: three tests run at a time, and runs start processes of their own."""
+    """One thread a process: four tests run at a time, and runs start processes of their own."""
     os.environ["OMP_NUM_THREADS"] = "1"
     # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
     # imported. That loads the compiler, about a second of every start.
