@@ -35,10 +35,11 @@ def compiled_librosa() -> ModuleType:
     noise = np.random.default_rng(0).normal(size=8_192).astype(np.float32)
     with FileLock(folder / "dramaeval.lock"):
         import librosa
-        from librosa import feature, onset  # noqa: F401 - librosa imports its modules at their first use
+        import librosa.feature  # librosa imports its modules, and compiles their functions, at their first use
+        from librosa.onset import onset_detect
 
         librosa.pyin(noise, fmin=65, fmax=500, sr=16_000, resolution=0.2)
-        librosa.onset.onset_detect(y=noise, sr=16_000)
+        onset_detect(y=noise, sr=16_000)
     return librosa
 
 
