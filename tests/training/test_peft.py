@@ -364,9 +364,12 @@ def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides,
     run = run_of("peft.r=8")
     attach(run.model, run.adapter).save_pretrained(tmp_path / "adapter")
     (tmp_path / "other").symlink_to(TINY)
-    (tmp_path / "base").mkdir()
-    for file in TINY.iterdir():
-        (tmp_path / "base" / file.name).symlink_to(file)
+    # Other weights, and with them another model, in files of the same size.
+    shutil.copytree(TINY, tmp_path / "base")
+    weights = tmp_path / "base" / "model.safetensors"
+    tensors = load_file(weights)
+    next(iter(tensors.values())).add_(1)
+    save_file(tensors, weights, metadata={"format": "pt"})
     words = [word.replace("OTHER", str(tmp_path / "base")) for word in overrides]
     with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
         run_of(*words, f"checkpoint={tmp_path / 'adapter'}", name="next")
