@@ -32,19 +32,20 @@ Ratings = dict[str, tuple[float | None, ...]]
 class AnnotationField:
     """A list of ratings in a record: one value per rater, position k always the same rater.
 
-    Ratings are whole numbers from `low` to `high`. A pass/fail field has the scale 0-1 and may hold
-    booleans. A record may lack a field that is not `required`.
+    Ratings are numbers from `low` to `high`, whole ones unless `whole` is false. A pass/fail field has the scale 0-1
+    and may hold booleans. A record may lack a field that is not `required`.
     """
 
     name: str
     low: float
     high: float
     required: bool = True
+    whole: bool = True
 
     @property
     def is_pass_fail(self) -> bool:
         """Whether booleans are allowed as ratings."""
-        return (self.low, self.high) == (0, 1)
+        return self.whole and (self.low, self.high) == (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,8 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
     """(problem, fix) when the value is neither missing nor a rating on the field's scale."""
     scale = f"{annotation.low:g} to {annotation.high:g}"
     booleans = "true, false" if annotation.is_pass_fail else ""
-    valid = f"use {booleans or f'whole numbers from {scale}'}, or null where it is missing"
+    numbers = "whole numbers" if annotation.whole else "numbers"
+    valid = f"use {booleans or f'{numbers} from {scale}'}, or null where it is missing"
     if _is_missing(value):
         return None
     if isinstance(value, bool):
@@ -246,7 +248,7 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
         return f"{json_type(value)} where a number is expected", valid
     if not annotation.low <= value <= annotation.high:
         return f"off the scale {scale}", valid
-    if value != int(value):
+    if annotation.whole and value != int(value):
         return "not a whole number", valid
     return None
 

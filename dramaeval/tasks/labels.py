@@ -33,7 +33,7 @@ def present(ratings: Ratings, weights: Weights | None = None) -> tuple[np.ndarra
 
 def distribution(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -47,7 +47,7 @@ def distribution(
 
 def sample(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -61,7 +61,7 @@ def sample(
 
 def mean(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -76,7 +76,7 @@ def mean(
 
 def median(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -135,7 +135,7 @@ class RaterWeighted:
     def __call__(
         self,
         ratings: Ratings,
-        scale: Sequence[int],
+        scale: Sequence[float],
         rng: np.random.Generator,
         weights: Weights | None = None,
     ) -> np.ndarray | None:
@@ -182,7 +182,7 @@ def takes_weights(policy: Any) -> bool:
     return "weights" in inspect.signature(policy).parameters
 
 
-def between(value: float, scale: Sequence[int]) -> np.ndarray:
+def between(value: float, scale: Sequence[float]) -> np.ndarray:
     """A value as a distribution over its two neighbours on the scale, float64 ``[scale]``.
 
     >>> between(3.25, (1, 2, 3, 4, 5))

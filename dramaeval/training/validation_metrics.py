@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
+from dramaeval.evaluation.metrics.calibration import rater_shares
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.multiple_choice import summarise_options
@@ -74,11 +75,10 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _cross_entropies(arrays: DimensionArrays) -> np.ndarray:
-    """−mean over raters of log p(rating) for each record, ``[records]``."""
+    """−mean over raters of log p(score nearest to the rating) for each record, ``[records]``."""
     # A probability that underflows to 0 would make the loss infinite.
     log_p = np.log(np.maximum(arrays.distribution, 1e-12))
-    rated = arrays.ratings[:, :, None] == arrays.scale
-    return -(rated * log_p[:, None, :]).sum(axis=(1, 2)) / rated.sum(axis=(1, 2))
+    return -(rater_shares(arrays.ratings, arrays.scale) * log_p).sum(axis=1)
 
 
 def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:

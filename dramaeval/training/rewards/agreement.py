@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dramaeval.tasks.labels import between
 from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Agreement:
-    """The share of raters who gave the written score; an unreadable answer earns 0."""
+    """The share of raters who gave the written score; an unreadable answer earns 0.
+
+    A rating between two points of the scale counts for both in part, as in the targets (see `between`).
+    """
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
         """One reward a completion, in 0 to 1; the mean over the fields of an answer."""
@@ -19,4 +23,5 @@ class Agreement:
         if answer.choice is None:
             return 0.0
         # Options are numbered from 0 in the ratings, as in the scale.
-        return answer.ratings.count(float(answer.scale[answer.choice])) / len(answer.ratings)
+        shares = [between(rating, answer.scale)[answer.choice] for rating in answer.ratings]
+        return float(sum(shares)) / len(shares)

@@ -30,7 +30,7 @@ class FieldAnswer:
     """
 
     dimension: str
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     options: bool
     choice: int | None
     ratings: tuple[float, ...]
