@@ -135,7 +135,7 @@ def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerS
             score = answer.scores[question.choice]
             writer.predict(score if trains else NO_SCORE, number)
             writer.append(score)
-        if trains:
+        if trains and answer.tail:  # the text after an earlier score is the lead of the next
             writer.text(answer.tail, number, trains)
     return writer.finish()
 
