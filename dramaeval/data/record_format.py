@@ -42,21 +42,22 @@ Ratings = dict[str, tuple[float | None, ...]]
 class AnnotationField:
     """The ratings of a record: one value per rater, position k always the same rater, or their mean.
 
-    Ratings are whole numbers from `low` to `high`. A pass/fail field has the scale 0-1 and may hold
-    booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation must be
-    possible on the `points` of the scale; without points these are all whole numbers.
+    Ratings are numbers from `low` to `high`, whole ones unless `whole` is false. A pass/fail field has the scale 0-1
+    and may hold booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation
+    must be possible on the `points` of the scale; without points these are all whole numbers.
     """
 
     name: str
     low: float
     high: float
     required: bool = True
+    whole: bool = True
     points: tuple[float, ...] = ()
 
     @property
     def is_pass_fail(self) -> bool:
         """Whether booleans are allowed as ratings."""
-        return (self.low, self.high) == (0, 1)
+        return self.whole and (self.low, self.high) == (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +320,8 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
     """(problem, fix) when the value is neither missing nor a rating on the field's scale."""
     scale = f"{annotation.low:g} to {annotation.high:g}"
     booleans = "true, false" if annotation.is_pass_fail else ""
-    valid = f"use {booleans or f'whole numbers from {scale}'}, or null where it is missing"
+    numbers = "whole numbers" if annotation.whole else "numbers"
+    valid = f"use {booleans or f'{numbers} from {scale}'}, or null where it is missing"
     if is_missing(value):
         return None
     if isinstance(value, bool):
@@ -330,7 +332,7 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
         return f"{json_type(value)} where a number is expected", valid
     if not annotation.low <= value <= annotation.high:
         return f"off the scale {scale}", valid
-    if value != int(value):
+    if annotation.whole and value != int(value):
         return "not a whole number", valid
     return None
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
@@ -19,6 +20,7 @@ from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question
+from dramaeval.tasks.scale import shortened
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions
 
@@ -83,10 +85,9 @@ def write_questions(
             clip = clips[split][index] if clips else ""
             hashes = {CLIP_HASH: clip} if clip else {}
             rng = np.random.default_rng([seed, 0, index, 2])
-            lines += [
-                {**line_of(task, record, question, targets), **hashes}
-                for question in task.questions(record, dimensions, rng)
-            ]
+            questions = task.questions(record, dimensions, rng)
+            _require_digits(questions)
+            lines += [{**line_of(task, record, item, targets), **hashes} for item in questions]
         file = folder / f"{split}.jsonl"
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_text_atomic(file, text, verbatim=True)
@@ -94,6 +95,24 @@ def write_questions(
             "%s: %d questions about %d records in %s; %d without a rating left out.",
             split, len(lines), len(records), file, left_out,
         )  # fmt: skip
+
+
+def _require_digits(questions: Sequence[Question]) -> None:
+    """Refuse scores that a prepared line cannot hold.
+
+    Raises:
+        ConfigError: an answer is not one digit, or a digit that stands for another score.
+    """
+    for field in (field for question in questions for field in question.answer_fields):
+        digits = [str(score) for score in field.scale]
+        if not field.options and (digits != list(field.choices) or max(map(len, digits)) > 1):
+            raise ConfigError(
+                [
+                    f"stages=[prepare]: {field.dimension.key} is answered with {shortened(field.choices)}, but a "
+                    "prepared line holds scores of one digit: leave the dimension out (task.dimensions=[…]) or train "
+                    "on the records themselves."
+                ]
+            )
 
 
 def line_of(

@@ -187,7 +187,7 @@ def inline_audio(record: Record) -> np.ndarray | None:
 
 
 def _dimension(key: str, scale: tuple[int, ...]) -> Dimension:
-    scores = {score: str(score) for score in scale}
+    scores: dict[float, str] = {score: str(score) for score in scale}
     return Dimension(
         key=key,
         annotation=key,

@@ -19,7 +19,7 @@ from dramaeval.models.forward.answer_distributions import (
     is_regression,
     scale_log_p,
 )
-from dramaeval.models.inputs.collation import UNTRAINED, Batch
+from dramaeval.models.inputs.batch import UNTRAINED, Batch
 
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
 
