@@ -44,7 +44,8 @@ class AnnotationField:
 
     Ratings are numbers from `low` to `high`, whole ones unless `whole` is false. A pass/fail field has the scale 0-1
     and may hold booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation
-    must be possible on the `points` of the scale; without points these are all whole numbers.
+    must be possible on the `points` of the scale; without points these are all whole numbers. A rating may be one of
+    the `labels` of the points, where the scale has labels.
     """
 
     name: str
@@ -53,6 +54,7 @@ class AnnotationField:
     required: bool = True
     whole: bool = True
     points: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def is_pass_fail(self) -> bool:
@@ -257,11 +259,13 @@ def _check_values(
 
 
 def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> Any:
-    """The number of a rating in quotes; other values unchanged. Counts ratings that are not plain numbers."""
+    """The number of a label or a rating in quotes; other values unchanged. Counts numbers that are not plain."""
+    if value in annotation.labels:
+        return annotation.points[annotation.labels.index(value)]
     if is_quoted_number(value):
         converted[QUOTED] += 1
         return float(value) if "." in value else int(value)
-    if isinstance(value, float) and value.is_integer():
+    if annotation.whole and isinstance(value, float) and value.is_integer():
         converted[WHOLE] += 1
     return value
 
@@ -269,7 +273,7 @@ def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> 
 def _check_mean(annotation: AnnotationField, value: Any, check: RecordCheck) -> None:
     """Check and read a mean rating."""
     points = annotation.points or tuple(range(int(annotation.low), int(annotation.high) + 1))
-    reading = read_mean(annotation.name, value, points)
+    reading = read_mean(annotation.name, value, points, between=not annotation.whole)
     check.findings.extend(reading.findings)
     if reading.quoted:
         check.converted[QUOTED] += reading.quoted
@@ -326,6 +330,8 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
         return None
     if isinstance(value, bool):
         return None if annotation.is_pass_fail else ("a boolean where a number is expected", valid)
+    if isinstance(value, str) and annotation.labels:
+        return "not a label of the scale", f"use {' | '.join(annotation.labels)}, or {scale}"
     if isinstance(value, str):
         return "a string where a number is expected", f"write ratings without quotes; {valid}"
     if not isinstance(value, (int, float)):

@@ -88,7 +88,14 @@ class Dimension:
             high=self.scale[-1],
             whole=self.whole,
             points=tuple(map(float, self.scale)),
+            labels=self.labels,
         )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the points; empty for a scale of numbers."""
+        numbers = tuple(map(number_text, self.scale))
+        return () if self.bins or self.answers == numbers else self.answers
 
     @property
     def resolution(self) -> float | None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from dramaeval.data.raters import is_missing
+
 #: Most points of a scale; the judge computes the probability of each.
 MOST_POINTS = 201
 #: Most points that a prompt lists one by one.
@@ -131,6 +133,10 @@ def _labels(labels: Sequence[str], bins: Any, where: str, problems: list[str]) -
     if wrong:
         problems.append(
             f"{where}.scale has labels that are empty or begin or end with white space: {wrong}"
+        )
+    if missing := [text for text in labels if text.strip() and is_missing(text)]:
+        problems.append(
+            f"{where}.scale has the label {missing[0]}, which stands for a missing rating: choose another text"
         )
     if len(set(labels)) < len(labels):
         problems.append(f"{where}.scale has the same label twice, got {list(labels)}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dramaeval.data.record_format import AnnotationField, RecordFormat, check_annotations
+from dramaeval.data.record_format import RecordFormat, check_annotations
 from dramaeval.tasks.few_shot import example_scores
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
@@ -52,6 +52,7 @@ def test_scales_and_their_prompts(changes, points, answers, lines):
         ({"scale": {"from": 0, "to": 1000}}, "1001 points, at most 201"),
         ({"scale": ["good", "good"]}, "the same label twice"),
         ({"scale": ["good", " "]}, "white space"),
+        ({"scale": ["good", "N/A"]}, "stands for a missing rating"),
         ({"scale": ["1", "2.5"]}, "numbers in quotes"),
         ({"scale": ["a", "b"], "bins": 2}, "bins has no meaning for labels"),
         ({"scale": [1, 2, 4], "bins": 2}, "an evenly spaced scale"),
@@ -68,21 +69,39 @@ def test_a_scale_that_cannot_be_used_is_explained(changes, message):
     assert message in str(raised.value)
 
 
-def test_ratings_between_points_are_valid_on_fractional_and_binned_scales_only():
-    def problems(rating, **changes):
-        (dimension,) = rubric_of(**changes).dimensions
-        ends = {"low": dimension.scale[0], "high": dimension.scale[-1]}
-        field = AnnotationField(name="naturalness", whole=dimension.whole, **ends)
-        record = {"annotations": {"naturalness": [rating]}}
-        checked = check_annotations(
-            record, RecordFormat(text_fields=(), annotation_fields=(field,))
-        )
-        return [finding.problem for finding in checked.findings]
+def checked(rating, **changes):
+    (dimension,) = rubric_of(**changes).dimensions
+    fmt = RecordFormat(text_fields=(), annotation_fields=(dimension.annotation_field,))
+    return check_annotations({"annotations": {"naturalness": rating}}, fmt)
 
-    assert problems(1.5, scale=[1, 2]) == ["not a whole number: 1.5 (rater 1)"]
-    assert not problems(1.5, scale=[1, 1.5, 2])
-    assert not problems(57.5, scale={"from": 0, "to": 100}, bins=9)
-    assert problems(100.5, scale={"from": 0, "to": 100}, bins=9)
+
+def problems(rating, **changes):
+    return [finding.problem for finding in checked(rating, **changes).findings]
+
+
+def test_ratings_between_points_are_valid_on_fractional_and_binned_scales_only():
+    slider = {"scale": {"from": 0, "to": 100}, "bins": 9}
+    assert problems([1.5], scale=[1, 2]) == ["not a whole number: 1.5 (rater 1)"]
+    assert not problems([1.5], scale=[1, 1.5, 2])
+    assert not problems([57.5], **slider)
+    assert problems([100.5], **slider)
+    # On the bins alone (0, 12.5, …) ratings with the mean 6 have a spread of at least 6.2.
+    assert not problems({"mean": 6, "std": 0.5}, **slider)
+    assert problems({"mean": 1.5, "std": 0.1}, scale=[1, 2])
+    # Of ratings from 0 to 100 with the mean 6 the largest variance is 6 · 94, that of 23.7.
+    assert problems({"mean": 6, "std": 24}, **slider)
+
+
+def test_ratings_may_be_labels_or_their_numbers():
+    scale = ["poor", "fair", "good"]
+    read = checked(["good", 1, "poor", None, "N/A"], scale=scale)
+    assert read.ratings == {"naturalness": (3.0, 1.0, 1.0, None, None)}
+    assert not read.converted
+    (finding,) = checked(["Good"], scale=scale).findings
+    assert finding.problem == "not a label of the scale: 'Good' (rater 1)"
+    assert finding.fix == "use poor | fair | good, or 1 to 3"
+    assert checked([1.0, 1.5], scale=[1, 1.5, 2]).converted == {}
+    assert checked([1.0], scale=[1, 2]).converted.total() == 1
 
 
 def test_examples_show_the_answer_of_the_nearest_score():
