@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.data.atomic_files import write_text_atomic
@@ -20,7 +19,7 @@ from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question
-from dramaeval.tasks.scale import shortened
+from dramaeval.tasks.scale import number_text
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions
 
@@ -86,7 +85,6 @@ def write_questions(
             hashes = {CLIP_HASH: clip} if clip else {}
             rng = np.random.default_rng([seed, 0, index, 2])
             questions = task.questions(record, dimensions, rng)
-            _require_digits(questions)
             lines += [{**line_of(task, record, item, targets), **hashes} for item in questions]
         file = folder / f"{split}.jsonl"
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -95,24 +93,6 @@ def write_questions(
             "%s: %d questions about %d records in %s; %d without a rating left out.",
             split, len(lines), len(records), file, left_out,
         )  # fmt: skip
-
-
-def _require_digits(questions: Sequence[Question]) -> None:
-    """Refuse scores that a prepared line cannot hold.
-
-    Raises:
-        ConfigError: an answer is not one digit, or a digit that stands for another score.
-    """
-    for field in (field for question in questions for field in question.answer_fields):
-        digits = [str(score) for score in field.scale]
-        if not field.options and (digits != list(field.choices) or max(map(len, digits)) > 1):
-            raise ConfigError(
-                [
-                    f"stages=[prepare]: {field.dimension.key} is answered with {shortened(field.choices)}, but a "
-                    "prepared line holds scores of one digit: leave the dimension out (task.dimensions=[…]) or train "
-                    "on the records themselves."
-                ]
-            )
 
 
 def line_of(
@@ -129,6 +109,8 @@ def line_of(
             entry["options"] = list(place.choices)
         else:
             entry["scale"] = list(place.scale)
+            if place.choices != tuple(map(number_text, place.scale)):
+                entry["answers"] = list(place.choices)
             entry["ratings"] = list(task.ratings(record, place.dimension))
             raters = task.rater_info(record, place.dimension).to_json()
             entry.update({RATERS: raters} if raters is not None else {})

@@ -24,12 +24,11 @@ DIMENSIONS = (
 )  # fmt: skip
 
 
-def overrides(*keys: str) -> list[str]:
-    """The task speech with the rubric of these dimensions; all without keys."""
-    chosen = [d for d in DIMENSIONS if not keys or d["key"] in keys]
+def overrides(task: str = "speech") -> list[str]:
+    """The task with the rubric of these dimensions."""
     # Hydra's grammar has keys without quotes.
-    values = re.sub(r'"(\w+)":', r"\1:", json.dumps(chosen))
-    return ["task=speech", f"task.rubric.dimensions={values}"]
+    values = re.sub(r'"(\w+)":', r"\1:", json.dumps(DIMENSIONS))
+    return [f"task={task}", f"task.rubric.dimensions={values}"]
 
 
 def write_scaled_clips(
