@@ -103,6 +103,21 @@ class Dimension:
         return self.scale[1] - self.scale[0] if self.bins else None
 
     @property
+    def scale_note(self) -> str:
+        """What a reader of scores has to know about a scale of labels or bins; empty for other scales."""
+        ends = f"{number_text(self.scale[0])} to {number_text(self.scale[-1])}"
+        if self.resolution:
+            step = f"{self.resolution:g}"
+            return (
+                f"{self.title}: the scale {ends} is divided into {len(self.scale)} bins at a distance of {step}. A "
+                "rating between two bins is shared by them, so that means are kept; distributions, accuracy and kappa "
+                f"do not distinguish scores less than {step} apart."
+            )
+        if self.labels:
+            return f"{self.title}: the scores {ends} stand for {shortened(self.labels)}."
+        return ""
+
+    @property
     def heading(self) -> str:
         """The title in results; it states the resolution of a scale in bins."""
         return f"{self.title} (bins of {self.resolution:g})" if self.resolution else self.title

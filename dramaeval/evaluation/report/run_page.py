@@ -31,6 +31,11 @@ from dramaeval.evaluation.wordings import wording_text
 MOST_PICTURED = 30
 """Maximum number of dimensions with figures; the tables have all dimensions."""
 
+MOST_SCORES = 12
+"""Of longer scales only the scores with a rating or with at least `SMALLEST_SHARE` are listed beside a clip."""
+
+SMALLEST_SHARE = 0.02
+
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
 
@@ -74,6 +79,9 @@ def _context(findings: Findings) -> dict[str, Any]:
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge)]),
+        ],
+        "scales": [
+            note for key, note in (metrics["about"].get("scales") or {}).items() if key in titles
         ],
         "split": split,
         "has_before": len(phases) > 1,
@@ -265,6 +273,7 @@ def _disagreement(
         "scores": [
             {"score": f"{score:g}", "share": share, "raters": counts[step]}
             for step, (score, share) in enumerate(zip(prediction.scale, shares, strict=True))
+            if len(shares) <= MOST_SCORES or counts[step] or (share or 0.0) >= SMALLEST_SHARE
         ],
     }
 
