@@ -53,7 +53,8 @@ class Score:
     """The score of one clip on one dimension.
 
     Attributes:
-        scale: the possible scores, in rising order.
+        scale: the possible scores, in rising order and in the raters' unit.
+        labels: the label of each score; empty where the scale has numbers.
         distribution: the probability of each score; they sum to 1. None for a regression head.
         expected: the expected score Σ k·p(k); for a regression head its number. None without a score.
         spread: the standard deviation √Σ p(k)·(k − expected)²; None without a distribution.
@@ -65,6 +66,7 @@ class Score:
     expected: float | None
     spread: float | None
     state: str = SCORED
+    labels: tuple[str, ...] = ()
 
 
 class Judge:
@@ -267,8 +269,10 @@ class Judge:
             shared_prefix=self.shared_prefix,
         )
         scores: list[dict[str, Score]] = [{} for _ in clips]
+        labels = {dimension.key: dimension.labels for dimension in scored_task.rated_dimensions}
         for prediction in predictions:
-            scores[int(prediction.id)][prediction.dimension] = _score(prediction)
+            key = prediction.dimension
+            scores[int(prediction.id)][key] = _score(prediction, labels.get(key, ()))
         return scores if is_list else scores[0]
 
     def _record(
@@ -377,7 +381,7 @@ def _base_folder(start: Checkpoint) -> Path | None:
     return base if (base / "config.json").is_file() else None
 
 
-def _score(prediction: AnyPrediction) -> Score:
+def _score(prediction: AnyPrediction, labels: tuple[str, ...]) -> Score:
     if not isinstance(prediction, Prediction):
         raise ValueError(f"audio[{prediction.id}]: the prediction is an option, not a score.")
     expected, distribution = prediction.expected, prediction.distribution
@@ -391,4 +395,5 @@ def _score(prediction: AnyPrediction) -> Score:
         expected=expected,
         spread=spread,
         state=prediction.state,
+        labels=labels,
     )

@@ -32,12 +32,17 @@ def std_bounds(points: Sequence[float], mean: float) -> tuple[float, float]:
     return math.sqrt(low), math.sqrt(high)
 
 
-def std_is_possible(points: Sequence[float], mean: float, std: float) -> bool:
-    """Whether ratings with this mean and standard deviation exist, both rounded to two decimals at most."""
+def std_is_possible(
+    points: Sequence[float], mean: float, std: float, *, between: bool = False
+) -> bool:
+    """Whether ratings with this mean and standard deviation exist, both rounded to two decimals at most.
+
+    Ratings lie on the points, or with ``between`` anywhere from the first to the last.
+    """
     ends = points[0], points[-1]
     means = [min(max(mean + error, ends[0]), ends[1]) for error in (-ROUNDING, 0.0, ROUNDING)]
     # On the way from one rounded mean to the other, the smallest spread falls to 0 at a point of the scale.
-    passes_point = any(means[0] <= point <= means[2] for point in points)
+    passes_point = between or any(means[0] <= point <= means[2] for point in points)
     lowest = 0.0 if passes_point else min(std_bounds(points, m)[0] for m in means)
     highest = max(std_bounds(points, m)[1] for m in means)
     return lowest - ROUNDING <= std <= highest + ROUNDING
@@ -52,8 +57,8 @@ def mean_distribution(
     Args:
         points: the scale, ascending.
         mean: between the ends of the scale.
-        std: Σ p_k (x_k − mean)², its root; a value that no distribution on the scale has, because it was rounded,
-            is replaced by the nearest one.
+        std: Σ p_k (x_k − mean)², its root; a value that no distribution on the scale has, because it was rounded
+            or because ratings lie between the points, is replaced by the nearest one.
 
     Returns:
         the probability of each point.
@@ -64,7 +69,7 @@ def mean_distribution(
     x = np.asarray(points, dtype=np.float64)
     if not x[0] <= mean <= x[-1]:
         raise ValueError(f"A mean of {mean:g} lies off the scale {x[0]:g} to {x[-1]:g}.")
-    if std is not None and not std_is_possible(points, mean, std):
+    if std is not None and not std_is_possible(points, mean, std, between=True):
         raise ValueError(f"No ratings have the mean {mean:g} and the standard deviation {std:g}.")
     if mean in (x[0], x[-1]):
         return tuple((x == mean).astype(float).tolist())

@@ -39,8 +39,13 @@ def is_mean_form(value: Any) -> bool:
     return is_number(value) or is_quoted_number(value)
 
 
-def read_mean(name: str, value: Any, points: Sequence[float]) -> MeanReading:
-    """Check and read a mean rating on the scale ``points``; ``name`` is that of the annotation field."""
+def read_mean(
+    name: str, value: Any, points: Sequence[float], *, between: bool = False
+) -> MeanReading:
+    """Check and read a mean rating on the scale ``points``; ``name`` is that of the annotation field.
+
+    With ``between``, ratings may lie between the points.
+    """
     given = value if isinstance(value, Mapping) else {MEAN: value}
     numbers = {
         key: float(item) if is_quoted_number(item) else item
@@ -49,7 +54,7 @@ def read_mean(name: str, value: Any, points: Sequence[float]) -> MeanReading:
     }
     findings = _form_findings(name, given, numbers)
     if not findings:
-        findings = _moment_findings(name, numbers.get(MEAN), numbers.get(STD), points)
+        findings = _moment_findings(name, numbers.get(MEAN), numbers.get(STD), points, between)
     if findings:
         return MeanReading(findings=tuple(findings))
     mean, std = (float(numbers[key]) if key in numbers else None for key in (MEAN, STD))
@@ -80,7 +85,7 @@ def _form_findings(
 
 
 def _moment_findings(
-    name: str, mean: float | None, std: float | None, points: Sequence[float]
+    name: str, mean: float | None, std: float | None, points: Sequence[float], between: bool
 ) -> list[Finding]:
     """Why no ratings on the scale have this mean and standard deviation."""
     if mean is None:
@@ -89,9 +94,10 @@ def _moment_findings(
     if not low <= mean <= high:
         fix = f"give a mean from {low:g} to {high:g}, or null where it is missing"
         return [Finding(name, f"mean {mean:g}: off the scale {low:g} to {high:g}", fix)]
-    if std is None or std_is_possible(points, mean, std):
+    if std is None or std_is_possible(points, mean, std, between=between):
         return []
     smallest, largest = std_bounds(points, mean)
+    smallest = 0.0 if between else smallest
     problem = (
         f"no ratings have the mean {mean:g} and the standard deviation {std:g}: "
         f"it lies between {smallest:.3f} and {largest:.3f}"

@@ -42,21 +42,24 @@ Ratings = dict[str, tuple[float | None, ...]]
 class AnnotationField:
     """The ratings of a record: one value per rater, position k always the same rater, or their mean.
 
-    Ratings are whole numbers from `low` to `high`. A pass/fail field has the scale 0-1 and may hold
-    booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation must be
-    possible on the `points` of the scale; without points these are all whole numbers.
+    Ratings are numbers from `low` to `high`, whole ones unless `whole` is false. A pass/fail field has the scale 0-1
+    and may hold booleans. A record may lack a field that is not `required`. A mean rating and its standard deviation
+    must be possible on the `points` of the scale; without points these are all whole numbers. A rating may be one of
+    the `labels` of the points, where the scale has labels.
     """
 
     name: str
     low: float
     high: float
     required: bool = True
+    whole: bool = True
     points: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def is_pass_fail(self) -> bool:
         """Whether booleans are allowed as ratings."""
-        return (self.low, self.high) == (0, 1)
+        return self.whole and (self.low, self.high) == (0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +259,13 @@ def _check_values(
 
 
 def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> Any:
-    """The number of a rating in quotes; other values unchanged. Counts ratings that are not plain numbers."""
+    """The number of a label or a rating in quotes; other values unchanged. Counts numbers that are not plain."""
+    if value in annotation.labels:
+        return annotation.points[annotation.labels.index(value)]
     if is_quoted_number(value):
         converted[QUOTED] += 1
         return float(value) if "." in value else int(value)
-    if isinstance(value, float) and value.is_integer():
+    if annotation.whole and isinstance(value, float) and value.is_integer():
         converted[WHOLE] += 1
     return value
 
@@ -268,7 +273,7 @@ def _plain(annotation: AnnotationField, value: Any, converted: Counter[str]) -> 
 def _check_mean(annotation: AnnotationField, value: Any, check: RecordCheck) -> None:
     """Check and read a mean rating."""
     points = annotation.points or tuple(range(int(annotation.low), int(annotation.high) + 1))
-    reading = read_mean(annotation.name, value, points)
+    reading = read_mean(annotation.name, value, points, between=not annotation.whole)
     check.findings.extend(reading.findings)
     if reading.quoted:
         check.converted[QUOTED] += reading.quoted
@@ -319,18 +324,21 @@ def _why_not_a_rating(annotation: AnnotationField, value: Any) -> tuple[str, str
     """(problem, fix) when the value is neither missing nor a rating on the field's scale."""
     scale = f"{annotation.low:g} to {annotation.high:g}"
     booleans = "true, false" if annotation.is_pass_fail else ""
-    valid = f"use {booleans or f'whole numbers from {scale}'}, or null where it is missing"
+    numbers = "whole numbers" if annotation.whole else "numbers"
+    valid = f"use {booleans or f'{numbers} from {scale}'}, or null where it is missing"
     if is_missing(value):
         return None
     if isinstance(value, bool):
         return None if annotation.is_pass_fail else ("a boolean where a number is expected", valid)
+    if isinstance(value, str) and annotation.labels:
+        return "not a label of the scale", f"use {' | '.join(annotation.labels)}, or {scale}"
     if isinstance(value, str):
         return "a string where a number is expected", f"write ratings without quotes; {valid}"
     if not isinstance(value, (int, float)):
         return f"{json_type(value)} where a number is expected", valid
     if not annotation.low <= value <= annotation.high:
         return f"off the scale {scale}", valid
-    if value != int(value):
+    if annotation.whole and value != int(value):
         return "not a whole number", valid
     return None
 

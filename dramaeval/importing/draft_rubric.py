@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dramaeval.config.literal import literal
-from dramaeval.data.record_format import AnnotationField, RecordFormat, check_annotations
+from dramaeval.data.record_format import RecordFormat, check_annotations
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
 #: Scales with more points name only the meaning of their ends.
@@ -142,10 +142,7 @@ def cannot_train(rubric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
         read = read_rubric(rubric)
     except RubricError as error:
         return str(error).split("\n  ")[1:]
-    fields = [
-        AnnotationField(name=d.annotation, low=d.scale[0], high=d.scale[-1])
-        for d in read.dimensions
-    ]
+    fields = [dimension.annotation_field for dimension in read.dimensions]
     fmt = RecordFormat(text_fields=(), annotation_fields=tuple(fields))
     reasons: dict[str, list[str]] = {}
     for record in records:

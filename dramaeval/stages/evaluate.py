@@ -144,7 +144,7 @@ def _warn_without_change(phases: Mapping[str, PhasePredictions]) -> None:
 
 def _show_agreement(context: RunContext, rated: Mapping[str, Any]) -> None:
     """Show the agreement as tables: plain in the log, in colour on the terminal."""
-    titles = {dimension.key: dimension.title for dimension in context.task.dimensions}
+    titles = {dimension.key: dimension.heading for dimension in context.task.dimensions}
     for split, figures in rated.items():
         text = agreement_text(figures, heading=split, titles=titles)
         log.info("\n%s", text, extra={"only_in_file": True})

@@ -18,6 +18,7 @@ from dramaeval.evaluation.wordings import with_wordings, wording_text
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
 from dramaeval.stages.predictions_file import PhasePredictions
+from dramaeval.stages.read_splits import scale_notes
 
 #: Predictions by phase, in the order of the phases.
 Phases = Mapping[str, PhasePredictions]
@@ -118,6 +119,7 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
 def about(context: RunContext) -> dict[str, Any]:
     """The rubric, the records and the method of scoring behind the figures."""
     rubric, splits = context.task.rubric, context.splits
+    notes = scale_notes(context.task)
     return {
         "rubric": {"name": rubric.name, "version": rubric.version},
         "records": {name: len(records) for name, records in splits.records.items()},
@@ -125,6 +127,7 @@ def about(context: RunContext) -> dict[str, Any]:
         "overlaps": list(splits.overlaps),
         "scoring": context.task.scoring(),
         "remarks": splits.remarks(context.task),
+        **({"scales": notes} if notes else {}),
     }
 
 

@@ -19,6 +19,7 @@ from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question
+from dramaeval.tasks.scale import number_text
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions
 
@@ -83,10 +84,8 @@ def write_questions(
             clip = clips[split][index] if clips else ""
             hashes = {CLIP_HASH: clip} if clip else {}
             rng = np.random.default_rng([seed, 0, index, 2])
-            lines += [
-                {**line_of(task, record, question, targets), **hashes}
-                for question in task.questions(record, dimensions, rng)
-            ]
+            questions = task.questions(record, dimensions, rng)
+            lines += [{**line_of(task, record, item, targets), **hashes} for item in questions]
         file = folder / f"{split}.jsonl"
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_text_atomic(file, text, verbatim=True)
@@ -110,6 +109,8 @@ def line_of(
             entry["options"] = list(place.choices)
         else:
             entry["scale"] = list(place.scale)
+            if place.choices != tuple(map(number_text, place.scale)):
+                entry["answers"] = list(place.choices)
             entry["ratings"] = list(task.ratings(record, place.dimension))
             raters = task.rater_info(record, place.dimension).to_json()
             entry.update({RATERS: raters} if raters is not None else {})

@@ -69,10 +69,17 @@ class Splits:
         return {name: counts for name, counts in remarks.items() if counts}
 
     def log_remarks(self, task: Task) -> None:
-        """Log `remarks`."""
+        """Log `remarks`, and the notes about scales of labels or bins."""
+        for note in scale_notes(task).values():
+            log.info("%s", note)
         for name, counts in self.remarks(task).items():
             for text, count in counts.items():
                 log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
+
+
+def scale_notes(task: Task) -> dict[str, str]:
+    """The notes about scales of labels or bins, by dimension key."""
+    return {d.key: d.scale_note for d in task.rated_dimensions if d.scale_note}
 
 
 def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> Splits:

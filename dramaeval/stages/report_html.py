@@ -65,7 +65,7 @@ def _ratings_page(
         Findings(
             **_page_settings(context, metrics, split, part),
             predictions=phases[phase].ratings[split],
-            titles={f"{prefix}{dimension.key}": dimension.title for dimension in task.dimensions},
+            titles={f"{prefix}{dimension.key}": dimension.heading for dimension in task.dimensions},
             text_fields=(*task.text_fields, *task.optional_text_fields),
         )
     )

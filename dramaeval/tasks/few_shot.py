@@ -15,6 +15,7 @@ import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of, same_clip
+from dramaeval.tasks.rubric import Dimension
 
 #: Keys that an example must not share with the judged record; the clips' bytes are compared as well.
 APART = ("character", "scene")
@@ -86,17 +87,18 @@ def example_content(
     return parts
 
 
-def example_scores(ratings: Sequence[Sequence[float | None]], scale: Sequence[int]) -> str:
+def example_scores(ratings: Sequence[Sequence[float | None]], dimension: Dimension) -> str:
     """A sentence with each example's score on one dimension, in the judge's answer format.
 
     Args:
         ratings: the raters' values of each example, at least one of them present.
-        scale: the dimension's scores. The score nearest to the mean rating is written; halfway goes up.
+        dimension: has the scores. The score nearest to the mean rating is written; halfway goes up.
     """
     scores = []
     for number, values in enumerate(ratings, 1):
         present = [value for value in values if value is not None]
         mean = sum(present) / len(present)
-        score = min(reversed(scale), key=lambda candidate: abs(candidate - mean))
-        scores.append(f"example {number} <answer>{score}</answer>")
+        pairs = reversed(list(zip(dimension.scale, dimension.answers, strict=True)))
+        _, answer = min(pairs, key=lambda pair: abs(pair[0] - mean))
+        scores.append(f"example {number} <answer>{answer}</answer>")
     return f"People gave {', '.join(scores)}."

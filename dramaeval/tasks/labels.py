@@ -38,7 +38,7 @@ def present(ratings: Ratings, weights: Weights | None = None) -> tuple[np.ndarra
 
 def distribution(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -52,7 +52,7 @@ def distribution(
 
 def sample(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -66,7 +66,7 @@ def sample(
 
 def mean(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -81,7 +81,7 @@ def mean(
 
 def median(
     ratings: Ratings,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
     weights: Weights | None = None,
 ) -> np.ndarray | None:
@@ -140,7 +140,7 @@ class RaterWeighted:
     def __call__(
         self,
         ratings: Ratings,
-        scale: Sequence[int],
+        scale: Sequence[float],
         rng: np.random.Generator,
         weights: Weights | None = None,
     ) -> np.ndarray | None:
@@ -232,7 +232,7 @@ def target_of_mean(
     policy: LabelPolicy,
     mean: float | None,
     std: float | None,
-    scale: Sequence[int],
+    scale: Sequence[float],
     rng: np.random.Generator,
 ) -> np.ndarray | None:
     """The policy's target of ratings of which only the mean, and perhaps the standard deviation, is known.
@@ -250,7 +250,7 @@ def takes_weights(policy: Any) -> bool:
     return "weights" in inspect.signature(policy).parameters
 
 
-def between(value: float, scale: Sequence[int]) -> np.ndarray:
+def between(value: float, scale: Sequence[float]) -> np.ndarray:
     """A value as a distribution over its two neighbours on the scale, float64 ``[scale]``.
 
     >>> between(3.25, (1, 2, 3, 4, 5))

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
-from dramaeval.data.problems import BadRecordsError
+from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import ReadResult, Record, checked_lines
 from dramaeval.data.unicode_paths import stored_path
@@ -45,8 +45,10 @@ class ProcessedTask(Task):
     def __init__(self, *, name: str = "processed") -> None:
         rubric = Rubric(name=name, version="as given", dimensions=())
         super().__init__(name=name, rubric=rubric, system="", context="", labels=sample)
-        self._written: dict[str, set[int]] = {}  # scores in the solutions, by dimension
-        self._listed: dict[str, set[int]] = {}  # scales that the lines list, by dimension
+        # By dimension the scores of lines without a scale, each with the first such line, and the scales that lines list
+        # with the texts of the scores.
+        self._written: dict[str, dict[int, Record]] = {}
+        self._listed: dict[str, dict[float, str]] = {}
         self._options: set[str] = set()  # dimensions with text answers
 
     def read(
@@ -77,27 +79,50 @@ class ProcessedTask(Task):
         records = reader.records(checked_lines(file), root, workers)
         if reader.problems and (on_bad != "skip" or not records):
             raise BadRecordsError(reader.problems)
+        problems = [*reader.problems]
         for record in records:
-            self._add_dimensions(record)
+            problems += self._add_dimensions(record)
+        for key in self._written:
+            problems += self._other_scores(key)
+        if len(problems) > len(reader.problems):
+            raise BadRecordsError(problems)
         self.dimensions = tuple(_dimension(key, self._scale(key)) for key in self._written)
         return ReadResult(records=records, skipped=reader.problems)
 
-    def _add_dimensions(self, record: Record) -> None:
+    def _add_dimensions(self, record: Record) -> list[Problem]:
+        """Add the scores of a line to those of its dimensions; the problems of scales that contradict each other."""
+        problems = []
         for part in solution_parts(record.fields):
-            written = self._written.setdefault(part.key, set())
-            listed = self._listed.setdefault(part.key, set())
-            if part.score:
-                written.add(int(part.written))
-                listed.update(part.scale)
-            else:
+            written = self._written.setdefault(part.key, {})
+            listed = self._listed.setdefault(part.key, {})
+            if not part.score:
                 self._options.add(part.key)
+            elif not part.answers:
+                written.setdefault(int(part.written), record)
+            scale = dict(zip(part.scale, part.answers, strict=True))
+            if wrong := [text for score, text in scale.items() if _differs(listed, score, text)]:
+                problems.append(_two_scales(record, part.key, wrong[0]))
+            else:
+                listed.update(scale)
+        return problems
 
-    def _scale(self, key: str) -> tuple[int, ...]:
+    def _other_scores(self, key: str) -> list[Problem]:
+        """Problems of lines without a scale whose score has another text on the scale of other lines."""
+        listed = self._listed[key]
+        return [
+            _two_scales(record, key, str(score))
+            for score, record in self._written[key].items()
+            if _differs(listed, score, str(score))
+        ]
+
+    def _scale(self, key: str) -> dict[float, str]:
         """The scale that lines list; without one 0-1 if no higher score is written, else 1-5 with all written."""
         written, listed = self._written[key], self._listed[key]
-        if listed or key in self._options:
-            return tuple(sorted(written | listed)) or (0, 1)
-        return (0, 1) if max(written) <= 1 else tuple(sorted(written | {1, 2, 3, 4, 5}))
+        scores = {*written}
+        if not listed and key not in self._options:
+            scores = {0, 1} if max(written) <= 1 else {*written, 1, 2, 3, 4, 5}
+        scale = listed | {score: str(score) for score in scores}
+        return dict(sorted(scale.items())) or {0: "0", 1: "1"}
 
     @property
     def rated_dimensions(self) -> tuple[Dimension, ...]:
@@ -186,13 +211,23 @@ def inline_audio(record: Record) -> np.ndarray | None:
     return np.asarray(record.fields["audio"], dtype=np.float32)
 
 
-def _dimension(key: str, scale: tuple[int, ...]) -> Dimension:
-    scores = {score: str(score) for score in scale}
+def _differs(scale: Mapping[float, str], score: float, text: str) -> bool:
+    """Whether a scale has another text for the score, or another score for the text."""
+    return (score in scale) != (text in scale.values()) or scale.get(score, text) != text
+
+
+def _two_scales(record: Record, key: str, answer: str) -> Problem:
+    fix = "give all lines of a dimension the same scale, or name one of the dimensions otherwise"
+    return record.problem("places", f"{key}: {answer!r} is another score in other lines", fix)
+
+
+def _dimension(key: str, scale: Mapping[float, str]) -> Dimension:
     return Dimension(
         key=key,
         annotation=key,
         title=key,
-        scale=scale,
+        scale=tuple(scale),
         description="As the prompt says.",
-        scores=scores,
+        scores=dict(scale),
+        answers=tuple(scale.values()),
     )

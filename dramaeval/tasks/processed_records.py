@@ -5,6 +5,8 @@ messages, the user's with one audio part; ``solution`` is the answer to train, `
 ``<answer>[PitchDynamics]4[…]3</answer>`` or ``<answer>a text</answer>``, with or without a ``<think>`` part;
 ``audio`` names the clip where the prompt's audio part does not, or holds its samples. ``places`` may add, for
 each answer in the solution, its ``dimension``, ``scale``, ``ratings``, ``raters`` and ``options``, for evaluation.
+Scores are single digits, or the numbers of ``scale``; ``answers`` lists what is written for each where it is another
+text. Without a scale, an answer that is not one digit is a text.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from dramaeval.data.problems import Finding, Problem
 from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo
 from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
 from dramaeval.data.records import Record, length_problem, problems_of
+from dramaeval.tasks.scale import number_text
 
 ANSWER = "answer"
 """Dimension key of an answer that the line does not name."""
@@ -33,8 +37,7 @@ INLINE = Path("audio")
 _SOLUTION = re.compile(
     r"(?P<lead>(?:<think>(?P<thought>.*)</think>\s*)?<answer>)(?P<answer>.+)</answer>", re.DOTALL
 )
-_SCORE = re.compile(r"\s*([0-9])\s*")
-_NAMED = re.compile(r"\s*\[([^\[\]]+)\]\s*([0-9])\s*")
+_NAME = r"\s*\[([^\[\]]+)\]"
 #: An answer of digits in any script: one, or one after each name.
 _ANY_DIGITS = re.compile(r"\s*(?:\d|(?:\[[^\[\]]+\]\s*\d\s*)+)\s*")
 _FIX = 'write {"prompt": [{"role": "user", "content": [{"type": "audio", …}, …]}], "solution": …}'
@@ -46,11 +49,12 @@ class SolutionPart:
 
     Attributes:
         lead: the text before the answer, from the previous answer or the beginning on.
-        written: the score's digit, or the text.
+        written: the text of the score, or of another answer.
         key: key of the dimension.
         score: whether the answer is a score rather than a text.
         tail: the text after the last answer; empty for other answers.
         scale: the dimension's scores, where the line lists them.
+        answers: the text of each of these scores.
         options: the texts to choose from, where the line lists them.
         ratings: one value per rater, where the line lists them.
         raters: what the line says about the raters.
@@ -61,21 +65,31 @@ class SolutionPart:
     key: str
     score: bool
     tail: str = ""
-    scale: Sequence[int] = ()
+    scale: Sequence[float] = ()
+    answers: Sequence[str] = ()
     options: Sequence[str] = ()
     ratings: Sequence[float | None] = ()
     raters: RaterInfo = POSITIONAL
 
+    @property
+    def value(self) -> float:
+        """The number of the written score, or of the written option among those listed."""
+        if not self.score:
+            return self.options.index(self.written) if self.options else 0
+        return self.scale[self.answers.index(self.written)] if self.answers else int(self.written)
+
 
 def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
     """The answers of a line's solution, with the line's entries of ``places``."""
-    parts = _split_solution(fields["solution"].strip())
-    entries = [*(fields.get("places") or []), *[{}] * len(parts)]
+    listed = fields.get("places") or []
+    parts = _split_solution(fields["solution"].strip(), list(map(_answers, listed)))
+    entries = [*listed, *[{}] * len(parts)]
     return [
         replace(
             part,
             key=entry.get("dimension") or part.key,
             scale=entry.get("scale") or (),
+            answers=_answers(entry),
             options=entry.get("options") or (),
             ratings=entry.get("ratings") or (),
             raters=RaterInfo.from_json(entry.get(RATERS), len(entry.get("ratings") or ())),
@@ -84,22 +98,37 @@ def solution_parts(fields: Mapping[str, Any]) -> list[SolutionPart]:
     ]
 
 
-def _split_solution(solution: str) -> list[SolutionPart]:
+def _answers(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts of an entry's scores; empty without a scale."""
+    return tuple(entry.get("answers") or map(number_text, entry.get("scale") or ()))
+
+
+@lru_cache(maxsize=256)
+def _score_pattern(name: str, answers: tuple[str, ...]) -> re.Pattern[str]:
+    """A score after a name, up to the next name or the end: one of the answers, or a digit."""
+    texts = "|".join(map(re.escape, sorted(answers, key=len, reverse=True)))
+    return re.compile(rf"{name}\s*({texts}{'|' if texts else ''}[0-9])\s*(?=\[|\Z)")
+
+
+def _split_solution(solution: str, answers: Sequence[tuple[str, ...]]) -> list[SolutionPart]:
+    """The parts of a solution; ``answers`` has the texts of the scores of each, as far as they are known."""
     match = _SOLUTION.fullmatch(solution)
     if match is None:
         raise ValueError(f"no solution: {solution!r}")  # the reader rejects such lines
     lead, answer = match["lead"], match["answer"]
-    if score := _SCORE.fullmatch(answer):
+    score = _score_pattern("", answers[0] if answers else ()).match(answer)
+    if score and score.end() == len(answer):
         tail = answer[score.end(1) :] + "</answer>"
         return [SolutionPart(lead + answer[: score.start(1)], score[1], ANSWER, True, tail)]
-    named = list(_NAMED.finditer(answer))
-    if not named or sum(len(item[0]) for item in named) != len(answer):
-        return [SolutionPart(lead, answer, ANSWER, False, "</answer>")]
     parts: list[SolutionPart] = []
-    end = 0
-    for item in named:
+    end, begin = 0, 0
+    while begin < len(answer):
+        known = answers[len(parts)] if len(parts) < len(answers) else ()
+        item = _score_pattern(_NAME, known).match(answer, begin)
+        if item is None:
+            return [SolutionPart(lead, answer, ANSWER, False, "</answer>")]
         before = (lead if not parts else "") + answer[end : item.start(2)]
-        end = item.end(2)
+        end, begin = item.end(2), item.end()
         parts.append(SolutionPart(before, item[2], item[1], True))
     parts[-1] = replace(parts[-1], tail=answer[end:] + "</answer>")
     return parts
@@ -193,9 +222,7 @@ class ProcessedReader:
         ratings: dict[str, tuple[float | None, ...]] = {}
         raters: dict[str, RaterInfo] = {}
         for part in solution_parts(fields):
-            options = list(part.options) or [part.written]
-            value = float(part.written) if part.score else float(options.index(part.written))
-            ratings[part.key] = tuple(part.ratings) or (value,)
+            ratings[part.key] = tuple(part.ratings) or (float(part.value),)
             raters[part.key] = part.raters
         return Record(
             id=written_id if isinstance(written_id, str) else f"{self.file.name}:{number}",
@@ -295,7 +322,7 @@ def _place_findings(fields: Mapping[str, Any]) -> list[Finding]:
         return [Finding("places", problem, "write one object per answer")]
     for part, entry in zip(parts, places, strict=True):
         scale, options = entry.get("scale"), entry.get("options")
-        if part.score and scale is not None and int(part.written) not in scale:
+        if scale and part.written not in part.answers:
             problem = f"the solution's {part.written} is off the scale {scale}"
             findings.append(Finding("places", problem, "correct the scale or the solution"))
         if not part.score and options is not None and part.written not in options:
@@ -311,10 +338,15 @@ def _entry_findings(entry: Mapping[str, Any]) -> list[Finding]:
     findings = []
     if not isinstance(dimension, str | None):
         findings.append(Finding("places", "dimension is not a text", "write it in quotes"))
-    if not isinstance(scale, list | None) or any(type(score) is not int for score in scale or ()):
-        findings.append(
-            Finding("places", "scale is not a list of whole numbers", "write [1, 2, 3]")
-        )
+    if not isinstance(scale, list | None) or not all(map(_is_number, scale or ())):
+        findings.append(Finding("places", "scale is not a list of numbers", "write [1, 2, 3]"))
+    elif (answers := entry.get("answers")) is not None and not (
+        isinstance(answers, list)
+        and all(isinstance(text, str) and text.strip() for text in answers)
+        and len(set(answers)) == len(answers) == len(scale or ())
+    ):
+        problem = "answers is not a list with a text of its own for each score of the scale"
+        findings.append(Finding("places", problem, "write it as stages=[prepare] does"))
     if not isinstance(options, list | None) or any(
         not isinstance(option, str) for option in options or ()
     ):

@@ -23,7 +23,7 @@ class AnswerField:
 
     Attributes:
         dimension: the dimension that the choice rates.
-        choices: the texts that can be written; scores as digits.
+        choices: the texts that can be written.
         scale: the number of each choice, ascending; the index for options.
         lead: the text before the choice, from the previous field or the beginning of the answer on.
         tail: the text after the last field; empty for other fields.
@@ -32,7 +32,7 @@ class AnswerField:
 
     dimension: Dimension
     choices: tuple[str, ...]
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     lead: str = LEAD
     tail: str = TAIL
     options: bool = False
@@ -40,9 +40,12 @@ class AnswerField:
     @classmethod
     def of_score(cls, dimension: Dimension, lead: str = LEAD, tail: str = TAIL) -> AnswerField:
         """A field for one score of a dimension."""
-        choices = tuple(str(score) for score in dimension.scale)
         return cls(
-            dimension=dimension, choices=choices, scale=dimension.scale, lead=lead, tail=tail
+            dimension=dimension,
+            choices=dimension.answers,
+            scale=dimension.scale,
+            lead=lead,
+            tail=tail,
         )
 
 

@@ -6,10 +6,12 @@ its problems together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from dramaeval.data.record_format import AnnotationField
+from dramaeval.tasks.scale import number_text, read_meanings, read_scale, shortened
 
 DEFAULT_QUESTION = (
     "{title}: {description}\n{scores}\n"
@@ -47,22 +49,101 @@ class Dimension:
         key: name in predictions and metrics, an identifier.
         annotation: field of a record's annotations with the ratings.
         title: name in the prompt.
-        scale: the scores, in ascending order.
+        scale: the scores in the raters' unit, in ascending order.
         description: one sentence on what the raters judged.
-        scores: meaning of each score.
+        scores: meaning of each explained score.
+        answers: the text that the judge writes for each score; the scores themselves where it is empty.
+        bins: whether the scores are bins of a finer scale (see `dramaeval.tasks.scale`).
     """
 
     key: str
     annotation: str
     title: str
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     description: str
-    scores: Mapping[int, str]
+    scores: Mapping[float, str]
+    answers: tuple[str, ...] = ()
+    bins: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.answers:
+            object.__setattr__(self, "answers", tuple(map(number_text, self.scale)))
 
     @property
     def label(self) -> str:
         """Name in an answer with several dimensions: the title in one word, such as PitchDynamics."""
         return "".join(word[:1].upper() + word[1:] for word in self.title.split())
+
+    @property
+    def whole(self) -> bool:
+        """Whether ratings are whole numbers."""
+        return not self.bins and all(score == int(score) for score in self.scale)
+
+    @property
+    def annotation_field(self) -> AnnotationField:
+        """The ratings that a record may hold."""
+        return AnnotationField(
+            name=self.annotation,
+            low=self.scale[0],
+            high=self.scale[-1],
+            whole=self.whole,
+            points=tuple(map(float, self.scale)),
+            labels=self.labels,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the points; empty for a scale of numbers."""
+        numbers = tuple(map(number_text, self.scale))
+        return () if self.bins or self.answers == numbers else self.answers
+
+    @property
+    def resolution(self) -> float | None:
+        """The distance of two bins in the raters' unit; None without bins."""
+        return self.scale[1] - self.scale[0] if self.bins else None
+
+    @property
+    def scale_note(self) -> str:
+        """What a reader of scores has to know about a scale of labels or bins; empty for other scales."""
+        ends = f"{number_text(self.scale[0])} to {number_text(self.scale[-1])}"
+        if self.resolution:
+            step = f"{self.resolution:g}"
+            return (
+                f"{self.title}: the scale {ends} is divided into {len(self.scale)} bins at a distance of {step}. A "
+                "rating between two bins is shared by them, so that means are kept; distributions, accuracy and kappa "
+                f"do not distinguish scores less than {step} apart."
+            )
+        if self.labels:
+            return f"{self.title}: the scores {ends} stand for {shortened(self.labels)}."
+        return ""
+
+    @property
+    def heading(self) -> str:
+        """The title in results; it states the resolution of a scale in bins."""
+        return f"{self.title} (bins of {self.resolution:g})" if self.resolution else self.title
+
+    def score_lines(self, template: str) -> list[str]:
+        """A line for each explained score, and a line with all answers where they do not follow from the first and last.
+
+        Args:
+            template: of a line, over ``{score}`` and ``{meaning}``.
+        """
+        pairs = list(zip(self.answers, self.scale, strict=True))
+        meanings = dict(self.scores)
+        if self.bins:
+            meanings = {
+                score: ", ".join(filter(None, [number_text(score), self.scores.get(score)]))
+                for score in self.scale
+            }
+        lines = [
+            template.format(score=answer, meaning=meanings[score])
+            for answer, score in pairs
+            if score in meanings
+        ]
+        counted = [str(int(self.scale[0]) + index) for index in range(len(self.scale))]
+        if len(lines) < len(pairs) and list(self.answers) != counted:
+            lines.append(shortened(self.answers))
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,31 +179,28 @@ class Rubric:
 
     def criterion(self, dimension: Dimension) -> str:
         """The part of a prompt that asks for one dimension."""
-        return self.question.format(**self._values_of(dimension))
+        return self._filled(self.question, dimension)
 
     def criteria(self, dimensions: Sequence[Dimension], *, any_order: bool = False) -> str:
         """The part of a prompt that asks for several dimensions in one question."""
         template = self.any_order if any_order else self.together
         return template.format(
-            items="\n".join(
-                self.item.format(**self._values_of(dimension)) for dimension in dimensions
-            ),
+            items="\n".join(self._filled(self.item, dimension) for dimension in dimensions),
             form="".join(f"[{dimension.label}]score" for dimension in dimensions),
         )
 
-    def _values_of(self, dimension: Dimension) -> dict[str, Any]:
-        lines = [
-            self.score_line.format(score=score, meaning=dimension.scores[score])
-            for score in dimension.scale
-        ]
-        return {
-            "title": dimension.title,
-            "label": dimension.label,
-            "description": dimension.description,
-            "scores": "\n".join(lines),
-            "low": dimension.scale[0],
-            "high": dimension.scale[-1],
-        }
+    def _filled(self, template: str, dimension: Dimension) -> str:
+        scores = "\n".join(dimension.score_lines(self.score_line))
+        if not scores:  # a scale without explanations leaves no empty line
+            template = template.replace("{scores}\n", "").replace("\n{scores}", "")
+        return template.format(
+            title=dimension.title,
+            label=dimension.label,
+            description=dimension.description,
+            scores=scores,
+            low=dimension.answers[0],
+            high=dimension.answers[-1],
+        )
 
 
 def text_problem(value: Any) -> str | None:
@@ -163,7 +241,8 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
 
     Raises:
         RubricError: a key is missing or unknown, a text is of another YAML type, a dimension appears twice, a key is
-            not an identifier, a scale does not ascend, or a score has no meaning. All such problems are listed.
+            not an identifier, a scale does not ascend, or an explained score is none of the scale. All such problems
+            are listed.
     """
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
@@ -199,9 +278,13 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
 
 def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) -> Dimension | None:
     texts = ("key", "annotation", "title", "description")
-    missing = [name for name in (*texts, "scale", "scores") if _is_missing(item, name)]
-    wrong = text_problems(item, texts[1:], where)
-    problems += wrong
+    missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
+    before = len(problems)
+    problems += text_problems(item, texts[1:], where)
+    known = [*texts, "scale", "bins", "scores"]
+    problems += [
+        f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
+    ]
     if missing:
         problems.append(f"{where} lacks {', '.join(missing)}")
         return None
@@ -210,49 +293,23 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             f"{where}.key must be of letters, digits and underscores and not begin with a digit, such as "
             f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
         )
-        wrong.append("key")
-    scale = _read_scale(item["scale"], where, problems)
-    scores = _read_scores(item["scores"], scale, where, problems) if scale else {}
-    if wrong or not scores:
+    scale = read_scale(item["scale"], item.get("bins"), where, problems)
+    if scale is None:
         return None
-    return Dimension(scale=scale, scores=scores, **{key: item[key] for key in texts})
-
-
-def _read_scale(value: Any, where: str, problems: list[str]) -> tuple[int, ...]:
-    """The scale; empty where it is none."""
-    scale = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if len(scale) < 2 or any(type(score) is not int for score in scale):
-        problems.append(f"{where}.scale must list at least two whole numbers, got {list(scale)}")
-        return ()
-    if any(not 0 <= score <= 9 for score in scale):
-        problems.append(
-            f"{where}.scale must be of whole numbers from 0 to 9, because a judge writes a score as one token, got "
-            f"{list(scale)}: convert the ratings to such a scale"
-        )
-    if list(scale) != sorted(set(scale)):
-        problems.append(f"{where}.scale must ascend without repeats, got {list(scale)}")
-    return scale
-
-
-def _read_scores(
-    value: Any, scale: Sequence[int], where: str, problems: list[str]
-) -> dict[int, str]:
-    """The meaning of each score; empty where one is missing or no text."""
-    if not isinstance(value, Mapping):
-        problems.append(f"{where}.scores must be a mapping from each score to its meaning")
-        return {}
-    odd = [key for key in value if not re.fullmatch("[0-9]", str(key))]
-    if odd:
-        problems.append(f"{where}.scores explains {odd}, which are no scores of {list(scale)}")
-        return {}
-    meanings = {int(key): meaning for key, meaning in value.items()}
-    wrong = text_problems(meanings, meanings, f"{where}.scores")
-    problems += wrong
-    empty = [score for score in meanings if _is_missing(meanings, score)]
-    if set(meanings) != set(scale) or empty:
-        problems.append(
-            f"{where}.scores explains {sorted(set(meanings) - set(empty))}, but the scale is {list(scale)}: "
-            "each score needs one meaning"
-        )
-        return {}
-    return {} if wrong else meanings
+    meanings = read_meanings(item.get("scores"), scale, where, problems)
+    if meanings is not None:
+        problems += text_problems(meanings, meanings, f"{where}.scores")
+        empty = [number_text(score) for score in meanings if _is_missing(meanings, score)]
+        if empty:
+            problems.append(
+                f"{where}.scores has no meaning for {', '.join(empty)}: write one, or leave the score out"
+            )
+    if meanings is None or len(problems) > before:
+        return None
+    return Dimension(
+        scale=scale.points,
+        answers=scale.answers,
+        bins=scale.bins,
+        scores=meanings,
+        **{key: item[key] for key in texts},
+    )

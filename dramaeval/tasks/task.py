@@ -134,15 +134,7 @@ class Task:
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys and ratings that a record of this task must have."""
-        fields = [
-            AnnotationField(
-                name=d.annotation,
-                low=d.scale[0],
-                high=d.scale[-1],
-                points=tuple(map(float, d.scale)),
-            )
-            for d in self.dimensions
-        ]
+        fields = [dimension.annotation_field for dimension in self.dimensions]
         if self.confidence and self.confidence not in {field.name for field in fields}:
             fields.append(AnnotationField(name=self.confidence, low=1, high=5, required=False))
         return RecordFormat(
@@ -267,7 +259,7 @@ class Task:
             parts.reverse()
         if examples and dimension:
             ratings = [self.ratings(example, dimension) for example in examples]
-            parts = [TO_JUDGE, *parts, example_scores(ratings, dimension.scale)]
+            parts = [TO_JUDGE, *parts, example_scores(ratings, dimension)]
         content = [
             *example_content(examples, self.context_text),
             {"type": "audio", "audio_url": str(record.clip)},

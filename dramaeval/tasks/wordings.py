@@ -155,11 +155,11 @@ def phrasings(
 
 
 def _worded(dimension: Dimension, header: str, description: str, scale: str, closing: str) -> str:
-    low, high = dimension.scale[0], dimension.scale[-1]
+    low, high = dimension.answers[0], dimension.answers[-1]
     return "\n".join(
         [
             header.format(title=dimension.title, description=description),
-            *(scale.format(score=s, meaning=dimension.scores[s]) for s in dimension.scale),
+            *dimension.score_lines(scale),
             closing.format(low=low, high=high),
         ]
     )

@@ -19,9 +19,12 @@ from dramaeval.models.forward.answer_distributions import (
     is_regression,
     scale_log_p,
 )
-from dramaeval.models.inputs.collation import UNTRAINED, Batch
+from dramaeval.models.inputs.batch import UNTRAINED, Batch
 
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+
+#: Range of the widest scale whose scores are used as they are; see `_unit`.
+WIDEST = 9.0
 
 
 def answer_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -61,11 +64,13 @@ def choice_ce(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 def expected_mse(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Squared error of the expected score, (Σ_k k p(k) − Σ_k k q(k))², with p normalised over the scale.
 
+    A scale wider than 0-9 counts as one from 0 to 9 here, in ``ordinal`` and in ``ranking``.
     With ``model.head=regression`` the head's value replaces Σ_k k p(k). Regression-aware fine-tuning (Lukasik et al.
     2024; TRACT, Chiang et al. 2025, arXiv 2503.04381). It does not train the answer's other tokens: add ``answer_ce``
     or ``soft_ce`` if the judge has to write answers.
     """
-    return (expected_scores(logits, batch) - rated_scores(batch)).square()
+    error = expected_scores(logits, batch) - rated_scores(batch)
+    return (error * _unit(batch)).square()
 
 
 def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -77,7 +82,7 @@ def ordinal(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     gap = (scale_log_p(logits, batch).exp() - targets_of(batch)).cumsum(-1)
     # The padding of a shorter scale has no next score; its cumulative difference is 0.
     step = batch.scale.diff(dim=-1).clamp(min=0)
-    return (step * gap[:, :-1].square()).sum(-1)
+    return (step * gap[:, :-1].square()).sum(-1) * _unit(batch)
 
 
 def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -96,8 +101,20 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     )
     difference = rated[:, None] - rated[None]
     pairs = (dimension[:, None] == dimension[None]) & (difference.abs() > 1e-6)
-    losses = F.softplus(-difference.sign() * (predicted[:, None] - predicted[None]))
+    losses = F.softplus(
+        -difference.sign() * (predicted[:, None] - predicted[None]) * _unit(batch)[:, None]
+    )
     return (losses * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
+
+
+def _unit(batch: Batch) -> torch.Tensor:
+    """By what differences of scores are multiplied, float32 ``[questions]``: 1, or for a scale wider than 0-9 less.
+
+    Such a scale counts as one from 0 to 9. Otherwise the squared errors of a slider from 0 to 100 would outweigh the
+    other dimensions and the other terms of the objective by a factor of a hundred.
+    """
+    reach = batch.scale.amax(dim=-1) - batch.scale[:, 0]
+    return (WIDEST / reach).clamp(max=1.0)
 
 
 def targets_of(batch: Batch) -> torch.Tensor:

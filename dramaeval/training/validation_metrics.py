@@ -9,6 +9,7 @@ import numpy as np
 
 from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
+from dramaeval.evaluation.metrics.calibration import rater_shares
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.multiple_choice import summarise_options
@@ -78,16 +79,16 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction]) -> np.ndarray:
-    """−mean over raters of log p(rating) for each of the scored and rated predictions, ``[records]``."""
+    """−mean over raters of log p(score nearest to the rating) of the scored and rated predictions, ``[records]``."""
     # A probability that underflows to 0 would make the loss infinite.
     log_p = np.log(np.maximum(arrays.distribution, 1e-12))
-    counts = (arrays.ratings[:, :, None] == arrays.scale).sum(axis=1).astype(float)
+    shares = rater_shares(arrays.ratings, arrays.scale)
     kept = [p for p in predictions if p.scored and p.mean_rating is not None]
     for row, prediction in enumerate(kept):
         if prediction.raters.mean_only and prediction.mean_rating is not None:
             std = prediction.raters.std
-            counts[row] = mean_distribution(prediction.scale, prediction.mean_rating, std)
-    return -(counts * log_p).sum(axis=1) / counts.sum(axis=1)
+            shares[row] = mean_distribution(prediction.scale, prediction.mean_rating, std)
+    return -(shares * log_p).sum(axis=1)
 
 
 def _accuracy(dimensions: Sequence[DimensionArrays]) -> dict[str, float]:

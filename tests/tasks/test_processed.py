@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import scaled_clips
+from clips import write_clips
 
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.raters import RaterInfo
@@ -124,14 +126,16 @@ def test_all_problems_are_reported_together(read, clip):
         ("task=role_all", "task.rater=consistent", "task.order=shuffled"),
         ("task=role_variation",),
         ("task=role", "task.labels=sample"),
+        scaled_clips.overrides("speech"),
+        scaled_clips.overrides("role_all"),
     ],
 )
-def test_prepared_records_give_the_same_questions_and_answers(
-    composed, make_clips, tmp_path, overrides
-):
+def test_prepared_records_give_the_same_questions_and_answers(composed, tmp_path, overrides):
     task = build_task(composed(*overrides))
-    records = task.read(make_clips("a", 3)).records
-    records[1].ratings["pitch_variation"] = (None,) * 6
+    scaled = "ten" in overrides[-1]
+    write = scaled_clips.write_scaled_clips if scaled else write_clips
+    records = task.read(write(tmp_path, "a", 3)).records
+    records[1].ratings["ten" if scaled else "pitch_variation"] = (None,) * 6
     write_questions(task, {"train": records}, tmp_path, 5)
     lines = [json.loads(x) for x in (tmp_path / "train.jsonl").read_text().splitlines()]
     again = ProcessedTask()
@@ -153,6 +157,12 @@ def test_prepared_records_give_the_same_questions_and_answers(
         (asked,) = again.questions(record, again.dimensions_for(record), np.random.default_rng(0))
         assert [p.lead for p in asked.answer_fields] == [p.lead for p in question.answer_fields]
         assert [p.scale for p in asked.answer_fields] == [p.scale for p in question.answer_fields]
+        assert [p.choices for p in asked.answer_fields] == [
+            p.choices for p in question.answer_fields
+        ]
+        assert again.targets(record, again.dimensions_for(record), rng).keys() == {
+            p.dimension.key for p in question.answer_fields
+        }
         assert [p.dimension.key for p in asked.answer_fields] == [
             p.dimension.key for p in question.answer_fields
         ]
@@ -207,6 +217,13 @@ def test_other_digits_within_texts_are_texts(read, clip, solution):
     [
         ({"places": [{"scale": 5}]}, "scale is not a list"),
         ({"places": [{"scale": ["4", "5"]}]}, "scale is not a list"),
+        ({"places": [{"scale": [1, 2], "answers": ["4"]}]}, "answers is not a list with a text of"),
+        (
+            {"places": [{"scale": [1, 2], "answers": ["4", "4"]}]},
+            "answers is not a list with a text of",
+        ),
+        ({"places": [{"scale": [1, 2], "answers": ["a", "b"]}]}, "4 is off the scale"),
+        ({"places": [{"scale": [0.5, 1.5]}]}, "4 is off the scale"),
         ({"places": [{"dimension": 3}]}, "dimension is not a text"),
         ({"places": [{"options": "abc"}]}, "options is not a list"),
         ({"places": [{"options": [4]}]}, "options is not a list"),
@@ -219,6 +236,46 @@ def test_values_of_other_types_are_refused_with_their_line(read, clip, more, pro
     with pytest.raises(BadRecordsError, match=problem) as raised:
         read(line(clip, "<answer>4</answer>", **more))
     assert raised.value.problems[0].line == 1
+
+
+def test_scores_of_several_characters_are_read_by_their_scale(read, clip):
+    ten = {"dimension": "ten", "scale": list(range(11)), "ratings": [9, 10]}
+    bins = {"dimension": "slider", "scale": [0, 50, 100], "answers": ["1", "2", "3"]}
+    labels = {"dimension": "style", "scale": [1, 2], "answers": ["read [aloud]", "free"]}
+    task, (single, several) = read(
+        line(clip, "<answer>10</answer>", places=[ten]),
+        line(clip, "<answer>[A]1[B] 3 [C]read [aloud]</answer>", places=[ten, bins, labels]),
+    )
+    assert [(d.key, d.scale, d.answers) for d in task.dimensions] == [
+        ("ten", tuple(range(11)), tuple(map(str, range(11)))),
+        ("slider", (0, 50, 100), ("1", "2", "3")),
+        ("style", (1, 2), ("read [aloud]", "free")),
+    ]
+    assert single.ratings == {"ten": (9, 10)}
+    assert several.ratings == {"ten": (9, 10), "slider": (100.0,), "style": (1.0,)}
+    targets = task.targets(several, task.dimensions, np.random.default_rng(0))
+    assert [t.distribution.argmax() for t in targets.values()] == [1, 2, 0]
+    (question,) = task.questions(several, task.dimensions)
+    assert question.solution((1, 2, 0)) == several.fields["solution"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_scales_of_a_dimension_that_contradict_each_other_are_refused(read, clip, first):
+    bins = {"dimension": "answer", "scale": [0, 50, 100], "answers": ["1", "2", "3"]}
+    labels = {"dimension": "answer", "scale": [1, 2], "answers": ["bad", "good"]}
+    ok = line(clip, "<answer>3</answer>", places=[bins])
+    for wrong in (
+        line(clip, "<answer>2</answer>", places=[{"dimension": "answer", "scale": [1, 2, 3]}]),
+        line(clip, "<answer>bad</answer>", places=[{**labels, "scale": [0, 1]}]),
+    ):
+        with pytest.raises(BadRecordsError, match="is another score"):
+            read(*((ok, wrong) if first else (wrong, ok)))
+    # So is a digit without a scale, which is its own score.
+    labelled = line(clip, "<answer>bad</answer>", places=[labels])
+    for other in (ok, labelled):
+        lines = [other, line(clip, "<answer>2</answer>")]
+        with pytest.raises(BadRecordsError, match="'2' is another score"):
+            read(*(lines if first else lines[::-1]))
 
 
 def test_places_keep_what_is_known_of_the_raters(tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -56,6 +57,24 @@ def test_ordinal():
     # cumulative at the first score: 1/2 against 1/2; 2/3 against 1/4; the scale's only step is 1
     expected = torch.tensor([0.0, (2 / 3 - 1 / 4) ** 2])
     torch.testing.assert_close(ordinal(*two_questions()), expected)
+
+
+def test_a_scale_wider_than_nine_counts_as_one_from_0_to_9():
+    logits, batch = two_questions()
+    # The first question's scale is 0-90 in place of 0-9, the second's is 1-2.
+    scales = [torch.tensor([[low, high], [1.0, 2.0]]) for low, high in ((0.0, 9.0), (0.0, 90.0))]
+    targets = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    keys = [("a", "x"), ("b", "x")]
+    narrow, wide = (
+        replace(batch, scale=scale, targets=targets, question_keys=keys) for scale in scales
+    )
+    for objective in (expected_mse, ordinal):
+        torch.testing.assert_close(objective(logits, narrow), objective(logits, wide))
+    # p = 1/2, 1/2 against 3/4, 1/4: an error of a quarter of the range.
+    torch.testing.assert_close(expected_mse(logits, wide)[0], torch.tensor((9 / 4) ** 2))
+    # Expected scores are 45 and 4/3, rated 22.5 and 1.75: ordered rightly; a tenth of the difference counts.
+    expected = math.log(1 + math.exp(-(45 - 4 / 3) / 10))
+    torch.testing.assert_close(ranking(logits, wide)[0], torch.tensor(expected))
 
 
 def test_ordinal_on_an_uneven_scale_and_beside_a_longer_one():

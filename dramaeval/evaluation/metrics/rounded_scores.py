@@ -47,20 +47,16 @@ class QuadraticWeightedKappa(SummedMetric):
         return float(cohen_kappa_score(judge, raters, labels=labels, weights="quadratic"))
 
     def summands(self, arrays: DimensionArrays) -> Summands:
-        """The counts of each pair of rounded scores (judge × raters)."""
-        steps = len(arrays.scale)
-        cell = arrays.predicted_step * steps + arrays.rated_step
-        one_hot = (cell[:, None] == np.arange(steps * steps)).astype(float)
-        return Summands(cluster=arrays.cluster, columns=one_hot, value=_kappa)
+        """The sums over records from which Σ(i−j)²O and Σ(i−j)²E follow; a table of all pairs would have steps² columns."""
+        judge, raters = arrays.predicted_step.astype(float), arrays.rated_step.astype(float)
+        columns = [np.ones(arrays.n), judge, raters, judge**2, raters**2, judge * raters]
+        return Summands(cluster=arrays.cluster, columns=np.stack(columns, axis=1), value=_kappa)
 
 
 def _kappa(sums: np.ndarray) -> np.ndarray:
-    """κ from the tables of judge × raters, (draws, steps²)."""
-    steps = round(sums.shape[1] ** 0.5)
-    observed = sums.reshape(-1, steps, steps)
-    distance = np.subtract.outer(np.arange(steps), np.arange(steps)) ** 2.0
-    disagreement = np.einsum("bij,ij->b", observed, distance)
-    judge, raters = observed.sum(axis=2), observed.sum(axis=1)
-    by_chance = np.einsum("bi,bj,ij->b", judge, raters, distance)
+    """κ from the sums of 1, i, j, i², j² and ij, ``[draws, 6]``. All are whole numbers and therefore exact."""
+    count, judge, raters, judge_squares, rater_squares, products = sums.T
+    disagreement = judge_squares + rater_squares - 2 * products
+    by_chance = count * (judge_squares + rater_squares) - 2 * judge * raters
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(by_chance > 0, 1 - disagreement * judge.sum(axis=1) / by_chance, np.nan)
+        return np.where(by_chance > 0, 1 - disagreement * count / by_chance, np.nan)

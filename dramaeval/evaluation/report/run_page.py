@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from dramaeval.data.problems import counted
-from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
+from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
@@ -28,6 +30,11 @@ from dramaeval.evaluation.wordings import wording_text
 
 MOST_PICTURED = 30
 """Maximum number of dimensions with figures; the tables have all dimensions."""
+
+MOST_SCORES = 12
+"""Of longer scales only the scores with a rating or with at least `SMALLEST_SHARE` are listed beside a clip."""
+
+SMALLEST_SHARE = 0.02
 
 PHASES = {"zero_shot": "zero-shot", "final": "final"}
 
@@ -72,6 +79,9 @@ def _context(findings: Findings) -> dict[str, Any]:
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge)]),
+        ],
+        "scales": [
+            note for key, note in (metrics["about"].get("scales") or {}).items() if key in titles
         ],
         "split": split,
         "has_before": len(phases) > 1,
@@ -237,6 +247,8 @@ def _disagreement(
 ) -> dict[str, Any]:
     prediction, record = disagreement.prediction, disagreement.record
     shares = prediction.distribution or [None] * len(prediction.scale)
+    ratings = np.array([rating for rating in prediction.ratings if rating is not None])
+    counts = Counter(nearest_step(ratings, np.array(prediction.scale)).tolist())
     reason = "The judge takes no audio; the clip was not decoded."
     if record.seconds > 0:
         reason = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
@@ -259,8 +271,9 @@ def _disagreement(
         ],
         "ratings": _ratings_text(prediction),
         "scores": [
-            {"score": f"{score:g}", "share": share, "raters": prediction.ratings.count(score)}
-            for score, share in zip(prediction.scale, shares, strict=True)
+            {"score": f"{score:g}", "share": share, "raters": counts[step]}
+            for step, (score, share) in enumerate(zip(prediction.scale, shares, strict=True))
+            if len(shares) <= MOST_SCORES or counts[step] or (share or 0.0) >= SMALLEST_SHARE
         ],
     }
 

@@ -55,7 +55,7 @@ def chosen(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     if not is_regression(logits):
         return scale_log_p(logits, batch).argmax(dim=-1)
     distance = (batch.scale - expected_scores(logits, batch)[:, None]).abs()
-    return distance.masked_fill(batch.score_tokens == NO_SCORE, torch.inf).argmin(dim=-1)
+    return distance.argmin(dim=-1)  # the last score is repeated past a shorter scale
 
 
 def is_regression(logits: torch.Tensor) -> bool:
@@ -78,7 +78,10 @@ def _choice_values(at_scores: torch.Tensor, logits: torch.Tensor, batch: Batch) 
     if batch.terms is None:
         return values
     answer, token, question, choice = batch.terms.unbind(dim=-1)
-    log_p = logits[answer].float().log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
+    # Many choices share a position: the vocabulary's normalisation is computed once for each.
+    positions, inverse = answer.unique(return_inverse=True)
+    normalisation = logits[positions].float().logsumexp(dim=-1)
+    log_p = logits[answer, token].float() - normalisation[inverse]
     index = question * values.shape[1] + choice
     sums = torch.zeros_like(values).view(-1).index_add(0, index, log_p)
     has_terms = torch.zeros_like(values, dtype=torch.bool).view(-1)

@@ -128,6 +128,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         answer_index: torch.Tensor,
         prefix_mask: torch.Tensor | None = None,
         branch_count: int = 0,
+        subtree_ends: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         virtual_embeddings: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
@@ -146,6 +147,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
             prefix_mask: bool ``[rows, prefix width]``, true where a prefix token is real; None where every row is
                 one sequence.
             branch_count: branches per row, with ``prefix_mask``.
+            subtree_ends: ``[rows, branches, branch width]``, where branches have trees; see `SharedPrefixLayout`.
             attention_mask: for rows that are not padded on the right; None is causal.
             virtual_embeddings: ``[rows, virtual tokens, hidden]``, prepended to the rows.
             input_features: ``[clips, mel bins, frames]``, every clip of the batch once.
@@ -174,7 +176,8 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         positions: torch.Tensor | None = position_ids
         if prefix_mask is not None:
             width = (embeddings.shape[1] - prefix_mask.shape[1]) // branch_count
-            attention_mask = SharedPrefixLayout(prefix_mask, branch_count, width).as_mask()
+            layout = SharedPrefixLayout(prefix_mask, branch_count, width, subtree_ends)
+            attention_mask = layout.as_mask()
         elif attention_mask is None:
             # Padding follows every answer and needs no mask. With position ids transformers would look for packed
             # sequences; without them it numbers the positions in the same way.

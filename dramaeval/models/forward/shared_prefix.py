@@ -9,6 +9,9 @@ A branch attends to the prefix and to itself, never to another branch: each ques
 sequence, and the prefix is computed once. The attention is registered with transformers under `NAME`; for every other
 mask it is the sdpa attention of transformers.
 
+A branch may be a tree of tokens in depth-first order (see `dramaeval.models.inputs.answer_sequences`): a token then
+attends to the tokens on its path only.
+
 A layout passes through a language model as a mask of four dimensions, which every decoder of transformers hands to its
 attention unchanged (see `carrier_mask`).
 """
@@ -39,15 +42,27 @@ class SharedPrefixLayout:
         prefix: bool ``[rows, prefix width]``, true where a prefix token is real.
         count: branches per row.
         width: tokens per branch, padding included.
+        ends: int64 ``[rows, branches, width]``, for each token of a branch the index after the last token that attends
+            to it; None where all later ones do.
     """
 
     prefix: torch.Tensor
     count: int
     width: int
+    ends: torch.Tensor | None = None
 
     def as_mask(self) -> torch.Tensor:
-        """The layout as a mask, uint8 ``[rows, 1, branches, prefix width]``."""
-        return carrier_mask(self.prefix, self.count)
+        """The layout as a mask.
+
+        Returns:
+            uint8 ``[rows, 1, branches, prefix width]``; with ``ends`` int32 ``[rows, width, branches, prefix width +
+            width]``, whose second dimension only gives the width and takes no memory.
+        """
+        mask = carrier_mask(self.prefix, self.count)
+        if self.ends is None:
+            return mask
+        mask = torch.cat([mask[:, 0].int(), self.ends.int()], dim=-1)
+        return mask[:, None].expand(-1, self.width, -1, -1)
 
     @classmethod
     def from_mask(cls, mask: Any, tokens: int) -> SharedPrefixLayout | None:
@@ -57,17 +72,32 @@ class SharedPrefixLayout:
             mask: as a layer's attention gets it.
             tokens: width of a row.
         """
-        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.uint8:
+        if not isinstance(mask, torch.Tensor) or mask.dtype not in (torch.uint8, torch.int32):
             return None
         count = mask.shape[2]
+        if mask.dtype == torch.int32:
+            width = mask.shape[1]
+            flags, ends = mask[:, 0].split([tokens - count * width, width], dim=-1)
+            return cls(flags[:, 0].bool(), count, width, ends)
         return cls(mask[:, 0, 0].bool(), count, (tokens - mask.shape[3]) // count)
 
     def visible_keys(self) -> torch.Tensor:
-        """The keys that a branch attends to: bool ``[rows, 1, width, prefix width + width]``."""
+        """The keys that a branch attends to.
+
+        Returns:
+            bool ``[rows, 1, width, prefix width + width]``, the same for all branches of a row; with ``ends``
+            ``[rows × count, 1, width, prefix width + width]``.
+        """
         rows, prefix_width = self.prefix.shape
         branch = torch.ones(self.width, self.width, dtype=torch.bool, device=self.prefix.device)
-        prefix = self.prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
-        return torch.cat([prefix, branch.tril().expand(rows, 1, -1, -1)], dim=-1)
+        branch = branch.tril()[None, None]
+        prefix = self.prefix
+        if self.ends is not None:
+            query = torch.arange(self.width, device=self.ends.device)[:, None]
+            branch = branch & (query < self.ends.flatten(0, 1)[:, None, None])
+            prefix, rows = prefix.repeat_interleave(self.count, dim=0), rows * self.count
+        prefix = prefix[:, None, None, :].expand(rows, 1, self.width, prefix_width)
+        return torch.cat([prefix, branch.expand(rows, 1, -1, -1)], dim=-1)
 
     def split_branches(self, states: torch.Tensor) -> torch.Tensor:
         """``[rows, heads, count × width, size]`` to ``[rows × count, heads, width, size]``."""
@@ -122,8 +152,9 @@ def shared_prefix_attention(
     earlier = key.shape[2] - query.shape[2]
     prefix_width = layout.prefix.shape[1]
     visible = layout.visible_keys().to(query.device)
-    # One mask serves all branches of a single row.
-    visible = visible if len(query) == 1 else visible.repeat_interleave(layout.count, dim=0)
+    # One mask serves all branches of a single row; trees have their own.
+    if layout.ends is None and len(query) > 1:
+        visible = visible.repeat_interleave(layout.count, dim=0)
     prefix, _ = sdpa_attention_forward(
         module,
         query[:, :, :prefix_width],

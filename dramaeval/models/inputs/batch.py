@@ -78,7 +78,7 @@ class Batch:
             score of each question is predicted; of choices of several tokens the first.
         score_tokens: int64 ``[questions, longest scale]``, the token id of each score of the scale, in rising order;
             `NO_SCORE` past a shorter scale and where choices have several tokens.
-        scale: float32 ``[questions, longest scale]``, the scores themselves; 0 past a shorter scale.
+        scale: float32 ``[questions, longest scale]``, the scores themselves; the last score past a shorter scale.
         targets: float32 ``[questions, longest scale]``, the target distribution; 0 past a shorter scale. None in
             scoring.
         tokens: number of computed tokens without padding; a shared prefix counts once.

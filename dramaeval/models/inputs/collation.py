@@ -7,15 +7,14 @@ In the shared layout a record is one row whose common beginning is computed once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from dramaeval.data.logmel import ClipFeatures, EncodedClip, pad_features
+from dramaeval.models.inputs.answer_sequences import AnswerSequence, answer_sequences, unrolled
 from dramaeval.models.inputs.batch import (
     NO_SCORE,
-    UNTRAINED,
     Batch,
     EncodedRecord,
     LabelledQuestion,
@@ -24,27 +23,6 @@ from dramaeval.models.inputs.question_encoder import common_length
 
 #: The arguments of `JudgeModel.embed` that describe clips.
 CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
-
-
-@dataclass
-class _Sequence:
-    """The tokens of one answer and its prompt, and the positions at which the answer is predicted.
-
-    Attributes:
-        tokens: token ids.
-        positions: the answer positions in ``tokens``.
-        labels: the token to predict at each.
-        question_of: the question that each belongs to.
-        score_index: for each question the index into ``positions`` at which its choice is predicted.
-        terms: ``(index into positions, (token, question, choice))`` of choices of several tokens.
-    """
-
-    tokens: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    question_of: list[int] = field(default_factory=list)
-    score_index: dict[int, int] = field(default_factory=dict)
-    terms: list[tuple[int, tuple[int, int, int]]] = field(default_factory=list)
 
 
 def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -56,12 +34,16 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         shared_prefix: whether a record is one row of a prefix and branches; else each question is a row.
     """
     questions: list[LabelledQuestion] = []
-    rows: list[list[_Sequence]] = []
+    rows: list[list[AnswerSequence]] = []
     for record in records:
-        rows.append(_sequences(record.questions, len(questions)))
+        rows.append(answer_sequences(record.questions, len(questions)))
         questions += record.questions
-    # Without a second sequence there is nothing to share, and the pass is faster without a mask.
-    shared_prefix = shared_prefix and any(len(sequences) > 1 for sequences in rows)
+    if not shared_prefix:
+        rows = [[part for item in sequences for part in unrolled(item)] for sequences in rows]
+    # Without a second sequence or a tree there is nothing to share, and the pass is faster without a mask.
+    shared_prefix = shared_prefix and any(
+        len(sequences) > 1 or sequences[0].ends for sequences in rows
+    )
     inputs = _branch_inputs(rows, pad) if shared_prefix else _row_inputs(rows, pad)
     copies = [1 if shared_prefix else len(sequences) for sequences in rows]
     inputs |= _batch_clip_inputs(records, copies)
@@ -76,7 +58,7 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         start += len(sequence.labels)
     answers = [question.question.answer for question in questions]
     width = max(len(answer.scale) for answer in answers)
-    scales = [_padded(answer.scale, width, 0) for answer in answers]
+    scales = [_padded(answer.scale, width, answer.scale[-1]) for answer in answers]
     return Batch(
         inputs=inputs,
         labels=torch.tensor([label for sequence in sequences for label in sequence.labels]),
@@ -88,79 +70,20 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         tokens=_computed_tokens(rows, shared_prefix),
         clips=len(records),
         question_keys=tuple(question.key for question in questions),
-        longest_question=max(len(sequence.tokens) for sequence in sequences),
+        longest_question=max(sequence.length for sequence in sequences),
         terms=torch.tensor(terms) if terms else None,
     )
 
 
-def layout_sizes(questions: Sequence[LabelledQuestion]) -> tuple[int, int, int]:
+def layout_sizes(
+    questions: Sequence[LabelledQuestion], *, shared_prefix: bool = True
+) -> tuple[int, int, int]:
     """Number of sequences of a record, tokens that they share, and tokens of the longest."""
-    sequences = _sequences(questions, 0)
+    sequences = answer_sequences(questions, 0)
+    if not shared_prefix:
+        sequences = [part for sequence in sequences for part in unrolled(sequence)]
     longest = max(len(sequence.tokens) for sequence in sequences)
     return len(sequences), _shared_length(sequences), longest
-
-
-def _sequences(questions: Sequence[LabelledQuestion], first: int) -> list[_Sequence]:
-    """The sequences of a record's questions, which are numbered from ``first``."""
-    sequences: list[_Sequence] = []
-    start = 0
-    while start < len(questions):
-        end = start + 1
-        while end < len(questions) and questions[end].continues_answer:
-            end += 1
-        if questions[start].question.answer.options:
-            sequences += _option_sequences(questions[start], first + start)
-        else:
-            sequences.append(_score_sequence(questions[start:end], first + start))
-        start = end
-    return sequences
-
-
-def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> _Sequence:
-    """One answer: in training all of its tokens are predicted, in scoring only the scores."""
-    tokens = list(questions[0].question.prompt)
-    sequence = _Sequence()
-    for number, question in enumerate(questions, first):
-        answer = question.question.answer
-        score = answer.scores[question.choice]
-        if question.target is None:
-            tokens += answer.lead
-            reply, labels, lead = [score], [NO_SCORE], 0
-        else:
-            reply = labels = [*answer.lead, score, *answer.tail]
-            lead = len(answer.lead)
-        sequence.score_index[number] = len(sequence.positions) + lead
-        sequence.labels += labels
-        sequence.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
-        sequence.question_of += [number] * len(reply)
-        tokens += reply
-    # Nothing is predicted after the last token of the answer.
-    sequence.tokens = tokens[:-1]
-    return sequence
-
-
-def _option_sequences(question: LabelledQuestion, number: int) -> list[_Sequence]:
-    """One sequence per option: the tokens of all are predicted, those of the written one trained."""
-    answer, sequences = question.question.answer, []
-    for choice, option in enumerate(answer.options):
-        tokens = [*question.question.prompt, *answer.lead, *option]
-        trained = question.target is not None and choice == question.choice
-        lead = len(answer.lead) if trained else 0
-        begin = len(tokens) - len(option)
-        unlabelled = UNTRAINED if question.target is not None else NO_SCORE
-        sequences.append(
-            _Sequence(
-                tokens=tokens[:-1],
-                positions=list(range(begin - lead - 1, len(tokens) - 1)),
-                labels=tokens[begin - lead :] if trained else [unlabelled] * len(option),
-                question_of=[number] * (lead + len(option)),
-                score_index={number: lead},
-                terms=[
-                    (index, (token, number, choice)) for index, token in enumerate(option, lead)
-                ],
-            )
-        )
-    return sequences
 
 
 def _targets(questions: Sequence[LabelledQuestion], width: int) -> torch.Tensor | None:
@@ -175,7 +98,7 @@ def _padded(values: Sequence[Any], length: int, filler: Any) -> list[Any]:
     return [*values, *[filler] * (length - len(values))]
 
 
-def _row_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
+def _row_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
     """One row per sequence, padded on the right."""
     sequences = [sequence for record_sequences in rows for sequence in record_sequences]
     width = max(len(sequence.tokens) for sequence in sequences)
@@ -187,7 +110,7 @@ def _row_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
     }
 
 
-def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
+def _branch_inputs(rows: list[list[AnswerSequence]], pad: int) -> dict[str, Any]:
     """One row per record: the common beginning of its sequences, then a branch for each."""
     prefixes = [_shared_length(sequences) for sequences in rows]
     prefix_width = max(prefixes)
@@ -197,6 +120,8 @@ def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
         for sequence in sequences
     )
     count = max(map(len, rows))
+    has_trees = any(sequence.ends for sequences in rows for sequence in sequences)
+    subtree_ends = torch.full((len(rows), count, width), width) if has_trees else None
     shape = (len(rows), prefix_width + count * width)
     input_ids = torch.full(shape, pad)
     position_ids = torch.zeros(shape, dtype=torch.long)
@@ -209,7 +134,12 @@ def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
             tokens = torch.tensor(sequence.tokens[prefix:])
             input_ids[row, begin : begin + len(tokens)] = tokens
             positions = torch.arange(prefix, len(sequence.tokens))
+            if sequence.depths:
+                positions = torch.tensor(sequence.depths[prefix:])
             position_ids[row, begin : begin + len(tokens)] = positions
+            if subtree_ends is not None and sequence.ends:
+                ends = torch.tensor(sequence.subtree_ends()[prefix:]) - prefix
+                subtree_ends[row, branch, : len(tokens)] = ends
             index += [(row, begin + position - prefix) for position in sequence.positions]
     return {
         "input_ids": input_ids,
@@ -217,10 +147,10 @@ def _branch_inputs(rows: list[list[_Sequence]], pad: int) -> dict[str, Any]:
         "answer_index": torch.tensor(index),
         "prefix_mask": torch.arange(prefix_width)[None] < torch.tensor(prefixes)[:, None],
         "branch_count": count,
-    }
+    } | ({} if subtree_ends is None else {"subtree_ends": subtree_ends})
 
 
-def _computed_tokens(rows: list[list[_Sequence]], shared_prefix: bool) -> int:
+def _computed_tokens(rows: list[list[AnswerSequence]], shared_prefix: bool) -> int:
     """Tokens that the language model computes; a shared beginning counts once."""
     count = sum(len(sequence.tokens) for sequences in rows for sequence in sequences)
     if not shared_prefix:
@@ -228,7 +158,7 @@ def _computed_tokens(rows: list[list[_Sequence]], shared_prefix: bool) -> int:
     return count - sum((len(sequences) - 1) * _shared_length(sequences) for sequences in rows)
 
 
-def _shared_length(sequences: Sequence[_Sequence]) -> int:
+def _shared_length(sequences: Sequence[AnswerSequence]) -> int:
     """Number of leading tokens that all sequences share before the first answer position.
 
     It is read from the tokens and therefore holds for every layout of the prompt.

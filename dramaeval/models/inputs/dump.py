@@ -38,15 +38,17 @@ def dump(batch: Batch, tokenizer: Any) -> list[DumpedToken]:
     for row, ids in enumerate(batch.inputs["input_ids"].tolist()):
         for position, token in enumerate(ids):
             answer = answers.get((row, position))
-            trained, target = None, None
+            trained = None
+            target: dict[float, float] | None = None
             if answer is not None and batch.targets is not None:
                 label = int(batch.labels[answer])
                 trained = None if label == UNTRAINED else text(label)
                 if trained is not None and answer in scores:
                     question = scores[answer]
                     scale, shares = batch.scale[question], batch.targets[question]
-                    pairs = zip(scale.tolist(), shares.tolist(), strict=True)
-                    target = {score: round(share, 4) for score, share in pairs}
+                    target = {}
+                    for score, share in zip(scale.tolist(), shares.tolist(), strict=True):
+                        target.setdefault(score, round(share, 4))  # repeated past a shorter scale
             tokens.append(DumpedToken(row, position, text(token), trained, target))
     return tokens
 

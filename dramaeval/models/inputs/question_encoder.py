@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from dramaeval.tasks.question import AnswerField, Question
@@ -35,17 +36,24 @@ class AnswerTokens:
         options: the token ids of each choice, where choices have several. Each holds everything up to the end of the
             answer, so that the likelihoods are those of complete answers and no option gains by being the beginning
             of another.
+        paths: the token ids of each score, where scores have several, followed by ``ending`` tokens of the text after
+            it. No path is the beginning of another: "1" is 1 and then the end, "10" is 1, 0 and then the end.
+        ending: number of those tokens; they are also the first of the text that follows.
     """
 
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     lead: tuple[int, ...]
     scores: tuple[int, ...]
     tail: tuple[int, ...]
     options: tuple[tuple[int, ...], ...] = ()
+    paths: tuple[tuple[int, ...], ...] = ()
+    ending: int = 0
 
     @property
     def choice_tokens(self) -> tuple[tuple[int, ...], ...]:
         """The token ids of each choice."""
+        if self.paths:
+            return tuple(path[: len(path) - self.ending] for path in self.paths)
         return self.options or tuple((token,) for token in self.scores)
 
 
@@ -106,7 +114,7 @@ class QuestionEncoder:
         """A question's prompt with each field of its answer, in order; one placeholder per clip.
 
         Raises:
-            TokenizationError: the tokenizer merges a score with other text.
+            TokenizationError: the tokenizer merges a score with the text before the answer.
         """
         prompt = self.prompt(question.messages)
         return [
@@ -142,11 +150,19 @@ class QuestionEncoder:
         answers = []
         for number, field in enumerate(fields):
             replies = [self._reply(fields, {number: text}) for text in field.choices]
-            position, scores = self._score_tokens(field, replies)
-            lead = first[begin:position]
-            tail = first[position + 1 :] if number == len(fields) - 1 else ()
-            answers.append(AnswerTokens(scale=field.scale, lead=lead, scores=scores, tail=tail))
-            begin = position + 1
+            self._require_same_beginning(field, replies)
+            last = number == len(fields) - 1
+            position = self._single_token(field, replies)
+            if position is not None:
+                end = position + 1
+                scores = tuple(reply[position] for reply in replies)
+                answer = AnswerTokens(scale=field.scale, lead=(), scores=scores, tail=())
+            else:
+                position, answer = self._several_tokens(fields, number, replies)
+                end = position + len(answer.choice_tokens[0])
+            tail = first[end:] if last else ()
+            answers.append(replace(answer, lead=first[begin:position], tail=tail))
+            begin = end
         return tuple(answers)
 
     def _reply(self, fields: Sequence[_FieldText], chosen: dict[int, str]) -> tuple[int, ...]:
@@ -157,35 +173,61 @@ class QuestionEncoder:
         )
         return self._in_answer(f"{text}{self.end_of_turn}")
 
-    def _score_tokens(
+    def _require_same_beginning(
         self, field: _FieldText, replies: Sequence[tuple[int, ...]]
-    ) -> tuple[int, tuple[int, ...]]:
-        """The position at which the replies differ, and the token of each reply at it.
+    ) -> None:
+        """Refuse a tokenizer that merges the beginning of an answer with the text before it.
 
         Raises:
-            TokenizationError: they differ in length, in more or less than one token, or before the answer.
+            TokenizationError: names the field.
         """
-        first, before = replies[0], self._before
-        positions = set()
-        for score, reply in zip(field.choices, replies, strict=True):
-            pairs = enumerate(zip(reply, first, strict=False))
-            differing = [position for position, (token, other) in pairs if token != other]
-            expected = 0 if score == field.choices[0] else 1
-            if (
-                len(reply) != len(first)
-                or len(differing) != expected
-                or reply[: len(before)] != before
-            ):
-                raise TokenizationError(
-                    f"This tokenizer does not keep the score {score} as a separate token between "
-                    f"{field.lead} and {field.tail or 'the next score'} "
-                    f"({self.tokenizer.convert_ids_to_tokens(list(reply))}). "
-                    "Scores are read from one position, so each needs a single token: choose a scale of "
-                    "single digits in the rubric."
-                )
-            positions |= set(differing)
-        position = min(positions)
-        return position, tuple(reply[position] for reply in replies)
+        before = self._before
+        if len(set(replies)) < len(replies) or any(r[: len(before)] != before for r in replies):
+            raise TokenizationError(
+                f"This tokenizer does not keep the scores {', '.join(field.choices[:12])} as tokens of their own after "
+                f"{field.lead} ({self.tokenizer.convert_ids_to_tokens(list(replies[0]))}): choose another scale in "
+                "the rubric."
+            )
+
+    @staticmethod
+    def _single_token(field: _FieldText, replies: Sequence[tuple[int, ...]]) -> int | None:
+        """The one position at which the replies differ, where every score is one character and one token."""
+        if any(len(text) > 1 for text in field.choices) or len(set(map(len, replies))) > 1:
+            return None
+        columns = enumerate(zip(*replies, strict=True))
+        differing = [position for position, tokens in columns if len(set(tokens)) > 1]
+        distinct = len(differing) == 1 and len({r[differing[0]] for r in replies}) == len(replies)
+        return differing[0] if distinct else None
+
+    def _several_tokens(
+        self, fields: Sequence[_FieldText], number: int, replies: Sequence[tuple[int, ...]]
+    ) -> tuple[int, AnswerTokens]:
+        """The position at which the replies begin to differ, and the paths of the scores from there.
+
+        The text after a score begins where all replies, and two with other texts in place of the score, have the same
+        tokens to the end. Where a tokenizer merges it with a score, it begins later.
+
+        Raises:
+            TokenizationError: the tokenizer merges a score with the end of the answer.
+        """
+        field, position = fields[number], common_length(replies)
+        probes = [self._reply(fields, {number: text}) for text in ("A", "7")]
+        reversed_ends = [reply[position:][::-1] for reply in replies]
+        reversed_ends += [reply[::-1] for reply in probes]
+        rest = common_length(reversed_ends)
+        if rest == 0:
+            raise TokenizationError(
+                f"This tokenizer merges the scores {', '.join(field.choices[:12])} with the end of the answer: choose "
+                "another scale in the rubric."
+            )
+        ending = 1
+        while ending < rest and not _prefix_free(replies, rest - ending):
+            ending += 1
+        paths = tuple(reply[position : len(reply) - rest + ending] for reply in replies)
+        answer = AnswerTokens(
+            scale=field.scale, lead=(), scores=(), tail=(), paths=paths, ending=ending
+        )
+        return position, answer
 
     def _encode_options(self, field: _FieldText) -> AnswerTokens:
         """Options as complete answers; the lead is their common beginning."""
@@ -207,13 +249,20 @@ class _FieldText:
 
     lead: str
     choices: tuple[str, ...]
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     tail: str
     options: bool
 
     @classmethod
     def of(cls, field: AnswerField) -> _FieldText:
         return cls(field.lead, field.choices, field.scale, field.tail, field.options)
+
+
+def _prefix_free(replies: Sequence[tuple[int, ...]], dropped: int) -> bool:
+    """Whether no reply without its last ``dropped`` tokens is the beginning of another."""
+    cut = sorted(reply[: len(reply) - dropped] for reply in replies)
+    # In sorted order the beginning of a sequence stands directly before a sequence that it begins.
+    return all(after[: len(path)] != path for path, after in pairwise(cut))
 
 
 def common_length(sequences: Sequence[Sequence[int]]) -> int:

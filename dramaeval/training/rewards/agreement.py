@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dramaeval.tasks.labels import between
 from dramaeval.training.rewards.completion import Completion, FieldAnswer
 
 
 class Agreement:
     """The share of raters who gave the written score; an unreadable answer earns 0.
 
-    Where only the mean rating is known: the score's probability in the distribution with that mean.
+    A rating between two points of the scale counts for both in part, as in the targets (see `between`). Where only the
+    mean rating is known: the score's probability in the distribution with that mean.
     """
 
     def __call__(self, completions: Sequence[Completion]) -> list[float]:
@@ -24,4 +26,5 @@ class Agreement:
         if answer.shares is not None:
             return answer.shares[answer.choice]
         # Options are numbered from 0 in the ratings, as in the scale.
-        return answer.ratings.count(float(answer.scale[answer.choice])) / len(answer.ratings)
+        shares = [between(rating, answer.scale)[answer.choice] for rating in answer.ratings]
+        return float(sum(shares)) / len(shares)

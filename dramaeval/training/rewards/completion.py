@@ -33,7 +33,7 @@ class FieldAnswer:
     """
 
     dimension: str
-    scale: tuple[int, ...]
+    scale: tuple[float, ...]
     options: bool
     choice: int | None
     ratings: tuple[float, ...]

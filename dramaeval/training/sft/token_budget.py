@@ -81,7 +81,7 @@ def size_of(
         frames = math.ceil(record.seconds * FRAMES_PER_SECOND) + 1
         clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
     questions = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
-    rows, shared, longest = layout_sizes(questions)
+    rows, shared, longest = layout_sizes(questions, shared_prefix=shared_prefix)
     if questions_per_clip is not None:
         rows = min(rows, questions_per_clip * -(-rows // len(questions)))
     if not shared_prefix or rows == 1:

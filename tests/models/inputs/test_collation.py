@@ -113,14 +113,31 @@ def encode_scale(scale, tokenise=None):
     return encoder.encode_question(question)
 
 
-def test_tokenizer_that_merges_scores_is_refused():
-    with pytest.raises(TokenizationError, match="score 2 as a separate token"):
-        encode_scale((1, 2, 3), tokenise=lambda text: list(map(ord, text.replace("2<", "Ω"))))
+def test_a_score_merged_with_the_text_after_it_is_scored_with_that_text():
+    (question,) = encode_scale(
+        (1, 2, 3), tokenise=lambda text: list(map(ord, text.replace("2<", "Ω")))
+    )
+    assert not question.answer.scores
+    # The text after the score begins with "/", where all answers have the same tokens to the end.
+    assert question.answer.paths == tuple(tuple(map(ord, text)) for text in ("1</", "Ω/", "3</"))
+    assert question.answer.ending == 1
 
 
-def test_score_of_two_tokens_is_refused():
-    with pytest.raises(TokenizationError, match=r"score 10 .*single digits"):
-        encode_scale((1, 5, 10))
+def test_a_tokenizer_that_merges_the_beginning_of_the_answer_is_refused():
+    with pytest.raises(TokenizationError, match="scores 1, 2"):
+        encode_scale((1, 2), tokenise=lambda text: list(map(ord, text.replace("\n<answer>1", "Ω"))))
+
+
+@pytest.mark.parametrize("scale", [(1, 10), (10, 20), (1, 5, 10, 100)])
+def test_paths_of_scores_of_several_tokens(scale):
+    (question,) = encode_scale(scale)
+    tokenizer = Qwen2Audio(path=str(PACKAGE / "models" / "tiny")).processor().tokenizer
+    answer = question.answer
+    written = [tokenizer.decode([*answer.lead, *path]) for path in answer.paths]
+    end = tokenizer.decode(answer.tail[: answer.ending])
+    assert written == [f"<answer>{score}{end}" for score in scale]
+    whole = [tokenizer.decode([*answer.lead, *c, *answer.tail]) for c in answer.choice_tokens]
+    assert whole == [f"<answer>{score}</answer><|im_end|>" for score in scale]
 
 
 def test_targets_are_distributions(batch_of):

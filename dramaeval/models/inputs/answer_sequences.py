@@ -1,0 +1,245 @@
+"""The sequences of a record's answers: their tokens, and the positions at which an answer is predicted.
+
+Scores of several tokens form a tree over their tokens, in one sequence. Its tokens are in depth-first order, and a token
+attends to those on its path only: with the scale 0-10 the token 1 is followed by the token 0, and the token 2 attends to
+neither. So one sequence has the probability of every score:
+
+    P("10") = P("1") · P("0" | "1") · P(end | "10"),    P("1") = P("1") · P(end | "1").
+
+The score that is written into the sequence comes last, and what follows it continues its path. `unrolled` gives the
+same answers as sequences without a tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dramaeval.models.inputs.batch import NO_SCORE, UNTRAINED, LabelledQuestion
+from dramaeval.models.inputs.question_encoder import AnswerTokens
+
+
+@dataclass
+class AnswerSequence:
+    """The tokens of one answer and its prompt, and the positions at which the answer is predicted.
+
+    Attributes:
+        tokens: token ids.
+        positions: the answer positions in ``tokens``.
+        labels: the token to predict at each.
+        question_of: the question that each belongs to.
+        score_index: for each question the index into ``positions`` at which its choice is predicted.
+        terms: ``(index into positions, (token, question, choice))`` of choices of several tokens.
+        ends: for the tokens of a tree the index after the last token that attends to each; other tokens are attended to
+            by all later ones.
+        depths: for each token the number of tokens before it on its path; empty without a tree.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    question_of: list[int] = field(default_factory=list)
+    score_index: dict[int, int] = field(default_factory=dict)
+    terms: list[tuple[int, tuple[int, int, int]]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+    depths: list[int] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest path."""
+        return max(self.depths) + 1 if self.depths else len(self.tokens)
+
+    def subtree_ends(self) -> list[int]:
+        """For each token the index after the last token that attends to it."""
+        return [self.ends.get(index, len(self.tokens)) for index in range(len(self.tokens))]
+
+
+def answer_sequences(questions: Sequence[LabelledQuestion], first: int) -> list[AnswerSequence]:
+    """The sequences of a record's questions, which are numbered from ``first``."""
+    sequences: list[AnswerSequence] = []
+    start = 0
+    while start < len(questions):
+        end = start + 1
+        while end < len(questions) and questions[end].continues_answer:
+            end += 1
+        answers = [question.question.answer for question in questions[start:end]]
+        if answers[0].options:
+            sequences += _option_sequences(questions[start], first + start)
+        elif any(answer.paths for answer in answers):
+            sequences.append(_tree_sequence(questions[start:end], first + start))
+        else:
+            sequences.append(_score_sequence(questions[start:end], first + start))
+        start = end
+    return sequences
+
+
+def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
+    """One answer: in training all of its tokens are predicted, in scoring only the scores."""
+    tokens = list(questions[0].question.prompt)
+    sequence = AnswerSequence()
+    for number, question in enumerate(questions, first):
+        answer = question.question.answer
+        score = answer.scores[question.choice]
+        if question.target is None:
+            tokens += answer.lead
+            reply, labels, lead = [score], [NO_SCORE], 0
+        else:
+            reply = labels = [*answer.lead, score, *answer.tail]
+            lead = len(answer.lead)
+        sequence.score_index[number] = len(sequence.positions) + lead
+        sequence.labels += labels
+        sequence.positions += range(len(tokens) - 1, len(tokens) - 1 + len(reply))
+        sequence.question_of += [number] * len(reply)
+        tokens += reply
+    # Nothing is predicted after the last token of the answer.
+    sequence.tokens = tokens[:-1]
+    return sequence
+
+
+def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSequence]:
+    """One sequence per option: the tokens of all are predicted, those of the written one trained."""
+    answer, sequences = question.question.answer, []
+    for choice, option in enumerate(answer.options):
+        tokens = [*question.question.prompt, *answer.lead, *option]
+        trained = question.target is not None and choice == question.choice
+        lead = len(answer.lead) if trained else 0
+        begin = len(tokens) - len(option)
+        unlabelled = UNTRAINED if question.target is not None else NO_SCORE
+        sequences.append(
+            AnswerSequence(
+                tokens=tokens[:-1],
+                positions=list(range(begin - lead - 1, len(tokens) - 1)),
+                labels=tokens[begin - lead :] if trained else [unlabelled] * len(option),
+                question_of=[number] * (lead + len(option)),
+                score_index={number: lead},
+                terms=[
+                    (index, (token, number, choice)) for index, token in enumerate(option, lead)
+                ],
+            )
+        )
+    return sequences
+
+
+def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerSequence:
+    """One answer with a tree for each score of several tokens."""
+    writer = _TreeWriter(questions[0].question.prompt)
+    for number, question in enumerate(questions, first):
+        answer = question.question.answer
+        trains = question.target is not None
+        writer.text(answer.lead, number, trains)
+        if answer.paths:
+            writer.tree(answer, question.choice, number, trains)
+        else:
+            writer.sequence.score_index[number] = len(writer.sequence.positions)
+            score = answer.scores[question.choice]
+            writer.predict(score if trains else NO_SCORE, number)
+            writer.append(score)
+        if trains and answer.tail:  # the text after an earlier score is the lead of the next
+            writer.text(answer.tail, number, trains)
+    return writer.finish()
+
+
+class _TreeWriter:
+    """Writes a sequence token by token."""
+
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self.sequence = AnswerSequence(tokens=list(prompt), depths=list(range(len(prompt))))
+        self.depth = len(prompt) - 1  # of the last token on the answer's path
+        # Tokens of the text after a score that its path has predicted, and of these how many are written.
+        self.predicted = self.written = 0
+
+    def append(self, token: int) -> None:
+        """Write a token after the last one on the path."""
+        self.depth += 1
+        self.sequence.depths.append(self.depth)
+        self.sequence.tokens.append(token)
+
+    def predict(self, label: int, number: int) -> int:
+        """Predict a token at the last position; the index of the prediction."""
+        self.sequence.positions.append(len(self.sequence.tokens) - 1)
+        self.sequence.labels.append(label)
+        self.sequence.question_of.append(number)
+        return len(self.sequence.positions) - 1
+
+    def text(self, tokens: Sequence[int], number: int, trains: bool) -> None:
+        """Write tokens, and in training predict those that the tree before them has not."""
+        for index, token in enumerate(tokens):
+            if trains and index >= self.predicted:
+                self.predict(token, number)
+            if index >= self.written:
+                self.append(token)
+        self.predicted = self.written = 0
+
+    def tree(self, answer: AnswerTokens, choice: int, number: int, trains: bool) -> None:
+        """Write the tree of a score; the path of the written choice is the last."""
+        self.sequence.score_index[number] = len(self.sequence.positions)
+        unlabelled = UNTRAINED if trains else NO_SCORE
+        self._node(answer.paths, {*range(len(answer.paths))}, 0, choice, number, unlabelled)
+        self.depth += len(answer.paths[choice]) - 1
+        self.predicted, self.written = answer.ending, answer.ending - 1
+
+    def _node(
+        self,
+        paths: Sequence[Sequence[int]],
+        choices: set[int],
+        depth: int,
+        written: int,
+        number: int,
+        unlabelled: int,
+    ) -> None:
+        """Predict the next token of some choices, and write what follows each that has more tokens."""
+        sequence = self.sequence
+        trained = written in choices and unlabelled == UNTRAINED
+        row = self.predict(paths[written][depth] if trained else unlabelled, number)
+        here = sequence.depths[-1]
+        following: dict[int, set[int]] = {}
+        for choice in sorted(choices):
+            token = paths[choice][depth]
+            sequence.terms.append((row, (token, number, choice)))
+            if depth + 1 < len(paths[choice]):
+                following.setdefault(token, set()).add(choice)
+        for token, others in sorted(following.items(), key=lambda item: written in item[1]):
+            start = len(sequence.tokens)
+            sequence.tokens.append(token)
+            sequence.depths.append(here + 1)
+            self._node(paths, others, depth + 1, written, number, unlabelled)
+            if written not in others:
+                sequence.ends |= {start: len(sequence.tokens)}
+
+    def finish(self) -> AnswerSequence:
+        """The sequence without tokens after which nothing is predicted."""
+        sequence = self.sequence
+        count = max(sequence.positions) + 1
+        del sequence.tokens[count:], sequence.depths[count:]
+        return sequence
+
+
+def unrolled(sequence: AnswerSequence) -> list[AnswerSequence]:
+    """A sequence for each path of a tree; every answer position belongs to the first path that has it."""
+    if not sequence.ends:
+        return [sequence]
+    ends = sequence.subtree_ends()
+    questions = {index: number for number, index in sequence.score_index.items()}
+    terms: dict[int, list[tuple[int, int, int]]] = {}
+    for index, term in sequence.terms:
+        terms.setdefault(index, []).append(term)
+    remaining = dict(enumerate(sequence.positions))
+    sequences = []
+    last_tokens = [index for index, end in enumerate(ends) if end == index + 1]
+    for last in last_tokens:
+        path = [index for index in range(last + 1) if ends[index] > last]
+        places: dict[int, Any] = {index: place for place, index in enumerate(path)}
+        part = AnswerSequence(tokens=[sequence.tokens[index] for index in path])
+        for index, position in list(remaining.items()):
+            if position not in places:
+                continue
+            del remaining[index]
+            if index in questions:
+                part.score_index[questions[index]] = len(part.positions)
+            part.terms += [(len(part.positions), term) for term in terms.get(index, [])]
+            part.positions.append(places[position])
+            part.labels.append(sequence.labels[index])
+            part.question_of.append(sequence.question_of[index])
+        sequences.append(part)
+    return sequences

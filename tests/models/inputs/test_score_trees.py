@@ -1,0 +1,164 @@
+"""Scores of several tokens against the summed log-probabilities of plain transformers."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from transformers import Qwen2AudioForConditionalGeneration
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.data.audio import decode
+from dramaeval.evaluation.scoring import score
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward.answer_distributions import choice_log_p
+from dramaeval.models.inputs.collation import collate
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
+from dramaeval.tasks.task import Target
+from dramaeval.training.objectives import answer_ce, expected_mse, soft_ce
+
+TINY = PACKAGE / "models" / "tiny"
+HALF_POINTS = [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]
+SCALES = {
+    "pitch_dynamics": {"from": 0, "to": 10},
+    "rhythmic_naturalness": HALF_POINTS,
+    "stress_emphasis": [1, 2, 3, 4, 5],
+    "emotion_accuracy": ["bad", "poor", "fair", "good", "very good"],
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Qwen2AudioForConditionalGeneration.from_pretrained(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def family():
+    return Qwen2Audio(path=str(TINY))
+
+
+@pytest.fixture(scope="module")
+def judge(family):
+    return family.load(torch.device("cpu"))
+
+
+@pytest.fixture
+def prepared(composed, make_clips, family):
+    """Two records and an encoder of a task whose dimensions have these scales."""
+
+    def build(scales, *overrides, count=2):
+        config = composed(*overrides)
+        dimensions = OmegaConf.to_container(config.task.rubric.dimensions)
+        for dimension in dimensions:
+            if dimension["key"] in scales:
+                dimension["scale"] = scales[dimension["key"]]
+                del dimension["scores"]
+        OmegaConf.update(config.task, "rubric.dimensions", dimensions)
+        OmegaConf.update(config.task, "dimensions", list(scales))
+        task = build_task(config)
+        records = task.read(make_clips("clip", count, seconds=(0.4, 1.1))).records
+        return records, RecordEncoder(
+            task, family.processor(), family, max_seconds=30, cache_clips=8
+        )
+
+    return build
+
+
+def plain_log_p(plain, processor, question, record, answers):
+    """The token ids and their log-probabilities of each answer, by one plain pass over a padded batch."""
+    text = processor.apply_chat_template(
+        question.messages, tokenize=False, add_generation_prompt=True
+    )
+    sounds = [decode(record.clip, 16_000)] * len(answers)
+    options = {"sampling_rate": 16_000, "return_tensors": "pt", "padding": True}
+    processor.tokenizer.padding_side = "right"
+    inputs = processor(text=[text + answer for answer in answers], audio=sounds, **options)
+    begin = processor(text=[text], audio=sounds[:1], **options).input_ids.shape[1]
+    with torch.no_grad():
+        logits = plain(**inputs).logits[:, begin - 1 : -1].double()
+    ids = inputs.input_ids[:, begin:]
+    return ids, logits.log_softmax(-1).gather(2, ids[..., None])[..., 0]
+
+
+def summed(tokenizer, log_p, answers):
+    """Σ log p over the tokens of each answer, from its score up to the first token after it."""
+    lead = len(tokenizer(answers[0][: answers[0].index(">") + 1]).input_ids)
+    totals = []
+    for row, answer in enumerate(answers):
+        text = answer[: answer.index("</answer>")]
+        count = len(tokenizer(text).input_ids) + 1
+        totals.append(float(log_p[row, lead:count].sum()))
+    return np.array(totals)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_every_answer_has_its_summed_log_probability(plain, family, judge, prepared, shared_prefix):
+    records, record_encoder = prepared(SCALES)
+    processor = family.processor()
+    dimensions = record_encoder.task.dimensions
+    batch = collate(
+        [record_encoder.encode(record, dimensions) for record in records],
+        pad=record_encoder.pad,
+        shared_prefix=shared_prefix,
+    )
+    with torch.no_grad():
+        log_p = choice_log_p(judge(**batch.inputs).logits, batch).double().numpy()
+    predictions = score(judge, records, record_encoder, shared_prefix=shared_prefix)
+    single = processor.tokenizer.convert_tokens_to_ids(list("12345"))
+    number = 0
+    for record in records:
+        for question in record_encoder.task.questions(record, dimensions):
+            (field,) = question.answer_fields
+            answers = [f"<answer>{text}</answer>" for text in field.choices]
+            _, values = plain_log_p(plain, processor, question, record, answers)
+            totals = summed(processor.tokenizer, values, answers)
+            if field.choices == tuple("12345"):  # as before: one token, without the end
+                assert batch.score_tokens[number, :5].tolist() == single
+            else:
+                np.testing.assert_allclose(log_p[number, : len(totals)], totals, atol=1e-4)
+                share = np.exp(totals - np.logaddexp.reduce(totals))
+                np.testing.assert_allclose(predictions[number].distribution, share, atol=1e-4)
+                expected = share @ np.array(field.scale)
+                assert predictions[number].expected == pytest.approx(expected, abs=1e-3)
+            number += 1
+    assert number == batch.questions == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared_prefix", [True, False])
+def test_all_tokens_of_an_answer_with_several_scores_are_trained(
+    plain, family, judge, prepared, shared_prefix
+):
+    records, record_encoder = prepared(SCALES, "task=role_all", count=1)
+    dimensions = record_encoder.task.dimensions
+    (question,) = record_encoder.task.questions(records[0], dimensions)
+    written = {"pitch_dynamics": 1, "rhythmic_naturalness": 3, "stress_emphasis": 3, "emotion_accuracy": 4}  # fmt: skip
+    order = [field.dimension.key for field in question.answer_fields]
+    targets = {d.key: Target(np.eye(len(d.scale))[written[d.key]]) for d in dimensions}
+    batch = collate(
+        [record_encoder.encode(records[0], [question], targets)],
+        pad=record_encoder.pad,
+        shared_prefix=shared_prefix,
+    )
+    with torch.no_grad():
+        logits = judge(**batch.inputs).logits
+    solution = question.solution(tuple(written[key] for key in order)) + "<|im_end|>"
+    processor = family.processor()
+    _, log_p = plain_log_p(plain, processor, question, records[0], [solution])
+    # With certain targets both are the loss of the whole answer, each token counted once.
+    for objective in (answer_ce, soft_ce):
+        assert objective(logits, batch).sum() == pytest.approx(-float(log_p.sum()), abs=1e-3)
+    # The label after the other scores, from one plain pass over its choices.
+    before = solution[: solution.rindex("]") + 1]
+    field = question.answer_fields[-1]
+    answers = [f"{before}{text}</answer>" for text in field.choices]
+    _, values = plain_log_p(plain, processor, question, records[0], answers)
+    lead = len(processor.tokenizer(before).input_ids)
+    counts = [len(processor.tokenizer(before + text).input_ids) + 1 for text in field.choices]
+    totals = [float(row[lead:count].sum()) for row, count in zip(values, counts, strict=True)]
+    last = choice_log_p(logits, batch)[-1, : len(totals)]
+    np.testing.assert_allclose(last.numpy(), totals, atol=1e-4)
+    share = np.exp(totals - np.logaddexp.reduce(totals))
+    error = (share @ np.array(field.scale) - field.scale[written[order[-1]]]) ** 2
+    assert float(expected_mse(logits, batch)[-1]) == pytest.approx(error, abs=1e-3)

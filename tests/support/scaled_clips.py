@@ -1,0 +1,49 @@
+"""Clips rated from 0 to 10, in half points and with labels, and the rubric of these scales."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from clips import write_clips
+
+LABELS = ("bad", "poor", "fair", "good", "excellent")
+HALF_POINTS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5)
+#: The dimensions of a rubric; each explains some points only.
+DIMENSIONS = (
+    {"key": "ten", "annotation": "ten", "title": "Naturalness", "description": "How natural it sounds.",
+     "scale": {"from": 0, "to": 10}, "scores": {0: "not natural", 10: "natural"}},
+    {"key": "half", "annotation": "half", "title": "Quality", "description": "How good the sound is.",
+     "scale": list(HALF_POINTS), "scores": {1: "bad", 5: "excellent"}},
+    {"key": "label", "annotation": "label", "title": "Clarity", "description": "How clear it is.",
+     "scale": list(LABELS)},
+    {"key": "slider", "annotation": "slider", "title": "Loudness", "description": "How loud it is.",
+     "scale": {"from": 0, "to": 100}, "bins": 5, "scores": {0: "silent", 100: "very loud"}},
+)  # fmt: skip
+
+
+def overrides(task: str = "speech") -> list[str]:
+    """The task with the rubric of these dimensions."""
+    # Hydra's grammar has keys without quotes.
+    values = re.sub(r'"(\w+)":', r"\1:", json.dumps(DIMENSIONS))
+    return [f"task={task}", f"task.rubric.dimensions={values}"]
+
+
+def write_scaled_clips(
+    folder: Path, name: str, count: int, *, seconds: Sequence[float] = (), seed: int = 0
+) -> Path:
+    """Write a JSONL of records with the ratings of three raters on each scale; louder clips have higher ones."""
+    file = write_clips(folder, name, count, seconds=seconds, seed=seed)
+    records = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    for record in records:
+        share = [(rating - 1) / 4 for rating in record["annotations"]["pitch_variation"][:3]]
+        record["annotations"] = {
+            "ten": [round(10 * x) for x in share],
+            "half": [HALF_POINTS[round(8 * x)] for x in share],
+            "label": [LABELS[round(4 * x)] for x in share],
+            "slider": [round(100 * x) - 7 * (x > 0.5) for x in share],
+        }
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return file
