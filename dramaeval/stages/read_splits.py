@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.task_schema import SPLITS, split_files
+from dramaeval.config.task_schema import SPLITS, held_out_splits, kind_of_split, split_files
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
@@ -45,8 +45,8 @@ class Splits:
 
     @property
     def held_out(self) -> list[str]:
-        """The held-out splits that have records: val, then test."""
-        return [name for name in ("val", "test") if self[name]]
+        """The held-out splits that have records: val, then test or the named test sets."""
+        return [name for name in held_out_splits(self.records) if self[name]]
 
     def of_task(self, name: str, part: str | None) -> list[Record]:
         """The records of a split; of a mixture those of one task, unless ``part`` is None."""
@@ -166,10 +166,10 @@ def _sources(config: DictConfig) -> list[_Source]:
     sources = []
     for split in _needed_splits(config):
         for part, node in parts_of(config.task).items():
-            files = split_files(node.data)
-            if split in files:
-                name = part if config.task.get("tasks") else ""
-                sources.append(_Source(split, name, files[split], node.data.get("audio_root")))
+            for name, file in split_files(node.data).items():
+                if kind_of_split(name) == split:
+                    task = part if config.task.get("tasks") else ""
+                    sources.append(_Source(name, task, file, node.data.get("audio_root")))
     if scores_input(config):
         sources.append(_Source(INPUT, "", config.input, None))
     return sources
@@ -206,9 +206,7 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
-    for name in ("val", "test"):
-        if name not in records or "train" not in records:
-            continue
+    for name in held_out_splits(records) if "train" in records else ():
         keys = default_keys([*records["train"], *records[name]])
         keys = tuple(key for key in keys if key != CLIP or takes_audio)
         remarks = overlap_remarks(overlap(records["train"], records[name], keys), name)

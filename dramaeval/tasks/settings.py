@@ -11,7 +11,14 @@ from dramaeval.config import fields
 from dramaeval.config.keys import argument_names, check_arguments, resolve_target
 from dramaeval.config.problems import not_among
 from dramaeval.config.task_parts import files_of, parts_of, where_of
-from dramaeval.config.task_schema import SPLITS, TASK_KEYS, DataConfig, split_files
+from dramaeval.config.task_schema import (
+    NAMED_TEST,
+    SPLITS,
+    TASK_KEYS,
+    DataConfig,
+    split_files,
+    test_set_problems,
+)
 from dramaeval.data.jsonl import FOLDER_FIX
 
 
@@ -21,6 +28,7 @@ def problems(config: DictConfig) -> list[str]:
     messages = missing_files(config)
     for part, node in parts_of(task).items():
         where = where_of(task, part)
+        messages += test_set_problems(node.get("data") or {}, f"{where}.data")
         messages += check_arguments(node, where, also=TASK_KEYS)
         messages += _label_problems(node, where) + _dimension_problems(node, where)
     return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
@@ -29,7 +37,7 @@ def problems(config: DictConfig) -> list[str]:
 def missing_files(config: DictConfig) -> list[str]:
     """The files of records that do not exist or are folders."""
     return [
-        f"task.data.{split}: {problem}"
+        f"task.data.{split.replace(NAMED_TEST, 'test.')}: {problem}"
         for split, files in files_of(config.task).items()
         for file in files
         if (problem := _file_problem(file))
