@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -17,13 +18,12 @@ from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
 from dramaeval.data.splitting import default_keys, overlap, overlap_remarks
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.models.inputs.text_check import TextCheck
+from dramaeval.stages.converted_sources import INPUT, Source, convert_sources
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
-
-#: The name of the split of ``input=…``.
-INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,22 @@ class Splits:
                 log.info("%s: %d of %d records %s.", name, count, len(self[name]), text)
 
 
-def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> Splits:
+def read_splits(
+    config: DictConfig,
+    task: Task,
+    *,
+    conversions: Path,
+    takes_audio: bool = True,
+    processes: Processes = SINGLE_PROCESS,
+) -> Splits:
     """Read the files that the stages need.
 
     Args:
         config: of the run.
         task: names the keys that a record must have.
+        conversions: folder for the records of files in other formats (`dramaeval.importing.direct`).
         takes_audio: whether the judge takes audio; otherwise clips are not looked up and need not exist.
+        processes: of the run.
 
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
@@ -90,10 +99,13 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
     records: dict[str, list[Record]] = {}
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
-    for source in _sources(config):
+    sources = _sources(config)
+    converted = convert_sources(config, sources, conversions, processes)
+    for source in sources:
+        conversion = converted.get(source)
         try:
             result = task.parts.get(source.part, task).read(
-                source.file,
+                conversion.file_of(source.split) if conversion else source.file,
                 reads_audio=takes_audio,
                 annotated=source.split != INPUT,
                 audio_root=data.audio_root or source.audio_root,
@@ -103,19 +115,19 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
                 workers=data.workers,
             )
         except BadRecordsError as error:
-            failures.append(error)
+            failures.append(conversion.in_terms_of_source(error) if conversion else error)
             continue
         records.setdefault(source.split, []).extend(
             replace(record, part=source.part) if source.part else record
             for record in result.records
         )
+        if conversion:
+            result.skipped = [*conversion.skipped, *result.skipped]
         skipped.setdefault(source.split, []).extend(result.skipped)
         for notice in result.notices:
             log.warning("%s: %s", source.file, notice)
         _log_skipped(source.split, result.skipped, len(result.records))
-    if failures:
-        problems = [problem for failure in failures for problem in failure.problems]
-        raise BadRecordsError(problems, failures[0].advice)
+    raise_together(failures)
     return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
 
 
@@ -151,17 +163,16 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
     return replace(splits, records=records, skipped=skipped)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A file of records; ``part`` is the task of a mixture, else empty."""
+def raise_together(failures: Sequence[BadRecordsError]) -> None:
+    """Raise the problems of several files as one error, if there are any."""
+    if failures:
+        problems = [problem for failure in failures for problem in failure.problems]
+        kinds = {type(failure) for failure in failures}
+        kind = kinds.pop() if len(kinds) == 1 else BadRecordsError
+        raise kind(problems, failures[0].advice)
 
-    split: str
-    part: str
-    file: str
-    audio_root: str | None
 
-
-def _sources(config: DictConfig) -> list[_Source]:
+def _sources(config: DictConfig) -> list[Source]:
     """The files to read, split by split."""
     sources = []
     for split in _needed_splits(config):
@@ -169,9 +180,9 @@ def _sources(config: DictConfig) -> list[_Source]:
             for name, file in split_files(node.data).items():
                 if kind_of_split(name) == split:
                     task = part if config.task.get("tasks") else ""
-                    sources.append(_Source(name, task, file, node.data.get("audio_root")))
+                    sources.append(Source(name, task, file, node.data.get("audio_root")))
     if scores_input(config):
-        sources.append(_Source(INPUT, "", config.input, None))
+        sources.append(Source(INPUT, "", config.input, None))
     return sources
 
 

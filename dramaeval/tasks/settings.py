@@ -19,6 +19,7 @@ from dramaeval.config.task_schema import (
     split_files,
     test_set_problems,
 )
+from dramaeval.data.import_formats import is_source
 from dramaeval.data.jsonl import FOLDER_FIX
 
 
@@ -40,15 +41,18 @@ def missing_files(config: DictConfig) -> list[str]:
         f"task.data.{split.replace(NAMED_TEST, 'test.')}: {problem}"
         for split, files in files_of(config.task).items()
         for file in files
-        if (problem := _file_problem(file))
+        if (problem := _file_problem(file, config.importer.format))
     ]
 
 
-def _file_problem(file: str) -> str | None:
+def _file_problem(file: str, importer_format: str | None) -> str | None:
     """Why a data file cannot be opened; a pipe or a device is reported when it is read."""
     path = Path(file).expanduser()
-    if path.is_dir():
-        return f"{file} is a folder: {FOLDER_FIX}."
+    if path.is_dir() and not is_source(file, importer_format):
+        return (
+            f"{file} is a folder of no known kind (audio, datasets, Kaldi): {FOLDER_FIX}, or name its format with "
+            "importer.format=…."
+        )
     return None if path.exists() else f"{file} does not exist."
 
 
