@@ -109,8 +109,8 @@ def _split(
         return split_file(output / RECORDS, shares, seed, settings.apart)
     except SplitError as error:
         imported.notices.append(
-            f"No split files: {error}. Fewer keys to keep apart: importer.apart=[character,clip] or "
-            "importer.apart=[clip]; other shares: 'importer.splits={train: 0.6, test: 0.4}'."
+            f"No split files: {error.advice('importer.apart=[{}]')} Other shares: "
+            "'importer.splits={train: 0.6, test: 0.4}'."
         )
         return {"train": output / RECORDS}
 
