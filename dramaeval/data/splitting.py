@@ -207,9 +207,10 @@ def _fewer_keys(
     seed: int,
 ) -> tuple[str, ...]:
     """The most keys under which every part gets records, clip and character if possible; empty if there are none."""
-    for count in range(len(groups) - 1, 0, -1):
+    given = [key for key, each in groups.items() if any(group is not None for group in each)]
+    for count in range(len(given) - 1, 0, -1):
         choices = sorted(
-            combinations(groups, count),
+            combinations(given, count),
             key=lambda keys: ("clip" not in keys, "character" not in keys),
         )
         for keys in choices:
