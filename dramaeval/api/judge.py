@@ -37,6 +37,7 @@ from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
 from dramaeval.stages.base_model import base_quantization, front_end_problem
 from dramaeval.stages.builders import build_family, build_quantization, build_task
+from dramaeval.stages.converted_sources import jsonl_of
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
@@ -192,13 +193,13 @@ class Judge:
             BadRecordsError: its records are not valid.
         """
         file = split_files(config.task.data).get("train")
-        if file is None or not Path(file).is_file():
+        if file is None or not Path(file).expanduser().exists():
             raise ValueError(
                 f"This judge was run with task.shots={task.shots}: its examples come from "
                 f"{file or 'its training records'}, which are not there: give the run folder, with the records "
                 "where they were."
             )
-        data = config.task.data
+        data, file = config.task.data, str(jsonl_of(config, "train", file))
         training = read_records(
             file,
             replace(task.record_format(), reads_audio=self.family.takes_audio),

@@ -24,8 +24,11 @@ MAPPING = "a mapping or null"
 #: The kind of a text in which a value that YAML reads as another type (``on``, ``1.10``, ``1e10``) would be changed. Its
 #: type is Any, since OmegaConf turns values of typed nodes into text.
 TEXT = "text (in quotes, where YAML reads another type)"
+#: The kind of a text, or of several texts with names. Its type is Any, as that of `MAPPING`.
+TEXT_OR_TEXTS = "text, a mapping of names to texts, or null"
 _KINDS: dict[str, Any] = {
     MAPPING: dict[str, Any] | None,
+    TEXT_OR_TEXTS: str | dict[str, str | None] | None,
     TEXT: str,
     f"{TEXT} or null": str | None,
 }

@@ -211,7 +211,8 @@ class ReportConfig:
     """``report``: the comparison of stages=[report]."""
 
     split: str | None = setting(
-        None, help="split that is compared; null: test if all runs have it", choices=("val", "test")
+        None,
+        help="split that is compared, such as val or test_wild; null: the test sets that all runs have, else val",
     )
     phase: str | None = setting(
         None, help="phase that is compared; null: each run's last", choices=("zero_shot", "final")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from dramaeval.config.fields import TEXT, Target, setting
+from dramaeval.config.fields import TEXT, TEXT_OR_TEXTS, Target, setting
 
 SPLITS = ("train", "val", "test")
+#: Begins the split of a named test set: the set ``wild`` of ``task.data.test={wild: b.jsonl}`` is the split test_wild.
+NAMED_TEST = "test_"
+_SET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 class OnBad(Enum):
@@ -34,7 +39,11 @@ class DataConfig:
         None, help="JSONL file of the training records; null: no such split"
     )
     val: str | None = setting(None, help="JSONL file of the validation records")
-    test: str | None = setting(None, help="JSONL file of the test records")
+    test: Any = setting(
+        None,
+        help="JSONL file of the test records, or several named test sets: {studio: a.jsonl, wild: b.jsonl}",
+        kind=TEXT_OR_TEXTS,
+    )
     sample: str | None = setting(
         None, help="folder with train, val and test.jsonl, used if none of the three files is given"
     )
@@ -79,8 +88,66 @@ TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
 
 
 def split_files(data: Any) -> dict[str, str]:
-    """The JSONL file of each split of a `DataConfig`: the files given, or those of the sample if none is."""
-    given = {name: data[name] for name in SPLITS if data.get(name)}
+    """The file of each split of a `DataConfig`: the files given, or those of the sample if none is.
+
+    Each named test set is a split of its own, such as ``test_wild``.
+    """
+    given = dict(_given_files(data))
     if given or not data.get("sample"):
         return given
     return {name: str(Path(data.sample) / f"{name}.jsonl") for name in SPLITS}
+
+
+def _given_files(data: Any) -> Iterator[tuple[str, str]]:
+    for name in SPLITS:
+        file = data.get(name)
+        if isinstance(file, Mapping):
+            named = ((f"{NAMED_TEST}{key}", path) for key, path in file.items())
+            yield from ((key, path) for key, path in named if isinstance(path, str) and path)
+        elif isinstance(file, str) and file:
+            yield name, file
+
+
+def test_set_problems(data: Any, where: str) -> list[str]:
+    """Problems of the names in ``task.data.test={NAME: FILE, …}``; the names become parts of file names."""
+    files = data.get("test")
+    if not isinstance(files, Mapping):
+        return []
+    key = f"{where}.test"
+    if not files:
+        return [f"{key}={{}} names no test set: give {{NAME: FILE}}, or null for none."]
+    names = [str(name) for name in files]
+    problems = [
+        f"{key}.{name}: the name of a test set has letters, digits and _ only."
+        for name in names
+        if not _SET_NAME.fullmatch(name)
+    ]
+    if len({name.casefold() for name in names}) < len(names):
+        problems.append(f"{key}: two test sets have names that differ in capital letters only.")
+    return problems + [
+        f"{key}.{name} has no file: give {key}.{name}=FILE, or leave the name out."
+        for name, file in files.items()
+        if not file
+    ]
+
+
+def kind_of_split(name: str) -> str:
+    """train, val or test; ``test`` for every test set."""
+    return "test" if name.startswith(NAMED_TEST) else name
+
+
+def test_splits(names: Iterable[str]) -> list[str]:
+    """The test sets among the names of splits, in their order."""
+    return [name for name in names if kind_of_split(name) == "test"]
+
+
+def held_out_splits(names: Iterable[str]) -> list[str]:
+    """The held-out splits among names: val, then the test sets in their order."""
+    names = list(names)
+    return [*(name for name in names if name == "val"), *test_splits(names)]
+
+
+def evidence_splits(names: Iterable[str]) -> list[str]:
+    """The splits of gain, slices and controls among the held-out ones: the test sets, else val."""
+    names = list(names)
+    return test_splits(names) or names[:1]

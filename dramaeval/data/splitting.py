@@ -14,8 +14,9 @@ import logging
 import math
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from dramaeval.config.standard_streams import accept_any_text
@@ -40,7 +41,25 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 class SplitError(Exception):
-    """The records cannot be split without sharing a group; the message says why and what to change."""
+    """The records cannot be split without sharing a group.
+
+    Attributes:
+        apart: fewer keys to keep apart, under which every part gets records; empty if there are none.
+    """
+
+    def __init__(self, reason: str, apart: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.apart = tuple(apart)
+
+    def advice(self, option: str) -> str:
+        """The reason and what to change.
+
+        Args:
+            option: names the keys, with ``{}`` in their place, such as ``--apart {}``.
+        """
+        if not self.apart:
+            return f"{self}. Give more records or fewer parts."
+        return f"{self}. With fewer keys apart every part has records: {option.format(','.join(self.apart))}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +86,19 @@ def overlap_remarks(overlaps: Sequence[Overlap], name: str) -> list[str]:
 
 
 def _remark(key: str, groups: Sequence[Overlap], name: str) -> str:
-    first = printable(groups[0].group)
-    first = first if len(first) <= MOST_SHOWN else f"{first[: MOST_SHOWN - 1]}…"
+    examples = " and ".join(_shortened(shared.group) for shared in groups[:2])
     lines = line_list(line for shared in groups for line in shared.test_lines)
     train_lines = line_list(line for shared in groups for line in shared.train_lines)
-    shown = f"({first})" if len(groups) == 1 else f"(the first: {first})"
+    shown = f"({examples})" if len(groups) <= 2 else f"(such as {examples})"
     return (
         f"{name} and train share {counted(len(groups), key)} {shown}: "
         f"{lines} of {name}, {train_lines} of train"
     )
+
+
+def _shortened(group: str) -> str:
+    text = printable(group)
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def default_keys(records: Sequence[Record]) -> tuple[str, ...]:
@@ -138,7 +161,30 @@ def split_records(
     if not shares or not all(0 < share < math.inf for share in shares.values()):
         raise ValueError(f"shares must be positive numbers, not {dict(shares)}")
     group_by = default_keys(records) if group_by is None else group_by
-    families = _families(records, group_by, workers)
+    groups = {key: group_records(records, key, workers) for key in group_by}
+    parts, families = _assigned(records, groups, shares, seed)
+    empty = [name for name, part in parts.items() if not part]
+    if not empty:
+        return parts
+    values = {key: len(set(each) - {None}) for key, each in groups.items()}
+    counts = ", ".join(f"{key} ({count:,})" for key, count in values.items() if count)
+    largest = max(map(len, families), default=0)
+    raise SplitError(
+        f"nothing is left for {', '.join(empty)}: records that share a {counts or 'key'} stay together, also "
+        f"through other records, and {counted(len(records), 'record')} form {counted(len(families), 'group')} "
+        f"(the largest has {largest})",
+        _fewer_keys(records, groups, shares, seed),
+    )
+
+
+def _assigned(
+    records: Sequence[Record],
+    groups: Mapping[str, Sequence[str | None]],
+    shares: Mapping[str, float],
+    seed: int,
+) -> tuple[dict[str, list[Record]], list[list[int]]]:
+    """The records of each part, some perhaps empty, and the families."""
+    families = _families(len(records), groups.values())
     families.sort(key=lambda family: min(records[index].id for index in family))
     random.Random(seed).shuffle(families)
     families.sort(key=len, reverse=True)
@@ -151,16 +197,27 @@ def split_records(
     parts: dict[str, list[Record]] = {name: [] for name in shares}
     for index, record in enumerate(records):
         parts[part_of[index]].append(record)
-    empty = [name for name, part in parts.items() if not part]
-    if empty:
-        largest = len(families[0]) if families else 0
-        raise SplitError(
-            f"nothing is left for {', '.join(empty)}: {counted(len(records), 'record')} form "
-            f"{counted(len(families), 'group')} that share no {', no '.join(group_by)} "
-            f"(the largest has {largest}); give more records, fewer parts, or fewer keys to keep "
-            f"apart, such as --apart {','.join(group_by[:-1]) or 'id'}"
+    return parts, families
+
+
+def _fewer_keys(
+    records: Sequence[Record],
+    groups: Mapping[str, Sequence[str | None]],
+    shares: Mapping[str, float],
+    seed: int,
+) -> tuple[str, ...]:
+    """The most keys under which every part gets records, clip and character if possible; empty if there are none."""
+    given = [key for key, each in groups.items() if any(group is not None for group in each)]
+    for count in range(len(given) - 1, 0, -1):
+        choices = sorted(
+            combinations(given, count),
+            key=lambda keys: ("clip" not in keys, "character" not in keys),
         )
-    return parts
+        for keys in choices:
+            parts, _ = _assigned(records, {key: groups[key] for key in keys}, shares, seed)
+            if all(parts.values()):
+                return keys
+    return ()
 
 
 def _lines_by_group(
@@ -173,9 +230,14 @@ def _lines_by_group(
     return lines
 
 
-def _families(records: Sequence[Record], keys: Sequence[str], workers: int) -> list[list[int]]:
-    """Indices of records that share a group, directly or through other records (union-find)."""
-    parent = list(range(len(records)))
+def _families(count: int, groups: Iterable[Sequence[str | None]]) -> list[list[int]]:
+    """Indices of records that share a group, directly or through other records (union-find).
+
+    Args:
+        count: of the records.
+        groups: the group of each record, under each key.
+    """
+    parent = list(range(count))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -183,13 +245,13 @@ def _families(records: Sequence[Record], keys: Sequence[str], workers: int) -> l
             index = parent[index]
         return index
 
-    for key in keys:
+    for by_record in groups:
         first: dict[str, int] = {}
-        for index, group in enumerate(group_records(records, key, workers)):
+        for index, group in enumerate(by_record):
             if group is not None:
                 parent[root(index)] = root(first.setdefault(group, index))
     families: dict[int, list[int]] = {}
-    for index in range(len(records)):
+    for index in range(count):
         families.setdefault(root(index), []).append(index)
     return list(families.values())
 
@@ -289,7 +351,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             audio_root=arguments.audio_root,
             report=print,
         )
-    except (BadRecordsError, SplitError, FileExistsError, ValueError) as error:
+    except SplitError as error:
+        print(f"{file}: {error.advice('--apart {}')}", file=sys.stderr)
+        return 1
+    except (BadRecordsError, FileExistsError, ValueError) as error:
         print(f"{file}: {error}", file=sys.stderr)
         return 1
     except OSError as error:

@@ -94,7 +94,7 @@ def compare(
         differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
     names = [metric_name(metric) for metric in metrics]
     return {
-        "macro": {name: _macro(differences, name, level) for name in names},
+        "macro": {name: macro_difference(differences, name, level) for name in names},
         "dimensions": {
             key: {**entries, "n": len(pairs[key]), "undefined": undefined[key]}
             for key, entries in _with_adjusted_p(differences, level).items()
@@ -207,7 +207,7 @@ def _differences(
     if tests is not None:
         of_a = [(metric, a) for metric, _, _ in defined]
         of_b = [(metric, b) for metric, _, _ in defined]
-        resampled = _subtracted(
+        resampled = subtracted(
             all_over_draws(of_a, tests.bootstrap), all_over_draws(of_b, tests.bootstrap)
         )
         clusters = tests.bootstrap.counts.shape[1]
@@ -216,7 +216,7 @@ def _differences(
             form: _stacked(_in_form(a, form), _in_form(b, form), clusters) for form in set(forms)
         }
         of_both = [(metric, stacked[form]) for (metric, _), form in zip(of_a, forms, strict=True)]
-        exchanged = _subtracted(
+        exchanged = subtracted(
             all_over_draws(of_both, tests.exchange), all_over_draws(of_both, tests.exchanged_back)
         )
     differences = {
@@ -228,9 +228,10 @@ def _differences(
     return differences, undefined
 
 
-def _subtracted(
+def subtracted(
     a: Sequence[np.ndarray | None], b: Sequence[np.ndarray | None]
 ) -> list[np.ndarray | None]:
+    """a − b in every draw, by metric; None where one of them has no draws."""
     return [
         None if first is None or second is None else first - second
         for first, second in zip(a, b, strict=True)
@@ -259,7 +260,7 @@ def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> Dimension
     )
 
 
-def _macro(
+def macro_difference(
     differences: Mapping[str, Mapping[str, Difference]], name: str, level: float
 ) -> dict[str, Any] | None:
     """The difference of the mean over the dimensions where the metric is defined for both judges."""

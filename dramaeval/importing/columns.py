@@ -10,6 +10,7 @@ from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.problems import near_match_hint
+from dramaeval.data.import_formats import AUDIO_ENDINGS
 from dramaeval.data.problems import Problem
 from dramaeval.importing.problems import in_file
 from dramaeval.importing.rows import Row, Table
@@ -49,9 +50,6 @@ _RATER_COLUMN = re.compile(
     r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
     re.IGNORECASE,
 )
-AUDIO_ENDINGS = (
-    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aiff", ".aif", ".au", ".sph", ".w64",
-)  # fmt: skip
 _NO_COLUMN = "none"
 #: Wider numbers are not taken for ratings without being named.
 _GUESSED_RANGE = (0, 10)

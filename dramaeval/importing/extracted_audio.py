@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ class AudioFolder:
         self._taken.add(free.casefold())
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / free
-        path.write_bytes(content)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)  # another process may read the clip that it replaces
         return str(path.absolute())
 
 

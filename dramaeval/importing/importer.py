@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.files import map_files
@@ -72,12 +73,13 @@ class Imported:
     rows: int = 0
 
 
-def read_import(settings: ImporterConfig, clips: Path) -> Imported:
+def read_import(settings: ImporterConfig, clips: Path, *, notes_scales: bool = True) -> Imported:
     """Read a source and check it.
 
     Args:
         settings: of the importer.
         clips: folder for audio that the source holds inside its files.
+        notes_scales: whether to say which scales come from the ratings; not where a rubric gives the scales.
 
     Raises:
         BadSourceError: with every problem; with ``bad_records=skip`` only if no clip is left, or if the
@@ -108,7 +110,8 @@ def read_import(settings: ImporterConfig, clips: Path) -> Imported:
     imported = _imported(settings, meaning, good, gatherer.fields, given)
     imported.seconds = [draft.seconds for draft in good]
     imported.skipped, imported.rows = bad, len(table.rows)
-    imported.notices = [*table.notices, *_notices(imported, table, long), *imported.notices]
+    scales = _scale_notices(imported) if notes_scales else []
+    imported.notices = [*table.notices, *scales, *_notices(imported, table, long)]
     return imported
 
 
@@ -275,16 +278,19 @@ def _dimension(
     return DraftDimension(name=name, scale=scale, is_given=is_given, labels=labels)
 
 
+def _scale_notices(imported: Imported) -> list[str]:
+    return [
+        f"The scale of {each.name} is the range of its ratings, {each.scale[0]} to {each.scale[-1]}. If the "
+        "raters had other points, set importer.scale."
+        for each in imported.dimensions
+        if not each.is_given
+    ]
+
+
 def _notices(imported: Imported, table: Table, long: int) -> list[str]:
     notices = []
     if table.left_out:
         notices.append(f"{counted(table.left_out, 'row')} left out by importer.where.")
-    for each in imported.dimensions:
-        if not each.is_given:
-            notices.append(
-                f"The scale of {each.name} is the range of its ratings, {each.scale[0]} to {each.scale[-1]}. If the "
-                "raters had other points, set importer.scale."
-            )
     if long:
         notices.append(
             f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim."
@@ -309,6 +315,22 @@ def records_text(records: Sequence[Mapping[str, Any]]) -> str:
         json.dumps(_as_json(record), ensure_ascii=False, allow_nan=False) for record in records
     )
     return "".join(line + "\n" for line in lines)
+
+
+def write_own_splits(imported: Imported, output: Path) -> dict[str, Path]:
+    """Write a file ``records.<split>.jsonl`` for each split of the source; returns the files by split."""
+    files = {}
+    for name in dict.fromkeys(split for split in imported.splits if split):
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+        part = [
+            r for r, split in zip(imported.records, imported.splits, strict=True) if split == name
+        ]
+        files[name] = output / f"records.{safe}.jsonl"
+        write_text_atomic(files[name], records_text(part), verbatim=True)
+    without = imported.splits.count(None)
+    if without:
+        imported.notices.append(f"{without} records without a split are in records.jsonl only.")
+    return files
 
 
 def _as_json(value: Any) -> Any:

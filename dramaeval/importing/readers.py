@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
+from dramaeval.data.import_formats import ENDINGS, folder_format
 from dramaeval.importing.columns import plain_text
 from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
@@ -17,10 +18,6 @@ from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 from dramaeval.importing.text_table import read_text_table
 
-ENDINGS = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
-    ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
-}  # fmt: skip
 #: Module and function of each other format.
 _MODULES = {
     "excel": ("excel", "read_excel"),
@@ -108,7 +105,7 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
     Raises:
         BadSourceError: the format is not known.
     """
-    kind = settings.format or ENDINGS.get(file.suffix.lower()) or _folder_format(file)
+    kind = settings.format or ENDINGS.get(file.suffix.lower()) or folder_format(file)
     # Imported late: the libraries of most formats take time to import.
     if kind == "csv":
         return lambda path, config, _: read_text_table(path, config)
@@ -119,15 +116,6 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
     known = ", ".join(FORMATS)
     fix = f"set importer.format to one of {known}"
     raise BadSourceError([in_file(file, "the format is not known by its name", fix)])
-
-
-def _folder_format(file: Path) -> str | None:
-    if not file.is_dir():
-        return None
-    if (file / "wav.scp").is_file():
-        return "kaldi"
-    is_dataset = (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file()
-    return "datasets" if is_dataset else None
 
 
 def _join(table: Table, settings: ImporterConfig) -> None:

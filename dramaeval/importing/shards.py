@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
-from dramaeval.importing.columns import AUDIO_ENDINGS
+from dramaeval.data.import_formats import AUDIO_ENDINGS
 from dramaeval.importing.extracted_audio import AudioFolder
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table

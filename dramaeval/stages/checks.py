@@ -20,6 +20,7 @@ from dramaeval.models import settings as model_settings
 from dramaeval.stages import (
     base_model,
     controls,
+    converted_sources,
     evaluate,
     export,
     import_records,
@@ -41,6 +42,7 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     training_settings.problems,
     zero_settings.problems,
     base_model.check,
+    converted_sources.check,
     *(stage.check for stage in STAGES),
 )
 

@@ -40,6 +40,7 @@ from dramaeval.stages.builders import (
     build_task,
 )
 from dramaeval.stages.compatibility import check_family, check_task
+from dramaeval.stages.converted_sources import conversions_folder
 from dramaeval.stages.environment import seed_everything
 from dramaeval.stages.fingerprint import Fingerprint, fingerprint_of
 from dramaeval.stages.progress import Progress
@@ -138,7 +139,13 @@ class RunContext:
             self.metrics = problems.collect(build_metrics, config)
 
     def _read_records(self) -> None:
-        self.splits = read_splits(self.config, self.task, takes_audio=self.family.takes_audio)
+        self.splits = read_splits(
+            self.config,
+            self.task,
+            conversions=conversions_folder(self.config, self.folder.path),
+            takes_audio=self.family.takes_audio,
+            processes=self.processes,
+        )
         self.base = base_folder(self.checkpoint, self.family)
         self._check_texts()
         attach_examples(self.task, self.splits.records, self.config.seed)

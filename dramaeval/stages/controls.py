@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import evidence_splits
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
 from dramaeval.data.records import Record
@@ -49,9 +50,10 @@ def check_records(context: RunContext) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Predict with every control on the last held-out split; skip those whose files are complete."""
-    for name in context.config.evaluation.controls:
-        _run_control(context, context.splits.held_out[-1], name)
+    """Predict with every control on the test sets, else on val; skip those whose files are complete."""
+    for split in evidence_splits(context.splits.held_out):
+        for name in context.config.evaluation.controls:
+            _run_control(context, split, name)
 
 
 def _run_control(context: RunContext, split: str, name: str) -> None:

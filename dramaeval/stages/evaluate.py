@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.problems import near_match_hint
 from dramaeval.config.schema import EvaluationConfig, Stage
 from dramaeval.config.task_parts import files_of
+from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
 from dramaeval.data.shared_content import group_of
@@ -41,7 +42,7 @@ def check(config: DictConfig) -> list[str]:
         for node in config.evaluation.metrics
         if not (OmegaConf.is_dict(node) and node.get("_target_"))
     ]
-    if Stage.evaluate in config.stages and not {"val", "test"} & set(files_of(config.task)):
+    if Stage.evaluate in config.stages and not held_out_splits(files_of(config.task)):
         problems.append(
             "Neither task.data.val nor task.data.test is set, but stages has evaluate: give a JSONL file."
         )
@@ -107,6 +108,7 @@ def measure(context: RunContext) -> float | None:
         _warn_without_change(phases)
     figures = phase_figures(context, phases)
     rated = {split: figures[split] for split in rated_splits(figures)}
+    metrics = figures
     if context.processes.is_rank_zero:
         metrics = {
             **figures,
@@ -121,7 +123,7 @@ def measure(context: RunContext) -> float | None:
             write_reports(context, metrics, phases)
     context.loggers.report(rated)
     _show_agreement(context, rated)
-    for text in further_tables(figures):
+    for text in further_tables(metrics):
         log.info("%s", text)
     log.info("Everything is in %s", context.folder.path)
     return objective_of(figures, context.phases[-1])

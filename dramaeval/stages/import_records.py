@@ -22,7 +22,12 @@ from dramaeval.data.splitting import SHARES, SplitError, split_file
 from dramaeval.importing import settings as importer_settings
 from dramaeval.importing.card import card_text
 from dramaeval.importing.draft_rubric import cannot_train, rubric_text, rubric_values, task_text
-from dramaeval.importing.importer import Imported, read_import, records_text
+from dramaeval.importing.importer import (
+    Imported,
+    read_import,
+    records_text,
+    write_own_splits,
+)
 from dramaeval.stages.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -98,32 +103,16 @@ def _split(
 ) -> Mapping[str, Path]:
     """Write a file for each split: the source's own, or parts of about the given shares."""
     if any(imported.splits) and not settings.splits:
-        return _own_splits(imported, output)
+        return write_own_splits(imported, output)
     shares = dict(settings.splits) or SHARES
     try:
         return split_file(output / RECORDS, shares, seed, settings.apart)
     except SplitError as error:
         imported.notices.append(
-            f"No split files: {error}. Fewer keys to keep apart: importer.apart=[character,clip] or "
-            "importer.apart=[clip]; other shares: 'importer.splits={train: 0.6, test: 0.4}'."
+            f"No split files: {error.advice('importer.apart=[{}]')} Other shares: "
+            "'importer.splits={train: 0.6, test: 0.4}'."
         )
         return {"train": output / RECORDS}
-
-
-def _own_splits(imported: Imported, output: Path) -> dict[str, Path]:
-    names = list(dict.fromkeys(split for split in imported.splits if split))
-    files = {}
-    for name in names:
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
-        part = [
-            r for r, split in zip(imported.records, imported.splits, strict=True) if split == name
-        ]
-        files[name] = output / f"records.{safe}.jsonl"
-        write_text_atomic(files[name], records_text(part), verbatim=True)
-    without = imported.splits.count(None)
-    if without:
-        imported.notices.append(f"{without} records without a split are in {RECORDS} only.")
-    return files
 
 
 def _counts(files: Mapping[str, Path]) -> dict[str, int]:

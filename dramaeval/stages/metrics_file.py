@@ -8,8 +8,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import evidence_splits, held_out_splits
 from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
+from dramaeval.evaluation.drop import drop_text, drops
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.slices import slices
@@ -79,17 +81,11 @@ def _agreement(
 
 def rated_splits(figures: Mapping[str, Any]) -> list[str]:
     """The splits with figures of agreement."""
-    return [split for split in ("val", "test") if split in figures]
-
-
-def main_split(phases: Phases) -> str:
-    """The split of the evidence: test if it was scored, else val."""
-    splits = phases[list(phases)[-1]].ratings
-    return "test" if "test" in splits else next(iter(splits))
+    return held_out_splits(figures)
 
 
 def evidence(context: RunContext, phases: Phases, part: str | None = None) -> dict[str, Any]:
-    """Measure the gain, slices and controls of the last phase on the main split.
+    """Measure the gain, slices and controls of the last phase on the test sets, else on val.
 
     Args:
         context: of the run.
@@ -98,22 +94,43 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
 
     Returns:
         ``gain.<split>``: final − zero-shot (see `compare`); ``slices.<split>`` (see `slices`); with the stage
-        ``controls`` also ``controls.<split>`` (see `measure_controls`).
+        ``controls`` also ``controls.<split>`` (see `measure_controls`). With several test sets also
+        ``drop.<split>.<phase>``: the agreement on a set minus that on the first one (see `drop`).
     """
-    split, phase = main_split(phases), list(phases)[-1]
+    phase = list(phases)[-1]
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
     keys = [f"{prefix}{dimension.key}" for dimension in task.rated_dimensions]
-    judge, settings = phases[phase].ratings[split], bootstrap_settings(context.config)
-    measured: dict[str, Any] = {}
-    if len(phases) == 2:
-        before = phases["zero_shot"].ratings[split]
-        measured["gain"] = {split: compare(judge, before, keys, **settings)}
-    records, train = context.splits.of_task(split, part), context.splits.of_task("train", part)
+    settings = bootstrap_settings(context.config)
+    train = context.splits.of_task("train", part)
     names = list(context.config.evaluation.slices)
-    measured["slices"] = {split: slices(judge, records, train, names, **settings)}
-    if Stage.controls in context.stages:
-        measured["controls"] = {split: measure_controls(context, split, judge, keys, **settings)}
+    measured: dict[str, Any] = {}
+    splits = evidence_splits(phases[phase].ratings)
+    for split in splits:
+        judge, records = phases[phase].ratings[split], context.splits.of_task(split, part)
+        figures: dict[str, Any] = {}
+        if len(phases) == 2:
+            before = phases["zero_shot"].ratings[split]
+            figures["gain"] = compare(judge, before, keys, **settings)
+        figures["slices"] = slices(judge, records, train, names, **settings)
+        if Stage.controls in context.stages:
+            figures["controls"] = measure_controls(context, split, judge, keys, **settings)
+        for name, values in figures.items():
+            measured.setdefault(name, {})[split] = values
+    if len(splits) > 1:
+        measured["drop"] = _drops(phases, splits, keys, settings)
     return measured
+
+
+def _drops(
+    phases: Phases, splits: Sequence[str], keys: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The drop of each test set from the first one, by split and phase."""
+    by_split: dict[str, dict[str, Any]] = {split: {} for split in splits[1:]}
+    for phase, predictions in phases.items():
+        of_phase = drops({split: predictions.ratings[split] for split in splits}, keys, **settings)
+        for split, figures in of_phase.items():
+            by_split[split][phase] = figures
+    return by_split
 
 
 def about(context: RunContext) -> dict[str, Any]:
@@ -142,16 +159,17 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
         for split, phases in splits.items():
             if rated := {phase: summary for phase, summary in phases.items() if "macro" in summary}:
                 texts.append(agreement_text(rated, heading=f"{name}, {split}"))
+    for split, by_phase in figures.get("drop", {}).items():
+        texts += [drop_text(split, phase, figure) for phase, figure in by_phase.items()]
     for split, phases in figures.get("choices", {}).items():
         texts.append(accuracy_text(phases, f"{split}: accuracy"))
     return texts
 
 
 def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:
-    """The figure that a sweep maximises: macro Pearson on val, else on test; without ratings the accuracy."""
-    for split in ("val", "test"):
+    """The figure that a sweep maximises: macro Pearson on val, else on the first test set; without ratings the accuracy."""
+    for split in held_out_splits({**figures, **figures.get("choices", {})}):
         if split in figures:
             return figures[split][phase]["macro"]["pearson"]
-        if split in figures.get("choices", {}):
-            return figures["choices"][split][phase]["overall"]["likelihood"]["accuracy"]
+        return figures["choices"][split][phase]["overall"]["likelihood"]["accuracy"]
     return None

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from dramaeval.config.judge_file import names_records
-from dramaeval.config.task_schema import SPLITS
+from dramaeval.config.task_schema import SPLITS, held_out_splits, split_files, test_splits
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
@@ -177,7 +177,7 @@ def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     about = metrics.get("about") or {}
     records = about.get("records") or {}
     lines = ["## Data", "", "| split | file | records |", "| --- | --- | --- |"]
-    for split in SPLITS:
+    for split in _splits(config):
         names = [_file(task.get("data") or {}, split) for task in _tasks(config)]
         files = ", ".join(dict.fromkeys(name for name in names if name))
         if files:
@@ -192,17 +192,26 @@ def _data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _splits(config: Mapping[str, Any]) -> list[str]:
+    """The names of the splits: train, val, and test or the named test sets."""
+    data = [{**(task.get("data") or {}), "sample": None} for task in _tasks(config)]
+    named = [name for each in data for name in split_files(each)]
+    tests = dict.fromkeys(test_splits(named)) or {"test": None}
+    return [*SPLITS[:2], *tests]
+
+
 def _file(data: Mapping[str, Any], split: str) -> str | None:
     """The name of the file of a split; None without a file."""
-    if data.get(split):
-        return Path(data[split]).name
-    return "the bundled sample" if data and not names_records(data) else None
+    if file := split_files({**data, "sample": None}).get(split):
+        return Path(file).name
+    uses_sample = data and split in SPLITS and not names_records(data)
+    return "the bundled sample" if uses_sample else None
 
 
 def _agreement(metrics: Mapping[str, Any]) -> str:
     """Correlation and squared error of the final phase, with intervals, for each split."""
     parts = ["## Agreement with people"]
-    for split in ("val", "test"):
+    for split in held_out_splits(metrics):
         summary = (metrics.get(split) or {}).get("final")
         if not summary:
             continue

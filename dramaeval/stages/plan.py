@@ -88,8 +88,9 @@ class Plan:
         return ["Plan", *self._data_lines(), *self._model_lines(), *self._memory_lines()]
 
     def _data_lines(self) -> list[str]:
+        width = max(10, *map(len, self.records)) if self.records else 10
         return [
-            f"  {name:<10} {counted(count, 'record')}, {counted(self.questions[name], 'question')}, "
+            f"  {name:<{width}} {counted(count, 'record')}, {counted(self.questions[name], 'question')}, "
             f"{self.hours[name]:.2f} hours of audio"
             for name, count in self.records.items()
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -12,18 +13,17 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import parts_of
-from dramaeval.config.task_schema import SPLITS, split_files
+from dramaeval.config.task_schema import SPLITS, held_out_splits, kind_of_split, split_files
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
 from dramaeval.data.splitting import default_keys, overlap, overlap_remarks
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.models.inputs.text_check import TextCheck
+from dramaeval.stages.converted_sources import INPUT, Source, convert_sources
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
-
-#: The name of the split of ``input=…``.
-INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Splits:
 
     @property
     def held_out(self) -> list[str]:
-        """The held-out splits that have records: val, then test."""
-        return [name for name in ("val", "test") if self[name]]
+        """The held-out splits that have records: val, then test or the named test sets."""
+        return [name for name in held_out_splits(self.records) if self[name]]
 
     def of_task(self, name: str, part: str | None) -> list[Record]:
         """The records of a split; of a mixture those of one task, unless ``part`` is None."""
@@ -82,13 +82,22 @@ def scale_notes(task: Task) -> dict[str, str]:
     return {d.key: d.scale_note for d in task.rated_dimensions if d.scale_note}
 
 
-def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> Splits:
+def read_splits(
+    config: DictConfig,
+    task: Task,
+    *,
+    conversions: Path,
+    takes_audio: bool = True,
+    processes: Processes = SINGLE_PROCESS,
+) -> Splits:
     """Read the files that the stages need.
 
     Args:
         config: of the run.
         task: names the keys that a record must have.
+        conversions: folder for the records of files in other formats (`dramaeval.importing.direct`).
         takes_audio: whether the judge takes audio; otherwise clips are not looked up and need not exist.
+        processes: of the run.
 
     Raises:
         BadRecordsError: with the problems of all files, unless ``task.data.on_bad=skip``.
@@ -97,10 +106,13 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
     records: dict[str, list[Record]] = {}
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
-    for source in _sources(config):
+    sources = _sources(config)
+    converted = convert_sources(config, sources, conversions, processes)
+    for source in sources:
+        conversion = converted.get(source)
         try:
             result = task.parts.get(source.part, task).read(
-                source.file,
+                conversion.file_of(source.split) if conversion else source.file,
                 reads_audio=takes_audio,
                 annotated=source.split != INPUT,
                 audio_root=data.audio_root or source.audio_root,
@@ -110,19 +122,19 @@ def read_splits(config: DictConfig, task: Task, *, takes_audio: bool = True) -> 
                 workers=data.workers,
             )
         except BadRecordsError as error:
-            failures.append(error)
+            failures.append(conversion.in_terms_of_source(error) if conversion else error)
             continue
         records.setdefault(source.split, []).extend(
             replace(record, part=source.part) if source.part else record
             for record in result.records
         )
+        if conversion:
+            result.skipped = [*conversion.skipped, *result.skipped]
         skipped.setdefault(source.split, []).extend(result.skipped)
         for notice in result.notices:
             log.warning("%s: %s", source.file, notice)
         _log_skipped(source.split, result.skipped, len(result.records))
-    if failures:
-        problems = [problem for failure in failures for problem in failure.problems]
-        raise BadRecordsError(problems, failures[0].advice)
+    raise_together(failures)
     return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
 
 
@@ -158,27 +170,26 @@ def check_texts(splits: Splits, task: Task, text_check: TextCheck, *, skips: boo
     return replace(splits, records=records, skipped=skipped)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A file of records; ``part`` is the task of a mixture, else empty."""
+def raise_together(failures: Sequence[BadRecordsError]) -> None:
+    """Raise the problems of several files as one error, if there are any."""
+    if failures:
+        problems = [problem for failure in failures for problem in failure.problems]
+        kinds = {type(failure) for failure in failures}
+        kind = kinds.pop() if len(kinds) == 1 else BadRecordsError
+        raise kind(problems, failures[0].advice)
 
-    split: str
-    part: str
-    file: str
-    audio_root: str | None
 
-
-def _sources(config: DictConfig) -> list[_Source]:
+def _sources(config: DictConfig) -> list[Source]:
     """The files to read, split by split."""
     sources = []
     for split in _needed_splits(config):
         for part, node in parts_of(config.task).items():
-            files = split_files(node.data)
-            if split in files:
-                name = part if config.task.get("tasks") else ""
-                sources.append(_Source(split, name, files[split], node.data.get("audio_root")))
+            for name, file in split_files(node.data).items():
+                if kind_of_split(name) == split:
+                    task = part if config.task.get("tasks") else ""
+                    sources.append(Source(name, task, file, node.data.get("audio_root")))
     if scores_input(config):
-        sources.append(_Source(INPUT, "", config.input, None))
+        sources.append(Source(INPUT, "", config.input, None))
     return sources
 
 
@@ -213,9 +224,7 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
-    for name in ("val", "test"):
-        if name not in records or "train" not in records:
-            continue
+    for name in held_out_splits(records) if "train" in records else ():
         keys = default_keys([*records["train"], *records[name]])
         keys = tuple(key for key in keys if key != CLIP or takes_audio)
         remarks = overlap_remarks(overlap(records["train"], records[name], keys), name)

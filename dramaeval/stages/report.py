@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
+from dramaeval.config.task_schema import test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
+from dramaeval.evaluation.drop import drops
 from dramaeval.evaluation.report.read_results import (
     Results,
     ResultsError,
@@ -21,7 +24,7 @@ from dramaeval.evaluation.report.read_results import (
     read_run,
     splits_in,
 )
-from dramaeval.evaluation.report.side_by_side import side_by_side
+from dramaeval.evaluation.report.side_by_side import Comparison, common_predictions, side_by_side
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.metrics_file import bootstrap_settings
 from dramaeval.stages.run_folder import RunFolder, as_yaml
@@ -51,54 +54,112 @@ def check(config: DictConfig) -> list[str]:
 def run(config: DictConfig, folder: RunFolder) -> None:
     """Compare ``runs=[…]``: write ``report.html``, ``comparison.md``, ``comparison.json`` and ``tables/*.csv``.
 
-    This stage has no context, because it reads no records and needs no judge.
+    Of several named test sets the first has these files; each further one has ``report.<set>.html``,
+    ``comparison.<set>.md`` and ``.json``, and ``tables/<set>/``. This stage has no context, because it reads no
+    records and needs no judge.
 
     Raises:
         ConfigError: a folder cannot be read, or the runs cannot be compared.
+    """
+    try:
+        by_split = _read(config)
+        comparisons = {
+            split: side_by_side(runs, **bootstrap_settings(config))
+            for split, runs in by_split.items()
+        }
+        across = _drops(config, by_split, list(next(iter(comparisons.values())).dimensions))
+    except ResultsError as error:
+        raise ConfigError([str(error)]) from None
+    for number, (split, comparison) in enumerate(comparisons.items()):
+        _write(config, folder, split if number else "", by_split[split], comparison, across)
+
+
+def _write(
+    config: DictConfig,
+    folder: RunFolder,
+    suffix: str,
+    runs: Sequence[Results],
+    comparison: Comparison,
+    across: Mapping[str, Any],
+) -> None:
+    """Write the files of one split.
+
+    Args:
+        config: of the comparison.
+        folder: its folder.
+        suffix: the test set in the names of files; empty for the first one.
+        runs: their results on the split.
+        comparison: of these.
+        across: by run the drops between test sets; empty for a single one.
     """
     # Imported late: plots and templates take time to import.
     from dramaeval.evaluation.report import comparison_page as page
     from dramaeval.stages.report_html import write_tables
 
-    try:
-        runs = _read(config)
-        comparison = side_by_side(runs, **bootstrap_settings(config))
-    except ResultsError as error:
-        raise ConfigError([str(error)]) from None
-    write_json_atomic(folder.path / "comparison.json", asdict(comparison))
-    tables = page.tables_of(comparison)
-    shown, sentences = page.shown_tables(tables), page.sentences(comparison)
-    write_tables(folder.path, "comparison", tables, shown, [*sentences, *comparison.notes])
+    name, tables_folder = "comparison", "tables"
+    if suffix:
+        name, tables_folder = f"{name}.{suffix}", f"{tables_folder}/{suffix}"
+    tables, values = page.tables_of(comparison), asdict(comparison)
+    if across:
+        tables["test_sets"], values["drop"] = page.test_sets(across), across
+    write_json_atomic(folder.path / f"{name}.json", values)
+    shown, sentences = page.shown_tables(tables, tables_folder), page.sentences(comparison)
+    lines = [*sentences, *comparison.notes]
+    write_tables(folder.path, name, tables, shown, lines, tables_folder)
     facts = [f"{len(runs)} runs", *sorted({f"split {run.split}" for run in runs if run.split})]
     html = page.render_comparison(comparison, shown, folder.path.name, facts, as_yaml(config))
-    write_text_atomic(folder.report, html)
+    report = folder.report.with_suffix(f".{suffix}.html") if suffix else folder.report
+    write_text_atomic(report, html)
     for sentence in sentences:
-        log.info("%s", sentence)
-    log.info("Comparison: %s", folder.report)
+        log.info("%s", f"{suffix}: {sentence}" if suffix else sentence)
+    log.info("Comparison: %s", report)
 
 
-def _read(config: DictConfig) -> list[Results]:
+def _read(config: DictConfig) -> dict[str, list[Results]]:
+    """The results of all runs by split."""
     folders = [Path(run).expanduser() for run in config.runs]
     names = short_names(folders)
     runs = [folder for folder in folders if is_run(folder)]
-    split = config.report.split or _common_split(runs, config.report.phase)
+    given = config.report.split
     rubric = build_task(config).rubric
-    return [
-        read_run(folder, name, split, config.report.phase)
-        if folder in runs
-        else read_published(folder, name, rubric)
-        for folder, name in zip(folders, names, strict=True)
-    ]
+    return {
+        split: [
+            read_run(folder, name, split, config.report.phase)
+            if folder in runs
+            else read_published(folder, name, rubric)
+            for folder, name in zip(folders, names, strict=True)
+        ]
+        for split in ([given] if given else _common_splits(runs, config.report.phase))
+    }
 
 
-def _common_split(runs: Sequence[Path], phase: str | None) -> str:
-    """Test if every run has it, else val."""
+def _drops(
+    config: DictConfig, by_split: Mapping[str, Sequence[Results]], dimensions: Sequence[str]
+) -> dict[str, Any]:
+    """The drops of every run between the test sets, on the records that all runs have; empty for a single set."""
+    if len(by_split) < 2:
+        return {}
+    predictions = {split: common_predictions(runs) for split, runs in by_split.items()}
+    names = [run.name for run in next(iter(by_split.values()))]
+    return {
+        name: drops(
+            {split: by_run[name] for split, by_run in predictions.items()},
+            dimensions,
+            **bootstrap_settings(config),
+        )
+        for name in names
+    }
+
+
+def _common_splits(runs: Sequence[Path], phase: str | None) -> list[str]:
+    """The test sets that every run has, else val."""
     if not runs:
-        return "test"
-    common = set.intersection(*(splits_in(folder, phase) for folder in runs))
+        return ["test"]
+    first, *others = [splits_in(folder, phase) for folder in runs]
+    common = [split for split in first if all(split in other for other in others)]
     if not common:
         raise ResultsError("these runs were evaluated on no split in common.")
-    return "test" if "test" in common else min(common)
+    return test_splits(common) or [min(common)]
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:

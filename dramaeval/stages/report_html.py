@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dramaeval.config.task_schema import evidence_splits
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
 from dramaeval.evaluation.report.markup import in_markdown
 from dramaeval.evaluation.report.run_page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.metrics_file import Phases, evidence, main_split, rated_splits
+from dramaeval.stages.metrics_file import Phases, evidence, rated_splits
 from dramaeval.stages.run_folder import as_yaml
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phases) -> None:
     """Write ``report.html``, or for a mixture ``report.<task>.html`` for each task, whose scales differ.
 
+    The page describes the first test set, else val. Each further named test set has a page of its own, such as
+    ``report.test_wild.html``.
+
     Args:
         context: of the run.
         metrics: the content of metrics.json.
@@ -30,7 +34,7 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
     """
     if not context.task.parts:
         page = _ratings_page if rated_splits(metrics) else _choices_page
-        _write_page(context.folder.report, page(context, metrics, phases, None))
+        _write_pages(context, context.folder.report, page, metrics, phases, None)
         return
     for name, task in context.task.parts.items():
         figures = metrics["tasks"].get(name)
@@ -48,18 +52,33 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
             }
         page = _ratings_page if task.rated_dimensions else _choices_page
         file = context.folder.report.with_suffix(f".{name}.html")
-        _write_page(file, page(context, of_task, task_phases, name))
+        _write_pages(context, file, page, of_task, task_phases, name)
 
 
-def _write_page(file: Path, page: str) -> None:
-    write_text_atomic(file, page)
-    log.info("Report: %s", file)
+#: Makes the page of a split.
+_Page = Callable[[RunContext, Mapping[str, Any], Phases, str, str | None], str]
+
+
+def _write_pages(
+    context: RunContext,
+    file: Path,
+    page: _Page,
+    metrics: Mapping[str, Any],
+    phases: Phases,
+    part: str | None,
+) -> None:
+    """Write the page of the first test set, else of val, and one for each further named test set."""
+    names = metrics["choices"] if page is _choices_page else phases[list(phases)[-1]].ratings
+    for number, split in enumerate(evidence_splits(names)):
+        path = file.with_suffix(f".{split}.html") if number else file
+        write_text_atomic(path, page(context, metrics, phases, split, part))
+        log.info("Report: %s", path)
 
 
 def _ratings_page(
-    context: RunContext, metrics: Mapping[str, Any], phases: Phases, part: str | None
+    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
 ) -> str:
-    split, phase = main_split(phases), list(phases)[-1]
+    phase = list(phases)[-1]
     task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
     return render(
         Findings(
@@ -72,11 +91,9 @@ def _ratings_page(
 
 
 def _choices_page(
-    context: RunContext, metrics: Mapping[str, Any], phases: Phases, part: str | None
+    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
 ) -> str:
-    choices = metrics["choices"]
-    split = "test" if "test" in choices else next(iter(choices))
-    phase = list(choices[split])[-1]
+    phase = list(metrics["choices"][split])[-1]
     settings = _page_settings(context, metrics, split, part)
     return render_choices(ChoiceFindings(**settings, predictions=phases[phase].options[split]))
 
@@ -133,6 +150,7 @@ def write_tables(
     tables: Mapping[str, Table],
     shown: Mapping[str, Table],
     sentences: Sequence[str],
+    tables_folder: str = "tables",
 ) -> None:
     """Write tables for a paper.
 
@@ -142,10 +160,11 @@ def write_tables(
         tables: with every row, each written to ``tables/<key>.csv``.
         shown: the shortened ones of the Markdown file.
         sentences: the text above them.
+        tables_folder: the folder of the CSV files inside ``folder``.
     """
     summary = "".join(f"- {in_markdown(sentence)}\n" for sentence in sentences)
     text = "\n".join([f"# {in_markdown(folder.name)}\n", summary, *map(markdown, shown.values())])
     write_text_atomic(folder / f"{name}.md", text)
-    (folder / "tables").mkdir(exist_ok=True)
+    (folder / tables_folder).mkdir(parents=True, exist_ok=True)
     for key, table in tables.items():
-        write_text_atomic(folder / "tables" / f"{key}.csv", comma_separated(table))
+        write_text_atomic(folder / tables_folder / f"{key}.csv", comma_separated(table))

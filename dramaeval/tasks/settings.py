@@ -11,7 +11,15 @@ from dramaeval.config import fields
 from dramaeval.config.keys import argument_names, check_arguments, resolve_target
 from dramaeval.config.problems import not_among
 from dramaeval.config.task_parts import files_of, parts_of, where_of
-from dramaeval.config.task_schema import SPLITS, TASK_KEYS, DataConfig, split_files
+from dramaeval.config.task_schema import (
+    NAMED_TEST,
+    SPLITS,
+    TASK_KEYS,
+    DataConfig,
+    split_files,
+    test_set_problems,
+)
+from dramaeval.data.import_formats import is_source
 from dramaeval.data.jsonl import FOLDER_FIX
 
 
@@ -21,6 +29,7 @@ def problems(config: DictConfig) -> list[str]:
     messages = missing_files(config)
     for part, node in parts_of(task).items():
         where = where_of(task, part)
+        messages += test_set_problems(node.get("data") or {}, f"{where}.data")
         messages += check_arguments(node, where, also=TASK_KEYS)
         messages += _label_problems(node, where) + _dimension_problems(node, where)
     return messages + (_mixture_problems(task) if task.get("tasks") else _shot_problems(task))
@@ -29,18 +38,21 @@ def problems(config: DictConfig) -> list[str]:
 def missing_files(config: DictConfig) -> list[str]:
     """The files of records that do not exist or are folders."""
     return [
-        f"task.data.{split}: {problem}"
+        f"task.data.{split.replace(NAMED_TEST, 'test.')}: {problem}"
         for split, files in files_of(config.task).items()
         for file in files
-        if (problem := _file_problem(file))
+        if (problem := _file_problem(file, config.importer.format))
     ]
 
 
-def _file_problem(file: str) -> str | None:
+def _file_problem(file: str, importer_format: str | None) -> str | None:
     """Why a data file cannot be opened; a pipe or a device is reported when it is read."""
     path = Path(file).expanduser()
-    if path.is_dir():
-        return f"{file} is a folder: {FOLDER_FIX}."
+    if path.is_dir() and not is_source(file, importer_format):
+        return (
+            f"{file} is a folder of no known kind (audio, datasets, Kaldi): {FOLDER_FIX}, or name its format with "
+            "importer.format=…."
+        )
     return None if path.exists() else f"{file} does not exist."
 
 

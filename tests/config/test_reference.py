@@ -8,8 +8,8 @@ from dramaeval.config.reference import groups_page, settings_page
 def test_a_row_has_the_setting_its_default_values_and_meaning():
     text = settings_page()
     assert (
-        "| `report.split` | `null` | one of val, test or null | split that is compared; null: test if all runs "
-        "have it |"
+        "| `report.phase` | `null` | one of zero_shot, final or null | phase that is compared; null: each run's "
+        "last |"
     ) in text
     assert "| `model.path` | required |" in text
     assert "| `batch.global` | `null` |" in text

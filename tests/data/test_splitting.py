@@ -107,7 +107,8 @@ def test_remarks_have_one_line_per_key_however_many_groups_are_shared() -> None:
     )
     records = [record(n, local_scene=f"{beginning}{n}") for n in range(1, 21)]
     (remark,) = overlap_remarks(overlap(records, records[5:], ("scene",)), "test")
-    assert remark.startswith("test and train share 15 scenes (the first: local_scene: evening in")
+    assert remark.startswith("test and train share 15 scenes (such as local_scene: evening in")
+    assert remark.count("local_scene: evening in") == 2
     assert remark.endswith("…): lines 6-20 of test, lines 6-20 of train")
 
 
@@ -226,12 +227,43 @@ def test_the_source_clip_keeps_records_together(tmp_path: Path) -> None:
 
 def test_a_split_that_is_not_possible_says_why() -> None:
     linked = [record(i, character="one", local_scene=f"s{i}") for i in range(9)]
-    with pytest.raises(
-        SplitError, match="9 records form 1 group that share no character, no scene"
-    ):
+    with pytest.raises(SplitError) as error:
         split_records(linked, SHARES, 0, KEYS)
-    with pytest.raises(SplitError, match="nothing is left for train, val, test"):
+    assert str(error.value) == (
+        "nothing is left for val, test: records that share a character (1), scene (9) stay together, also through "
+        "other records, and 9 records form 1 group (the largest has 9)"
+    )
+    assert error.value.apart == ("scene",)
+    with pytest.raises(SplitError, match="nothing is left for train, val, test") as error:
         split_records([], SHARES, 0, KEYS)
+    assert error.value.advice("--apart {}").endswith("Give more records or fewer parts.")
+
+
+@pytest.mark.parametrize(
+    ("key", "apart"), [("local_scene", "character,clip"), ("character", "scene,clip")]
+)
+def test_where_all_share_a_value_the_other_keys_are_named(
+    key: str, apart: str, tmp_path: Path
+) -> None:
+    """Ten people in two takes each, who all read the same sentence: only the sentence joins them."""
+    other = {"local_scene": "character", "character": "local_scene"}[key]
+    records = []
+    for i in range(20):
+        (tmp_path / f"{i}").write_bytes(b"%d" % i)
+        records.append(record(i, tmp_path / f"{i}", **{key: "all", other: f"v{i // 2}"}))
+    with pytest.raises(SplitError) as error:
+        split_records(records, SHARES, 0)
+    assert error.value.advice("--apart {}").endswith(f"every part has records: --apart {apart}.")
+    parts = split_records(records, SHARES, 0, apart.split(","))
+    assert all(parts.values())
+    # Each share alone decides whether two groups are enough: the advice is tried, not counted.
+    pairs = [
+        replace(each, fields={**each.fields, other: f"v{i // 10}"})
+        for i, each in enumerate(records)
+    ]
+    with pytest.raises(SplitError) as error:
+        split_records(pairs, SHARES, 0)
+    assert error.value.apart == ("clip",)
 
 
 @pytest.mark.parametrize("shares", [{}, {"a": 0.0}, {"a": 1, "b": -1}, {"a": float("nan")}])

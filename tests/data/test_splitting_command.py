@@ -71,7 +71,7 @@ def test_the_command_reports_errors_without_a_traceback(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "nothing is left for" in done.stderr
-    assert "1 group that share no character" in done.stderr
+    assert "form 1 group (the largest has 4)" in done.stderr
     (tmp_path / "2.wav").unlink()
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, "r2" in done.stderr) == (1, True)

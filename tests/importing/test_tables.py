@@ -209,4 +209,6 @@ def test_what_this_version_cannot_train_is_stated(imported):
         return cannot_train(rubric_values("x", "en", result.dimensions), result.records)
 
     assert reasons("clip,rater,score\na.wav,r1,2\na.wav,r2,4\n", scale="1..5") == []
-    assert reasons("clip,rater,score\na.wav,r1,2.5\na.wav,r2,4\n", scale="1..5/0.5")
+    assert reasons("clip,rater,score\na.wav,r1,2.5\na.wav,r2,4\n", scale="1..5/0.5") == []
+    (reason,) = reasons("clip,rater,score\na.wav,r1,2\n", scale="0..1000")
+    assert "1001" in reason

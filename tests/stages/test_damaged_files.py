@@ -209,7 +209,7 @@ def test_a_damaged_judge_is_refused_in_words(finished, composed, way, listed):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_run_is_not_compared(finished, way):
-    assert splits_in(finished, "final") == {"test"}
+    assert splits_in(finished, "final") == ["test"]
     for name in ("predictions.jsonl", "config.yaml"):
         before = (finished / name).read_bytes()
         damage(finished / name, way)

@@ -81,8 +81,8 @@ def test_a_source_that_cannot_be_split_is_imported_and_the_option_is_named(
 ):
     table.write_text(table.read_text().replace("s1", "s0").replace("s2", "s0"))
     out = tmp_path / "out"
-    run(composed, out, f"importer.file='{table}'")
-    assert "importer.apart=[character,clip]" in caplog.text
+    run(composed, out, f"importer.file='{table}'", THIRDS)
+    assert "every part has records: importer.apart=[clip]." in caplog.text
     assert not (out / "records.test.jsonl").exists()
     assert len((out / "records.jsonl").read_text().splitlines()) == 6
     words = [f"importer.file='{table}'", "importer.apart=[clip]", THIRDS]

@@ -13,11 +13,11 @@ from dramaeval.training.question_sampler import EpochOrder, apportion, sample_qu
 
 
 @pytest.fixture
-def mixture(composed):
+def mixture(composed, tmp_path):
     config = composed("task=mixed", "stages=[train]")
     check(config)
     task = build_task(config)
-    return task, read_splits(config, task)
+    return task, read_splits(config, task, conversions=tmp_path)
 
 
 @pytest.mark.slow
@@ -48,12 +48,13 @@ def test_each_record_gets_the_questions_of_its_task(composed, mixture):
 
 
 @pytest.mark.slow
-def test_the_same_file_may_serve_two_tasks(composed):
+def test_the_same_file_may_serve_two_tasks(composed, tmp_path):
     config = composed(
         "task=mixed", "+task.tasks.caption=${task.tasks.role}", "+task.weights.caption=1", "stages=[train]"
     )  # fmt: skip
     task = build_task(config)
-    parts = Counter(record.part for record in read_splits(config, task)["train"])
+    splits = read_splits(config, task, conversions=tmp_path)
+    parts = Counter(record.part for record in splits["train"])
     assert parts["caption"] == parts["role"]
 
 

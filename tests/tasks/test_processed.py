@@ -233,9 +233,11 @@ def test_other_digits_within_texts_are_texts(read, clip, solution):
     ],
 )
 def test_values_of_other_types_are_refused_with_their_line(read, clip, more, problem):
-    with pytest.raises(BadRecordsError, match=problem) as raised:
+    with pytest.raises(BadRecordsError) as raised:
         read(line(clip, "<answer>4</answer>", **more))
-    assert raised.value.problems[0].line == 1
+    (found,) = raised.value.problems
+    assert found.line == 1
+    assert problem in found.problem
 
 
 def test_scores_of_several_characters_are_read_by_their_scale(read, clip):
@@ -261,6 +263,11 @@ def test_scores_of_several_characters_are_read_by_their_scale(read, clip):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_scales_of_a_dimension_that_contradict_each_other_are_refused(read, clip, first):
+    def contradiction(*lines):
+        with pytest.raises(BadRecordsError) as raised:
+            read(*lines)
+        return raised.value.problems[0].problem
+
     bins = {"dimension": "answer", "scale": [0, 50, 100], "answers": ["1", "2", "3"]}
     labels = {"dimension": "answer", "scale": [1, 2], "answers": ["bad", "good"]}
     ok = line(clip, "<answer>3</answer>", places=[bins])
@@ -268,14 +275,12 @@ def test_scales_of_a_dimension_that_contradict_each_other_are_refused(read, clip
         line(clip, "<answer>2</answer>", places=[{"dimension": "answer", "scale": [1, 2, 3]}]),
         line(clip, "<answer>bad</answer>", places=[{**labels, "scale": [0, 1]}]),
     ):
-        with pytest.raises(BadRecordsError, match="is another score"):
-            read(*((ok, wrong) if first else (wrong, ok)))
+        assert "is another score" in contradiction(*((ok, wrong) if first else (wrong, ok)))
     # So is a digit without a scale, which is its own score.
     labelled = line(clip, "<answer>bad</answer>", places=[labels])
     for other in (ok, labelled):
         lines = [other, line(clip, "<answer>2</answer>")]
-        with pytest.raises(BadRecordsError, match="'2' is another score"):
-            read(*(lines if first else lines[::-1]))
+        assert "'2' is another score" in contradiction(*(lines if first else lines[::-1]))
 
 
 def test_places_keep_what_is_known_of_the_raters(tmp_path):

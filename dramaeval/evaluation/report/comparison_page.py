@@ -91,7 +91,7 @@ def render_comparison(
         "forest": _forest(comparison),
         "forest_note": plots.limit_note(len(comparison.names), len(LOOKS), "runs")
         + plots.limit_note(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
-        "overview": [tables[key] for key in ("overview", "pairs") if key in tables],
+        "overview": [tables[key] for key in ("overview", "pairs", "test_sets") if key in tables],
         "dimensions": [tables[key] for key in _SHOWN],
         "each": run_tables,
         "each_note": each_note,
@@ -101,11 +101,16 @@ def render_comparison(
     return render_page("comparison.html.j2", context)
 
 
-def shown_tables(tables: Mapping[str, Table]) -> dict[str, Table]:
-    """The bounded tables of the page and the Markdown file; of single runs, only the first ones."""
+def shown_tables(tables: Mapping[str, Table], folder: str = "tables") -> dict[str, Table]:
+    """The bounded tables of the page and the Markdown file; of single runs, only the first ones.
+
+    Args:
+        tables: with every row.
+        folder: of their files, which the bounded ones name.
+    """
     bounded, cells_left = {}, MOST_EACH
     for key, table in tables.items():
-        part = first_rows(table, f"tables/{key}.csv", MOST_PAIRS if key == "pairs" else None)
+        part = first_rows(table, f"{folder}/{key}.csv", MOST_PAIRS if key == "pairs" else None)
         if key.startswith(_EACH):
             cells_left -= len(part.columns) * len(part.rows)
             if cells_left < 0:
@@ -244,6 +249,39 @@ def by_dimension(comparison: Comparison, metric: str) -> Table:
 
     rows = [row(name, key) for key, name in comparison.dimensions.items()]
     return Table(f"{title} by dimension", columns, rows, [row("Macro", None)])
+
+
+def test_sets(by_run: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The drop of every run from the first test set to the others.
+
+    Args:
+        by_run: by run the result of `dramaeval.evaluation.drop.drops`.
+    """
+    columns = [
+        Column("Run", numeric=False),
+        Column("Test set", numeric=False),
+        Column("Pearson"),
+        Column("Against", numeric=False),
+        Column("Pearson there"),
+        Column("Difference", help="different records, so not paired"),
+        Column("Difference in MSE"),
+    ]
+    rows = []
+    for run, drops in by_run.items():
+        for split, drop in drops.items():
+            pearson, mse = drop["macro"]["pearson"], drop["macro"]["mse"]
+            rows.append(
+                [
+                    Cell(run),
+                    Cell(split),
+                    number((pearson or {}).get("a")),
+                    Cell(drop["from"]),
+                    number((pearson or {}).get("b")),
+                    sections.difference_cell(pearson),
+                    sections.difference_cell(mse),
+                ]
+            )
+    return Table("Test sets: macro over the dimensions", columns, rows)
 
 
 def settings(comparison: Comparison) -> Table:

@@ -66,9 +66,9 @@ def phases_in(folder: Path) -> dict[str, Path]:
     return {phase: file for phase, file in files.items() if file.is_file()}
 
 
-def splits_in(folder: Path, phase: str | None) -> set[str]:
-    """The splits that a run was evaluated on."""
-    return set(_by_split(_phase_file(folder, phase)[1]))
+def splits_in(folder: Path, phase: str | None) -> list[str]:
+    """The splits that a run was evaluated on, in their order."""
+    return list(_by_split(_phase_file(folder, phase)[1]))
 
 
 def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:

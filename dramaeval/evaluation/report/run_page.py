@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
+from dramaeval.evaluation.drop import drop_text
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.report import plots, sections
 from dramaeval.evaluation.report import summary_text as words
@@ -79,6 +81,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         "summary": [
             *words.summary(split, phases, gain, titles),
             *filter(None, [wording_text(judge)]),
+            *(drop_text(*each) for each in words.drops_of(metrics, split, phase)),
         ],
         "scales": [
             note for key, note in (metrics["about"].get("scales") or {}).items() if key in titles
@@ -96,9 +99,10 @@ def _context(findings: Findings) -> dict[str, Any]:
         "further": sections.further(judge, titles),
         "other_splits": [
             sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
-            for other in ("val", "test")
+            for other in held_out_splits(metrics)
             if other != split and phases_of(metrics, other)
         ],
+        "test_sets": sections.test_sets(metrics, phase),
         "people": sections.people(judge, titles),
         "systems": sections.systems(judge, titles),
         "controls": sections.controls(controls) if controls else None,

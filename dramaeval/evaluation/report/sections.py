@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dramaeval.config.task_schema import test_splits
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.tables import (
     NOTHING,
@@ -63,6 +64,41 @@ def agreement(
     rows = [row(titles.get(key, key), key) for key in summary["dimensions"]]
     foot = row("Macro", None)
     return Table(caption, columns, rows, [foot], notes(summary))
+
+
+def test_sets(metrics: Summary, phase: str) -> Table | None:
+    """The macro figures of every named test set, and their differences from the first one; None for a single set."""
+    drops = metrics.get("drop")
+    if not drops:
+        return None
+    columns = [
+        Column("Test set", numeric=False),
+        Column("Pearson"),
+        Column("Difference", help="from the first set; different records, so not paired"),
+        CEILING,
+        Column("Spearman"),
+        Column("MSE"),
+        Column("Difference in MSE"),
+        Column("n"),
+    ]
+    rows = []
+    for split in test_splits(metrics):
+        macro = metrics[split][phase]["macro"]
+        drop = drops[split][phase]["macro"] if split in drops else {}
+        missing = "" if split in drops else "the first set"
+        rows.append(
+            [
+                Cell(split),
+                metric_cell(macro, "pearson"),
+                difference_cell(drop.get("pearson"), missing),
+                number((macro.get("ceiling") or {}).get("pearson")),
+                metric_cell(macro, "spearman"),
+                metric_cell(macro, "mse"),
+                difference_cell(drop.get("mse"), missing),
+                count(macro["n"]),
+            ]
+        )
+    return Table("Test sets: macro over the dimensions", columns, rows)
 
 
 def further(summary: Summary, titles: Titles) -> Table:

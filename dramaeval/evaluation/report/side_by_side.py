@@ -53,11 +53,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     """
     _require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
-    common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
-    if not common:
-        raise ResultsError(
-            "these runs have no record × dimension in common: compare runs on the same file and rubric."
-        )
+    common = _common(runs)
     keys = {key for _, key in common}
     titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
     dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
@@ -91,6 +87,24 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         differing=differing(runs),
         notes=notes,
     )
+
+
+def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
+    """Each run's predictions on the records × dimensions that all runs have.
+
+    Raises:
+        ResultsError: they have none in common.
+    """
+    return _aligned(runs, _common(runs))
+
+
+def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
+    common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
+    if not common:
+        raise ResultsError(
+            "these runs have no record × dimension in common: compare runs on the same file and rubric."
+        )
+    return common
 
 
 def _require_same_clips(runs: Sequence[Results]) -> None:

@@ -27,6 +27,17 @@ def summary(
     return sentences
 
 
+def drops_of(
+    metrics: Mapping[str, Any], split: str, phase: str
+) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """The drops that concern a test set, as the arguments of `drop_text`: of the first set those of all others."""
+    return [
+        (other, phase, by_phase[phase])
+        for other, by_phase in (metrics.get("drop") or {}).items()
+        if split in (other, by_phase[phase]["from"])
+    ]
+
+
 def _agreement(split: str, phase: str, macro: Mapping[str, Any]) -> str:
     which = "before training" if phase == "zero_shot" else "after training"
     value, bounds = macro["pearson"], macro["interval"].get("pearson")

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.manifest import damage_of
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import (
@@ -27,6 +28,7 @@ from dramaeval.launch.sweeps.state import (
     read_state,
 )
 
+#: Splits that always have columns in ``sweep.csv``; named test sets have further ones.
 SPLITS = ("val", "test")
 #: Macro Pearson with its interval (value, low, high) by split.
 Agreement = Mapping[str, tuple[float | None, float | None, float | None]]
@@ -118,8 +120,8 @@ class Table:
 
     @cached_property
     def splits(self) -> list[str]:
-        """The splits on which any run was evaluated."""
-        return [split for split in SPLITS if any(split in row.agreement for row in self.rows)]
+        """The splits on which any run was evaluated: val, then the test sets."""
+        return held_out_splits(dict.fromkeys(split for row in self.rows for split in row.agreement))
 
     @cached_property
     def keys(self) -> list[str]:
@@ -208,7 +210,7 @@ def _agreement(file: Path) -> tuple[Agreement, str | None]:
 
 def _agreement_in(metrics: Mapping[str, Any]) -> Agreement:
     agreement = {}
-    for split in SPLITS:
+    for split in held_out_splits(metrics):
         phases: Mapping[str, Any] = metrics.get(split) or {}
         last = phases.get("final") or phases.get("zero_shot")
         if last:

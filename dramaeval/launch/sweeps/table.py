@@ -46,9 +46,9 @@ def write_tables(
         table = now
 
 
-def _figures(row: Row) -> dict[str, Any]:
+def _figures(row: Row, table: Table) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for split in SPLITS:
+    for split in dict.fromkeys([*SPLITS, *table.splits]):
         value, low, high = row.agreement.get(split, (None, None, None))
         figures |= {f"{split}_pearson": value, f"{split}_low": low, f"{split}_high": high}
     return figures
@@ -66,7 +66,7 @@ def _plain(row: Row, table: Table) -> dict[str, Any]:
         "timed_out": state.timed_out,
         "restarted": state.restarted,
         "objective": state.objective,
-        **_figures(row),
+        **_figures(row, table),
         "seconds": round(row.seconds, 1),
         "best": table.is_best(row),
     }
@@ -154,7 +154,7 @@ def summary(table: Table) -> str:
 
 def _objective(row: Row) -> str:
     """The objective of a run, with its interval over the clips if it is the macro Pearson of a split."""
-    of = [split for split in SPLITS if row.agreement.get(split, (None,))[0] == row.state.objective]
+    of = [split for split, (value, *_) in row.agreement.items() if value == row.state.objective]
     return interval(row, of[0]) if of else number(row.state.objective)
 
 

@@ -1,0 +1,45 @@
+"""Recognises files and folders that `dramaeval.importing` reads by their names, without reading them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+AUDIO_ENDINGS = (
+    ".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm", ".aiff", ".aif", ".au", ".sph", ".w64",
+)  # fmt: skip
+#: The format of each ending.
+ENDINGS = {
+    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "excel", ".xlsm": "excel", ".jsonl": "jsonl",
+    ".json": "label_studio", ".parquet": "parquet", ".tar": "webdataset",
+}  # fmt: skip
+#: Endings that no JSON Lines file has; other files are converted only if ``importer.format`` names their format.
+OTHER_FORMATS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet", ".tar")
+
+
+def folder_format(file: Path) -> str | None:
+    """The format of a folder by its content: kaldi, datasets, or audio_folder; None for another one or a file."""
+    if not file.is_dir():
+        return None
+    if (file / "wav.scp").is_file():
+        return "kaldi"
+    if (file / "dataset_info.json").is_file() or (file / "dataset_dict.json").is_file():
+        return "datasets"
+    names = (name for _, _, names in os.walk(file) for name in names)
+    return "audio_folder" if any(name.lower().endswith(AUDIO_ENDINGS) for name in names) else None
+
+
+def is_source(file: str | Path, importer_format: str | None) -> bool:
+    """Whether a path names a file or folder that the importer reads, and not a JSON Lines file.
+
+    Args:
+        file: the path.
+        importer_format: ``importer.format``, for names that do not tell the format.
+    """
+    path = Path(file).expanduser()
+    if path.is_dir():
+        return importer_format is not None or folder_format(path) is not None
+    if path.suffix.lower() in OTHER_FORMATS:
+        return True
+    of_ending = ENDINGS.get(path.suffix.lower(), importer_format)
+    return importer_format not in (None, "jsonl") and of_ending == importer_format

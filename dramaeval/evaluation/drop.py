@@ -1,0 +1,169 @@
+"""Drop: the difference of one judge's agreement between two test sets, such as synthetic and real recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dramaeval.evaluation.agreement_table import PHASES
+from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws
+from dramaeval.evaluation.comparison import (
+    COMPARED,
+    Difference,
+    macro_difference,
+    subtracted,
+)
+from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.metric import (
+    Metric,
+    UndefinedError,
+    all_over_draws,
+    metric_name,
+    value_of,
+)
+from dramaeval.evaluation.predictions import Prediction
+
+
+def drops(
+    by_split: Mapping[str, Sequence[Prediction]], dimensions: Sequence[str], **settings: Any
+) -> dict[str, dict[str, Any]]:
+    """`drop` of each test set from the first one.
+
+    Args:
+        by_split: the judge's predictions by test set, in order.
+        dimensions: keys of the dimensions.
+        settings: the further arguments of `drop`.
+
+    Returns:
+        by test set its `drop` and ``from``, the name of the first; empty with a single test set.
+    """
+    first, *others = by_split
+    return {
+        split: {"from": first, **drop(by_split[split], by_split[first], dimensions, **settings)}
+        for split in others
+    }
+
+
+def drop_text(split: str, phase: str, figure: Mapping[str, Any]) -> str:
+    """The drop in macro Pearson of one test set in a sentence.
+
+    Args:
+        split: the test set.
+        phase: of the judge.
+        figure: the result of `drops`.
+    """
+    entry, first = figure["macro"]["pearson"], figure["from"]
+    head = f"{split} against {first}, {PHASES[phase]}"
+    if entry is None:
+        return (
+            f"{head}: the difference is undefined, because no dimension has a correlation on both."
+        )
+    bounds = entry["interval"]
+    text = f"{head}: macro Pearson {entry['difference']:+.2f}"
+    if bounds is None:
+        return f"{text}; there are too few groups for an interval."
+    verdict = "no difference is shown"
+    if bounds[1] < 0:
+        verdict = "agreement is lower"
+    elif bounds[0] > 0:
+        verdict = "agreement is higher"
+    return f"{text} [{bounds[0]:+.2f}, {bounds[1]:+.2f}]; {verdict}."
+
+
+def drop(
+    a: Sequence[Prediction],
+    b: Sequence[Prediction],
+    dimensions: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2_000,
+    level: float = 0.95,
+    metrics: Sequence[Metric] = COMPARED,
+) -> dict[str, Any]:
+    """The agreement on the test set ``a`` minus that on ``b``: negative where a correlation falls.
+
+    The records differ, so that there are no pairs and no permutation test. The bootstrap draws clusters of both sets
+    together (Efron & Tibshirani 1993): a cluster in both sets, such as a character, is drawn for both.
+
+    Args:
+        a: the judge's predictions on one test set.
+        b: its predictions on the other.
+        dimensions: keys of the dimensions.
+        seed: of the bootstrap.
+        draws: number of bootstrap draws; 0 for no intervals.
+        level: of the percentile intervals.
+        metrics: to compare.
+
+    Returns:
+        ``macro`` (over the dimensions in which a metric is defined on both sets) and ``dimensions.<key>``: by metric
+        `a`, `b`, `difference` and `interval`, or None with a reason under ``undefined``; ``bootstrap``.
+    """
+    clusters = cluster_names(p for p in (*a, *b) if p.scored and p.mean_rating is not None)
+    differences: dict[str, dict[str, Difference]] = {}
+    undefined: dict[str, dict[str, str]] = {}
+    arrays = {
+        key: [dimension_arrays(key, _of(side, key), clusters) for side in (a, b)]
+        for key in dimensions
+    }
+    enough = all(_clusters(arrays, side) >= LEAST_CLUSTERS for side in (0, 1))
+    drawn = bootstrap_draws(len(clusters), draws, seed) if draws and enough else None
+    for key, (of_a, of_b) in arrays.items():
+        differences[key], undefined[key] = _differences(metrics, of_a, of_b, drawn)
+    names = [metric_name(metric) for metric in metrics]
+    return {
+        "macro": {name: _without_p(macro_difference(differences, name, level)) for name in names},
+        "dimensions": {
+            key: {
+                **{name: _without_p(each.as_dict(level)) for name, each in by_metric.items()},
+                "undefined": undefined[key],
+            }
+            for key, by_metric in differences.items()
+        },
+        "bootstrap": {
+            "draws": draws if drawn else 0,
+            "level": level,
+            "clusters": len(clusters),
+            "seed": seed,
+        },
+    }
+
+
+def _of(predictions: Sequence[Prediction], key: str) -> list[Prediction]:
+    return [prediction for prediction in predictions if prediction.dimension == key]
+
+
+def _clusters(arrays: Mapping[str, Sequence[DimensionArrays]], side: int) -> int:
+    """The number of clusters of one test set."""
+    return len({cluster for both in arrays.values() for cluster in both[side].cluster.tolist()})
+
+
+def _differences(
+    metrics: Sequence[Metric],
+    a: DimensionArrays,
+    b: DimensionArrays,
+    draws: BootstrapDraws | None,
+) -> tuple[dict[str, Difference], dict[str, str]]:
+    """The difference of each metric on one dimension; the reason for each undefined one."""
+    defined: list[tuple[Metric, float, float]] = []
+    undefined: dict[str, str] = {}
+    for metric in metrics:
+        try:
+            defined.append((metric, value_of(metric, a), value_of(metric, b)))
+        except UndefinedError as error:
+            undefined[metric_name(metric)] = str(error)
+    resampled: Sequence[Any] = [None] * len(defined)
+    if draws is not None:
+        resampled = subtracted(
+            all_over_draws([(metric, a) for metric, _, _ in defined], draws),
+            all_over_draws([(metric, b) for metric, _, _ in defined], draws),
+        )
+    return {
+        metric_name(metric): Difference(a=of_a, b=of_b, resampled=in_draws, exchanged=None)
+        for (metric, of_a, of_b), in_draws in zip(defined, resampled, strict=True)
+    }, undefined
+
+
+def _without_p(entry: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An entry without the p value, which is that of a paired test."""
+    return entry and {key: value for key, value in entry.items() if key != "p"}

@@ -1,0 +1,222 @@
+"""Files in other formats named in place of a JSONL file: converted once by the importer, then read as JSON Lines.
+
+The records of a source lie in a folder of their own, with a file for each split that the source has. They are
+converted again if the source, the settings or the importer change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.task_schema import NAMED_TEST, kind_of_split
+from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
+from dramaeval.data.import_formats import ENDINGS, OTHER_FORMATS, folder_format
+from dramaeval.data.jsonl import json_lines
+from dramaeval.data.manifest import entry_of
+from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.importing.importer import Imported, read_import, records_text, write_own_splits
+from dramaeval.importing.problems import BadSourceError, in_file
+
+#: Increased when the importer makes other records of the same source.
+VERSION = 1
+RECORDS, STATE = "records.jsonl", "conversion.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """The records of a source.
+
+    Attributes:
+        source: the file or folder.
+        folder: of the records.
+        rows: number of rows.
+        meaning: how each column was read.
+        notices: what the user should know.
+        skipped: problems of the clips that were left out.
+        splits: the source's own splits, with the names of their files; empty if it has none.
+    """
+
+    source: Path
+    folder: Path
+    rows: int
+    meaning: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
+    splits: dict[str, str] = field(default_factory=dict)
+
+    def file_of(self, split: str) -> Path:
+        """The JSONL file of a split: of a source without splits, and of ``input``, all records.
+
+        Raises:
+            BadSourceError: the source has splits, but not this one.
+        """
+        if not self.splits or kind_of_split(split) not in ("train", "val", "test"):
+            return self.folder / RECORDS
+        for name in (split.removeprefix(NAMED_TEST), kind_of_split(split)):
+            if name in self.splits:
+                return self.folder / self.splits[name]
+        problem = (
+            f"no record is of the split {kind_of_split(split)}; there are {', '.join(self.splits)}"
+        )
+        fix = "give a file for this split, or set importer.columns.split=none to use all records"
+        raise BadSourceError([in_file(self.source, problem, fix)])
+
+    def in_terms_of_source(self, error: BadRecordsError) -> BadSourceError:
+        """Problems of the records, with the rows of the source in place of lines."""
+        rows: dict[tuple[Path, int], int] = {}
+        for file in {problem.file for problem in error.problems}:
+            if file.is_file():
+                rows |= {
+                    (file, number): json.loads(line)["source"][0]["row"]
+                    for number, line in json_lines(file)
+                }
+        return BadSourceError(
+            [
+                replace(problem, file=self.source, line=rows.get((problem.file, problem.line or 0)))
+                for problem in error.problems
+            ],
+            error.advice,
+        )
+
+
+def settings_for(
+    file: str, importer: ImporterConfig, *, audio_root: str | None, skips: bool, rated: bool
+) -> ImporterConfig:
+    """The importer's settings for one source.
+
+    Args:
+        file: the source.
+        importer: the settings that the user gave for all sources.
+        audio_root: folder of the clips; None for that of ``importer``.
+        skips: whether clips with problems are left out.
+        rated: whether ratings are wanted; otherwise no column is searched for them.
+    """
+    path, kind = Path(file).expanduser(), importer.format
+    if path.is_dir():
+        # A corpus has its own layout, which the settings describe.
+        kind = kind if importer.files is not None else folder_format(path) or kind
+    elif path.suffix.lower() in OTHER_FORMATS:
+        kind = ENDINGS[path.suffix.lower()]
+    without = importer.dimensions is None and (not rated or kind == "audio_folder")
+    return replace(
+        importer,
+        file=file,
+        format=kind,
+        audio_root=audio_root or importer.audio_root,
+        dimensions=[] if without else importer.dimensions,
+        bad_records="skip" if skips else importer.bad_records,
+    )
+
+
+def convert(settings: ImporterConfig, root: Path) -> Converted:
+    """Convert a source, unless the same records lie in ``root`` already.
+
+    Several processes may convert a source at the same time: each file is replaced at once, by the same content.
+
+    Args:
+        settings: of the importer, see `settings_for`.
+        root: folder of all conversions.
+
+    Raises:
+        BadSourceError: with every problem of the source.
+    """
+    source = Path(str(settings.file)).expanduser().absolute()
+    settings = replace(settings, file=str(source))
+    given = json.dumps([VERSION, asdict(settings)], sort_keys=True, default=str)
+    folder = root / f"{source.stem}-{hashlib.sha256(given.encode()).hexdigest()[:12]}"
+    content = _digest(source, settings)
+    if converted := _earlier(folder, source, content):
+        return converted
+    imported = read_import(settings, folder / "clips", notes_scales=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(folder / RECORDS, records_text(imported.records), verbatim=True)
+    splits = write_own_splits(imported, folder) if any(imported.splits) else {}
+    converted = _converted(source, folder, imported, splits)
+    _write_state(converted, content)
+    return converted
+
+
+def _converted(
+    source: Path, folder: Path, imported: Imported, splits: Mapping[str, Path]
+) -> Converted:
+    return Converted(
+        source=source,
+        folder=folder,
+        rows=imported.rows,
+        meaning=list(imported.meaning.lines()),
+        notices=imported.notices,
+        skipped=imported.skipped,
+        splits={name: path.name for name, path in splits.items()},
+    )
+
+
+def _digest(source: Path, settings: ImporterConfig) -> str:
+    """A hash of names, sizes and times of the source's files."""
+    base = source if source.is_dir() else source.parent
+    files = [*_files(source), *(base / name for name in settings.joins)]
+    stats = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists()
+    ]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def _files(source: Path) -> Iterator[Path]:
+    if not source.is_dir():
+        yield source
+        return
+    for folder, folders, names in os.walk(source):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))
+
+
+def _write_state(converted: Converted, content: str) -> None:
+    files = [RECORDS, *converted.splits.values()]
+    values = {
+        "source": str(converted.source),
+        "content": content,
+        "files": {name: entry_of(converted.folder / name) for name in files},
+        "clips": _clips(converted.folder),
+        "rows": converted.rows,
+        "meaning": converted.meaning,
+        "notices": converted.notices,
+        "skipped": [{**asdict(each), "file": str(each.file)} for each in converted.skipped],
+        "splits": converted.splits,
+    }
+    write_json_atomic(converted.folder / STATE, values)
+
+
+def _clips(folder: Path) -> int:
+    """The number of clips that were extracted from the source."""
+    clips = folder / "clips"
+    return sum(1 for _ in clips.iterdir()) if clips.is_dir() else 0
+
+
+def _earlier(folder: Path, source: Path, content: str) -> Converted | None:
+    """An earlier conversion of the same content; None if there is none, or if its files are not complete."""
+    try:
+        state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        complete = (
+            state["content"] == content
+            and state["clips"] == _clips(folder)
+            and all(entry_of(folder / name) == entry for name, entry in state["files"].items())
+        )
+        if not complete:
+            return None
+        return Converted(
+            source=source,
+            folder=folder,
+            rows=state["rows"],
+            meaning=state["meaning"],
+            notices=state["notices"],
+            skipped=[Problem(**{**each, "file": Path(each["file"])}) for each in state["skipped"]],
+            splits=state["splits"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

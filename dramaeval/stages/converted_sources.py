@@ -1,0 +1,165 @@
+"""Converts the sources of a run that are in other formats than JSON Lines, and logs how their columns are read."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.config.task_parts import files_of
+from dramaeval.config.task_schema import OnBad
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.import_formats import is_source
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.importing import settings as importer_settings
+from dramaeval.importing.direct import Converted, convert, settings_for
+from dramaeval.importing.problems import BadSourceError
+
+log = logging.getLogger(__name__)
+
+#: The name of the split of ``input=…``.
+INPUT = "input"
+#: The name of the folder of all conversions.
+FOLDER = "imported"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of records; ``part`` is the task of a mixture, else empty."""
+
+    split: str
+    part: str
+    file: str
+    audio_root: str | None
+
+
+def conversions_folder(config: DictConfig, run: Path | None) -> Path:
+    """The folder of all conversions.
+
+    It is in the cache, so that runs share it; without a cache in the run folder, or without a run in a new temporary
+    folder.
+    """
+    settings = config.cache
+    if settings.enabled and settings.folder:
+        cache = FeatureCache(Path(settings.folder).expanduser(), int(settings.max_gb * 1e9))
+        if (folder := cache.side_folder(FOLDER)) is not None:
+            return folder
+    return (run or Path(tempfile.mkdtemp(prefix="dramaeval-"))) / FOLDER
+
+
+def convert_sources(
+    config: DictConfig,
+    sources: Sequence[Source],
+    folder: Path,
+    processes: Processes = SINGLE_PROCESS,
+) -> dict[Source, Converted]:
+    """Convert the sources that are no JSON Lines files; the others are absent in the result.
+
+    Args:
+        config: of the run.
+        sources: of its records.
+        folder: see `conversions_folder`.
+        processes: of the run: rank 0 converts, and the others find its files.
+
+    Raises:
+        ConfigError: the importer's settings do not fit.
+        BadSourceError: with every problem of all sources.
+    """
+    others = [source for source in sources if is_source(source.file, config.importer.format)]
+    if not others:
+        return {}
+    settings = {source: _settings(config, source) for source in others}
+    wrong = [text for each in settings.values() for text in importer_settings.problems(each)]
+    if wrong:
+        raise ConfigError(list(dict.fromkeys(wrong)))
+    if not processes.is_rank_zero:
+        processes.barrier()
+    try:
+        return _convert(settings, folder)
+    finally:  # after a failure of rank 0 the others report the same problems
+        if processes.is_rank_zero:
+            processes.barrier()
+
+
+def _convert(settings: Mapping[Source, ImporterConfig], folder: Path) -> dict[Source, Converted]:
+    converted: dict[Source, Converted] = {}
+    failures: list[BadSourceError] = []
+    logged: set[tuple[Path, Path]] = set()
+    for source, each in settings.items():
+        try:
+            result = convert(each, folder)
+            result.file_of(source.split)
+        except BadSourceError as error:
+            failures.append(error)
+            continue
+        converted[source] = result
+        if (result.source, result.folder) not in logged:
+            _log(result)
+            logged.add((result.source, result.folder))
+    if failures:
+        problems = dict.fromkeys(problem for failure in failures for problem in failure.problems)
+        raise BadSourceError(list(problems), failures[0].advice)
+    return converted
+
+
+def check(config: DictConfig) -> list[str]:
+    """The problem of settings of the importer that nothing reads."""
+    files = [file for files in files_of(config.task).values() for file in files]
+    files += [config.input] if config.input else []
+    kind = config.importer.format
+    if Stage["import"] in config.stages or any(is_source(file, kind) for file in files):
+        return []
+    if OmegaConf.to_object(config.importer) == ImporterConfig():
+        return []
+    return [
+        "importer.… is read by stages=[import], and for files of task.data and input in other formats than JSON Lines; "
+        "this run has neither: leave importer out."
+    ]
+
+
+def _settings(config: DictConfig, source: Source) -> ImporterConfig:
+    importer: Any = OmegaConf.to_object(config.importer)
+    data = config.task.data
+    return settings_for(
+        source.file,
+        importer,
+        audio_root=data.audio_root or source.audio_root,
+        skips=data.on_bad in (OnBad.skip, OnBad.skip.value),
+        rated=source.split != INPUT,
+    )
+
+
+def _log(converted: Converted) -> None:
+    log.info("%s rows of %s, read as:", f"{converted.rows:,}", converted.source)
+    for line in converted.meaning:
+        log.info("  %s", line)
+    log.info("  the records are in %s", converted.folder)
+    for notice in converted.notices:
+        log.warning("%s: %s", converted.source.name, notice)
+
+
+def jsonl_of(config: DictConfig, split: str, file: str) -> Path:
+    """The JSON Lines file of one source: the file itself, or its records in the cache.
+
+    Args:
+        config: of the run.
+        split: of the file.
+        file: of ``task.data``.
+
+    Raises:
+        BadSourceError: with every problem of a source in another format.
+    """
+    source = Source(split, "", file, None)
+    if not is_source(file, config.importer.format):
+        return Path(file).expanduser()
+    return convert_sources(config, [source], conversions_folder(config, None))[source].file_of(
+        split
+    )

@@ -1,0 +1,88 @@
+"""The drop of one judge's agreement between test sets: difference and interval."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy
+
+from dramaeval.evaluation.drop import drop, drop_text, drops
+from dramaeval.evaluation.predictions import Prediction
+
+Make = Callable[..., Prediction]
+
+
+def scored(make: Make, name: str, *, noise: float, n: int, groups: int, first: int = 0):
+    """Predictions of one test set on the dimension a; groups are numbered from ``first``."""
+    generator = np.random.default_rng(len(name))
+    ratings = generator.integers(1, 6, size=n)
+    scores = np.clip(ratings + noise * generator.normal(size=n), 1, 5)
+    return [
+        make(
+            f"{name}-{row}",
+            float(scores[row]),
+            [float(ratings[row])],
+            dimension="a",
+            group=f"g{first + row % groups:02}",
+        )
+        for row in range(n)
+    ]
+
+
+def pearson(predictions) -> float:
+    scores, people = zip(*((p.expected, p.mean_rating) for p in predictions), strict=True)
+    return float(scipy.stats.pearsonr(scores, people).statistic)
+
+
+@pytest.mark.parametrize("first", [0, 4], ids=["groups in both sets", "some groups in both sets"])
+def test_difference_and_interval_are_those_of_joint_draws_of_the_groups(
+    make_prediction: Make, first: int
+) -> None:
+    studio = scored(make_prediction, "studio", noise=0.5, n=40, groups=8)
+    wild = scored(make_prediction, "wild", noise=2.0, n=30, groups=8, first=first)
+    entry = drop(wild, studio, ["a"], seed=3, draws=50, level=0.9)["macro"]["pearson"]
+    assert entry["a"] == pytest.approx(pearson(wild))
+    assert entry["b"] == pytest.approx(pearson(studio))
+    assert entry["difference"] == pytest.approx(pearson(wild) - pearson(studio))
+    assert set(entry) == {"a", "b", "difference", "interval", "dimensions", "dimensions_defined"}
+
+    names = sorted({p.group for p in (*studio, *wild)})
+    generator = np.random.default_rng(3)
+    differences = []
+    for _ in range(50):
+        drawn = [names[i] for i in generator.integers(len(names), size=len(names))]
+        a, b = ([p for g in drawn for p in part if p.group == g] for part in (wild, studio))
+        differences.append(pearson(a) - pearson(b))
+    assert entry["interval"] == pytest.approx(np.quantile(differences, [0.05, 0.95]))
+
+
+def test_too_few_groups_of_one_set_give_no_interval(make_prediction: Make) -> None:
+    studio = scored(make_prediction, "studio", noise=0.5, n=40, groups=8)
+    wild = scored(make_prediction, "wild", noise=0.5, n=30, groups=4)
+    result = drop(wild, studio, ["a"], seed=0, draws=50)
+    assert result["macro"]["pearson"]["interval"] is None
+    assert result["bootstrap"]["draws"] == 0
+
+
+def test_the_macro_has_only_dimensions_that_both_sets_define(make_prediction: Make) -> None:
+    studio = scored(make_prediction, "studio", noise=0.5, n=20, groups=8)
+    wild = scored(make_prediction, "wild", noise=1.0, n=20, groups=8)
+    only = [make_prediction(f"x{k}", float(k), [float(k)], dimension="b") for k in (1, 2, 3)]
+    result = drop([*wild, *only], studio, ["a", "b"], seed=0, draws=0)
+    assert result["macro"]["pearson"]["dimensions_defined"] == 1
+    assert result["macro"]["pearson"]["a"] == pytest.approx(pearson(wild))
+    assert "pearson" in result["dimensions"]["b"]["undefined"]
+
+
+def test_each_further_set_is_compared_with_the_first(make_prediction: Make) -> None:
+    sets = {
+        name: scored(make_prediction, name, noise=noise, n=40, groups=10)
+        for name, noise in {"test_studio": 0.3, "test_wild": 3.0, "test_radio!": 0.3}.items()
+    }
+    result = drops(sets, ["a"], seed=0, draws=200)
+    assert list(result) == ["test_wild", "test_radio!"]
+    assert {figure["from"] for figure in result.values()} == {"test_studio"}
+    assert drops({"test": sets["test_wild"]}, ["a"], seed=0) == {}
+    text = drop_text("test_wild", "final", result["test_wild"])
+    assert text.startswith("test_wild against test_studio, fine-tuned: macro Pearson -0.")
+    assert text.endswith("]; agreement is lower.")
