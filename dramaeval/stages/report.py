@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
-from dramaeval.config.task_schema import test_splits
+from dramaeval.config.task_schema import held_out_splits, test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.drop import drops
 from dramaeval.evaluation.report.read_results import (
@@ -34,9 +34,18 @@ log = logging.getLogger(__name__)
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
+    split = config.report.split
+    split_problems = (
+        [f"report.split={split} is no held-out split: name val, test or test_NAME."]
+        if split is not None and not held_out_splits([split])
+        else []
+    )
     if Stage.report not in config.stages:
-        return ["runs=[…] is read by stages=[report] only."] if config.runs else []
-    problems = [
+        return [
+            *split_problems,
+            *(["runs=[…] is read by stages=[report] only."] if config.runs else []),
+        ]
+    problems = split_problems + [
         f"runs: {run} is not a folder."
         for run in config.runs
         if not Path(run).expanduser().is_dir()
