@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dramaeval.config.problems import near_matches
+from dramaeval.data.annotation_fields import ANNOTATIONS
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.mean_values import MEAN_FORM, is_mean_form, read_mean
 from dramaeval.data.problems import Finding, counted, printable
@@ -20,9 +21,6 @@ from dramaeval.data.raters import (
     is_quoted_number,
     raters_of_record,
 )
-
-ANNOTATIONS = "annotations"
-"""Key of the object that holds the annotation fields; they may stand at the top level instead."""
 
 OPTIONAL_TEXTS = ("system",)
 """Texts that a record of any task may lack; a value of another type would count as none."""
