@@ -28,7 +28,7 @@ def flat_values(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     sources = (nested if isinstance(nested, Mapping) else {}, fields)
     values: dict[tuple[str, int], Any] = {}
     for key, value in ((key, source[key]) for source in reversed(sources) for key in source):
-        match = _FLAT.fullmatch(key)
+        match = _FLAT.fullmatch(key) if key.endswith(f"_{name}") else None
         if match and match[3] == name:
             single = isinstance(value, list) and len(value) == 1
             values[match[1], int(match[2])] = value[0] if single else value

@@ -50,6 +50,7 @@ class Dimension:
         scale: the scores, in ascending order.
         description: one sentence on what the raters judged.
         scores: meaning of each score.
+        optional: whether a record may lack the annotation field.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Dimension:
     scale: tuple[int, ...]
     description: str
     scores: Mapping[int, str]
+    optional: bool = False
 
     @property
     def label(self) -> str:
@@ -161,6 +163,8 @@ def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping that its YAML file holds.
 
+    ``added_dimensions`` follow ``dimensions``, so that a file can add some to those of another file in its defaults.
+
     Raises:
         RubricError: a key is missing or unknown, a text is of another YAML type, a dimension appears twice, a key is
             not an identifier, a scale does not ascend, or a score has no meaning. All such problems are listed.
@@ -168,24 +172,13 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
     problems += text_problems(data, texts, "rubric")
-    dimensions = []
-    items = data.get("dimensions") or []
-    if not isinstance(items, list | tuple):
-        problems.append("rubric.dimensions is not a list")
-        items = []
-    for position, item in enumerate(items):
-        where = f"rubric.dimensions[{position}]"
-        if isinstance(item, Mapping):
-            where += f" ({item.get('key', 'no key')})"
-            dimension = _read_dimension(item, where, problems)
-            dimensions += [dimension] if dimension else []
-        else:
-            problems.append(f"{where} is not a mapping")
+    dimensions = _read_dimensions(data, "dimensions", problems)
+    dimensions += _read_dimensions(data, "added_dimensions", problems)
     keys = [dimension.key for dimension in dimensions]
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"dimensions", *texts}
+    known = {"dimensions", "added_dimensions", *texts}
     problems += [
         f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
     ]
@@ -195,6 +188,29 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     return Rubric(
         name=data["name"], version=data["version"], dimensions=tuple(dimensions), **wording
     )
+
+
+def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:
+    """The settings of all dimensions in the mapping of a rubric that was read before."""
+    return [*(rubric.get("dimensions") or []), *(rubric.get("added_dimensions") or [])]
+
+
+def _read_dimensions(data: Mapping[str, Any], key: str, problems: list[str]) -> list[Dimension]:
+    """The valid dimensions of a list of the rubric."""
+    items = data.get(key) or []
+    if not isinstance(items, list | tuple):
+        problems.append(f"rubric.{key} is not a list")
+        return []
+    dimensions = []
+    for position, item in enumerate(items):
+        where = f"rubric.{key}[{position}]"
+        if isinstance(item, Mapping):
+            where += f" ({item.get('key', 'no key')})"
+            dimension = _read_dimension(item, where, problems)
+            dimensions += [dimension] if dimension else []
+        else:
+            problems.append(f"{where} is not a mapping")
+    return dimensions
 
 
 def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) -> Dimension | None:
@@ -211,11 +227,16 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
         )
         wrong.append("key")
+    optional = item.get("optional", False)
+    if not isinstance(optional, bool):
+        problems.append(f"{where}.optional must be true or false, got {optional!r}")
     scale = _read_scale(item["scale"], where, problems)
     scores = _read_scores(item["scores"], scale, where, problems) if scale else {}
     if wrong or not scores:
         return None
-    return Dimension(scale=scale, scores=scores, **{key: item[key] for key in texts})
+    return Dimension(
+        scale=scale, scores=scores, optional=optional, **{key: item[key] for key in texts}
+    )
 
 
 def _read_scale(value: Any, where: str, problems: list[str]) -> tuple[int, ...]:

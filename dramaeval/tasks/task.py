@@ -139,6 +139,7 @@ class Task:
                 name=d.annotation,
                 low=d.scale[0],
                 high=d.scale[-1],
+                required=not d.optional,
                 points=tuple(map(float, d.scale)),
             )
             for d in self.dimensions

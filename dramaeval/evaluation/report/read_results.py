@@ -14,7 +14,7 @@ from dramaeval.data.fingerprint import RECORDS, read_prints
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.tasks.rubric import Dimension, Rubric
+from dramaeval.tasks.rubric import Dimension, Rubric, dimension_settings
 
 #: The score that the published scripts write where they find no answer.
 SCRIPTS_DEFAULT = 3.0
@@ -157,7 +157,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _titles(config: Mapping[str, Any]) -> dict[str, str]:
     rubric = (config.get("task") or {}).get("rubric") or {}
-    return {dimension["key"]: dimension["title"] for dimension in rubric.get("dimensions", [])}
+    return {dimension["key"]: dimension["title"] for dimension in dimension_settings(rubric)}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
