@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
+from dramaeval.evaluation.report.published_responses import has_responses, read_responses
+from dramaeval.evaluation.report.published_results import read_published
 from dramaeval.evaluation.report.read_results import (
     Results,
     ResultsError,
     is_run,
-    read_published,
     read_run,
     splits_in,
 )
@@ -34,10 +35,14 @@ def check(config: DictConfig) -> list[str]:
     if Stage.report not in config.stages:
         return ["runs=[…] is read by stages=[report] only."] if config.runs else []
     problems = [
-        f"runs: {run} is not a folder."
+        f"runs: {run} is neither a folder nor a file."
         for run in config.runs
-        if not Path(run).expanduser().is_dir()
+        if not (path := Path(run).expanduser()).is_dir() and not path.is_file()
     ]
+    if config.evaluation.convention:
+        problems.append(
+            "evaluation.convention is counted by runs that evaluate, from the records: leave it out with stages=[report]."
+        )
     if len(config.stages) > 1:
         problems.append(
             "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
@@ -83,12 +88,19 @@ def _read(config: DictConfig) -> list[Results]:
     runs = [folder for folder in folders if is_run(folder)]
     split = config.report.split or _common_split(runs, config.report.phase)
     rubric = build_task(config).rubric
-    return [
-        read_run(folder, name, split, config.report.phase)
-        if folder in runs
-        else read_published(folder, name, rubric)
-        for folder, name in zip(folders, names, strict=True)
-    ]
+    read: dict[Path, Results] = {}
+    responses = [folder for folder in folders if folder not in runs and has_responses(folder)]
+    # Responses have no ratings, and take them from the results that have.
+    for folder, name in zip(folders, names, strict=True):
+        if folder in runs:
+            read[folder] = read_run(folder, name, split, config.report.phase)
+        elif folder not in responses:
+            read[folder] = read_published(folder, name, rubric)
+    rated = list(read.values())
+    for folder, name in zip(folders, names, strict=True):
+        if folder in responses:
+            read[folder] = read_responses(folder, name, rated)
+    return [read[folder] for folder in folders]
 
 
 def _common_split(runs: Sequence[Path], phase: str | None) -> str:
