@@ -31,6 +31,7 @@ from dramaeval.config.secrets import mask_hydra_files
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.config.unknown_keys import problems_of_words
 from dramaeval.launch.worker import follow, follows
+from dramaeval.stages.automatic_task import with_task_of_records
 from dramaeval.stages.user_errors import user_facing_errors
 
 
@@ -79,6 +80,7 @@ def main() -> None:
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it
         else:
+            sys.argv[1:] = with_task_of_records(sys.argv[1:])
             if problems := problems_of_words(sys.argv[1:]):
                 raise ConfigError(problems)
             run_command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,19 @@ import torch
 from dramaeval.api.perturb import perturb
 from dramaeval.config.composition import compose
 from dramaeval.data.audio import decode
-from dramaeval.data.jsonl import UnreadableFileError, read_lines
+from dramaeval.data.dataset_names import TASKS, lines_by_name
 from dramaeval.data.problems import BadRecordsError, Problem
-from dramaeval.data.records import Record, read_records
-from dramaeval.stages.builders import build_task
+from dramaeval.data.records import Record, checked_lines
+from dramaeval.stages.builders import build_mixture, build_task
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Task
+from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 log = logging.getLogger(__name__)
 
-#: The task of a record by its key ``dataset_name``.
-_NAMES = {"ROLE": "role", "Arche": "archetype"}
 #: Dimensions whose ratings are not valid after noise is added.
 _CHANGED_BY_NOISE = ("audio_quality",)
 #: Qwen2-Audio takes clips up to this length.
@@ -38,18 +37,22 @@ MAX_SECONDS = 30.0
 class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """One question a record: a dimension and the value of one rater, sampled again in each epoch.
 
+    The key ``dataset_name`` of a record decides its task (see `dramaeval.data.dataset_names`); the tasks of a file
+    with several names are mixed. Without the key, records with options are ``AVQA``, those with a ``question`` and no
+    ``local_scene`` ``Arche``, and others ``ROLE``.
+
     Each item has ``prompt`` (chat messages, the user's with an audio part), ``solution``
     (``<answer>4</answer>``) and ``audio`` (float32 ``[samples]`` at ``sample_rate``). The sample is a function
     of seed, epoch and index, and does not depend on the order of calls; `set_epoch` sets the epoch. Over the
     epochs each rated dimension of a record is sampled equally often; missing ratings are never sampled.
 
     Args:
-        data_file: JSONL of realism or archetype records, or of processed lines with ``prompt`` and
-            ``solution``; the first line of the file decides which.
+        data_file: JSONL of records, or of processed lines with ``prompt`` and ``solution``; the first line of the
+            file decides which.
         sample_rate: of ``audio``, in Hz.
         is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.api.perturb`).
         seed: of sampling and perturbation.
-        task: by default the task of the records, with its default settings.
+        task: of all records, whatever their ``dataset_name`` is; by default their own, with its default settings.
         audio_root: folder in which clips are looked up if they are not beside the JSONL.
 
     Raises:
@@ -76,11 +79,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.task, self.records = self._read(task, root)
 
     def _read(self, task: Task | None, root: Path | None) -> tuple[Task, list[Record]]:
-        try:
-            lines = read_lines(self.data_file)
-        except UnreadableFileError as error:
-            problem = Problem(file=self.data_file, line=None, id=None, **error.finding._asdict())
-            raise BadRecordsError([problem]) from None
+        lines = checked_lines(self.data_file)
         first = next((line.fields for line in lines if line.fields), {})
         if is_processed(first):
             processed = ProcessedTask()
@@ -91,19 +90,48 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
                 sample_rate=self.sample_rate,
             )
             return processed, result.records
-        task = task or _task_of(first)
-        annotated = read_records(
-            self.data_file, task.record_format(), audio_root=root, max_seconds=MAX_SECONDS
-        )
-        rated = [record for record in annotated.records if trainable_dimensions(task, record)]
-        if len(rated) < len(annotated.records):
+        if task is not None:
+            return task, self._rated(task, root)
+        by_name = lines_by_name(lines, self.data_file)
+        tasks = {name: _task_of(name) for name in by_name or ("ROLE",)}
+        if len(tasks) == 1:
+            return (only := next(iter(tasks.values()))), self._rated(only, root)
+        return self._mixed(tasks, by_name, root)
+
+    def _mixed(
+        self, tasks: Mapping[str, Task], by_name: Mapping[str, list[int]], root: Path | None
+    ) -> tuple[Task, list[Record]]:
+        """The records of several data sets in one file, each with its own task."""
+        unnamed = {line.number for line in checked_lines(self.data_file) if line.fields is None}
+        records: list[Record] = []
+        problems: list[Problem] = []
+        for name, task in tasks.items():
+            try:
+                of_task = self._rated(task, root, lines={*by_name[name], *unnamed})
+                records += [replace(record, part=name) for record in of_task]
+            except BadRecordsError as error:
+                problems += error.problems
+            unnamed = set()  # their problems are reported once
+        if problems:
+            raise BadRecordsError(problems)
+        return build_mixture(tasks), sorted(records, key=lambda record: record.line)
+
+    def _rated(
+        self, task: Task, root: Path | None, lines: Container[int] | None = None
+    ) -> list[Record]:
+        """The records that have a rating."""
+        # A task of the user may not know `lines`.
+        options: dict[str, Any] = {} if lines is None else {"lines": lines}
+        result = task.read(self.data_file, audio_root=root, max_seconds=MAX_SECONDS, **options)
+        rated = [record for record in result.records if trainable_dimensions(task, record)]
+        if len(rated) < len(result.records):
             log.warning(
                 "%d of %d records of %s have no rating of the task's dimensions and are left out.",
-                len(annotated.records) - len(rated),
-                len(annotated.records),
+                len(result.records) - len(rated),
+                len(result.records),
                 self.data_file,
             )
-        return task, rated
+        return rated
 
     def __len__(self) -> int:
         return len(self.records)
@@ -114,31 +142,33 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self.records))[index]
-        _, target = self.draw(index, int(self._epoch))
+        _, targets = self.draw(index, int(self._epoch))
         question = self.question(index, int(self._epoch))
+        written = (targets[field.dimension.key] for field in question.answer_fields)
         return {
             "prompt": question.messages,
-            "solution": question.solution((int(np.argmax(target)),)),
+            "solution": question.solution(tuple(map(_written, written))),
             "audio": self.waveform(index, int(self._epoch)),
         }
 
-    def draw(self, index: int, epoch: int) -> tuple[Dimension, np.ndarray]:
+    def draw(self, index: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """Sample the dimension of a record in an epoch, and the value of one rater.
 
         Returns:
-            the dimension, and the value as a distribution over its scale ``[scores]``.
+            the dimension, or all of a task that asks for all in one question; and the targets by dimension key.
         """
-        key = (self.seed, epoch, index)
-        dimensions, targets = sample_questions(
-            self.task, self.records[index], key, questions_per_clip=1
+        record = self.records[index]
+        task = self.task.parts.get(str(record.part), self.task)
+        count = 1 if task.one_dimension_per_question else None
+        return sample_questions(
+            self.task, record, (self.seed, epoch, index), questions_per_clip=count
         )
-        return dimensions[0], targets[dimensions[0].key].distribution
 
     def question(self, index: int, epoch: int) -> Question:
         """The question about a record in an epoch, in the wording of training."""
-        dimension, _ = self.draw(index, epoch)
+        dimensions, _ = self.draw(index, epoch)
         rng = np.random.default_rng([self.seed, epoch, index, 2])
-        return self.task.questions(self.records[index], [dimension], rng)[0]
+        return self.task.questions(self.records[index], dimensions, rng)[0]
 
     def waveform(self, index: int, epoch: int) -> np.ndarray:
         """The clip of a record, float32 ``[samples]``; perturbed if ``is_perturb``.
@@ -152,15 +182,18 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
             wave = decode(record.clip, self.sample_rate, max_seconds=MAX_SECONDS)
         if not self.is_perturb:
             return wave
-        dimension, _ = self.draw(index, epoch)
+        dimensions, _ = self.draw(index, epoch)
         # A separate stream, so that perturbation does not change the question.
         rng = np.random.default_rng([self.seed, epoch, index, 1])
-        noise = dimension.key not in _CHANGED_BY_NOISE
+        noise = all(d.key.rpartition("/")[2] not in _CHANGED_BY_NOISE for d in dimensions)
         return perturb(wave, self.sample_rate, rng, noise=noise, max_seconds=MAX_SECONDS)
 
 
-def _task_of(fields: Mapping[str, Any]) -> Task:
-    """The task of a record, with the value of one rater as the label."""
-    default = "archetype" if "question" in fields and "local_scene" not in fields else "role"
-    name = _NAMES.get(str(fields.get("dataset_name")), default)
-    return build_task(compose(f"task={name}", "task.labels=sample"))
+def _task_of(name: str) -> Task:
+    """The task of a data set, with the value of one rater as the label."""
+    return build_task(compose(*TASKS[name], "task.labels=sample"))
+
+
+def _written(target: Target) -> int:
+    """Index of the choice that a training answer has."""
+    return int(np.argmax(target.distribution)) if target.written is None else target.written

@@ -23,7 +23,6 @@ from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.shared_prefix import NAME
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.tasks.task import Target
 from dramaeval.training.objectives import Objective, answer_ce, soft_ce
 from dramaeval.training.question_sampler import SampledQuestions
 from dramaeval.training.sft.trainer import JudgeSFTTrainer
@@ -90,11 +89,10 @@ class DatasetSampler:
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
         """The question of a record in an epoch."""
         dataset, record = self.dataset, self.dataset.records[number]
-        dimension, target = dataset.draw(number, epoch)
+        _, targets = dataset.draw(number, epoch)
         question = dataset.question(number, epoch)
         # A perturbed clip differs in every epoch and is not cached.
         clip = self._features(number, epoch) if dataset.is_perturb else self._cached(number, 0)
-        targets = {dimension.key: Target(target)}
         encoded = self.record_encoder.encode_with_clip(record, clip, [question], targets)
         return SampledQuestions(record, (question,), targets, encoded)
 

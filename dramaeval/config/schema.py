@@ -178,6 +178,12 @@ class EvaluationConfig:
         2000, help="largest number of training clips for the control prosody", minimum=10
     )
     html: bool = setting(True, help="write report.html after evaluation")
+    convention: str | None = setting(
+        None,
+        help="published: also count as the scripts of Speech-DRAME do, all dimensions pooled and missing ratings as 1; "
+        "null: only each dimension and the macro, without missing ratings",
+        choices=("published",),
+    )
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,7 @@ TRUSTED = frozenset(
         "dramaeval.tasks.speech.SpeechTask",
         "dramaeval.tasks.task.Task",
         "dramaeval.tasks.thought.ThoughtTask",
+        "dramaeval.tasks.thought_variation.ThoughtVariationTask",
         "dramaeval.tasks.all_dimensions.AllDimensionsTask",
         "dramaeval.tasks.variation.VariationTask",
         "dramaeval.tasks.labels.distribution",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dramaeval.config.problems import near_matches
+from dramaeval.data.annotation_fields import ANNOTATIONS, flat_values
 from dramaeval.data.jsonl import json_type
 from dramaeval.data.mean_values import MEAN_FORM, is_mean_form, read_mean
 from dramaeval.data.problems import Finding, counted, printable
@@ -20,9 +21,6 @@ from dramaeval.data.raters import (
     is_quoted_number,
     raters_of_record,
 )
-
-ANNOTATIONS = "annotations"
-"""Key of the object that holds the annotation fields; they may stand at the top level instead."""
 
 OPTIONAL_TEXTS = ("system",)
 """Texts that a record of any task may lack; a value of another type would count as none."""
@@ -202,8 +200,17 @@ def _check_field(
     """Find one annotation field, under `annotations` or at the top level, and read its ratings."""
     name, required = annotation.name, annotation.required and fmt.annotated
     candidates = [source[name] for source in (nested, fields) if name in source]
-    if not candidates:
+    flat = flat_values(fields, name)
+    if not candidates and not flat:
         _report_absent(annotation, nested, fields, fmt, check)
+        return
+    if not candidates:
+        info = listed if listed.unknown else RaterInfo(ids=tuple(flat))
+        _check_values(annotation, list(flat.values()), info, check)
+        return
+    if flat and candidates[0] != list(flat.values()):
+        problem = f'differs between the list "{name}" and the flat keys ({", ".join(flat)})'
+        check.report(name, problem, "keep one of the two")
         return
     values = candidates[0]
     if len(candidates) == 2 and values != candidates[1]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -124,8 +124,11 @@ def read_records(
     max_seconds: float = 30.0,
     on_long: Literal["error", "trim"] = "error",
     workers: int = 8,
+    lines: Container[int] | None = None,
 ) -> ReadResult:
     """Read and check a JSONL file: every line, its ratings, and the header of every clip.
+
+    With `lines` only the lines with these numbers are read.
 
     `clip_paths.locate_clips` says where clips are searched. A clip longer than `max_seconds` is an
     error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it.
@@ -137,7 +140,11 @@ def read_records(
     """
     file = Path(file).expanduser()
     root = None if audio_root is None else stored_path(audio_root)
-    drafts = [_Draft(line, findings=list(line.findings)) for line in checked_lines(file)]
+    drafts = [
+        _Draft(line, findings=list(line.findings))
+        for line in checked_lines(file)
+        if lines is None or line.number in lines
+    ]
     notices = _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
     _check_clips(drafts, fmt, file, None if root_problems else root, workers)

@@ -8,13 +8,14 @@ from typing import Any, cast
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.config.composition import chosen_files
+from dramaeval.config.composition import chosen_files, compose
 from dramaeval.config.literal import instantiate
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
+from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
 
@@ -34,6 +35,18 @@ def build_task(config: DictConfig) -> Task:
         raise ConfigError([f"task: {cause.args[0] if cause.args else cause}{where}"]) from None
     task.built_from = node
     return task
+
+
+def build_mixture(tasks: Mapping[str, Task]) -> Task:
+    """A mixture of tasks that are built already, with every record once in an epoch."""
+    node = cast(
+        dict[str, Any],
+        OmegaConf.to_container(compose("task=mixed").task, resolve=True, enum_to_str=True),
+    )
+    node |= {"weights": None, "tasks": {name: task.built_from for name, task in tasks.items()}}
+    mixed = MixedTask(name=node["name"], tasks=tasks)
+    mixed.built_from = node
+    return mixed
 
 
 def _instantiate_task(node: dict[str, Any]) -> Task:

@@ -17,6 +17,7 @@ from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.agreement_table import agreement_text, print_agreement
+from dramaeval.evaluation.published_convention import unknown_scales
 from dramaeval.evaluation.slices import DIVISIONS
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
@@ -50,7 +51,9 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of the keys by which records are sliced, grouped or weighted: a record has to have each of them.
+    """Problems of the keys by which records are sliced, grouped or weighted, and of the published convention.
+
+    A record has to have each of these keys.
 
     The default slices and groups are exempt: a data set may have no languages or characters.
     """
@@ -69,6 +72,12 @@ def check_records(context: RunContext) -> list[str]:
         for key, name in keys
         if records and not any(group_of(record, name) for record in records)
     ]
+    scales = {dimension.key: dimension.scale for dimension in context.task.rated_dimensions}
+    if evaluation.convention and (unknown := unknown_scales(scales)):
+        problems.append(
+            f"evaluation.convention={evaluation.convention}: the published scripts count ratings from 1 to 5 and pass/fail, "
+            f"but {', '.join(unknown)} have another scale: leave the convention out, or ask for other task.dimensions."
+        )
     train = context.splits["train"]
     for task in context.task.parts.values() or [context.task]:
         key = task.confidence

@@ -14,6 +14,11 @@ from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.drop import drop_text, drops
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.published_convention import (
+    published_figures,
+    published_text,
+    written_by_raters,
+)
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.wordings import with_wordings, wording_text
@@ -21,6 +26,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
 from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.read_splits import scale_notes
+from dramaeval.tasks.rubric import Dimension
 
 #: Predictions by phase, in the order of the phases.
 Phases = Mapping[str, PhasePredictions]
@@ -38,37 +44,54 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
     Returns:
         ``<split>.<phase>``: agreement over all ratings (see `summarise`); ``choices.<split>.<phase>``: accuracy
         of multiple choice (see `summarise_options`); of a mixture ``tasks.<name>.<split>.<phase>``: both for
-        each of its tasks.
+        each of its tasks. With ``evaluation.convention=published`` agreement has ``published`` too (see
+        `published_figures`), of a mixture only that of each task.
     """
     figures: dict[str, Any] = {}
     for phase, predictions in phases.items():
-        for split, values in _by_split(context, predictions, context.task.rated_dimensions).items():
+        for split, values in _by_split(context, predictions).items():
             if "choices" in values:
                 choices = figures.setdefault("choices", {})
                 choices.setdefault(split, {})[phase] = values.pop("choices")
             if values:
                 figures.setdefault(split, {})[phase] = values
-        for name, task in context.task.parts.items():
-            for split, values in _by_split(
-                context, predictions.of_task(name), task.rated_dimensions, f"{name}/"
-            ).items():
+        for name in context.task.parts:
+            for split, values in _by_split(context, predictions.of_task(name), name).items():
                 of_task = figures.setdefault("tasks", {}).setdefault(name, {})
                 of_task.setdefault(split, {})[phase] = values
     return figures
 
 
 def _by_split(
-    context: RunContext, predictions: PhasePredictions, rated: Sequence[Any], prefix: str = ""
+    context: RunContext, predictions: PhasePredictions, part: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Agreement by split, and accuracy under ``choices``."""
-    keys = [f"{prefix}{dimension.key}" for dimension in rated]
+    """Agreement by split, and accuracy under ``choices``; of a mixture for one of its tasks, or for all."""
+    rated = _rated_dimensions(context, part)
     by_split: dict[str, dict[str, Any]] = {}
     for split, options in predictions.options.items():
         accuracy = summarise_options(options, **bootstrap_settings(context.config))
         by_split.setdefault(split, {})["choices"] = accuracy
     for split, ratings in predictions.ratings.items():
-        by_split.setdefault(split, {}).update(_agreement(context, ratings, keys))
+        by_split.setdefault(split, {}).update(_agreement(context, ratings, list(rated)))
+        if context.config.evaluation.convention and (part or not context.task.parts):
+            by_split[split]["published"] = published_figures(
+                ratings,
+                written_by_raters(
+                    context.splits.of_task(split, part),
+                    {key: dimension.annotation for key, dimension in rated.items()},
+                ),
+                {key: dimension.scale for key, dimension in rated.items()},
+                **bootstrap_settings(context.config),
+            )
     return by_split
+
+
+def _rated_dimensions(context: RunContext, part: str | None) -> dict[str, Dimension]:
+    """The dimensions with a scale by their key in predictions: of the run's task, or of one task of a mixture."""
+    if part is None:
+        return {dimension.key: dimension for dimension in context.task.rated_dimensions}
+    rated = context.task.parts[part].rated_dimensions
+    return {f"{part}/{dimension.key}": dimension for dimension in rated}
 
 
 def _agreement(
@@ -98,8 +121,7 @@ def evidence(context: RunContext, phases: Phases, part: str | None = None) -> di
         ``drop.<split>.<phase>``: the agreement on a set minus that on the first one (see `drop`).
     """
     phase = list(phases)[-1]
-    task, prefix = (context.task.parts[part], f"{part}/") if part else (context.task, "")
-    keys = [f"{prefix}{dimension.key}" for dimension in task.rated_dimensions]
+    keys = list(_rated_dimensions(context, part))
     settings = bootstrap_settings(context.config)
     train = context.splits.of_task("train", part)
     names = list(context.config.evaluation.slices)
@@ -153,12 +175,18 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():
-            if line := wording_text(summary):
+            for line in filter(None, (wording_text(summary), published_text(summary))):
                 texts.append(f"{split}, {phase.replace('_', '-')}: {line}")
     for name, splits in figures.get("tasks", {}).items():
         for split, phases in splits.items():
-            if rated := {phase: summary for phase, summary in phases.items() if "macro" in summary}:
+            rated = {phase: summary for phase, summary in phases.items() if "macro" in summary}
+            if rated:
                 texts.append(agreement_text(rated, heading=f"{name}, {split}"))
+            texts += [
+                f"{name}, {split}, {phase.replace('_', '-')}: {text}"
+                for phase, summary in rated.items()
+                if (text := published_text(summary))
+            ]
     for split, by_phase in figures.get("drop", {}).items():
         texts += [drop_text(split, phase, figure) for phase, figure in by_phase.items()]
     for split, phases in figures.get("choices", {}).items():

@@ -18,6 +18,7 @@ from dramaeval.config.task_schema import SPLITS, held_out_splits, split_files, t
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.manifest import damage_of
 from dramaeval.evaluation.report.markup import in_markdown
+from dramaeval.tasks.rubric import dimension_settings
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _introduction(config: Mapping[str, Any], adapter: Mapping[str, Any], merged:
     lines = []
     for task in _tasks(config):
         rubric = task.get("rubric") or {}
-        keys = [dimension["key"] for dimension in rubric.get("dimensions", [])]
+        keys = [dimension["key"] for dimension in dimension_settings(rubric)]
         chosen = task.get("dimensions") or keys
         lines.append(
             f"- Rubric: {in_markdown(rubric.get('name', UNKNOWN))}, "

@@ -16,11 +16,12 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import held_out_splits, test_splits
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.evaluation.drop import drops
+from dramaeval.evaluation.report.published_responses import has_responses, read_responses
+from dramaeval.evaluation.report.published_results import read_published
 from dramaeval.evaluation.report.read_results import (
     Results,
     ResultsError,
     is_run,
-    read_published,
     read_run,
     splits_in,
 )
@@ -28,6 +29,7 @@ from dramaeval.evaluation.report.side_by_side import Comparison, common_predicti
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.metrics_file import bootstrap_settings
 from dramaeval.stages.run_folder import RunFolder, as_yaml
+from dramaeval.tasks.rubric import Rubric
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +48,14 @@ def check(config: DictConfig) -> list[str]:
             *(["runs=[…] is read by stages=[report] only."] if config.runs else []),
         ]
     problems = split_problems + [
-        f"runs: {run} is not a folder."
+        f"runs: {run} is neither a folder nor a file."
         for run in config.runs
-        if not Path(run).expanduser().is_dir()
+        if not (path := Path(run).expanduser()).is_dir() and not path.is_file()
     ]
+    if config.evaluation.convention:
+        problems.append(
+            "evaluation.convention is counted by runs that evaluate, from the records: leave it out with stages=[report]."
+        )
     if len(config.stages) > 1:
         problems.append(
             "stages=[report] compares finished runs and is a run of its own; a run that evaluates writes its own "
@@ -127,19 +133,33 @@ def _write(
 def _read(config: DictConfig) -> dict[str, list[Results]]:
     """The results of all runs by split."""
     folders = [Path(run).expanduser() for run in config.runs]
-    names = short_names(folders)
     runs = [folder for folder in folders if is_run(folder)]
     given = config.report.split
     rubric = build_task(config).rubric
     return {
-        split: [
-            read_run(folder, name, split, config.report.phase)
-            if folder in runs
-            else read_published(folder, name, rubric)
-            for folder, name in zip(folders, names, strict=True)
-        ]
+        split: _read_split(folders, split, config.report.phase, rubric)
         for split in ([given] if given else _common_splits(runs, config.report.phase))
     }
+
+
+def _read_split(
+    folders: Sequence[Path], split: str, phase: str | None, rubric: Rubric
+) -> list[Results]:
+    """The results of runs, of published ones, and of other models' responses, in the order of the folders."""
+    names = short_names(folders)
+    read: dict[Path, Results] = {}
+    responses = [folder for folder in folders if not is_run(folder) and has_responses(folder)]
+    # Responses have no ratings, and take them from the results that have.
+    for folder, name in zip(folders, names, strict=True):
+        if is_run(folder):
+            read[folder] = read_run(folder, name, split, phase)
+        elif folder not in responses:
+            read[folder] = read_published(folder, name, rubric)
+    rated = list(read.values())
+    for folder, name in zip(folders, names, strict=True):
+        if folder in responses:
+            read[folder] = read_responses(folder, name, rated)
+    return [read[folder] for folder in folders]
 
 
 def _drops(

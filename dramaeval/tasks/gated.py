@@ -20,8 +20,9 @@ class GatedTask(Task):
 
     Args:
         gate: key of the pass/fail dimension.
-        gate_share: the least share of raters who must pass a record for its other questions to be asked. All
-            questions are asked about a record without gate ratings (one to be scored).
+        gate_share: the least share of raters who must pass a record for its other questions to be asked; 0 asks
+            all questions about every record. They are also asked about a record without gate ratings (one to be
+            scored).
         kwargs: arguments of `Task`.
     """
 
@@ -32,8 +33,8 @@ class GatedTask(Task):
                 f"task.gate={gate} must be a pass/fail dimension (scale 0-1), "
                 f"its scale is {list(self.rubric[gate].scale)}."
             )
-        if not 0 < gate_share <= 1:
-            raise ValueError(f"task.gate_share={gate_share} must lie above 0 and at most at 1.")
+        if not 0 <= gate_share <= 1:
+            raise ValueError(f"task.gate_share={gate_share} must lie between 0 and 1.")
         self.gate = self.rubric[gate]
         self.gate_share = gate_share
 

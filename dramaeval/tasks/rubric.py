@@ -54,6 +54,8 @@ class Dimension:
         scores: meaning of each explained score.
         answers: the text that the judge writes for each score; the scores themselves where it is empty.
         bins: whether the scores are bins of a finer scale (see `dramaeval.tasks.scale`).
+        scores: meaning of each score.
+        optional: whether a record may lack the annotation field.
     """
 
     key: str
@@ -64,6 +66,7 @@ class Dimension:
     scores: Mapping[float, str]
     answers: tuple[str, ...] = ()
     bins: bool = False
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if not self.answers:
@@ -86,6 +89,7 @@ class Dimension:
             name=self.annotation,
             low=self.scale[0],
             high=self.scale[-1],
+            required=not self.optional,
             whole=self.whole,
             points=tuple(map(float, self.scale)),
             labels=self.labels,
@@ -239,6 +243,8 @@ def _is_missing(values: Mapping[Any, Any], key: Any) -> bool:
 def read_rubric(data: Mapping[str, Any]) -> Rubric:
     """Build a rubric from the mapping that its YAML file holds.
 
+    ``added_dimensions`` follow ``dimensions``, so that a file can add some to those of another file in its defaults.
+
     Raises:
         RubricError: a key is missing or unknown, a text is of another YAML type, a dimension appears twice, a key is
             not an identifier, a scale does not ascend, or an explained score is none of the scale. All such problems
@@ -247,24 +253,13 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     required, texts = ("name", "version", "dimensions"), ("name", "version", "language", *WORDING)
     problems = [f"rubric.{key} is missing" for key in required if _is_missing(data, key)]
     problems += text_problems(data, texts, "rubric")
-    dimensions = []
-    items = data.get("dimensions") or []
-    if not isinstance(items, list | tuple):
-        problems.append("rubric.dimensions is not a list")
-        items = []
-    for position, item in enumerate(items):
-        where = f"rubric.dimensions[{position}]"
-        if isinstance(item, Mapping):
-            where += f" ({item.get('key', 'no key')})"
-            dimension = _read_dimension(item, where, problems)
-            dimensions += [dimension] if dimension else []
-        else:
-            problems.append(f"{where} is not a mapping")
+    dimensions = _read_dimensions(data, "dimensions", problems)
+    dimensions += _read_dimensions(data, "added_dimensions", problems)
     keys = [dimension.key for dimension in dimensions]
     problems += [
         f"dimension {key} appears twice" for key in sorted(set(keys)) if keys.count(key) > 1
     ]
-    known = {"dimensions", *texts}
+    known = {"dimensions", "added_dimensions", *texts}
     problems += [
         f"rubric.{key} is not known ({', '.join(sorted(known))})" for key in set(data) - known
     ]
@@ -276,12 +271,35 @@ def read_rubric(data: Mapping[str, Any]) -> Rubric:
     )
 
 
+def dimension_settings(rubric: Mapping[str, Any]) -> list[Any]:
+    """The settings of all dimensions in the mapping of a rubric that was read before."""
+    return [*(rubric.get("dimensions") or []), *(rubric.get("added_dimensions") or [])]
+
+
+def _read_dimensions(data: Mapping[str, Any], key: str, problems: list[str]) -> list[Dimension]:
+    """The valid dimensions of a list of the rubric."""
+    items = data.get(key) or []
+    if not isinstance(items, list | tuple):
+        problems.append(f"rubric.{key} is not a list")
+        return []
+    dimensions = []
+    for position, item in enumerate(items):
+        where = f"rubric.{key}[{position}]"
+        if isinstance(item, Mapping):
+            where += f" ({item.get('key', 'no key')})"
+            dimension = _read_dimension(item, where, problems)
+            dimensions += [dimension] if dimension else []
+        else:
+            problems.append(f"{where} is not a mapping")
+    return dimensions
+
+
 def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) -> Dimension | None:
     texts = ("key", "annotation", "title", "description")
     missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
     before = len(problems)
     problems += text_problems(item, texts[1:], where)
-    known = [*texts, "scale", "bins", "scores"]
+    known = [*texts, "scale", "bins", "scores", "optional"]
     problems += [
         f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
     ]
@@ -293,6 +311,9 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             f"{where}.key must be of letters, digits and underscores and not begin with a digit, such as "
             f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
         )
+    optional = item.get("optional", False)
+    if not isinstance(optional, bool):
+        problems.append(f"{where}.optional must be true or false, got {optional!r}")
     scale = read_scale(item["scale"], item.get("bins"), where, problems)
     if scale is None:
         return None
@@ -310,6 +331,7 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
         scale=scale.points,
         answers=scale.answers,
         bins=scale.bins,
+        optional=optional,
         scores=meanings,
         **{key: item[key] for key in texts},
     )

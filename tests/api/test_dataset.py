@@ -6,11 +6,13 @@ import re
 import numpy as np
 import pytest
 import soundfile
+from omegaconf import OmegaConf
 
 from dramaeval import AudioDataset
 from dramaeval.api.perturb import GAIN_DB, SPEED, perturb
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.stages.builders import build_task
 
 SAMPLE = PACKAGE / "data" / "sample"
 
@@ -86,6 +88,75 @@ def test_archetype_records_of_the_sample():
                 if value not in (None, "N/A")
             }
             assert score_of(item) in given
+
+
+@pytest.mark.slow
+def test_the_dataset_name_of_a_record_decides_its_task(make_clips):
+    names = [
+        "ROLE", "RoleCaption", "RoleEmotion", "RoleVariation", "RoleVariationCaption", "RoleReasoning",
+        "RoleAllFixOrder", "RoleAllFixOrderConsistent", "RoleAllFlexOrder", "RoleAllFlexOrderConsistent",
+    ]  # fmt: skip
+    file = make_clips("train", len(names))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line, name in zip(lines, names, strict=True):
+        # Rater k gives the score k everywhere.
+        line["annotations"] = {key: [1, 2, 3, 4, 5] for key in line["annotations"]}
+        line |= {
+            "dataset_name": name,
+            "audio_info": {"audio_caption": "A caption.", "emotion_caption": "An emotion."},
+        }
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = AudioDataset(file)
+    assert [record.part for record in data.records] == names
+    epochs = []
+    for epoch in range(4):
+        data.set_epoch(epoch)
+        epochs.append(dict(zip(names, data, strict=True)))
+    for items in epochs:
+        for name in ("ROLE", "RoleVariation", "RoleReasoning"):
+            assert score_of(items[name]) in range(1, 6)
+        for name, thought in (
+            ("RoleCaption", "A caption."), ("RoleVariationCaption", "A caption."), ("RoleEmotion", "An emotion."),
+        ):  # fmt: skip
+            answer = rf"<think>{thought}</think>\n<answer>[1-5]</answer>"
+            assert re.fullmatch(answer, items[name]["solution"])
+    answers = {
+        name: [re.findall(r"\[(\w+)\]([1-5])", items[name]["solution"]) for items in epochs]
+        for name in names
+        if name.startswith("RoleAll")
+    }
+    titles = [one.label for one in data.task.parts["RoleAllFixOrder"].dimensions]
+    for name, of_epochs in answers.items():
+        assert all(sorted(title for title, _ in pairs) == sorted(titles) for pairs in of_epochs)
+        orders = {tuple(title for title, _ in pairs) for pairs in of_epochs}
+        assert (orders == {tuple(titles)}) == ("FixOrder" in name)
+        one_rater = [len({score for _, score in pairs}) == 1 for pairs in of_epochs]
+        assert all(one_rater) if name.endswith("Consistent") else not any(one_rater)
+    wordings = {items["RoleReasoning"]["prompt"][-1]["content"][1]["text"] for items in epochs}
+    assert len(wordings) == 4
+    # The settings of the mixture build the same task, so that a trained judge can be loaded.
+    again = build_task(OmegaConf.create({"task": data.task.built_from}))
+    record, (dimension, *_) = data.records[1], data.task.dimensions_for(data.records[1])
+    assert again.questions(record, [dimension]) == data.task.questions(record, [dimension])
+
+
+def test_several_tasks_in_one_file_have_their_problems_together(make_clips):
+    file = make_clips("train", 3)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[0]["annotations"]["dynamic_range"] = [9] * 6
+    lines[1] |= {"dataset_name": "RoleCaption", "transcript": ""}
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines) + "{\n")
+    with pytest.raises(BadRecordsError) as raised:
+        AudioDataset(file)
+    assert sorted((each.line, each.key) for each in raised.value.problems if each.key) == [
+        (1, "dynamic_range"), (2, "transcript"),
+    ]  # fmt: skip
+    assert [each.line for each in raised.value.problems if each.key is None] == [4]
+    lines[1]["dataset_name"] = "RoleCaptain"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(BadRecordsError, match="RoleCaptain"):
+        AudioDataset(file)
+    assert AudioDataset(make_clips("other", 1)).task.name == "role"
 
 
 def test_missing_ratings_are_never_drawn(make_clips):

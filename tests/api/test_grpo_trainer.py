@@ -31,7 +31,7 @@ def test_training_with_a_reward_of_ones_own(make_clips, tmp_path):
         TINY, args, data, create_peft_config(PEFT), rewards={"shortness": shortness}
     )
     group = trainer.groups(2, 0)
-    dimension, _ = data.draw(2, 0)
+    (dimension,), _ = data.draw(2, 0)
     assert group.about == (data.records[2].id, dimension.key)
     assert group.question.messages == data.question(2, 0).messages
     # Perturbed anew each epoch.

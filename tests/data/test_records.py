@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from wav_by_hand import riff
 
+from dramaeval.data.annotation_fields import written_values
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.records import AnnotationField, RecordFormat, read_records
@@ -161,6 +162,48 @@ def test_mean_ratings_and_raters_are_read(folder: Path, write_jsonl: Writer) -> 
     declared = replace(FORMAT, raters_known=False)
     (record,) = read_records(write_jsonl(folder / "b.jsonl", line()), declared).records
     assert set(record.raters.values()) == {RaterInfo(unknown=True)}
+
+
+def test_flat_keys_hold_the_ratings_of_one_rater_each(folder: Path, write_jsonl: Writer) -> None:
+    pitch = {"final0": [5], "annotation10": 2, "annotation2": "4", "annotation0": None}
+    dynamics = {"annotation0": 1, "annotation2": "N/A"}
+    flat = {f"{rater}_pitch_variation": value for rater, value in pitch.items()}
+    nested = {f"{rater}_dynamic_range": value for rater, value in dynamics.items()}
+    file = write_jsonl(folder / "a.jsonl", line(annotations=nested, **flat))
+    (record,) = read_records(file, FORMAT).records
+    assert record.ratings["pitch_variation"] == (None, 4.0, 2.0, 5.0)
+    names = ("annotation0", "annotation2", "annotation10", "final0")
+    assert record.raters["pitch_variation"] == RaterInfo(ids=names)
+    assert record.ratings["dynamic_range"] == (1.0, None)
+    assert record.raters["dynamic_range"] == RaterInfo(ids=names[:2])
+    assert written_values(record.fields, "pitch_variation") == [None, "4", 2, 5]
+    unknown = replace(FORMAT, raters_known=False)
+    (record,) = read_records(file, unknown).records
+    assert record.raters["dynamic_range"] == RaterInfo(unknown=True)
+
+
+def test_values_as_they_are_written(folder: Path, write_jsonl: Writer) -> None:
+    forms = ratings(
+        pitch_variation={"x": 4, "y": "N/A"}, dynamic_range={"mean": 3.5}, content_pass=[True, None]
+    )
+    file = write_jsonl(folder / "a.jsonl", line(annotations=forms))
+    (record,) = read_records(file, FORMAT).records
+    values = [written_values(record.fields, field.name) for field in FORMAT.annotation_fields]
+    assert values == [[4, "N/A"], [3.5], [True, None]]
+    assert written_values({"dynamic_range": 3.5}, "dynamic_range") == [3.5]
+    assert written_values({}, "dynamic_range") == []
+
+
+def test_wrong_flat_keys_are_named(problems_of: Any) -> None:
+    off, twice = problems_of(
+        line(1, annotations=ratings(pitch_variation=...), annotation3_pitch_variation=7),
+        line(2, final0_dynamic_range=3),
+    )
+    assert (off.key, off.problem) == (
+        "pitch_variation",
+        "off the scale 1 to 5: 7 (rater annotation3)",
+    )
+    assert twice.problem == ('differs between the list "dynamic_range" and the flat keys (final0)')
 
 
 def test_bom_crlf_blank_lines_and_line_separators_in_texts(

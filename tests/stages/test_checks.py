@@ -88,7 +88,7 @@ GROUPS = {
         ("stages=[prepare,train,evaluate,score,report]", "both write predictions.jsonl"),
         ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE.jsonl"),
         ("stages=[prepare,train,evaluate,score,report]", "is a run of its own"),
-        ("runs=[/nowhere]", "/nowhere is not a folder"),
+        ("runs=[/nowhere]", "/nowhere is neither a folder nor a file"),
         ("task.shots=1", "task.shots=1 with stages=[prepare]"),
     ],
     "settings that no stage reads": [

@@ -69,7 +69,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     ]
     run, objective, metrics = carried_out(
         "task=mixed", "task.tasks.role.dimensions=[pitch_dynamics]", "task.tasks.avqa.answer_tokens=3",
-        "trainer.objective=soft_ce+choice_ce", *data,
+        "trainer.objective=soft_ce+choice_ce", "evaluation.convention=published", *data,
     )  # fmt: skip
     assert set(metrics["tasks"]) == {"role", "archetype", "avqa"}
     role = metrics["tasks"]["role"]["test"]["final"]
@@ -91,6 +91,25 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert len(options) == 6
     assert all(abs(sum(one["distribution"]) - 1) < 1e-4 for one in options)
     assert all(one["written"] is not None for one in options)
+    # The published figures of a task, from the predictions and from the ratings as they stand in the file.
+    written = {
+        line["id"]: line["annotations"]["pitch_variation"]
+        for line in map(
+            json.loads, (tmp_path / "realism_test.jsonl").read_text("utf-8").splitlines()
+        )
+    }
+    pairs = [
+        (
+            one["expected"],
+            np.mean([1 if v == "N/A" else v for v in written[one["id"]] if v is not None]),
+        )
+        for one in lines
+        if one["dimension"] == "role/pitch_dynamics"
+    ]
+    published = role["published"]["fine_tuning"]
+    assert published["n"] == len(pairs) == 6
+    assert published["pearson"] == pytest.approx(np.corrcoef(*zip(*pairs, strict=True))[0, 1])
+    assert "published" not in metrics["test"]["final"]
     # A page a task: their scales do not mix.
     pages = {file.name: file.read_text("utf-8") for file in run.folder.path.glob("report*.html")}
     assert set(pages) == {"report.role.html", "report.archetype.html", "report.avqa.html"}
@@ -98,6 +117,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
     assert '<th scope="row">Human likeness' not in pages["report.role.html"]
     assert '<th scope="row">Pitch dynamics' in pages["report.role.html"]
     assert "Surest mistakes" in pages["report.avqa.html"]
+    assert "Counted as published" in pages["report.role.html"]
 
 
 @pytest.mark.slow

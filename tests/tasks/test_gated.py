@@ -61,6 +61,11 @@ def test_a_stricter_gate(records_of):
     assert [one.key for one in task.dimensions_for(record)] == ["content_pass"]
 
 
+def test_without_a_gate_rejected_records_are_asked_about_everything(records_of):
+    task, record = records_of([False, False, False], [None, None, None], "task.gate_share=0")
+    assert task.dimensions_for(record) == task.dimensions
+
+
 def test_the_gate_applies_where_only_other_dimensions_are_selected(records_of):
     overrides = ["task.dimensions=[audio_quality]"]
     task, record = records_of([False, False], [None, None], *overrides)
@@ -85,8 +90,8 @@ def test_the_question_stands_as_it_is(records_of):
 def test_wrong_gates_are_explained(composed):
     with pytest.raises(ConfigError, match="must be a pass/fail dimension"):
         build_task(composed("task=archetype", "task.gate=audio_quality"))
-    with pytest.raises(ConfigError, match="must lie above 0"):
-        build_task(composed("task=archetype", "task.gate_share=0"))
+    with pytest.raises(ConfigError, match="must lie between 0 and 1"):
+        build_task(composed("task=archetype", "task.gate_share=1.5"))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")

@@ -1,6 +1,7 @@
 """Rubrics and prompts: everything wrong is said at once; a prompt says what it should."""
 
 import copy
+import json
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from dramaeval.config.problems import ConfigError
 from dramaeval.data.records import read_records
 from dramaeval.stages.builders import build_task
 from dramaeval.tasks.rubric import RubricError, read_rubric
+from dramaeval.training.question_sampler import trainable_dimensions
 
 REALISM = yaml.safe_load((ROOT / "configs/task/rubric/realism.yaml").read_text("utf-8"))
 
@@ -72,6 +74,40 @@ dimensions:
 - {key: c, annotation: c, title: c, description: c, scale: [0, 1], scores: {no: a, yes: b}}
 - {key: d, annotation: d, title: d, description: d, scale: [0, 1], scores: {0: ~, 1: b}}
 """
+
+
+def test_dimensions_are_added_to_those_of_another_rubric(composed, make_clips):
+    task = build_task(composed("task/rubric=realism_semantic"))
+    plain = build_task(composed())
+    assert task.dimensions[:10] == plain.dimensions
+    (added,) = task.dimensions[10:]
+    assert (added.key, added.annotation, added.optional) == (
+        "semantic_matchness",
+        "semantic_match",
+        True,
+    )
+    file = make_clips("a", 2)
+    first, second = map(json.loads, file.read_text("utf-8").splitlines())
+    first["annotations"]["semantic_match"] = [5, 4, None, 5, 5, 5]
+    file.write_text(json.dumps(first) + "\n" + json.dumps(second) + "\n", encoding="utf-8")
+    rated, unrated = task.read(file).records
+    assert task.ratings(rated, added) == (5, 4, None, 5, 5, 5)
+    assert task.ratings(unrated, added) == ()
+    assert len(trainable_dimensions(task, rated)) == 11
+    assert len(trainable_dimensions(task, unrated)) == 10
+
+
+def test_wrong_added_dimensions_are_explained():
+    wrong = {**broken(), "added_dimensions": [{**broken()["dimensions"][0], "optional": "yes"}, 3]}
+    with pytest.raises(RubricError) as raised:
+        read_rubric(wrong)
+    first = wrong["dimensions"][0]["key"]
+    for message in (
+        f"rubric.added_dimensions[0] ({first}).optional must be true or false, got 'yes'",
+        "rubric.added_dimensions[1] is not a mapping",
+        f"dimension {first} appears twice",
+    ):
+        assert message in str(raised.value)
 
 
 def test_words_and_numbers_that_yaml_reads_as_its_own_types_are_refused():

@@ -123,3 +123,25 @@ def test_training_draws_wordings_and_scoring_takes_the_first(composed, make_clip
         build_task(composed("task=role_variation", "task.wordings=29"))
     with pytest.raises(ConfigError, match=r"between 1 and task\.wordings=40"):
         build_task(composed("task=role_variation", "task.wordings_in_scoring=41"))
+
+
+def test_wordings_with_thoughts(composed, make_clips):
+    overrides = ("task=role_variation_caption", "task.wordings_in_scoring=3")
+    task = build_task(composed(*overrides))
+    (record,) = task.read(make_clips("a", 1)).records
+    record.fields["audio_info"] = {"audio_caption": "A flat voice."}
+    one = task.dimensions[0]
+    scored = task.questions(record, [one])
+    assert [question.wording for question in scored] == [0, 1, 2]
+    assert all(question.generates_thought for question in scored)
+    assert len({question.messages[-1]["content"][1]["text"] for question in scored}) == 3
+    rng = np.random.default_rng(0)
+    trained = [task.questions(record, [one], rng)[0] for _ in range(200)]
+    assert len({question.wording for question in trained}) > 30
+    assert {question.answer_fields[0].lead for question in trained} == {
+        "<think>A flat voice.</think>\n<answer>"
+    }
+    assert task.scoring() == {
+        "wordings_in_scoring": 3, "thought": "audio_info.audio_caption", "thought_in_scoring": "generate",
+    }  # fmt: skip
+    assert build_task(composed("task=role_variation_caption")).wordings_in_scoring == 1

@@ -1,10 +1,8 @@
-"""Reading of results to compare: run folders, and result folders of the published scripts."""
+"""Reading of results to compare: run folders. `published_results` reads those of the published scripts."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +11,8 @@ from typing import Any, cast
 from dramaeval.data.fingerprint import RECORDS, read_prints
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
-from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.tasks.rubric import Dimension, Rubric
-
-#: The score that the published scripts write where they find no answer.
-SCRIPTS_DEFAULT = 3.0
-NO_ANSWER = "no answer in the script's output"
-_MISSING = ("", "NA", "N/A")
-_ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.tasks.rubric import dimension_settings
 
 
 class ResultsError(ValueError):
@@ -157,7 +149,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _titles(config: Mapping[str, Any]) -> dict[str, str]:
     rubric = (config.get("task") or {}).get("rubric") or {}
-    return {dimension["key"]: dimension["title"] for dimension in rubric.get("dimensions", [])}
+    return {dimension["key"]: dimension["title"] for dimension in dimension_settings(rubric)}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
@@ -167,143 +159,3 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
             settings |= _flat(inner, f"{key}.{name}" if key else str(name))
         return settings
     return {key: value}
-
-
-def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
-    """Read the results of the published scripts: JSON arrays, one per dimension, in any files of the folder.
-
-    The expected score is ``probability_score``, else ``model_score``. Where neither is a number, or where the
-    scripts wrote 3 because the output has no answer, the item is unscored with that reason.
-
-    Args:
-        folder: the folder with the JSON files.
-        name: name of the results.
-        rubric: the dimensions with their annotation fields and scales.
-
-    Raises:
-        ResultsError: names every file and item that cannot be read.
-    """
-    predictions: list[Prediction] = []
-    problems: list[str] = []
-    seen: set[tuple[str, str]] = set()
-    count_by_source = {"probability_score": 0, "model_score": 0, "unscored": 0}
-    for file in sorted(folder.glob("*.json")):
-        for number, item in enumerate(_items(file, problems), 1):
-            where = f"{file.name}, item {number}"
-            try:
-                prediction, source = _published(item, file, rubric)
-            except ValueError as error:
-                problems.append(f"{where}: {error}")
-                continue
-            if (prediction.id, prediction.dimension) in seen:
-                problems.append(f"{where}: {prediction.id} × {prediction.dimension} occurs twice")
-                continue
-            seen.add((prediction.id, prediction.dimension))
-            predictions.append(prediction)
-            count_by_source[source] += 1
-    if not predictions and not problems:
-        problems.append("it has neither predictions.jsonl nor a JSON array of results")
-    if problems:
-        shown = "\n".join(f"  {problem}" for problem in problems[:20])
-        rest = f"\n  … and {len(problems) - 20:,} more" if len(problems) > 20 else ""
-        raise ResultsError(f"{folder} cannot be compared:\n{shown}{rest}")
-    sources = ", ".join(f"{count:,} {source}" for source, count in count_by_source.items() if count)
-    return Results(
-        name=name,
-        predictions=predictions,
-        titles={dimension.key: dimension.title for dimension in rubric.dimensions},
-        notes=[f"{name}: the published scripts' results; scores from {sources}."],
-    )
-
-
-def _items(file: Path, problems: list[str]) -> Sequence[Any]:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        problems.append(f"{file.name}: {error}")
-        return []
-    if not isinstance(values, list):
-        return []
-    if all(isinstance(item, dict) and "ground_truth_ratings" in item for item in values):
-        return values
-    # The folder may have other JSON files; only a list that looks like results is an error.
-    if any(isinstance(item, dict) and "id" in item for item in values):
-        problems.append(f"{file.name}: an item has no ground_truth_ratings")
-    return []
-
-
-def _published(item: Mapping[str, Any], file: Path, rubric: Rubric) -> tuple[Prediction, str]:
-    """One item as a prediction, and the key of its score."""
-    if not isinstance(item.get("id"), str) or not item["id"]:
-        raise ValueError("'id' must be text")
-    dimension = _dimension(str(item.get("specific_dimension") or file.stem), rubric)
-    given = item["ground_truth_ratings"]
-    if not isinstance(given, dict):
-        raise ValueError("'ground_truth_ratings' must be an object of lists")
-    ratings = given.get(dimension.annotation, given.get(dimension.key))
-    if not isinstance(ratings, list):
-        raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
-    expected, source = _score(item)
-    return Prediction(
-        id=item["id"],
-        dimension=dimension.key,
-        scale=tuple(float(score) for score in dimension.scale),
-        distribution=None,
-        expected=expected,
-        ratings=tuple(_rating(value) for value in ratings),
-        state=SCORED if expected is not None else source,
-    ), "unscored" if expected is None else source
-
-
-def _dimension(named: str, rubric: Rubric) -> Dimension:
-    wanted = _letters(named)
-    for dimension in rubric.dimensions:
-        names = (dimension.key, dimension.annotation, dimension.title)
-        if wanted in map(_letters, names):
-            return dimension
-    known = ", ".join(dimension.key for dimension in rubric.dimensions)
-    raise ValueError(
-        f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
-    )
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
-def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
-    """The score and its key; None and the reason where there is none."""
-    values = {key: _number(item.get(key)) for key in ("probability_score", "model_score")}
-    for key, value in values.items():
-        if value is None:
-            continue
-        if value == SCRIPTS_DEFAULT and _without_answer(item):
-            return None, NO_ANSWER
-        return value, key
-    return None, "neither probability_score nor model_score is a number"
-
-
-def _without_answer(item: Mapping[str, Any]) -> bool:
-    """Whether the item has an output without an answer."""
-    outputs = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
-    return bool(outputs) and not any(_ANSWER.search(str(text)) for text in outputs)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool):
-        return float(value)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _rating(value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().upper() in _MISSING):
-        return None
-    number = _number(value)
-    if number is None:
-        raise ValueError(f"{value!r} is not a rating")
-    return number

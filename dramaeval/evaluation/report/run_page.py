@@ -97,6 +97,7 @@ def _context(findings: Findings) -> dict[str, Any]:
             f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}",
         ),
         "further": sections.further(judge, titles),
+        "published": sections.published(phases),
         "other_splits": [
             sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
             for other in held_out_splits(metrics)

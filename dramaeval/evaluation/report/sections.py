@@ -117,6 +117,39 @@ def further(summary: Summary, titles: Titles) -> Table:
     return _metrics("Further agreement", columns, summary, titles)
 
 
+PUBLISHED_NOTE = (
+    "Pairs of record × dimension are pooled, so that differences between the means of the dimensions count as "
+    "agreement, and missing ratings count as scores. Compare these figures with published ones only."
+)
+
+
+def published(phases: Mapping[str, Summary]) -> Table | None:
+    """The pooled agreement in the published ways of counting; None where it was not computed."""
+    columns = [
+        Column("Way of counting", numeric=False),
+        Column("Phase", numeric=False),
+        Column("Pearson", help="over all pairs of record × dimension"),
+        Column("Spearman"),
+        Column("MAE", help="mean absolute error"),
+        Column("RMSE", help="root of the mean squared error"),
+        Column("Pairs"),
+        Column("Unscored", help="questions without a score, which count as 3 or 1"),
+        Column("Not asked", help="rated pairs that the judge was not asked about"),
+    ]
+    rows = [
+        [
+            Cell(f"{name.replace('_', '-')} scripts"),
+            Cell(phase.replace("_", "-")),
+            with_interval(figures["pearson"], figures["interval"]["pearson"], 3),
+            *(number(figures[key], 3) for key in ("spearman", "mae", "rmse")),
+            *(count(figures[key]) for key in ("n", "unscored_replaced", "not_asked")),
+        ]
+        for phase, summary in phases.items()
+        for name, figures in (summary.get("published") or {}).items()
+    ]
+    return Table("Counted as published", columns, rows, notes=[PUBLISHED_NOTE]) if rows else None
+
+
 def calibration(summary: Summary, titles: Titles) -> Table:
     """Bias, variance and calibration of the judge."""
     columns = {

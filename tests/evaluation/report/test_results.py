@@ -8,12 +8,8 @@ import yaml
 from repository import ROOT
 
 from dramaeval.data.fingerprint import RECORDS, RecordPrint, write_prints
-from dramaeval.evaluation.report.read_results import (
-    NO_ANSWER,
-    ResultsError,
-    read_published,
-    read_run,
-)
+from dramaeval.evaluation.report.published_results import NO_ANSWER, read_published
+from dramaeval.evaluation.report.read_results import ResultsError, read_run
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.tasks.rubric import read_rubric
 
@@ -80,6 +76,25 @@ def test_the_score_of_an_item(written, rubric, values, expected, state):
     (one,) = read_published(written(item("a", **values)), "old", rubric).predictions
     assert one.expected == expected
     assert one.state.startswith(state)
+
+
+def test_the_scores_of_a_comprehensive_evaluation_are_read(written, rubric):
+    scores = {"pitch_dynamics": 4, "emotional_dynamic_range": None}
+    lines = [
+        {"id": name, "evaluation_type": "comprehensive", "dimension_scores": scores, "ground_truth_ratings": RATED}
+        for name in "ab"
+    ]  # fmt: skip
+    result = read_published(written(*lines, name="all"), "old", rubric)
+    read = [(p.id, p.dimension, p.expected, p.state, p.ratings) for p in result.predictions]
+    assert read[:2] == [
+        ("a", "pitch_dynamics", 4.0, "scored", (5, 3, None, None, 4)),
+        ("a", "emotional_dynamic_range", None, NO_ANSWER, (1, 2, 1, 2, 1)),
+    ]
+    assert len(read) == 4
+    assert result.notes[0].endswith("scores from 2 dimension_scores, 2 unscored.")
+    wrong = {**lines[0], "dimension_scores": {"loudness": 3}}
+    with pytest.raises(ResultsError, match="item 1: specific_dimension 'loudness' is not one of"):
+        read_published(written(wrong), "old", rubric)
 
 
 def test_every_bad_item_is_named(written, rubric):

@@ -1,0 +1,183 @@
+"""Agreement in the two ways of counting of the scripts published with Speech-DRAME (arXiv 2511.01261).
+
+Both scripts pool the pairs record × dimension of all dimensions into one correlation, and turn missing values into
+scores. Such figures are for comparison with published ones only: pooling counts the differences between the means of
+the dimensions as agreement, and a missing rating counts as a low one.
+
+- ``fine_tuning`` (``parse_result_folder.py``): null is dropped, "N/A" is the score 1. A pass/fail dimension is pooled
+  too, with the majority of the raters, where "N/A" is a rejection; a tie is dropped.
+- ``zero_shot`` (``score_avg.py``): null and "N/A" are the score 1. Pass/fail dimensions are not pooled.
+
+A question without a score counts as the score that the scripts write there: 3 in ``fine_tuning``, 1 in ``zero_shot``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+
+from dramaeval.data.annotation_fields import written_values
+from dramaeval.data.raters import is_missing
+from dramaeval.data.records import Record
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.dimension_arrays import cluster_names, clusters_of
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.moments import correlation, of_moments
+from dramaeval.evaluation.predictions import Prediction
+
+#: The values of a record on a dimension as the record writes them, one for each rater, by record and dimension.
+RawValues = Mapping[tuple[str, str], Sequence[Any]]
+
+PASS_FAIL = (0.0, 1.0)
+#: The scales that the published scripts know.
+SCALES = (PASS_FAIL, (1.0, 2.0, 3.0, 4.0, 5.0))
+#: The score that stands for a missing rating.
+LOWEST = 1.0
+_LEAST_PAIRS = 3
+
+
+def published_figures(
+    predictions: Sequence[Prediction],
+    raw: RawValues,
+    scales: Mapping[str, Sequence[float]],
+    *,
+    seed: int,
+    draws: int,
+    level: float,
+) -> dict[str, dict[str, Any]]:
+    """The pooled agreement in each published way of counting.
+
+    Args:
+        predictions: of one judge on one split.
+        raw: the values as written, also of pairs that the judge was not asked about.
+        scales: of each dimension, one of `SCALES`.
+        seed: of the bootstrap.
+        draws: bootstrap draws of clusters (`Prediction.group`); 0 for no intervals.
+        level: of the interval.
+
+    Returns:
+        ``fine_tuning`` and ``zero_shot``, each with ``pearson``, ``spearman``, ``mae`` and ``rmse`` over the pooled
+        pairs (None without pairs; a correlation also under 3 pairs or if one side is constant), the ``interval`` of
+        ``pearson``, and the numbers of pairs: ``n``, of these ``unscored_replaced``, and ``not_asked``, those with a
+        target that the judge was not asked about.
+    """
+    return {
+        name: _figures(convention, predictions, raw, scales, seed=seed, draws=draws, level=level)
+        for name, convention in CONVENTIONS.items()
+    }
+
+
+def written_by_raters(records: Iterable[Record], annotations: Mapping[str, str]) -> RawValues:
+    """The values of records as written, for `published_figures`; ``annotations`` has each dimension's field.
+
+    Of a record that has no such field (a processed one) these are its ratings.
+    """
+    return {
+        (record.id, dimension): written_values(record.fields, name) or record.ratings.get(name, ())
+        for record in records
+        for dimension, name in annotations.items()
+    }
+
+
+def unknown_scales(scales: Mapping[str, Sequence[float]]) -> list[str]:
+    """The dimensions whose scale the published scripts do not know."""
+    return [key for key, scale in scales.items() if tuple(map(float, scale)) not in SCALES]
+
+
+@dataclass(frozen=True)
+class _Convention:
+    """The target of a pair from its values and whether its scale is pass/fail, and the score of an unscored question.
+
+    A pair whose target is None is dropped.
+    """
+
+    target: Callable[[Sequence[Any], bool], float | None]
+    unscored: float
+
+
+def _fine_tuning(values: Sequence[Any], pass_fail: bool) -> float | None:
+    given = [value for value in values if value is not None]
+    if not pass_fail:
+        return _mean([LOWEST if is_missing(value) else float(value) for value in given])
+    votes = [0.0 if is_missing(value) else float(value) for value in given]
+    passed = sum(votes)
+    return None if passed * 2 == len(votes) else float(passed * 2 > len(votes))
+
+
+def _zero_shot(values: Sequence[Any], pass_fail: bool) -> float | None:
+    if pass_fail:
+        return None
+    return _mean([LOWEST if is_missing(value) else float(value) for value in values])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+CONVENTIONS = {
+    "fine_tuning": _Convention(_fine_tuning, unscored=3.0),
+    "zero_shot": _Convention(_zero_shot, unscored=LOWEST),
+}
+
+
+def _figures(
+    convention: _Convention,
+    predictions: Sequence[Prediction],
+    raw: RawValues,
+    scales: Mapping[str, Sequence[float]],
+    *,
+    seed: int,
+    draws: int,
+    level: float,
+) -> dict[str, Any]:
+    targets = {
+        key: target
+        for key, values in raw.items()
+        if (target := convention.target(values, tuple(scales[key[1]]) == PASS_FAIL)) is not None
+    }
+    used = [p for p in predictions if (p.id, p.dimension) in targets]
+    y = np.array([targets[p.id, p.dimension] for p in used], dtype=float)
+    x = np.array([convention.unscored if p.expected is None else p.expected for p in used])
+    clusters = cluster_names(used)
+    bounds = None
+    if draws and len(clusters) >= LEAST_CLUSTERS:
+        summands = of_moments(x, y, clusters_of(used, clusters), correlation)
+        (drawn,) = bootstrap_draws(len(clusters), draws, seed).values([summands])
+        bounds = interval(drawn, level)
+    return {
+        **_agreement(x, y),
+        "interval": {"pearson": bounds},
+        "n": len(used),
+        "unscored_replaced": sum(not prediction.scored for prediction in used),
+        "not_asked": len(targets) - len(used),
+    }
+
+
+def published_text(summary: Mapping[str, Any]) -> str | None:
+    """The pooled correlations of a summary in a sentence; None where they were not computed."""
+    if "published" not in summary:
+        return None
+    parts = [
+        f"{name.replace('_', '-')} scripts "
+        f"{'undefined' if figures['pearson'] is None else format(figures['pearson'], '.3f')} "
+        f"(n = {figures['n']:,})"
+        for name, figures in summary["published"].items()
+    ]
+    return f"Counted as published, pooled Pearson: {', '.join(parts)}."
+
+
+def _agreement(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
+    """The figures of scores x and targets y (pairs,)."""
+    figures: dict[str, float | None] = dict.fromkeys(("pearson", "spearman", "mae", "rmse"))
+    if len(x):
+        figures["mae"] = float(np.abs(x - y).mean())
+        figures["rmse"] = float(np.sqrt(((x - y) ** 2).mean()))
+    if len(x) >= _LEAST_PAIRS and np.ptp(x) and np.ptp(y):
+        figures["pearson"] = float(scipy.stats.pearsonr(x, y).statistic)
+        figures["spearman"] = float(scipy.stats.spearmanr(x, y).statistic)
+    return figures

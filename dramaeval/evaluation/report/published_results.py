@@ -1,0 +1,204 @@
+"""Reading the results of the fine-tuning scripts published with Speech-DRAME (arXiv 2511.01261).
+
+They are JSON arrays of objects with ``ground_truth_ratings``, and ``specific_dimension`` with ``probability_score`` and
+``model_score``, or ``dimension_scores`` of all dimensions (``evaluation_type=comprehensive``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.report.read_results import Results, ResultsError
+from dramaeval.tasks.rubric import Dimension, Rubric
+
+#: The score that the published scripts write where they find no answer.
+SCRIPTS_DEFAULT = 3.0
+NO_ANSWER = "no answer in the script's output"
+_MISSING = ("", "NA", "N/A")
+_ANSWER = re.compile(r"<answer>.*?\d.*?</answer>", re.DOTALL | re.IGNORECASE)
+_PROBLEMS_SHOWN = 20
+
+
+def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
+    """Read the results of the fine-tuning scripts: JSON arrays in any files of the folder.
+
+    The expected score is ``probability_score``, else ``model_score``; of an item with ``dimension_scores`` each of
+    these. Where there is no number, or where the scripts wrote 3 because the output has no answer, the item is unscored
+    with that reason.
+
+    Args:
+        folder: the folder with the JSON files, or one of them.
+        name: name of the results.
+        rubric: the dimensions with their annotation fields and scales.
+
+    Raises:
+        ResultsError: names every file and item that cannot be read.
+    """
+    predictions: list[Prediction] = []
+    problems: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    count_by_source: Counter[str] = Counter()
+    for file in result_files(folder, "json"):
+        for number, item in enumerate(result_items(file, problems), 1):
+            where = f"{file.name}, item {number}"
+            try:
+                of_item = list(_of_item(item, file, rubric))
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+                continue
+            for prediction, source in of_item:
+                if (prediction.id, prediction.dimension) in seen:
+                    problems.append(
+                        f"{where}: {prediction.id} × {prediction.dimension} occurs twice"
+                    )
+                    continue
+                seen.add((prediction.id, prediction.dimension))
+                predictions.append(prediction)
+                count_by_source[source] += 1
+    if not predictions and not problems:
+        problems.append("it has neither predictions.jsonl nor a JSON array of results")
+    require_no_problems(problems, folder)
+    sources = ", ".join(f"{count:,} {source}" for source, count in count_by_source.items())
+    return Results(
+        name=name,
+        predictions=predictions,
+        titles={dimension.key: dimension.title for dimension in rubric.dimensions},
+        notes=[f"{name}: the published scripts' results; scores from {sources}."],
+    )
+
+
+def result_files(path: Path, suffix: str) -> list[Path]:
+    """The files of this kind in a folder, or the file itself."""
+    if path.is_dir():
+        return sorted(path.glob(f"*.{suffix}"))
+    return [path] if path.suffix == f".{suffix}" else []
+
+
+def require_no_problems(problems: Sequence[str], path: Path) -> None:
+    """Raise `ResultsError` with the first problems of a folder or file, if it has any."""
+    if not problems:
+        return
+    shown = "\n".join(f"  {problem}" for problem in problems[:_PROBLEMS_SHOWN])
+    left = len(problems) - _PROBLEMS_SHOWN
+    rest = f"\n  … and {left:,} more" if left > 0 else ""
+    raise ResultsError(f"{path} cannot be compared:\n{shown}{rest}")
+
+
+def result_items(file: Path, problems: list[str]) -> Sequence[Any]:
+    """The items of a JSON file of results; none of another JSON file. Adds its problems to ``problems``."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        problems.append(f"{file.name}: {error}")
+        return []
+    if not isinstance(values, list):
+        return []
+    if all(isinstance(item, dict) and "ground_truth_ratings" in item for item in values):
+        return values
+    # The folder may have other JSON files; only a list that looks like results is an error.
+    if any(isinstance(item, dict) and "id" in item for item in values):
+        problems.append(f"{file.name}: an item has no ground_truth_ratings")
+    return []
+
+
+def _of_item(
+    item: Mapping[str, Any], file: Path, rubric: Rubric
+) -> Iterator[tuple[Prediction, str]]:
+    """The predictions of an item, each with the key of its score."""
+    if not isinstance(item.get("id"), str) or not item["id"]:
+        raise ValueError("'id' must be text")
+    if "dimension_scores" not in item:
+        dimension = _dimension(str(item.get("specific_dimension") or file.stem), rubric)
+        yield _prediction(item, dimension, *_score(item))
+        return
+    scores = item["dimension_scores"]
+    if not isinstance(scores, dict):
+        raise ValueError("'dimension_scores' must be an object of scores")
+    for named, value in scores.items():
+        score = as_number(value)
+        source = NO_ANSWER if score is None else "dimension_scores"
+        yield _prediction(item, _dimension(named, rubric), score, source)
+
+
+def _prediction(
+    item: Mapping[str, Any], dimension: Dimension, expected: float | None, source: str
+) -> tuple[Prediction, str]:
+    """The prediction of an item on a dimension, with the key of its score; ``source`` is this key, or the reason."""
+    given = item["ground_truth_ratings"]
+    if not isinstance(given, dict):
+        raise ValueError("'ground_truth_ratings' must be an object of lists")
+    ratings = given.get(dimension.annotation, given.get(dimension.key))
+    if not isinstance(ratings, list):
+        raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
+    return Prediction(
+        id=item["id"],
+        dimension=dimension.key,
+        scale=tuple(float(score) for score in dimension.scale),
+        distribution=None,
+        expected=expected,
+        ratings=tuple(_rating(value) for value in ratings),
+        state=SCORED if expected is not None else source,
+    ), "unscored" if expected is None else source
+
+
+def _dimension(named: str, rubric: Rubric) -> Dimension:
+    wanted = only_letters(named)
+    for dimension in rubric.dimensions:
+        names = (dimension.key, dimension.annotation, dimension.title)
+        if wanted in map(only_letters, names):
+            return dimension
+    known = ", ".join(dimension.key for dimension in rubric.dimensions)
+    raise ValueError(
+        f"specific_dimension {named!r} is not one of {known} (task=… selects the rubric)"
+    )
+
+
+def only_letters(name: str) -> str:
+    """The letters and digits of a name, without case: ``PitchDynamics`` and ``pitch_dynamics`` are the same."""
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _score(item: Mapping[str, Any]) -> tuple[float | None, str]:
+    """The score and its key; None and the reason where there is none."""
+    values = {key: as_number(item.get(key)) for key in ("probability_score", "model_score")}
+    for key, value in values.items():
+        if value is None:
+            continue
+        if value == SCRIPTS_DEFAULT and _without_answer(item):
+            return None, NO_ANSWER
+        return value, key
+    return None, "neither probability_score nor model_score is a number"
+
+
+def _without_answer(item: Mapping[str, Any]) -> bool:
+    """Whether the item has an output without an answer."""
+    outputs = [item[key] for key in ("raw_model_output", "evaluation_text") if item.get(key)]
+    return bool(outputs) and not any(_ANSWER.search(str(text)) for text in outputs)
+
+
+def as_number(value: Any) -> float | None:
+    """A number, a text with one, or true and false as 1 and 0; None for everything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool):
+        return float(value)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _rating(value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip().upper() in _MISSING):
+        return None
+    number = as_number(value)
+    if number is None:
+        raise ValueError(f"{value!r} is not a rating")
+    return number
