@@ -311,9 +311,6 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             f"{where}.key must be of letters, digits and underscores and not begin with a digit, such as "
             f"pitch_dynamics, got {item['key']!r}: it names the dimension in files; people read the title"
         )
-    optional = item.get("optional", False)
-    if not isinstance(optional, bool):
-        problems.append(f"{where}.optional must be true or false, got {optional!r}")
     scale = read_scale(item["scale"], item.get("bins"), where, problems)
     if scale is None:
         return None
@@ -327,6 +324,9 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             )
     if meanings is None or len(problems) > before:
         return None
+    optional = item.get("optional", False)
+    if not isinstance(optional, bool):
+        problems.append(f"{where}.optional must be true or false, got {optional!r}")
     return Dimension(
         scale=scale.points,
         answers=scale.answers,
