@@ -192,9 +192,9 @@ def test_the_recipe_knows_no_ratings():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.splitlines()[-1]
-    assert "recipes.sample.speech" in loaded
-    for room in ("quality", "raters", "sample.plan", "sample.build", "sample.figures"):
-        assert room not in loaded
+    assert "'recipes.sample.speech'" in loaded
+    for module in ("quality", "raters", "plan", "build", "figures"):
+        assert f"'recipes.sample.{module}'" not in loaded
 
 
 def test_voices_and_words_are_not_those_of_the_sample():
