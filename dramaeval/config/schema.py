@@ -128,7 +128,10 @@ CONTROLS = (
     "shuffled_audio",
     "silence",
     "prosody",
+    "encoder_probe",
     "phrasing",
+    "invariance",
+    "text_bias",
 )
 
 
@@ -175,7 +178,14 @@ class EvaluationConfig:
     )
     phrasings: int = setting(5, help="wordings of each question in the control phrasing", minimum=2)
     prosody_clips: int = setting(
-        2000, help="largest number of training clips for the control prosody", minimum=10
+        2000,
+        help="largest number of training clips for the controls prosody and encoder_probe",
+        minimum=10,
+    )
+    changed_clips: int = setting(
+        200,
+        help="largest number of held-out records that the controls invariance and text_bias score under every change",
+        minimum=10,
     )
     html: bool = setting(True, help="write report.html after evaluation")
     convention: str | None = setting(

@@ -8,19 +8,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
+from dramaeval.compat.deepspeed import unpartitioned_weights
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import evidence_splits
 from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.manifest import write_listed
+from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.controls.control_context import ControlContext, NotPossibleError
+from dramaeval.evaluation.controls.invariance import CHANGES
 from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction, prediction_line, read_predictions
+from dramaeval.models.inputs.audio_encodings import pooled_encoding
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.context import RunContext, rating_problems
 from dramaeval.stages.predictions_file import set_aside_damaged
@@ -29,7 +34,13 @@ from dramaeval.stages.progress import Progress
 log = logging.getLogger(__name__)
 
 #: The settings in ``evaluation`` on which a control's predictions depend.
-SETTINGS = {"phrasing": ("phrasings",), "prosody": ("prosody_clips",)}
+SETTINGS = {
+    "phrasing": ("phrasings",),
+    "prosody": ("prosody_clips",),
+    "encoder_probe": ("prosody_clips",),
+    "invariance": ("changed_clips", "draws", "level"),
+    "text_bias": ("changed_clips", "draws", "level"),
+}
 #: The metrics in which the judge is compared with a control.
 GAINS = (Pearson(), MeanSquaredError())
 
@@ -76,9 +87,7 @@ def _run_control(context: RunContext, split: str, name: str) -> None:
 def _control_context(context: RunContext, split: str, name: str) -> ControlContext:
     evaluation, records = context.config.evaluation, context.splits[split]
     train = context.splits["train"]
-    clips = len(records)
-    if name == "prosody":
-        clips += min(len(train), evaluation.prosody_clips)
+    clips = _clip_count(context, len(records), name)
     progress = Progress(f"control {name.replace('_', ' ')}", clips, "clips")
 
     def score(records: Sequence[Record], record_encoder: RecordEncoder) -> list[Prediction]:
@@ -94,8 +103,53 @@ def _control_context(context: RunContext, split: str, name: str) -> ControlConte
         seed=context.config.seed,
         phrasings=evaluation.phrasings,
         most_clips=evaluation.prosody_clips,
+        changed_clips=evaluation.changed_clips,
+        draws=evaluation.draws,
+        level=evaluation.level,
         progress=progress,
+        pooled_encodings=lambda records: _pooled_encodings(context, records, progress),
     )
+
+
+def _clip_count(context: RunContext, records: int, name: str) -> int:
+    """Number of clips that a control scores or decodes, for the time left."""
+    evaluation = context.config.evaluation
+    if name in ("prosody", "encoder_probe"):
+        return records + min(len(context.splits["train"]), evaluation.prosody_clips)
+    if name == "phrasing":
+        return records * evaluation.phrasings
+    changes = {"invariance": len(CHANGES), "text_bias": 4 + (context.task.shots > 1)}
+    if name in changes:
+        return min(records, evaluation.changed_clips) * (1 + changes[name])
+    return records
+
+
+def _pooled_encodings(
+    context: RunContext, records: Sequence[Record], progress: Progress
+) -> list[np.ndarray | str]:
+    """The averaged outputs of the base model's audio tower, or the reason why a clip has none; see `ControlContext`.
+
+    The trained judge makes room for the base model and is loaded again at its next use.
+    """
+    family, processes = context.family, context.processes
+    if not family.takes_audio or "audio" not in family.parts:
+        raise NotPossibleError("this judge has no audio tower")
+    context.model = None
+    with unpartitioned_weights():
+        base = family.load(context.device, context.base, context.dtype, context.quantization)
+    encoder = context.record_encoder
+    share: list[np.ndarray | str] = []
+    for record in records[processes.rank :: processes.count]:
+        try:
+            clip = encoder.logmel(encoder.waveform(record))
+            share.append(pooled_encoding(base, clip))
+        except BadRecordsError as error:
+            share.append(f"unreadable clip: {error.problems[0].problem}")
+        progress(processes.count)
+    encodings: list[np.ndarray | str] = [""] * len(records)
+    for rank, values in enumerate(processes.gather(share)):
+        encodings[rank :: processes.count] = values
+    return encodings
 
 
 def measure_controls(
@@ -116,7 +170,7 @@ def measure_controls(
 
     Returns:
         by control its description (``what``), ``gain`` (judge − control), ``reason`` why it has no predictions,
-        and ``spread`` between phrasings.
+        ``spread`` between phrasings and ``changes`` of the scores.
     """
     controls = {}
     for name in context.config.evaluation.controls:
@@ -125,7 +179,7 @@ def measure_controls(
         gain = compare(judge, predictions, keys, metrics=GAINS, **settings) if predictions else None
         controls[name] = {"what": control_named(name).description, "reason": reason, "gain": gain}
         if file.extra.is_file():
-            controls[name]["spread"] = _read_json(file.extra)
+            controls[name][control_named(name).further_results] = _read_json(file.extra)
     return controls
 
 

@@ -25,6 +25,8 @@ DEFAULT_TOGETHER = (
 DEFAULT_ANY_ORDER = (
     "{items}\nAnswer with one score for each of these, in any order, as <answer>{form}</answer>."
 )
+CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
+"""Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
 WORDING = ("question", "score_line", "item", "together", "any_order")
 
 
@@ -54,8 +56,9 @@ class Dimension:
         scores: meaning of each explained score.
         answers: the text that the judge writes for each score; the scores themselves where it is empty.
         bins: whether the scores are bins of a finer scale (see `dramaeval.tasks.scale`).
-        scores: meaning of each score.
         optional: whether a record may lack the annotation field.
+        varies_with: changes of the clip that may rightly change its score, among `CLIP_CHANGES`; the control
+            invariance leaves them out of its verdict.
     """
 
     key: str
@@ -67,6 +70,7 @@ class Dimension:
     answers: tuple[str, ...] = ()
     bins: bool = False
     optional: bool = False
+    varies_with: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.answers:
@@ -299,7 +303,7 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
     before = len(problems)
     problems += text_problems(item, texts[1:], where)
-    known = [*texts, "scale", "bins", "scores", "optional"]
+    known = [*texts, "scale", "bins", "scores", "optional", "varies_with"]
     problems += [
         f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
     ]
@@ -327,11 +331,17 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     optional = item.get("optional", False)
     if not isinstance(optional, bool):
         problems.append(f"{where}.optional must be true or false, got {optional!r}")
+    varies_with = item.get("varies_with") or ()
+    if isinstance(varies_with, str) or not set(varies_with) <= set(CLIP_CHANGES):
+        problems.append(
+            f"{where}.varies_with must be a list of {', '.join(CLIP_CHANGES)}, got {varies_with!r}"
+        )
     return Dimension(
         scale=scale.points,
         answers=scale.answers,
         bins=scale.bins,
         optional=optional,
+        varies_with=tuple(varies_with),
         scores=meanings,
         **{key: item[key] for key in texts},
     )

@@ -124,13 +124,13 @@ class Task:
         self.phrasings = phrasings
         #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
         self._criteria: Mapping[str, str] = {}
+        self._remark, self._reverses_examples = "", False
         self.shots = shots
         self._examples: FewShotExamples | None = None
         keys = [d.key for d in self.rubric.dimensions] if dimensions is None else dimensions
         self.dimensions: tuple[Dimension, ...] = tuple(self.rubric[key] for key in keys)
-        self.text_fields = tuple(
-            dict.fromkeys(name for _, name, _, _ in Formatter().parse(context) if name)
-        )
+        fields = (name for _, name, _, _ in Formatter().parse(context) if name)
+        self.text_fields = tuple(dict.fromkeys(fields))
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys and ratings that a record of this task must have."""
@@ -242,8 +242,19 @@ class Task:
         ]
 
     def _with_criteria(self, criteria: Mapping[str, str]) -> Self:
+        return self._with(_criteria=criteria)
+
+    def with_remark(self, remark: str) -> Self:
+        """This task with a sentence after the context of the clip to judge; examples have none."""
+        return self._with(_remark=remark)
+
+    def with_reversed_examples(self) -> Self:
+        """This task with the few-shot examples of each question in reverse order."""
+        return self._with(_reverses_examples=not self._reverses_examples)
+
+    def _with(self, **attributes: Any) -> Self:
         other = copy(self)
-        other._criteria = criteria
+        other.__dict__.update(attributes)
         return other
 
     def chat(
@@ -254,7 +265,8 @@ class Task:
         ``dimension`` selects the examples' scores; without it no examples are shown.
         """
         examples = self.examples(record) if dimension else ()
-        parts = [text for text in (self.context_text(record), criterion) if text]
+        context = "\n".join(filter(None, (self.context_text(record), self._remark)))
+        parts = list(filter(None, (context, criterion)))
         if self.prompt_layout == "criteria_first":
             parts.reverse()
         if examples and dimension:
@@ -326,7 +338,8 @@ class Task:
             return ()
         if self._examples is None:
             raise ValueError(f"task.shots={self.shots} takes examples from the training split.")
-        return self._examples.of(record)
+        examples = self._examples.of(record)
+        return examples[::-1] if self._reverses_examples else examples
 
     def ratings(self, record: Record, dimension: Dimension) -> tuple[float | None, ...]:
         """The raters' values for one dimension; None where a value is missing."""

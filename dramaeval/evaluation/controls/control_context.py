@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
@@ -11,6 +14,8 @@ from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
+
+Encoder = TypeVar("Encoder", bound=RecordEncoder)
 
 
 class NotPossibleError(Exception):
@@ -31,7 +36,11 @@ class ControlContext:
         seed: of all random choices.
         phrasings: wordings of each question in the phrasing control.
         most_clips: maximum number of training clips that a control decodes.
+        changed_clips: maximum number of held-out records that are scored under every change of clip or text.
+        draws, level: of the bootstrap intervals.
         progress: called with the number of clips just decoded.
+        pooled_encodings: the outputs of the base model's audio tower, averaged over time, ``[width]`` for each record,
+            or the reason why a clip has none; raises `NotPossibleError` for a model without an audio tower.
     """
 
     task: Task
@@ -43,7 +52,11 @@ class ControlContext:
     seed: int
     phrasings: int
     most_clips: int
+    changed_clips: int
+    draws: int
+    level: float
     progress: Callable[[int], None]
+    pooled_encodings: Callable[[Sequence[Record]], list[np.ndarray | str]]
 
 
 def require_audio_judge(context: ControlContext) -> None:
@@ -70,15 +83,28 @@ def score_encoded_by(
         NotPossibleError: see `require_audio_judge`.
     """
     require_audio_judge(context)
-    judges_encoder = context.record_encoder
-    encoder = encoder_class(
-        judges_encoder.task,
-        judges_encoder.processor,
-        judges_encoder.family,
-        max_seconds=judges_encoder.max_seconds,
-        cache_clips=judges_encoder.cache_clips,
+    return context.score(context.records, encoder_like(context.record_encoder, encoder_class))
+
+
+def encoder_like(encoder: RecordEncoder, encoder_class: type[Encoder]) -> Encoder:
+    """An encoder of another class for the same judge, without cached features or encodings."""
+    return encoder_class(
+        encoder.task,
+        encoder.processor,
+        encoder.family,
+        max_seconds=encoder.max_seconds,
+        cache_clips=encoder.cache_clips,
     )
-    return context.score(context.records, encoder)
+
+
+def sampled_records(context: ControlContext) -> list[Record]:
+    """The held-out records, or a seeded sample of ``changed_clips`` of them in their order."""
+    records = list(context.records)
+    if len(records) <= context.changed_clips:
+        return records
+    rng = np.random.default_rng([context.seed, 4])
+    chosen = rng.choice(len(records), context.changed_clips, replace=False)
+    return [records[index] for index in sorted(chosen.tolist())]
 
 
 def prediction_of(

@@ -15,7 +15,7 @@ from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays, nearest_step
 from dramaeval.evaluation.drop import drop_text
 from dramaeval.evaluation.predictions import Prediction
-from dramaeval.evaluation.report import plots, sections
+from dramaeval.evaluation.report import control_tables, plots, sections
 from dramaeval.evaluation.report import summary_text as words
 from dramaeval.evaluation.report.markup import shortened
 from dramaeval.evaluation.report.shared_context import (
@@ -26,7 +26,7 @@ from dramaeval.evaluation.report.shared_context import (
     render_run_page,
     render_with_clips,
 )
-from dramaeval.evaluation.report.tables import Cell, Column, Table, count, number, shown
+from dramaeval.evaluation.report.tables import shown
 from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
 from dramaeval.evaluation.wordings import wording_text
 
@@ -106,10 +106,11 @@ def _context(findings: Findings) -> dict[str, Any]:
         "test_sets": sections.test_sets(metrics, phase),
         "people": sections.people(judge, titles),
         "systems": sections.systems(judge, titles),
-        "controls": sections.controls(controls) if controls else None,
+        "controls": control_tables.controls(controls) if controls else None,
         "audio_use": words.audio_use(controls) if controls else [],
         "controls_plot": _controls_plot(controls) if controls else None,
-        "phrasing": _phrasing(controls or {}, titles),
+        "phrasing": control_tables.phrasing(controls or {}, titles),
+        "changes": control_tables.changes(controls or {}, titles),
         "dimensions": _dimensions(findings, judge),
         "pictures_note": _pictures_note(judge),
         "calibration": sections.calibration(judge, titles),
@@ -173,28 +174,6 @@ def _controls_plot(controls: Mapping[str, Any]) -> Markup | None:
     return plots.forest(
         "controls-plot", label, list(gains), {"gain": marks}, looks, "gain in Pearson"
     )
-
-
-def _phrasing(controls: Mapping[str, Any], titles: Mapping[str, str]) -> Table | None:
-    spread = controls.get("phrasing", {}).get("spread")
-    if not spread:
-        return None
-    columns = [
-        sections.DIMENSION,
-        Column("Spread", help="standard deviation of a clip's score between wordings"),
-        Column("Largest range", help="largest difference between two wordings of one clip"),
-        Column("n"),
-    ]
-    rows = [
-        [
-            Cell(titles.get(key, key)),
-            number(values["mean_deviation"]),
-            number(values["largest_range"]),
-            count(values["n"]),
-        ]
-        for key, values in spread["dimensions"].items()
-    ]
-    return Table(f"Spread over {spread['phrasings']} wordings", columns, rows)
 
 
 def _pictured(judge: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 from dramaeval.config.task_schema import test_splits
 from dramaeval.evaluation.report import plots
 from dramaeval.evaluation.report.tables import (
-    NOTHING,
     Cell,
     Column,
     Table,
@@ -293,41 +292,6 @@ def slices(slices_by_name: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
         ]
         tables.append(Table(title, columns, rows))
     return tables, missing
-
-
-def controls(controls_by_name: Mapping[str, Any]) -> Table:
-    """The gain of the judge over each control."""
-    columns = [
-        Column("Control", numeric=False),
-        Column("Description", numeric=False),
-        Column("Pearson of the control"),
-        Column("Gain", help="judge − control in Pearson, paired"),
-        Column("p", help="permutation test of the gain"),
-        Column("Difference in MSE", help="judge − control: below zero the judge is better"),
-        Column("Records × dimensions"),
-    ]
-    rows = []
-    for name, control in controls_by_name.items():
-        title, gain = name.replace("_", " "), control["gain"]
-        if gain is None:
-            undefined = [Cell(NOTHING, missing=str(control["reason"]))] * 4
-            description = Cell(f"{control['what']}; not available: {control['reason']}")
-            rows.append([Cell(title), description, *undefined, count(0)])
-            continue
-        pearson, error = gain["macro"]["pearson"], gain["macro"]["mse"]
-        constant = "the correlation of a constant is undefined"
-        rows.append(
-            [
-                Cell(title),
-                Cell(control["what"]),
-                number(pearson and pearson["b"], missing=constant),
-                difference_cell(pearson, missing=constant),
-                number(pearson and pearson["p"], 4, missing=constant),
-                difference_cell(error),
-                count(gain["records"]),
-            ]
-        )
-    return Table("Controls", columns, rows)
 
 
 def notes(summary: Summary) -> list[str]:

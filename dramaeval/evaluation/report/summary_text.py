@@ -8,6 +8,9 @@ from typing import Any
 from dramaeval.evaluation.controls import control_named
 from dramaeval.evaluation.report.tables import shown, with_interval
 
+#: Controls that measure how far scores move; their gain over themselves says nothing about the audio.
+CHANGES = ("phrasing", "invariance", "text_bias")
+
 
 def summary(
     split: str,
@@ -139,12 +142,15 @@ def audio_use(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
     }
     sentences = [_use_of_audio(verdicts)]
     sentences += [
-        _gain(name, controls[name], gain) for name, gain in gains.items() if name != "phrasing"
+        _gain(name, controls[name], gain) for name, gain in gains.items() if name not in CHANGES
     ]
     if spread := controls.get("phrasing", {}).get("spread"):
         sentences.append(_phrasing(spread))
     elif "phrasing" in controls:
         sentences.append(f"Phrasing: {controls['phrasing']['reason']}.")
+    for name in ("invariance", "text_bias"):
+        if name in controls:
+            sentences.append(_largest_change(name, controls[name]))
     return sentences
 
 
@@ -199,6 +205,29 @@ def _phrasing(spread: Mapping[str, Any]) -> str:
         f"Phrasing: over {spread['phrasings']} wordings of a question a score varies by "
         f"{shown(sum(known) / len(known))} (standard deviation, mean over dimensions)."
     )
+
+
+def _largest_change(name: str, control: Mapping[str, Any]) -> str:
+    """The change that moves the scores of a dimension most, and the one that disturbs their order most."""
+    title = name.replace("_", " ").capitalize()
+    if not (measured := control.get("changes")):
+        return f"{title}: {control['reason']}."
+    cells = [
+        (change, values)
+        for change, by_dimension in measured["by_change"].items()
+        for values in by_dimension.values()
+        if values["n"] and not values["expected"]
+    ]
+    if not cells:
+        return f"{title}: no record was scored under a change."
+    change, values = max(cells, key=lambda cell: abs(cell[1]["shift"]))
+    moved = _value(values["shift"], values["interval"], sign=True)
+    text = f"{title}: the largest mean shift of a dimension's scores is {moved} ({change})"
+    ordered = [cell for cell in cells if cell[1]["rank_correlation"] is not None]
+    if ordered:
+        change, values = min(ordered, key=lambda cell: cell[1]["rank_correlation"])
+        text += f", the lowest rank correlation {shown(values['rank_correlation'])} ({change})"
+    return text + "."
 
 
 def position(bounds: Sequence[float] | None) -> str:

@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
 from dramaeval.compat.transformers import attention_implementation
 from dramaeval.data.feature_cache import FeatureCache
-from dramaeval.data.logmel import LOOKAHEAD, EncodedClip
+from dramaeval.data.logmel import LOOKAHEAD, ClipFeatures, EncodedClip, pad_features
+from dramaeval.models.devices import input_device
 
 #: Part of every key; raised when the same weights give other values.
 VERSION = 1
@@ -90,6 +92,20 @@ class AudioEncodingCache:
 
     def _key(self, key: str) -> str:
         return f"encoded {VERSION} {self.tower} {key}"
+
+
+def pooled_encoding(judge: Any, clip: ClipFeatures) -> np.ndarray:
+    """The outputs of the audio tower for one clip, averaged over time: float32 ``[width]``.
+
+    Args:
+        judge: a `JudgeModel`.
+        clip: its log-mel features.
+    """
+    features, frames = pad_features([clip])
+    device = input_device(judge)
+    with torch.inference_mode():
+        (encoding,) = judge.encode_audio(features.to(device), frames.to(device))
+    return encoding.float().mean(dim=0).cpu().numpy()
 
 
 def tower_name(judge: Any, path: str | None) -> str | None:

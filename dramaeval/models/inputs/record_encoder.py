@@ -215,10 +215,24 @@ class RecordEncoder:
             raise BadRecordsError([record.problem("clip", reason, "leave it out")])
         return length
 
-    def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
+    def waveform(self, record: Record) -> np.ndarray:
+        """A record's clip, mono float32 ``[samples]`` at the sampling rate of `logmel`, cut at ``max_seconds``.
+
+        Raises:
+            BadRecordsError: the clip cannot be decoded.
+        """
+        rate = self.logmel.sampling_rate
         waveform = inline_audio(record)
         if waveform is not None:
-            return self.logmel(waveform[: int(self.max_seconds * self.logmel.sampling_rate)])
+            return waveform[: int(self.max_seconds * rate)]
+        try:
+            return decode(record.clip, rate, max_seconds=self.max_seconds)
+        except UnreadableClipError as error:
+            raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
+
+    def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
+        if inline_audio(record) is not None:
+            return self.logmel(self.waveform(record))
         path = str(record.clip)
         try:
             return self._encoding(path) or self._features(path)

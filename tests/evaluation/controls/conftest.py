@@ -9,6 +9,7 @@ from dramaeval.data.records import read_records
 from dramaeval.evaluation.controls.control_context import ControlContext
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.inputs.audio_encodings import pooled_encoding
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
 
@@ -48,7 +49,14 @@ def build_context(composed, make_clips, judge):
             seed=0,
             phrasings=3,
             most_clips=100,
+            changed_clips=100,
+            draws=50,
+            level=0.95,
             progress=lambda clips: None,
+            pooled_encodings=lambda records: [
+                pooled_encoding(judge, record_encoder.logmel(record_encoder.waveform(record)))
+                for record in records
+            ],
         )
 
     return build

@@ -1,0 +1,108 @@
+"""Changes of a waveform: level, silence, codec, sampling rate, noise, speed and reverberation.
+
+Every function takes and returns mono float32 ``[samples]``. Values beyond ±1 are not clipped: the log-mel transform takes
+them as they are.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+
+def with_gain(waveform: np.ndarray, decibels: float) -> np.ndarray:
+    """The waveform at another level."""
+    return (waveform * 10 ** (decibels / 20)).astype(np.float32)
+
+
+def with_silence(waveform: np.ndarray, rate: int, seconds: float) -> np.ndarray:
+    """The waveform with so many seconds of silence before and after it."""
+    return np.pad(waveform, round(seconds * rate)).astype(np.float32)
+
+
+def as_mp3(waveform: np.ndarray, rate: int, kilobits: float) -> np.ndarray:
+    """The waveform after MP3 at a constant bit rate.
+
+    Args:
+        waveform: as above; a file holds values within ±1, so that louder ones are scaled before and after.
+        rate: in Hz, 16,000 to 24,000.
+        kilobits: per second, 8 to 160; the nearest rate of MPEG-2 layer III is used.
+
+    Raises:
+        ValueError: another sampling rate.
+    """
+    import soundfile
+
+    if not 16_000 <= rate <= 24_000:
+        raise ValueError(
+            f"MP3 at a constant bit rate is computed at 16 to 24 kHz, not at {rate} Hz"
+        )
+    peak = max(1.0, float(np.abs(waveform).max(initial=0.0)))
+    # libsndfile maps 0 … 1 linearly to the bit rates of MPEG-2, 160 … 8 kbit/s.
+    compression = (160 - kilobits) / (160 - 8)
+    stream = io.BytesIO()
+    with soundfile.SoundFile(
+        stream,
+        "w",
+        samplerate=rate,
+        channels=1,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        compression_level=compression,
+        bitrate_mode="CONSTANT",
+    ) as file:
+        file.write(waveform / peak)
+    stream.seek(0)
+    decoded, _ = soundfile.read(stream, dtype="float32")
+    return _of_length(decoded * peak, len(waveform))
+
+
+def resampled_twice(waveform: np.ndarray, rate: int, other_rate: int) -> np.ndarray:
+    """The waveform after resampling to another rate and back."""
+    import soxr
+
+    there = soxr.resample(waveform, rate, other_rate, quality="HQ")
+    return _of_length(soxr.resample(there, other_rate, rate, quality="HQ"), len(waveform))
+
+
+def with_noise(waveform: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:
+    """The waveform with white noise at a signal-to-noise ratio, relative to the mean power of the clip."""
+    level = np.sqrt(np.mean(np.square(waveform, dtype=np.float64))) * 10 ** (-decibels / 20)
+    return (waveform + level * rng.standard_normal(len(waveform))).astype(np.float32)
+
+
+def at_speed(waveform: np.ndarray, rate: int, factor: float) -> np.ndarray:
+    """The waveform played faster (``factor`` above 1) or slower; tempo and pitch change together."""
+    import soxr
+
+    changed = soxr.resample(waveform, round(rate * factor), rate, quality="HQ")
+    return np.asarray(changed, dtype=np.float32)
+
+
+def with_reverberation(
+    waveform: np.ndarray, rate: int, seconds: float, rng: np.random.Generator, *, wet: float = 0.3
+) -> np.ndarray:
+    """The waveform in a synthetic room: noise that decays exponentially, added to the direct sound.
+
+    Args:
+        waveform: as above.
+        rate: in Hz.
+        seconds: reverberation time, in which the level falls by 60 dB.
+        rng: of the impulse response.
+        wet: energy of the reverberation in relation to that of the direct sound.
+    """
+    from scipy.signal import fftconvolve
+
+    length = max(1, round(seconds * rate))
+    decay = 10 ** (-3 * np.arange(length) / length)
+    response = rng.standard_normal(length) * decay
+    response[0] = 0.0
+    response *= np.sqrt(wet / max(np.sum(np.square(response)), 1e-12))
+    response[0] = 1.0
+    return fftconvolve(waveform, response)[: len(waveform)].astype(np.float32)
+
+
+def _of_length(waveform: np.ndarray, length: int) -> np.ndarray:
+    """The waveform cut to a length, or padded with zeros at its end."""
+    return np.pad(waveform[:length], (0, max(0, length - len(waveform)))).astype(np.float32)

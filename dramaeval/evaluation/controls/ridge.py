@@ -1,0 +1,90 @@
+"""A ridge regression from features of the clips to the mean ratings, for the controls prosody and encoder_probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.controls.control_context import (
+    ControlContext,
+    prediction_of,
+    train_means,
+)
+from dramaeval.evaluation.predictions import Prediction
+
+#: Penalties; the one with the smallest leave-one-out error on the training split is used.
+ALPHAS = tuple(10.0**power for power in range(-2, 5))
+LEAST_RECORDS = 10
+
+#: Features ``[features]`` of each record's clip, or the reason why there are none.
+Featuriser = Callable[[Sequence[Record]], list[np.ndarray | str]]
+
+
+def fitted_predictions(context: ControlContext, featurise: Featuriser) -> list[Prediction]:
+    """Fit each dimension's mean rating on the training split, and predict the held-out records, clipped to the scale.
+
+    A missing feature (NaN) is replaced by the training split's median, and an indicator column marks it. Clips without
+    features stay unscored.
+
+    Raises:
+        NotPossibleError: there is no training split.
+    """
+    means = train_means(context)
+    chosen = _chosen(len(context.train), context.most_clips, context.seed)
+    learnt = featurise([context.train[index] for index in chosen])
+    train = dict(zip(chosen, learnt, strict=True))
+    held_out = featurise(context.records)
+    asked = [context.task.dimensions_for(record) for record in context.records]
+    predicted: dict[tuple[int, str], Prediction] = {}
+    for dimension in context.task.dimensions:
+        rated = {index: mean for index, mean in means[dimension.key].items() if index in train}
+        fitted = [index for index in chosen if index in rated and _known(train[index])]
+        wanted = [index for index, dimensions in enumerate(asked) if dimension in dimensions]
+        usable = [index for index in wanted if _known(held_out[index])]
+        states = {index: str(held_out[index]) for index in wanted if index not in set(usable)}
+        values: dict[int, float] = {}
+        if len(fitted) < LEAST_RECORDS:
+            states |= dict.fromkeys(usable, f"under {LEAST_RECORDS} training records are rated")
+        elif usable:
+            model = _ridge()
+            model.fit(np.stack([train[index] for index in fitted]), [rated[i] for i in fitted])
+            scores = model.predict(np.stack([held_out[index] for index in usable]))
+            clipped = np.clip(scores, dimension.scale[0], dimension.scale[-1])
+            values = dict(zip(usable, clipped.tolist(), strict=True))
+        for index in wanted:
+            given = {} if index in values else {"state": states[index]}
+            predicted[index, dimension.key] = prediction_of(
+                context, context.records[index], dimension, values.get(index), **given
+            )
+    return [
+        predicted[index, dimension.key]
+        for index, dimensions in enumerate(asked)
+        for dimension in dimensions
+    ]
+
+
+def _chosen(count: int, most: int, seed: int) -> Sequence[int]:
+    """Indices of the training records that are decoded: all, or a seeded sample of ``most``."""
+    if count <= most:
+        return range(count)
+    return sorted(np.random.default_rng([seed, 3]).choice(count, most, replace=False).tolist())
+
+
+def _known(values: Any) -> bool:
+    return not isinstance(values, str)
+
+
+def _ridge() -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+        RidgeCV(alphas=ALPHAS),
+    )

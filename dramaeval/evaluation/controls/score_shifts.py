@@ -1,0 +1,86 @@
+"""How far a judge's scores move when its input is changed: for the controls invariance and text_bias."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from dramaeval.evaluation.bootstrap import bootstrap_draws, interval
+from dramaeval.evaluation.controls.control_context import ControlContext
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.predictions import Prediction
+
+
+def shifts(
+    context: ControlContext,
+    before: Sequence[Prediction],
+    changed: Mapping[str, Sequence[Prediction]],
+    expected: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """The differences between the scores under each change and those before it.
+
+    Args:
+        context: of the control.
+        before: predictions of the unchanged input.
+        changed: by name of the change, predictions of the same questions in the same order.
+        expected: by name of the change, the dimensions whose scores it may rightly move.
+
+    Returns:
+        for each change, by dimension: ``shift``, the mean of changed − unchanged in score units; its ``interval`` from
+        a bootstrap of groups; ``spread``, the standard deviation of the differences; ``rank_correlation``, Spearman's
+        between both; ``n``; ``expected``. All are null where they are undefined.
+    """
+    expected = expected or {}
+    dimensions = list(dict.fromkeys(prediction.dimension for prediction in before))
+    return {
+        name: {
+            key: {
+                **_shift(
+                    context,
+                    [
+                        (a, b)
+                        for a, b in zip(before, predictions, strict=True)
+                        if a.dimension == key and a.scored and b.scored
+                    ],
+                ),
+                "expected": key in expected.get(name, ()),
+            }
+            for key in dimensions
+        }
+        for name, predictions in changed.items()
+    }
+
+
+def _shift(
+    context: ControlContext, pairs: Sequence[tuple[Prediction, Prediction]]
+) -> dict[str, Any]:
+    if not pairs:
+        return dict.fromkeys(("shift", "interval", "spread", "rank_correlation")) | {"n": 0}
+    before = np.array([a.expected for a, _ in pairs], dtype=float)
+    after = np.array([b.expected for _, b in pairs], dtype=float)
+    difference = after - before
+    correlation = None
+    if len(pairs) > 1 and np.ptp(before) > 0 and np.ptp(after) > 0:
+        correlation = float(spearmanr(before, after).statistic)
+    groups = [a.group or a.id for a, _ in pairs]
+    return {
+        "shift": float(difference.mean()),
+        "interval": _interval(context, groups, difference),
+        "spread": float(difference.std(ddof=1)) if len(pairs) > 1 else None,
+        "rank_correlation": correlation,
+        "n": len(pairs),
+    }
+
+
+def _interval(
+    context: ControlContext, groups: Sequence[str], difference: np.ndarray
+) -> list[float] | None:
+    names, cluster = np.unique(groups, return_inverse=True)
+    if len(names) < LEAST_CLUSTERS or context.draws == 0:
+        return None
+    draws = bootstrap_draws(len(names), context.draws, context.seed)
+    sums = draws.sums(cluster, np.stack([difference, np.ones(len(difference))], axis=1))
+    return interval(sums[:, 0] / sums[:, 1], context.level)

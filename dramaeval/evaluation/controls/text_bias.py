@@ -1,0 +1,94 @@
+"""Text bias: how far the judge's scores of the same clip move with remarks in the text that should not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dramaeval.evaluation.controls.control_context import (
+    ControlContext,
+    NotPossibleError,
+    sampled_records,
+)
+from dramaeval.evaluation.controls.phrasing import averaged
+from dramaeval.evaluation.controls.score_shifts import shifts
+from dramaeval.evaluation.predictions import Prediction
+from dramaeval.tasks.task import Task
+
+DESCRIPTION = "the same judge, its scores averaged over remarks in the text that should not matter"
+FURTHER_RESULTS = "changes"
+
+NEUTRAL = "neutral remark"
+#: Sentences about the place and the day of the recording; the control counts how far their mere length moves scores.
+LENGTH = 8
+
+REMARKS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "neutral": "About the speaker: an actor who took part in this recording last year.",
+        "flattering": "About the speaker: an actor of great fame, whose performance here critics call outstanding.",
+        "disparaging": "About the speaker: a beginner without talent, whose performance here critics call poor.",
+        "padding": "The recording took place on a weekday, in a room on the second floor of the building.",
+    },
+    "zh": {
+        "neutral": "关于说话人：一位演员，去年参加了这次录音。",
+        "flattering": "关于说话人：一位久负盛名的演员，评论家称赞这段表演十分出色。",
+        "disparaging": "关于说话人：一位缺乏天赋的新手，评论家认为这段表演很差。",
+        "padding": "录音是在一个工作日进行的，地点是大楼二层的一个房间。",
+    },
+}
+"""By language of the rubric; other languages use English."""
+
+
+def text_bias(context: ControlContext) -> tuple[list[Prediction], dict[str, Any]]:
+    """Score a sample of the records with remarks after their context; the clip stays the same.
+
+    A flattering and a disparaging remark are compared with a neutral one of about the same length; the neutral one, and
+    one of many neutral sentences, are compared with the unchanged prompt. With two or more few-shot examples, their
+    order is reversed too.
+
+    Returns:
+        the predictions averaged over the remarks, and for each the shift of the scores (see `shifts`).
+
+    Raises:
+        NotPossibleError: the prompts are complete texts of the records, so that a remark has no place.
+    """
+    records = sampled_records(context)
+    remarks = REMARKS.get(context.task.rubric.language, REMARKS["en"])
+    _require_place(context, remarks["neutral"])
+
+    def scored(task: Task) -> list[Prediction]:
+        return context.score(records, context.record_encoder.for_task(task))
+
+    unchanged = context.score(records, context.record_encoder)
+    neutral, flattering, disparaging = (
+        scored(context.task.with_remark(remarks[kind]))
+        for kind in ("neutral", "flattering", "disparaging")
+    )
+    separator = "" if context.task.rubric.language == "zh" else " "
+    padding = separator.join([remarks["padding"]] * LENGTH)
+    against_unchanged = {
+        NEUTRAL: neutral,
+        "long neutral remark": scored(context.task.with_remark(padding)),
+    }
+    if context.task.shots > 1:
+        reversed_examples = scored(context.task.with_reversed_examples())
+        against_unchanged["examples in reverse order"] = reversed_examples
+    against_neutral = {
+        "flattering remark against the neutral one": flattering,
+        "disparaging remark against the neutral one": disparaging,
+    }
+    measured = {
+        "records": len(records),
+        "by_change": shifts(context, neutral, against_neutral)
+        | shifts(context, unchanged, against_unchanged),
+    }
+    return averaged([*against_neutral.values(), *against_unchanged.values()]), measured
+
+
+def _require_place(context: ControlContext, remark: str) -> None:
+    task, record = context.task.with_remark(remark), context.records[0]
+    questions = task.questions(record, task.dimensions_for(record)[:1])
+    if questions and remark not in str(questions[0].messages):
+        raise NotPossibleError(
+            "the prompts of this task are complete texts, in which a remark has no place"
+        )
