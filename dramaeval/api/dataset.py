@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dramaeval.api.perturb import perturb
 from dramaeval.config.composition import compose
 from dramaeval.data.audio import decode
+from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.dataset_names import TASKS, lines_by_name
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, checked_lines
@@ -22,14 +22,13 @@ from dramaeval.stages.builders import build_mixture, build_task
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
 
 log = logging.getLogger(__name__)
 
 #: Dimensions whose ratings are not valid after noise is added.
-_CHANGED_BY_NOISE = ("audio_quality",)
 #: Qwen2-Audio takes clips up to this length.
 MAX_SECONDS = 30.0
 
@@ -50,7 +49,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         data_file: JSONL of records, or of processed lines with ``prompt`` and ``solution``; the first line of the
             file decides which.
         sample_rate: of ``audio``, in Hz.
-        is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.api.perturb`).
+        is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.data.augmentation`, strength light).
         seed: of sampling and perturbation.
         task: of all records, whatever their ``dataset_name`` is; by default their own, with its default settings.
         audio_root: folder in which clips are looked up if they are not beside the JSONL.
@@ -185,8 +184,8 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         dimensions, _ = self.draw(index, epoch)
         # A separate stream, so that perturbation does not change the question.
         rng = np.random.default_rng([self.seed, epoch, index, 1])
-        noise = all(d.key.rpartition("/")[2] not in _CHANGED_BY_NOISE for d in dimensions)
-        return perturb(wave, self.sample_rate, rng, noise=noise, max_seconds=MAX_SECONDS)
+        augmentation = Augmentation("light", changed_kinds(dimensions), MAX_SECONDS)
+        return augmentation.waveform(wave, self.sample_rate, rng)
 
 
 def _task_of(name: str) -> Task:

@@ -23,7 +23,17 @@ from dramaeval.config.weights import local_folder, model_identity
 
 #: Settings of a task in which a run may differ from its judge: how it is trained or scored, and the keys of records.
 FREE = frozenset(
-    {"labels", "objective", "best_by", "confidence", "weights", "order", "rater", "earlier"}
+    {
+        "labels",
+        "objective",
+        "best_by",
+        "augment",
+        "confidence",
+        "weights",
+        "order",
+        "rater",
+        "earlier",
+    }
     | {"gate_share", "thought", "thought_in_scoring", "thought_tokens", "wordings_in_scoring"}
     | {"scoring", "answer_tokens", "question_field", "options_field", "answer_field"}
     | {"audio_field", "category_field"}

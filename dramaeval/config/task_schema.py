@@ -11,6 +11,9 @@ from typing import Any
 
 from dramaeval.config.fields import TEXT, TEXT_OR_TEXTS, Target, setting
 
+#: Strengths of `dramaeval.data.augmentation.Augmentation`, and none.
+STRENGTHS = ("none", "light", "strong")
+
 SPLITS = ("train", "val", "test")
 #: Begins the split of a named test set: the set ``wild`` of ``task.data.test={wild: b.jsonl}`` is the split test_wild.
 NAMED_TEST = "test_"
@@ -81,10 +84,16 @@ class TaskConfig(Target):
     best_by: str = setting(
         "pearson", help="validation figure by which the best checkpoint is chosen"
     )
+    augment: str = setting(
+        "none",
+        help="random changes of training clips that leave ratings valid: light: level, speed, faint noise; strong: also "
+        "louder noise, reverberation, MP3, masked log-mel features",
+        choices=STRENGTHS,
+    )
     data: DataConfig = setting(DataConfig, help="records")
 
 
-TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective")
+TASK_KEYS = ("labels", "label_policies", "data", "best_by", "objective", "augment")
 
 
 def split_files(data: Any) -> dict[str, str]:

@@ -26,18 +26,16 @@ def as_mp3(waveform: np.ndarray, rate: int, kilobits: float) -> np.ndarray:
 
     Args:
         waveform: as above; a file holds values within ±1, so that louder ones are scaled before and after.
-        rate: in Hz, 16,000 to 24,000.
-        kilobits: per second, 8 to 160; the nearest rate of MPEG-2 layer III is used.
-
-    Raises:
-        ValueError: another sampling rate.
+        rate: in Hz; MP3 is computed at this rate, or at the nearest one from 16 to 24 kHz.
+        kilobits: per second, 8 to 160; the nearest bit rate of MPEG-2 layer III is used.
     """
     import soundfile
+    import soxr
 
-    if not 16_000 <= rate <= 24_000:
-        raise ValueError(
-            f"MP3 at a constant bit rate is computed at 16 to 24 kHz, not at {rate} Hz"
-        )
+    coded_rate = min(max(rate, 16_000), 24_000)
+    if coded_rate != rate:
+        coded = as_mp3(soxr.resample(waveform, rate, coded_rate), coded_rate, kilobits)
+        return _of_length(soxr.resample(coded, coded_rate, rate), len(waveform))
     peak = max(1.0, float(np.abs(waveform).max(initial=0.0)))
     # libsndfile maps 0 … 1 linearly to the bit rates of MPEG-2, 160 … 8 kbit/s.
     compression = (160 - kilobits) / (160 - 8)

@@ -133,6 +133,8 @@ def make_trainer(context: RunContext, resume: Path | None = None) -> Any:
             val_records=context.splits["val"],
             batch=config.batch,
             callbacks=_callbacks(context, resume),
+            # A trainer of the user's own need not know the setting.
+            **({} if config.task.augment == "none" else {"augment": config.task.augment}),
         )
     except BatchError as error:
         raise ConfigError([str(error)]) from None

@@ -154,6 +154,11 @@ class Dimension:
         return lines
 
 
+def changed_kinds(dimensions: Iterable[Dimension]) -> frozenset[str]:
+    """The kinds of changes of a clip that may rightly change a score on any of these dimensions."""
+    return frozenset(kind for dimension in dimensions for kind in dimension.varies_with)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rubric:
     """A versioned, ordered list of dimensions, with the templates of its questions.

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from dramaeval.data.augmentation import Augmentation
+from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.question import Question
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Target, Task
 from dramaeval.training.step_batches import record_of
 
@@ -129,6 +131,8 @@ class QuestionSampler:
             epochs each dimension of a record occurs equally often.
         one_prompt: sample one question only. It has all dimensions of the record in tasks that ask for all in one
             answer, and otherwise one.
+        augment: strength of the changes of training clips, see `dramaeval.data.augmentation`. Changes that a dimension
+            of the questions varies with are left out.
     """
 
     def __init__(
@@ -139,7 +143,9 @@ class QuestionSampler:
         *,
         questions_per_clip: int | None = None,
         one_prompt: bool = False,
+        augment: str = "none",
     ) -> None:
+        self.augment = augment
         self.records = records
         self.record_encoder = record_encoder
         self.seed = seed
@@ -153,8 +159,24 @@ class QuestionSampler:
         # A separate random stream: the wording of a question does not change its target.
         rng = np.random.default_rng([self.seed, epoch, number, 2])
         questions = task.questions(record, dimensions, rng)[: 1 if self.one_prompt else None]
-        encoded = self.record_encoder.encode(record, questions, targets)
+        if self.augment == "none" or not self.record_encoder.family.takes_audio:
+            encoded = self.record_encoder.encode(record, questions, targets)
+        else:
+            clip = self._changed_clip(number, epoch, dimensions)
+            encoded = self.record_encoder.encode_with_clip(record, clip, questions, targets)
         return SampledQuestions(record, tuple(questions), targets, encoded)
+
+    def _changed_clip(
+        self, number: int, epoch: int, dimensions: Sequence[Dimension]
+    ) -> ClipFeatures:
+        """A record's clip, changed for an epoch; its features have no key, so that they are not kept."""
+        encoder = self.record_encoder
+        augmentation = Augmentation(self.augment, changed_kinds(dimensions), encoder.max_seconds)
+        # A separate random stream: the changes of a clip do not change its questions.
+        rng = np.random.default_rng([self.seed, epoch, number, 1])
+        rate = encoder.logmel.sampling_rate
+        waveform = augmentation.waveform(encoder.waveform(self.records[number]), rate, rng)
+        return augmentation.features(encoder.logmel(waveform), rng)
 
     def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions that a record is asked about in an epoch, and their targets."""

@@ -98,25 +98,34 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
         f"task.data.{split}={make_clips(split, count, seed=seed)}"
         for seed, (split, count) in enumerate({"train": 14, "test": 12}.items())
     ]
-    quick = [TWO, "evaluation.draws=50", *data]
+    quick = [TWO, "evaluation.draws=50", "evaluation.changed_clips=10", *data]
     folder = tmp_path / "run"
     done = launch("stages=[evaluate,controls]", *quick, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     metrics = read_metrics(folder)
     controls = metrics["controls"]["test"]
     assert list(controls) == [
-        "training_mean", "transcript_only", "shuffled_audio", "silence", "prosody", "phrasing",
+        "training_mean", "transcript_only", "shuffled_audio", "silence", "prosody", "encoder_probe", "phrasing",
+        "invariance", "text_bias",
     ]  # fmt: skip
     assert controls["training_mean"]["gain"]["macro"]["pearson"] is None
     own = metrics["test"]["zero_shot"]["macro"]["pearson"]
-    for name in ("transcript_only", "shuffled_audio", "silence", "prosody"):
+    for name in ("transcript_only", "shuffled_audio", "silence", "prosody", "encoder_probe"):
         gain = controls[name]["gain"]["macro"]["pearson"]
         assert gain["a"] == pytest.approx(own)
         assert gain["difference"] == pytest.approx(gain["a"] - gain["b"])
         assert len(gain["interval"]) == 2
     assert metrics["slices"]["test"]["character_seen"]["values"]["unseen"]["records"] == 12
+    for name, changes in (("invariance", 8), ("text_bias", 4)):
+        assert len(controls[name]["changes"]["by_change"]) == changes
+        assert controls[name]["changes"]["records"] == 10
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert "Does the judge use the audio?" in page
+    for text in (
+        "Does the judge use the audio?",
+        "Invariance: the largest mean shift",
+        "Text bias: the largest",
+    ):
+        assert text in page
     assert page.count("<audio") == 10
     assert len(page.encode()) < 3_000_000
 

@@ -66,6 +66,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         rewards: see `dramaeval.training.rewards.weighted_rewards.WeightedRewards`.
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
+        augment: see `QuestionSampler`.
         sampler: gives the question of a record in an epoch; None samples those of the task.
     """
 
@@ -85,10 +86,14 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
         sampler: Sampler | None = None,
+        augment: str = "none",
     ) -> None:
         self.rewards = WeightedRewards(rewards)
         self.groups = PromptGroups(
-            sampler or QuestionSampler(train_records, record_encoder, args.seed, one_prompt=True),
+            sampler
+            or QuestionSampler(
+                train_records, record_encoder, args.seed, one_prompt=True, augment=augment
+            ),
             args.seed,
         )
         self.reference = ReferencePolicy(model) if args.beta else None

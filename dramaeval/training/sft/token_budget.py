@@ -61,6 +61,7 @@ def size_of(
     *,
     questions_per_clip: int | None,
     shared_prefix: bool,
+    stretch: float = 1.0,
 ) -> Size:
     """The size of a record, for any sample of its questions.
 
@@ -73,12 +74,13 @@ def size_of(
         sample: gives all its rated dimensions and their targets.
         questions_per_clip: number of them in a step; None takes all.
         shared_prefix: see `dramaeval.models.inputs.collation.collate`.
+        stretch: largest ratio of a changed clip's length to the original's.
     """
     dimensions, targets = sample(record)
     clip = None
     if record_encoder.family.takes_audio:
         # One frame more than the header gives: resampling may round up.
-        frames = math.ceil(record.seconds * FRAMES_PER_SECOND) + 1
+        frames = math.ceil(record.seconds * stretch * FRAMES_PER_SECOND) + 1
         clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
     questions = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
     rows, shared, longest = layout_sizes(questions, shared_prefix=shared_prefix)

@@ -16,6 +16,7 @@ import torch
 import trl
 
 from dramaeval.config.batch_size import StepSize
+from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.records import Record
 from dramaeval.models.forward.answer_distributions import chosen
 from dramaeval.models.inputs.collation import Batch
@@ -50,6 +51,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         batch: the settings ``batch.*`` of the configuration.
         callbacks: further callbacks of transformers.
         sampler: gives the questions of a record in an epoch; None samples those of the task.
+        augment: see `QuestionSampler`.
     """
 
     rates = ("tokens", "clips", "questions")
@@ -67,10 +69,11 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
         batch: Mapping[str, Any],
         callbacks: Sequence[Any] = (),
         sampler: Sampler | None = None,
+        augment: str = "none",
     ) -> None:
         self.objective = WeightedObjective(objective, objectives)
         self.budget_batches = (
-            _budget_batches(train_records, record_encoder, batch, args.seed)
+            _budget_batches(train_records, record_encoder, batch, args.seed, augment)
             if batch.get("max_tokens")
             else None
         )
@@ -80,6 +83,7 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             record_encoder,
             args.seed,
             questions_per_clip=batch["questions_per_clip"],
+            augment=augment,
         )
         super().__init__(
             model=model,
@@ -188,7 +192,11 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
 
 
 def _budget_batches(
-    records: Sequence[Record], record_encoder: RecordEncoder, batch: Mapping[str, Any], seed: int
+    records: Sequence[Record],
+    record_encoder: RecordEncoder,
+    batch: Mapping[str, Any],
+    seed: int,
+    augment: str,
 ) -> TokenBudgetBatches:
     """Batches of similar length within ``batch.max_tokens``; every process computes the same."""
     sizes = [
@@ -198,6 +206,7 @@ def _budget_batches(
             partial(sample_questions, record_encoder.task, key=(seed, 0, number)),
             questions_per_clip=batch["questions_per_clip"],
             shared_prefix=batch["shared_prefix"],
+            stretch=1.0 if augment == "none" else Augmentation(augment).stretch,
         )
         for number, record in enumerate(records)
     ]
