@@ -24,7 +24,11 @@ from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Target, Task
-from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
+from dramaeval.training.question_sampler import (
+    sample_questions,
+    trainable_dimensions,
+    training_record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +161,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         Returns:
             the dimension, or all of a task that asks for all in one question; and the targets by dimension key.
         """
-        record = self.records[index]
+        record = self.record(index, epoch)
         task = self.task.parts.get(str(record.part), self.task)
         count = 1 if task.one_dimension_per_question else None
         return sample_questions(
@@ -168,7 +172,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """The question about a record in an epoch, in the wording of training."""
         dimensions, _ = self.draw(index, epoch)
         rng = np.random.default_rng([self.seed, epoch, index, 2])
-        return self.task.questions(self.records[index], dimensions, rng)[0]
+        return self.task.questions(self.record(index, epoch), dimensions, rng)[0]
+
+    def record(self, index: int, epoch: int) -> Record:
+        """A record as an epoch asks about it: with the ratings of all raters, or of one (``task.listeners``)."""
+        return training_record(self.task, self.records[index], (self.seed, epoch, index))
 
     def waveform(self, index: int, epoch: int) -> np.ndarray:
         """The clip of a record, float32 ``[samples]``; perturbed if ``is_perturb``.

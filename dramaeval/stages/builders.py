@@ -15,6 +15,7 @@ from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
+from dramaeval.tasks.listeners import listener_problems
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
@@ -85,6 +86,16 @@ def attach_examples(task: Task, splits: Mapping[str, Sequence[Record]], seed: in
                 task.examples(record)
     except ValueError as error:
         raise ConfigError([str(error)]) from None
+
+
+def check_listeners(task: Task, records: Sequence[Record]) -> None:
+    """Check that the training records name their raters, where the task has a listener model.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if problems := list(listener_problems(task, records)):
+        raise ConfigError(problems)
 
 
 def build_family(config: DictConfig) -> Family:
