@@ -15,7 +15,7 @@ from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
-from dramaeval.tasks.listeners import listener_problems
+from dramaeval.tasks.listeners import EMBED, listener_problem
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
@@ -94,7 +94,13 @@ def check_listeners(task: Task, records: Sequence[Record]) -> None:
     Raises:
         ConfigError: they do not.
     """
-    if problems := list(listener_problems(task, records)):
+    problems = []
+    for part, own in (task.parts or {"": task}).items():
+        fields = [dimension.annotation for dimension in own.dimensions]
+        of_part = [record for record in records if not part or record.part == part]
+        if own.has_listeners and (problem := listener_problem(of_part, fields)):
+            problems.append(f"task.{f'tasks.{part}.' if part else ''}listeners={EMBED} {problem}")
+    if problems:
         raise ConfigError(problems)
 
 

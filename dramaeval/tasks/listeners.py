@@ -9,17 +9,13 @@ one line of the prompt, so that the model has no further weights and every objec
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from numpy.random import Generator
 
 from dramaeval.data.raters import POSITIONAL, RATERS, UNKNOWN, RaterInfo
 from dramaeval.data.records import Record
-
-if TYPE_CHECKING:
-    from dramaeval.tasks.task import Task
 
 NONE, EMBED = "none", "embed"
 #: Values of ``task.listeners``.
@@ -97,18 +93,13 @@ def sampled_listener(record: Record, fields: Sequence[str], rng: Generator) -> R
     return as_listener(record, names[int(rng.integers(len(names)))])
 
 
-def listener_problems(task: Task, records: Sequence[Record]) -> Iterator[str]:
-    """Why these training records cannot be used with the listener models of a task and its parts."""
-    for part, own in (task.parts or {"": task}).items():
-        if own.has_listeners:
-            setting = f"task.tasks.{part}.listeners" if part else "task.listeners"
-            of_part = [record for record in records if not part or record.part == part]
-            if problem := _problem(own, of_part):
-                yield f"{setting}={EMBED} {problem}"
+def listener_problem(records: Sequence[Record], fields: Sequence[str]) -> str | None:
+    """Why these training records cannot be used with a listener model; None where they can.
 
-
-def _problem(task: Task, records: Sequence[Record]) -> str | None:
-    fields = [dimension.annotation for dimension in task.dimensions]
+    Args:
+        records: of one task.
+        fields: its annotation fields.
+    """
     listed = [
         record
         for record in records
