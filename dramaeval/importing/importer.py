@@ -273,6 +273,8 @@ def _dimension(
     scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
     means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]
     labels = {value: str(label) for label, value in settings.labels.items()}
+    if not set(scores) <= set(labels):  # these ratings are no words
+        labels = {}
     is_given = name in given
     scale = given[name] if is_given else scale_of([*scores, *means])
     return DraftDimension(name=name, scale=scale, is_given=is_given, labels=labels)
