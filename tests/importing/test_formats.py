@@ -99,7 +99,7 @@ def test_jsonl(tmp_path, clip):
     assert source_rows(imported.records) == records
 
 
-@pytest.mark.parametrize(("positions", "raters"), [("raters", ["1", "2"]), (None, None)])
+@pytest.mark.parametrize(("positions", "raters"), [("raters", ["1", "2"]), (None, "unknown")])
 def test_positions_of_lists_are_raters_only_if_the_settings_say_so(
     tmp_path, clip, positions, raters
 ):
@@ -107,7 +107,7 @@ def test_positions_of_lists_are_raters_only_if_the_settings_say_so(
     path.write_text(json.dumps({"wav_path": clip("a.wav"), "pace": [4, None]}))
     (record,) = read(path, dimensions=["pace"], positions=positions).records
     assert record["annotations"] == {"pace": [4, None]}
-    assert record.get("raters") == raters
+    assert record["raters"] == raters
 
 
 def label_studio_task(number, audio, *annotations):
