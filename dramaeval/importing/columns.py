@@ -42,7 +42,7 @@ TEXTS = ("transcript", "character", "scene", "system", "language")
 KEPT_KEYS = ("local_scene", "char_age", "char_style", "char_profile", "emotion")
 ROLES = (*NAMES, *KEPT_KEYS)
 _NOT_RATINGS = re.compile(
-    r"(.*_)?(index|age|duration|seconds|time|timestamp|order|trial|page|session|year|date|rt|n|count|votes|"
+    r"(.*[ _])?(index|age|duration|seconds|time|timestamp|order|trial|page|session|year|date|rt|n|count|votes|"
     r"std|sd|var|ci|row|number|num|id|idx|column \d+|unnamed.*|progress|latitude|longitude|snr|key)|__\w+",
     re.IGNORECASE,
 )
@@ -102,6 +102,12 @@ class Meaning:
                 f", {key} {value}" for key, value in (("std", mean.std), ("n", mean.n)) if value
             )
             yield f"mean rating of {name}: {mean.mean}{further}"
+
+
+def rater_of_column(column: str) -> str | None:
+    """The rater in a column's name after that of the dimension: ``rater1`` of ``pace_rater1``; None without both."""
+    match = _RATER_COLUMN.fullmatch(column)
+    return match.group("rater") if match and match.group("field") else None
 
 
 def text_of(row: Row, spec: str) -> str:
