@@ -13,18 +13,26 @@ import numpy as np
 import torch
 
 from dramaeval.config.composition import compose
+from dramaeval.config.problems import ConfigError
 from dramaeval.data.audio import decode
 from dramaeval.data.augmentation import Augmentation
 from dramaeval.data.dataset_names import TASKS, lines_by_name
+from dramaeval.data.import_formats import is_source
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.records import Record, checked_lines
-from dramaeval.stages.builders import build_mixture, build_task
+from dramaeval.importing.direct import Converted
+from dramaeval.stages.builders import build_mixture, build_task, check_listeners
+from dramaeval.stages.converted_sources import converted_source, with_importer
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.tasks.processed_records import is_processed
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Target, Task
-from dramaeval.training.question_sampler import sample_questions, trainable_dimensions
+from dramaeval.training.question_sampler import (
+    sample_questions,
+    trainable_dimensions,
+    training_record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +55,19 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     Args:
         data_file: JSONL of records, or of processed lines with ``prompt`` and ``solution``; the first line of the
-            file decides which.
+            file decides which. A table, a Parquet file, a tar archive, a folder or ``hf:OWNER/NAME`` is converted
+            once, as for ``task.data.train``.
         sample_rate: of ``audio``, in Hz.
         is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.data.augmentation`, strength light).
         seed: of sampling and perturbation.
         task: of all records, whatever their ``dataset_name`` is; by default their own, with its default settings.
         audio_root: folder in which clips are looked up if they are not beside the JSONL.
+        importer: settings ``importer.*`` of a source in another format, such as ``{"decimal": "comma"}``.
+        split: which split to read from a source that has splits of its own.
 
     Raises:
         BadRecordsError: with all problems of the file.
+        ConfigError: ``importer`` has a setting that is not known or not valid.
     """
 
     def __init__(
@@ -67,15 +79,25 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         seed: int = 0,
         task: Task | None = None,
         audio_root: str | os.PathLike[str] | None = None,
+        importer: Mapping[str, Any] | None = None,
+        split: str = "train",
     ) -> None:
-        self.data_file = Path(data_file).expanduser()
         self.sample_rate = sample_rate
         self.is_perturb = is_perturb
         self.seed = seed
         # In shared memory, so that loader workers see changes.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         root = None if audio_root is None else Path(audio_root).expanduser()
-        self.task, self.records = self._read(task, root)
+        converted = _converted(os.fspath(data_file), split, root, importer)
+        if converted is None:
+            self.data_file = Path(data_file).expanduser()
+            self.task, self.records = self._read(task, root)
+            return
+        self.data_file = converted.file_of(split)
+        try:
+            self.task, self.records = self._read(task, root)
+        except BadRecordsError as error:
+            raise converted.in_terms_of_source(error) from None
 
     def _read(self, task: Task | None, root: Path | None) -> tuple[Task, list[Record]]:
         lines = checked_lines(self.data_file)
@@ -123,6 +145,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         options: dict[str, Any] = {} if lines is None else {"lines": lines}
         result = task.read(self.data_file, audio_root=root, max_seconds=MAX_SECONDS, **options)
         rated = [record for record in result.records if trainable_dimensions(task, record)]
+        check_listeners(task, rated)
         if len(rated) < len(result.records):
             log.warning(
                 "%d of %d records of %s have no rating of the task's dimensions and are left out.",
@@ -156,7 +179,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         Returns:
             the dimension, or all of a task that asks for all in one question; and the targets by dimension key.
         """
-        record = self.records[index]
+        record = self.record(index, epoch)
         task = self.task.parts.get(str(record.part), self.task)
         count = 1 if task.one_dimension_per_question else None
         return sample_questions(
@@ -167,7 +190,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """The question about a record in an epoch, in the wording of training."""
         dimensions, _ = self.draw(index, epoch)
         rng = np.random.default_rng([self.seed, epoch, index, 2])
-        return self.task.questions(self.records[index], dimensions, rng)[0]
+        return self.task.questions(self.record(index, epoch), dimensions, rng)[0]
+
+    def record(self, index: int, epoch: int) -> Record:
+        """A record as an epoch asks about it: with the ratings of all raters, or of one (``task.listeners``)."""
+        return training_record(self.task, self.records[index], (self.seed, epoch, index))
 
     def waveform(self, index: int, epoch: int) -> np.ndarray:
         """The clip of a record, float32 ``[samples]``; perturbed if ``is_perturb``.
@@ -186,6 +213,23 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         augmentation = Augmentation("light", changed_kinds(dimensions), MAX_SECONDS)
         return augmentation.waveform(wave, self.sample_rate, rng)
+
+
+def _converted(
+    file: str, split: str, root: Path | None, importer: Mapping[str, Any] | None
+) -> Converted | None:
+    """The records of a source in another format than JSON Lines."""
+    if not importer and not is_source(file, None):
+        return None
+    config = with_importer(compose(), importer or {})
+    config.task.data.audio_root = None if root is None else str(root)
+    if (converted := converted_source(config, split, file)) is None:
+        raise ConfigError(
+            [
+                f"importer={dict(importer or {})}: {file} is read as JSON Lines, without the importer."
+            ]
+        )
+    return converted
 
 
 def _task_of(name: str) -> Task:

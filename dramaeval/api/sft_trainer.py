@@ -88,7 +88,7 @@ class DatasetSampler:
 
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
         """The question of a record in an epoch."""
-        dataset, record = self.dataset, self.dataset.records[number]
+        dataset, record = self.dataset, self.dataset.record(number, epoch)
         _, targets = dataset.draw(number, epoch)
         question = dataset.question(number, epoch)
         # A perturbed clip differs in every epoch and is not cached.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 AUDIO_ENDINGS = (
@@ -16,9 +17,32 @@ ENDINGS = {
 #: Endings that no JSON Lines file has; other files are converted only if ``importer.format`` names their format.
 OTHER_FORMATS = (".csv", ".tsv", ".xlsx", ".xlsm", ".parquet", ".tar")
 
+#: Begins the name of a data set of the Hugging Face hub.
+HUB = "hf:"
+#: The form of such a name, for messages.
+HUB_FORM = "hf:OWNER/NAME, with @REVISION and :SUBSET if you need them"
+_LIKE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def is_hub_name(file: str | Path) -> bool:
+    """Whether a text names a data set of the Hugging Face hub."""
+    return str(file).startswith(HUB)
+
+
+def hub_hint(file: str | Path) -> str:
+    """A sentence for a path that does not exist, if it may be meant as a name of the hub; else empty."""
+    if not _LIKE_HUB.fullmatch(str(file)) or Path(file).suffix.lower() in ENDINGS:
+        return ""
+    return f" A data set of the Hugging Face hub is named {HUB}{file}."
+
 
 def folder_format(file: Path) -> str | None:
-    """The format of a folder by its content: kaldi, datasets, or audio_folder; None for another one or a file."""
+    """The format of a folder by its content: kaldi, datasets, or audio_folder; None for another one or a file.
+
+    A name of the hub counts as a folder of the library datasets.
+    """
+    if is_hub_name(file):
+        return "datasets"
     if not file.is_dir():
         return None
     if (file / "wav.scp").is_file():
@@ -37,6 +61,8 @@ def is_source(file: str | Path, importer_format: str | None) -> bool:
         importer_format: ``importer.format``, for names that do not tell the format.
     """
     path = Path(file).expanduser()
+    if is_hub_name(file):
+        return True
     if path.is_dir():
         return importer_format is not None or folder_format(path) is not None
     if path.suffix.lower() in OTHER_FORMATS:

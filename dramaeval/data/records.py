@@ -49,6 +49,7 @@ class Record:
             Of a mean rating, the mean alone.
         raters: what is known of the raters of each field; without an entry position k is always the same rater.
         part: name of the task that the record belongs to, where several are trained together.
+        listener: the rater whose ratings alone these are (`dramaeval.tasks.listeners`); None for all raters.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Record:
     ratings: Mapping[str, tuple[float | None, ...]]
     raters: Mapping[str, RaterInfo] = field(default_factory=dict)
     part: str | None = None
+    listener: str | None = None
 
     def problem(self, key: str, problem: str, fix: str) -> Problem:
         """A problem of one of the record's keys, with its place."""

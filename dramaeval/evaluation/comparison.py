@@ -29,6 +29,7 @@ from dramaeval.evaluation.metrics.metric import (
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Spearman
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.units import RANGE, divided, divisors, span
 
 COMPARED: tuple[Metric, ...] = (Pearson(), Spearman(), MeanSquaredError())
 
@@ -45,6 +46,15 @@ class Difference:
     b: float
     resampled: np.ndarray | None
     exchanged: np.ndarray | None
+
+    def over(self, divisor: float) -> Difference:
+        """All values divided by a number."""
+        return Difference(
+            a=self.a / divisor,
+            b=self.b / divisor,
+            resampled=divided(self.resampled, divisor),
+            exchanged=divided(self.exchanged, divisor),
+        )
 
     def as_dict(self, level: float) -> dict[str, Any]:
         """Plain values: `a`, `b`, `difference`, `interval` of the bootstrap, `p` of the test."""
@@ -88,13 +98,14 @@ def compare(
     tests = _Tests.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
+    spans: dict[str, float] = {}
     for key in dimensions:
         arrays_a = dimension_arrays(key, [of_a for of_a, _ in pairs[key]], clusters)
         arrays_b = dimension_arrays(key, [of_b for _, of_b in pairs[key]], clusters)
         differences[key], undefined[key] = _differences(metrics, arrays_a, arrays_b, tests)
-    names = [metric_name(metric) for metric in metrics]
+        spans[key] = span(arrays_a.scale)
     return {
-        "macro": {name: macro_difference(differences, name, level) for name in names},
+        "macro": macro_differences(differences, metrics, spans, level),
         "dimensions": {
             key: {**entries, "n": len(pairs[key]), "undefined": undefined[key]}
             for key, entries in _with_adjusted_p(differences, level).items()
@@ -183,12 +194,19 @@ def _pairs(
 
 def _require_same_record(prediction: Prediction, other: Prediction) -> None:
     for name in ("scale", "ratings", "group"):
+        # Scales with other points between the same ends (bins) have the same unit.
+        if name == "scale" and _ends(prediction) == _ends(other):
+            continue
         if getattr(prediction, name) != getattr(other, name):
             raise ValueError(
                 f"the two judges have different data: record '{prediction.id}' on "
                 f"'{prediction.dimension}' has {name} {getattr(prediction, name)} with the first judge "
                 f"and {getattr(other, name)} with the second; evaluate both on the same file"
             )
+
+
+def _ends(prediction: Prediction) -> tuple[float, float]:
+    return prediction.scale[0], prediction.scale[-1]
 
 
 def _differences(
@@ -248,23 +266,43 @@ def _in_form(arrays: DimensionArrays, form: Exchange) -> DimensionArrays:
 
 
 def _stacked(a: DimensionArrays, b: DimensionArrays, clusters: int) -> DimensionArrays:
-    """a's records, then b's with clusters numbered from `clusters` on: a draw takes each record from one judge."""
+    """a's records, then b's with clusters numbered from `clusters` on: a draw takes each record from one judge.
+
+    The metrics of a comparison need no distributions, which may have other points in b.
+    """
     return replace(
         a,
         predicted=np.concatenate([a.predicted, b.predicted]),
         rated=np.concatenate([a.rated, b.rated]),
-        distribution=np.concatenate([a.distribution, b.distribution]),
+        distribution=np.full((len(a.predicted) + len(b.predicted), len(a.scale)), np.nan),
         ratings=np.concatenate([a.ratings, b.ratings]),
         cluster=np.concatenate([a.cluster, b.cluster + clusters]),
         raters_known=None,  # the metrics of a comparison need no raters
     )
 
 
-def macro_difference(
-    differences: Mapping[str, Mapping[str, Difference]], name: str, level: float
+def macro_differences(
+    differences: Mapping[str, Mapping[str, Difference]],
+    metrics: Sequence[Metric],
+    spans: Mapping[str, float],
+    level: float,
+) -> dict[str, dict[str, Any] | None]:
+    """By metric the difference of the mean over dimensions; ``unit`` where it is counted in ranges (`divisors`)."""
+    macro: dict[str, dict[str, Any] | None] = {}
+    for metric in metrics:
+        name, by = metric_name(metric), divisors(metric, spans)
+        used = {key: of[name].over(by[key]) for key, of in differences.items() if name in of}
+        entry = _macro_difference(list(used.values()), len(differences), level)
+        if entry and len(set(by.values())) > 1:
+            entry["unit"] = RANGE
+        macro[name] = entry
+    return macro
+
+
+def _macro_difference(
+    used: Sequence[Difference], dimensions: int, level: float
 ) -> dict[str, Any] | None:
     """The difference of the mean over the dimensions where the metric is defined for both judges."""
-    used = [by_metric[name] for by_metric in differences.values() if name in by_metric]
     if not used:
         return None
     mean = Difference(
@@ -273,7 +311,7 @@ def macro_difference(
         resampled=mean_over_draws([d.resampled for d in used]),
         exchanged=mean_over_draws([d.exchanged for d in used]),
     )
-    return {**mean.as_dict(level), "dimensions": len(differences), "dimensions_defined": len(used)}
+    return {**mean.as_dict(level), "dimensions": dimensions, "dimensions_defined": len(used)}
 
 
 def _with_adjusted_p(

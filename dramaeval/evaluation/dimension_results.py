@@ -24,6 +24,7 @@ from dramaeval.evaluation.metrics.leave_one_rater_out import pearson_ceiling_ove
 from dramaeval.evaluation.metrics.metric import Metric, all_over_draws, metric_values
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.systems import system_level
+from dramaeval.evaluation.units import span
 
 LEAST_CLUSTERS = 5
 """Minimum number of clusters of an interval: fewer do not represent the others."""
@@ -47,9 +48,10 @@ class SummarySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class DimensionResult:
-    """`values` are ready for JSON; `draws` has each metric's values in every draw, for the macro."""
+    """`values` are ready for JSON; `draws` has each metric's values in every draw, and `span` the range of the scale."""
 
     values: dict[str, Any]
+    span: float = 0.0
     draws: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -82,7 +84,7 @@ def dimension_result(
     systems = system_level(predictions, arrays, seed=settings.seed)
     if systems is not None:
         result["system_level"] = systems
-    return DimensionResult(values=result, draws=kept)
+    return DimensionResult(values=result, span=span(arrays.scale), draws=kept)
 
 
 def _metric_draws(

@@ -10,7 +10,7 @@ from dramaeval.evaluation.bootstrap import BootstrapDraws, bootstrap_draws
 from dramaeval.evaluation.comparison import (
     COMPARED,
     Difference,
-    macro_difference,
+    macro_differences,
     subtracted,
 )
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
@@ -23,6 +23,7 @@ from dramaeval.evaluation.metrics.metric import (
     value_of,
 )
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.units import span
 
 
 def drops(
@@ -110,9 +111,10 @@ def drop(
     drawn = bootstrap_draws(len(clusters), draws, seed) if draws and enough else None
     for key, (of_a, of_b) in arrays.items():
         differences[key], undefined[key] = _differences(metrics, of_a, of_b, drawn)
-    names = [metric_name(metric) for metric in metrics]
+    spans = {key: span(of_a.scale) or span(of_b.scale) for key, (of_a, of_b) in arrays.items()}
+    macro = macro_differences(differences, metrics, spans, level)
     return {
-        "macro": {name: _without_p(macro_difference(differences, name, level)) for name in names},
+        "macro": {name: _without_p(entry) for name, entry in macro.items()},
         "dimensions": {
             key: {
                 **{name: _without_p(each.as_dict(level)) for name, each in by_metric.items()},

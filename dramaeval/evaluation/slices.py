@@ -23,6 +23,7 @@ from dramaeval.evaluation.metrics.metric import (
 )
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.units import divided, divisors, span
 
 METRICS: dict[str, Metric] = {
     metric_name(metric): metric for metric in (Pearson(), MeanSquaredError(), Bias())
@@ -168,19 +169,21 @@ def _in_order(name: str, values: Sequence[str]) -> list[str]:
 
 def _slice(table: _Table, rows: np.ndarray, settings: _Bootstrap) -> dict[str, Any]:
     taken, clusters = table.taken(rows)
+    spans = {arrays.dimension: span(arrays.scale) for arrays in taken}
+    by = {name: divisors(metric, spans) for name, metric in METRICS.items()}
     values: dict[str, list[float]] = {name: [] for name in METRICS}
     defined: list[tuple[str, DimensionArrays]] = []
     for arrays in taken:
         for name, value in metric_values(METRICS, arrays)[0].items():
             if value is not None:
-                values[name].append(value)
+                values[name].append(value / by[name][arrays.dimension])
                 defined.append((name, arrays))
     in_draws: dict[str, list[np.ndarray | None]] = {name: [] for name in METRICS}
     if clusters >= LEAST_CLUSTERS and settings.draws > 0:
         draws = bootstrap_draws(clusters, settings.draws, settings.seed)
         drawn = all_over_draws([(METRICS[name], arrays) for name, arrays in defined], draws)
-        for (name, _), metric_draws in zip(defined, drawn, strict=True):
-            in_draws[name].append(metric_draws)
+        for (name, arrays), metric_draws in zip(defined, drawn, strict=True):
+            in_draws[name].append(divided(metric_draws, by[name][arrays.dimension]))
     return {
         "records": len(np.unique(table.record[rows])),
         "n": int(table.used[rows].sum()),

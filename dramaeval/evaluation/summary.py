@@ -20,6 +20,7 @@ from dramaeval.evaluation.metrics.metric import Metric, mean_of_defined
 from dramaeval.evaluation.metrics.standard import with_standard
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.systems import MACRO_NAMES
+from dramaeval.evaluation.units import RANGE, divided, divisors
 
 
 def summarise(
@@ -121,16 +122,23 @@ def _why_no_draws(draws: int, clusters: int) -> str | None:
 
 
 def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) -> dict[str, Any]:
-    """The unweighted mean over dimensions, of each metric and of the agreement between raters."""
+    """The unweighted mean over dimensions, of each metric and of the agreement between raters.
+
+    ``units`` names the metrics that are counted in ranges of the scales, because these differ (`divisors`).
+    """
+    spans, units = {key: result.span for key, result in results.items()}, {}
     macro: dict[str, Any] = {}
     defined: dict[str, int] = {}
     undefined: dict[str, dict[str, str]] = {}
     intervals: dict[str, list[float] | None] = {}
-    for name in settings.metrics:
+    for name, metric in settings.metrics.items():
         if not any(name in result.values for result in results.values()):
             continue  # the metric applies to none of these scales
-        used = [result for result in results.values() if result.values.get(name) is not None]
-        macro[name] = mean_of_defined(result.values[name] for result in used)
+        used = {key: each for key, each in results.items() if each.values.get(name) is not None}
+        by = divisors(metric, spans)
+        if used and len(set(by.values())) > 1:
+            units[name] = RANGE
+        macro[name] = mean_of_defined(each.values[name] / by[key] for key, each in used.items())
         defined[name] = len(used)
         if len(used) < len(results):
             undefined[name] = {
@@ -139,13 +147,16 @@ def _macro(results: Mapping[str, DimensionResult], settings: SummarySettings) ->
                 if result.values.get(name) is None
             }
         if settings.draws is not None and used:
-            intervals[name] = _macro_interval(used, name, settings.level)
+            drawn = [divided(each.draws.get(name), by[key]) for key, each in used.items()]
+            intervals[name] = interval(mean_over_draws(drawn), settings.level)
     macro["dimensions"] = len(results)
     macro["dimensions_defined"] = defined
     macro["dimensions_undefined"] = undefined
     for count in ("n", "records", "unscored", "missing"):
         macro[count] = sum(result.values[count] for result in results.values())
     macro["interval"] = intervals
+    if units:
+        macro["units"] = units
     if settings.ceiling:
         macro["ceiling"] = _macro_ceiling(results, settings)
         macro["alternative_annotator"] = _macro_alternative(results)
@@ -162,13 +173,6 @@ def _reason(result: DimensionResult, name: str) -> str:
     if name not in result.values:
         return "does not apply to this scale"
     return str(result.values["undefined"][name])
-
-
-def _macro_interval(
-    results: Sequence[DimensionResult], name: str, level: float
-) -> list[float] | None:
-    """Interval of the mean over dimensions; a draw has the same clusters in all of them."""
-    return interval(mean_over_draws([result.draws.get(name) for result in results]), level)
 
 
 def _macro_ceiling(
@@ -189,7 +193,11 @@ def _macro_ceiling(
     }
     used = [results[key] for key, ceiling in ceilings.items() if ceiling["pearson"] is not None]
     if settings.draws is not None and used:
-        macro["interval"] = {"pearson": _macro_interval(used, "ceiling", settings.level)}
+        macro["interval"] = {
+            "pearson": interval(
+                mean_over_draws([result.draws.get("ceiling") for result in used]), settings.level
+            )
+        }
     return macro
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from dramaeval.evaluation.dimension_arrays import cluster_names, dimension_arrays
+from dramaeval.evaluation.metrics.calibration import RaterSpread
 from dramaeval.evaluation.metrics.metric import mean_of_defined, metric_values
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.units import divisors
 
 
 def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -22,17 +24,19 @@ def with_wordings(summary: dict[str, Any], predictions: Sequence[Prediction]) ->
     where it is undefined). The macro gets the means of the dimensions' ``spread``, and of the highest minus
     the lowest ``pearson`` as ``pearson_range``.
     """
-    spreads = []
+    spreads: dict[str, Any] = {}
     for key, values in summary["dimensions"].items():
         of_dimension = [p for p in predictions if p.dimension == key and p.wordings]
         if of_dimension:
             values["wording"] = _wording(key, of_dimension)
-            spreads.append(values["wording"])
+            spreads[key] = values["wording"]
     if spreads:
-        correlations = [spread["pearson"] for spread in spreads]
+        correlations = [spread["pearson"] for spread in spreads.values()]
+        # As a metric in score units: in ranges of the scales where these differ.
+        by = divisors(RaterSpread(), {p.dimension: p.scale[-1] - p.scale[0] for p in predictions})
         summary["macro"]["wording"] = {
-            "wordings": max(spread["wordings"] for spread in spreads),
-            "spread": mean_of_defined(spread["spread"] for spread in spreads),
+            "wordings": max(spread["wordings"] for spread in spreads.values()),
+            "spread": mean_of_defined(each["spread"] / by[key] for key, each in spreads.items()),
             "pearson_range": mean_of_defined(
                 max(values) - min(values) for values in correlations if None not in values
             ),

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.data.import_formats import hub_hint, is_hub_name
 from dramaeval.importing.extracted_audio import AudioFolder, is_audio
+from dramaeval.importing.hub import load_hub
 from dramaeval.importing.problems import BadSourceError, in_file
 from dramaeval.importing.rows import Row, Table
 
@@ -36,25 +38,21 @@ def read_parquet(file: Path, settings: ImporterConfig, clips: Path) -> Table:
 
 
 def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
-    """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``.
+    """Read a folder written by ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk``, or a data set of the hub.
 
     A class label is read as its name.
 
     Args:
-        file: the folder.
+        file: the folder, or a name of the form ``hf:OWNER/NAME``.
         settings: not used.
         clips: folder for the audio.
 
     Raises:
-        BadSourceError: the folder is not such a folder.
+        BadSourceError: the folder is not such a folder, or the data set cannot be loaded.
     """
     import datasets
 
-    try:
-        loaded = datasets.load_from_disk(str(file))
-    except (OSError, ValueError) as error:
-        fix = "give a folder written by save_to_disk"
-        raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
+    loaded = load_hub(file) if is_hub_name(file) else _load_folder(file)
     parts = loaded if isinstance(loaded, Mapping) else {None: loaded}
     table, audio = Table(columns=[], rows=[]), AudioFolder(clips)
     for split, part in parts.items():
@@ -64,6 +62,16 @@ def read_datasets(file: Path, settings: ImporterConfig, clips: Path) -> Table:
         labels = {n: f for n, f in part.features.items() if isinstance(f, datasets.ClassLabel)}
         table.add(_table(file, (_named(row, labels) for row in part), audio, split))
     return table
+
+
+def _load_folder(file: Path) -> Any:
+    import datasets
+
+    try:
+        return datasets.load_from_disk(str(file))
+    except (OSError, ValueError) as error:
+        fix = f"give a folder written by save_to_disk.{hub_hint(file)}"
+        raise BadSourceError([in_file(file, f"not a saved dataset ({error})", fix)]) from None
 
 
 def _named(row: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,12 +42,17 @@ TEXTS = ("transcript", "character", "scene", "system", "language")
 KEPT_KEYS = ("local_scene", "char_age", "char_style", "char_profile", "emotion")
 ROLES = (*NAMES, *KEPT_KEYS)
 _NOT_RATINGS = re.compile(
-    r"(.*_)?(index|age|duration|seconds|time|timestamp|order|trial|page|session|year|date|rt|n|count|votes|"
-    r"std|sd|var|ci|row|number|num|id|idx|column \d+|unnamed.*|progress|latitude|longitude|snr)",
+    r"(.*[ _])?(index|age|duration|seconds|time|timestamp|order|trial|page|session|year|date|rt|n|count|votes|"
+    r"std|sd|var|ci|row|number|num|id|idx|column \d+|unnamed.*|progress|latitude|longitude|snr|key)|__\w+",
     re.IGNORECASE,
 )
 _RATER_COLUMN = re.compile(
     r"(?:(?P<field>.+?)[ _.\-]+)?(?P<rater>(?:rater|listener|annotator|judge|expert|subject|evaluator)[ _.\-]*\w+)",
+    re.IGNORECASE,
+)
+#: Columns with a short name and a number, such as r1 or score_2, may each be of a rater or of a dimension.
+_NUMBERED = re.compile(
+    r"(?P<stem>[a-z]|score|rating|vote|person|participant|answer|response|value)[ _.\-]?\d+",
     re.IGNORECASE,
 )
 _NO_COLUMN = "none"
@@ -97,6 +102,12 @@ class Meaning:
                 f", {key} {value}" for key, value in (("std", mean.std), ("n", mean.n)) if value
             )
             yield f"mean rating of {name}: {mean.mean}{further}"
+
+
+def rater_of_column(column: str) -> str | None:
+    """The rater in a column's name after that of the dimension: ``rater1`` of ``pace_rater1``; None without both."""
+    match = _RATER_COLUMN.fullmatch(column)
+    return match.group("rater") if match and match.group("field") else None
 
 
 def text_of(row: Row, spec: str) -> str:
@@ -258,7 +269,7 @@ class ColumnReader:
         """The share of a column's cells that pass a test, among those that are not missing; 0 if all are."""
         cells = [row.get(column) for row in self.table.rows]
         cells = [cell for cell in cells if not self.scores.is_missing(cell)]
-        return sum(map(test, cells)) / len(cells) if cells else 0.0
+        return sum(bool(test(cell)) for cell in cells) / len(cells) if cells else 0.0
 
     def _number_columns(self) -> list[str]:
         """Columns without a role of which at least half of the cells are numbers."""
@@ -267,7 +278,7 @@ class ColumnReader:
             for name in self.columns
             if name not in self._used()
             and not _NOT_RATINGS.fullmatch(name)
-            and self._share(name, looks_numeric) >= 0.5
+            and self._share(name, _numbers) >= 0.5
         ]
 
     def _check_long(self) -> None:
@@ -298,6 +309,7 @@ class ColumnReader:
         if by_rater and single:
             fix = "set importer.dimensions=…, or importer.ignore=[…]"
             self.report(f"{', '.join(single)} and columns for each rater hold numbers", fix)
+        self._report_numbered(single)
         if not numeric:
             fix = f"set importer.dimensions=[…] or importer.columns.score=…; {self._columns_text()}"
             self.report("no column holds ratings", fix)
@@ -305,14 +317,35 @@ class ColumnReader:
         self.meaning.dimensions |= {name: tuple(columns) for name, columns in by_rater.items()}
         self.meaning.guessed |= set(self.meaning.dimensions)
 
+    def _report_numbered(self, names: Sequence[str]) -> None:
+        """Report columns that differ in a number only: one for each rater, or one for each dimension?"""
+        by_stem: dict[str, list[str]] = {}
+        for name in names:
+            if match := _NUMBERED.fullmatch(name):
+                by_stem.setdefault(match.group("stem").casefold(), []).append(name)
+        for columns in by_stem.values():
+            if len(columns) > 1:
+                listed = ",".join(columns)
+                fix = (
+                    f"set importer.dimensions=[{listed}] for dimensions, or 'importer.dimensions={{rating: [{listed}]}}' "
+                    "for raters"
+                )
+                self.report(
+                    f"{', '.join(columns)}: one column for each rater, or for each dimension?", fix
+                )
+
     def _in_guessed_range(self, name: str) -> bool:
         low, high = _GUESSED_RANGE
-        cells = (
-            str(row.get(name)).strip().replace(",", ".")
-            for row in self.table.rows
-            if looks_numeric(row.get(name))
-        )
-        return all(low <= float(cell) <= high for cell in cells)
+        numbers = (number for row in self.table.rows for number in _numbers(row.get(name)))
+        return all(low <= number <= high for number in numbers)
+
+
+def _numbers(cell: Any) -> list[float]:
+    """The numbers in a cell, which may hold a list of them; empty for other cells."""
+    items = [item for item in cell if item is not None] if isinstance(cell, list) else [cell]
+    if not all(map(looks_numeric, items)):
+        return []
+    return [float(str(item).strip().replace(",", ".")) for item in items]
 
 
 def _plain_name(name: str) -> str:

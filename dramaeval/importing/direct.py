@@ -17,7 +17,7 @@ from typing import Any
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.task_schema import NAMED_TEST, kind_of_split
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
-from dramaeval.data.import_formats import ENDINGS, OTHER_FORMATS, folder_format
+from dramaeval.data.import_formats import ENDINGS, OTHER_FORMATS, folder_format, is_hub_name
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import entry_of
 from dramaeval.data.problems import BadRecordsError, Problem
@@ -25,7 +25,7 @@ from dramaeval.importing.importer import Imported, read_import, records_text, wr
 from dramaeval.importing.problems import BadSourceError, in_file
 
 #: Increased when the importer makes other records of the same source.
-VERSION = 1
+VERSION = 2
 RECORDS, STATE = "records.jsonl", "conversion.json"
 
 
@@ -99,7 +99,9 @@ def settings_for(
         rated: whether ratings are wanted; otherwise no column is searched for them.
     """
     path, kind = Path(file).expanduser(), importer.format
-    if path.is_dir():
+    if is_hub_name(file):
+        kind = folder_format(path)
+    elif path.is_dir():
         # A corpus has its own layout, which the settings describe.
         kind = kind if importer.files is not None else folder_format(path) or kind
     elif path.suffix.lower() in OTHER_FORMATS:
@@ -127,7 +129,8 @@ def convert(settings: ImporterConfig, root: Path) -> Converted:
     Raises:
         BadSourceError: with every problem of the source.
     """
-    source = Path(str(settings.file)).expanduser().absolute()
+    source = Path(str(settings.file)).expanduser()
+    source = source if is_hub_name(source) else source.absolute()
     settings = replace(settings, file=str(source))
     given = json.dumps([VERSION, asdict(settings)], sort_keys=True, default=str)
     folder = root / f"{source.stem}-{hashlib.sha256(given.encode()).hexdigest()[:12]}"
@@ -158,7 +161,7 @@ def _converted(
 
 
 def _digest(source: Path, settings: ImporterConfig) -> str:
-    """A hash of names, sizes and times of the source's files."""
+    """A hash of names, sizes and times of the source's files; a name of the hub has none."""
     base = source if source.is_dir() else source.parent
     files = [*_files(source), *(base / name for name in settings.joins)]
     stats = [

@@ -115,6 +115,8 @@ def task_text(name: str, texts: Sequence[str], files: Mapping[str, str]) -> str:
         "labels": "distribution",
         "objective": "expected_mse+0.2*soft_ce",
         "confidence": None,
+        "raters": "positions",
+        "listeners": "none",
         "shots": 0,
         "dimensions": None,
         "data": {split: files.get(split) for split in ("train", "val", "test")},

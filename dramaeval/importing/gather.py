@@ -9,7 +9,15 @@ from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.data.problems import Problem, line_list
-from dramaeval.importing.columns import KEPT_KEYS, TEXTS, MeanColumns, Meaning, plain_text, text_of
+from dramaeval.importing.columns import (
+    KEPT_KEYS,
+    TEXTS,
+    MeanColumns,
+    Meaning,
+    plain_text,
+    rater_of_column,
+    text_of,
+)
 from dramaeval.importing.problems import in_file
 from dramaeval.importing.rows import Row
 from dramaeval.importing.scores import Score, ScoreError, ScoreReader
@@ -126,7 +134,7 @@ class Gatherer:
             return
         for name, columns in self.meaning.dimensions.items():
             for column in columns:
-                own = column if len(columns) > 1 else rater
+                own = rater_of_column(column) or (column if len(columns) > 1 else rater)
                 yield from self._cell_ratings(draft, row, name, column, own)
 
     def _question(self, draft: ClipDraft, row: Row) -> str | None:

@@ -21,6 +21,7 @@ from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.files import map_files
 from dramaeval.data.problems import Problem, counted
+from dramaeval.data.raters import RATERS, UNKNOWN
 from dramaeval.data.records import length_problem
 from dramaeval.importing.columns import ColumnReader, Meaning
 from dramaeval.importing.draft_rubric import DraftDimension, identifier
@@ -146,7 +147,11 @@ def _record(
     record |= {key: text for key, text in draft.texts.items() if key not in ("id", "split")}
     record["annotations"] = annotations
     if own:
-        record["raters"] = own
+        record[RATERS] = own
+    elif any(isinstance(values, list) for values in annotations.values()):
+        record[RATERS] = (
+            UNKNOWN  # else positions would count as raters, with a ceiling of raters that are none
+        )
     roles = dict.fromkeys(meaning.roles.values())
     taken = {**record, **roles, **dict.fromkeys(_OWN_KEYS), **annotations}
     return {**record, **shared_values(draft, taken), "source": source_of(draft, source)}
@@ -273,6 +278,8 @@ def _dimension(
     scores = [r.score for d in drafts for r in d.ratings if r.field == name and r.score is not None]
     means = [d.means[name]["mean"] for d in drafts if "mean" in d.means.get(name, {})]
     labels = {value: str(label) for label, value in settings.labels.items()}
+    if not set(scores) <= set(labels):  # these ratings are no words
+        labels = {}
     is_given = name in given
     scale = given[name] if is_given else scale_of([*scores, *means])
     return DraftDimension(name=name, scale=scale, is_given=is_given, labels=labels)
@@ -298,8 +305,8 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
     has_lists = bool(imported.meaning.dimensions) or imported.meaning.is_long
     if has_lists and not imported.raters:
         notices.append(
-            "Raters are not identified: the position in a list is the order of the source. What needs the same rater "
-            "over clips (human ceiling, rater_weighted) is not meaningful."
+            'Raters are not identified, so the records have "raters": "unknown": what needs the same rater over clips '
+            "(human ceiling, rater_weighted) is not computed."
         )
     if len(imported.raters) > MAX_POSITIONS:
         notices.append(

@@ -142,7 +142,8 @@ def _values(
     audio = next((data[key] for key in ("audio", "wav", "clip", "file") if key in data), None)
     rater = annotation.get("completed_by")
     if isinstance(rater, Mapping):
-        rater = rater.get("email") or rater.get("id")
+        # Exports name the same person by the number alone too; an address has no place in records.
+        rater = rater.get("id") or rater.get("email")
     clip = None if audio is None else _LOCAL.sub("", str(audio))
     return {
         **data,

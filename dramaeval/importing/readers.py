@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dramaeval.config.importer_settings import FORMATS, ImporterConfig
-from dramaeval.data.import_formats import ENDINGS, folder_format
+from dramaeval.data.import_formats import ENDINGS, folder_format, hub_hint, is_hub_name
 from dramaeval.importing.columns import plain_text
 from dramaeval.importing.gather import split_name
 from dramaeval.importing.json_rows import read_json_object
@@ -61,7 +61,10 @@ def read_source(settings: ImporterConfig, clips: Path) -> Table:
 
 def format_of(settings: ImporterConfig) -> str | None:
     """The format of the source, if the settings or the ending of its name tell it."""
-    return settings.format or ENDINGS.get(source_path(settings).suffix.lower())
+    path = source_path(settings)
+    if is_hub_name(path):
+        return folder_format(path)
+    return settings.format or ENDINGS.get(path.suffix.lower())
 
 
 def source_path(settings: ImporterConfig) -> Path:
@@ -76,8 +79,12 @@ def _files(settings: ImporterConfig) -> Iterator[tuple[str | None, Path]]:
         BadSourceError: one of them is absent.
     """
     root = source_path(settings)
+    if is_hub_name(root):
+        yield None, root
+        return
     if not root.exists():
-        raise BadSourceError([in_file(root, "no such file or folder", "check importer.file=…")])
+        fix = f"check importer.file=….{hub_hint(root)}"
+        raise BadSourceError([in_file(root, "no such file or folder", fix)])
     given = settings.files if root.is_dir() else None
     if given is None:
         yield None, root
@@ -105,7 +112,8 @@ def _reader(file: Path, settings: ImporterConfig) -> Reader:
     Raises:
         BadSourceError: the format is not known.
     """
-    kind = settings.format or ENDINGS.get(file.suffix.lower()) or folder_format(file)
+    kind = format_of(settings) if is_hub_name(file) else settings.format
+    kind = kind or ENDINGS.get(file.suffix.lower()) or folder_format(file)
     # Imported late: the libraries of most formats take time to import.
     if kind == "csv":
         return lambda path, config, _: read_text_table(path, config)

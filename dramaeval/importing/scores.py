@@ -10,11 +10,20 @@ from fractions import Fraction
 from typing import Any
 
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.data.raters import is_quoted_number
 
 Score = int | float | bool
 
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+")
+_MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zä]*\.?"
+#: What spreadsheets write in place of a number that they took for a date.
+_DATE = re.compile(
+    rf"\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}|\d{{1,2}}/\d{{1,2}}|\d{{1,2}}\.\d{{1,2}}\."
+    rf"|\d{{1,2}}\.?[ -]{_MONTH}([ -]\d+)?|{_MONTH}[ -]\d{{1,4}}|0\d\.\d\d",
+    re.IGNORECASE,
+)
+_DATE_FIX = "format the column as a number or text, and enter it again"
 _RANGE = re.compile(r"\s*([+-]?[\d.]+)\s*\.\.\s*([+-]?[\d.]+?)\s*(?:/\s*([\d.]+)\s*)?")
 _BOOLEANS = {"true": True, "false": False}
 #: More points than this are not listed one by one in messages.
@@ -60,7 +69,7 @@ class ScoreReader:
             return _number(float(cell))
         if isinstance(cell, datetime.date | datetime.time):
             problem = f"{cell.isoformat()} is a date: a spreadsheet may have changed 1.5 into 1 May"
-            raise ScoreError(problem, "format the column as a number or text, and enter it again")
+            raise ScoreError(problem, _DATE_FIX)
         if not isinstance(cell, str):
             raise ScoreError(f"{cell!r} is not a number", "write one number in each cell")
         return self._read_text(cell)
@@ -73,11 +82,17 @@ class ScoreReader:
             return _BOOLEANS[text.casefold()]
         if _COMMA.fullmatch(text):
             return self._read_comma(text)
-        if _POINT.fullmatch(text):
+        if _DATE.fullmatch(text):
+            problem = f"{cell!r} can be a date: a spreadsheet may have changed 1.5 into 1 May"
+            raise ScoreError(problem, _DATE_FIX)
+        if is_quoted_number(text):
             if self.decimal == "comma" and "." in text:
                 fix = "write 1,5 in every cell, or set importer.decimal=point"
                 raise ScoreError(f"{cell!r} has a point, but importer.decimal=comma", fix)
             return _number(float(text))
+        if _POINT.fullmatch(text):
+            fix = f"write {_number(float(text))}, without a plus sign, leading zeros or an exponent"
+            raise ScoreError(f"{cell!r} is written in another form than numbers of ratings", fix)
         fix = (
             "write a number, give the score of the label (importer.labels.LABEL=SCORE), or add the text to "
             "importer.missing"
@@ -85,9 +100,12 @@ class ScoreReader:
         raise ScoreError(f"{cell!r} is not a number", fix)
 
     def _read_comma(self, text: str) -> Score:
-        if self.decimal == "comma":
-            return _number(float(text.replace(",", ".")))
         reading = text.replace(",", ".")
+        if self.decimal == "comma" and is_quoted_number(reading):
+            return _number(float(reading))
+        if self.decimal == "comma":
+            fix = "write 1,5, without a plus sign or leading zeros"
+            raise ScoreError(f"{text!r} is written in another form than numbers of ratings", fix)
         if self.decimal == "point":
             raise ScoreError(
                 f"{text!r} has a comma, but importer.decimal=point", f"write {reading}"
@@ -97,10 +115,12 @@ class ScoreReader:
 
 
 def looks_numeric(cell: Any) -> bool:
-    """Whether a cell resembles a number, also with a decimal comma."""
+    """Whether a cell resembles a number, also with a decimal comma; numbers with leading zeros are codes."""
     if isinstance(cell, bool) or not isinstance(cell, str):
         return isinstance(cell, int | float)
     text = cell.strip()
+    if re.fullmatch(r"0\d+", text):
+        return False
     return bool(_POINT.fullmatch(text) or _COMMA.fullmatch(text))
 
 

@@ -15,6 +15,7 @@ from dramaeval.config.task_schema import TASK_KEYS
 from dramaeval.data.records import Record
 from dramaeval.evaluation.metrics.metric import Metric, metric_name
 from dramaeval.models.families.base import Family
+from dramaeval.tasks.listeners import EMBED, listener_problem
 from dramaeval.tasks.mixed import MixedTask
 from dramaeval.tasks.rubric import RubricError
 from dramaeval.tasks.task import Task
@@ -85,6 +86,22 @@ def attach_examples(task: Task, splits: Mapping[str, Sequence[Record]], seed: in
                 task.examples(record)
     except ValueError as error:
         raise ConfigError([str(error)]) from None
+
+
+def check_listeners(task: Task, records: Sequence[Record]) -> None:
+    """Check that the training records name their raters, where the task has a listener model.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    problems = []
+    for part, own in (task.parts or {"": task}).items():
+        fields = [dimension.annotation for dimension in own.dimensions]
+        of_part = [record for record in records if not part or record.part == part]
+        if own.has_listeners and (problem := listener_problem(of_part, fields)):
+            problems.append(f"task.{f'tasks.{part}.' if part else ''}listeners={EMBED} {problem}")
+    if problems:
+        raise ConfigError(problems)
 
 
 def build_family(config: DictConfig) -> Family:

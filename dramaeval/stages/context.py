@@ -38,6 +38,7 @@ from dramaeval.stages.builders import (
     build_metrics,
     build_quantization,
     build_task,
+    check_listeners,
 )
 from dramaeval.stages.compatibility import check_family, check_task
 from dramaeval.stages.converted_sources import conversions_folder
@@ -153,6 +154,8 @@ class RunContext:
             log.info("This judge takes no audio: clips are not looked up and not decoded.")
         if self.splits["train"]:
             self.task.learn(self.splits["train"])
+        if self.trains:
+            check_listeners(self.task, self.splits["train"])
         self.splits.log_remarks(self.task)
         if self.trains and (unrated := unrated_dimensions(self.task, self.splits["train"])):
             log.warning(

@@ -11,8 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dramaeval.config import fields
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
+from dramaeval.config.registration import node_of
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
 from dramaeval.config.task_schema import OnBad
@@ -155,11 +158,30 @@ def jsonl_of(config: DictConfig, split: str, file: str) -> Path:
         file: of ``task.data``.
 
     Raises:
+        ConfigError: the importer's settings do not fit.
         BadSourceError: with every problem of a source in another format.
     """
+    converted = converted_source(config, split, file)
+    return Path(file).expanduser() if converted is None else converted.file_of(split)
+
+
+def converted_source(config: DictConfig, split: str, file: str) -> Converted | None:
+    """One source's records in the cache; None for a JSON Lines file. Arguments and errors as for `jsonl_of`."""
     source = Source(split, "", file, None)
     if not is_source(file, config.importer.format):
-        return Path(file).expanduser()
-    return convert_sources(config, [source], conversions_folder(config, None))[source].file_of(
-        split
-    )
+        return None  # no folder of conversions is needed
+    return convert_sources(config, [source], conversions_folder(config, None))[source]
+
+
+def with_importer(config: DictConfig, importer: Mapping[str, Any]) -> DictConfig:
+    """A copy of a configuration with these settings of the importer.
+
+    Raises:
+        ConfigError: with every setting that is not known or not valid.
+    """
+    values = {**plain(config.importer), **importer}
+    if problems := fields.problems(ImporterConfig, values, "importer"):
+        raise ConfigError(problems)
+    config = config.copy()
+    config.importer = node_of(ImporterConfig, values)
+    return config

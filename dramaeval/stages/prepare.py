@@ -21,7 +21,7 @@ from dramaeval.stages.fingerprint import CLIP_HASH
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.scale import number_text
 from dramaeval.tasks.task import Target, Task
-from dramaeval.training.question_sampler import sample_questions
+from dramaeval.training.question_sampler import sample_questions, training_record
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ def write_questions(
         lines: list[dict[str, Any]] = []
         left_out = 0
         for index, record in enumerate(records):
+            if split == "train":
+                record = training_record(task, record, (seed, 0, index))
             dimensions, targets = sample_questions(task, record, (seed, 0, index))
             left_out += len(task.dimensions_for(record)) - len(dimensions)
             clip = clips[split][index] if clips else ""

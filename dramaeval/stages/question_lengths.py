@@ -18,6 +18,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.planning.flops import Work
 from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
+from dramaeval.training.question_sampler import training_record
 
 #: English text has about four characters a token in Qwen's vocabulary.
 _CHARACTERS_A_TOKEN = 4
@@ -72,6 +73,8 @@ def question_lengths(
     largest, training = Work(prefix=0, branches=1, width=0), []
     for name, number, record in _numbered(splits):
         rng = np.random.default_rng([seed, 0, number, 2]) if name == "train" else None
+        if name == "train":
+            record = training_record(task, record, (seed, 0, number))
         questions = task.questions(record, task.dimensions_for(record), rng)
         if not questions:
             continue

@@ -102,6 +102,10 @@ class MixedTask(Task):
             for remark, count in task.remarks(_of_part(records, part)).items()
         }
 
+    def training_record(self, record: Record, rng: Generator) -> Record:
+        """The record for one visit in training, as its task takes it."""
+        return self.of(record).training_record(record, rng)
+
     def scoring(self) -> dict[str, Any]:
         """The scoring settings of each task that has any."""
         return {part: task.scoring() for part, task in self.tasks.items() if task.scoring()}

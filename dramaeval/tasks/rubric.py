@@ -6,7 +6,7 @@ its problems together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -350,3 +350,15 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
         scores=meanings,
         **{key: item[key] for key in texts},
     )
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts in nested mappings and lists."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts_in(inner)

@@ -19,7 +19,7 @@ from dramaeval.config.task_schema import (
     split_files,
     test_set_problems,
 )
-from dramaeval.data.import_formats import is_source
+from dramaeval.data.import_formats import hub_hint, is_hub_name, is_source
 from dramaeval.data.jsonl import FOLDER_FIX
 
 
@@ -53,7 +53,9 @@ def _file_problem(file: str, importer_format: str | None) -> str | None:
             f"{file} is a folder of no known kind (audio, datasets, Kaldi): {FOLDER_FIX}, or name its format with "
             "importer.format=…."
         )
-    return None if path.exists() else f"{file} does not exist."
+    if path.exists() or is_hub_name(file):
+        return None
+    return f"{file} does not exist.{hub_hint(file)}"
 
 
 def _label_problems(node: Any, where: str) -> list[str]:

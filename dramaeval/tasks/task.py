@@ -6,7 +6,7 @@ and a context template is a YAML file; a task that needs more is a subclass of `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.random import Generator
 
 from dramaeval.data.raters import POSITIONAL, POSITIONS, UNKNOWN, RaterInfo, RaterKey
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
+from dramaeval.tasks import listeners as listener_model
 from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
 from dramaeval.tasks.labels import (
     LabelPolicy,
@@ -30,7 +31,7 @@ from dramaeval.tasks.labels import (
     target_of_mean,
 )
 from dramaeval.tasks.question import AnswerField, Question
-from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems
+from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
@@ -68,6 +69,8 @@ class Task:
             their ratings. None weights all raters alike.
         raters: ``positions``: position k in every list of ratings is the same rater; ``unknown``: positions are no
             raters. Records may name their raters, see `dramaeval.data.raters`.
+        listeners: ``embed`` names a rater in the questions of training, and scores as the mean of all, see
+            `dramaeval.tasks.listeners`; ``none`` has no such line.
         phrasings: parts from which other wordings of the questions are built, see `dramaeval.tasks.wordings`;
             None has no other wordings.
     """
@@ -92,6 +95,7 @@ class Task:
         shots: int = 0,
         confidence: str | None = None,
         raters: str = POSITIONS,
+        listeners: str = listener_model.NONE,
         phrasings: Mapping[str, Any] | None = None,
     ) -> None:
         own = {"name": name, "system": system, "context": context}
@@ -112,6 +116,9 @@ class Task:
         self.raters_known = raters == POSITIONS
         #: By annotation field, the column of each rater in the ratings that the label policy learnt from.
         self._columns: dict[str, dict[RaterKey, int]] = {}
+        require_choice("task.listeners", listeners, listener_model.LISTENERS)
+        listener_model.require_default(listeners, shots=shots, raters=raters)
+        self.has_listeners = listeners == listener_model.EMBED
         require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
         self.prompt_layout = prompt_layout
         if shots < 0:
@@ -159,6 +166,16 @@ class Task:
                 for d in self.dimensions
             }
             self._columns = learn_by_rater(self.labels, rated)
+
+    def training_record(self, record: Record, rng: Generator) -> Record:
+        """The record for one visit in training: with the ratings of all raters, or of one (``listeners``)."""
+        if not self.has_listeners:
+            return record
+        return listener_model.sampled_listener(record, self._annotations, rng)
+
+    @property
+    def _annotations(self) -> list[str]:
+        return [dimension.annotation for dimension in self.dimensions]
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
@@ -265,7 +282,8 @@ class Task:
         ``dimension`` selects the examples' scores; without it no examples are shown.
         """
         examples = self.examples(record) if dimension else ()
-        context = "\n".join(filter(None, (self.context_text(record), self._remark)))
+        listener = listener_model.listener_line(record) if self.has_listeners else ""
+        context = "\n".join(filter(None, (self.context_text(record), listener, self._remark)))
         parts = list(filter(None, (context, criterion)))
         if self.prompt_layout == "criteria_first":
             parts.reverse()
@@ -292,7 +310,8 @@ class Task:
 
     def texts(self, record: Record) -> dict[str, str]:
         """The texts of a record that its prompts and answers hold, by key; see `prompts`."""
-        return {name: record.fields[name] for name in self.text_fields}
+        raters = listener_model.rater_texts(record, self._annotations) if self.has_listeners else {}
+        return {name: record.fields[name] for name in self.text_fields} | raters
 
     def prompts(self, record: Record) -> dict[str, str]:
         """Complete prompts that a record brings along, by key; they may hold the tags of answers."""
@@ -304,8 +323,8 @@ class Task:
         return {
             "task.system": [self.system],
             "task.context": [self.context],
-            "task.rubric": list(_strings(rubric)),
-            "task.phrasings": list(_strings(self.phrasings)),
+            "task.rubric": list(texts_in(rubric)),
+            "task.phrasings": list(texts_in(self.phrasings)),
         }
 
     def show_examples(self, pool: Sequence[Record], seed: int) -> None:
@@ -386,15 +405,3 @@ def require_choice(key: str, value: str, choices: Sequence[str]) -> None:
     """Raise ValueError where a setting's value is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{key}={value} is not known; choose one of {', '.join(choices)}.")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All texts in nested mappings and lists."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _strings(inner)

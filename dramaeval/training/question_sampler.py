@@ -154,7 +154,8 @@ class QuestionSampler:
 
     def __call__(self, number: int, epoch: int) -> SampledQuestions:
         """The questions of a record in an epoch."""
-        record, task = self.records[number], self.record_encoder.task
+        task = self.record_encoder.task
+        record = training_record(task, self.records[number], (self.seed, epoch, number))
         dimensions, targets = self.dimensions(number, epoch)
         # A separate random stream: the wording of a question does not change its target.
         rng = np.random.default_rng([self.seed, epoch, number, 2])
@@ -180,7 +181,8 @@ class QuestionSampler:
 
     def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions that a record is asked about in an epoch, and their targets."""
-        record, task = self.records[number], self.record_encoder.task
+        task = self.record_encoder.task
+        record = training_record(task, self.records[number], (self.seed, epoch, number))
         count = self.questions_per_clip
         if self.one_prompt:
             part = task.parts.get(str(record.part), task)  # the record's own task in a mixture
@@ -213,6 +215,11 @@ class TrainingCollator:
         encoded = [self.sampler(record_of(number), epoch).encoded for number in numbers]
         batch = collate(encoded, pad=self.pad, shared_prefix=self.shared_prefix)
         return {"batch": replace(batch, is_stand_in=min(numbers) < 0)}
+
+
+def training_record(task: Task, record: Record, key: tuple[int, int, int]) -> Record:
+    """The record as an epoch asks about it; ``key`` as in `sample_questions`."""
+    return task.training_record(record, np.random.default_rng([*key, 5]))
 
 
 def sample_questions(

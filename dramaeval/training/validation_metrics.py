@@ -10,12 +10,14 @@ import numpy as np
 from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.evaluation.dimension_arrays import DimensionArrays, cluster_names, dimension_arrays
 from dramaeval.evaluation.metrics.calibration import rater_shares
+from dramaeval.evaluation.metrics.errors import MeanSquaredError
 from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.record_reply import AnyPrediction
+from dramaeval.evaluation.units import divisors, span
 
 
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
@@ -45,7 +47,8 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
 
     ``cross_entropy`` is that between the raters' histogram (the distribution of `dramaeval.data.mean_ratings` where only
     the mean is known) and the judge's distribution over the scale, in nats,
-    for any objective, so that runs with different objectives can be compared. The macro correlation is the mean over
+    for any objective, so that runs with different objectives can be compared. ``mse`` is counted in ranges of the scales
+    where these differ (`dramaeval.evaluation.units`). The macro correlation is the mean over
     the dimensions that have a defined one, and absent if there are none.
     """
     by_dimension: dict[str, list[Prediction]] = defaultdict(list)
@@ -56,7 +59,11 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
     dimensions = [arrays for arrays in dimensions if arrays.n]
     if not dimensions:
         return {}
-    squares = [(arrays.predicted - arrays.rated) ** 2 for arrays in dimensions]
+    spans = {arrays.dimension: span(arrays.scale) for arrays in dimensions}
+    by = divisors(MeanSquaredError(), spans)
+    squares = [
+        (arrays.predicted - arrays.rated) ** 2 / by[arrays.dimension] for arrays in dimensions
+    ]
     figures = {
         "mse": float(np.mean(np.concatenate(squares))),
         "questions": float(sum(arrays.n for arrays in dimensions)),

@@ -9,6 +9,8 @@ import soundfile
 from omegaconf import OmegaConf
 
 from dramaeval import AudioDataset
+from dramaeval.config.composition import compose
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.stages.builders import build_task
@@ -227,3 +229,42 @@ def test_perturbed_items_ask_the_same_of_another_sound(make_clips):
         assert len(first[at]["audio"]) != len(plain[at]["audio"])
     again.set_epoch(1)
     assert any(len(first[at]["audio"]) != len(again[at]["audio"]) for at in range(3))
+
+
+@pytest.fixture
+def speech_table(make_clips, tmp_path, monkeypatch):
+    """A table with decimal commas and two splits, and the task that asks about it."""
+    monkeypatch.setenv("DRAMAEVAL_CACHE", str(tmp_path / "cache"))
+    names = [
+        json.loads(line)["wav_path"] for line in make_clips("train", 3).read_text().splitlines()
+    ]
+    rows = [f"{names[0]};4,0;ann;train", f"{names[1]};2,0;ann;train", f"{names[2]};1,0;ann;test"]
+    file = tmp_path / "table.csv"
+    file.write_text("\n".join(["clip;naturalness;rater;split", *rows]), encoding="utf-8")
+    return file, build_task(compose("task=speech"))
+
+
+def test_a_table_is_a_data_set(speech_table, tmp_path):
+    file, task = speech_table
+    settings = {"task": task, "audio_root": tmp_path, "importer": {"decimal": "comma"}}
+    data = AudioDataset(file, **settings)
+    assert [score_of(item) for item in data] == [4, 2]
+    assert len(data[0]["audio"]) > 1000
+    assert [score_of(item) for item in AudioDataset(file, split="test", **settings)] == [1]
+
+
+def test_problems_of_a_table_name_its_rows(speech_table, tmp_path):
+    file, task = speech_table
+    text = file.read_text(encoding="utf-8").replace("2,0", "7,0")
+    file.write_text(text, encoding="utf-8")
+    settings = {"task": task, "audio_root": tmp_path, "importer": {"decimal": "comma"}}
+    with pytest.raises(BadRecordsError) as refusal:
+        AudioDataset(file, **settings)
+    (problem,) = refusal.value.problems
+    assert (problem.file, problem.line, problem.key) == (file, 3, "naturalness")
+    with pytest.raises(ConfigError, match=r"importer\.decimals"):
+        AudioDataset(file, **settings | {"importer": {"decimals": "comma"}})
+    with pytest.raises(ConfigError, match="without the importer"):
+        AudioDataset(
+            PACKAGE / "data" / "sample" / "realism" / "val.jsonl", importer={"decimal": "comma"}
+        )

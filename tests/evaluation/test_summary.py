@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from dramaeval.evaluation.bootstrap import bootstrap_draws
+from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
+from dramaeval.evaluation.drop import drop
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.summary import summarise
+from dramaeval.training.validation_metrics import validation_metrics
 
 Make = Callable[..., Prediction]
 
@@ -216,6 +219,51 @@ def test_pass_fail_beside_five_points(make_prediction: Make) -> None:
     assert result["macro"]["auroc"] == 1
     assert result["macro"]["dimensions_defined"]["auroc"] == 1
     assert result["macro"]["dimensions_undefined"]["auroc"] == {"a": "does not apply to this scale"}
+
+
+def two_units(make_prediction: Make, slider: float = 10.0) -> list[Prediction]:
+    """Errors of 1 on the scale 1-5, and of ``slider`` on 0-100, above the ratings."""
+    ends = {"five": ((1.0, 2.0, 3.0, 4.0, 5.0), 1.0), "slider": ((0.0, 100.0), slider)}
+    return [
+        make_prediction(f"r{number}", rating + error, [rating], dimension=key, scale=scale)
+        for key, (scale, error) in ends.items()
+        for number, rating in enumerate((1.0, 2.0, 4.0, 3.0, 2.0, 1.0))
+    ]
+
+
+def test_errors_on_scales_of_different_ranges_are_averaged_in_ranges(make_prediction: Make) -> None:
+    result = summarise(two_units(make_prediction), ["five", "slider"], seed=0, draws=20)
+    assert result["dimensions"]["five"]["mse"] == pytest.approx(1)
+    assert result["dimensions"]["slider"]["mse"] == pytest.approx(100)
+    macro = result["macro"]
+    # 1 of 4 points, and 10 of 100.
+    assert macro["mse"] == pytest.approx((1 / 16 + 1 / 100) / 2)
+    assert macro["mae"] == macro["bias"] == pytest.approx((1 / 4 + 1 / 10) / 2)
+    assert macro["interval"]["mse"] == pytest.approx([macro["mse"]] * 2)
+    assert macro["pearson"] == pytest.approx(1)
+    assert macro["units"] == dict.fromkeys(("mse", "mae", "bias"), "range")
+    alone = summarise(two_units(make_prediction)[:6], ["five", "slider"], seed=0, draws=0)["macro"]
+    assert alone["mse"] == pytest.approx(1)
+    assert "units" not in alone
+
+
+def test_differences_and_drops_on_scales_of_different_ranges(make_prediction: Make) -> None:
+    keys, settings = ["five", "slider"], {"seed": 0, "draws": 20}
+    a, b = two_units(make_prediction), two_units(make_prediction, slider=50.0)
+    for entry in (
+        compare(b, a, keys, **settings)["macro"]["mse"],
+        drop(b, a, keys, **settings)["macro"]["mse"],
+    ):
+        # Only the error on the slider differs: 0.5² − 0.1² ranges², halved by the other dimension.
+        assert entry["difference"] == pytest.approx((0.25 - 0.01) / 2)
+        assert entry["interval"] == pytest.approx([0.12] * 2)
+        assert entry["unit"] == "range"
+
+
+def test_validation_counts_errors_in_ranges(make_prediction: Make) -> None:
+    assert validation_metrics(two_units(make_prediction))["mse"] == pytest.approx(
+        (1 / 16 + 1 / 100) / 2
+    )
 
 
 def test_systems_and_the_alternative_annotator(make_prediction: Make) -> None:

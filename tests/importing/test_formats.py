@@ -99,7 +99,7 @@ def test_jsonl(tmp_path, clip):
     assert source_rows(imported.records) == records
 
 
-@pytest.mark.parametrize(("positions", "raters"), [("raters", ["1", "2"]), (None, None)])
+@pytest.mark.parametrize(("positions", "raters"), [("raters", ["1", "2"]), (None, "unknown")])
 def test_positions_of_lists_are_raters_only_if_the_settings_say_so(
     tmp_path, clip, positions, raters
 ):
@@ -107,7 +107,7 @@ def test_positions_of_lists_are_raters_only_if_the_settings_say_so(
     path.write_text(json.dumps({"wav_path": clip("a.wav"), "pace": [4, None]}))
     (record,) = read(path, dimensions=["pace"], positions=positions).records
     assert record["annotations"] == {"pace": [4, None]}
-    assert record.get("raters") == raters
+    assert record["raters"] == raters
 
 
 def label_studio_task(number, audio, *annotations):
@@ -131,12 +131,14 @@ def test_label_studio(tmp_path, clip):
     ]
     path = tmp_path / "export.json"
     path.write_text(json.dumps(tasks))
-    imported = read(path, labels={"Good": 4}, **preset("label_studio"))
+    imported = read(path, labels={"Good": 5}, **preset("label_studio"))
     assert annotations(imported) == {
-        "a": {"pace": [4, None], "warmth": [4, None]},
+        "a": {"pace": [4, None], "warmth": [5, None]},
         "7f3a-b": {"pace": [None, 4], "warmth": [None, None]},
     }
-    assert imported.raters == ["u@x", "4"]
+    assert imported.raters == ["3", "4"]
+    labels = {dimension.name: dimension.labels for dimension in imported.dimensions}
+    assert labels == {"pace": {}, "warmth": {5: "Good"}}
     assert imported.records[0]["transcript"] == "hi"
     assert {"1 cancelled annotation not read.", "1 result of type labels not read."} <= set(
         imported.notices
@@ -232,6 +234,22 @@ def test_webdataset(tmp_path, clip):
     assert annotations(imported) == {"x_1": {"score": [3]}, "x_2": {"score": [5]}}
     assert [record.get("transcript") for record in imported.records] == ["hello", None]
     assert not (tmp_path / "up.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "expected"),
+    [("cls", b"3", [3]), ("json", b'{"pace": [4, null, 5]}', [4, None, 5])],
+)
+def test_keys_of_an_archive_are_no_ratings_and_lists_are(tmp_path, clip, member, content, expected):
+    """Keys such as 0001 would else be a dimension with the scores 1, 2, …"""
+    path, audio = tmp_path / "shard.tar", (tmp_path / clip("a.wav")).read_bytes()
+    with tarfile.open(path, "w") as archive:
+        for name, data in (("0001.wav", audio), (f"0001.{member}", content)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    (only,) = annotations(read(path)).values()
+    assert list(only.values()) == [expected]
 
 
 def test_kaldi(tmp_path, clip):

@@ -43,6 +43,13 @@ def test_three_forms_of_the_same_ratings(imported, text):
     assert annotations(imported(text)) == EXPECTED
 
 
+def test_a_rater_has_one_name_in_the_columns_of_all_dimensions(imported):
+    text = "clip,pace_rater1,pace_rater2,warmth_rater2,warmth_rater1\na.wav,1,2,3,4\n"
+    (record,) = imported(text).records
+    assert record["raters"] == ["rater1", "rater2"]
+    assert record["annotations"] == {"pace": [1, 2], "warmth": [4, 3]}
+
+
 @pytest.mark.parametrize("text", [LONG, BY_RATER, WIDE_BY_RATER], ids=["long", "by rater", "wide"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
 def test_records_give_the_source_back(imported, text, delimiter):
@@ -56,6 +63,11 @@ def test_texts_raters_and_lookup_of_clips(imported, tmp_path):
     assert first["transcript"] == "hello"
     assert first["raters"] == ["r1", "r2"]
     assert first["wav_path"] == str(tmp_path / "a.wav")
+
+
+def test_numbers_of_trials_are_no_ratings(imported):
+    result = imported("clip,listener,Trial Number,Response\na.wav,r1,1,4\n")
+    assert annotations(result) == {"a": {"Response": [4]}}
 
 
 def test_many_raters_are_listed_by_clip(imported):
@@ -80,6 +92,18 @@ def problems(imported, text, **settings):
         ("clip,rater,score\na.wav,r1,four\n", 2, "score", "is not a number"),
         ("clip,rater,score\na.wav,r1,4\na.wav,r1,5\n", 3, "score", "2 ratings by r1: 4, 5 (rows 2-3)"),
         ("clip,rater,score\na.wav,,4\n", 2, "rater", "no rater"),
+        ("clip,r1,r2\na.wav,1,2\n", None, None, "r1, r2: one column for each rater, or for each dimension?"),
+        ("clip,Rating 1,Rating 2\na.wav,1,2\n", None, None, "one column for each rater, or for each dimension?"),
+        ("clip,rater,score\na.wav,r1,+4\n", 2, "score", "'+4' is written in another form"),
+        ("clip,rater,score\na.wav,r1,04\n", 2, "score", "'04' is written in another form"),
+        ("clip,rater,score\na.wav,r1,4e0\n", 2, "score", "'4e0' is written in another form"),
+        ("clip,rater,score\na.wav,r1,\uff14\n", 2, "score", "is written in another form"),
+        ("clip,rater,score\na.wav,r1,3-May\n", 2, "score", "can be a date"),
+        ("clip,rater,score\na.wav,r1,Mai 05\n", 2, "score", "can be a date"),
+        ("clip,rater,score\na.wav,r1,01.02.2024\n", 2, "score", "can be a date"),
+        ("clip,rater,score\na.wav,r1,2024-05-01\n", 2, "score", "can be a date"),
+        ("clip,rater,score\na.wav,r1,01.05\n", 2, "score", "can be a date"),
+        ("clip,rater,score\na.wav,r1,3/5\n", 2, "score", "can be a date"),
         ("clip,rater,score\n,r1,4\n", 2, "clip", "no clip"),
         ("clip,rater,score\nz.wav,r1,4\n", 2, "clip", "no such file"),
         ("clip,rater,score\na.wav,r1\n", 2, None, "2 cells where the header has 3"),

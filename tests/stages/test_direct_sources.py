@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from dramaeval.config.composition import compose
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
+from dramaeval.data.raters import UNKNOWN_RATERS
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.importing.problems import BadSourceError
 from dramaeval.stages import converted_sources
@@ -118,6 +119,15 @@ def test_a_table_is_read_as_the_records_that_it_describes(read, folder, caplog):
     assert "clip: clip (guessed)" in caplog.text
     assert "ratings.csv, read as:" in caplog.text
     assert "is the range of its ratings" not in caplog.text  # the rubric has the scale
+
+
+def test_raters_that_no_column_names_are_unknown(read, folder):
+    """Positions would else count as raters, and a report would show a ceiling of raters that are none."""
+    rows = [{k: v for k, v in row.items() if k != "rater"} for row in long_rows(sample_records(2))]
+    splits = read(task__data__train=str(write_csv(folder / "ratings.csv", rows)))
+    assert {info for record in splits["train"] for info in record.raters.values()} == {
+        UNKNOWN_RATERS
+    }
 
 
 def test_a_source_is_converted_once_and_again_after_a_change(read, folder, monkeypatch):

@@ -128,6 +128,7 @@ class PredictedSpread(RecordMean):
     """
 
     name = "predicted_spread"
+    score_power = 1
     undefined = NO_DISTRIBUTIONS
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
@@ -149,6 +150,7 @@ class RaterSpread(RecordMean):
     """
 
     name = "rater_spread"
+    score_power = 1
     undefined = "no record has the ratings of two raters"
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:

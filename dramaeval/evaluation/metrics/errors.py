@@ -20,6 +20,7 @@ class MeanSquaredError(RecordMean):
     """MSE = mean (x − y)², in squared score units."""
 
     name = "mse"
+    score_power = 2
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """(x − y)²."""
@@ -30,6 +31,7 @@ class MeanAbsoluteError(RecordMean):
     """MAE = mean |x − y|, in score units."""
 
     name = "mae"
+    score_power = 1
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """|x − y|."""
@@ -40,6 +42,7 @@ class Bias(RecordMean):
     """mean (x − y) in score units: above 0 the judge scores higher than people, below 0 lower."""
 
     name = "bias"
+    score_power = 1
 
     def record_values(self, arrays: DimensionArrays) -> np.ndarray:
         """x − y."""

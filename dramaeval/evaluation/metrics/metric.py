@@ -16,6 +16,8 @@ A metric can also be a class with `name` and `__call__`. These additions are opt
 - A subclass of `SummedMetric` follows from sums over a draw's records, which `summands(arrays)` describes. It
   shares one matrix product with the other metrics.
 - A subclass of `RecordMean` follows from the mean of one number a record, which `record_values(arrays)` returns.
+- `score_power` is 1 for a metric in score units and 2 for one in squared score units. Over dimensions whose scales
+  have different ranges its mean is then counted in ranges.
 - `exchange` is the form in which a permutation test exchanges the scores of two judges (see `Exchange`).
 """
 

@@ -91,7 +91,9 @@ def render_comparison(
         "forest": _forest(comparison),
         "forest_note": plots.limit_note(len(comparison.names), len(LOOKS), "runs")
         + plots.limit_note(len(comparison.dimensions), plots.MOST_ROWS, "dimensions"),
-        "overview": [tables[key] for key in ("overview", "pairs", "test_sets") if key in tables],
+        "overview": [
+            tables[key] for key in ("overview", "pairs", "published", "test_sets") if key in tables
+        ],
         "dimensions": [tables[key] for key in _SHOWN],
         "each": run_tables,
         "each_note": each_note,
@@ -124,6 +126,11 @@ def tables_of(comparison: Comparison) -> dict[str, Table]:
     tables = {"overview": overview(comparison)}
     if len(comparison.names) > 2:
         tables["pairs"] = pairs(comparison)
+    own = (
+        "Each run on all of its own records; the other tables have the records that all runs share."
+    )
+    if table := sections.published(comparison.published, "Run", [own]):
+        tables["published"] = table
     tables |= {metric: by_dimension(comparison, metric) for metric in _SHOWN}
     for run, (name, summary) in enumerate(comparison.summaries.items(), 1):
         for kind, table_of in (

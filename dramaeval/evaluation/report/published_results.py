@@ -45,6 +45,7 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
     problems: list[str] = []
     seen: set[tuple[str, str]] = set()
     count_by_source: Counter[str] = Counter()
+    raw: dict[tuple[str, str], Sequence[Any]] = {}
     for file in result_files(folder, "json"):
         for number, item in enumerate(result_items(file, problems), 1):
             where = f"{file.name}, item {number}"
@@ -61,6 +62,8 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
                     continue
                 seen.add((prediction.id, prediction.dimension))
                 predictions.append(prediction)
+                dimension = rubric[prediction.dimension]
+                raw[prediction.id, prediction.dimension] = _written(item, dimension)
                 count_by_source[source] += 1
     if not predictions and not problems:
         problems.append("it has neither predictions.jsonl nor a JSON array of results")
@@ -71,6 +74,7 @@ def read_published(folder: Path, name: str, rubric: Rubric) -> Results:
         predictions=predictions,
         titles={dimension.key: dimension.title for dimension in rubric.dimensions},
         notes=[f"{name}: the published scripts' results; scores from {sources}."],
+        raw=raw,
     )
 
 
@@ -131,12 +135,7 @@ def _prediction(
     item: Mapping[str, Any], dimension: Dimension, expected: float | None, source: str
 ) -> tuple[Prediction, str]:
     """The prediction of an item on a dimension, with the key of its score; ``source`` is this key, or the reason."""
-    given = item["ground_truth_ratings"]
-    if not isinstance(given, dict):
-        raise ValueError("'ground_truth_ratings' must be an object of lists")
-    ratings = given.get(dimension.annotation, given.get(dimension.key))
-    if not isinstance(ratings, list):
-        raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
+    ratings = _written(item, dimension)
     return Prediction(
         id=item["id"],
         dimension=dimension.key,
@@ -146,6 +145,17 @@ def _prediction(
         ratings=tuple(_rating(value) for value in ratings),
         state=SCORED if expected is not None else source,
     ), "unscored" if expected is None else source
+
+
+def _written(item: Mapping[str, Any], dimension: Dimension) -> list[Any]:
+    """The values of the raters as the item writes them."""
+    given = item["ground_truth_ratings"]
+    if not isinstance(given, dict):
+        raise ValueError("'ground_truth_ratings' must be an object of lists")
+    ratings = given.get(dimension.annotation, given.get(dimension.key))
+    if not isinstance(ratings, list):
+        raise ValueError(f"'ground_truth_ratings' has no list '{dimension.annotation}'")
+    return ratings
 
 
 def _dimension(named: str, rubric: Rubric) -> Dimension:

@@ -12,7 +12,10 @@ from dramaeval.data.fingerprint import RECORDS, read_prints
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.published_convention import RawValues
 from dramaeval.tasks.rubric import dimension_settings
+
+METRICS = "metrics.json"
 
 
 class ResultsError(ValueError):
@@ -32,6 +35,8 @@ class Results:
         config: the settings of the run by dotted key; empty where they are not known.
         clips: hashes of the clips by record; empty where they are not known.
         notes: remarks for the reader.
+        published: figures in the published ways of counting, if the run has them (`published_figures`).
+        raw: the values of the raters as the published results write them; empty for a run.
     """
 
     name: str
@@ -42,6 +47,8 @@ class Results:
     config: Mapping[str, Any] = field(default_factory=dict)
     clips: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    published: Mapping[str, Any] | None = None
+    raw: RawValues = field(default_factory=dict)
 
 
 def is_run(folder: Path) -> bool:
@@ -84,7 +91,16 @@ def read_run(folder: Path, name: str, split: str, phase: str | None) -> Results:
         phase=chosen,
         config=_flat(config),
         clips=_clips(folder / RECORDS, split),
+        published=_published(folder / METRICS, split, chosen),
     )
+
+
+def _published(file: Path, split: str, phase: str) -> Mapping[str, Any] | None:
+    """The published figures of a run; None where it has none, or where the file is damaged."""
+    if not file.is_file() or damage_of(file):
+        return None
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    return ((figures.get(split) or {}).get(phase) or {}).get("published")
 
 
 def _clips(file: Path, split: str) -> dict[str, str]:

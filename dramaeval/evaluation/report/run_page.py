@@ -97,7 +97,12 @@ def _context(findings: Findings) -> dict[str, Any]:
             f"{split}: {PHASES[phase]}, {counted(judge['macro']['n'], 'answer')}",
         ),
         "further": sections.further(judge, titles),
-        "published": sections.published(phases),
+        "published": sections.published(
+            {
+                phase.replace("_", "-"): summary.get("published") or {}
+                for phase, summary in phases.items()
+            }
+        ),
         "other_splits": [
             sections.agreement(phases_of(metrics, other), None, titles, f"{other}: the same")
             for other in held_out_splits(metrics)

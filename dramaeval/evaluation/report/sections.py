@@ -122,11 +122,19 @@ PUBLISHED_NOTE = (
 )
 
 
-def published(phases: Mapping[str, Summary]) -> Table | None:
-    """The pooled agreement in the published ways of counting; None where it was not computed."""
+def published(
+    figures_of: Mapping[str, Summary], head: str = "Phase", further: Sequence[str] = ()
+) -> Table | None:
+    """The pooled agreement in the published ways of counting; None where it was not computed.
+
+    Args:
+        figures_of: `published_figures` by phase or run.
+        head: heading of these names.
+        further: notes below the table.
+    """
     columns = [
         Column("Way of counting", numeric=False),
-        Column("Phase", numeric=False),
+        Column(head, numeric=False),
         Column("Pearson", help="over all pairs of record × dimension"),
         Column("Spearman"),
         Column("MAE", help="mean absolute error"),
@@ -137,16 +145,17 @@ def published(phases: Mapping[str, Summary]) -> Table | None:
     ]
     rows = [
         [
-            Cell(f"{name.replace('_', '-')} scripts"),
-            Cell(phase.replace("_", "-")),
+            Cell(f"{way.replace('_', '-')} scripts"),
+            Cell(name),
             with_interval(figures["pearson"], figures["interval"]["pearson"], 3),
             *(number(figures[key], 3) for key in ("spearman", "mae", "rmse")),
             *(count(figures[key]) for key in ("n", "unscored_replaced", "not_asked")),
         ]
-        for phase, summary in phases.items()
-        for name, figures in (summary.get("published") or {}).items()
+        for name, ways in figures_of.items()
+        for way, figures in ways.items()
     ]
-    return Table("Counted as published", columns, rows, notes=[PUBLISHED_NOTE]) if rows else None
+    notes = [PUBLISHED_NOTE, *further]
+    return Table("Counted as published", columns, rows, notes=notes) if rows else None
 
 
 def calibration(summary: Summary, titles: Titles) -> Table:
@@ -301,6 +310,12 @@ def notes(summary: Summary) -> list[str]:
     if bootstrap["draws"] or bootstrap.get("undefined"):
         units = f" of {bootstrap['clusters']:,} groups of records"
         lines.append(interval_note(bootstrap, units, bootstrap.get("undefined")))
+    if units := macro.get("units"):
+        shown_names = " and ".join(name.upper() for name in units if name in ("mse", "mae"))
+        lines.append(
+            f"The scales have different ranges: {shown_names or 'errors'} and bias of the macro are counted in ranges "
+            "of the scales."
+        )
     undefined = macro["dimensions_undefined"].get("pearson") or {}
     if undefined:
         lines.append(

@@ -13,6 +13,7 @@ from dramaeval.evaluation.metrics.errors import Concordance, MeanAbsoluteError, 
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.metrics.rank_correlations import Kendall, Spearman
 from dramaeval.evaluation.predictions import Prediction
+from dramaeval.evaluation.report.published_counts import published_by_run
 from dramaeval.evaluation.report.read_results import Results, ResultsError
 from dramaeval.evaluation.summary import summarise
 
@@ -32,6 +33,8 @@ class Comparison:
         summaries: by run, on the common records (see `summarise`).
         against_first: run − first, by run (see `compare`).
         pairs: the macro difference in Pearson of every pair, with p adjusted over the pairs.
+        published: by run its figures in the published ways of counting, each on all records of its run; empty where no
+            run has them.
         differing: settings that differ between the runs, by dotted key.
         notes: what the comparison leaves out, and other remarks.
     """
@@ -41,6 +44,7 @@ class Comparison:
     summaries: Mapping[str, Mapping[str, Any]]
     against_first: Mapping[str, Mapping[str, Any]]
     pairs: Sequence[Mapping[str, Any]]
+    published: Mapping[str, Mapping[str, Any]]
     differing: Mapping[str, Sequence[Any]]
     notes: Sequence[str]
 
@@ -54,6 +58,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
     _require_same_clips(runs)
     notes = [note for run in runs for note in run.notes]
     common = _common(runs)
+    notes += [*_other_scales(runs).values(), *_absent_dimensions(runs)]
     keys = {key for _, key in common}
     titles = {key: title for run in runs for key, title in run.titles.items() if key in keys}
     dimensions = {key: titles.get(key) or key for key in [*titles, *sorted(keys - set(titles))]}
@@ -64,6 +69,10 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
                 f"{run.name}: {counted(left_out, 'answer')} left out, because not every run has them."
             )
     kept = _aligned(runs, common)
+    every = {(p.id, p.dimension) for run in runs for p in run.predictions}
+    grouped = _aligned(runs, every)
+    published, remarks = published_by_run(runs, grouped, seed=seed, draws=draws, level=level)
+    notes += remarks
     settings: dict[str, Any] = {"seed": seed, "draws": draws, "level": level}
     first, *others = [run.name for run in runs]
     try:
@@ -84,6 +93,7 @@ def side_by_side(runs: Sequence[Results], *, seed: int, draws: int, level: float
         summaries=summaries,
         against_first=against,
         pairs=pairs,
+        published=published,
         differing=differing(runs),
         notes=notes,
     )
@@ -100,11 +110,49 @@ def common_predictions(runs: Sequence[Results]) -> dict[str, list[Prediction]]:
 
 def _common(runs: Sequence[Results]) -> set[tuple[str, str]]:
     common = set.intersection(*({(p.id, p.dimension) for p in run.predictions} for run in runs))
+    other_scales = _other_scales(runs)
+    kept = {pair for pair in common if pair[1] not in other_scales}
+    if common and not kept:
+        raise ResultsError(f"these runs have no scale in common: {' '.join(other_scales.values())}")
     if not common:
         raise ResultsError(
             "these runs have no record × dimension in common: compare runs on the same file and rubric."
         )
-    return common
+    return kept
+
+
+def _other_scales(runs: Sequence[Results]) -> dict[str, str]:
+    """By dimension why its figures cannot be compared: the ends of its scale differ between the runs.
+
+    Scales with other points between the same ends (bins) have the same unit.
+    """
+    ends: dict[str, dict[str, str]] = {}
+    for run in runs:
+        for prediction in run.predictions:
+            low, high = prediction.scale[0], prediction.scale[-1]
+            ends.setdefault(prediction.dimension, {})[run.name] = f"{low:g}-{high:g}"
+    return {
+        key: f"{key} is left out: its scale is "
+        + ", ".join(f"{scale} in {run}" for run, scale in by_run.items())
+        + "."
+        for key, by_run in ends.items()
+        if len(set(by_run.values())) > 1
+    }
+
+
+def _absent_dimensions(runs: Sequence[Results]) -> list[str]:
+    """Notes about dimensions that only some of the runs have."""
+    by_run = {run.name: {prediction.dimension for prediction in run.predictions} for run in runs}
+    keys = [key for run in runs for key in dict.fromkeys(p.dimension for p in run.predictions)]
+    absent = {
+        key: [name for name, present in by_run.items() if key not in present]
+        for key in dict.fromkeys(keys)
+    }
+    return [
+        f"{key} is left out: {', '.join(names)} has no answers on it."
+        for key, names in absent.items()
+        if names
+    ]
 
 
 def _require_same_clips(runs: Sequence[Results]) -> None:

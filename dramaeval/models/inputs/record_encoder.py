@@ -177,7 +177,7 @@ class RecordEncoder:
     def _encode_question(self, record: Record, question: Question) -> list[EncodedQuestion]:
         """The tokens of each field of a question's answer."""
         order = tuple(field.lead for field in question.answer_fields)
-        key = (str(record.file), record.line, question.key, order)
+        key = (str(record.file), record.line, record.listener, question.key, order)
         if key not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:
                 self._prompts.clear()

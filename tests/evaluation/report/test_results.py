@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 import yaml
 from repository import ROOT
+from scipy.stats import pearsonr
 
 from dramaeval.data.fingerprint import RECORDS, RecordPrint, write_prints
 from dramaeval.evaluation.report.published_results import NO_ANSWER, read_published
-from dramaeval.evaluation.report.read_results import ResultsError, read_run
+from dramaeval.evaluation.report.read_results import Results, ResultsError, read_run
+from dramaeval.evaluation.report.sections import published
 from dramaeval.evaluation.report.side_by_side import side_by_side
 from dramaeval.tasks.rubric import read_rubric
 
@@ -247,3 +249,97 @@ def test_a_line_that_is_no_prediction_is_named(tmp_path, line):
     (tmp_path / "predictions.jsonl").write_text(line + "\n")
     with pytest.raises(ResultsError, match=r"predictions\.jsonl, line 1: "):
         read_run(tmp_path, "a", "test", None)
+
+
+def results(name, make_prediction, scales, expected, **values):
+    """Results of three records on each dimension; ratings are the lowest score, the middle and the highest."""
+    predictions = [
+        make_prediction(
+            f"r{number}",
+            value * (scale[-1] - scale[0]) + scale[0],
+            [scale[0] + number / 2 * (scale[-1] - scale[0])],
+            dimension=key,
+            scale=scale,
+        )
+        for key, scale in scales.items()
+        for number, value in enumerate(expected)
+    ]
+    return Results(
+        name=name, predictions=predictions, titles={key: key for key in scales}, **values
+    )
+
+
+FIVE, SLIDER, BINS = (1.0, 2.0, 3.0, 4.0, 5.0), tuple(map(float, range(101))), (0.0, 50.0, 100.0)
+
+
+def test_a_dimension_with_another_unit_or_without_answers_is_left_out(make_prediction):
+    first = results("a", make_prediction, {"pace": FIVE, "warmth": FIVE, "tone": FIVE}, [0, 0.5, 1])
+    second = results("b", make_prediction, {"pace": SLIDER, "warmth": FIVE}, [0, 0.5, 0.75])
+    compared = side_by_side([first, second], seed=0, draws=0, level=0.95)
+    assert list(compared.dimensions) == ["warmth"]
+    assert compared.notes[:2] == [
+        "pace is left out: its scale is 1-5 in a, 0-100 in b.",
+        "tone is left out: b has no answers on it.",
+    ]
+    # One of three scores is 1 point of 4 too low: MSE 1/3.
+    assert compared.against_first["b"]["macro"]["mse"]["difference"] == pytest.approx(1 / 3)
+    with pytest.raises(ResultsError, match=r"no scale in common: pace is left out: its scale is"):
+        side_by_side(
+            [
+                results("a", make_prediction, {"pace": FIVE}, [0, 0.5, 1]),
+                results("b", make_prediction, {"pace": SLIDER}, [0, 0.5, 1]),
+            ],
+            seed=0, draws=0, level=0.95,
+        )  # fmt: skip
+
+
+def test_runs_with_and_without_bins_are_compared(make_prediction):
+    fine = results("fine", make_prediction, {"pace": SLIDER}, [0, 0.5, 1])
+    coarse = results("coarse", make_prediction, {"pace": BINS}, [0.1, 0.5, 1])
+    compared = side_by_side([fine, coarse], seed=0, draws=0, level=0.95)
+    # One of three scores is 10 points too high.
+    assert compared.against_first["coarse"]["macro"]["mse"]["difference"] == pytest.approx(100 / 3)
+
+
+def test_the_published_ways_of_counting_stand_side_by_side(make_prediction, written, rubric):
+    ratings = [[5, None, "N/A"], [3, 3], [1, None]]
+    old = read_published(
+        written(
+            *(
+                item(
+                    f"r{number}",
+                    probability_score=score,
+                    ground_truth_ratings={"pitch_variation": given},
+                )
+                for number, (given, score) in enumerate(zip(ratings, (4, 2, 1), strict=True))
+            )
+        ),
+        "old",
+        rubric,
+    )
+    counted = {"fine_tuning": {"pearson": 0.5}, "zero_shot": {"pearson": 0.25}}
+    own = Results(
+        name="own",
+        predictions=[replace(p, expected=3.0) for p in old.predictions],
+        titles=old.titles,
+        config={"seed": 0},
+        published=counted,
+    )
+    other = replace(own, name="other", published=None)
+    compared = side_by_side([own, old, other], seed=0, draws=0, level=0.95)
+    assert compared.published["own"] == counted
+    # Fine-tuning scripts: null dropped, "N/A" is 1: targets 3, 3, 1 for the scores 4, 2, 1.
+    of_old = compared.published["old"]
+    assert of_old["fine_tuning"]["pearson"] == pytest.approx(pearsonr([4, 2, 1], [3, 3, 1])[0])
+    # Zero-shot scripts: null is 1 too: targets 7/3, 3, 1.
+    assert of_old["zero_shot"]["pearson"] == pytest.approx(pearsonr([4, 2, 1], [7 / 3, 3, 1])[0])
+    assert (
+        "other is not counted as published: evaluate it with evaluation.convention=published."
+        in compared.notes
+    )
+    rows = [[cell.plain for cell in row[:3]] for row in published({"old": of_old}, "Run").rows]
+    assert [row[:2] for row in rows] == [
+        ["fine-tuning scripts", "old"],
+        ["zero-shot scripts", "old"],
+    ]
+    assert side_by_side([other, old], seed=0, draws=0, level=0.95).published == {}
