@@ -19,14 +19,24 @@ from repository import ROOT
 
 from dramaeval.distributed.spawn import environment
 
-#: Imported once, with all that they import in turn.
+#: Imported once, with all that they import in turn: also what a run imports when it first needs it.
 LIBRARIES = [
+    "dramaeval.cli",
+    "dramaeval.launch.worker",
+    "dramaeval.launch.sweeps.pruning",
     "dramaeval.stages.pipeline",
     "dramaeval.stages.train",
     "dramaeval.stages.evaluate",
+    "dramaeval.stages.report_html",
     "dramaeval.training.sft.trainer",
     "dramaeval.training.grpo.trainer",
+    "dramaeval.models.families.qwen2_audio",
     "transformers.models.qwen2_audio.modeling_qwen2_audio",
+    "transformers.tokenization_mistral_common",
+    "scipy.stats",
+    "sklearn.metrics",
+    "torch.utils.tensorboard",
+    "preloaded",
 ]
 # Imported by every Python that finds it on its path: nothing but this machine can be reached, and each attempt,
 # also one that a library makes in a thread and keeps quiet about, is a line of the file beside it.
@@ -94,6 +104,8 @@ def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServ
         for name, value in surroundings.items():
             patched.setenv(name, value)
         patched.delenv("CI", raising=False)
+        # For `preloaded`, which removes it.
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         first = context.Process(target=int)  # the server is started by its first process
         first.start()
         first.join()
