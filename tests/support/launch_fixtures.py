@@ -8,8 +8,9 @@ import multiprocessing.context
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,62 @@ def launch(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run launch.py to its end."""
     return partial(run_python, "launch.py")
+
+
+class Going:
+    """launch.py at work in a process of its own."""
+
+    def __init__(self, process: BaseProcess, output: Path) -> None:
+        self.process, self.output = process, output
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def out(self) -> str:
+        """What it has written to stdout so far."""
+        file = self.output / "out"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.exitcode is not None
+
+    def end(self, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        """Wait for its end."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, "the run did not end"
+        err = (self.output / "err").read_text(encoding="utf-8")
+        return subprocess.CompletedProcess(["launch.py"], self.process.exitcode, self.out, err)
+
+
+@pytest.fixture
+def start_launch(
+    forkserver: multiprocessing.context.ForkServerContext,
+    attempts: Callable[[], list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Going]]:
+    """Start launch.py and come back, for runs that are interrupted or watched."""
+    started = []
+
+    def start(*words: str) -> Going:
+        output = tmp_path_factory.mktemp("output")
+        process = forkserver.Process(
+            target=forked_python.run, args=(("launch.py", *words), str(output), str(ROOT))
+        )
+        process.start()
+        started.append(process)
+        return Going(process, output)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+    assert attempts() == []
 
 
 @pytest.fixture(scope="session")
