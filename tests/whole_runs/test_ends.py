@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 SETTINGS = (
-    "evaluation.zero_shot=false", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
+    "evaluation.zero_shot=false", "evaluation.draws=20", "evaluation.html=false", "task.dimensions=[pitch_dynamics]",
     "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
     "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
 )  # fmt: skip

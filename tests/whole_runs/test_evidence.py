@@ -122,7 +122,13 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
 
     # Few-shot is an ordinary run; the two are compared, and the published scripts' results with them.
     shots = tmp_path / "shots"
-    done = launch("stages=[evaluate]", "task.shots=2", *quick, f"hydra.run.dir={shots}")
+    done = launch(
+        "stages=[evaluate]",
+        "task.shots=2",
+        *quick,
+        "evaluation.html=false",
+        f"hydra.run.dir={shots}",
+    )
     assert done.returncode == 0, done.stderr
     old = tmp_path / "old"
     old.mkdir()

@@ -10,7 +10,7 @@ import pytest
 QUICK = (
     "device=cpu", "logger=none", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
     "trainer.args.eval_steps=100", "trainer.args.save_steps=2", "trainer.args.load_best_model_at_end=false",
-    "evaluation.draws=20",
+    "evaluation.draws=20", "evaluation.html=false",
     "evaluation.zero_shot=false", "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "hydra.launcher.poll_seconds=0.2",
 )  # fmt: skip

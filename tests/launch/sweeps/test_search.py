@@ -73,7 +73,7 @@ def test_a_search_from_its_first_run_to_its_last(launch, tmp_path, make_clips):
     done = launch(
         "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
         "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=2",
-        "trainer.args.save_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
+        "trainer.args.save_steps=2", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
         "trainer.args.max_steps=choice(2,4,none)", "hydra.sweeper.n_trials=3",
         "hydra.sweeper.n_jobs=2", "hydra/launcher=local_processes", "hydra.launcher.parallel=2",
