@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import composition_cache
 import pytest
 from clips import write_clips
 from hydra import compose, initialize_config_dir
@@ -45,6 +47,8 @@ LONG = (
     "whole_runs/",
 )
 
+_folder = pytest.StashKey[Path]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """One thread a process: four tests run at a time, and runs start processes of their own."""
@@ -52,13 +56,22 @@ def pytest_configure(config: pytest.Config) -> None:
     # Nothing here compiles a model, but bitsandbytes wraps its CPU functions in torch.compile where it is
     # imported. That loads the compiler, about a second of every start.
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    # Kept features are those of this session; runs that a test starts find them too.
-    os.environ.setdefault("DRAMAEVAL_CACHE", tempfile.mkdtemp(prefix="dramaeval-cache-"))
-    # So is the key that sweeps are signed with.
-    os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="dramaeval-config-")
+    # Kept features are those of this session, and so is the key that sweeps are signed with. Workers and the runs
+    # that tests start have the folders of the process that pytest was started as.
+    if not hasattr(config, "workerinput"):
+        folder = config.stash[_folder] = Path(tempfile.mkdtemp(prefix="dramaeval-tests-"))
+        os.environ.setdefault("DRAMAEVAL_CACHE", str(folder / "cache"))
+        os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
+    composition_cache.install()
     # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The folders of the session go with it."""
+    if _folder in config.stash:
+        shutil.rmtree(config.stash[_folder], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

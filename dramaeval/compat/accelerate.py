@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 
@@ -22,3 +23,17 @@ def set_process_group(args: Any) -> None:
     state.num_processes = torch.distributed.get_world_size()
     state.process_index = torch.distributed.get_rank()
     state.local_process_index = int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def import_deepspeed_only_for_zero() -> None:
+    """Let models be unwrapped without an import of DeepSpeed in processes that do not use it.
+
+    Reaches: ``is_deepspeed_available`` of `accelerate.utils.other`, which `extract_model_from_parallel` calls.
+    Why: that function imports DeepSpeed, four seconds of the start of every training, to ask whether a model is a
+    `DeepSpeedEngine`; without the import no model is one.
+    Since: accelerate 1.15.
+    Remove when: accelerate compares with `DeepSpeedEngine` only where DeepSpeed is imported.
+    """
+    import accelerate.utils.other
+
+    accelerate.utils.other.is_deepspeed_available = lambda: sys.modules.get("deepspeed") is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -68,8 +69,9 @@ def require_schema(config: DictConfig) -> None:
         )
 
 
+@cache
 def register() -> None:
-    """Register the schema with Hydra, and resolvers with OmegaConf.
+    """Register the schema with Hydra, and resolvers with OmegaConf; once in a process.
 
     ``${package:…}`` is a path inside the installed package, ``${run_id:}`` the short id of the configuration,
     ``${command:}`` the name of the command, and ``${settings:}`` the part of ``--help`` about settings.

@@ -18,6 +18,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from dramaeval.compat.accelerate import import_deepspeed_only_for_zero
 from dramaeval.compat.deepspeed import weights_only_loading
 from dramaeval.compat.peft import adalora_settings, load_ranks, mask_unused_ranks, save_ranks
 from dramaeval.compat.safetensors import new_weights_follow_umask
@@ -102,6 +103,7 @@ class JudgeTrainer(Trainer):
         self._steps_taken = StepsTaken()
         # Counted before ZeRO-3 splits the weights.
         self._parameter_count = sum(weight.numel() for weight in model.parameters())
+        import_deepspeed_only_for_zero()
         with adapters_keep_precision(model):
             super().__init__(
                 model=model,

@@ -49,7 +49,7 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     file, records = lines
     config = composed(
         "device=cpu", "logger=none", f"task.data.train={file}", f"task.data.test={file}",
-        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+        "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
         "evaluation.zero_shot=false", "task.prompt_layout=criteria_first", "task.system=Listen.",
         "task.dimensions=[trait_embodiment,pitch_dynamics]", "trainer.args.learning_rate=1e-2",
     )  # fmt: skip
@@ -87,7 +87,13 @@ def test_a_trained_judge_scores_as_in_its_run(composed, lines, tmp_path):
     published = shutil.copytree(run.folder.model, tmp_path / "published")
     for folder in (published, shutil.copytree(published, tmp_path / "other" / "model")):
         assert Judge.load(folder, device="cpu").score(clips, **texts_of(records)) == scored
-    words = ["device=cpu", "logger=none", f"checkpoint={published}", "evaluation.draws=20"]
+    words = [
+        "device=cpu",
+        "logger=none",
+        f"checkpoint={published}",
+        "evaluation.draws=20",
+        "evaluation.html=false",
+    ]
     config = inherit(composed(*words, "stages=[evaluate]", f"task.data.test={file}"))
     check(config)
     evaluation = RunContext(config, RunFolder(tmp_path / "evaluation"))
@@ -123,7 +129,7 @@ def test_a_few_shot_judge_shows_the_examples_of_its_run(composed, lines, make_cl
     train = make_clips("train", 8, seed=1)
     config = composed(
         "device=cpu", "logger=none", "task.shots=2", f"task.data.train={train}", f"task.data.test={file}",
-        "trainer.args.max_steps=1", "evaluation.zero_shot=false", "evaluation.draws=20",
+        "trainer.args.max_steps=1", "evaluation.zero_shot=false", "evaluation.draws=20", "evaluation.html=false",
         "task.dimensions=[pitch_dynamics]",
     )  # fmt: skip
     check(config)

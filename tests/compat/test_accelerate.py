@@ -1,12 +1,14 @@
 """What `dramaeval.compat.accelerate` assumes about accelerate."""
 
+import sys
 import types
 
+import accelerate.utils.other
 import torch.distributed
 from accelerate import PartialState
 from contracts import contract
 
-from dramaeval.compat.accelerate import set_process_group
+from dramaeval.compat.accelerate import import_deepspeed_only_for_zero, set_process_group
 
 
 def test_state_of_a_process_group_on_a_cpu(monkeypatch, tmp_path):
@@ -25,3 +27,29 @@ def test_state_of_a_process_group_on_a_cpu(monkeypatch, tmp_path):
         assert other.is_last_process
         assert not other.is_main_process
         assert not other.is_local_main_process
+
+
+def test_a_model_is_unwrapped_without_an_import_of_deepspeed(monkeypatch):
+    """None in `sys.modules` makes an import fail."""
+    other = accelerate.utils.other
+    monkeypatch.setattr(other, "is_deepspeed_available", other.is_deepspeed_available)
+    monkeypatch.setitem(sys.modules, "deepspeed", None)
+    model = torch.nn.Linear(2, 2)
+    with contract(import_deepspeed_only_for_zero):
+        import_deepspeed_only_for_zero()
+        assert other.extract_model_from_parallel(torch.nn.DataParallel(model)) is model
+
+
+def test_a_deepspeed_engine_is_unwrapped(monkeypatch):
+    class Engine(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    other = accelerate.utils.other
+    monkeypatch.setattr(other, "is_deepspeed_available", other.is_deepspeed_available)
+    monkeypatch.setitem(sys.modules, "deepspeed", types.SimpleNamespace(DeepSpeedEngine=Engine))
+    model = torch.nn.Linear(2, 2)
+    with contract(import_deepspeed_only_for_zero):
+        import_deepspeed_only_for_zero()
+        assert other.extract_model_from_parallel(Engine(model)) is model

@@ -25,6 +25,7 @@ QUICK = (
     "trainer.args.eval_steps=2",
     "trainer.args.save_steps=2",
     "evaluation.draws=20",
+    "evaluation.html=false",
     "evaluation.zero_shot=false",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
     "logger=none",

@@ -32,7 +32,7 @@ def run_of(composed, make_clips, tmp_path):
 
     def build(*overrides, name="run"):
         config = composed(
-            "device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20",
+            "device=cpu", "task.dimensions=[pitch_dynamics]", "evaluation.draws=20", "evaluation.html=false",
             "evaluation.group_by=local_scene", *data, *overrides,
         )  # fmt: skip
         check(config)

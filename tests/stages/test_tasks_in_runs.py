@@ -26,7 +26,7 @@ QUICK = (
     "device=cpu", "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2",
     "trainer.args.eval_strategy=no", "trainer.args.save_strategy=no",
     "trainer.args.load_best_model_at_end=false", "evaluation.draws=20", "evaluation.zero_shot=false",
-    "logger=none",
+    "evaluation.html=false", "logger=none",
 )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def test_a_mixture_is_evaluated_task_by_task(carried_out, tmp_path):
         for split in ("train", "test")
     ]
     run, objective, metrics = carried_out(
+        "evaluation.html=true",
         "task=mixed", "task.tasks.role.dimensions=[pitch_dynamics]", "task.tasks.avqa.answer_tokens=3",
         "trainer.objective=soft_ce+choice_ce", "evaluation.convention=published", *data,
     )  # fmt: skip

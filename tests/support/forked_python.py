@@ -12,7 +12,10 @@ from repository import ROOT
 
 
 def run(
-    words: Sequence[str], output: str, folder: str, environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    output: str,
+    folder: str,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run ``python WORDS`` in a folder, with its output in the files ``out`` and ``err`` of the folder ``output``.
 

@@ -8,8 +8,9 @@ import multiprocessing.context
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,24 @@ from repository import ROOT
 
 from dramaeval.distributed.spawn import environment
 
-#: Imported once, with all that they import in turn.
+#: Imported once, with all that they import in turn: also what a run imports when it first needs it.
 LIBRARIES = [
+    "dramaeval.cli",
+    "dramaeval.launch.worker",
+    "dramaeval.launch.sweeps.pruning",
     "dramaeval.stages.pipeline",
     "dramaeval.stages.train",
     "dramaeval.stages.evaluate",
+    "dramaeval.stages.report_html",
     "dramaeval.training.sft.trainer",
     "dramaeval.training.grpo.trainer",
+    "dramaeval.models.families.qwen2_audio",
     "transformers.models.qwen2_audio.modeling_qwen2_audio",
+    "transformers.tokenization_mistral_common",
+    "scipy.stats",
+    "sklearn.metrics",
+    "torch.utils.tensorboard",
+    "preloaded",
 ]
 # Imported by every Python that finds it on its path: nothing but this machine can be reached, and each attempt,
 # also one that a library makes in a thread and keeps quiet about, is a line of the file beside it.
@@ -94,6 +105,8 @@ def forkserver(surroundings: dict[str, str]) -> multiprocessing.context.ForkServ
         for name, value in surroundings.items():
             patched.setenv(name, value)
         patched.delenv("CI", raising=False)
+        # For `preloaded`, which removes it.
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         first = context.Process(target=int)  # the server is started by its first process
         first.start()
         first.join()
@@ -137,6 +150,62 @@ def launch(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run launch.py to its end."""
     return partial(run_python, "launch.py")
+
+
+class Going:
+    """launch.py at work in a process of its own."""
+
+    def __init__(self, process: BaseProcess, output: Path) -> None:
+        self.process, self.output = process, output
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def out(self) -> str:
+        """What it has written to stdout so far."""
+        file = self.output / "out"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.exitcode is not None
+
+    def end(self, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        """Wait for its end."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, "the run did not end"
+        err = (self.output / "err").read_text(encoding="utf-8")
+        return subprocess.CompletedProcess(["launch.py"], self.process.exitcode, self.out, err)
+
+
+@pytest.fixture
+def start_launch(
+    forkserver: multiprocessing.context.ForkServerContext,
+    attempts: Callable[[], list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Going]]:
+    """Start launch.py and come back, for runs that are interrupted or watched."""
+    started = []
+
+    def start(*words: str) -> Going:
+        output = tmp_path_factory.mktemp("output")
+        process = forkserver.Process(
+            target=forked_python.run, args=(("launch.py", *words), str(output), str(ROOT))
+        )
+        process.start()
+        started.append(process)
+        return Going(process, output)
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+    assert attempts() == []
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from dramaeval.tasks.task import Task
 ONE_STEP = (
     "device=cpu", "logger=none", "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=2",
     "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
-    "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+    "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
 )  # fmt: skip
 
 

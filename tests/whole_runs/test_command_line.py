@@ -132,7 +132,7 @@ def test_the_real_records_stop_with_a_table(launch, tmp_path):
 def test_the_real_records_are_scored_without_the_missing_clip(launch, tmp_path, read_metrics):
     done = launch(
         f"task.data.test={REALISM}", "stages=[evaluate]", "task.data.on_bad=skip",
-        f"hydra.run.dir={tmp_path / 'run'}",
+        "evaluation.html=false", f"hydra.run.dir={tmp_path / 'run'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "skipped 1 of 2 records" in done.stdout

@@ -6,14 +6,12 @@ import socket
 import subprocess
 import time
 
-import forked_python
 import pytest
-from repository import ROOT
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = (
-    "evaluation.zero_shot=false", "evaluation.draws=20", "task.dimensions=[pitch_dynamics]",
+    "evaluation.zero_shot=false", "evaluation.draws=20", "evaluation.html=false", "task.dimensions=[pitch_dynamics]",
     "trainer.args.max_steps=2", "trainer.args.per_device_train_batch_size=2", "trainer.args.logging_steps=1",
     "trainer.args.eval_steps=1", "trainer.args.save_steps=1",
 )  # fmt: skip
@@ -85,20 +83,13 @@ def test_a_sweep_on_a_disk_that_fills_up(launch, data, disk):
     assert done.stderr.count("failed: No space is left on the device") == 1
 
 
-def test_ctrl_c(forkserver, data, tmp_path):
-    folder, out = tmp_path / "run", tmp_path / "out"
-    given = [*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}"]
-    process = forkserver.Process(
-        target=forked_python.run, args=(("launch.py", *given), str(tmp_path), str(ROOT))
-    )
-    process.start()
+def test_ctrl_c(start_launch, data, tmp_path):
+    folder = tmp_path / "run"
+    going = start_launch(*SETTINGS, *data, "trainer.args.max_steps=500", f"hydra.run.dir={folder}")
     deadline = time.monotonic() + 200
-    while time.monotonic() < deadline and "step 1 of" not in (
-        out.read_text() if out.is_file() else ""
-    ):
+    while time.monotonic() < deadline and "step 1 of" not in going.out:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    process.join(100)
-    assert process.exitcode == 130
-    done = subprocess.CompletedProcess(given, 130, out.read_text(), (tmp_path / "err").read_text())
+    os.kill(going.pid, signal.SIGINT)
+    done = going.end(100)
+    assert done.returncode == 130
     assert said(done, folder).startswith("Stopped by Ctrl-C.")

@@ -4,12 +4,9 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from repository import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -40,25 +37,21 @@ def unrated(make_clips):
 
 
 def test_scoring_killed_and_started_again_scores_every_clip_once(
-    launch, surroundings, unrated, tmp_path
+    launch, start_launch, unrated, tmp_path
 ):
     words = ["stages=[score]", f"input={unrated(60)}", TWO, "batch.eval_clips=1"]
     whole = tmp_path / "whole"
     done = launch(*words, f"hydra.run.dir={whole}")
     assert done.returncode == 0, done.stderr
     killed = tmp_path / "killed" / "predictions.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "launch.py", *words, f"hydra.run.dir={killed.parent}"],
-        cwd=ROOT, env=surroundings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    going = start_launch(*words, f"hydra.run.dir={killed.parent}")
     deadline = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < deadline:
-        if killed.is_file() and killed.stat().st_size:
-            os.kill(process.pid, signal.SIGKILL)
-            break
+    while not (killed.is_file() and killed.stat().st_size):
+        assert not going.is_over
+        assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.wait(timeout=30)
-    assert process.returncode == -signal.SIGKILL
+    os.kill(going.pid, signal.SIGKILL)
+    assert going.end().returncode == -signal.SIGKILL
     before = len(lines_of(killed))
     assert 0 < before < 120
     with killed.open("a") as torn:
@@ -138,7 +131,13 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
 
     # Few-shot is an ordinary run; the two are compared, and the published scripts' results with them.
     shots = tmp_path / "shots"
-    done = launch("stages=[evaluate]", "task.shots=2", *quick, f"hydra.run.dir={shots}")
+    done = launch(
+        "stages=[evaluate]",
+        "task.shots=2",
+        *quick,
+        "evaluation.html=false",
+        f"hydra.run.dir={shots}",
+    )
     assert done.returncode == 0, done.stderr
     old = tmp_path / "old"
     old.mkdir()

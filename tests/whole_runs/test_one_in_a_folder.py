@@ -70,7 +70,7 @@ def test_a_run_holds_its_folder_from_its_first_moment_to_its_last(
     folder, said = tmp_path / "run", tmp_path_factory.mktemp("said")
     data = [f"task.data.{split}={write_clips(tmp_path, split, 4)}" for split in ("train", "val")]
     words = [
-        *data, "trainer.args.max_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
+        *data, "trainer.args.max_steps=2", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
         "task.dimensions=[pitch_dynamics]", f"hydra.run.dir={folder}", "logger=none",
     ]  # fmt: skip
     first = forkserver.Process(

@@ -24,7 +24,7 @@ SETTINGS = (
     "zero=zero2", "device=cpu", "batch.global=4", "batch.per_device=1", "evaluation.zero_shot=false",
     "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=10",
     "trainer.args.eval_steps=5", "trainer.args.save_steps=2", "trainer.args.logging_steps=1",
-    "trainer.args.load_best_model_at_end=false", "evaluation.draws=20",
+    "trainer.args.load_best_model_at_end=false", "evaluation.draws=20", "evaluation.html=false",
 )  # fmt: skip
 
 

@@ -5,13 +5,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from clips import write_clips
-from repository import REAL, ROOT
+from repository import REAL
 from safetensors.torch import load_file
 
 from dramaeval.training.checkpoints import last_checkpoint
@@ -25,6 +23,8 @@ QUICK = (
     "evaluation.draws=100",
     "task.dimensions=[pitch_dynamics,trait_embodiment]",
 )
+#: Without a report.
+LEAN = (*QUICK, "evaluation.html=false")
 #: Each generation is passed over twice. The untaught judge's answers differ in length at least.
 REWARDED = (
     "trainer=grpo",
@@ -127,7 +127,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
     folder, _ = finished
     again = tmp_path / "again"
     evaluated = launch(
-        *QUICK, *mine, "stages=[evaluate]", f"checkpoint={quoted(folder)}", f"hydra.run.dir={again}"
+        *LEAN, *mine, "stages=[evaluate]", f"checkpoint={quoted(folder)}", f"hydra.run.dir={again}"
     )
     assert evaluated.returncode == 0, evaluated.stderr
     for one, other in zip(
@@ -154,7 +154,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
 
     # Training goes on from it.
     further = launch(
-        *QUICK, *mine, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
+        *LEAN, *mine, f"checkpoint={quoted(folder)}", f"hydra.run.dir={tmp_path / 'further'}",
         "trainer.args.max_steps=2",
     )  # fmt: skip
     assert further.returncode == 0, further.stderr
@@ -166,7 +166,7 @@ def test_the_adapter_loads_with_plain_peft_and_predicts_the_same(launch, mine, f
 @pytest.mark.slow
 def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mine, tmp_path):
     folder = tmp_path / "run"
-    done = launch(*QUICK, *mine, "peft=none", f"hydra.run.dir={folder}", "trainer.args.max_steps=2")
+    done = launch(*LEAN, *mine, "peft=none", f"hydra.run.dir={folder}", "trainer.args.max_steps=2")
     assert done.returncode == 0, done.stderr
     from transformers import Qwen2AudioForConditionalGeneration
 
@@ -177,7 +177,7 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
     assert not report["unexpected_keys"]
     again = tmp_path / "again"
     evaluated = launch(
-        *QUICK,
+        *LEAN,
         *mine,
         "stages=[evaluate]",
         f"checkpoint={folder / 'model'}",
@@ -192,27 +192,21 @@ def test_full_fine_tuning_saves_a_model_that_plain_transformers_loads(launch, mi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", [(), REWARDED], ids=["sft", "grpo"])
-def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_path, trainer):
+def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_path, trainer):
     """SIGKILL at a random moment of training; the same adapter, bit for bit."""
-    settings = [*QUICK, *mine, *trainer, "trainer.args.max_steps=8"]
+    settings = [*LEAN, *mine[:2], *trainer, "evaluation.zero_shot=false"]
     whole = tmp_path / "whole"
     assert launch(*settings, f"hydra.run.dir={whole}").returncode == 0
     killed = tmp_path / "killed"
     chance = random.Random()
-    at = chance.randint(1, 7)
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "launch.py", *settings, f"hydra.run.dir={killed}"],
-            cwd=ROOT, env=surroundings, stdout=log, stderr=log,
-        )  # fmt: skip
-        deadline = time.monotonic() + 200
-        while process.poll() is None and time.monotonic() < deadline:
-            if f"step {at} of" in (tmp_path / "log").read_text():
-                time.sleep(chance.uniform(0, 0.3))
-                os.kill(process.pid, signal.SIGKILL)
-                break
-            time.sleep(0.02)
-        process.wait(timeout=30)
+    at = chance.randint(1, 5)
+    going = start_launch(*settings, f"hydra.run.dir={killed}")
+    deadline = time.monotonic() + 200
+    while f"step {at} of" not in going.out and not going.is_over and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(chance.uniform(0, 0.3))
+    os.kill(going.pid, signal.SIGKILL)
+    assert going.end().returncode == -signal.SIGKILL
     done = launch(*settings, f"hydra.run.dir={killed}")
     assert done.returncode == 0, (at, done.stderr)
     expected = load_file(whole / "model" / "adapter_model.safetensors")
@@ -224,7 +218,7 @@ def test_a_killed_run_ends_as_one_never_stopped(launch, surroundings, mine, tmp_
 
 @pytest.mark.slow
 def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
-    settings = [*QUICK, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
+    settings = [*LEAN, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
     assert launch(*settings).returncode == 0
     checkpoints = tmp_path / "run" / "checkpoints"
     newest = last_checkpoint(checkpoints)
@@ -252,6 +246,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
         "trainer.args.save_strategy=no",
         "trainer.args.load_best_model_at_end=false",
         "evaluation.draws=20",
+        "evaluation.html=false",
         f"hydra.run.dir={tmp_path / 'run'}",
     )
     assert done.returncode == 0, done.stderr
@@ -265,7 +260,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
 
 @pytest.mark.slow
 def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, mine, tmp_path):
-    done = launch(*QUICK, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
+    done = launch(*LEAN, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout
 
@@ -274,7 +269,7 @@ def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, min
 def test_a_sweep(launch, mine, tmp_path):
     done = launch(
         "-m",
-        *QUICK,
+        *LEAN,
         *mine,
         "seed=0,1",
         "trainer.args.max_steps=1",

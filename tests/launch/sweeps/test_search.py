@@ -1,14 +1,11 @@
 """A search with Optuna records finished, pruned and failed runs in the study and in the table."""
 
 import json
-import subprocess
-import sys
 
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from repository import ROOT
 
 from dramaeval.config.composition import choices
 from dramaeval.distributed.processes import SINGLE_PROCESS
@@ -69,25 +66,16 @@ def test_a_run_outside_of_a_search_has_no_callback(tmp_path):
     assert pruning(tmp_path, SINGLE_PROCESS, None) == []
 
 
-def search(tmp_path, clips, *words):
-    data = [f"task.data.{split}={clips(split, 6)}" for split in ("train", "val")]
-    return subprocess.run(
-        [
-            sys.executable, "launch.py", "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
-            "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=2",
-            "trainer.args.save_steps=2", "evaluation.draws=20", "evaluation.zero_shot=false",
-            "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
-            *words,
-        ],
-        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
-
-
 @pytest.mark.slow
-def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
+def test_a_search_from_its_first_run_to_its_last(launch, tmp_path, make_clips):
     """Three values, each once: a run that ends before the pruner looks, one that it prunes, one that fails."""
-    done = search(
-        tmp_path, make_clips, "trainer.args.max_steps=choice(2,4,none)", "hydra.sweeper.n_trials=3",
+    data = [f"task.data.{split}={make_clips(split, 6)}" for split in ("train", "val")]
+    done = launch(
+        "-m", "hydra/sweeper=optuna", *data, "device=cpu", "logger=none",
+        "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_steps=2",
+        "trainer.args.save_steps=2", "evaluation.draws=20", "evaluation.html=false", "evaluation.zero_shot=false",
+        "task.dimensions=[pitch_dynamics,trait_embodiment]", f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        "trainer.args.max_steps=choice(2,4,none)", "hydra.sweeper.n_trials=3",
         "hydra.sweeper.n_jobs=2", "hydra/launcher=local_processes", "hydra.launcher.parallel=2",
         "hydra.sweeper.sampler={_target_: optuna.samplers.BruteForceSampler, seed: 0}",
         "hydra.sweeper.pruner={_target_: optuna.pruners.ThresholdPruner, lower: 2, n_warmup_steps: 3}",
@@ -106,10 +94,7 @@ def test_a_search_from_its_first_run_to_its_last(tmp_path, make_clips):
     states = {trial.params["trainer.args.max_steps"]: trial.state.name for trial in study.trials}
     assert states == {"2": "COMPLETE", "4": "PRUNED", "none": "FAIL"}
     # Resumed, only what failed is tried again, as a new trial; the search has had its three runs.
-    again = subprocess.run(
-        [sys.executable, "launch.py", f"sweep={tmp_path / 'sweep'}", "resume=true"],
-        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
+    again = launch(f"sweep={tmp_path / 'sweep'}", "resume=true")
     assert again.returncode == 1, again.stdout
     assert "1 of 3 runs did not finish" in again.stderr
     study = optuna.load_study(study_name=STUDY, storage=journal(tmp_path / "sweep"))

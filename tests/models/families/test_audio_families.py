@@ -297,7 +297,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         f"model={kind.name}", f"model.path={folder}", f"peft={peft}", f"adapt={adapt}", "device=cpu",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
         "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0", "evaluation.zero_shot=false",
-        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
         f"task.data.train={make_clips('train', 4)}", f"task.data.val={make_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))
@@ -327,7 +327,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
         composed(
             f"model={kind.name}", f"model.path={folder}", "stages=[evaluate]", "device=cpu",
             f"checkpoint={run.folder.path}", f"task.data.val={tmp_path / 'val.jsonl'}",
-            "task.dimensions=[pitch_dynamics,trait_embodiment]", "evaluation.draws=20",
+            "task.dimensions=[pitch_dynamics,trait_embodiment]", "evaluation.draws=20", "evaluation.html=false",
         ),
         RunFolder(tmp_path / "again"),
     )  # fmt: skip

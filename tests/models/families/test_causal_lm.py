@@ -182,7 +182,7 @@ def test_a_step_of_training_and_scores(
         f"batch.shared_prefix={'false' if kind == 'gemma3_text' else 'true'}",
         "task.dimensions=[pitch_dynamics,trait_embodiment]", "trainer.args.max_steps=1",
         "trainer.args.logging_steps=1", "trainer.args.warmup_steps=0",
-        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20",
+        "trainer.args.per_device_train_batch_size=2", "evaluation.draws=20", "evaluation.html=false",
         f"task.data.train={without_clips('train', 4)}", f"task.data.val={without_clips('val', 4, seed=1)}",
     )  # fmt: skip
     run = RunContext(config, RunFolder(tmp_path / "run"))

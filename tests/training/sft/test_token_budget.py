@@ -28,6 +28,10 @@ SETTINGS = (
 )
 
 
+#: One question a clip, and as many batches as with ten.
+SHORT = ("task.dimensions=[pitch_dynamics]", "batch.max_tokens=1500")
+
+
 @pytest.fixture
 def run_of(composed, make_clips, tmp_path):
     train = make_clips("train", 14, seconds=(0.5, 7.0, 1.3, 0.9, 3.0, 2.0, 0.6))
@@ -105,7 +109,7 @@ def losses(trainer):
 
 @pytest.mark.slow
 def test_a_resumed_training_is_bit_identical(run_of):
-    settings = ("trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
+    settings = (*SHORT, "trainer.args.save_strategy=steps", "trainer.args.save_steps=1",
                 "trainer.args.save_total_limit=20", "trainer.args.gradient_accumulation_steps=2")  # fmt: skip
     whole = make_trainer(run_of(*settings))
     whole.train()
@@ -125,10 +129,10 @@ def test_a_resumed_training_is_bit_identical(run_of):
 def test_the_share_of_padding_is_logged(run_of):
     shares = {}
     for name, overrides in {
-        "by length": (),
-        "as they come": ("batch.max_tokens=null", "batch.per_device=2"),
+        "by length": SHORT,
+        "as they come": (SHORT[0], "batch.max_tokens=null", "batch.per_device=2"),
     }.items():
-        trainer = make_trainer(run_of(*overrides))
+        trainer = make_trainer(run_of(*overrides, "trainer.args.num_train_epochs=1"))
         trainer.train()
         logged = [one for one in trainer.state.log_history if "padding_share" in one]
         assert all(0 <= one["padding_share"] < 1 for one in logged)
