@@ -89,7 +89,7 @@ def random_pairs():
                 pairs.append(
                     pair(
                         f"{prompt}-{a}{b}", outcomes, given, prompt=f"prompt {prompt}",
-                        margin=float(gap + generator.normal() / 3), language="en" if prompt % 2 else "de",
+                        margin=float(np.round(2 * (gap + generator.normal() / 3)) / 2), language="en" if prompt % 2 else "de",
                         order_ab=tuple(orders[0]), order_ba=tuple(orders[1]),
                         system_a=f"s{a}", system_b=f"s{b}",
                         clip_a=f"{prompt}-{a}.wav", clip_b=f"{prompt}-{b}.wav",
