@@ -13,6 +13,7 @@ from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import beside
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
+from dramaeval.data.pair_format import prompt_findings
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.record_format import (
@@ -246,6 +247,8 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
                 draft.id = fields["id"]
         optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
         draft.findings += [finding for finding in optional if finding]
+        if fmt.second_audio_field:
+            draft.findings += prompt_findings(fields, (*fmt.text_fields, *fmt.optional_texts))
         if draft.id is not None:
             first = first_line.setdefault(draft.id, draft.line.number)
             if first != draft.line.number:
