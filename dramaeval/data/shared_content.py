@@ -5,14 +5,13 @@ They keep training and test apart (`splitting`) and form the clusters of bootstr
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from dramaeval.data.files import map_files, open_regular
 from dramaeval.data.records import Record
+from dramaeval.data.same_content import content_digest, same_content
+
+__all__ = ["content_digest", "group_of", "group_records", "same_clip", "same_content"]
 
 CLIP = "clip"
 """The group key of records whose clips have the same bytes."""
@@ -47,35 +46,12 @@ def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list
     return [str(contents[record.clip]) for record in records]
 
 
-def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
-    """Map each file to the first file in `clips` that has the same bytes (often the file itself).
-
-    Only files of equal size are read. A re-encoded copy counts as a different clip.
-    """
-    distinct = list(dict.fromkeys(clips))
-    sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
-    counts = Counter(sizes.values())
-    twins = [clip for clip in distinct if counts[sizes[clip]] > 1]
-    digests = map_files(content_digest, twins, workers)
-    first: dict[str, Path] = {}
-    return {
-        clip: first.setdefault(digests[clip], clip) if clip in digests else clip
-        for clip in distinct
-    }
-
-
 def same_clip(record: Record, other: Record) -> bool:
     """Whether two records have the same audio bytes; where a clip is absent, only the paths are compared."""
     clips = record.clip, other.clip
     if record.clip == other.clip:
         return True
     return all(clip.is_file() for clip in clips) and len(set(same_content(clips).values())) == 1
-
-
-def content_digest(clip: Path) -> str:
-    """BLAKE2b of the file's bytes, 32 hex digits."""
-    with open_regular(clip) as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _canonical(value: object) -> str:

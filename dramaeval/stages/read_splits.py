@@ -224,6 +224,11 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
+    # Of a pair both clips count.
+    records = {
+        name: [single for record in split for single in record.single_clips()]
+        for name, split in records.items()
+    }
     for name in held_out_splits(records) if "train" in records else ():
         keys = default_keys([*records["train"], *records[name]])
         keys = tuple(key for key in keys if key != CLIP or takes_audio)
