@@ -134,7 +134,9 @@ def rank_pairs(
         "half_wins": judge.half_wins,
         "people_half_wins": None if people is None else people.half_wins,
         "log_nu": judge.log_nu if np.isfinite(judge.log_nu) else None,
-        "people_order": _agreement(judge.ratings, people and people.ratings, why_no_people),
+        "people_order": _agreement(
+            judge.ratings, None if people is None else people.ratings, why_no_people
+        ),
         "score_order": _agreement(
             judge.ratings, scores, "the judge does not score each clip by itself"
         ),
