@@ -110,28 +110,28 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
             f"{len(real)} of {len(tested)} differences between two systems are significant (adjusted p at most "
             f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
         )
-        lines.append(_lead(systems[0], tested))
+        lines.append(lead(systems[0], tested))
     lines += _cautions(board)
     return lines
 
 
-def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
+def lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
     """Whether the first place is significant."""
     pairs_of_first = [pair for pair in tested if first in (pair["better"], pair["worse"])]
     beaten = [pair["better"] for pair in pairs_of_first if pair["real"] and pair["worse"] == first]
     if beaten:
-        return f"On the prompts that both have, {first} is significantly below {_named(beaten)}."
+        return f"On the prompts that both have, {first} is significantly below {named(beaten)}."
     even = [
         pair["worse"] if pair["better"] == first else pair["better"]
         for pair in pairs_of_first
         if not pair["real"]
     ]
     if even:
-        return f"{first} does not differ significantly from {_named(even)}."
+        return f"{first} does not differ significantly from {named(even)}."
     return f"{first} is significantly ahead of every system that shares enough prompts with it."
 
 
-def _named(systems: Sequence[str]) -> str:
+def named(systems: Sequence[str]) -> str:
     """The names of some systems, and the number of the others."""
     named = ", ".join(systems[:MOST_NAMED])
     more = len(systems) - MOST_NAMED
@@ -192,10 +192,10 @@ def ranking(board: Mapping[str, Any]) -> Table:
             [
                 Cell(name),
                 count(system["rank"]),
-                _rank_interval(system["ranks"]),
+                rank_interval(system["ranks"]),
                 with_interval(system["score"], system["interval"], 3),
                 *([number(system["people"], 3)] if rated else []),
-                Cell(_named(above.get(name, [])) or "none"),
+                Cell(named(above.get(name, [])) or "none"),
                 count(system["prompts"]),
                 count(system["clips"]),
                 count(system["unscored"]),
@@ -205,7 +205,8 @@ def ranking(board: Mapping[str, Any]) -> Table:
     return Table("Ranking", columns, rows, notes=[note])
 
 
-def _rank_interval(bounds: Sequence[float] | None) -> Cell:
+def rank_interval(bounds: Sequence[float] | None) -> Cell:
+    """The interval of a rank, or the reason why there is none."""
     if bounds is None:
         return Cell(NOTHING, missing="too few prompts")
     return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])
