@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.compat.deepspeed import unpartitioned_weights
-from dramaeval.config.problems import ProblemCollector
+from dramaeval.config.problems import ConfigError, ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import OnBad
@@ -29,6 +29,7 @@ from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
+from dramaeval.models.inputs.clip_check import clip_problem
 from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
@@ -172,6 +173,9 @@ class RunContext:
         text_check = self.record_encoder.text_check
         skips = self.config.task.data.on_bad is OnBad.skip
         self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
+        records = (record for split in self.splits.records.values() for record in split)
+        if problem := clip_problem(self.record_encoder, records):
+            raise ConfigError([problem])
 
     def _build_training(self) -> None:
         config = self.config
