@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
 from dramaeval.data.records import Record
-from dramaeval.evaluation.prediction_stream import resume, stream
-from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.pair_predictions import read_pair_predictions
+from dramaeval.evaluation.prediction_stream import Streamed, resume, stream
+from dramaeval.evaluation.predictions import read_predictions
 from dramaeval.stages.context import RunContext, rating_problems
 from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import INPUT
+from dramaeval.tasks.pair import PairTask
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +42,8 @@ def check(config: DictConfig) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings."""
-    return rating_problems(context, Stage.score)
+    """Problems of tasks without ratings; pairs can be scored."""
+    return rating_problems(context, Stage.score, takes_pairs=True)
 
 
 def run(context: RunContext) -> None:
@@ -56,16 +59,24 @@ def run(context: RunContext) -> None:
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = Progress("scoring input", len(missing), "clips")
 
-    def score(window: Sequence[Record]) -> list[Prediction]:
-        return context.score_ratings(window, progress, record_encoder)
+    def score(window: Sequence[Record]) -> list[Streamed]:
+        predictions = context.score(window, progress, record_encoder)
+        return [each for each in predictions if isinstance(each, Streamed)]
 
     clips = context.config.batch.eval_clips
     stream(file, missing, score, clips_a_batch=clips, processes=context.processes)
     progress.finish()
     if context.processes.is_rank_zero:
-        predictions = read_predictions(file)
-        unscored = Counter(each.state for each in predictions if not each.scored)
-        for state, count in unscored.most_common():
-            log.warning("%d of %d questions unscored: %s", count, len(predictions), state)
-        scored = len(predictions) - unscored.total()
-        log.info("%d clips, %d scores in %s", len(records), scored, file)
+        if isinstance(task, PairTask):
+            compared = len(read_pair_predictions(file))
+            log.info("%d pairs, %d comparisons in %s", len(records), compared, file)
+        else:
+            _log_scores(file, len(records))
+
+
+def _log_scores(file: Path, clips: int) -> None:
+    predictions = read_predictions(file)
+    unscored = Counter(each.state for each in predictions if not each.scored)
+    for state, count in unscored.most_common():
+        log.warning("%d of %d questions unscored: %s", count, len(predictions), state)
+    log.info("%d clips, %d scores in %s", clips, len(predictions) - unscored.total(), file)

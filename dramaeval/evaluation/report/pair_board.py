@@ -10,7 +10,12 @@ from markupsafe import Markup
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
-from dramaeval.evaluation.report.leaderboard_page import lead, named, rank_interval
+from dramaeval.evaluation.report.leaderboard_page import (
+    lead,
+    named,
+    rank_interval,
+    render_ranking,
+)
 from dramaeval.evaluation.report.tables import (
     Cell,
     Column,
@@ -22,6 +27,20 @@ from dramaeval.evaluation.report.tables import (
     with_interval,
     yes_or_no,
 )
+
+
+def render_pair_board(
+    board: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    name: str,
+    facts: Sequence[str],
+    config: str,
+) -> str:
+    """The page, see `leaderboard_page.render_board`; ``board`` is the result of `rank_pairs`."""
+    return render_ranking(
+        board, tables, name, facts, config, sentences=board_sentences(board), forest=board_forest(board),
+        caption="Bradley-Terry rating with its interval.",
+    )  # fmt: skip
 
 
 def board_sentences(board: Mapping[str, Any]) -> list[str]:
@@ -51,7 +70,7 @@ def _order(what: str, agreement: Mapping[str, Any]) -> str:
     if "undefined" in agreement:
         return f"There is no comparison with the ranking by {what}: {agreement['undefined']}."
     return (
-        f"The ranking by {what} agrees with it: Kendall's tau {shown(agreement['kendall'])}, Spearman's rho "
+        f"Its agreement with the ranking by {what}: Kendall's tau {shown(agreement['kendall'])}, Spearman's rho "
         f"{shown(agreement['spearman'])}."
     )
 

@@ -127,5 +127,5 @@ def test_sentences_on_a_ranking(page):
     first = max(board["systems"], key=lambda name: board["systems"][name]["rating"])
     assert lines[0].startswith(f"{first} is the first of 3 systems")
     assert "over 7 comparisons on 7 prompts" in lines[0]
-    assert any("ranking by the raters' votes agrees" in line for line in lines)
+    assert any("the ranking by the raters' votes: Kendall" in line for line in lines)
     assert any("the judge does not score each clip by itself" in line for line in lines)
