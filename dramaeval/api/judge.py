@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
 from dramaeval.api.clip_input import check_length, require_plain_texts, texts_of, waveform_of
+from dramaeval.api.judge_location import base_folder, locate
 from dramaeval.api.saved_judge import require_same_examples
-from dramaeval.config.composition import choices, compose, compose_model
-from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
+from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
+from dramaeval.config.composition import choices, compose
+from dramaeval.config.judge_config import neutral_labels
 from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
 from dramaeval.config.task_schema import split_files
-from dramaeval.config.weights import JUDGE, local_folder
 from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
-from dramaeval.models.checkpoint import Checkpoint, base_of, check_whole, find_checkpoint
+from dramaeval.models.checkpoint import check_whole
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
@@ -70,7 +70,7 @@ class Score:
     labels: tuple[str, ...] = ()
 
 
-class Judge:
+class Judge(RewardsClips):
     """An audio language model that scores clips; `Judge.load` returns one.
 
     Attributes:
@@ -124,7 +124,7 @@ class Judge:
         """
         torch_device = choose_device(device)
         trusted = [trust] if isinstance(trust, str) else trust
-        config, start = _locate(str(path), trusted, trust_remote_code)
+        config, start = locate(str(path), trusted, trust_remote_code)
         if start:
             check_whole(start.folder)
         if trust_remote_code:
@@ -141,7 +141,7 @@ class Judge:
                 f"{problem}. Install the version of dramaeval that the file names, or evaluate with "
                 "checkpoint_override=true on the command line."
             )
-        base = _base_folder(start) if start else None
+        base = base_folder(start) if start else None
         adapter = start.folder if start and start.adapter else None
         is_full_model = start is not None and adapter is None
         quantization = None if is_full_model else build_quantization(config)
@@ -219,6 +219,7 @@ class Judge:
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
+        sample_rate: int | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -230,22 +231,29 @@ class Judge:
             task: name of the task.
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
+            sample_rate: another name of ``sampling_rate``.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
                 (``local_scene``) are also valid. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
-            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
+            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order. Both
+            have ``to_frame()``, a pandas DataFrame; see `dramaeval.api.score_results`.
 
         Raises:
             ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
+        if sample_rate is not None and sampling_rate not in (None, sample_rate):
+            raise ValueError(
+                f"sample_rate={sample_rate} and sampling_rate={sampling_rate}: give one of them."
+            )
+        sampling_rate = sampling_rate or sample_rate
         is_list = isinstance(audio, list | tuple)
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
-            return []
+            return ScoreList()
         scored_task = self.task(task, dimensions)
         if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
@@ -269,7 +277,7 @@ class Judge:
             clips_a_batch=clips_a_batch,
             shared_prefix=self.shared_prefix,
         )
-        scores: list[dict[str, Score]] = [{} for _ in clips]
+        scores = ScoreList(ClipScores() for _ in clips)
         labels = {dimension.key: dimension.labels for dimension in scored_task.rated_dimensions}
         for prediction in predictions:
             key = prediction.dimension
@@ -328,58 +336,6 @@ class _WaveformEncoder(RecordEncoder):
         if waveform is None or not self.family.takes_audio:
             return super().encode(record, asked, targets)
         return self.encode_with_clip(record, self.logmel(waveform), asked, targets)
-
-
-def _locate(
-    path: str, trust: Sequence[str], remote_code: bool
-) -> tuple[DictConfig, Checkpoint | None]:
-    """The configuration of a judge and its weights; None for the weights that the configuration names."""
-    path = local_folder(path)
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        return compose_model(path), None
-    # RUN/model and RUN/export belong to their run; elsewhere a judge.yaml beside the weights has the settings.
-    is_of_run = (folder / "config.yaml").is_file() or folder.absolute().name in ("model", "export")
-    if not is_of_run and (judge := _judge_beside(folder, trust, remote_code)):
-        return judge
-    for run in (folder, *folder.absolute().parents[:2]):
-        try:
-            config = read_judge_config(run, trust, remote_code=remote_code)
-        except YAMLError as error:
-            raise ModelError(f"{run / 'config.yaml'} is not YAML: {error}") from None
-        if config is None:
-            continue
-        if run != folder or (run / "model").is_dir():
-            return config, find_checkpoint(path)
-        # The run trained nothing: it evaluated its checkpoint.
-        return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
-    if judge := _judge_beside(folder, trust, remote_code):
-        return judge
-    start = find_checkpoint(path)
-    if not start.adapter:
-        return compose_model(str(start.folder)), None
-    base = base_of(start.folder)
-    if base is None:
-        raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
-    log.info("The adapter in %s names its base: %s.", start.folder, base)
-    return compose_model(base), start
-
-
-def _judge_beside(
-    folder: Path, trust: Sequence[str], remote_code: bool
-) -> tuple[DictConfig, Checkpoint] | None:
-    """The judge that ``judge.yaml`` beside the weights describes; None without the file."""
-    judge = read_judge(folder)
-    if judge is None or judge.file.name != JUDGE:
-        return None
-    start = find_checkpoint(str(folder))
-    return judge_config(judge, trust, remote_code=remote_code), start
-
-
-def _base_folder(start: Checkpoint) -> Path | None:
-    """The folder of the full model: the checkpoint, or the base of its adapter; None for a name on the hub."""
-    base = Path(base_of(start.folder) or "") if start.adapter else start.folder
-    return base if (base / "config.json").is_file() else None
 
 
 def _score(prediction: AnyPrediction, labels: tuple[str, ...]) -> Score:
