@@ -15,6 +15,7 @@ from dramaeval.api.clip_input import require_plain_texts, texts_of
 from dramaeval.api.judge_location import base_folder, locate
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
+from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
 from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
 from dramaeval.config.composition import choices, compose
 from dramaeval.config.judge_config import neutral_labels
@@ -63,7 +64,7 @@ class Score:
     labels: tuple[str, ...] = ()
 
 
-class Judge:
+class Judge(RewardsClips):
     """An audio language model that scores clips; `Judge.load` returns one.
 
     Attributes:
@@ -178,6 +179,15 @@ class Judge:
                 self._show_examples(self._tasks[key], config)
         return self._tasks[key]
 
+    def task_of_clips(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
+        """As `task`; of a task of pairs the task that scores each clip by itself.
+
+        Raises:
+            ValueError: as for `task`; also if the task compares two clips in one prompt.
+        """
+        task = self.task(name, dimensions)
+        return task.for_single_clips() if isinstance(task, PairTask) else task
+
     def _show_examples(self, task: Task, config: DictConfig) -> None:
         """Give a few-shot task the examples of its run.
 
@@ -212,6 +222,7 @@ class Judge:
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
+        sample_rate: int | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -223,25 +234,30 @@ class Judge:
             task: name of the task.
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
+            sample_rate: another name of ``sampling_rate``.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
                 (``local_scene``) are also valid. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
-            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
+            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order. Both
+            have ``to_frame()``, a pandas DataFrame; see `dramaeval.api.score_results`.
 
         Raises:
             ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
+        if sample_rate is not None and sampling_rate not in (None, sample_rate):
+            raise ValueError(
+                f"sample_rate={sample_rate} and sampling_rate={sampling_rate}: give one of them."
+            )
+        sampling_rate = sampling_rate or sample_rate
         is_list = isinstance(audio, list | tuple)
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
-            return []
-        scored_task = self.task(task, dimensions)
-        if isinstance(scored_task, PairTask):
-            scored_task = scored_task.for_single_clips()
+            return ScoreList()
+        scored_task = self.task_of_clips(task, dimensions)
         if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
@@ -258,7 +274,7 @@ class Judge:
             clips_a_batch=clips_a_batch,
             shared_prefix=self.shared_prefix,
         )
-        scores: list[dict[str, Score]] = [{} for _ in clips]
+        scores = ScoreList(ClipScores() for _ in clips)
         labels = {dimension.key: dimension.labels for dimension in scored_task.rated_dimensions}
         for prediction in predictions:
             key = prediction.dimension
@@ -303,14 +319,12 @@ class Judge:
                 rate=sampling_rate, shared_prefix=self.shared_prefix,
             )  # fmt: skip
         # One clip a pass: a score does not depend on the other clip, to the last bit.
-        of_a, of_b = self.score(
-            [a, b],
-            task,
-            dimensions=dimensions,
-            sampling_rate=sampling_rate,
-            clips_a_batch=1,
+        settings: dict[str, Any] = {
+            "dimensions": dimensions,
+            "sampling_rate": sampling_rate,
             **context,
-        )
+        }
+        of_a, of_b = self.score([a, b], task, clips_a_batch=1, **settings)
         slope, tie_weight = 1.0, 1.0
         if isinstance(compared, PairTask):
             slope, tie_weight = compared.slope, compared.tie_weight

@@ -31,6 +31,7 @@ def root() -> DictConfig:
         "trainer",
         "trainer.args",
         "callbacks",
+        "texts",
         "peft",
         "quantization",
         "zero",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from dramaeval.data.problems import Finding
-from dramaeval.data.record_format import AnnotationField
+from dramaeval.data.record_format import OPTIONAL_TEXTS, AnnotationField
 
 CLIP_A, CLIP_B = "wav_path_a", "wav_path_b"
 """Keys of the paths of a pair's clips."""
@@ -41,9 +41,9 @@ def prompt_findings(fields: Mapping[str, Any], texts: Sequence[str]) -> Iterator
 
     Args:
         fields: of the record.
-        texts: keys of the texts that the prompts hold.
+        texts: keys of the record's texts; those that no prompt holds may differ.
     """
-    for key in texts:
+    for key in (key for key in texts if key not in OPTIONAL_TEXTS):
         own = [fields[name] for name in (key, f"{key}_a", f"{key}_b") if name in fields]
         if any(value != own[0] for value in own):
             fix = f'pair clips of one context, and write its text once, as "{key}"'

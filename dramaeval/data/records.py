@@ -148,10 +148,12 @@ def read_records(
     on_long: Literal["error", "trim"] = "error",
     workers: int = 8,
     lines: Container[int] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> ReadResult:
     """Read and check a JSONL file: every line, its ratings, and the header of every clip.
 
-    With `lines` only the lines with these numbers are read.
+    With `lines` only the lines with these numbers are read. `texts` are those of every record that has none of its
+    own under the key.
 
     `clip_paths.locate_clips` says where clips are searched. A clip longer than `max_seconds` is an
     error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it.
@@ -168,7 +170,7 @@ def read_records(
         for line in checked_lines(file)
         if lines is None or line.number in lines
     ]
-    notices = _check_fields(drafts, fmt)
+    notices = _add_texts(drafts, texts or {}) + _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
     for key in fmt.audio_fields:
         _check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
@@ -226,6 +228,21 @@ def _check_root(file: Path, root: Path | None) -> list[Problem]:
         return []
     fix = "set task.data.audio_root to the folder that holds the clips"
     return problems_of([Finding("audio_root", f"{root} is not a folder", fix)], file)
+
+
+def _add_texts(drafts: Sequence[_Draft], texts: Mapping[str, str]) -> list[str]:
+    """Add texts to the records without them; returns a notice of the records that have their own."""
+    notices = []
+    for key, text in texts.items():
+        own = []
+        for draft in drafts:
+            if draft.line.fields is not None and draft.line.fields.setdefault(key, text) != text:
+                own.append(draft.line.number)
+        if own:
+            notices.append(
+                f'{counted(len(own), "record")} with a "{key}" of their own keep it ({line_list(own)})'
+            )
+    return notices
 
 
 def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from dramaeval.data.records import Record
 from dramaeval.data.same_content import content_digest, same_content
@@ -39,11 +40,24 @@ def group_of(record: Record, key: str) -> str | None:
 
 
 def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list[str | None]:
-    """The group of each record; under `clip`, records with the same audio bytes share a group."""
+    """The group of each record; under `clip`, records with the same audio bytes share a group.
+
+    A pair joins the groups of its two clips.
+    """
     if key != CLIP:
         return [group_of(record, key) for record in records]
-    contents = same_content([record.clip for record in records], workers)
-    return [str(contents[record.clip]) for record in records]
+    contents = same_content([clip for record in records for clip in record.clips], workers)
+    joined: dict[Path, Path] = {}
+
+    def root(clip: Path) -> Path:
+        while clip in joined:
+            clip = joined[clip]
+        return clip
+
+    for record in records:
+        first, *others = (root(contents[clip]) for clip in record.clips)
+        joined.update((other, first) for other in others if other != first)
+    return [str(root(contents[record.clip])) for record in records]
 
 
 def same_clip(record: Record, other: Record) -> bool:

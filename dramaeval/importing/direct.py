@@ -25,7 +25,7 @@ from dramaeval.importing.importer import Imported, read_import, records_text, wr
 from dramaeval.importing.problems import BadSourceError, in_file
 
 #: Increased when the importer makes other records of the same source.
-VERSION = 1
+VERSION = 2
 RECORDS, STATE = "records.jsonl", "conversion.json"
 
 

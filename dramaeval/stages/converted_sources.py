@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.literal import plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_parts import files_of
@@ -39,6 +40,12 @@ class Source:
     part: str
     file: str
     audio_root: str | None
+
+
+def input_items(config: DictConfig) -> list[Any]:
+    """The items of ``input``, which may be a list."""
+    value = plain(config.input)
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def conversions_folder(config: DictConfig, run: Path | None) -> Path:
@@ -113,7 +120,7 @@ def _convert(settings: Mapping[Source, ImporterConfig], folder: Path) -> dict[So
 def check(config: DictConfig) -> list[str]:
     """The problem of settings of the importer that nothing reads."""
     files = [file for files in files_of(config.task).values() for file in files]
-    files += [config.input] if config.input else []
+    files += map(str, input_items(config))
     kind = config.importer.format
     if Stage["import"] in config.stages or any(is_source(file, kind) for file in files):
         return []

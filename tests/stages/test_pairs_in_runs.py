@@ -1,177 +1,178 @@
-"""Small runs with pairs in this process: figures, report, ranking, and what is refused."""
+"""Whole small runs on pairs derived from the bundled sample, and the settings that pairs do not take."""
 
 import json
-from collections import Counter
+import math
 
-import numpy as np
 import pytest
-import soundfile
 
+from dramaeval import Judge
+from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
-from dramaeval.evaluation.pair_predictions import PairPrediction, read_pair_predictions
-from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
-from dramaeval.evaluation.prediction_stream import resume
-from dramaeval.evaluation.predictions import PredictionsError, prediction_line
-from dramaeval.evaluation.report.read_results import ResultsError, read_run
-from dramaeval.stages import leaderboard, score
-from dramaeval.stages.builders import build_task
+from dramaeval.models.inputs.clip_check import clip_problem
+from dramaeval.stages.builders import build_family, build_task
 from dramaeval.stages.checks import check
+from dramaeval.stages.compatibility import check_task
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.predictions_file import read_phase
 from dramaeval.stages.run_folder import RunFolder
+from dramaeval.training.validation_metrics import validation_metrics
 
 SAMPLE = PACKAGE / "data" / "sample" / "archetype"
-ONE = "task.dimensions=[human_likeness]"
-QUICK = ("device=cpu", "logger=none", "evaluation.draws=20", ONE)
+QUICK = (
+    "device=cpu", "trainer.args.per_device_train_batch_size=4", "trainer.args.save_strategy=no",
+    "trainer.args.load_best_model_at_end=false", "trainer.args.eval_strategy=no",
+    "evaluation.draws=20", "logger=none", "peft=lora", "trainer.args.learning_rate=1e-2",
+)  # fmt: skip
+MIXED = (
+    "task=mixed", "~task.tasks.role", "~task.weights.role", "~task.tasks.avqa", "~task.weights.avqa",
+    "+task@task.tasks.pair=pair", "+task.weights.pair=1",
+)  # fmt: skip
 
 
 @pytest.fixture
-def context_of(composed, tmp_path):
-    """The context of a run in this process, before its stages."""
+def few(tmp_path):
+    """The first records of a split of the sample, from which a few pairs are derived."""
 
-    def build(*overrides):
-        config = composed(*QUICK, *overrides)
-        check(config)
-        folder = RunFolder(tmp_path / "run")
-        folder.path.mkdir()
-        folder.open(config)
-        return RunContext(config, folder)
-
-    return build
-
-
-@pytest.fixture
-def finished(context_of):
-    """The context of a finished run in this process."""
-
-    def run(*overrides):
-        context = context_of(*overrides)
-        run_stages(context)
-        return context
-
-    return run
-
-
-@pytest.fixture
-def unrated(tmp_path):
-    """Clips of the given systems for each of three prompts, without ratings."""
-
-    def write(*systems):
-        chance = np.random.default_rng(0)
-        lines = []
-        for prompt in range(3):
-            for system in systems:
-                name = f"{prompt}-{system}"
-                soundfile.write(tmp_path / f"{name}.wav", chance.normal(0, 0.1, 8_000), 16_000)
-                lines.append(
-                    {
-                        "id": name,
-                        "wav_path": f"{name}.wav",
-                        "question": f"Role {prompt}",
-                        "system": system,
-                    }
-                )
-        file = tmp_path / "clips.jsonl"
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    def write(split, count):
+        lines = (SAMPLE / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()[:count]
+        file = tmp_path / f"{split}.jsonl"
+        with file.open("w", encoding="utf-8") as out:
+            for line in map(json.loads, lines):
+                line["wav_path"] = str((SAMPLE / line["wav_path"]).resolve())
+                out.write(json.dumps(line) + "\n")
         return file
 
     return write
 
 
-def prediction(name, **more):
-    values = {"p_a": 0.5, "p_tie": 0.25, "p_b": 0.25, "votes": (1.0,), "clip_a": "a", "clip_b": "b"}
-    return PairPrediction(id=name, dimension="human_likeness", **{**values, **more})
+@pytest.fixture
+def run(composed, tmp_path):
+    def carry_out(*settings):
+        config = composed(*QUICK, *settings)
+        check(config)
+        folder = RunFolder(tmp_path / "run")
+        folder.path.mkdir()
+        folder.open(config)
+        context = RunContext(config, folder)
+        run_stages(context)
+        return context
 
-
-def test_unrated_clips_of_an_input_give_all_pairs(composed, unrated):
-    task = build_task(composed("task=pair", "task.dimensions=[human_likeness,audio_quality]"))
-    pairs = task.read(unrated("s", "t", "u"), annotated=False).records
-    assert Counter(pair.fields["question"] for pair in pairs) == {f"Role {n}": 3 for n in range(3)}
-    assert all({pair.text("system_a"), pair.text("system_b")} <= {"s", "t", "u"} for pair in pairs)
-
-
-def test_the_ratings_of_an_input_decide_neither_pairs_nor_questions(composed):
-    task = build_task(composed("task=pair", "task.derive.per_prompt=null"))
-    rated = task.read(SAMPLE / "test.jsonl").records
-    every = task.read(SAMPLE / "test.jsonl", annotated=False).records
-    assert {pair.id for pair in rated} < {pair.id for pair in every}
-    asked = {len(task.without_ratings().dimensions_for(pair)) for pair in every}
-    assert asked == {len(task.dimensions)}
-    assert min(len(task.dimensions_for(pair)) for pair in rated) < len(task.dimensions)
-
-
-def test_pair_lines_are_read_by_split_and_resumed(tmp_path):
-    file = tmp_path / "predictions.jsonl"
-    first, second = prediction("p1"), prediction("p2")
-    lines = [json.dumps({"split": "test", **each.to_json()}) for each in (first, second)]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert read_phase(file).pairs == {"test": [first, second]}
-
-    class Named:
-        def __init__(self, name):
-            self.id = name
-
-    file.write_text(prediction_line(first) + "\n", encoding="utf-8")
-    records = [Named("p1"), Named("p2")]
-    assert resume(file, records, lambda record: 1) == records[1:]
-    file.write_text(f"{prediction_line(first)}\n{prediction_line(first)}\n[]\n", encoding="utf-8")
-    with pytest.raises(PredictionsError, match=r"(?s)line 2: p1 .* already on line 1.*line 3"):
-        read_pair_predictions(file)
-
-
-def test_a_comparison_of_runs_refuses_pairs_with_the_reason(tmp_path):
-    line = json.dumps({"split": "test", **prediction("p1").to_json()})
-    (tmp_path / "predictions.jsonl").write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(ResultsError, match="comparisons of pairs, which have no scores to compare"):
-        read_run(tmp_path, "run", "test", None)
+    return carry_out
 
 
 @pytest.mark.slow
-def test_an_evaluation_of_direct_comparisons(finished):
-    context = finished(
-        "task=pair_direct",
-        "stages=[evaluate]",
-        f"task.data.test={SAMPLE / 'test.jsonl'}",
-        "task.derive.margin=1.5",
+def test_a_judge_learns_from_pairs_and_scores_single_clips(run, few):
+    file = few("train", 12)
+    # The judge is tested on its own training pairs: it has to fit them.
+    data = f"task.data.train={file}", f"task.data.test={file}"
+    context = run("task=pair", *data, "trainer.args.max_steps=15")
+    before, after = (
+        read_phase(context.folder.predictions(phase)).pairs["test"]
+        for phase in ("zero_shot", "final")
     )
+    voted = [(record.id, dimension.key) for record in context.splits["test"]
+             for dimension in context.task.dimensions_for(record)]  # fmt: skip
+    assert [(p.id, p.dimension) for p in after] == voted
+    key = "pair_cross_entropy"
+    assert validation_metrics(after)[key] < validation_metrics(before)[key] - 0.02
+    judge, prediction = Judge.load(context.folder.path, device="cpu"), after[0]
+    texts = {"question": prediction.prompt}
+    a, b = (
+        judge.score(clip, "pair", **texts)[prediction.dimension].expected
+        for clip in (prediction.clip_a, prediction.clip_b)
+    )
+    assert a - b == pytest.approx(prediction.margin, abs=1e-5)
+    compared = judge.compare(prediction.clip_a, prediction.clip_b, **texts)
+    assert compared[prediction.dimension].p_a == pytest.approx(prediction.p_a, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_judge_learns_to_compare_directly(run, few):
+    file = few("train", 12)
+    data = f"task.data.train={file}", f"task.data.test={file}"
+    context = run("task=pair_direct", *data, "trainer.args.max_steps=15")
+    before, after = (
+        validation_metrics(read_phase(context.folder.predictions(phase)).pairs["test"])
+        for phase in ("zero_shot", "final")
+    )
+    assert after["pair_cross_entropy"] < before["pair_cross_entropy"] - 0.02
+
+
+@pytest.mark.slow
+def test_pairs_and_ratings_train_one_judge(run, few):
+    file = few("train", 12)
+    context = run(
+        *MIXED, *(f"task.tasks.{part}.data.{split}={file}" for part in ("pair", "archetype")
+                  for split in ("train", "test")),
+        "trainer.args.max_steps=3", "trainer.objective=expected_mse+bradley_terry",
+        "evaluation.zero_shot=false", "batch.max_tokens=8000",
+        "trainer.args.per_device_train_batch_size=null",
+    )  # fmt: skip
+    predictions = read_phase(context.folder.predictions("final"))
+    assert {p.dimension.split("/")[0] for p in predictions.pairs["test"]} == {"pair"}
+    assert {p.dimension.split("/")[0] for p in predictions.ratings["test"]} == {"archetype"}
     metrics = json.loads(context.folder.metrics.read_text(encoding="utf-8"))
-    predictions = read_phase(context.folder.predictions("zero_shot")).pairs["test"]
-    expected = summarise_pairs(
-        predictions, ["human_likeness"], seed=context.config.seed, draws=20, level=0.95
-    )
-    figures = metrics["pairs"]["test"]["zero_shot"]
-    assert figures["unscored"] == 0
-    assert figures["macro"] == json.loads(json.dumps(expected["macro"]))
-    assert figures["macro"]["position_bias"] is not None
-    assert set(metrics["pair_systems"]["test"]["systems"]) == {
-        name for p in predictions for name in (p.system_a, p.system_b)
-    }
-    html = context.folder.report.read_text(encoding="utf-8")
-    assert "Worst pairs" in html
-    assert html.count("<audio") == 2 * min(10, len({p.id for p in predictions}))
+    assert math.isfinite(metrics["tasks"]["archetype"]["test"]["final"]["macro"]["mse"])
 
 
-@pytest.mark.slow
-def test_a_leaderboard_of_unrated_clips(finished, unrated):
-    context = finished("task=pair", "stages=[leaderboard]", f"input={unrated('s', 't')}")
-    board = json.loads((context.folder.path / "leaderboard.json").read_text(encoding="utf-8"))
-    assert board["comparisons"] == 3
-    assert board["people_order"] == {"undefined": "no pair has a known vote"}
-    gap = {p.id: p.margin for p in read_pair_predictions(context.folder.predictions("final"))}
-    assert len(gap) == 3
-    assert "Bradley-Terry rating" in context.folder.report.read_text(encoding="utf-8")
-    assert (context.folder.path / "tables" / "ranking.csv").is_file()
+REFUSED = {
+    "an objective without pairs": (
+        ("task=pair", "trainer.objective=expected_mse"), "add bradley_terry",
+    ),
+    "pairs without ratings": (
+        ("task=archetype", "trainer.objective=expected_mse+bradley_terry"), "no task has such pairs",
+    ),
+    "direct answers by bradley_terry": (
+        ("task=pair_direct", "trainer.objective=bradley_terry"), "no task has such pairs",
+    ),
+    "a mixture trained on pairs only": (
+        (*MIXED, "trainer.objective=bradley_terry"), "archetype would not be trained",
+    ),
+    "a direct answer from a regression head": (
+        ("task=pair_direct", "model.head=regression", "trainer.objective=expected_mse"),
+        "asks for A, B or tie",
+    ),
+    "a text model": (
+        ("task=pair", "model=causal_lm", "model.path=gpt2"), "takes no audio",
+    ),
+    "prepared lines": (("task=pair", "stages=[prepare]"), "lines with one clip"),
+    "rewards": (("task=pair", "trainer=grpo"), "no rewards for pairs"),
+}  # fmt: skip
 
 
-@pytest.mark.slow
-def test_a_leaderboard_of_pairs_without_systems_is_refused(context_of, tmp_path):
-    for name in "ab":
-        soundfile.write(tmp_path / f"{name}.wav", np.full(8_000, ord(name) / 1e3), 16_000)
-    line = {"id": "p", "wav_path_a": "a.wav", "wav_path_b": "b.wav", "question": "Role"}
-    file = tmp_path / "pairs.jsonl"
-    file.write_text(json.dumps(line) + "\n", encoding="utf-8")
-    context = context_of("task=pair", "stages=[leaderboard]", f"input={file}")
-    (problem,) = leaderboard.check_records(context)
-    assert 'name 0: give each record the keys "system_a" and "system_b"' in problem
-    assert score.check_records(context) == []
+@pytest.mark.parametrize(("settings", "problem"), REFUSED.values(), ids=REFUSED)
+def test_what_pairs_do_not_take_is_refused(composed, settings, problem):
+    config = composed(*settings)
+    with pytest.raises(ConfigError, match=problem):
+        check_task(config, build_family(config), build_task(config))
+
+
+@pytest.mark.parametrize(
+    "settings", [("task=pair",), ("task=pair", "model.head=regression"), ("task=pair_direct",)]
+)
+def test_pairs_take_their_own_objectives(composed, settings):
+    config = composed(*settings)
+    check_task(config, build_family(config), build_task(config))
+
+
+def test_a_template_without_a_second_clip_is_refused(composed, few):
+    class Encoder:
+        """Renders one placeholder, whatever the messages hold."""
+
+        audio_token = 7
+        encoder = property(lambda self: self)
+
+        def __init__(self, family, task):
+            self.family, self.task = family, task
+
+        def prompt(self, messages):
+            return (1, 7, 2)
+
+    for name, refused in (("pair_direct", True), ("pair", False)):
+        config = composed(f"task={name}")
+        task = build_task(config)
+        records = task.read(few("train", 12)).records
+        problem = clip_problem(Encoder(build_family(config), task), records)
+        assert bool(problem) == refused
+        assert not refused or "renders 1 audio placeholders" in problem
