@@ -77,7 +77,7 @@ class PairTask(SpeechTask):
         self.tie_weight = float(tie_weight)
         self.clip_label = clip_label
         self.comparison = comparison
-        self.rule = PairRule(**(derive or {}))
+        self.rule = PairRule.of_settings(derive or {})
 
     def for_single_clips(self) -> Task:
         """The task that scores each clip by itself, with the same questions.

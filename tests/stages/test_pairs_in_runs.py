@@ -106,8 +106,7 @@ def test_pairs_and_ratings_train_one_judge(run, few):
         *MIXED, *(f"task.tasks.{part}.data.{split}={file}" for part in ("pair", "archetype")
                   for split in ("train", "test")),
         "trainer.args.max_steps=3", "trainer.objective=expected_mse+bradley_terry",
-        "evaluation.zero_shot=false", "batch.max_tokens=8000",
-        "trainer.args.per_device_train_batch_size=null",
+        "evaluation.zero_shot=false",
     )  # fmt: skip
     predictions = read_phase(context.folder.predictions("final"))
     assert {p.dimension.split("/")[0] for p in predictions.pairs["test"]} == {"pair"}
