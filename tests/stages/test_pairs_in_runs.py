@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dramaeval import Judge
+from dramaeval import AudioDataset, Judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.inputs.clip_check import clip_problem
@@ -153,6 +153,12 @@ def test_what_pairs_do_not_take_is_refused(composed, settings, problem):
 def test_pairs_take_their_own_objectives(composed, settings):
     config = composed(*settings)
     check_task(config, build_family(config), build_task(config))
+
+
+def test_a_dataset_of_single_clips_refuses_pairs(composed, few):
+    task = build_task(composed("task=pair"))
+    with pytest.raises(ValueError, match="compares two clips"):
+        AudioDataset(few("train", 12), task=task)
 
 
 def test_a_template_without_a_second_clip_is_refused(composed, few):
