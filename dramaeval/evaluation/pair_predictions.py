@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from dramaeval.evaluation.json_values import (
     optional_text_of,
     text_of,
 )
+from dramaeval.evaluation.predictions import read_prediction_lines
 
 Outcomes = tuple[float, float, float]
 """The probabilities that clip a is better, that neither is, and that clip b is better; they sum to 1."""
@@ -156,9 +157,14 @@ def is_pair_line(values: Any) -> bool:
     return isinstance(values, dict) and "p_a" in values
 
 
-def pair_line(prediction: PairPrediction) -> str:
-    """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
-    return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
+def read_pair_predictions(path: str | os.PathLike[str]) -> list[PairPrediction]:
+    """Read a file with predictions about pairs, in its order.
+
+    Raises:
+        PredictionsError: naming every bad line, see `read_predictions`.
+        OSError: the file cannot be opened.
+    """
+    return read_prediction_lines(path, PairPrediction.from_json)
 
 
 def _check_outcomes(outcomes: tuple[float, ...], name: str) -> None:

@@ -6,10 +6,11 @@ import json
 import math
 import operator
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.raters import POSITIONAL, RaterInfo
@@ -158,12 +159,17 @@ class Prediction:
         )
 
 
+class _Writable(Protocol):
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object."""
+
+
 @lru_cache(maxsize=256)
 def _rises(scale: tuple[float, ...]) -> bool:
     return len(scale) >= 2 and list(scale) == sorted(set(scale))
 
 
-def prediction_line(prediction: Prediction) -> str:
+def prediction_line(prediction: _Writable) -> str:
     """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
     return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
 
@@ -174,12 +180,43 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     Raises PredictionsError naming every bad line: not JSON, a missing key, values that contradict
     each other, a repeated record × dimension. OSError when the file cannot be opened.
     """
-    predictions: list[Prediction] = []
+    return read_prediction_lines(path, Prediction.from_json)
+
+
+class _OfRecord(Protocol):
+    """A prediction of a record on a dimension."""
+
+    @property
+    def id(self) -> str:
+        """Id of the record."""
+
+    @property
+    def dimension(self) -> str:
+        """Key of the dimension."""
+
+
+OfRecord = TypeVar("OfRecord", bound=_OfRecord)
+
+
+def read_prediction_lines(
+    path: str | os.PathLike[str], from_json: Callable[[Any], OfRecord]
+) -> list[OfRecord]:
+    """Read a file with a prediction a line, in its order.
+
+    Args:
+        path: the file.
+        from_json: makes a prediction of the values of a line; raises ValueError for bad ones.
+
+    Raises:
+        PredictionsError: as `read_predictions`.
+        OSError: the file cannot be opened.
+    """
+    predictions: list[OfRecord] = []
     problems: list[str] = []
     seen: dict[tuple[str, str], int] = {}
     for number, line in json_lines(Path(path)):
         try:
-            prediction = Prediction.from_json(json.loads(line))
+            prediction = from_json(json.loads(line))
         except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors too
             problems.append(f"line {number}: {error}")
             continue

@@ -48,6 +48,7 @@ from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import check_texts, read_splits
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
+from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.task import Task
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
@@ -339,12 +340,11 @@ class RunContext:
         attach_encoding_cache(model, self.record_encoder, encodings)
 
 
-def rating_problems(context: RunContext, stage: Stage) -> list[str]:
-    """Problems of a stage that needs one task with ratings."""
+def rating_problems(context: RunContext, stage: Stage, *, takes_pairs: bool = False) -> list[str]:
+    """Problems of a stage that needs one task with ratings, or also takes a task of pairs."""
     task = context.task
-    if stage not in context.stages or (
-        not task.parts and len(task.rated_dimensions) == len(task.dimensions)
-    ):
+    rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
+    if stage not in context.stages or rated or (takes_pairs and isinstance(task, PairTask)):
         return []
     return [
         f"stages has {stage.name}, which needs one task with ratings, and task={task.name} is not one: use "

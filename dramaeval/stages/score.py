@@ -12,13 +12,15 @@ from omegaconf import DictConfig
 from dramaeval.config.schema import Stage
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
-from dramaeval.evaluation.prediction_stream import resume, stream
-from dramaeval.evaluation.predictions import SCORED, Prediction
+from dramaeval.evaluation.pair_predictions import read_pair_predictions
+from dramaeval.evaluation.prediction_stream import Streamed, resume, stream
+from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.score_table import ENDINGS, SHOWN, by_clip, print_scores, write_scores
 from dramaeval.stages import score_input
 from dramaeval.stages.context import RunContext, rating_problems
 from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import INPUT
+from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -56,8 +58,15 @@ def output_problems(output: str | None) -> list[str]:
 
 
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings."""
-    return rating_problems(context, Stage.score)
+    """Problems of tasks without ratings, and of a table of pairs."""
+    problems = rating_problems(context, Stage.score, takes_pairs=True)
+    output = context.config.output
+    if output and isinstance(context.task, PairTask) and Path(output).suffix != ".jsonl":
+        problems.append(
+            f"output={output}: a table has a row for each clip, and task={context.task.name} compares pairs: name a "
+            ".jsonl file."
+        )
+    return problems
 
 
 def run(context: RunContext) -> None:
@@ -73,13 +82,24 @@ def run(context: RunContext) -> None:
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = Progress("scoring input", len(missing), "clips")
 
-    def score(window: Sequence[Record]) -> list[Prediction]:
-        return context.score_ratings(window, progress, record_encoder)
+    def score(window: Sequence[Record]) -> list[Streamed]:
+        predictions = context.score(window, progress, record_encoder)
+        return [each for each in predictions if isinstance(each, Streamed)]
 
     clips = context.config.batch.eval_clips
     stream(file, missing, score, clips_a_batch=clips, processes=context.processes)
     progress.finish()
-    context.processes.on_rank_zero(lambda: _finish(context, task, file))
+    finish = _finish_pairs if isinstance(task, PairTask) else _finish
+    context.processes.on_rank_zero(lambda: finish(context, task, file))
+
+
+def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
+    """Log the counts and write ``output``."""
+    pairs, compared = len(context.splits[INPUT]), len(read_pair_predictions(file))
+    log.info("%s, %s in %s", counted(pairs, "pair"), counted(compared, "comparison"), file)
+    if output := context.config.output:
+        write_scores(Path(output).expanduser(), file, [], {})
+        log.info("The comparisons are in %s", output)
 
 
 def _finish(context: RunContext, task: Task, file: Path) -> None:

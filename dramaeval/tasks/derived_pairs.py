@@ -77,7 +77,9 @@ class PairRule:
         return cls(**settings)
 
 
-def derive_pairs(records: Sequence[Record], task: Task, rule: PairRule) -> list[Record]:
+def derive_pairs(
+    records: Sequence[Record], task: Task, rule: PairRule, *, needs_votes: bool = True
+) -> list[Record]:
     """The pairs of rated records of one file, prompt by prompt in the order of the file.
 
     Each rater who rated both clips votes for the clip that this rater rated higher. Where no rater is known to have
@@ -87,6 +89,8 @@ def derive_pairs(records: Sequence[Record], task: Task, rule: PairRule) -> list[
         records: of single clips, with the ratings of the task's dimensions.
         task: gives the dimensions and the texts of a prompt.
         rule: which pairs.
+        needs_votes: whether pairs without votes are left out. A ranking of systems takes them too: the ratings must
+            not decide which clips are compared.
 
     Raises:
         BadRecordsError: no pair can be derived; the message says why.
@@ -98,7 +102,7 @@ def derive_pairs(records: Sequence[Record], task: Task, rule: PairRule) -> list[
     pairs = [
         pair
         for of_prompt in prompts.values()
-        for pair in _of_prompt(of_prompt, task.dimensions, rule)
+        for pair in _of_prompt(of_prompt, task.dimensions, rule, needs_votes)
     ]
     if not pairs:
         raise BadRecordsError([_why_none(records, prompts, rule)])
@@ -113,7 +117,7 @@ def _prompt(record: Record, task: Task, rule: PairRule) -> str | None:
 
 
 def _of_prompt(
-    records: Sequence[Record], dimensions: Sequence[Dimension], rule: PairRule
+    records: Sequence[Record], dimensions: Sequence[Dimension], rule: PairRule, needs_votes: bool
 ) -> Iterator[Record]:
     """The pairs of one prompt."""
     candidates = [
@@ -134,7 +138,7 @@ def _of_prompt(
             for dimension in dimensions
             if (given := _votes(a, b, dimension, rule)) is not None
         }
-        if votes:
+        if votes or not needs_votes:
             taken += 1
             yield _pair(a, b, votes)
 

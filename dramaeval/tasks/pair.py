@@ -8,9 +8,10 @@ clips are in one prompt, and the judge answers A, B or tie.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.random import Generator
@@ -78,6 +79,7 @@ class PairTask(SpeechTask):
         self.clip_label = clip_label
         self.comparison = comparison
         self.rule = PairRule.of_settings(derive or {})
+        self._asks_all = False
 
     def for_single_clips(self) -> Task:
         """The task that scores each clip by itself, with the same questions.
@@ -141,10 +143,10 @@ class PairTask(SpeechTask):
             fmt = replace(super().record_format(annotated=False), reads_audio=reads_audio)
             result = read_records(file, fmt, **options)
             singles = len(result.records)
-            result.records = derive_pairs(result.records, self, self.rule)
+            result.records = derive_pairs(result.records, self, self.rule, needs_votes=annotated)
+            kind = "rated record" if annotated else "record"
             result.notices.append(
-                f"{counted(len(result.records), 'pair')} derived from {counted(singles, 'rated record')} "
-                "(task.derive)"
+                f"{counted(len(result.records), 'pair')} derived from {counted(singles, kind)} (task.derive)"
             )
         if annotated:
             _require_a_preference(file, result.records, self)
@@ -152,8 +154,16 @@ class PairTask(SpeechTask):
 
     def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
         """The dimensions with votes; all of a record without votes."""
+        if self._asks_all:
+            return self.dimensions
         voted = tuple(d for d in self.dimensions if record.given(d.annotation))
         return voted or self.dimensions
+
+    def without_ratings(self) -> Self:
+        """This task with all dimensions asked, whatever the raters voted on."""
+        other = copy(self)
+        other._asks_all = True
+        return other
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """The remarks of `SpeechTask`, and the number of pairs that have ties only, or one system."""

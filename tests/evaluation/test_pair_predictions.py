@@ -5,7 +5,8 @@ import json
 import pytest
 
 from dramaeval.data.raters import UNKNOWN_RATERS, RaterInfo
-from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line, pair_line
+from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
+from dramaeval.evaluation.predictions import prediction_line
 
 VALUES = {
     "id": "p1",
@@ -31,7 +32,7 @@ ORDERS = {"order_ab": (0.6, 0.2, 0.2), "order_ba": (0.4, 0.2, 0.4)}
 )
 def test_a_line_reads_back_as_the_same_prediction(more):
     prediction = PairPrediction(**{**VALUES, **more})
-    values = json.loads(pair_line(prediction))
+    values = json.loads(prediction_line(prediction))
     assert PairPrediction.from_json(values) == prediction
     assert is_pair_line(values)
     assert not is_pair_line({"id": "p1", "expected": 2.0})
