@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
 
+from dramaeval.config.problems import near_match_hint
 from dramaeval.data.annotation_fields import ANNOTATIONS
 from dramaeval.data.pair_format import CLIP_A, CLIP_B, VOTES
 from dramaeval.data.problems import BadRecordsError, Problem, counted
@@ -46,14 +47,34 @@ class PairRule:
 
     def __post_init__(self) -> None:
         problems = [
-            f"task.derive.{key}={value} must be 0 or more"
+            f"task.derive.{key}={value} must be a number of 0 or more"
             for key, value in (("margin", self.margin), ("tie", self.tie))
-            if not value >= 0
+            if type(value) not in (int, float) or not value >= 0
         ]
-        if self.per_prompt is not None and self.per_prompt < 1:
-            problems.append(f"task.derive.per_prompt={self.per_prompt} must be 1 or more, or null")
+        count = self.per_prompt
+        if count is not None and (type(count) is not int or count < 1):
+            problems.append(f"task.derive.per_prompt={count} must be 1 or more, or null")
+        if type(self.seed) is not int:
+            problems.append(f"task.derive.seed={self.seed} must be a whole number")
+        if not (isinstance(self.apart, str) and isinstance(self.prompt, str | None)):
+            problems.append("task.derive.apart and task.derive.prompt must be keys of records")
         if problems:
             raise ValueError("; ".join(problems) + ".")
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any]) -> PairRule:
+        """The rule that ``task.derive`` describes.
+
+        Raises:
+            ValueError: a key is not known, or a value is not valid.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := [str(key) for key in settings if key not in known]:
+            hint = near_match_hint(unknown[0], known)
+            raise ValueError(
+                f"task.derive.{unknown[0]} is not known; there are {', '.join(known)}.{hint}"
+            )
+        return cls(**settings)
 
 
 def derive_pairs(
@@ -166,24 +187,24 @@ def _vote(a: float | None, b: float | None, rule: PairRule) -> float | None:
 
 def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
     own = {"id", "wav_path", ANNOTATIONS, RATERS, *votes}
-    fields: dict[str, Any] = {
+    texts: dict[str, Any] = {
         key: value
         for key, value in a.fields.items()
         if key not in own and key in b.fields and b.fields[key] == value
     }
     name = f"{a.id} / {b.id}"
-    fields |= {"id": name, CLIP_A: str(a.clip), CLIP_B: str(b.clip)}
+    texts |= {"id": name, CLIP_A: str(a.clip), CLIP_B: str(b.clip)}
     for key, record in (("system_a", a), ("system_b", b)):
         if record.system is not None:
-            fields[key] = record.system
-    fields[ANNOTATIONS] = {key: list(values) for key, (values, _) in votes.items()}
+            texts[key] = record.system
+    texts[ANNOTATIONS] = {key: list(values) for key, (values, _) in votes.items()}
     return Record(
         id=name,
         file=a.file,
         line=a.line,
         clip=a.clip,
         seconds=a.seconds,
-        fields=fields,
+        fields=texts,
         ratings={key: values for key, (values, _) in votes.items()},
         raters={key: info for key, (_, info) in votes.items()},
         clip_b=b.clip,

@@ -78,7 +78,7 @@ class PairTask(SpeechTask):
         self.tie_weight = float(tie_weight)
         self.clip_label = clip_label
         self.comparison = comparison
-        self.rule = PairRule(**(derive or {}))
+        self.rule = PairRule.of_settings(derive or {})
         self._asks_all = False
 
     def for_single_clips(self) -> Task:

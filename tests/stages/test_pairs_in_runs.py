@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dramaeval import Judge
+from dramaeval import AudioDataset, Judge
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.inputs.clip_check import clip_problem
@@ -106,8 +106,7 @@ def test_pairs_and_ratings_train_one_judge(run, few):
         *MIXED, *(f"task.tasks.{part}.data.{split}={file}" for part in ("pair", "archetype")
                   for split in ("train", "test")),
         "trainer.args.max_steps=3", "trainer.objective=expected_mse+bradley_terry",
-        "evaluation.zero_shot=false", "batch.max_tokens=8000",
-        "trainer.args.per_device_train_batch_size=null",
+        "evaluation.zero_shot=false",
     )  # fmt: skip
     predictions = read_phase(context.folder.predictions("final"))
     assert {p.dimension.split("/")[0] for p in predictions.pairs["test"]} == {"pair"}
@@ -154,6 +153,12 @@ def test_what_pairs_do_not_take_is_refused(composed, settings, problem):
 def test_pairs_take_their_own_objectives(composed, settings):
     config = composed(*settings)
     check_task(config, build_family(config), build_task(config))
+
+
+def test_a_dataset_of_single_clips_refuses_pairs(composed, few):
+    task = build_task(composed("task=pair"))
+    with pytest.raises(ValueError, match="compares two clips"):
+        AudioDataset(few("train", 12), task=task)
 
 
 def test_a_template_without_a_second_clip_is_refused(composed, few):
