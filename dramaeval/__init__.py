@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from dramaeval.api.grpo_trainer import GRPOTrainer
     from dramaeval.api.judge import Judge
     from dramaeval.api.peft_config import create_peft_config
+    from dramaeval.api.run import RunResult, run
     from dramaeval.api.sft_trainer import SFTTrainer
 
-__all__ = ["AudioDataset", "GRPOTrainer", "Judge", "SFTTrainer", "create_peft_config"]
+__all__ = [
+    "AudioDataset",
+    "GRPOTrainer",
+    "Judge",
+    "RunResult",
+    "SFTTrainer",
+    "create_peft_config",
+    "run",
+]
 
 __version__: str
 
@@ -29,8 +38,10 @@ _MODULES = {
     "AudioDataset": "dramaeval.api.dataset",
     "GRPOTrainer": "dramaeval.api.grpo_trainer",
     "Judge": "dramaeval.api.judge",
+    "RunResult": "dramaeval.api.run",
     "SFTTrainer": "dramaeval.api.sft_trainer",
     "create_peft_config": "dramaeval.api.peft_config",
+    "run": "dramaeval.api.run",
 }
 
 

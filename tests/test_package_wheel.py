@@ -97,3 +97,12 @@ def test_the_python_api_loads_the_bundled_judge(installed, tmp_path):
     file, version, kind = run(installed, tmp_path, sys.executable, "-c", code).split()
     assert Path(file) == installed / "dramaeval" / "__init__.py"
     assert (version, kind) == ("0.1.0", "Judge")
+
+
+@pytest.mark.slow
+def test_the_bundled_clip_is_scored_without_further_words(installed, tmp_path):
+    words = ("score", "tiny", "demo", "output=scores.csv")
+    shown = run(installed, tmp_path, str(installed / "bin" / "dramaeval"), *words)
+    assert "1 clip, 10 scores in" in shown
+    assert "emotion_accuracy" in shown.rpartition("probability of each score")[2]
+    assert len((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()) == 2

@@ -16,12 +16,11 @@ from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.records import MIN_SECONDS, Record
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.task import Task
+from dramaeval.tasks.text_names import all_names, keys_by_name, required_names, short_name
 from dramaeval.tasks.thought import ThoughtTask
 
 log = logging.getLogger(__name__)
 
-#: Prefixes that a keyword of `Judge.score` may leave out: scene stands for local_scene.
-_PREFIXES = ("char_", "local_")
 #: Keyword of the text before the score.
 THOUGHT = "thought"
 
@@ -34,9 +33,8 @@ def texts_of(
     Raises:
         ValueError: with every text that is missing, unknown or not one per clip.
     """
-    required = {field: _short(field) for field in task.text_fields}
-    names = required | {field: _short(field) for field in task.optional_text_fields}
-    fields = {name: field for field, short in names.items() for name in (field, short)}
+    required, names = required_names(task), all_names(task)
+    fields = keys_by_name(names)
     problems = []
     texts: list[dict[str, Any]] = [{} for _ in range(count)]
     thinks = isinstance(task, ThoughtTask) and task.needs_thought
@@ -61,7 +59,11 @@ def texts_of(
     given = {fields[name] for name in context if name in fields}
     missing = [short for field, short in required.items() if field not in given]
     if missing:
-        problems.append(f"missing: {', '.join(f'{name}=…' for name in missing)}.")
+        example = ", ".join(f'{name}="…"' for name in required.values())
+        problems.append(
+            f"missing: {', '.join(f'{name}=…' for name in missing)}. "
+            f'For example: judge.score("clip.wav", {example}).'
+        )
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
     if isinstance(task, ThoughtTask) and thinks:
@@ -77,16 +79,11 @@ def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Rec
     """
     problems = text_check.task_problems(task)
     problems += [
-        f"audio[{problem.line}]: {_short(problem.key or '')} {problem.problem}: {problem.fix}."
+        f"audio[{problem.line}]: {short_name(problem.key or '')} {problem.problem}: {problem.fix}."
         for problem in text_check.problems(task, records)
     ]
     if problems:
         raise ValueError(f"score(task={task.name!r}): " + " ".join(problems))
-
-
-def _short(field: str) -> str:
-    prefix = next((prefix for prefix in _PREFIXES if field.startswith(prefix)), "")
-    return field.removeprefix(prefix)
 
 
 def waveform_of(clip: Any, number: int, rate: int | None, target_rate: int) -> np.ndarray:

@@ -68,6 +68,7 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
     Raises:
         BadRecordsError: with all problems of the file.
         ConfigError: ``importer`` has a setting that is not known or not valid.
+        ValueError: the task compares two clips.
     """
 
     def __init__(
@@ -144,6 +145,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         # A task of the user may not know `lines`.
         options: dict[str, Any] = {} if lines is None else {"lines": lines}
         result = task.read(self.data_file, audio_root=root, max_seconds=MAX_SECONDS, **options)
+        if any(record.clip_b is not None for record in result.records):
+            raise ValueError(
+                f"task={task.name} compares two clips, and an item of AudioDataset has one: train on pairs with "
+                "python launch.py task=pair."
+            )
         rated = [record for record in result.records if trainable_dimensions(task, record)]
         check_listeners(task, rated)
         if len(rated) < len(result.records):

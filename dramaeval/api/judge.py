@@ -9,42 +9,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
-from yaml import YAMLError
 
-from dramaeval.api.clip_input import check_length, require_plain_texts, texts_of, waveform_of
+from dramaeval.api.clip_input import require_plain_texts, texts_of
+from dramaeval.api.judge_location import base_folder, locate
+from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
-from dramaeval.config.composition import choices, compose, compose_model
-from dramaeval.config.judge_config import judge_config, neutral_labels, read_judge_config
+from dramaeval.api.score_results import ClipScores, RewardsClips, ScoreList
+from dramaeval.api.waveform_encoder import Clip, WaveformEncoder
+from dramaeval.config.composition import choices, compose
+from dramaeval.config.judge_config import neutral_labels
 from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
 from dramaeval.config.task_schema import split_files
-from dramaeval.config.weights import JUDGE, local_folder
-from dramaeval.data.audio import read_header
 from dramaeval.data.records import Record, read_records
-from dramaeval.data.unicode_paths import stored_path
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
-from dramaeval.models.checkpoint import Checkpoint, base_of, check_whole, find_checkpoint
+from dramaeval.models.checkpoint import check_whole
 from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.families.base import Family
-from dramaeval.models.inputs.collation import EncodedRecord
-from dramaeval.models.inputs.record_encoder import RecordEncoder, Targets
 from dramaeval.stages.base_model import base_quantization, front_end_problem
 from dramaeval.stages.builders import build_family, build_quantization, build_task
 from dramaeval.stages.converted_sources import jsonl_of
-from dramaeval.tasks.question import Question
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.pair import DIRECT, PairTask
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
-Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
 #: Tasks that ask for options, or whose records contain their questions.
 NO_SCORES = {"avqa", "mixed", "processed"}
 
@@ -70,7 +64,7 @@ class Score:
     labels: tuple[str, ...] = ()
 
 
-class Judge:
+class Judge(RewardsClips):
     """An audio language model that scores clips; `Judge.load` returns one.
 
     Attributes:
@@ -124,7 +118,7 @@ class Judge:
         """
         torch_device = choose_device(device)
         trusted = [trust] if isinstance(trust, str) else trust
-        config, start = _locate(str(path), trusted, trust_remote_code)
+        config, start = locate(str(path), trusted, trust_remote_code)
         if start:
             check_whole(start.folder)
         if trust_remote_code:
@@ -141,7 +135,7 @@ class Judge:
                 f"{problem}. Install the version of dramaeval that the file names, or evaluate with "
                 "checkpoint_override=true on the command line."
             )
-        base = _base_folder(start) if start else None
+        base = base_folder(start) if start else None
         adapter = start.folder if start and start.adapter else None
         is_full_model = start is not None and adapter is None
         quantization = None if is_full_model else build_quantization(config)
@@ -185,6 +179,15 @@ class Judge:
                 self._show_examples(self._tasks[key], config)
         return self._tasks[key]
 
+    def task_of_clips(self, name: str, dimensions: Sequence[str] | None = None) -> Task:
+        """As `task`; of a task of pairs the task that scores each clip by itself.
+
+        Raises:
+            ValueError: as for `task`; also if the task compares two clips in one prompt.
+        """
+        task = self.task(name, dimensions)
+        return task.for_single_clips() if isinstance(task, PairTask) else task
+
     def _show_examples(self, task: Task, config: DictConfig) -> None:
         """Give a few-shot task the examples of its run.
 
@@ -219,6 +222,7 @@ class Judge:
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
+        sample_rate: int | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -230,33 +234,34 @@ class Judge:
             task: name of the task.
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
+            sample_rate: another name of ``sampling_rate``.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
                 (``local_scene``) are also valid. With ``task.thought_in_scoring=given`` also ``thought``.
 
         Returns:
-            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order.
+            a dictionary from dimension key to `Score`; for a list of clips a list of dictionaries, in order. Both
+            have ``to_frame()``, a pandas DataFrame; see `dramaeval.api.score_results`.
 
         Raises:
             ValueError: a text is missing, unknown or holds markup of the model, or an array is not a clip.
             UnreadableClipError: a file cannot be decoded.
         """
+        if sample_rate is not None and sampling_rate not in (None, sample_rate):
+            raise ValueError(
+                f"sample_rate={sample_rate} and sampling_rate={sampling_rate}: give one of them."
+            )
+        sampling_rate = sampling_rate or sample_rate
         is_list = isinstance(audio, list | tuple)
         clips: list[Any] = list(audio) if isinstance(audio, list | tuple) else [audio]
         if not clips:
-            return []
-        scored_task = self.task(task, dimensions)
+            return ScoreList()
+        scored_task = self.task_of_clips(task, dimensions)
         if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
-        record_encoder = _WaveformEncoder(
-            scored_task,
-            self.processor,
-            self.family,
-            max_seconds=self.config.task.data.max_seconds,
-            cache_clips=len(clips) * (1 + scored_task.shots),
-        )
+        record_encoder = self._encoder(scored_task, len(clips))
         records = [
             self._record(number, clip, fields, record_encoder, sampling_rate)
             for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
@@ -269,117 +274,93 @@ class Judge:
             clips_a_batch=clips_a_batch,
             shared_prefix=self.shared_prefix,
         )
-        scores: list[dict[str, Score]] = [{} for _ in clips]
+        scores = ScoreList(ClipScores() for _ in clips)
         labels = {dimension.key: dimension.labels for dimension in scored_task.rated_dimensions}
         for prediction in predictions:
             key = prediction.dimension
             scores[int(prediction.id)][key] = _score(prediction, labels.get(key, ()))
         return scores if is_list else scores[0]
 
+    def compare(
+        self,
+        a: Clip,
+        b: Clip,
+        task: str = "pair",
+        *,
+        dimensions: Sequence[str] | None = None,
+        sampling_rate: int | None = None,
+        **context: str,
+    ) -> dict[str, Comparison]:
+        """Compare two clips of one context, on every dimension of a task.
+
+        A task of ratings, or of pairs with ``task.by=score``, scores each clip by itself; the probabilities follow
+        from the difference of the expected scores (see `dramaeval.models.forward.pair_outcomes`) and are exactly
+        reversed if the clips are. With ``task.by=direct`` they are the mean over both orders of presentation.
+
+        Args:
+            a: the first clip, as for `score`.
+            b: the second clip.
+            task: name of the task.
+            dimensions: keys of the dimensions to compare on; None means all of the task.
+            sampling_rate: of arrays, in Hz; None means the rate of the model.
+            context: the texts of the task, which both clips share.
+
+        Returns:
+            a `Comparison` by dimension key.
+
+        Raises:
+            ValueError: as for `score`; also if a clip has no score, such as one whose thought did not end.
+        """
+        compared = self.task(task, dimensions)
+        if isinstance(compared, PairTask) and compared.by == DIRECT:
+            (texts,) = texts_of(compared, context, 1)
+            return direct_comparisons(
+                self.model, self._encoder(compared, 2), compared, (a, b), texts, self.config.task.data,
+                rate=sampling_rate, shared_prefix=self.shared_prefix,
+            )  # fmt: skip
+        # One clip a pass: a score does not depend on the other clip, to the last bit.
+        settings: dict[str, Any] = {
+            "dimensions": dimensions,
+            "sampling_rate": sampling_rate,
+            **context,
+        }
+        of_a, of_b = self.score([a, b], task, clips_a_batch=1, **settings)
+        slope, tie_weight = 1.0, 1.0
+        if isinstance(compared, PairTask):
+            slope, tie_weight = compared.slope, compared.tie_weight
+        return {key: comparison_of_scores(of_a[key], of_b[key], slope, tie_weight) for key in of_a}
+
+    def _encoder(self, task: Task, clips: int) -> WaveformEncoder:
+        """An encoder of records for a task, which keeps the features of this many clips."""
+        return WaveformEncoder(
+            task,
+            self.processor,
+            self.family,
+            max_seconds=self.config.task.data.max_seconds,
+            cache_clips=clips * (1 + task.shots),
+        )
+
     def _record(
         self,
         number: int,
         clip: Clip,
         fields: Mapping[str, str],
-        record_encoder: _WaveformEncoder,
+        record_encoder: WaveformEncoder,
         rate: int | None,
     ) -> Record:
         """The record of a clip and its texts; the encoder keeps the samples of an array."""
-        data = self.config.task.data
-        if isinstance(clip, str | os.PathLike):
-            path = stored_path(os.fspath(clip))
-            seconds = read_header(path).seconds
-            check_length(str(path), seconds, data)
-        else:
-            path = Path(f"audio[{number}]")
-            waveform = waveform_of(clip, number, rate, record_encoder.rate)
-            seconds = len(waveform) / record_encoder.rate
-            check_length(str(path), seconds, data)
-            most = int(data.max_seconds * record_encoder.rate + 1e-6)
-            record_encoder.waveforms[number] = waveform[:most]
+        path, seconds = record_encoder.add_clip(
+            f"audio[{number}]", clip, self.config.task.data, number=number, rate=rate
+        )
         return Record(
             id=str(number),
             file=Path("Judge.score"),
             line=number,
             clip=path,
-            seconds=min(seconds, data.max_seconds),
+            seconds=seconds,
             fields=fields,
             ratings={},
         )
-
-
-class _WaveformEncoder(RecordEncoder):
-    """Encodes records whose clips are arrays in memory, beside those whose clips are files."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.waveforms: dict[int, np.ndarray] = {}
-        #: Of the arrays, in Hz; a judge that takes no audio does not use them.
-        self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
-
-    def encode(
-        self,
-        record: Record,
-        asked: Sequence[Dimension | Question],
-        targets: Targets | None = None,
-    ) -> EncodedRecord:
-        """As `RecordEncoder.encode`."""
-        waveform = self.waveforms.get(record.line)
-        if waveform is None or not self.family.takes_audio:
-            return super().encode(record, asked, targets)
-        return self.encode_with_clip(record, self.logmel(waveform), asked, targets)
-
-
-def _locate(
-    path: str, trust: Sequence[str], remote_code: bool
-) -> tuple[DictConfig, Checkpoint | None]:
-    """The configuration of a judge and its weights; None for the weights that the configuration names."""
-    path = local_folder(path)
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        return compose_model(path), None
-    # RUN/model and RUN/export belong to their run; elsewhere a judge.yaml beside the weights has the settings.
-    is_of_run = (folder / "config.yaml").is_file() or folder.absolute().name in ("model", "export")
-    if not is_of_run and (judge := _judge_beside(folder, trust, remote_code)):
-        return judge
-    for run in (folder, *folder.absolute().parents[:2]):
-        try:
-            config = read_judge_config(run, trust, remote_code=remote_code)
-        except YAMLError as error:
-            raise ModelError(f"{run / 'config.yaml'} is not YAML: {error}") from None
-        if config is None:
-            continue
-        if run != folder or (run / "model").is_dir():
-            return config, find_checkpoint(path)
-        # The run trained nothing: it evaluated its checkpoint.
-        return config, find_checkpoint(config.checkpoint) if config.checkpoint else None
-    if judge := _judge_beside(folder, trust, remote_code):
-        return judge
-    start = find_checkpoint(path)
-    if not start.adapter:
-        return compose_model(str(start.folder)), None
-    base = base_of(start.folder)
-    if base is None:
-        raise ModelError(f"{start.folder / 'adapter_config.json'} does not name its base model.")
-    log.info("The adapter in %s names its base: %s.", start.folder, base)
-    return compose_model(base), start
-
-
-def _judge_beside(
-    folder: Path, trust: Sequence[str], remote_code: bool
-) -> tuple[DictConfig, Checkpoint] | None:
-    """The judge that ``judge.yaml`` beside the weights describes; None without the file."""
-    judge = read_judge(folder)
-    if judge is None or judge.file.name != JUDGE:
-        return None
-    start = find_checkpoint(str(folder))
-    return judge_config(judge, trust, remote_code=remote_code), start
-
-
-def _base_folder(start: Checkpoint) -> Path | None:
-    """The folder of the full model: the checkpoint, or the base of its adapter; None for a name on the hub."""
-    base = Path(base_of(start.folder) or "") if start.adapter else start.folder
-    return base if (base / "config.json").is_file() else None
 
 
 def _score(prediction: AnyPrediction, labels: tuple[str, ...]) -> Score:

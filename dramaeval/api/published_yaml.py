@@ -8,7 +8,6 @@ without an equivalent are named on stderr.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -23,8 +22,8 @@ from dramaeval.api.peft_config import METHODS, create_peft_config, quantization_
 from dramaeval.config.composition import choices
 from dramaeval.config.fields import settings_of
 from dramaeval.config.keys import argument_names, instead
-from dramaeval.config.literal import literal
 from dramaeval.config.model_schema import ModelConfig
+from dramaeval.config.overrides import as_override
 from dramaeval.config.problems import ConfigError, near_match_hint
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.training.trl_arguments import set_by_run, without_effect
@@ -107,30 +106,6 @@ def translate(values: Mapping[str, Any]) -> Translation:
     _peft(peft, result)
     result.overrides += RECIPE
     return result
-
-
-def as_override(value: Any) -> str:
-    """A value in the grammar of Hydra's command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(as_override, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{as_override(inner)}" for key, inner in value.items()) + "}"
-    if not isinstance(value, str):
-        return str(value)
-    # A text that could be read as another type, or contains characters of the grammar, is quoted.
-    plain = value[:1].isalpha() and all(char.isalnum() or char in "_-./" for char in value)
-    if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
-        return value
-    # Backslashes are literal, except before a quote and at the end, where they are doubled.
-    return "'" + re.sub(r"(\\*)('|$)", _double_backslashes, literal(value)) + "'"
-
-
-def _double_backslashes(match: re.Match[str]) -> str:
-    return match[1] * 2 + ("\\'" if match[2] else "")
 
 
 def _training(section: Mapping[str, Any], result: Translation) -> None:

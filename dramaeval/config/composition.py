@@ -11,8 +11,13 @@ from dramaeval.config.config_folder import config_folder
 from dramaeval.config.literal import literal
 
 
-def compose(*overrides: str) -> DictConfig:
-    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line."""
+def compose(*overrides: str, with_hydra: bool = False) -> DictConfig:
+    """Compose ``configs/launch.yaml`` with overrides in the syntax of the command line.
+
+    Args:
+        overrides: the words.
+        with_hydra: keep Hydra's own node, as in a configuration of the command line.
+    """
     import hydra
     from hydra.core.global_hydra import GlobalHydra
 
@@ -25,7 +30,9 @@ def compose(*overrides: str) -> DictConfig:
         with hydra.initialize_config_dir(
             str(config_folder()), job_name="launch", version_base="1.3"
         ):
-            return hydra.compose("launch", overrides=list(overrides))
+            return hydra.compose(
+                "launch", overrides=list(overrides), return_hydra_config=with_hydra
+            )
     finally:
         GlobalHydra.instance().hydra = running
 

@@ -32,6 +32,7 @@ def root() -> DictConfig:
         "trainer",
         "trainer.args",
         "callbacks",
+        "texts",
         "peft",
         "quantization",
         "zero",

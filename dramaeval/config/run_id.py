@@ -16,7 +16,7 @@ from dramaeval.config.weights import model_identity
 _EXECUTION = frozenset(
     {
         *("hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force"),
-        *("plan_device", "plan_gpus", "plan_memory_gib"),
+        *("plan_device", "plan_gpus", "plan_memory_gib", "output"),
     }
 )
 #: Settings that are paths, absolute or relative.

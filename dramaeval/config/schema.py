@@ -252,9 +252,20 @@ class Root:
         help="true: your settings of task and model replace those of the judge in checkpoint; false: they are "
         "refused if they contradict it",
     )
-    input: str | None = setting(
+    input: Any = setting(
         None,
-        help="JSONL file of clips for stages=[score] and [leaderboard]; ratings are not needed",
+        help="clips for stages=[score] and [leaderboard], without or with ratings: an audio file, a folder, a glob, "
+        "JSONL, CSV, Parquet, a .txt with a path a line, - (standard input), demo (a bundled clip), or a list of these",
+        kind="a path or a list of paths",
+    )
+    texts: dict[str, Any] = setting(
+        dict,
+        help="texts that all clips of input share, by name: texts.scene=…; a record's own text takes precedence",
+    )
+    output: str | None = setting(
+        None,
+        help="file for a table of the scores of input, a row for each clip: .csv or .parquet; .jsonl copies "
+        "predictions.jsonl",
     )
     runs: list[str] = setting([], help="run folders that stages=[report] compares")
     plan: bool = setting(

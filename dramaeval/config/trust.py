@@ -24,6 +24,7 @@ TRUSTED = frozenset(
         "dramaeval.tasks.choice.ChoiceTask",
         "dramaeval.tasks.gated.GatedTask",
         "dramaeval.tasks.mixed.MixedTask",
+        "dramaeval.tasks.pair.PairTask",
         "dramaeval.tasks.processed.ProcessedTask",
         "dramaeval.tasks.speech.SpeechTask",
         "dramaeval.tasks.task.Task",

@@ -60,6 +60,11 @@ def problems_of_words(words: Sequence[str]) -> list[str]:
     return [problem for problem in checked if problem]
 
 
+def is_setting(key: str) -> bool:
+    """Whether there is a setting or a config group of this name, which has no dots."""
+    return _problem_of_key(key, has_all_groups=True) is None
+
+
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options of a command line, and its overrides."""
     options: list[str] = []

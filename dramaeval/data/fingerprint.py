@@ -26,7 +26,7 @@ class RecordPrint(NamedTuple):
     Attributes:
         id: of the record, with the name of its task in a mixture.
         fields: hash of the record's line without the folder of its clip.
-        clip: hash of the clip's content; empty where no clip is read.
+        clip: hash of the clip's content, of a pair those of both joined by ``+``; empty where no clip is read.
     """
 
     id: str
@@ -49,8 +49,9 @@ def record_prints(
     """
     clips: dict[Path, list[Path]] = {}
     for record in records if reads_audio else ():
-        if record.clip.is_absolute() or record.clip.is_file():  # samples in the line have no file
-            clips.setdefault(record.file, []).append(record.clip)
+        # Samples in the line have no file.
+        of_record = [clip for clip in record.clips if clip.is_absolute() or clip.is_file()]
+        clips.setdefault(record.file, []).extend(of_record)
     contents: dict[Path, str] = {}
     for file, of_file in clips.items():
         contents |= hashes.of(of_file, origin=file)
@@ -58,23 +59,25 @@ def record_prints(
         RecordPrint(
             id=f"{record.part}/{record.id}" if record.part else record.id,
             fields=_fields_hash(record),
-            clip=contents.get(record.clip, ""),
+            clip="+".join(filter(None, (contents.get(clip, "") for clip in record.clips))),
         )
         for record in records
     ]
 
 
 def _fields_hash(record: Record) -> str:
-    """Hash of the parsed line without the id and without the folder of the clip."""
-    name, ending = record.clip.name, f"/{record.clip.name}"
-    fields = {
-        key: name if isinstance(value, str) and value.endswith(ending) else value
-        for key, value in record.fields.items()
-        if key != "id"
-    }
+    """Hash of the parsed line without the id and without the folders of the clips."""
+    fields = {key: value for key, value in record.fields.items() if key != "id"}
+    for clip in record.clips:
+        name, ending = clip.name, f"/{clip.name}"
+        fields = {
+            key: name if isinstance(value, str) and value.endswith(ending) else value
+            for key, value in fields.items()
+        }
+        text = _canonical(fields)
+        if json.dumps(ending)[1:] in text:  # in a prompt, for example
+            fields = _without_folder(fields, name)
     text = _canonical(fields)
-    if json.dumps(ending)[1:] in text:  # in a prompt, for example
-        text = _canonical(_without_folder(fields, name))
     return xxhash.xxh3_64_hexdigest(text.encode())
 
 

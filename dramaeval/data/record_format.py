@@ -77,7 +77,8 @@ class RecordFormat:
     With `annotated=False` (records to be scored) ratings may be absent; ratings that are present are
     still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
-    With `raters_known=False` positions in the lists of ratings are no raters.
+    With `raters_known=False` positions in the lists of ratings are no raters. `second_audio_field` is the key of the
+    second clip of a pair; None for records of one clip.
     """
 
     text_fields: tuple[str, ...]
@@ -88,6 +89,13 @@ class RecordFormat:
     choice: ChoiceField | None = None
     optional_texts: tuple[str, ...] = OPTIONAL_TEXTS
     raters_known: bool = True
+    second_audio_field: str | None = None
+
+    @property
+    def audio_fields(self) -> tuple[str, ...]:
+        """The keys of the paths of the record's clips."""
+        second = self.second_audio_field
+        return (self.audio_field,) if second is None else (self.audio_field, second)
 
 
 @dataclass
@@ -297,7 +305,7 @@ def _report_absent(
     check: RecordCheck,
 ) -> None:
     """Report an absent field: a problem where it is required, a notice where a similar key exists."""
-    known = {known.name for known in fmt.annotation_fields} | {*fmt.text_fields, fmt.audio_field}
+    known = {known.name for known in fmt.annotation_fields} | {*fmt.text_fields, *fmt.audio_fields}
     others = [name for name in (*nested, *fields) if name not in known]
     name, near = annotation.name, _near_match(annotation.name, others)
     rename = f'rename "{printable(near)}" to "{name}"' if near else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import beside
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
+from dramaeval.data.pair_format import prompt_findings
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.record_format import (
@@ -24,6 +25,7 @@ from dramaeval.data.record_format import (
     check_optional_text,
     check_text,
 )
+from dramaeval.data.same_content import same_content
 from dramaeval.data.unicode_paths import stored_path
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
@@ -50,6 +52,8 @@ class Record:
         raters: what is known of the raters of each field; without an entry position k is always the same rater.
         part: name of the task that the record belongs to, where several are trained together.
         listener: the rater whose ratings alone these are (`dramaeval.tasks.listeners`); None for all raters.
+        clip_b: path of the second clip of a pair, `clip` being the first; None for a record of one clip.
+        seconds_b: length of the second clip, as `seconds`.
     """
 
     id: str
@@ -62,6 +66,25 @@ class Record:
     raters: Mapping[str, RaterInfo] = field(default_factory=dict)
     part: str | None = None
     listener: str | None = None
+    clip_b: Path | None = None
+    seconds_b: float = 0.0
+
+    @property
+    def clips(self) -> tuple[Path, ...]:
+        """The record's clips: one, or the two of a pair."""
+        return (self.clip,) if self.clip_b is None else (self.clip, self.clip_b)
+
+    @property
+    def total_seconds(self) -> float:
+        """Length of all clips of the record."""
+        return self.seconds + self.seconds_b
+
+    def single_clips(self) -> tuple[Record, ...]:
+        """This record, or of a pair a record of each clip."""
+        if self.clip_b is None:
+            return (self,)
+        first = replace(self, clip_b=None, seconds_b=0.0)
+        return (first, replace(first, clip=self.clip_b, seconds=self.seconds_b))
 
     def problem(self, key: str, problem: str, fix: str) -> Problem:
         """A problem of one of the record's keys, with its place."""
@@ -113,8 +136,8 @@ class _Draft:
     ratings: Ratings = field(default_factory=dict)
     raters: dict[str, RaterInfo] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    clip: Path | None = None
-    seconds: float = 0.0
+    clips: dict[str, tuple[Path, float]] = field(default_factory=dict)
+    """Path and length in seconds of each clip, by its key."""
 
 
 def read_records(
@@ -127,10 +150,12 @@ def read_records(
     on_long: Literal["error", "trim"] = "error",
     workers: int = 8,
     lines: Container[int] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> ReadResult:
     """Read and check a JSONL file: every line, its ratings, and the header of every clip.
 
-    With `lines` only the lines with these numbers are read.
+    With `lines` only the lines with these numbers are read. `texts` are those of every record that has none of its
+    own under the key.
 
     `clip_paths.locate_clips` says where clips are searched. A clip longer than `max_seconds` is an
     error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it.
@@ -147,17 +172,20 @@ def read_records(
         for line in checked_lines(file)
         if lines is None or line.number in lines
     ]
-    notices = _check_fields(drafts, fmt)
+    notices = _add_texts(drafts, texts or {}) + _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
-    _check_clips(drafts, fmt, file, None if root_problems else root, workers)
-    if fmt.reads_audio:
-        notices += _check_lengths(drafts, fmt.audio_field, max_seconds, on_long)
+    for key in fmt.audio_fields:
+        _check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
+        if fmt.reads_audio:
+            notices += _check_lengths(drafts, key, max_seconds, on_long)
+    if fmt.second_audio_field and fmt.reads_audio:
+        _check_distinct(drafts, fmt.second_audio_field, workers)
     bad = root_problems + [
         problem
         for draft in drafts
         for problem in problems_of(draft.findings, file, draft.line.number, draft.id)
     ]
-    good = [_record(draft, file) for draft in drafts if not draft.findings]
+    good = [_record(draft, file, fmt) for draft in drafts if not draft.findings]
     if root_problems or (bad and on_bad != "skip"):
         raise BadRecordsError(bad, SKIP_ADVICE if good and not root_problems else "")
     if not good:
@@ -204,6 +232,21 @@ def _check_root(file: Path, root: Path | None) -> list[Problem]:
     return problems_of([Finding("audio_root", f"{root} is not a folder", fix)], file)
 
 
+def _add_texts(drafts: Sequence[_Draft], texts: Mapping[str, str]) -> list[str]:
+    """Add texts to the records without them; returns a notice of the records that have their own."""
+    notices = []
+    for key, text in texts.items():
+        own = []
+        for draft in drafts:
+            if draft.line.fields is not None and draft.line.fields.setdefault(key, text) != text:
+                own.append(draft.line.number)
+        if own:
+            notices.append(
+                f'{counted(len(own), "record")} with a "{key}" of their own keep it ({line_list(own)})'
+            )
+    return notices
+
+
 def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
     """Check ids, texts and ratings; returns the notices, each with its lines."""
     first_line: dict[str, int] = {}
@@ -215,7 +258,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
             continue
         if fmt.choice and type(fields.get("id")) is int:
             fields["id"] = str(fields["id"])
-        for key in ("id", *fmt.text_fields, *([fmt.audio_field] if fmt.reads_audio else [])):
+        for key in ("id", *fmt.text_fields, *(fmt.audio_fields if fmt.reads_audio else ())):
             finding = check_text(fields, key)
             if finding:
                 draft.findings.append(finding)
@@ -223,6 +266,8 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
                 draft.id = fields["id"]
         optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
         draft.findings += [finding for finding in optional if finding]
+        if fmt.second_audio_field:
+            draft.findings += prompt_findings(fields, (*fmt.text_fields, *fmt.optional_texts))
         if draft.id is not None:
             first = first_line.setdefault(draft.id, draft.line.number)
             if first != draft.line.number:
@@ -244,13 +289,17 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
 
 
 def _check_clips(
-    drafts: Sequence[_Draft], fmt: RecordFormat, file: Path, root: Path | None, workers: int
+    drafts: Sequence[_Draft],
+    fmt: RecordFormat,
+    key: str,
+    file: Path,
+    root: Path | None,
+    workers: int,
 ) -> None:
-    """Locate every clip and read each header once, in parallel; failures become findings."""
-    key = fmt.audio_field
+    """Locate every clip of one key and read each header once, in parallel; failures become findings."""
     if not fmt.reads_audio:
         for draft in drafts:
-            draft.clip = Path(str((draft.line.fields or {}).get(key) or ""))
+            draft.clips[key] = Path(str((draft.line.fields or {}).get(key) or "")), 0.0
         return
     written = [
         (draft, str(draft.line.fields[key]))
@@ -271,7 +320,22 @@ def _check_clips(
         if isinstance(header, UnreadableClipError):
             draft.findings.append(Finding(key, f"{path}: {header.reason}", header.fix))
         else:
-            draft.clip, draft.seconds = clip, header.seconds
+            draft.clips[key] = clip, header.seconds
+
+
+def _check_distinct(drafts: Sequence[_Draft], key: str, workers: int) -> None:
+    """Report pairs whose clips are the same file, or two files of the same bytes; ``key`` is that of the second."""
+    pairs = [
+        (draft, [clip for clip, _ in draft.clips.values()])
+        for draft in drafts
+        if len(draft.clips) == 2
+    ]
+    contents = same_content((clip for _, clips in pairs for clip in clips), workers)
+    for draft, (first, second) in pairs:
+        if contents[first] == contents[second]:
+            same = "file" if first == second else "audio, byte for byte,"
+            problem = f"{second.name} is the same {same} as the first clip"
+            draft.findings.append(Finding(key, problem, "give two clips, or leave the pair out"))
 
 
 def _header_or_error(clip: Path) -> ClipHeader | UnreadableClipError:
@@ -287,12 +351,14 @@ def _check_lengths(
     """Report clips that are too short or too long; returns a notice of those that are trimmed."""
     trimmed = []
     for draft in drafts:
-        if draft.clip is None:
+        if key not in draft.clips:
             continue
-        if on_long == "trim" and draft.seconds > max_seconds:
-            draft.seconds = max_seconds
+        clip, seconds = draft.clips[key]
+        if on_long == "trim" and seconds > max_seconds:
+            seconds = max_seconds
+            draft.clips[key] = clip, seconds
             trimmed.append(draft.line.number)
-        if reason := length_problem(draft.clip.name, draft.seconds, max_seconds):
+        if reason := length_problem(clip.name, seconds, max_seconds):
             draft.findings.append(Finding(key, *reason))
     if not trimmed:
         return []
@@ -302,17 +368,21 @@ def _check_lengths(
     ]
 
 
-def _record(draft: _Draft, file: Path) -> Record:
-    fields, clip = draft.line.fields, draft.clip
-    if fields is None or clip is None or draft.id is None:
+def _record(draft: _Draft, file: Path, fmt: RecordFormat) -> Record:
+    fields = draft.line.fields
+    if fields is None or len(draft.clips) < len(fmt.audio_fields) or draft.id is None:
         raise RuntimeError(f"line {draft.line.number} has neither a problem nor a record")
+    (clip, seconds), *second = (draft.clips[key] for key in fmt.audio_fields)
+    clip_b, seconds_b = second[0] if second else (None, 0.0)
     return Record(
         id=draft.id,
         file=file,
         line=draft.line.number,
         clip=clip,
-        seconds=draft.seconds,
+        seconds=seconds,
         fields=fields,
         ratings=draft.ratings,
         raters=draft.raters,
+        clip_b=clip_b,
+        seconds_b=seconds_b,
     )

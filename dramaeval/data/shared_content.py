@@ -5,14 +5,14 @@ They keep training and test apart (`splitting`) and form the clusters of bootstr
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from dramaeval.data.files import map_files, open_regular
 from dramaeval.data.records import Record
+from dramaeval.data.same_content import content_digest, same_content
+
+__all__ = ["content_digest", "group_of", "group_records", "same_clip", "same_content"]
 
 CLIP = "clip"
 """The group key of records whose clips have the same bytes."""
@@ -40,28 +40,24 @@ def group_of(record: Record, key: str) -> str | None:
 
 
 def group_records(records: Sequence[Record], key: str, workers: int = 8) -> list[str | None]:
-    """The group of each record; under `clip`, records with the same audio bytes share a group."""
+    """The group of each record; under `clip`, records with the same audio bytes share a group.
+
+    A pair joins the groups of its two clips.
+    """
     if key != CLIP:
         return [group_of(record, key) for record in records]
-    contents = same_content([record.clip for record in records], workers)
-    return [str(contents[record.clip]) for record in records]
+    contents = same_content([clip for record in records for clip in record.clips], workers)
+    joined: dict[Path, Path] = {}
 
+    def root(clip: Path) -> Path:
+        while clip in joined:
+            clip = joined[clip]
+        return clip
 
-def same_content(clips: Iterable[Path], workers: int = 8) -> dict[Path, Path]:
-    """Map each file to the first file in `clips` that has the same bytes (often the file itself).
-
-    Only files of equal size are read. A re-encoded copy counts as a different clip.
-    """
-    distinct = list(dict.fromkeys(clips))
-    sizes = map_files(lambda clip: clip.stat().st_size, distinct, workers)
-    counts = Counter(sizes.values())
-    twins = [clip for clip in distinct if counts[sizes[clip]] > 1]
-    digests = map_files(content_digest, twins, workers)
-    first: dict[str, Path] = {}
-    return {
-        clip: first.setdefault(digests[clip], clip) if clip in digests else clip
-        for clip in distinct
-    }
+    for record in records:
+        first, *others = (root(contents[clip]) for clip in record.clips)
+        joined.update((other, first) for other in others if other != first)
+    return [str(root(contents[record.clip])) for record in records]
 
 
 def same_clip(record: Record, other: Record) -> bool:
@@ -70,12 +66,6 @@ def same_clip(record: Record, other: Record) -> bool:
     if record.clip == other.clip:
         return True
     return all(clip.is_file() for clip in clips) and len(set(same_content(clips).values())) == 1
-
-
-def content_digest(clip: Path) -> str:
-    """BLAKE2b of the file's bytes, 32 hex digits."""
-    with open_regular(clip) as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _canonical(value: object) -> str:

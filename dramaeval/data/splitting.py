@@ -15,15 +15,16 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.data.files import read_regular
+from dramaeval.data.pair_format import CLIP_A, CLIP_B, is_pair
 from dramaeval.data.problems import BadRecordsError, counted, line_list, printable
 from dramaeval.data.record_format import RecordFormat
-from dramaeval.data.records import Record, read_records
+from dramaeval.data.records import Record, checked_lines, read_records
 from dramaeval.data.shared_content import group_of, group_records
 
 log = logging.getLogger(__name__)
@@ -273,7 +274,7 @@ def split_file(
         shares: of the parts.
         seed: of the split.
         apart: the keys that no two parts share; None for those of `default_keys`.
-        audio_field: key of the clip.
+        audio_field: key of the clip; pairs have two of their own, see `dramaeval.data.pair_format`.
         audio_root: folder of the clips.
         report: takes a sentence about what was kept apart.
 
@@ -284,6 +285,8 @@ def split_file(
         OSError: an output file cannot be written, as on a full disk; none is left.
     """
     fmt = RecordFormat(text_fields=(), annotated=False, audio_field=audio_field)
+    if any(line.fields and is_pair(line.fields) for line in checked_lines(file)[:1]):
+        fmt = replace(fmt, audio_field=CLIP_A, second_audio_field=CLIP_B)
     records = read_records(file, fmt, audio_root=audio_root, max_seconds=math.inf).records
     keys = default_keys(records) if apart is None else apart
     parts = split_records(records, shares, seed, keys)

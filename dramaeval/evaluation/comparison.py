@@ -95,7 +95,7 @@ def compare(
     """
     pairs, left_out = _pairs(a, b, dimensions)
     clusters = cluster_names(of_a for same in pairs.values() for of_a, _ in same)
-    tests = _Tests.drawn(len(clusters), draws, seed)
+    tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     spans: dict[str, float] = {}
@@ -122,7 +122,7 @@ def compare(
 
 
 @dataclass(frozen=True, eq=False)
-class _Tests:
+class PairedDraws:
     """Bootstrap draws over the G clusters, and exchanges over 2G: a's clusters, then b's."""
 
     bootstrap: BootstrapDraws
@@ -130,7 +130,7 @@ class _Tests:
     exchanged_back: BootstrapDraws
 
     @classmethod
-    def drawn(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+    def drawn(cls, clusters: int, draws: int, seed: int) -> PairedDraws | None:
         """None without draws, or with fewer than `LEAST_CLUSTERS` clusters."""
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
@@ -210,7 +210,7 @@ def _ends(prediction: Prediction) -> tuple[float, float]:
 
 
 def _differences(
-    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: _Tests | None
+    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: PairedDraws | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """The difference of each metric on one dimension; the reason for each undefined one."""
     defined: list[tuple[Metric, float, float]] = []

@@ -14,11 +14,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dramaeval.data.growing_file import GrowingFile, undamaged_bytes
 from dramaeval.data.manifest import name_aside, write_listed
 from dramaeval.data.records import Record
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import Prediction, PredictionsError, prediction_line
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 #: Number of batches that are sorted by length and scored before their lines are written. It does not depend on
 #: the number of processes, so that any number of processes scores the same batches.
 BATCHES_A_WRITE = 8
+
+
+Streamed = Prediction | PairPrediction
+"""A prediction about a record of one clip, or of two."""
 
 
 @dataclass
@@ -67,7 +73,7 @@ def resume(
 def stream(
     path: Path,
     records: Sequence[Record],
-    score: Callable[[Sequence[Record]], Sequence[Prediction]],
+    score: Callable[[Sequence[Record]], Sequence[Streamed]],
     *,
     clips_a_batch: int,
     processes: Processes = SINGLE_PROCESS,
@@ -106,7 +112,7 @@ def _kept(path: Path, records: Sequence[Record], line_count: Callable[[Record], 
     lines_by_id: dict[str, list[str]] = {}
     for number, line in enumerate(lines[:-1], 1):
         try:
-            prediction = Prediction.from_json(json.loads(line))
+            prediction = _from_json(json.loads(line))
         except ValueError as error:
             raise PredictionsError(
                 f"{path}, line {number}: {error}. Restore the file or remove it."
@@ -124,6 +130,10 @@ def _kept(path: Path, records: Sequence[Record], line_count: Callable[[Record], 
         else:
             kept.torn = True
     return kept
+
+
+def _from_json(values: Any) -> Streamed:
+    return (PairPrediction if is_pair_line(values) else Prediction).from_json(values)
 
 
 def _rewrite(path: Path, kept: Kept) -> None:

@@ -6,14 +6,23 @@ import json
 import math
 import operator
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.errors import UserFacingError
+from dramaeval.evaluation.json_values import (
+    finite_number,
+    kind_of,
+    numbers_of,
+    optional_numbers_of,
+    optional_text_of,
+    text_of,
+)
 
 SCORED = "scored"
 """The state of a prediction with an expected score; any other state is the reason why there is none."""
@@ -133,21 +142,26 @@ class Prediction:
         Raises ValueError naming the key that is missing or of the wrong type.
         """
         if not isinstance(values, dict):
-            raise ValueError(f"a prediction is a JSON object, not {_kind(values)}")
-        distribution, ratings = values.get("distribution"), _ratings(values)
+            raise ValueError(f"a prediction is a JSON object, not {kind_of(values)}")
+        distribution, ratings = values.get("distribution"), optional_numbers_of(values, "ratings")
         return cls(
-            id=_text(values, "id"),
-            dimension=_text(values, "dimension"),
-            scale=_numbers(values, "scale"),
-            distribution=None if distribution is None else _numbers(values, "distribution"),
-            expected=_number(values.get("expected"), "expected"),
+            id=text_of(values, "id"),
+            dimension=text_of(values, "dimension"),
+            scale=numbers_of(values, "scale"),
+            distribution=None if distribution is None else numbers_of(values, "distribution"),
+            expected=finite_number(values.get("expected"), "expected"),
             ratings=ratings,
-            state=_text(values, "state"),
-            group=_optional_text(values, "group"),
-            system=_optional_text(values, "system"),
-            wordings=_numbers(values, "wordings") if values.get("wordings") else None,
+            state=text_of(values, "state"),
+            group=optional_text_of(values, "group"),
+            system=optional_text_of(values, "system"),
+            wordings=numbers_of(values, "wordings") if values.get("wordings") else None,
             raters=RaterInfo.from_json(values.get("raters"), len(ratings)),
         )
+
+
+class _Writable(Protocol):
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object."""
 
 
 @lru_cache(maxsize=256)
@@ -155,7 +169,7 @@ def _rises(scale: tuple[float, ...]) -> bool:
     return len(scale) >= 2 and list(scale) == sorted(set(scale))
 
 
-def prediction_line(prediction: Prediction) -> str:
+def prediction_line(prediction: _Writable) -> str:
     """The prediction as one line of JSON without its line break; raises ValueError on NaN."""
     return json.dumps(prediction.to_json(), ensure_ascii=False, allow_nan=False)
 
@@ -166,12 +180,43 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     Raises PredictionsError naming every bad line: not JSON, a missing key, values that contradict
     each other, a repeated record × dimension. OSError when the file cannot be opened.
     """
-    predictions: list[Prediction] = []
+    return read_prediction_lines(path, Prediction.from_json)
+
+
+class _OfRecord(Protocol):
+    """A prediction of a record on a dimension."""
+
+    @property
+    def id(self) -> str:
+        """Id of the record."""
+
+    @property
+    def dimension(self) -> str:
+        """Key of the dimension."""
+
+
+OfRecord = TypeVar("OfRecord", bound=_OfRecord)
+
+
+def read_prediction_lines(
+    path: str | os.PathLike[str], from_json: Callable[[Any], OfRecord]
+) -> list[OfRecord]:
+    """Read a file with a prediction a line, in its order.
+
+    Args:
+        path: the file.
+        from_json: makes a prediction of the values of a line; raises ValueError for bad ones.
+
+    Raises:
+        PredictionsError: as `read_predictions`.
+        OSError: the file cannot be opened.
+    """
+    predictions: list[OfRecord] = []
     problems: list[str] = []
     seen: dict[tuple[str, str], int] = {}
     for number, line in json_lines(Path(path)):
         try:
-            prediction = Prediction.from_json(json.loads(line))
+            prediction = from_json(json.loads(line))
         except ValueError as error:  # bad JSON and bad UTF-8 are ValueErrors too
             problems.append(f"line {number}: {error}")
             continue
@@ -193,59 +238,3 @@ def _report(path: str | os.PathLike[str], problems: list[str]) -> str:
     head = f"{os.fspath(path)}: {len(problems):,} bad line{'s' if len(problems) > 1 else ''}"
     fix = "Remove these lines, or evaluate again to replace the file."
     return "\n".join([head, *shown, fix])
-
-
-def _kind(value: object) -> str:
-    names = {str: "text", dict: "an object", list: "a list", bool: "true/false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _text(values: dict[str, Any], key: str) -> str:
-    value = values.get(key)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"'{key}' must be text, not {_kind(value) if key in values else 'absent'}")
-    return value
-
-
-def _optional_text(values: dict[str, Any], key: str) -> str | None:
-    return None if values.get(key) is None else _text(values, key)
-
-
-def _number(value: Any, key: str) -> float | None:
-    if value is None:
-        return None
-    # Python's JSON reader accepts NaN and Infinity; true and false are the scores 1 and 0.
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"'{key}' must hold finite numbers, not {value!r}")
-    return float(value)
-
-
-def _list(values: dict[str, Any], key: str) -> list[Any]:
-    value = values.get(key)
-    if not isinstance(value, list):
-        kind = _kind(value) if key in values else "absent"
-        raise ValueError(f"'{key}' must be a list, not {kind}")
-    return value
-
-
-def _numbers(values: dict[str, Any], key: str) -> tuple[float, ...]:
-    listed = _list(values, key)
-    if _plain(listed):
-        return tuple(listed)
-    numbers = [_number(value, key) for value in listed]
-    if None in numbers:
-        raise ValueError(f"'{key}' must hold finite numbers, not null")
-    return tuple(number for number in numbers if number is not None)
-
-
-def _ratings(values: dict[str, Any]) -> tuple[float | None, ...]:
-    listed = _list(values, "ratings")
-    if _plain(listed, missing=True):
-        return tuple(listed)
-    return tuple(_number(value, "ratings") for value in listed)
-
-
-def _plain(listed: list[Any], *, missing: bool = False) -> bool:
-    """Whether no value needs conversion, as with nearly all of the millions of numbers of a large file."""
-    known = {float, type(None)} if missing else {float}
-    return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))

@@ -12,6 +12,8 @@ from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of
 from dramaeval.evaluation.consistent_answers import AnswerValues
 from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pair_reply import pair_predictions
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.models.forward.generation import GeneratedText, generate
 from dramaeval.models.inputs.collation import EncodedRecord
@@ -20,7 +22,7 @@ from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.tasks.question import LEAD, TAIL, THINK, THOUGHT, AnswerField, Question
 from dramaeval.tasks.rubric import Dimension
 
-AnyPrediction = Prediction | OptionPrediction
+AnyPrediction = Prediction | OptionPrediction | PairPrediction
 NOT_FINITE = "the judge's distribution is not finite"
 
 
@@ -88,7 +90,14 @@ class RecordReply:
         self.prepare()
 
     def predictions(self) -> list[AnyPrediction]:
-        """One prediction for each dimension, in the order of the questions; the mean over several wordings."""
+        """One prediction for each dimension, in the order of the questions; the mean over several wordings.
+
+        A pair that cannot be compared has none, which is logged.
+        """
+        if any(question.pair for question in self.questions):
+            return list(
+                pair_predictions(self.record, self.task, self.questions, self.values, self.reason)
+            )
         by_key: dict[str, list[tuple[int, AnswerField, np.ndarray | None]]] = {}
         remaining = iter(self.values)
         for number, question in enumerate(self.questions):

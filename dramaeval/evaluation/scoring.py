@@ -84,7 +84,9 @@ def score(
     """
     predictions: dict[int, list[AnyPrediction]] = {}
     # Clips of similar length share a batch, which keeps padding small; the given order is restored below.
-    order = sorted(range(len(records)), key=lambda index: records[index].seconds, reverse=True)
+    order = sorted(
+        range(len(records)), key=lambda index: records[index].total_seconds, reverse=True
+    )
     training = model.training
     model.eval()
     chunks = [order[start : start + clips_a_batch] for start in range(0, len(order), clips_a_batch)]
@@ -157,7 +159,7 @@ class Passes:
         """For each record and question a distribution, or the value of a regression head."""
         rows = self._run(encoded_records, _distributions_or_values).double().numpy()
         remaining = iter(rows)
-        return [[next(remaining) for _ in record.questions] for record in encoded_records]
+        return [[next(remaining) for _ in record.all_questions] for record in encoded_records]
 
     def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
         """Start to generate an answer to each question.

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dramaeval.config.literal import literal
+from dramaeval.data.pair_format import is_pair
 from dramaeval.data.record_format import RecordFormat, check_annotations
 from dramaeval.tasks.rubric import RubricError, read_rubric
 
@@ -138,8 +139,11 @@ def cannot_train(rubric: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
     """Why this version cannot train on the records with the rubric; empty if it can."""
     if not rubric["dimensions"]:
         return ["the source has no ratings; stages=[score] input=FILE scores the clips"]
-    if any("wav_path_b" in record for record in records):
-        return ["the records are pairs of clips (wav_path_b), and tasks judge single clips"]
+    if any(map(is_pair, records)):
+        return [
+            "the records are pairs of clips, and the drafted task judges single ones: use task=pair with a rubric of "
+            "single clips that has the dimension, such as task/rubric=naturalness"
+        ]
     try:
         read = read_rubric(rubric)
     except RubricError as error:

@@ -20,6 +20,7 @@ from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.audio import UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.files import map_files
+from dramaeval.data.pair_format import CLIP_A, CLIP_B
 from dramaeval.data.problems import Problem, counted
 from dramaeval.data.raters import RATERS, UNKNOWN
 from dramaeval.data.records import length_problem
@@ -42,7 +43,7 @@ from dramaeval.importing.scores import read_scale, scale_of
 MAX_SECONDS = 30.0
 _WORKERS = 8
 #: Keys of records that no column of the source may fill under its own name.
-_OWN_KEYS = ("annotations", "raters", "source", "wav_path_b", "split")
+_OWN_KEYS = ("annotations", "raters", "source", CLIP_A, CLIP_B, "split")
 
 
 @dataclass(kw_only=True)
@@ -141,9 +142,9 @@ def _record(
     draft: ClipDraft, meaning: Meaning, fields: Sequence[str], raters: Sequence[str], source: Path
 ) -> dict[str, Any]:
     annotations, own = annotations_of(draft, fields, raters, meaning.means)
-    record: dict[str, Any] = {"id": draft.texts["id"], "wav_path": str(draft.paths[0])}
-    if draft.clip_b:
-        record["wav_path_b"] = str(draft.paths[1])
+    names = (CLIP_A, CLIP_B) if draft.clip_b else ("wav_path",)
+    record: dict[str, Any] = {"id": draft.texts["id"]}
+    record |= dict(zip(names, map(str, draft.paths), strict=True))
     record |= {key: text for key, text in draft.texts.items() if key not in ("id", "split")}
     record["annotations"] = annotations
     if own:

@@ -35,13 +35,18 @@ class CommandCheck(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a command without ``-m``."""
-        _end_with([*needs_multirun(config), *_early_problems(config)])
+        _end_with(problems_of_command(config))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check a command with ``-m``; its runs are checked when they are composed."""
         given = [word for word in _words(config) if word.startswith("hydra.run.dir=")]
         problems = [f"{word} is not used with -m: give hydra.sweep.dir=FOLDER." for word in given]
         _end_with([*problems, *_early_problems(config)])
+
+
+def problems_of_command(config: DictConfig) -> list[str]:
+    """The problems of a composed command without ``-m`` that can be found at once."""
+    return [*needs_multirun(config), *_early_problems(config)]
 
 
 def _end_with(problems: Sequence[str]) -> None:

@@ -17,11 +17,12 @@ from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import REGRESSION
 from dramaeval.tasks.all_dimensions import AllDimensionsTask
 from dramaeval.tasks.choice import ChoiceTask
+from dramaeval.tasks.pair import DIRECT, SCORE, PairTask
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.grpo.arguments import reward_problems
 from dramaeval.training.grpo.settings import trains_by_reward
-from dramaeval.training.objectives import parse
+from dramaeval.training.objectives import OF_PAIRS, parse
 
 #: Objectives that compare a distribution over answers, which a regression head does not give.
 _OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
@@ -80,6 +81,7 @@ def check_task(config: DictConfig, family: Family, task: Task) -> None:
     problems = reward_problems(config, tasks) if trains and trains_by_reward(config) else []
     if family.head == REGRESSION:
         problems += _regression_problems(tasks)
+    problems += _pair_problems(config, family, [t for t in tasks if isinstance(t, PairTask)])
     if trains and "objective" in config.trainer:
         problems += _objective_problems(config, family, tasks)
     if problems:
@@ -89,7 +91,7 @@ def check_task(config: DictConfig, family: Family, task: Task) -> None:
 def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
     """Tasks that need more than the one number of a regression head."""
     for task in tasks:
-        if not task.rated_dimensions and task.name != "processed":
+        if isinstance(task, ChoiceTask):
             yield f"model.head=regression has no options to choose from: leave out {task.name}."
         if isinstance(task, ThoughtTask) and task.thought_in_scoring == "generate":
             yield (
@@ -102,9 +104,50 @@ def _regression_problems(tasks: Sequence[Task]) -> Iterator[str]:
             )
 
 
+def _pair_problems(config: DictConfig, family: Family, tasks: Sequence[PairTask]) -> Iterator[str]:
+    """Pairs with a model, a stage or a trainer that does not take them."""
+    for task in tasks:
+        if not family.takes_audio:
+            yield (
+                f"task={task.name} compares two clips of one context, and this model takes no audio: both would have "
+                "the same prompt. Choose a model that takes audio."
+            )
+        if task.by == DIRECT and family.head == REGRESSION:
+            yield (
+                f"task={task.name} with task.by=direct asks for A, B or tie, and model.head=regression gives a number "
+                "and no distribution: set task.by=score."
+            )
+        if Stage.prepare in config.stages:
+            yield f"stages=[prepare] writes lines with one clip, and task={task.name} has two: leave it out."
+        if Stage.train in config.stages and trains_by_reward(config):
+            yield f"trainer=grpo has no rewards for pairs (task={task.name}): use trainer=sft."
+
+
+def _preference_problems(objective: str, names: set[str], tasks: Sequence[Task]) -> Iterator[str]:
+    """Pairs without an objective for them, and an objective without pairs."""
+    scored = [task for task in tasks if isinstance(task, PairTask) and task.by == SCORE]
+    if scored and not names & OF_PAIRS:
+        yield (
+            f"trainer.objective={objective}: the clips of {scored[0].name} are scored each by itself and have no "
+            "targets of their own: add bradley_terry."
+        )
+    if names & OF_PAIRS and not scored:
+        yield (
+            f"trainer.objective={objective}: bradley_terry compares two clips that are scored each by itself, and "
+            "no task has such pairs: leave it out, or use task=pair with task.by=score."
+        )
+    if names <= OF_PAIRS and len(scored) < len(tasks):
+        others = ", ".join(task.name for task in tasks if task not in scored)
+        yield (
+            f"trainer.objective={objective} trains pairs only, and {others} would not be trained: add an objective "
+            "with targets, such as expected_mse+bradley_terry."
+        )
+
+
 def _objective_problems(config: DictConfig, family: Family, tasks: Sequence[Task]) -> Iterator[str]:
     objective = config.trainer.objective
     names = {name for name, _ in parse(objective, config.trainer.objectives)}
+    yield from _preference_problems(objective, names, tasks)
     if family.head == REGRESSION and (needing := sorted(names & _OF_DISTRIBUTIONS)):
         yield (
             f"trainer.objective={objective}: a regression head gives a number and no distribution, which "

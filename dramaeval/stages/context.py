@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from dramaeval.compat.deepspeed import unpartitioned_weights
-from dramaeval.config.problems import ProblemCollector
+from dramaeval.config.problems import ConfigError, ProblemCollector
 from dramaeval.config.run_id import run_id
 from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import OnBad
@@ -29,6 +29,7 @@ from dramaeval.models.devices import check_adapter_fits, choose_device
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache, tower_name
+from dramaeval.models.inputs.clip_check import clip_problem
 from dramaeval.models.inputs.record_encoder import RecordEncoder, attach_encoding_cache
 from dramaeval.stages.base_model import base_folder, base_quantization, check_checkpoint
 from dramaeval.stages.builders import (
@@ -48,6 +49,7 @@ from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import check_texts, read_splits
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.training_arguments import build_adapter, build_arguments, planned_steps
+from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.task import Task
 from dramaeval.training.callbacks import debug
 from dramaeval.training.callbacks.loggers import Loggers
@@ -175,6 +177,9 @@ class RunContext:
         text_check = self.record_encoder.text_check
         skips = self.config.task.data.on_bad is OnBad.skip
         self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
+        records = (record for split in self.splits.records.values() for record in split)
+        if problem := clip_problem(self.record_encoder, records):
+            raise ConfigError([problem])
 
     def _build_training(self) -> None:
         config = self.config
@@ -338,12 +343,11 @@ class RunContext:
         attach_encoding_cache(model, self.record_encoder, encodings)
 
 
-def rating_problems(context: RunContext, stage: Stage) -> list[str]:
-    """Problems of a stage that needs one task with ratings."""
+def rating_problems(context: RunContext, stage: Stage, *, takes_pairs: bool = False) -> list[str]:
+    """Problems of a stage that needs one task with ratings, or also takes a task of pairs."""
     task = context.task
-    if stage not in context.stages or (
-        not task.parts and len(task.rated_dimensions) == len(task.dimensions)
-    ):
+    rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
+    if stage not in context.stages or rated or (takes_pairs and isinstance(task, PairTask)):
         return []
     return [
         f"stages has {stage.name}, which needs one task with ratings, and task={task.name} is not one: use "

@@ -44,6 +44,12 @@ class Source:
     audio_root: str | None
 
 
+def input_items(config: DictConfig) -> list[Any]:
+    """The items of ``input``, which may be a list."""
+    value = plain(config.input)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def conversions_folder(config: DictConfig, run: Path | None) -> Path:
     """The folder of all conversions.
 
@@ -116,7 +122,7 @@ def _convert(settings: Mapping[Source, ImporterConfig], folder: Path) -> dict[So
 def check(config: DictConfig) -> list[str]:
     """The problem of settings of the importer that nothing reads."""
     files = [file for files in files_of(config.task).values() for file in files]
-    files += [config.input] if config.input else []
+    files += map(str, input_items(config))
     kind = config.importer.format
     if Stage["import"] in config.stages or any(is_source(file, kind) for file in files):
         return []

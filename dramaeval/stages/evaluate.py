@@ -22,12 +22,14 @@ from dramaeval.evaluation.slices import DIVISIONS
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
     about,
+    bootstrap_settings,
     evidence,
     further_tables,
     objective_of,
     phase_figures,
     rated_splits,
 )
+from dramaeval.stages.pair_figures import pair_evidence
 from dramaeval.stages.predictions_file import PhasePredictions, is_intact, read_phase
 from dramaeval.stages.progress import Progress
 from dramaeval.training.training_effect import VISIBLE, largest_change
@@ -122,6 +124,7 @@ def measure(context: RunContext) -> float | None:
         metrics = {
             **figures,
             **(evidence(context, phases) if rated else {}),
+            **pair_evidence(phases, bootstrap_settings(context.config)),
             "about": about(context),
         }
         write_json_atomic(context.folder.metrics, metrics, listed=True)

@@ -13,6 +13,7 @@ from dramaeval.evaluation.agreement_table import agreement_text
 from dramaeval.evaluation.comparison import compare
 from dramaeval.evaluation.drop import drop_text, drops
 from dramaeval.evaluation.multiple_choice import accuracy_text, summarise_options
+from dramaeval.evaluation.pairs.pair_text import pair_text
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import (
     published_figures,
@@ -24,12 +25,16 @@ from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.wordings import with_wordings, wording_text
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
+from dramaeval.stages.pair_figures import pair_summary
 from dramaeval.stages.predictions_file import PhasePredictions
 from dramaeval.stages.read_splits import scale_notes
 from dramaeval.tasks.rubric import Dimension
 
 #: Predictions by phase, in the order of the phases.
 Phases = Mapping[str, PhasePredictions]
+
+#: The keys of predictions without a scale: multiple choice, and pairs.
+OTHER_KINDS = ("choices", "pairs")
 
 
 def bootstrap_settings(config: DictConfig) -> dict[str, Any]:
@@ -43,16 +48,18 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
 
     Returns:
         ``<split>.<phase>``: agreement over all ratings (see `summarise`); ``choices.<split>.<phase>``: accuracy
-        of multiple choice (see `summarise_options`); of a mixture ``tasks.<name>.<split>.<phase>``: both for
-        each of its tasks. With ``evaluation.convention=published`` agreement has ``published`` too (see
+        of multiple choice (see `summarise_options`); ``pairs.<split>.<phase>``: agreement on pairs (see
+        `pair_summary`); of a mixture ``tasks.<name>.<split>.<phase>``: these
+        for each of its tasks. With ``evaluation.convention=published`` agreement has ``published`` too (see
         `published_figures`), of a mixture only that of each task.
     """
     figures: dict[str, Any] = {}
     for phase, predictions in phases.items():
         for split, values in _by_split(context, predictions).items():
-            if "choices" in values:
-                choices = figures.setdefault("choices", {})
-                choices.setdefault(split, {})[phase] = values.pop("choices")
+            for kind in OTHER_KINDS:
+                if kind in values:
+                    of_kind = figures.setdefault(kind, {})
+                    of_kind.setdefault(split, {})[phase] = values.pop(kind)
             if values:
                 figures.setdefault(split, {})[phase] = values
         for name in context.task.parts:
@@ -65,12 +72,16 @@ def phase_figures(context: RunContext, phases: Phases) -> dict[str, Any]:
 def _by_split(
     context: RunContext, predictions: PhasePredictions, part: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Agreement by split, and accuracy under ``choices``; of a mixture for one of its tasks, or for all."""
+    """Agreement by split, accuracy under ``choices``, agreement on ``pairs``; of a mixture for one of its tasks, or for all."""
     rated = _rated_dimensions(context, part)
     by_split: dict[str, dict[str, Any]] = {}
     for split, options in predictions.options.items():
         accuracy = summarise_options(options, **bootstrap_settings(context.config))
         by_split.setdefault(split, {})["choices"] = accuracy
+    for split, pairs in predictions.pairs.items():
+        by_split.setdefault(split, {})["pairs"] = pair_summary(
+            context, split, pairs, part, bootstrap_settings(context.config)
+        )
     for split, ratings in predictions.ratings.items():
         by_split.setdefault(split, {}).update(_agreement(context, ratings, list(rated)))
         if context.config.evaluation.convention and (part or not context.task.parts):
@@ -171,7 +182,7 @@ def about(context: RunContext) -> dict[str, Any]:
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
-    """Further tables and lines for the log: wordings, tasks and accuracy."""
+    """Further tables and lines for the log: wordings, tasks, accuracy and pairs."""
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():
@@ -191,13 +202,21 @@ def further_tables(figures: Mapping[str, Any]) -> list[str]:
         texts += [drop_text(split, phase, figure) for phase, figure in by_phase.items()]
     for split, phases in figures.get("choices", {}).items():
         texts.append(accuracy_text(phases, f"{split}: accuracy"))
+    for split, phases in figures.get("pairs", {}).items():
+        texts.append(pair_text(split, phases))
     return texts
 
 
 def objective_of(figures: Mapping[str, Any], phase: str) -> float | None:
-    """The figure that a sweep maximises: macro Pearson on val, else on the first test set; without ratings the accuracy."""
-    for split in held_out_splits({**figures, **figures.get("choices", {})}):
+    """The figure that a sweep maximises: macro Pearson on val, else on the first test set; without ratings the accuracy.
+
+    Of pairs it is the accuracy without ties.
+    """
+    choices, pairs = (figures.get(kind, {}) for kind in OTHER_KINDS)
+    for split in held_out_splits({**figures, **choices, **pairs}):
         if split in figures:
             return figures[split][phase]["macro"]["pearson"]
-        return figures["choices"][split][phase]["overall"]["likelihood"]["accuracy"]
+        if split in pairs:
+            return pairs[split][phase]["macro"]["accuracy_untied"]
+        return choices[split][phase]["overall"]["likelihood"]["accuracy"]
     return None

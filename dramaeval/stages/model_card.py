@@ -235,6 +235,18 @@ def _agreement(metrics: Mapping[str, Any]) -> str:
                     f"| {in_markdown(key)} | {_accuracy(row)} |" for key, row in categories.items()
                 )
             )
+    for split, phases in (metrics.get("pairs") or {}).items():
+        if "final" in phases:
+            summary = phases["final"]
+            rows = [("all", summary["macro"]), *summary["dimensions"].items()]
+            parts.append(
+                f"`{split}`: pairs on which the judge prefers the raters' clip, without ties; all three verdicts\n\n"
+                "| dimension | without ties | with ties | pairs |\n| --- | --- | --- | --- |\n"
+                + "\n".join(
+                    f"| {in_markdown(key)} | {_cell(row, 'accuracy_untied')} | {_cell(row, 'accuracy')} | {row['pairs']} |"
+                    for key, row in rows
+                )
+            )
     if len(parts) == 1:
         parts.append("Not measured.")
     return "\n\n".join(parts)

@@ -41,12 +41,14 @@ from dramaeval.stages import (
 )
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
+from dramaeval.stages.converted_sources import conversions_folder
 from dramaeval.stages.judge_settings import check_examples, log_judge
 from dramaeval.stages.logging_setup import set_up_logging
 from dramaeval.stages.model_card import write_card
 from dramaeval.stages.plan import Plan
 from dramaeval.stages.planning import capacity, make_plan, missing_files
 from dramaeval.stages.run_folder import RunFolder
+from dramaeval.stages.score_input import with_saved_stdin
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ def run(config: DictConfig, further_callbacks: CallbackProvider) -> float | None
                     "torchrun."
                 ]
             )
+        config = with_saved_stdin(config, conversions_folder(config, None if config.plan else path))
         return run_in_folder(config, path, further_callbacks, starts_processes=not launched)
 
 

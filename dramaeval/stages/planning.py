@@ -88,7 +88,7 @@ def make_plan(context: RunContext) -> Plan:
         records={name: len(records) for name, records in splits.items()},
         questions={name: sum(counts) for name, counts in questions.items()},
         hours={
-            name: sum(record.seconds for record in records) / 3600
+            name: sum(record.total_seconds for record in records) / 3600
             for name, records in splits.items()
         },
         steps=steps,

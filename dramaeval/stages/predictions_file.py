@@ -12,6 +12,7 @@ from typing import Any
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import damage_of, is_listed, set_aside
 from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.pair_predictions import PairPrediction, is_pair_line
 from dramaeval.evaluation.predictions import Prediction
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,12 @@ class PhasePredictions:
     Attributes:
         ratings: predicted scores.
         options: answers to multiple-choice questions.
+        pairs: comparisons of two clips.
     """
 
     ratings: dict[str, list[Prediction]] = field(default_factory=dict)
     options: dict[str, list[OptionPrediction]] = field(default_factory=dict)
+    pairs: dict[str, list[PairPrediction]] = field(default_factory=dict)
 
     def of_task(self, name: str) -> PhasePredictions:
         """The predictions of one task of a mixture; splits without any are left out."""
@@ -39,7 +42,7 @@ class PhasePredictions:
             }
             return {split: predictions for split, predictions in selected.items() if predictions}
 
-        return PhasePredictions(select(self.ratings), select(self.options))
+        return PhasePredictions(select(self.ratings), select(self.options), select(self.pairs))
 
 
 def read_phase(file: Path) -> PhasePredictions:
@@ -50,6 +53,9 @@ def read_phase(file: Path) -> PhasePredictions:
         if "options" in values:
             options = phase.options.setdefault(values["split"], [])
             options.append(OptionPrediction.from_json(values))
+        elif is_pair_line(values):
+            pairs = phase.pairs.setdefault(values["split"], [])
+            pairs.append(PairPrediction.from_json(values))
         else:
             ratings = phase.ratings.setdefault(values["split"], [])
             ratings.append(Prediction.from_json(values))
@@ -86,5 +92,5 @@ def set_aside_damaged(file: Path, read: Callable[[Path], Any]) -> str | None:
 
 def _require_predictions(file: Path) -> None:
     phase = read_phase(file)
-    if not (phase.ratings or phase.options):
+    if not (phase.ratings or phase.options or phase.pairs):
         raise ValueError("it is empty")

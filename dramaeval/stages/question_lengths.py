@@ -78,21 +78,17 @@ def question_lengths(
         questions = task.questions(record, task.dimensions_for(record), rng)
         if not questions:
             continue
-        audio = clip_tokens(family, task, record)
         for question in questions:
-            longest.add(record, question, audio)
-        step = questions[: questions_per_clip or None]
-        texts = [_text_of(question.messages) for question in step]
-        lengths = [audio + len(text) // _CHARACTERS_A_TOKEN for text in texts]
-        prefix = 0
-        if shared_prefix and len(texts) > 1:
-            prefix = audio + len(_common_start(texts)) // _CHARACTERS_A_TOKEN
-        seconds = [clip.seconds for clip in (record, *task.examples(record))]
+            longest.add(record, question, clip_tokens(family, task, record, question))
+        step = _step(questions, questions_per_clip)
+        prefix, width = _row(family, task, record, step, shared_prefix=shared_prefix)
+        seconds = [example.seconds for example in task.examples(record)]
+        seconds += [record.seconds, record.seconds_b][: len(record.clips)]
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
         work = Work(
             prefix=prefix,
             branches=len(step),
-            width=round(sum(lengths) / len(lengths)) - prefix,
+            width=width,
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, step)),
         )
@@ -103,6 +99,43 @@ def question_lengths(
     return QuestionLengths(
         tokens, record_name, largest, training, record_encoder is not None, longest.too_long
     )
+
+
+def _step(questions: Sequence[Question], questions_per_clip: int | None) -> list[Question]:
+    """The questions of one step: those about the first dimensions, about both clips of a pair."""
+    by_dimension: dict[str, list[Question]] = {}
+    for question in questions:
+        key = question.answer_fields[0].dimension.key if question.pair else str(question.key)
+        by_dimension.setdefault(key, []).append(question)
+    groups = list(by_dimension.values())[: questions_per_clip or None]
+    return [question for group in groups for question in group]
+
+
+def _row(
+    family: Family,
+    task: Task,
+    record: Record,
+    questions: Sequence[Question],
+    *,
+    shared_prefix: bool,
+) -> tuple[int, int]:
+    """Estimated tokens of the shared prefixes of some questions, and the mean of the others per question.
+
+    Questions share a prefix where their prompts have the same clips.
+    """
+    shared = total = 0
+    own = 0
+    for clips in dict.fromkeys(question.clips for question in questions):
+        group = [question for question in questions if question.clips == clips]
+        texts = [_text_of(question.messages) for question in group]
+        audio = clip_tokens(family, task, record, group[0])
+        prefix = 0
+        if shared_prefix and len(texts) > 1:
+            prefix = audio + len(_common_start(texts)) // _CHARACTERS_A_TOKEN
+        shared += prefix
+        total += sum(audio + len(text) // _CHARACTERS_A_TOKEN for text in texts)
+        own += prefix * len(group)
+    return shared, round((total - own) / len(questions))
 
 
 def _numbered(splits: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, int, Record]]:

@@ -21,6 +21,7 @@ from dramaeval.data.splitting import default_keys, overlap, overlap_remarks
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.stages.converted_sources import INPUT, Source, convert_sources
+from dramaeval.stages.score_input import input_sources, missing_texts_hint, shared_texts
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -107,9 +108,15 @@ def read_splits(
     skipped: dict[str, list[Problem]] = {}
     failures: list[BadRecordsError] = []
     sources = _sources(config)
+    texts: dict[str, str] = {}
+    if scores_input(config):
+        texts = shared_texts(config, task)
+        sources += input_sources(config, task, conversions, processes)
     converted = convert_sources(config, sources, conversions, processes)
     for source in sources:
         conversion = converted.get(source)
+        # A task of the user may not know `texts`.
+        options: dict[str, Any] = {"texts": texts} if source.split == INPUT and texts else {}
         try:
             result = task.parts.get(source.part, task).read(
                 conversion.file_of(source.split) if conversion else source.file,
@@ -120,8 +127,11 @@ def read_splits(
                 max_seconds=data.max_seconds,
                 on_long=data.on_long.value,
                 workers=data.workers,
+                **options,
             )
         except BadRecordsError as error:
+            if source.split == INPUT and (hint := missing_texts_hint(error, config, task)):
+                error.advice = f"{error.advice}\n{hint}".lstrip()
             failures.append(conversion.in_terms_of_source(error) if conversion else error)
             continue
         records.setdefault(source.split, []).extend(
@@ -135,6 +145,7 @@ def read_splits(
             log.warning("%s: %s", source.file, notice)
         _log_skipped(source.split, result.skipped, len(result.records))
     raise_together(failures)
+    require_own_ids(records.get(INPUT, []))
     return Splits(records, skipped, _overlaps(records, takes_audio=takes_audio))
 
 
@@ -179,8 +190,26 @@ def raise_together(failures: Sequence[BadRecordsError]) -> None:
         raise kind(problems, failures[0].advice)
 
 
+def require_own_ids(records: Sequence[Record]) -> None:
+    """Refuse two records with the same id from different files of ``input``.
+
+    Raises:
+        BadRecordsError: with all of them.
+    """
+    first: dict[str, Record] = {}
+    repeated = [record for record in records if first.setdefault(record.id, record) is not record]
+    if repeated:
+        fix = "give every record its own id, or score the files in different runs"
+        raise BadRecordsError(
+            [
+                record.problem("id", f"already used in {first[record.id].file}", fix)
+                for record in repeated
+            ]
+        )
+
+
 def _sources(config: DictConfig) -> list[Source]:
-    """The files to read, split by split."""
+    """The files of ``task.data`` to read, split by split."""
     sources = []
     for split in _needed_splits(config):
         for part, node in parts_of(config.task).items():
@@ -188,8 +217,6 @@ def _sources(config: DictConfig) -> list[Source]:
                 if kind_of_split(name) == split:
                     task = part if config.task.get("tasks") else ""
                     sources.append(Source(name, task, file, node.data.get("audio_root")))
-    if scores_input(config):
-        sources.append(Source(INPUT, "", config.input, None))
     return sources
 
 
@@ -224,6 +251,11 @@ def _log_skipped(name: str, problems: Sequence[Problem], kept: int) -> None:
 def _overlaps(records: Mapping[str, list[Record]], *, takes_audio: bool) -> tuple[str, ...]:
     """The content that held-out splits share with the training split; each is also logged as a warning."""
     overlaps = []
+    # Of a pair both clips count.
+    records = {
+        name: [single for record in split for single in record.single_clips()]
+        for name, split in records.items()
+    }
     for name in held_out_splits(records) if "train" in records else ():
         keys = default_keys([*records["train"], *records[name]])
         keys = tuple(key for key in keys if key != CLIP or takes_audio)

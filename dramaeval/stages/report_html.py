@@ -12,10 +12,18 @@ from dramaeval.config.task_schema import evidence_splits
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.evaluation.report.choices_page import ChoiceFindings, render_choices
 from dramaeval.evaluation.report.markup import in_markdown
+from dramaeval.evaluation.report.pairs_page import PairFindings, render_pairs
 from dramaeval.evaluation.report.run_page import Findings, render
 from dramaeval.evaluation.report.tables import Table, comma_separated, markdown
 from dramaeval.stages.context import RunContext
-from dramaeval.stages.metrics_file import Phases, evidence, rated_splits
+from dramaeval.stages.metrics_file import (
+    OTHER_KINDS,
+    Phases,
+    bootstrap_settings,
+    evidence,
+    rated_splits,
+)
+from dramaeval.stages.pair_figures import compared_dimensions, pair_evidence
 from dramaeval.stages.run_folder import as_yaml
 
 log = logging.getLogger(__name__)
@@ -33,7 +41,7 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
         phases: the predictions.
     """
     if not context.task.parts:
-        page = _ratings_page if rated_splits(metrics) else _choices_page
+        page = _ratings_page if rated_splits(metrics) else _other_page(metrics)
         _write_pages(context, context.folder.report, page, metrics, phases, None)
         return
     for name, task in context.task.parts.items():
@@ -42,15 +50,18 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
             continue
         of_task: dict[str, Any] = {"about": metrics["about"]}
         task_phases = {phase: predictions.of_task(name) for phase, predictions in phases.items()}
+        page = _ratings_page
         if task.rated_dimensions:
             of_task |= {split: dict(by_phase) for split, by_phase in figures.items()}
             of_task |= evidence(context, task_phases, name)
         else:
-            of_task["choices"] = {
-                split: {phase: values["choices"] for phase, values in by_phase.items()}
+            kind = next(kind for kind in OTHER_KINDS if kind in _any_values(figures))
+            of_task[kind] = {
+                split: {phase: values[kind] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
-        page = _ratings_page if task.rated_dimensions else _choices_page
+            of_task |= pair_evidence(task_phases, bootstrap_settings(context.config))
+            page = _other_page(of_task)
         file = context.folder.report.with_suffix(f".{name}.html")
         _write_pages(context, file, page, of_task, task_phases, name)
 
@@ -68,7 +79,10 @@ def _write_pages(
     part: str | None,
 ) -> None:
     """Write the page of the first test set, else of val, and one for each further named test set."""
-    names = metrics["choices"] if page is _choices_page else phases[list(phases)[-1]].ratings
+    if page is _ratings_page:
+        names = list(phases[list(phases)[-1]].ratings)
+    else:
+        names = list(metrics["pairs" if page is _pairs_page else "choices"])
     for number, split in enumerate(evidence_splits(names)):
         path = file.with_suffix(f".{split}.html") if number else file
         write_text_atomic(path, page(context, metrics, phases, split, part))
@@ -98,10 +112,35 @@ def _choices_page(
     return render_choices(ChoiceFindings(**settings, predictions=phases[phase].options[split]))
 
 
+def _pairs_page(
+    context: RunContext, metrics: Mapping[str, Any], phases: Phases, split: str, part: str | None
+) -> str:
+    phase = list(metrics["pairs"][split])[-1]
+    task = context.task.parts[part] if part else context.task
+    return render_pairs(
+        PairFindings(
+            **_page_settings(context, metrics, split, part),
+            predictions=phases[phase].pairs[split],
+            titles=compared_dimensions(context.task, part),
+            text_fields=(*task.text_fields, *task.optional_text_fields),
+        )
+    )
+
+
+def _other_page(metrics: Mapping[str, Any]) -> _Page:
+    """The page of predictions without a scale."""
+    return _pairs_page if "pairs" in metrics else _choices_page
+
+
+def _any_values(figures: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of a task in its first split and phase: all have the same kinds."""
+    return next(iter(next(iter(figures.values())).values()))
+
+
 def _page_settings(
     context: RunContext, metrics: Mapping[str, Any], split: str, part: str | None
 ) -> dict[str, Any]:
-    """The content that both kinds of page share."""
+    """The content that all kinds of page share."""
     name = context.folder.path.name
     return {
         "name": f"{name}, {part}" if part else name,

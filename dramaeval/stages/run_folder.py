@@ -52,6 +52,7 @@ MAY_DIFFER = (
     "launch",
     "sweep",
     "resume",
+    "output",
     "checkpoint_override",
     "from",
 )

@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
+from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
-from dramaeval.evaluation.prediction_stream import resume, stream
-from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.pair_predictions import read_pair_predictions
+from dramaeval.evaluation.prediction_stream import Streamed, resume, stream
+from dramaeval.evaluation.predictions import SCORED
+from dramaeval.evaluation.score_table import ENDINGS, SHOWN, by_clip, print_scores, write_scores
+from dramaeval.stages import score_input
 from dramaeval.stages.context import RunContext, rating_problems
 from dramaeval.stages.progress import Progress
 from dramaeval.stages.read_splits import INPUT
+from dramaeval.tasks.pair import PairTask
+from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +30,13 @@ def check(config: DictConfig) -> list[str]:
     """Problems of the settings of the stages ``score`` and ``leaderboard``."""
     stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
     if not stages:
-        unread = config.input is not None
-        return (
-            ["input=… is read by stages=[score] and stages=[leaderboard] only."] if unread else []
-        )
-    problems = []
-    if config.input is None:
-        problems.append(f"stages=[{stages[0]}] needs input=FILE.jsonl: the clips.")
+        given = [key for key in ("input", "texts", "output") if config[key]]
+        return [
+            f"{key}=… is read by stages=[score] and stages=[leaderboard] only." for key in given
+        ]
+    problems = [*score_input.problems(config), *output_problems(config.output)]
+    if not score_input.input_items(config):
+        problems.append(f"stages=[{stages[0]}] needs input=FILE, FOLDER or GLOB: the clips.")
     if Stage.evaluate in config.stages:
         problems.append(
             f"stages has evaluate and {stages[0]}, and both write predictions.jsonl: make two runs, the second "
@@ -38,9 +45,28 @@ def check(config: DictConfig) -> list[str]:
     return problems
 
 
+def output_problems(output: str | None) -> list[str]:
+    """Problems of ``output``."""
+    if output is None:
+        return []
+    path = Path(output).expanduser()
+    if path.suffix not in ENDINGS:
+        return [f"output={output} must end with {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}."]
+    if not path.absolute().parent.is_dir():
+        return [f"output={output}: the folder {path.parent} does not exist."]
+    return []
+
+
 def check_records(context: RunContext) -> list[str]:
-    """Problems of tasks without ratings."""
-    return rating_problems(context, Stage.score)
+    """Problems of tasks without ratings, and of a table of pairs."""
+    problems = rating_problems(context, Stage.score, takes_pairs=True)
+    output = context.config.output
+    if output and isinstance(context.task, PairTask) and Path(output).suffix != ".jsonl":
+        problems.append(
+            f"output={output}: a table has a row for each clip, and task={context.task.name} compares pairs: name a "
+            ".jsonl file."
+        )
+    return problems
 
 
 def run(context: RunContext) -> None:
@@ -56,16 +82,42 @@ def run(context: RunContext) -> None:
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
     progress = Progress("scoring input", len(missing), "clips")
 
-    def score(window: Sequence[Record]) -> list[Prediction]:
-        return context.score_ratings(window, progress, record_encoder)
+    def score(window: Sequence[Record]) -> list[Streamed]:
+        predictions = context.score(window, progress, record_encoder)
+        return [each for each in predictions if isinstance(each, Streamed)]
 
     clips = context.config.batch.eval_clips
     stream(file, missing, score, clips_a_batch=clips, processes=context.processes)
     progress.finish()
-    if context.processes.is_rank_zero:
-        predictions = read_predictions(file)
-        unscored = Counter(each.state for each in predictions if not each.scored)
-        for state, count in unscored.most_common():
-            log.warning("%d of %d questions unscored: %s", count, len(predictions), state)
-        scored = len(predictions) - unscored.total()
-        log.info("%d clips, %d scores in %s", len(records), scored, file)
+    finish = _finish_pairs if isinstance(task, PairTask) else _finish
+    context.processes.on_rank_zero(lambda: finish(context, task, file))
+
+
+def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
+    """Log the counts and write ``output``."""
+    pairs, compared = len(context.splits[INPUT]), len(read_pair_predictions(file))
+    log.info("%s, %s in %s", counted(pairs, "pair"), counted(compared, "comparison"), file)
+    if output := context.config.output:
+        write_scores(Path(output).expanduser(), file, [], {})
+        log.info("The comparisons are in %s", output)
+
+
+def _finish(context: RunContext, task: Task, file: Path) -> None:
+    """Log the counts, print the first scores and write ``output``."""
+    records, output = context.splits[INPUT], context.config.output
+    states: Counter[str] = Counter()
+    for predictions in by_clip(file):
+        states.update(each.state for each in predictions)
+    total = states.total()
+    scored = states.pop(SCORED, 0)
+    for state, count in states.most_common():
+        log.warning("%d of %d questions unscored: %s", count, total, state)
+    log.info("%s, %s in %s", counted(len(records), "clip"), counted(scored, "score"), file)
+    keys = [dimension.key for dimension in task.rated_dimensions]
+    if output:
+        path = Path(output).expanduser()
+        write_scores(path, file, keys, {record.id: str(record.clip) for record in records})
+        log.info("The scores are in %s", path)
+    print_scores(by_clip(file), keys)
+    if len(records) > SHOWN:
+        print(f"… and {len(records) - SHOWN:,} more clips in {output or file}", flush=True)

@@ -7,6 +7,7 @@ dimension where all dimensions are asked in one question, the text of an option 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from dramaeval.tasks.rubric import Dimension
@@ -50,6 +51,27 @@ class AnswerField:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairPlace:
+    """What a question about a pair shows of it, and how its answers become probabilities.
+
+    Attributes:
+        order: the clips in the order of the prompt: ``a`` or ``b`` where each clip is scored by itself, ``ab`` or
+            ``ba`` where both are in one prompt.
+        slope: log-odds of the better clip for a difference of one score.
+        tie_weight: Davidson's ν, see `dramaeval.models.forward.pair_outcomes`.
+    """
+
+    order: str
+    slope: float = 1.0
+    tie_weight: float = 1.0
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether both clips are in one prompt."""
+        return len(self.order) == 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One chat prompt and the fields of its answer.
 
@@ -59,6 +81,8 @@ class Question:
         key: distinguishes the question from the record's other questions.
         generates_thought: whether the judge generates a thought before it is scored.
         wording: index of the wording, where the task has several.
+        clips: paths of the prompt's clips in their order; None for those of the examples and the record's clip.
+        pair: what a question about a pair shows of it; None for other questions.
     """
 
     messages: list[dict[str, Any]]
@@ -66,6 +90,8 @@ class Question:
     key: tuple[str, ...]
     generates_thought: bool = False
     wording: int = 0
+    clips: tuple[Path, ...] | None = None
+    pair: PairPlace | None = None
 
     def with_thought(self, thought: str) -> Question:
         """The same question with a thought written before the answer."""

@@ -19,9 +19,13 @@ from dramaeval.models.forward.answer_distributions import (
     is_regression,
     scale_log_p,
 )
+from dramaeval.models.forward.pair_outcomes import outcome_log_p
 from dramaeval.models.inputs.batch import UNTRAINED, Batch
 
 Objective = Callable[[torch.Tensor, Batch], torch.Tensor]
+
+#: Objectives of pairs of clips, by their names in ``trainer.objectives``; the others need targets.
+OF_PAIRS = frozenset({"bradley_terry"})
 
 #: Range of the widest scale whose scores are used as they are; see `_unit`.
 WIDEST = 9.0
@@ -101,10 +105,45 @@ def ranking(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     )
     difference = rated[:, None] - rated[None]
     pairs = (dimension[:, None] == dimension[None]) & (difference.abs() > 1e-6)
+    pairs &= batch.rated[:, None] & batch.rated[None]
     losses = F.softplus(
         -difference.sign() * (predicted[:, None] - predicted[None]) * _unit(batch)[:, None]
     )
     return (losses * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
+
+
+def bradley_terry(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of a pair's result with the raters' votes, −Σ_k q(k) log P(k) over clip b, tie and clip a.
+
+    P follows from the difference of the two clips' expected scores, or of the values of a regression head, by the
+    models of Bradley and Terry (1952) and Davidson (1970), see `dramaeval.models.forward.pair_outcomes`. Graded votes
+    are soft targets: a vote of ±1 of ±2 counts half for a clip and half for a tie. Without ties (a tie weight of 0) a
+    tie counts half for each clip. Both questions of a pair have its loss, so that the mean over questions is that
+    over pairs; a question outside of pairs has loss 0.
+    """
+    expected = expected_scores(logits, batch)
+    losses = torch.zeros_like(expected)
+    if batch.pairs is None or batch.pair_targets is None or batch.pair_model is None:
+        return losses * expected  # 0 with a gradient
+    difference = expected[batch.pairs[:, 0]] - expected[batch.pairs[:, 1]]
+    slope, tie_weight = batch.pair_model.unbind(dim=-1)
+    share_b, tie, share_a = batch.pair_targets.to(difference).unbind(dim=-1)
+    spread = torch.where(tie_weight > 0, 0.0, tie / 2)
+    target = torch.stack([share_b + spread, tie - 2 * spread, share_a + spread], dim=-1)
+    of_pairs = -(target * outcome_log_p(difference, slope, tie_weight)).sum(dim=-1)
+    return losses.index_add(0, batch.pairs.flatten(), of_pairs.repeat_interleave(2))
+
+
+def preferences_met(logits: torch.Tensor, batch: Batch) -> dict[str, int]:
+    """Number of pairs of which most votes are for one clip, and of these where that clip has the higher score."""
+    if batch.pairs is None or batch.pair_targets is None:
+        return {}
+    expected = expected_scores(logits, batch)
+    difference = expected[batch.pairs[:, 0]] - expected[batch.pairs[:, 1]]
+    preferred = batch.pair_targets[:, 2] - batch.pair_targets[:, 0]
+    decided = preferred.abs() > 1e-6
+    correct = decided & (preferred * difference > 0)
+    return {"pair/count": int(decided.sum()), "pair/correct": int(correct.sum())}
 
 
 def _unit(batch: Batch) -> torch.Tensor:
@@ -160,8 +199,17 @@ class WeightedObjective:
         self.terms = [(name, weight, known[name]) for name, weight in parse(expression, known)]
 
     def __call__(self, logits: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-        """The weighted loss of each term per question, float32 ``[questions]``; their sum is the loss."""
-        return {name: weight * term(logits, batch) for name, weight, term in self.terms}
+        """The weighted loss of each term per question, float32 ``[questions]``; their sum is the loss.
+
+        A question about one clip of a pair has no target of its own: it has the losses of `OF_PAIRS` only.
+        """
+        losses = {name: weight * term(logits, batch) for name, weight, term in self.terms}
+        if batch.pairs is None:
+            return losses
+        return {
+            name: loss if name in OF_PAIRS else torch.where(batch.rated, loss, 0.0)
+            for name, loss in losses.items()
+        }
 
 
 def parse(expression: str, known: Iterable[str]) -> list[tuple[str, float]]:

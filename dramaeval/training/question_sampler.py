@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,21 +164,24 @@ class QuestionSampler:
         if self.augment == "none" or not self.record_encoder.family.takes_audio:
             encoded = self.record_encoder.encode(record, questions, targets)
         else:
-            clip = self._changed_clip(number, epoch, dimensions)
-            encoded = self.record_encoder.encode_with_clip(record, clip, questions, targets)
+            clips = self._changed_clips(number, epoch, dimensions)
+            encoded = self.record_encoder.encode_with_clips(record, clips, questions, targets)
         return SampledQuestions(record, tuple(questions), targets, encoded)
 
-    def _changed_clip(
+    def _changed_clips(
         self, number: int, epoch: int, dimensions: Sequence[Dimension]
-    ) -> ClipFeatures:
-        """A record's clip, changed for an epoch; its features have no key, so that they are not kept."""
+    ) -> dict[Path, ClipFeatures]:
+        """A record's clips, changed for an epoch; their features have no key, so that they are not kept."""
         encoder = self.record_encoder
         augmentation = Augmentation(self.augment, changed_kinds(dimensions), encoder.max_seconds)
         # A separate random stream: the changes of a clip do not change its questions.
         rng = np.random.default_rng([self.seed, epoch, number, 1])
         rate = encoder.logmel.sampling_rate
-        waveform = augmentation.waveform(encoder.waveform(self.records[number]), rate, rng)
-        return augmentation.features(encoder.logmel(waveform), rng)
+        changed = {}
+        for record in self.records[number].single_clips():
+            waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
+            changed[record.clip] = augmentation.features(encoder.logmel(waveform), rng)
+        return changed
 
     def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions that a record is asked about in an epoch, and their targets."""

@@ -71,9 +71,12 @@ OPTIMIZER_PACKAGES = {
     "stable_adamw": "optimi",
 }
 #: Validation figures over all dimensions and scores by which the best checkpoint can be chosen.
-VALIDATED = ("pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy")
+VALIDATED = (
+    "pearson", "cross_entropy", "mse", "accuracy", "choice_accuracy", "pair_accuracy",
+    "pair_cross_entropy",
+)  # fmt: skip
 #: Those of which a smaller value is better.
-SMALLER_IS_BETTER = ("cross_entropy", "mse")
+SMALLER_IS_BETTER = ("cross_entropy", "mse", "pair_cross_entropy")
 
 
 def problems(config: DictConfig) -> list[str]:

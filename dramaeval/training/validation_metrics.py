@@ -15,19 +15,21 @@ from dramaeval.evaluation.metrics.metric import UndefinedError, value_of
 from dramaeval.evaluation.metrics.pearson import Pearson
 from dramaeval.evaluation.multiple_choice import summarise_options
 from dramaeval.evaluation.option_predictions import OptionPrediction
+from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.record_reply import AnyPrediction
 from dramaeval.evaluation.units import divisors, span
 
 
 def validation_metrics(predictions: Sequence[AnyPrediction]) -> dict[str, float]:
-    """Figures of predictions with ratings, and of multiple-choice questions.
+    """Figures of predictions with ratings, of multiple-choice questions, and of pairs.
 
     If there are both, ``accuracy`` and ``cross_entropy`` are those of the ratings. If there are no ratings, they are those of
     the options, with the mean −log p of the right option as cross-entropy. ``choice_accuracy`` is always that of the options.
     """
     options = [item for item in predictions if isinstance(item, OptionPrediction)]
     figures = _of_ratings([item for item in predictions if isinstance(item, Prediction)])
+    figures |= _of_pairs([item for item in predictions if isinstance(item, PairPrediction)])
     if not options:
         return figures
     likely = summarise_options(options, seed=0, draws=0)["overall"]["likelihood"]
@@ -83,6 +85,29 @@ def _of_ratings(predictions: Sequence[Prediction]) -> dict[str, float]:
         figures["pearson"] = float(np.mean(list(correlations.values())))
     figures |= {f"pearson/{key}": value for key, value in correlations.items()}
     return figures | _accuracy(dimensions)
+
+
+def _of_pairs(predictions: Sequence[PairPrediction]) -> dict[str, float]:
+    """Figures of comparisons with votes; empty without any.
+
+    ``pair_accuracy`` is the share of pairs with the more probable clip that most votes prefer, among those where votes
+    prefer one; half for equal probabilities. ``pair_cross_entropy`` is the mean −Σ q log p over the three results.
+    """
+    voted = [prediction for prediction in predictions if prediction.mean_vote is not None]
+    if not voted:
+        return {}
+    losses, hits = [], []
+    for prediction in voted:
+        given = [vote for vote in prediction.votes if vote is not None]
+        share_a = sum(max(vote, 0.0) for vote in given) / len(given)
+        share_b = sum(max(-vote, 0.0) for vote in given) / len(given)
+        shares = np.array([share_a, 1 - share_a - share_b, share_b])
+        losses.append(-float(shares @ np.log(np.maximum(prediction.outcomes, 1e-12))))
+        difference = (prediction.p_a - prediction.p_b) * (prediction.mean_vote or 0.0)
+        if prediction.mean_vote:
+            hits.append(0.5 if difference == 0 else float(difference > 0))
+    figures = {"pair_cross_entropy": float(np.mean(losses))}
+    return figures | ({"pair_accuracy": float(np.mean(hits))} if hits else {})
 
 
 def _cross_entropies(arrays: DimensionArrays, predictions: Sequence[Prediction]) -> np.ndarray:

@@ -270,3 +270,21 @@ def test_where_all_share_a_value_the_other_keys_are_named(
 def test_shares_that_make_no_sense(shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares must be positive"):
         split_records(many(), shares, 0, KEYS)
+
+
+def test_pairs_that_share_a_clip_through_other_pairs_are_one_group(tmp_path: Path) -> None:
+    clips = [tmp_path / f"{number}.wav" for number in range(5)]
+    for number, clip in enumerate(clips):
+        clip.write_bytes(bytes([number]))
+    a, b, c, d, e = clips
+    pairs = [
+        replace(record(1, a), clip_b=b),
+        replace(record(2, d), clip_b=e),
+        replace(record(3, c), clip_b=b),
+        record(4, c),
+        record(5, e),
+    ]
+    first, second, third, single, other = group_records(pairs, "clip")
+    assert first == third == single
+    assert second == other
+    assert first != second

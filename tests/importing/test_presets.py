@@ -3,9 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from presets import preset
 from repository import ROOT
 
@@ -14,6 +16,7 @@ from dramaeval.importing.card import card_text
 from dramaeval.importing.draft_rubric import cannot_train, rubric_values
 from dramaeval.importing.importer import read_import, source_rows
 from dramaeval.importing.problems import BadSourceError
+from dramaeval.stages.builders import build_task
 
 REAL = ROOT.parent / "shared" / "real"
 
@@ -133,8 +136,11 @@ def test_ravdess(corpus):
     assert (record["emotion"], record["transcript"]) == ("anger", "Dogs are sitting by the door")
 
 
-def test_speechjudge_pairs(corpus, tmp_path, clip):
-    sounds = [(tmp_path / clip(name)).read_bytes() for name in ("a.wav", "b.wav")]
+def test_speechjudge_pairs(corpus, tmp_path, composed):
+    sounds = []
+    for number, name in enumerate(("a.wav", "b.wav"), 1):
+        soundfile.write(tmp_path / name, np.full(1600, number / 10), 16_000)
+        sounds.append((tmp_path / name).read_bytes())
     columns = {
         "audioA": [{"bytes": sounds[0], "path": "a.wav"}],
         "audioB": [{"bytes": sounds[1], "path": "b.wav"}],
@@ -147,9 +153,18 @@ def test_speechjudge_pairs(corpus, tmp_path, clip):
     files = {"train": "train-*.parquet"}
     imported = corpus("speechjudge", {}, file="in", files=files, **settings)
     record = imported.records[0]
-    assert record["annotations"] == {"preference": [2, -1, 0]}
+    assert record["annotations"] == {"naturalness": [-2, 1, 0]}
     assert record["wav_path_b"].endswith("out/b.wav")
     assert "pairs of clips" in reasons(imported)[0]
+    file = tmp_path / "records.jsonl"
+    file.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    task = build_task(
+        composed("task=pair", "task/rubric=naturalness", "task.context=''", "task.dimensions=null",
+                 "task.optional_context=['Transcript: {transcript}']")
+    )  # fmt: skip
+    (pair,) = task.read(file).records
+    assert pair.ratings == {"naturalness": (-2.0, 1.0, 0.0)}
+    assert task.context_text(pair) == "Transcript: hello"
 
 
 def test_speech_drame(corpus):

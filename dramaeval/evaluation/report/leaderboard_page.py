@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -47,6 +47,24 @@ def render_board(
         facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
     """
+    return render_ranking(
+        board, tables, name, facts, config, sentences=sentences(board), forest=_forest(board),
+        caption="Mean score with its interval.",
+    )  # fmt: skip
+
+
+def render_ranking(
+    board: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    name: str,
+    facts: Sequence[str],
+    config: str,
+    *,
+    sentences: Sequence[str],
+    forest: Markup,
+    caption: str,
+) -> str:
+    """The page of any ranking with its ``sentences``, and its figure ``forest`` with a ``caption``; see `render_board`."""
     context = {
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
@@ -58,8 +76,9 @@ def render_board(
             ("pairs", "Differences"),
             ("run", "Run"),
         ],
-        "summary": sentences(board),
-        "forest": _forest(board),
+        "summary": sentences,
+        "forest": forest,
+        "caption": caption,
         "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
         "tables": [tables["ranking"], tables["dimensions"]],
         "pairs": tables["pairs"],
@@ -77,14 +96,25 @@ def tables_of(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, 
     }
 
 
-def shown_tables(board: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, Table]:
-    """The bounded tables of the page and the Markdown file; of many pairs, those of the best systems."""
+def shown_tables(
+    board: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    table_of: Callable[[Sequence[Mapping[str, Any]]], Table] | None = None,
+) -> dict[str, Table]:
+    """The bounded tables of the page and the Markdown file; of many pairs, those of the best systems.
+
+    Args:
+        board: the ranking.
+        tables: with every row.
+        table_of: makes the table of pairs of systems; by default `pairs`.
+    """
     bounded = {key: first_rows(table, f"tables/{key}.csv") for key, table in tables.items()}
     systems = list(board["systems"])
     if len(systems) <= MOST_COMPARED:
         return {**bounded, "pairs": tables["pairs"]}
     first = set(systems[:MOST_COMPARED])
-    top = pairs([pair for pair in board["pairs"] if {pair["better"], pair["worse"]} <= first])
+    among_first = [p for p in board["pairs"] if {p["better"], p["worse"]} <= first]
+    top = (table_of or pairs)(among_first)
     top.notes.append(
         f"The {len(top.rows):,} pairs of the first {MOST_COMPARED} systems; tables/pairs.csv has all "
         f"{len(board['pairs']):,} pairs of the {len(systems):,} systems."
@@ -110,28 +140,28 @@ def sentences(board: Mapping[str, Any]) -> list[str]:
             f"{len(real)} of {len(tested)} differences between two systems are significant (adjusted p at most "
             f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
         )
-        lines.append(_lead(systems[0], tested))
+        lines.append(lead(systems[0], tested))
     lines += _cautions(board)
     return lines
 
 
-def _lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
+def lead(first: str, tested: Sequence[Mapping[str, Any]]) -> str:
     """Whether the first place is significant."""
     pairs_of_first = [pair for pair in tested if first in (pair["better"], pair["worse"])]
     beaten = [pair["better"] for pair in pairs_of_first if pair["real"] and pair["worse"] == first]
     if beaten:
-        return f"On the prompts that both have, {first} is significantly below {_named(beaten)}."
+        return f"On the prompts that both have, {first} is significantly below {named(beaten)}."
     even = [
         pair["worse"] if pair["better"] == first else pair["better"]
         for pair in pairs_of_first
         if not pair["real"]
     ]
     if even:
-        return f"{first} does not differ significantly from {_named(even)}."
+        return f"{first} does not differ significantly from {named(even)}."
     return f"{first} is significantly ahead of every system that shares enough prompts with it."
 
 
-def _named(systems: Sequence[str]) -> str:
+def named(systems: Sequence[str]) -> str:
     """The names of some systems, and the number of the others."""
     named = ", ".join(systems[:MOST_NAMED])
     more = len(systems) - MOST_NAMED
@@ -192,10 +222,10 @@ def ranking(board: Mapping[str, Any]) -> Table:
             [
                 Cell(name),
                 count(system["rank"]),
-                _rank_interval(system["ranks"]),
+                rank_interval(system["ranks"]),
                 with_interval(system["score"], system["interval"], 3),
                 *([number(system["people"], 3)] if rated else []),
-                Cell(_named(above.get(name, [])) or "none"),
+                Cell(named(above.get(name, [])) or "none"),
                 count(system["prompts"]),
                 count(system["clips"]),
                 count(system["unscored"]),
@@ -205,7 +235,8 @@ def ranking(board: Mapping[str, Any]) -> Table:
     return Table("Ranking", columns, rows, notes=[note])
 
 
-def _rank_interval(bounds: Sequence[float] | None) -> Cell:
+def rank_interval(bounds: Sequence[float] | None) -> Cell:
+    """The interval of a rank, or the reason why there is none."""
     if bounds is None:
         return Cell(NOTHING, missing="too few prompts")
     return Cell("{:.0f}–{:.0f}".format(*bounds), sort=bounds[0])

@@ -20,7 +20,11 @@ from matplotlib.ticker import PercentFormatter
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.dimension_arrays import DimensionArrays
-from dramaeval.evaluation.metrics.calibration import calibration_curve, rater_shares
+from dramaeval.evaluation.metrics.calibration import (
+    CalibrationBin,
+    calibration_curve,
+    rater_shares,
+)
 from dramaeval.evaluation.report.svg import embedded
 
 JUDGE, BEFORE, PEOPLE, CEILING = "#0072B2", "#767676", "#B34700", "#00724E"
@@ -253,7 +257,13 @@ def distributions(name: str, title: str, arrays: DimensionArrays) -> Markup:
 
 def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None:
     """Calibration curve: share of ratings against stated probability; None without distributions."""
-    curve = calibration_curve(arrays)
+    return calibration_of(name, title, calibration_curve(arrays), "share of ratings")
+
+
+def calibration_of(
+    name: str, title: str, curve: Sequence[CalibrationBin], ylabel: str
+) -> Markup | None:
+    """The bins of a calibration curve; None without one."""
     if not curve:
         return None
 
@@ -267,7 +277,7 @@ def calibration(name: str, title: str, arrays: DimensionArrays) -> Markup | None
         ticks = [0, 0.5, 1]
         axes.set(
             xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xticks=ticks, yticks=ticks, aspect="equal",
-            xlabel="stated probability", ylabel="share of ratings",
+            xlabel="stated probability", ylabel=ylabel,
         )  # fmt: skip
 
     points = ", ".join(f"{point.stated:.2f} stated, {point.share:.2f} observed" for point in curve)

@@ -11,6 +11,7 @@ from typing import Any, cast
 from dramaeval.data.fingerprint import RECORDS, read_prints
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import DamagedFileError, damage_of
+from dramaeval.evaluation.pair_predictions import is_pair_line
 from dramaeval.evaluation.predictions import Prediction
 from dramaeval.evaluation.published_convention import RawValues
 from dramaeval.tasks.rubric import dimension_settings
@@ -140,6 +141,11 @@ def _by_split(file: Path) -> dict[str, list[Prediction]]:
                 raise ResultsError(
                     f"{file} has answers to multiple-choice questions, which have no scores to compare: name "
                     "runs of one task with ratings."
+                )
+            if is_pair_line(values):
+                raise ResultsError(
+                    f"{file} has comparisons of pairs, which have no scores to compare: name runs of one task with "
+                    "ratings. The run's own report.html has its agreement on pairs."
                 )
             predictions.setdefault(split, []).append(Prediction.from_json(values))
         except ResultsError:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dramaeval.models.inputs.batch import NO_SCORE, UNTRAINED, LabelledQuestion
+from dramaeval.models.inputs.batch import LabelledQuestion
 from dramaeval.models.inputs.question_encoder import AnswerTokens
 
 
@@ -83,7 +83,7 @@ def _score_sequence(questions: Sequence[LabelledQuestion], first: int) -> Answer
         score = answer.scores[question.choice]
         if question.target is None:
             tokens += answer.lead
-            reply, labels, lead = [score], [NO_SCORE], 0
+            reply, labels, lead = [score], [question.unlabelled], 0
         else:
             reply = labels = [*answer.lead, score, *answer.tail]
             lead = len(answer.lead)
@@ -105,7 +105,7 @@ def _option_sequences(question: LabelledQuestion, number: int) -> list[AnswerSeq
         trained = question.target is not None and choice == question.choice
         lead = len(answer.lead) if trained else 0
         begin = len(tokens) - len(option)
-        unlabelled = UNTRAINED if question.target is not None else NO_SCORE
+        unlabelled = question.unlabelled
         sequences.append(
             AnswerSequence(
                 tokens=tokens[:-1],
@@ -129,11 +129,11 @@ def _tree_sequence(questions: Sequence[LabelledQuestion], first: int) -> AnswerS
         trains = question.target is not None
         writer.text(answer.lead, number, trains)
         if answer.paths:
-            writer.tree(answer, question.choice, number, trains)
+            writer.tree(answer, question, number)
         else:
             writer.sequence.score_index[number] = len(writer.sequence.positions)
             score = answer.scores[question.choice]
-            writer.predict(score if trains else NO_SCORE, number)
+            writer.predict(score if trains else question.unlabelled, number)
             writer.append(score)
         if trains and answer.tail:  # the text after an earlier score is the lead of the next
             writer.text(answer.tail, number, trains)
@@ -171,11 +171,11 @@ class _TreeWriter:
                 self.append(token)
         self.predicted = self.written = 0
 
-    def tree(self, answer: AnswerTokens, choice: int, number: int, trains: bool) -> None:
+    def tree(self, answer: AnswerTokens, question: LabelledQuestion, number: int) -> None:
         """Write the tree of a score; the path of the written choice is the last."""
         self.sequence.score_index[number] = len(self.sequence.positions)
-        unlabelled = UNTRAINED if trains else NO_SCORE
-        self._node(answer.paths, {*range(len(answer.paths))}, 0, choice, number, unlabelled)
+        self._node(answer.paths, {*range(len(answer.paths))}, 0, question, number)
+        choice = question.choice
         self.depth += len(answer.paths[choice]) - 1
         self.predicted, self.written = answer.ending, answer.ending - 1
 
@@ -184,14 +184,14 @@ class _TreeWriter:
         paths: Sequence[Sequence[int]],
         choices: set[int],
         depth: int,
-        written: int,
+        question: LabelledQuestion,
         number: int,
-        unlabelled: int,
     ) -> None:
         """Predict the next token of some choices, and write what follows each that has more tokens."""
-        sequence = self.sequence
-        trained = written in choices and unlabelled == UNTRAINED
-        row = self.predict(paths[written][depth] if trained else unlabelled, number)
+        sequence, written = self.sequence, question.choice
+        trained = written in choices and question.target is not None
+        label = paths[written][depth] if trained else question.unlabelled
+        row = self.predict(label, number)
         here = sequence.depths[-1]
         following: dict[int, set[int]] = {}
         for choice in sorted(choices):
@@ -203,7 +203,7 @@ class _TreeWriter:
             start = len(sequence.tokens)
             sequence.tokens.append(token)
             sequence.depths.append(here + 1)
-            self._node(paths, others, depth + 1, written, number, unlabelled)
+            self._node(paths, others, depth + 1, question, number)
             if written not in others:
                 sequence.ends |= {start: len(sequence.tokens)}
 

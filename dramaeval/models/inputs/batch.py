@@ -22,6 +22,23 @@ UNTRAINED = -100
 
 
 @dataclass(frozen=True)
+class Preference:
+    """What raters prefer, at a question that scores one clip of a pair by itself; in training only.
+
+    Attributes:
+        of_second: whether the question is about clip b.
+        target: shares of the votes for clip b, for a tie and for clip a, float64 ``[3]``.
+        slope: see `dramaeval.models.forward.pair_outcomes`.
+        tie_weight: see there.
+    """
+
+    of_second: bool
+    target: np.ndarray
+    slope: float
+    tie_weight: float
+
+
+@dataclass(frozen=True)
 class LabelledQuestion:
     """One question of a record: one field of an answer, in training with its target.
 
@@ -34,6 +51,8 @@ class LabelledQuestion:
             answer can see it.
         continues_answer: whether this field belongs to the same answer as the previous question and follows its
             choice.
+        preference: of a question about one clip of a pair, in place of a target; the other clip's question has the
+            same key and is in the same batch.
     """
 
     question: EncodedQuestion
@@ -41,6 +60,12 @@ class LabelledQuestion:
     key: tuple[str, str] = ("", "")
     written_choice: int | None = None
     continues_answer: bool = False
+    preference: Preference | None = None
+
+    @property
+    def unlabelled(self) -> int:
+        """The label of a token of the answer that is computed and has no label."""
+        return NO_SCORE if self.target is None and self.preference is None else UNTRAINED
 
     @property
     def choice(self) -> int:
@@ -54,10 +79,27 @@ class LabelledQuestion:
 
 @dataclass(frozen=True)
 class EncodedRecord:
-    """The clips and questions of one record; clips are in the order in which its prompts name them."""
+    """The clips of some prompts, and the questions with these prompts.
+
+    Attributes:
+        clips: in the order in which the prompts name them.
+        questions: of one record.
+        others: the record's questions whose prompts have other clips, or the same in another order, as in pairs.
+    """
 
     clips: tuple[ClipFeatures | EncodedClip, ...]
     questions: tuple[LabelledQuestion, ...]
+    others: tuple[EncodedRecord, ...] = ()
+
+    @property
+    def parts(self) -> tuple[EncodedRecord, ...]:
+        """This part of the record and the others."""
+        return (self, *self.others)
+
+    @property
+    def all_questions(self) -> tuple[LabelledQuestion, ...]:
+        """The questions of all parts."""
+        return tuple(question for part in self.parts for question in part.questions)
 
 
 @dataclass(frozen=True)
@@ -89,6 +131,11 @@ class Batch:
             (see `dramaeval.training.step_batches`).
         terms: int64 ``[terms, 4]``, the tokens of choices that have several: answer position, token id, question,
             choice. None where every choice is one token.
+        pairs: int64 ``[pairs, 2]``, the questions about clip a and clip b of each pair that is trained by preference;
+            None where there is none. These questions have targets of 0.
+        pair_targets: float32 ``[pairs, 3]``, shares of the votes for clip b, for a tie and for clip a.
+        pair_model: float32 ``[pairs, 2]``, slope and tie weight of each, see
+            `dramaeval.models.forward.pair_outcomes`.
     """
 
     inputs: dict[str, Any]
@@ -104,11 +151,20 @@ class Batch:
     longest_question: int = 0
     is_stand_in: bool = False
     terms: torch.Tensor | None = None
+    pairs: torch.Tensor | None = None
+    pair_targets: torch.Tensor | None = None
+    pair_model: torch.Tensor | None = None
 
     @property
     def questions(self) -> int:
         """Number of questions."""
         return len(self.score_index)
+
+    @property
+    def rated(self) -> torch.Tensor:
+        """Whether each question has a target of its own, bool ``[questions]``; those of `pairs` have none."""
+        rated = torch.ones(self.questions, dtype=torch.bool, device=self.score_index.device)
+        return rated if self.pairs is None else rated.index_fill(0, self.pairs.flatten(), False)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """A copy with its tensors on a device."""

@@ -29,10 +29,12 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
     """Collate encoded records into one batch.
 
     Args:
-        records: at least one, each with at least one question.
+        records: at least one, each with at least one question. Every part of a record takes rows of its own.
         pad: the padding token's id.
         shared_prefix: whether a record is one row of a prefix and branches; else each question is a row.
     """
+    clips = len(records)
+    records = [part for record in records for part in record.parts]
     questions: list[LabelledQuestion] = []
     rows: list[list[AnswerSequence]] = []
     for record in records:
@@ -68,10 +70,11 @@ def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool =
         scale=torch.tensor(scales, dtype=torch.float32),
         targets=_targets(questions, width),
         tokens=_computed_tokens(rows, shared_prefix),
-        clips=len(records),
+        clips=clips,
         question_keys=tuple(question.key for question in questions),
         longest_question=max(sequence.length for sequence in sequences),
         terms=torch.tensor(terms) if terms else None,
+        **_pairs(questions),
     )
 
 
@@ -87,11 +90,41 @@ def layout_sizes(
 
 
 def _targets(questions: Sequence[LabelledQuestion], width: int) -> torch.Tensor | None:
-    targets = [question.target for question in questions if question.target is not None]
-    if len(targets) < len(questions):
+    if any(question.target is None and question.preference is None for question in questions):
         return None
+    targets = [[0.0] if question.target is None else question.target for question in questions]
     padded = [_padded([float(share) for share in target], width, 0.0) for target in targets]
     return torch.tensor(padded, dtype=torch.float32)
+
+
+def _pairs(questions: Sequence[LabelledQuestion]) -> dict[str, Any]:
+    """The attributes of a batch that describe preferences; empty without any.
+
+    The questions about the clips of a pair are found by their key; a pair that occurs twice in a batch is complete
+    before it occurs again.
+    """
+    waiting: dict[tuple[str, str], int] = {}
+    pairs, targets, model = [], [], []
+    for number, question in enumerate(questions):
+        preference = question.preference
+        if preference is None:
+            continue
+        other = waiting.pop(question.key, None)
+        if other is None:
+            waiting[question.key] = number
+            continue
+        pairs.append((other, number) if preference.of_second else (number, other))
+        targets.append(preference.target.tolist())
+        model.append((preference.slope, preference.tie_weight))
+    if waiting:
+        raise ValueError(f"one clip of a pair is missing: {', '.join(map(str, waiting))}")
+    if not pairs:
+        return {}
+    return {
+        "pairs": torch.tensor(pairs),
+        "pair_targets": torch.tensor(targets, dtype=torch.float32),
+        "pair_model": torch.tensor(model, dtype=torch.float32),
+    }
 
 
 def _padded(values: Sequence[Any], length: int, filler: Any) -> list[Any]:

@@ -14,10 +14,14 @@ from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 
 
-def clip_tokens(family: Family, task: Task, record: Record) -> int:
-    """Prompt positions of the clips in a record's prompts: those of examples and its own."""
-    clips = (record, *task.examples(record)) if family.takes_audio else ()
-    frames = [max(1, round(clip.seconds * FRAMES_PER_SECOND)) for clip in clips]
+def clip_tokens(family: Family, task: Task, record: Record, question: Question) -> int:
+    """Prompt positions of the clips in a question's prompt: those of examples and its own."""
+    if not family.takes_audio:
+        return 0
+    lengths = dict(zip(record.clips, (record.seconds, record.seconds_b), strict=False))
+    seconds = [lengths[clip] for clip in question.clips or (record.clip,)]
+    seconds += [example.seconds for example in task.examples(record)]
+    frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
     return sum(map(family.audio_tokens, frames))
 
 
@@ -26,12 +30,13 @@ def prompt_tokens(
 ) -> int:
     """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
     family, task = record_encoder.family, record_encoder.task
-    audio = clip_tokens(family, task, record)
+    audio = clip_tokens(family, task, record, question)
     # A token is at least a byte, so that few prompts have to be tokenised.
     bound = audio + message_bytes(question.messages)
     if bound <= limit:
         return bound
-    clips = 1 + len(task.examples(record)) if family.takes_audio else 0
+    own = len(question.clips or (record.clip,))
+    clips = own + len(task.examples(record)) if family.takes_audio else 0
     return audio + len(record_encoder.encoder.prompt(question.messages)) - clips
 
 

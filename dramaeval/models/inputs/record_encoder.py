@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import unwrap_judge
 from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
-from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion
+from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion, Preference
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.processed import inline_audio
@@ -119,8 +121,9 @@ class RecordEncoder:
         Raises:
             BadRecordsError: the clip cannot be decoded although its header is valid.
         """
-        clip = self._clip(record) if self.family.takes_audio else None
-        return self.encode_with_clip(record, clip, questions, targets)
+        paths = dict.fromkeys(record.clips) if self.family.takes_audio else ()
+        clips = {path: self._clip_at(record, path) for path in paths}
+        return self.encode_with_clips(record, clips, questions, targets)
 
     def encode_with_clip(
         self,
@@ -140,16 +143,48 @@ class RecordEncoder:
         Raises:
             BadRecordsError: the clip is too short for the encoder.
         """
+        clips = {} if clip is None else {record.clip: clip}
+        return self.encode_with_clips(record, clips, questions, targets)
+
+    def encode_with_clips(
+        self,
+        record: Record,
+        clips: Mapping[Path, ClipFeatures | EncodedClip],
+        questions: Sequence[Dimension | Question],
+        targets: Targets | None = None,
+    ) -> EncodedRecord:
+        """`encode_with_clip` for a record of several clips.
+
+        Args:
+            record: the record.
+            clips: the features of its clips, by path; empty for a model of text alone.
+            questions: as for `encode`. Questions with the same clips follow each other.
+            targets: as for `encode`.
+        """
         by_key = _by_key(questions, targets)
-        clips: tuple[ClipFeatures | EncodedClip, ...] = ()
+        groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
+        parts = [self._part(record, clips, list(of_group), by_key) for _, of_group in groups]
+        first, *others = parts or [self._part(record, clips, [], by_key)]
+        return replace(first, others=tuple(others))
+
+    def _part(
+        self,
+        record: Record,
+        clips: Mapping[Path, ClipFeatures | EncodedClip],
+        questions: Sequence[Question],
+        by_key: Mapping[str, Target] | None,
+    ) -> EncodedRecord:
+        """Questions whose prompts have the same clips."""
+        features: tuple[ClipFeatures | EncodedClip, ...] = ()
         lengths: list[int] = []
-        if clip is not None:
+        if clips:
             examples = self.task.examples(record)
-            clips = (*map(self._clip, examples), clip)
-            pairs = zip((*examples, record), clips, strict=True)
-            lengths = [self._audio_tokens(source, features) for source, features in pairs]
+            own = (questions[0].clips if questions else None) or (record.clip,)
+            features = (*map(self._clip, examples), *(clips[path] for path in own))
+            sources = (*examples, *[record] * len(own))
+            lengths = [self._audio_tokens(*pair) for pair in zip(sources, features, strict=True)]
         labelled = []
-        for question in self.questions(record, questions):
+        for question in questions:
             fields = zip(
                 question.answer_fields, self._encode_question(record, question), strict=True
             )
@@ -157,14 +192,13 @@ class RecordEncoder:
                 target = None if by_key is None else by_key[field.dimension.key]
                 labelled.append(
                     LabelledQuestion(
-                        tokens.with_audio(self.audio_token, lengths) if clips else tokens,
-                        target=None if target is None else target.distribution,
+                        tokens.with_audio(self.audio_token, lengths) if features else tokens,
                         key=(record.id, field.dimension.key),
-                        written_choice=None if target is None else target.written,
                         continues_answer=number > 0,
+                        **_labels(question, target),
                     )
                 )
-        return EncodedRecord(clips=clips, questions=tuple(labelled))
+        return EncodedRecord(clips=features, questions=tuple(labelled))
 
     def questions(
         self, record: Record, questions: Sequence[Dimension | Question]
@@ -231,13 +265,17 @@ class RecordEncoder:
             raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 
     def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
+        return self._clip_at(record, record.clip)
+
+    def _clip_at(self, record: Record, path: Path) -> ClipFeatures | EncodedClip:
+        """One of a record's clips, by its path."""
         if inline_audio(record) is not None:
             return self.logmel(self.waveform(record))
-        path = str(record.clip)
         try:
-            return self._encoding(path) or self._features(path)
+            return self._encoding(str(path)) or self._features(str(path))
         except UnreadableClipError as error:
-            raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
+            key = "clip" if record.clip_b is None else f"clip {path.name}"
+            raise BadRecordsError([record.problem(key, error.reason, error.fix)]) from None
 
     def _encoding(self, path: str) -> EncodedClip | None:
         """The kept encoding of a clip."""
@@ -291,6 +329,25 @@ def attach_encoding_cache(
     """Let a judge and its record encoder use kept encodings; None ends that."""
     unwrap_judge(model).encoding_cache = cache
     record_encoder.set_encoding_cache(cache)
+
+
+def _labels(question: Question, target: Target | None) -> dict[str, Any]:
+    """The attributes of a labelled question that come from the target of its dimension."""
+    if target is None:
+        return {}
+    pair = question.pair
+    if pair is None:
+        return {"target": target.distribution, "written_choice": target.written}
+    if pair.is_direct:  # a target is about clip a, and an answer about the first clip of the prompt
+        is_first = pair.order == "ab"
+        return {"target": target.distribution if is_first else target.distribution[::-1]}
+    preference = Preference(
+        of_second=pair.order == "b",
+        target=target.distribution,
+        slope=pair.slope,
+        tie_weight=pair.tie_weight,
+    )
+    return {"preference": preference}
 
 
 def _by_key(

@@ -12,6 +12,9 @@ from dramaeval.data.durations import duration
 
 log = logging.getLogger(__name__)
 
+#: The validation figures that are logged.
+SHOWN = ("cross_entropy", "pearson", "mse", "pair_cross_entropy", "pair_accuracy")
+
 
 class TrainingProgress(TrainerCallback):
     """Logs a line at every logged step and at every validation."""
@@ -44,7 +47,7 @@ class TrainingProgress(TrainerCallback):
         if metrics:
             figures = [
                 f"{name} {metrics[f'eval_{name}']:.3f}"
-                for name in ("cross_entropy", "pearson", "mse")
+                for name in SHOWN
                 if f"eval_{name}" in metrics
             ]
             log.info("val: step %d, %s", state.global_step, ", ".join(figures))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import groupby
 
 import numpy as np
@@ -33,17 +34,18 @@ _CLASS = 1.06
 class Size:
     """The largest row that a record's questions can take: a prefix and equally wide branches, in tokens.
 
-    In the layout without a shared prefix, the prefix is 0 and each branch is a row.
+    In the layout without a shared prefix, the prefix is 0 and each branch is a row. A pair has a row for each clip.
     """
 
     prefix: int
     branches: int
     width: int
+    rows: int = 1
 
     @property
     def tokens(self) -> int:
         """Computed positions, with the padding between the record's questions."""
-        return self.prefix + self.branches * self.width
+        return self.rows * (self.prefix + self.branches * self.width)
 
     def padded(self, other: Size) -> Size:
         """The size of each of two records that share a batch."""
@@ -51,6 +53,7 @@ class Size:
             max(self.prefix, other.prefix),
             max(self.branches, other.branches),
             max(self.width, other.width),
+            max(self.rows, other.rows),
         )
 
 
@@ -77,18 +80,21 @@ def size_of(
         stretch: largest ratio of a changed clip's length to the original's.
     """
     dimensions, targets = sample(record)
-    clip = None
+    clips = {}
     if record_encoder.family.takes_audio:
-        # One frame more than the header gives: resampling may round up.
-        frames = math.ceil(record.seconds * stretch * FRAMES_PER_SECOND) + 1
-        clip = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
-    questions = record_encoder.encode_with_clip(record, clip, dimensions, targets).questions
-    rows, shared, longest = layout_sizes(questions, shared_prefix=shared_prefix)
-    if questions_per_clip is not None:
-        rows = min(rows, questions_per_clip * -(-rows // len(questions)))
-    if not shared_prefix or rows == 1:
-        return Size(0, rows, longest)
-    return Size(shared, rows, longest - shared)
+        for path, seconds in zip(record.clips, (record.seconds, record.seconds_b), strict=False):
+            # One frame more than the header gives: resampling may round up.
+            frames = math.ceil(seconds * stretch * FRAMES_PER_SECOND) + 1
+            clips[path] = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
+    encoded = record_encoder.encode_with_clips(record, clips, dimensions, targets)
+    sizes = []
+    for part in encoded.parts:
+        rows, shared, longest = layout_sizes(part.questions, shared_prefix=shared_prefix)
+        if questions_per_clip is not None:
+            rows = min(rows, questions_per_clip * -(-rows // len(part.questions)))
+        plain = not shared_prefix or rows == 1
+        sizes.append(Size(0, rows, longest) if plain else Size(shared, rows, longest - shared))
+    return replace(reduce(Size.padded, sizes), rows=len(sizes))
 
 
 class TokenBudgetBatches:

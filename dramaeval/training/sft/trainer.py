@@ -23,7 +23,12 @@ from dramaeval.models.inputs.collation import Batch
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.training.failure_diagnosis import require_finite
 from dramaeval.training.judge_trainer import JudgeTrainer
-from dramaeval.training.objectives import Objective, WeightedObjective, targets_of
+from dramaeval.training.objectives import (
+    Objective,
+    WeightedObjective,
+    preferences_met,
+    targets_of,
+)
 from dramaeval.training.question_sampler import (
     EpochOrder,
     QuestionSampler,
@@ -171,11 +176,13 @@ class JudgeSFTTrainer(JudgeTrainer, trl.SFTTrainer):
             for name, term in terms.items():
                 statistics.add(f"loss_{name}", float(term.detach().mean()))
         wanted = targets_of(batch).argmax(dim=-1)
-        scores = batch.scale.gather(1, wanted[:, None])[:, 0]
-        correct = chosen(logits, batch) == wanted
+        scores = batch.scale.gather(1, wanted[:, None])[:, 0][batch.rated]
+        correct = (chosen(logits, batch) == wanted)[batch.rated]
         for score, hit in zip(scores.tolist(), correct.tolist(), strict=True):
             key = f"score_{score:g}"
             statistics.count(**{f"{key}/count": 1, f"{key}/correct": int(hit)})
+        if batch.pairs is not None:
+            statistics.count(**preferences_met(logits, batch))
 
     def step_figures(self, counts: Counter[str]) -> dict[str, float]:
         """The share of padding, and for each score its number of questions and the accuracy on them."""

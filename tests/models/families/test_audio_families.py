@@ -29,9 +29,11 @@ from transformers import (
 from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
+from dramaeval.evaluation.scoring import score
 from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
 from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
 from dramaeval.models.families.voxtral import Voxtral
+from dramaeval.models.inputs.clip_check import clip_problem
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.models.inputs.text_check import control_tokens
@@ -223,6 +225,33 @@ def folder(kind, tmp_path_factory):
     path = tmp_path_factory.mktemp(kind.name)
     kind.write(path, AutoTokenizer.from_pretrained(TINY))
     return path
+
+
+@pytest.mark.slow
+def test_both_clips_of_a_pair_fit_into_a_prompt(kind, folder, composed, make_clips):
+    task = build_task(composed("task=pair_direct", "task.dimensions=[human_likeness]"))
+    first, second = read_records(
+        make_clips("clip", 2, seconds=(0.8, 2.3)), build_task(composed()).record_format()
+    ).records
+    pair = replace(
+        first,
+        clip_b=second.clip,
+        seconds_b=second.seconds,
+        fields={"question": "You say:"},
+        ratings={},
+    )
+    family = kind.family(path=str(folder))
+    judge = family.load(CPU)
+    encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=8)
+    assert clip_problem(encoder, [pair]) is None
+    (prediction,) = score(judge, [pair], encoder, shared_prefix=family.supports_shared_prefix())
+    assert sum(prediction.order_ab) == pytest.approx(1, abs=1e-5)
+    mirror = replace(
+        pair, clip=pair.clip_b, seconds=pair.seconds_b, clip_b=pair.clip, seconds_b=pair.seconds
+    )
+    (reversed_pair,) = score(judge, [mirror], encoder, shared_prefix=False)
+    assert reversed_pair.order_ba == pytest.approx(prediction.order_ab[::-1], abs=1e-5)
+    assert prediction.order_ab != pytest.approx(prediction.order_ba, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -1,0 +1,156 @@
+"""The results of `Judge.score`: dictionaries and lists that become pandas DataFrames, and rewards from them.
+
+pandas is installed with every installation, because `datasets` depends on it; it is imported at the first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dramaeval.evaluation.predictions import SCORED
+from dramaeval.models.devices import input_device
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class ClipScores(dict[str, Any]):
+    """The `Score` of each dimension of one clip, by its key."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each dimension: expected, spread, state, and the scale with its distribution as tuples."""
+        import pandas as pd
+
+        columns = ("expected", "spread", "state", "scale", "distribution")
+        rows = [[getattr(score, name) for name in columns] for score in self.values()]
+        return pd.DataFrame(rows, index=pd.Index(self, name="dimension"), columns=list(columns))
+
+
+class ScoreList(list[ClipScores]):
+    """The scores of several clips, in their order."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each clip: the expected score of each dimension, ``KEY.spread`` of each, and ``unscored``.
+
+        The values are those of the columns of ``output=FILE.csv``; ``unscored`` gives the reasons of missing scores.
+        """
+        import pandas as pd
+
+        keys = list(dict.fromkeys(key for scores in self for key in scores))
+        rows = [
+            {
+                **{key: scores[key].expected if key in scores else None for key in keys},
+                **{f"{key}.spread": scores[key].spread if key in scores else None for key in keys},
+                "unscored": "; ".join(
+                    f"{key}: {score.state}"
+                    for key, score in scores.items()
+                    if score.state != SCORED
+                )
+                or None,
+            }
+            for scores in self
+        ]
+        columns = [*keys, *(f"{key}.spread" for key in keys), "unscored"]
+        numbers = dict.fromkeys(columns[:-1], "float64")
+        return pd.DataFrame(rows, columns=columns).astype(numbers)
+
+
+class RewardsClips:
+    """The method ``reward`` of `Judge`."""
+
+    model: Any
+    score: Any
+    task_of_clips: Any
+
+    def reward(
+        self,
+        batch: Sequence[np.ndarray | torch.Tensor] | np.ndarray | torch.Tensor,
+        sample_rate: int | None = None,
+        texts: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        task: str = "role",
+        dimensions: Sequence[str] | None = None,
+        weights: Mapping[str, float] | None = None,
+        per_dimension: bool = False,
+        clips_a_batch: int = 8,
+    ) -> torch.Tensor:
+        """Rewards of generated speech, for the training loop of another model; no file is read or written.
+
+        The reward is the weighted mean of the expected scores, each scaled from its lowest to its highest point to
+        0-1. The forward passes run on the judge's device; the log-mel features are computed on the CPU. There is no
+        gradient.
+
+        Args:
+            batch: clips as floats ``[samples]``, or an array ``[clips, samples]`` of clips of one length.
+            sample_rate: of the clips, in Hz; None means the rate of the model.
+            texts: of the task by name, each one text for all clips or a list; see `score`.
+            task: name of the task.
+            dimensions: keys of the dimensions to score; None means all of the task.
+            weights: of the dimensions, by key; an absent one has weight 0. None weighs all equally.
+            per_dimension: return the scaled scores ``[clips, dimensions]`` without the mean.
+            clips_a_batch: clips of a forward pass.
+
+        Returns:
+            float32 ``[clips]`` on the judge's device; NaN for a clip without a score on a dimension that counts.
+
+        Raises:
+            ValueError: as for `score`, or for weights of no dimension.
+        """
+        scores = self.score(
+            list(batch),
+            task,
+            dimensions=dimensions,
+            sample_rate=sample_rate,
+            clips_a_batch=clips_a_batch,
+            **(texts or {}),
+        )
+        keys = [
+            dimension.key for dimension in self.task_of_clips(task, dimensions).rated_dimensions
+        ]
+        values = rewards(scores, keys, None if per_dimension else weights, per_dimension)
+        return values.to(input_device(self.model))
+
+
+def rewards(
+    scores: Sequence[ClipScores],
+    keys: Sequence[str],
+    weights: Mapping[str, float] | None,
+    per_dimension: bool,
+) -> torch.Tensor:
+    """The expected scores scaled to 0-1, float32 ``[clips, dimensions]``, or their weighted mean ``[clips]``.
+
+    Args:
+        scores: of the clips.
+        keys: of the dimensions.
+        weights: by key, positive; None weighs all equally.
+        per_dimension: whether to leave out the mean.
+
+    Raises:
+        ValueError: a weight is of no dimension or negative, or all are 0.
+    """
+    scaled = torch.tensor(
+        [[_scaled(clip.get(key)) for key in keys] for clip in scores], dtype=torch.float64
+    ).reshape(len(scores), len(keys))
+    if per_dimension:
+        return scaled.float()
+    if weights is None:
+        return scaled.mean(dim=1).float()
+    unknown = sorted(set(weights) - set(keys))
+    if unknown or min(weights.values(), default=0) < 0 or not any(weights.values()):
+        raise ValueError(
+            f"weights={dict(weights)} must be 0 or more, not all 0, and of {', '.join(keys)}."
+        )
+    counted = [number for number, key in enumerate(keys) if weights.get(key)]
+    shares = torch.tensor([float(weights[keys[number]]) for number in counted], dtype=torch.float64)
+    return (scaled[:, counted] @ (shares / shares.sum())).float()
+
+
+def _scaled(score: Any) -> float:
+    if score is None or score.expected is None:
+        return float("nan")
+    low, high = score.scale[0], score.scale[-1]
+    return (score.expected - low) / (high - low)

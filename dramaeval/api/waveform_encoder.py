@@ -1,0 +1,66 @@
+"""Records of the Python API: clips that are files, and clips that are arrays in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from dramaeval.api.clip_input import check_length, waveform_of
+from dramaeval.data.audio import read_header
+from dramaeval.data.logmel import ClipFeatures, EncodedClip
+from dramaeval.data.records import Record
+from dramaeval.data.unicode_paths import stored_path
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+
+Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
+
+
+class WaveformEncoder(RecordEncoder):
+    """Encodes records whose clips are arrays in memory, beside those whose clips are files."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: The samples of each clip in memory, by the path that stands for it.
+        self.waveforms: dict[Path, np.ndarray] = {}
+        #: Of the arrays, in Hz; a judge that takes no audio does not use them.
+        self.rate: int = self.logmel.sampling_rate if self.family.takes_audio else 16000
+
+    def add_clip(
+        self, name: str, clip: Clip, data: DictConfig, *, number: int = 0, rate: int | None = None
+    ) -> tuple[Path, float]:
+        """The path that stands for a clip in records, and its length in seconds; the samples of an array are kept.
+
+        Args:
+            name: of an array, in messages.
+            clip: a file or an array.
+            data: ``task.data``, with the longest clip.
+            number: position of the clip, for messages.
+            rate: of an array, in Hz.
+
+        Raises:
+            ValueError: an array is not a clip, or a clip is too short or too long.
+            UnreadableClipError: a file cannot be read.
+        """
+        if isinstance(clip, str | os.PathLike):
+            path = stored_path(os.fspath(clip))
+            seconds = read_header(path).seconds
+            check_length(str(path), seconds, data)
+            self.waveforms.pop(path, None)
+        else:
+            path = Path(name)
+            waveform = waveform_of(clip, number, rate, self.rate)
+            seconds = len(waveform) / self.rate
+            check_length(str(path), seconds, data)
+            self.waveforms[path] = waveform[: int(data.max_seconds * self.rate + 1e-6)]
+        return path, min(seconds, data.max_seconds)
+
+    def _clip_at(self, record: Record, path: Path) -> ClipFeatures | EncodedClip:
+        """As `RecordEncoder._clip_at`."""
+        waveform = self.waveforms.get(path)
+        return super()._clip_at(record, path) if waveform is None else self.logmel(waveform)

@@ -1,0 +1,73 @@
+"""``dramaeval score RUN CLIP … NAME=TEXT …``: the words as settings of the stage ``score``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dramaeval.config.composition import choices
+from dramaeval.config.config_folder import command_name
+from dramaeval.config.overrides import as_override
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.unknown_keys import is_setting
+
+COMMAND = "score"
+_USAGE = """Usage: {command} score RUN INPUT … [NAME=TEXT …] [KEY=VALUE …]
+
+  RUN         a run folder, a model or adapter, hf://owner/name, or a name in configs/model/ such as tiny
+  INPUT       audio files, folders, globs in quotes, .jsonl, .csv, .parquet, .txt with a path a line,
+              - for standard input, or demo for a bundled clip
+  NAME=TEXT   a text that all clips share: scene="…" profile="…"
+  KEY=VALUE   any setting, for example output=scores.csv, processes=2 or task=archetype
+
+  Example: {command} score tiny demo"""
+
+
+def with_settings_of_score(words: Sequence[str]) -> list[str]:
+    """The words of a command line; those of the command ``score`` as settings of the stage ``score``.
+
+    A word is a clip if it names a file or has no ``=``. ``KEY=VALUE`` is a setting if there is such a setting, else a
+    text.
+
+    Raises:
+        ConfigError: the judge or the clips are not given.
+        SystemExit: for help.
+    """
+    if not words or words[0] != COMMAND:
+        return list(words)
+    usage = _USAGE.format(command=command_name())
+    if {"--help", "-h"} & set(words):
+        print(usage)
+        raise SystemExit(0)
+    judge, inputs, settings = None, [], []
+    for word in words[1:]:
+        key = word.partition("=")[0]
+        if word.startswith("-") and word != "-":
+            settings.append(word)
+        elif "=" in word and not Path(word).expanduser().exists():
+            settings.append(word if _is_override(key) else _text(word))
+        elif judge is None:
+            judge = word
+        else:
+            inputs.append(word)
+    if judge is None or not inputs:
+        missing = "the judge and its clips" if judge is None else "the clips"
+        raise ConfigError([f"{command_name()} score needs {missing}.\n\n{usage}"])
+    is_model = judge in choices("model") and not Path(judge).is_dir()
+    given = {word.partition("=")[0] for word in settings}
+    stages = [] if "stages" in given else ["stages=[score]"]
+    return [
+        *stages,
+        f"model={judge}" if is_model else f"checkpoint={as_override(judge)}",
+        f"input={as_override(inputs)}",
+        *settings,
+    ]
+
+
+def _is_override(key: str) -> bool:
+    return not key.isidentifier() or is_setting(key)
+
+
+def _text(word: str) -> str:
+    name, _, text = word.partition("=")
+    return f"texts.{name}={as_override(text)}"

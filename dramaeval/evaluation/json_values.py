@@ -1,0 +1,71 @@
+"""Reads the values of one JSON line of results; errors name the key."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def kind_of(value: object) -> str:
+    """The kind of a JSON value in words."""
+    names = {str: "text", dict: "an object", list: "a list", bool: "true/false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def text_of(values: dict[str, Any], key: str) -> str:
+    """The text under a key; raises ValueError without one."""
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            f"'{key}' must be text, not {kind_of(value) if key in values else 'absent'}"
+        )
+    return value
+
+
+def optional_text_of(values: dict[str, Any], key: str) -> str | None:
+    """The text under a key; None for null and for an absent key."""
+    return None if values.get(key) is None else text_of(values, key)
+
+
+def finite_number(value: Any, key: str) -> float | None:
+    """A finite number, or None for null; raises ValueError for anything else."""
+    if value is None:
+        return None
+    # Python's JSON reader accepts NaN and Infinity; true and false are the scores 1 and 0.
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"'{key}' must hold finite numbers, not {value!r}")
+    return float(value)
+
+
+def list_of(values: dict[str, Any], key: str) -> list[Any]:
+    """The list under a key; raises ValueError without one."""
+    value = values.get(key)
+    if not isinstance(value, list):
+        kind = kind_of(value) if key in values else "absent"
+        raise ValueError(f"'{key}' must be a list, not {kind}")
+    return value
+
+
+def numbers_of(values: dict[str, Any], key: str) -> tuple[float, ...]:
+    """The list of finite numbers under a key; raises ValueError naming another value in it."""
+    listed = list_of(values, key)
+    if are_floats(listed):
+        return tuple(listed)
+    numbers = [finite_number(value, key) for value in listed]
+    if None in numbers:
+        raise ValueError(f"'{key}' must hold finite numbers, not null")
+    return tuple(number for number in numbers if number is not None)
+
+
+def optional_numbers_of(values: dict[str, Any], key: str) -> tuple[float | None, ...]:
+    """The list of finite numbers under a key, with None for each null in it."""
+    listed = list_of(values, key)
+    if are_floats(listed, missing=True):
+        return tuple(listed)
+    return tuple(finite_number(value, key) for value in listed)
+
+
+def are_floats(listed: list[Any], *, missing: bool = False) -> bool:
+    """Whether no value needs conversion, as with nearly all of the millions of numbers of a large file."""
+    known = {float, type(None)} if missing else {float}
+    return known.issuperset(map(type, listed)) and math.isfinite(sum(filter(None, listed)))

@@ -1,0 +1,1 @@
+"""Metrics and rankings of a judge that compares two clips."""

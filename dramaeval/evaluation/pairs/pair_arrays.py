@@ -1,0 +1,152 @@
+"""The pair predictions of one dimension as arrays, the input of every pair metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.pair_predictions import PairPrediction
+
+A, TIE, B = 1.0, 0.0, -1.0
+"""A verdict: clip a is better, neither is, clip b is better. NaN is no verdict."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairArrays:
+    """The pairs of one dimension, one row per pair.
+
+    A pair without a vote has NaN in the columns of the raters; one that the judge did not compare in both orders has
+    NaN in `orders`.
+
+    Attributes:
+        outcomes: the judge's probabilities of a, tie, b: ``(n, 3)``.
+        margin: expected score of a minus that of b, else p_a − p_b: ``(n,)``.
+        signs: each vote as a verdict, ``(n, R)``, NaN where missing and where only the mean of the votes is known.
+        verdict: the raters' verdict, ``(n,)``, see `majority`.
+        strength: absolute value of the mean vote, ``(n,)``, 0 to 1.
+        orders: the judge's probabilities with a first and with b first, ``(n, 2, 3)``.
+        prompt: number of the prompt, ``(n,)``; −1 without one.
+        clips: numbers of clips a and b, ``(n, 2)``.
+        language: of the clips, ``(n,)``; None where it is not stated.
+        cluster: column of the bootstrap's counts, ``(n,)``.
+    """
+
+    outcomes: np.ndarray
+    margin: np.ndarray
+    signs: np.ndarray
+    verdict: np.ndarray
+    strength: np.ndarray
+    orders: np.ndarray
+    prompt: np.ndarray
+    clips: np.ndarray
+    language: np.ndarray
+    cluster: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    @property
+    def difference(self) -> np.ndarray:
+        """p_a − p_b, ``(n,)``."""
+        return self.outcomes[:, 0] - self.outcomes[:, 2]
+
+    @property
+    def judged(self) -> np.ndarray:
+        """The judge's verdict, ``(n,)``, see `likeliest`."""
+        return likeliest(self.outcomes)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Share of the votes for a, tie and b, ``(n, 3)``; NaN without known votes."""
+        counts = vote_counts(self.signs)
+        with np.errstate(invalid="ignore"):
+            return counts / counts.sum(axis=1, keepdims=True)
+
+    @property
+    def unanimous(self) -> np.ndarray:
+        """Whether two or more raters voted and all of them for the same clip, ``(n,)``."""
+        counts = vote_counts(self.signs)
+        votes = counts.sum(axis=1)
+        return (votes >= 2) & (np.maximum(counts[:, 0], counts[:, 2]) == votes)
+
+    def take(self, rows: np.ndarray) -> PairArrays:
+        """The given rows in that order; rows may repeat."""
+        taken: dict[str, Any] = {each.name: getattr(self, each.name)[rows] for each in fields(self)}
+        return PairArrays(**taken)
+
+
+def likeliest(outcomes: np.ndarray) -> np.ndarray:
+    """The verdict of probabilities of a, tie, b, ``(…, 3)``: the largest; a tie where two are the largest."""
+    a, tie, b = np.moveaxis(outcomes, -1, 0)
+    return np.where((a > tie) & (a > b), A, np.where((b > tie) & (b > a), B, TIE))
+
+
+def vote_counts(signs: np.ndarray) -> np.ndarray:
+    """Numbers of the votes for a, tie and b, ``(n, 3)``, from verdicts ``(n, R)``."""
+    return np.stack([(signs == verdict).sum(axis=1) for verdict in (A, TIE, B)], axis=1)
+
+
+def majority(counts: np.ndarray) -> np.ndarray:
+    """The verdict with the most votes, ``(n,)``, from ``(n, 3)``; a tie where two have the most, NaN without votes."""
+    return np.where(counts.sum(axis=1) > 0, likeliest(counts), np.nan)
+
+
+def pair_clusters(predictions: Iterable[PairPrediction]) -> dict[tuple[str, str], int]:
+    """Number every cluster of the bootstrap: a prompt, or a pair without a prompt, in alphabetical order."""
+    return {key: number for number, key in enumerate(sorted({*map(pair_cluster, predictions)}))}
+
+
+def pair_cluster(prediction: PairPrediction) -> tuple[str, str]:
+    """``("prompt", text)``, or ``("id", id)`` for a pair without a prompt."""
+    if prediction.prompt is None:
+        return ("id", prediction.id)
+    return ("prompt", prediction.prompt)
+
+
+def pair_arrays(
+    predictions: Sequence[PairPrediction], clusters: dict[tuple[str, str], int]
+) -> PairArrays:
+    """The arrays of one dimension's predictions, in their order.
+
+    Args:
+        predictions: of one dimension.
+        clusters: the column of each cluster, see `pair_clusters`.
+    """
+    blank = ((np.nan,) * 3,) * 2
+    signs = _signs(predictions)
+    means = np.array([p.mean_vote for p in predictions], dtype=float)  # None becomes NaN
+    only_mean = np.array([p.raters.mean_only for p in predictions], dtype=bool)
+    prompts = {p.prompt: number for number, p in enumerate(predictions) if p.prompt is not None}
+    names = {name for p in predictions for name in (p.clip_a, p.clip_b)}
+    clips = {name: number for number, name in enumerate(sorted(names))}
+    return PairArrays(
+        outcomes=np.array([p.outcomes for p in predictions], dtype=float).reshape(-1, 3),
+        margin=np.array([p.p_a - p.p_b if p.margin is None else p.margin for p in predictions]),
+        signs=signs,
+        verdict=np.where(only_mean, np.sign(means), majority(vote_counts(signs))),
+        strength=np.abs(means),
+        orders=np.array(
+            [(p.order_ab, p.order_ba) if p.order_ab else blank for p in predictions], dtype=float
+        ).reshape(-1, 2, 3),
+        prompt=np.array(
+            [-1 if p.prompt is None else prompts[p.prompt] for p in predictions], dtype=np.intp
+        ),
+        clips=np.array(
+            [(clips[p.clip_a], clips[p.clip_b]) for p in predictions], dtype=np.intp
+        ).reshape(-1, 2),
+        language=np.array([p.language for p in predictions], dtype=object),
+        cluster=np.array([clusters[pair_cluster(p)] for p in predictions], dtype=np.intp),
+    )
+
+
+def _signs(predictions: Sequence[PairPrediction]) -> np.ndarray:
+    """The votes as verdicts, ``(n, R)``; no column is a rater, because no pair metric needs to know who voted."""
+    width = max((len(p.votes) for p in predictions), default=0)
+    table = np.full((len(predictions), width), np.nan)
+    for row, p in enumerate(predictions):
+        if not p.raters.mean_only:
+            table[row, : len(p.votes)] = np.sign(np.array(p.votes, dtype=float))
+    return table

@@ -1,0 +1,284 @@
+"""Metrics of a judge that compares two clips, against the raters' votes.
+
+Exchanging clips a and b of any pair changes none of them. The raters' verdict of a pair is the outcome with the most
+votes (a, tie or b); where two outcomes have the most, it is a tie. The judge's verdict is its likeliest outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
+from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin
+from dramaeval.evaluation.metrics.metric import UndefinedError
+from dramaeval.evaluation.metrics.moments import of_mean
+from dramaeval.evaluation.pairs.auroc import auroc, auroc_over_draws
+from dramaeval.evaluation.pairs.pair_arrays import A, B, PairArrays, likeliest
+from dramaeval.evaluation.pairs.triples import cyclic_triples
+
+NO_VOTES = "no pair has a vote"
+NO_DECIDED = "the raters prefer neither clip of any pair"
+NO_ORDERS = "the judge does not see both clips in one prompt"
+
+
+class SummedPairMetric(Protocol):
+    """A metric that is a function of sums over the pairs of a draw."""
+
+    @property
+    def undefined(self) -> str:
+        """Why there is no value where the sums give none."""
+
+    def summands(self, arrays: PairArrays, /) -> Summands:
+        """The columns that are summed over the pairs, and the metric as a function of the sums."""
+
+
+@dataclass(frozen=True)
+class PairMean:
+    """The mean of one number a pair; NaN leaves the pair out."""
+
+    values: Callable[[PairArrays], np.ndarray]
+    undefined: str
+
+    def summands(self, arrays: PairArrays) -> Summands:
+        """The numbers, and how many there are."""
+        values = self.values(arrays)
+        known = ~np.isnan(values)
+        return of_mean(values[known], arrays.cluster[known], lambda mean: mean)
+
+
+def accuracy(arrays: PairArrays) -> np.ndarray:
+    """1 where judge and raters have the same verdict of the three, a tie included, else 0.
+
+    The mean is acc_eq of Deutsch, Foster & Freitag 2023 (arXiv 2305.14324): a tie of both counts as right.
+    """
+    return np.where(np.isnan(arrays.verdict), np.nan, arrays.judged == arrays.verdict)
+
+
+def accuracy_untied(arrays: PairArrays) -> np.ndarray:
+    """1 where the judge prefers the raters' clip; pairs that the raters tie are left out.
+
+    This is how SpeechJudge counts (Zhang et al. 2025, arXiv 2511.07931): the label is the majority of the votes, its
+    ties are not in the benchmark, and the judge has to choose. p_a = p_b counts as wrong; p_tie is not read.
+    """
+    decided = np.abs(arrays.verdict) == 1
+    return np.where(decided, np.sign(arrays.difference) == arrays.verdict, np.nan)
+
+
+def accuracy_unanimous(arrays: PairArrays) -> np.ndarray:
+    """`accuracy_untied` on the pairs whose raters, two or more, all vote for the same clip, as in SpeechJudge-Eval."""
+    return np.where(arrays.unanimous, accuracy_untied(arrays), np.nan)
+
+
+def brier(arrays: PairArrays) -> np.ndarray:
+    """Σₖ (pₖ − oₖ)² over the outcomes a, tie, b, averaged over a pair's votes o (Brier 1950): from 0 to 2.
+
+    Σₖ (pₖ² − 2·pₖ·rₖ) + 1 with the shares r of the votes. Equal probabilities give ⅔.
+    """
+    p = arrays.outcomes
+    return (p * p - 2 * p * arrays.shares).sum(axis=1) + 1
+
+
+def position_bias(arrays: PairArrays) -> np.ndarray:
+    """P(the first clip is better) − P(the second is better), the mean of both orders: from −1 to 1, 0 without bias."""
+    ab, ba = arrays.orders[:, 0], arrays.orders[:, 1]
+    return (ab[:, 0] - ab[:, 2] + ba[:, 2] - ba[:, 0]) / 2
+
+
+def position_consistency(arrays: PairArrays) -> np.ndarray:
+    """1 where the verdict is the same in both orders (consistency of Zheng et al. 2023, arXiv 2306.05685), else 0."""
+    ab, ba = _verdicts_by_order(arrays)
+    return np.where(np.isnan(ab), np.nan, ab == ba)
+
+
+def first_favoured(arrays: PairArrays) -> np.ndarray:
+    """1 where each order gives the better verdict to its first clip (Zheng et al. 2023), else 0."""
+    ab, ba = _verdicts_by_order(arrays)
+    return np.where(np.isnan(ab), np.nan, (ab == A) & (ba == B))
+
+
+def second_favoured(arrays: PairArrays) -> np.ndarray:
+    """1 where each order gives the better verdict to its second clip, else 0."""
+    ab, ba = _verdicts_by_order(arrays)
+    return np.where(np.isnan(ab), np.nan, (ab == B) & (ba == A))
+
+
+def _verdicts_by_order(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray]:
+    verdicts = np.where(np.isnan(arrays.orders[:, :, 0]), np.nan, likeliest(arrays.orders))
+    return verdicts[:, 0], verdicts[:, 1]
+
+
+class PairCalibrationError:
+    """ECE of P(a beats b): Σ_b |Σ_{i∈b} (pᵢ − rᵢ)| / 2n (Naeini et al. 2015), r the share of votes for that clip.
+
+    Each pair gives two points, p_a with the share of a and p_b with that of b. Ten bins of equal width.
+    """
+
+    undefined = NO_VOTES
+
+    def summands(self, arrays: PairArrays) -> Summands:
+        """The gaps p − r in each bin, and the number of points."""
+        stated, shares, rows = _win_points(arrays)
+        columns = np.zeros((len(stated), BINS + 1))
+        columns[:, 0] = 1
+        columns[np.arange(len(stated)), 1 + _bin(stated)] = stated - shares
+
+        def error(sums: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0]
+
+        return Summands(cluster=arrays.cluster[rows], columns=columns, value=error)
+
+
+def pair_calibration_curve(arrays: PairArrays) -> list[CalibrationBin]:
+    """The bins of `PairCalibrationError` that are not empty, for a plot."""
+    stated, shares, _ = _win_points(arrays)
+    bins = _bin(stated)
+    return [
+        CalibrationBin(
+            low=b / BINS,
+            high=(b + 1) / BINS,
+            n=int((bins == b).sum()),
+            stated=float(stated[bins == b].mean()),
+            share=float(shares[bins == b].mean()),
+        )
+        for b in np.unique(bins).tolist()
+    ]
+
+
+def _win_points(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """p_a and p_b, the shares of their votes, and the row of each: ``(2m,)``."""
+    shares = arrays.shares
+    rows = np.flatnonzero(~np.isnan(shares[:, 0]))
+    both = np.concatenate([rows, rows])
+    stated = np.concatenate([arrays.outcomes[rows, 0], arrays.outcomes[rows, 2]])
+    return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), both
+
+
+def _bin(probabilities: np.ndarray) -> np.ndarray:
+    return np.minimum((probabilities * BINS).astype(int), BINS - 1)
+
+
+@dataclass(frozen=True)
+class IntransitiveTriples:
+    """Share of cyclic triples, a > b > c > a, among the triples of a prompt's clips (Kendall & Babington Smith 1940).
+
+    A triple counts where each of its three pairs has a preference. A judge that scores each clip by itself has none.
+    """
+
+    preference: Callable[[PairArrays], np.ndarray]
+    undefined: str = "no prompt has three clips with a preference in each pair"
+
+    def summands(self, arrays: PairArrays) -> Summands:
+        """The numbers of cyclic and of all triples of each prompt."""
+        counts, cluster = cyclic_triples(arrays, self.preference(arrays))
+
+        def share(sums: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return sums[:, 0] / sums[:, 1]
+
+        return Summands(cluster=cluster, columns=counts, value=share)
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """Area under the ROC curve of two groups of margins.
+
+    Attributes:
+        groups: margins of the positive group and their rows, and those of the negative group.
+        undefined: why there is no value where a group is empty.
+    """
+
+    groups: Callable[[PairArrays], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+    undefined: str
+
+    def value(self, arrays: PairArrays) -> float:
+        """The area; NaN where a group is empty."""
+        positive, _, negative, _ = self.groups(arrays)
+        return auroc(positive, negative)
+
+    def over_draws(self, arrays: PairArrays, draws: BootstrapDraws) -> np.ndarray:
+        """The area in every draw, ``(draws,)``."""
+        positive, first, negative, second = self.groups(arrays)
+        cluster = arrays.cluster
+        return auroc_over_draws(positive, cluster[first], negative, cluster[second], draws)
+
+
+def _better_or_worse(
+    arrays: PairArrays,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The margins with the raters' clip first, and with it last: does the margin tell better from worse?
+
+    The better-worse analysis of Krasula et al. 2016 (QoMEX), with each pair in both orders, so that the area does not
+    depend on which clip is called a.
+    """
+    rows = np.flatnonzero(np.abs(arrays.verdict) == 1)
+    towards = arrays.margin[rows] * arrays.verdict[rows]
+    return towards, rows, -towards, rows
+
+
+def _different_or_tied(
+    arrays: PairArrays,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The absolute margins of decided pairs, and of ties: the different-similar analysis of Krasula et al. 2016."""
+    decided = np.flatnonzero(np.abs(arrays.verdict) == 1)
+    tied = np.flatnonzero(arrays.verdict == 0)
+    size = np.abs(arrays.margin)
+    return size[decided], decided, size[tied], tied
+
+
+PairMetric = SummedPairMetric | Auroc
+
+PAIR_METRICS: Mapping[str, PairMetric] = {
+    "accuracy": PairMean(accuracy, NO_VOTES),
+    "accuracy_untied": PairMean(accuracy_untied, NO_DECIDED),
+    "accuracy_unanimous": PairMean(
+        accuracy_unanimous, "no pair has two raters who all vote for the same clip"
+    ),
+    "auroc": Auroc(_better_or_worse, NO_DECIDED),
+    "auroc_ties": Auroc(_different_or_tied, "the raters tie no pair, or every pair"),
+    "ece": PairCalibrationError(),
+    "brier": PairMean(brier, NO_VOTES),
+    "position_bias": PairMean(position_bias, NO_ORDERS),
+    "position_consistency": PairMean(position_consistency, NO_ORDERS),
+    "first_favoured": PairMean(first_favoured, NO_ORDERS),
+    "second_favoured": PairMean(second_favoured, NO_ORDERS),
+    "intransitive": IntransitiveTriples(lambda arrays: arrays.difference),
+    "intransitive_people": IntransitiveTriples(lambda arrays: np.nan_to_num(arrays.verdict)),
+}
+"""The standard metrics by name."""
+
+
+def pair_value(metric: PairMetric, arrays: PairArrays) -> float:
+    """The value of a metric.
+
+    Raises:
+        UndefinedError: there is none, with the reason.
+    """
+    if isinstance(metric, Auroc):
+        value = metric.value(arrays)
+    else:
+        parts = metric.summands(arrays)
+        value = float(parts.value(parts.columns.sum(axis=0, keepdims=True))[0])
+    if np.isnan(value):
+        raise UndefinedError(metric.undefined)
+    return value
+
+
+def pair_values_over_draws(
+    metrics: Mapping[str, PairMetric], arrays: PairArrays, draws: BootstrapDraws
+) -> dict[str, np.ndarray]:
+    """Each metric in every draw, ``(draws,)``, NaN where it is undefined."""
+    summed = {
+        name: metric.summands(arrays)
+        for name, metric in metrics.items()
+        if not isinstance(metric, Auroc)
+    }
+    in_draws = dict(zip(summed, draws.values(list(summed.values())), strict=True))
+    for name, metric in metrics.items():
+        if isinstance(metric, Auroc):
+            in_draws[name] = metric.over_draws(arrays, draws)
+    return in_draws

@@ -1,0 +1,254 @@
+"""The summary of a judge of pairs in `metrics.json`: every dimension, the mean over them, and slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.bootstrap import (
+    BootstrapDraws,
+    bootstrap_draws,
+    interval,
+    mean_over_draws,
+)
+from dramaeval.evaluation.dimension_results import LEAST_CLUSTERS
+from dramaeval.evaluation.metrics.metric import UndefinedError, mean_of_defined
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_arrays import PairArrays, pair_arrays, pair_clusters
+from dramaeval.evaluation.pairs.pair_metrics import (
+    PAIR_METRICS,
+    PairMetric,
+    pair_calibration_curve,
+    pair_value,
+    pair_values_over_draws,
+)
+from dramaeval.evaluation.pairs.rater_ceiling import NO_SECOND_RATER, ceiling_summands
+from dramaeval.evaluation.slices import NOT_STATED
+
+SLICED: Mapping[str, PairMetric] = {
+    name: PAIR_METRICS[name] for name in ("accuracy", "accuracy_untied", "auroc")
+}
+"""The metrics of a slice."""
+
+MARGINS = ("tie", "up to 0.5", "above 0.5")
+"""Slices by the absolute value of the mean vote: 0, up to ½, above ½."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """The values of some metrics, None where undefined with the reason, and the values in every draw."""
+
+    values: dict[str, float | None]
+    undefined: dict[str, str]
+    draws: dict[str, np.ndarray]
+
+
+def summarise_pairs(
+    predictions: Iterable[PairPrediction],
+    dimensions: Sequence[str],
+    *,
+    seed: int,
+    draws: int = 2_000,
+    level: float = 0.95,
+) -> dict[str, Any]:
+    """How well a judge's comparisons agree with the raters' votes: the part `pairs.<split>.<phase>` of metrics.json.
+
+    Args:
+        predictions: of one judge on one split; each pair × dimension occurs once.
+        dimensions: keys in the order of the rubric. Values of a dimension without predictions are undefined.
+        seed: of the bootstrap.
+        draws: bootstrap draws of prompts; 0 for no intervals.
+        level: of the percentile intervals.
+
+    Returns:
+        `dimensions` (by key: the metrics of `PAIR_METRICS`, `interval`, `undefined`, `ceiling`, `calibration` and
+        numbers of pairs), `macro` (each metric's mean over the dimensions that define it), `slices` (by name and
+        value) and `bootstrap`. All values are ready for JSON; undefined ones are None.
+
+    Raises:
+        ValueError: a pair predicted twice on a dimension, or on one that is not listed.
+    """
+    by_dimension = _by_dimension(predictions, dimensions)
+    clusters = pair_clusters(p for listed in by_dimension.values() for p in listed)
+    drawn = draws > 0 and len(clusters) >= LEAST_CLUSTERS
+    sampled = bootstrap_draws(len(clusters), draws, seed) if drawn else None
+    arrays = {key: pair_arrays(listed, clusters) for key, listed in by_dimension.items()}
+    measured = {key: _measured(PAIR_METRICS, each, sampled) for key, each in arrays.items()}
+    ceilings = {key: _ceiling(each, sampled) for key, each in arrays.items()}
+    few = f"{len(clusters)} prompts are too few for intervals; {LEAST_CLUSTERS} are needed"
+    return {
+        "macro": {
+            **_macro(measured, level),
+            "ceiling": _macro(ceilings, level),
+            **_counted(arrays.values()),
+        },
+        "dimensions": {
+            key: {
+                **_values(measured[key], level),
+                "ceiling": _values(ceilings[key], level),
+                "calibration": [bin_._asdict() for bin_ in pair_calibration_curve(arrays[key])],
+                **_counted([arrays[key]]),
+            }
+            for key in by_dimension
+        },
+        "slices": {
+            "margin": _slices(arrays.values(), _margin, MARGINS, sampled, level),
+            "language": _slices(arrays.values(), _language, _languages(arrays), sampled, level),
+        },
+        "bootstrap": {
+            "draws": draws if drawn else 0,
+            "level": level,
+            "clusters": len(clusters),
+            "seed": seed,
+            "undefined": few if draws > 0 and not drawn else None,
+        },
+    }
+
+
+def _by_dimension(
+    predictions: Iterable[PairPrediction], dimensions: Sequence[str]
+) -> dict[str, list[PairPrediction]]:
+    by_dimension: dict[str, list[PairPrediction]] = {key: [] for key in dimensions}
+    seen: set[tuple[str, str]] = set()
+    for prediction in predictions:
+        key = (prediction.id, prediction.dimension)
+        if key in seen:
+            raise ValueError(f"pair '{key[0]}' is predicted twice on '{key[1]}'")
+        if prediction.dimension not in by_dimension:
+            raise ValueError(
+                f"pair '{prediction.id}' is predicted on '{prediction.dimension}', "
+                f"which is not among the dimensions {', '.join(dimensions)}"
+            )
+        seen.add(key)
+        by_dimension[prediction.dimension].append(prediction)
+    return by_dimension
+
+
+def _measured(
+    metrics: Mapping[str, PairMetric], arrays: PairArrays, draws: BootstrapDraws | None
+) -> _Measured:
+    values: dict[str, float | None] = {}
+    undefined: dict[str, str] = {}
+    for name, metric in metrics.items():
+        try:
+            values[name] = pair_value(metric, arrays)
+        except UndefinedError as error:
+            values[name], undefined[name] = None, str(error) if len(arrays) else "no pair"
+    defined = {name: metric for name, metric in metrics.items() if values[name] is not None}
+    if draws is None or not _enough(arrays):
+        return _Measured(values=values, undefined=undefined, draws={})
+    in_draws = pair_values_over_draws(defined, arrays, draws)
+    return _Measured(values=values, undefined=undefined, draws=in_draws)
+
+
+def _enough(arrays: PairArrays) -> bool:
+    """Whether there are enough prompts for intervals."""
+    return len(np.unique(arrays.cluster)) >= LEAST_CLUSTERS
+
+
+def _ceiling(arrays: PairArrays, draws: BootstrapDraws | None) -> _Measured:
+    """The agreement between raters; see `rater_ceiling`."""
+    parts = ceiling_summands(arrays)
+    values = {
+        name: float(part.value(part.columns.sum(axis=0, keepdims=True))[0])
+        for name, part in parts.items()
+    }
+    defined = {name: part for name, part in parts.items() if not np.isnan(values[name])}
+    sampled = draws if _enough(arrays) else None
+    in_draws = [] if sampled is None else sampled.values(list(defined.values()))
+    return _Measured(
+        values={name: value if name in defined else None for name, value in values.items()},
+        undefined={name: NO_SECOND_RATER for name in parts if name not in defined},
+        draws=dict(zip(defined, in_draws, strict=False)),
+    )
+
+
+def _values(measured: _Measured, level: float) -> dict[str, Any]:
+    """The values, with `interval` by name and the reasons in `undefined`."""
+    bounds = {name: interval(values, level) for name, values in measured.draws.items()}
+    return {**measured.values, "interval": bounds, "undefined": measured.undefined}
+
+
+def _macro(measured: Mapping[str, _Measured], level: float) -> dict[str, Any]:
+    """The unweighted mean over the dimensions that define a metric; a draw has the same prompts in all of them."""
+    names = list(dict.fromkeys(name for each in measured.values() for name in each.values))
+    intervals: dict[str, list[float] | None] = {}
+    defined: dict[str, int] = {}
+    macro: dict[str, Any] = {}
+    for name in names:
+        used = [each for each in measured.values() if each.values[name] is not None]
+        macro[name] = mean_of_defined(each.values[name] for each in used)
+        defined[name] = len(used)
+        drawn = [each.draws.get(name) for each in used]
+        if any(values is not None for values in drawn):
+            intervals[name] = interval(mean_over_draws(drawn), level)
+    undefined = {key: dict(each.undefined) for key, each in measured.items() if each.undefined}
+    return {
+        **macro,
+        "interval": intervals,
+        "dimensions_defined": defined,
+        "dimensions_undefined": undefined,
+    }
+
+
+def _counted(arrays: Iterable[PairArrays]) -> dict[str, Any]:
+    """Numbers of pairs, summed over dimensions."""
+    counts = {
+        "pairs": 0, "voted": 0, "votes": 0, "unanimous": 0, "raters_tie": 0, "judge_ties": 0,
+    }  # fmt: skip
+    for each in arrays:
+        counts["pairs"] += len(each)
+        counts["voted"] += int((~np.isnan(each.verdict)).sum())
+        counts["votes"] += int((~np.isnan(each.signs)).sum())
+        counts["unanimous"] += int(each.unanimous.sum())
+        counts["raters_tie"] += int((each.verdict == 0).sum())
+        counts["judge_ties"] += int((each.judged == 0).sum())
+    return counts
+
+
+def _margin(arrays: PairArrays) -> np.ndarray:
+    """The slice of each pair by the raters' margin, ``(n,)``; empty without a vote."""
+    strength = arrays.strength
+    names = np.where(strength == 0, MARGINS[0], np.where(strength <= 0.5, MARGINS[1], MARGINS[2]))
+    return np.where(np.isnan(strength), "", names)
+
+
+def _language(arrays: PairArrays) -> np.ndarray:
+    return np.array([name or NOT_STATED for name in arrays.language], dtype=object)
+
+
+def _languages(arrays: Mapping[str, PairArrays]) -> list[str]:
+    """The languages in alphabetical order, pairs without one last; empty where no pair states one."""
+    names = {name for each in arrays.values() for name in each.language}
+    stated = sorted(name for name in names if name)
+    return [*stated, NOT_STATED] if stated and None in names else stated
+
+
+def _slices(
+    arrays: Iterable[PairArrays],
+    labels: Callable[[PairArrays], np.ndarray],
+    values: Sequence[str],
+    draws: BootstrapDraws | None,
+    level: float,
+) -> dict[str, Any]:
+    """The macro of `SLICED` on each slice that has pairs; the draws are those of the whole data."""
+    slices: dict[str, Any] = {}
+    labelled = [(each, labels(each)) for each in arrays]
+    for value in values:
+        taken = [each.take(np.flatnonzero(label == value)) for each, label in labelled]
+        taken = [each for each in taken if len(each)]
+        if not taken:
+            continue
+        measured = {str(i): _measured(SLICED, each, draws) for i, each in enumerate(taken)}
+        macro = _macro(measured, level)
+        slices[value] = {
+            **{name: macro[name] for name in SLICED},
+            "interval": macro["interval"],
+            "dimensions_defined": macro["dimensions_defined"],
+            **_counted(taken),
+            "prompts": len(set().union(*(each.cluster.tolist() for each in taken))),
+        }
+    return slices

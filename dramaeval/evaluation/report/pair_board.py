@@ -1,0 +1,206 @@
+"""The tables and sentences of a ranking of systems from pairs, for the leaderboard and the report of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from markupsafe import Markup
+
+from dramaeval.data.problems import counted
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.leaderboard_page import (
+    lead,
+    named,
+    rank_interval,
+    render_ranking,
+)
+from dramaeval.evaluation.report.tables import (
+    Cell,
+    Column,
+    Table,
+    count,
+    interval_note,
+    number,
+    shown,
+    with_interval,
+    yes_or_no,
+)
+
+
+def render_pair_board(
+    board: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    name: str,
+    facts: Sequence[str],
+    config: str,
+) -> str:
+    """The page, see `leaderboard_page.render_board`; ``board`` is the result of `rank_pairs`."""
+    return render_ranking(
+        board, tables, name, facts, config, sentences=board_sentences(board), forest=board_forest(board),
+        caption="Bradley-Terry rating with its interval.",
+    )  # fmt: skip
+
+
+def board_sentences(board: Mapping[str, Any]) -> list[str]:
+    """The ranking in sentences, with its limits."""
+    systems = list(board["systems"])
+    first = board["systems"][systems[0]]
+    lines = [
+        f"{systems[0]} is the first of {len(systems)} systems, with a Bradley-Terry rating of {shown(first['rating'])} "
+        f"logits, over {counted(board['comparisons'], 'comparison')} on {counted(board['prompts'], 'prompt')}."
+    ]
+    tested = [pair for pair in board["pairs"] if pair["real"] is not None]
+    if tested:
+        real = sum(pair["real"] for pair in tested)
+        lines.append(
+            f"{real} of {len(tested)} differences between two systems are significant (adjusted p at most "
+            f"{1 - board['bootstrap']['level']:.2g}); the others may be chance."
+        )
+        lines.append(lead(systems[0], tested))
+    else:
+        lines.append("There are too few prompts to test the differences.")
+    lines.append(_order("the raters' votes", board["people_order"]))
+    lines.append(_order("the scores of single clips", board["score_order"]))
+    return lines + _limits(board)
+
+
+def _order(what: str, agreement: Mapping[str, Any]) -> str:
+    if "undefined" in agreement:
+        return f"There is no comparison with the ranking by {what}: {agreement['undefined']}."
+    return (
+        f"Its agreement with the ranking by {what}: Kendall's tau {shown(agreement['kendall'])}, Spearman's rho "
+        f"{shown(agreement['spearman'])}."
+    )
+
+
+def _limits(board: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for key, whose in (("half_wins", "the judge"), ("people_half_wins", "the raters")):
+        if board[key]:
+            lines.append(
+                f"By {whose} some systems win or lose every comparison, so that no finite rating is the most likely: half a "
+                "win is added to both sides of each compared pair of systems."
+            )
+    left_out = board["left_out"]
+    if left_out["without_two_systems"]:
+        lines.append(
+            f"Left out, because a clip names no system: {counted(left_out['without_two_systems'], 'comparison')}."
+        )
+    if left_out["same_system"]:
+        lines.append(
+            f"Left out, because both clips are of one system: {counted(left_out['same_system'], 'comparison')}."
+        )
+    return lines
+
+
+def board_tables(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Table]:
+    """All tables by key, with every row."""
+    return {
+        "ranking": ranking(board),
+        "dimensions": by_dimension(board, titles),
+        "pairs": differences(board["pairs"]),
+    }
+
+
+def ranking(board: Mapping[str, Any]) -> Table:
+    """Systems from best to worst."""
+    systems = board["systems"]
+    voted = any(system["people"] is not None for system in systems.values())
+    scored = any(system["score"] is not None for system in systems.values())
+    columns = [
+        Column("System", numeric=False),
+        Column("Rank"),
+        Column("Rank interval", help="over the bootstrap draws"),
+        Column(
+            "Rating",
+            help="Bradley-Terry rating with ties (Davidson), in logits; the mean of all systems is 0",
+        ),
+        *([Column("People", help="the same rating by the raters' votes")] if voted else []),
+        *(
+            [Column("Score", help="by the expected scores of single clips; mean 0")]
+            if scored
+            else []
+        ),
+        Column("Significantly above", numeric=False, help="systems below it, by the adjusted p"),
+        Column("Comparisons"),
+        Column("Prompts"),
+    ]
+    above: dict[str, list[str]] = {}
+    for pair in board["pairs"]:
+        if pair["real"]:
+            above.setdefault(pair["better"], []).append(pair["worse"])
+    rows = [
+        [
+            Cell(name),
+            count(system["rank"]),
+            rank_interval(system["ranks"]),
+            with_interval(system["rating"], system["interval"]),
+            *([with_interval(system["people"], system["people_interval"])] if voted else []),
+            *([number(system["score"], 3)] if scored else []),
+            Cell(named(above.get(name, [])) or "none"),
+            count(system["comparisons"]),
+            count(system["prompts"]),
+        ]
+        for name, system in systems.items()
+    ]
+    note = interval_note(board["bootstrap"], " of prompts", "too few prompts")
+    return Table("Ranking", columns, rows, notes=[note])
+
+
+def by_dimension(board: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
+    """Rating of each system on each dimension."""
+    systems = board["systems"]
+    keys = list(next(iter(systems.values()))["dimensions"])
+    columns = [Column("System", numeric=False), *(Column(titles.get(key, key)) for key in keys)]
+    rows = [
+        [
+            Cell(name),
+            *(number(system["dimensions"][key], missing="not ranked") for key in keys),
+        ]
+        for name, system in systems.items()
+    ]
+    return Table("Rating by dimension", columns, rows)
+
+
+def differences(compared: Sequence[Mapping[str, Any]]) -> Table:
+    """Pairs of systems."""
+    columns = [
+        Column("Better", numeric=False),
+        Column("Worse", numeric=False),
+        Column("Difference", help="of the ratings, in logits"),
+        Column("p", help="two-sided, over the bootstrap draws"),
+        Column("Adjusted p", help="Benjamini & Yekutieli over all pairs"),
+        Column("Significant", numeric=False),
+        Column("Compared", numeric=False, help="whether a pair has clips of both"),
+    ]
+    why = "too few prompts"
+    rows = [
+        [
+            Cell(pair["better"]),
+            Cell(pair["worse"]),
+            with_interval(pair["difference"], pair["interval"], sign=True),
+            number(pair["p"], 4, missing=why),
+            number(pair["p_adjusted"], 4, missing=why),
+            yes_or_no(pair["real"], why),
+            yes_or_no(pair["compared"], ""),
+        ]
+        for pair in compared
+    ]
+    return Table("Differences", columns, rows)
+
+
+def board_forest(board: Mapping[str, Any]) -> Markup:
+    """The ratings with intervals, by the judge and by the raters."""
+    systems = dict(islice(board["systems"].items(), plots.MOST_ROWS))
+    marks = {
+        "judge": [plots.Interval(each["rating"], each["interval"]) for each in systems.values()]
+    }
+    if any(each["people"] is not None for each in systems.values()):
+        marks["raters"] = [
+            plots.Interval(each["people"], each["people_interval"]) for each in systems.values()
+        ]
+    looks = {"judge": (plots.JUDGE, "o"), "raters": (plots.PEOPLE, "s")}
+    label = "Rating of each system with its interval; the table below holds the same figures."
+    return plots.forest("board", label, list(systems), marks, looks, "rating (logits)")

@@ -1,0 +1,227 @@
+"""The report of a run that compares pairs of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dramaeval.data.records import Record
+from dramaeval.evaluation.metrics.calibration import CalibrationBin
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.markup import shortened
+from dramaeval.evaluation.report.pair_board import (
+    board_forest,
+    board_sentences,
+    board_tables,
+)
+from dramaeval.evaluation.report.pair_tables import (
+    AGREEMENT,
+    BETWEEN_RATERS,
+    CALIBRATION,
+    NUMBERS,
+    ORDER,
+    TRIPLES,
+    gain_sentence,
+    metric_table,
+    pair_sentences,
+    slice_table,
+)
+from dramaeval.evaluation.report.shared_context import (
+    MOST_TEXT,
+    PageSettings,
+    contents,
+    page_context,
+    render_run_page,
+    render_with_clips,
+)
+from dramaeval.evaluation.report.tables import Table, shown
+
+MOST = 10
+"""Maximum number of pairs on the page."""
+
+NO_SOUND = "The clip is left out: it cannot be decoded, or there was no room under 3 MB."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFindings(PageSettings):
+    """The input of a report on pairs.
+
+    Attributes:
+        predictions: the predictions of the last phase on that split.
+        titles: of the dimensions by key.
+        text_fields: keys of the texts of a record that the page shows.
+    """
+
+    predictions: Sequence[PairPrediction]
+    titles: Mapping[str, str]
+    text_fields: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstPair:
+    """One pair, and the dimension on which judge and raters are furthest apart.
+
+    ``gap`` is p_a − p_b minus the mean vote, from −2 to 2.
+    """
+
+    record: Record
+    prediction: PairPrediction
+    gap: float
+
+
+def render_pairs(findings: PairFindings) -> str:
+    """The page (see `render_with_clips`)."""
+    context = _context(findings)
+    worst = worst_pairs(findings.predictions, findings.records)
+
+    def page(clips: Mapping[str, str]) -> str:
+        shown_pairs = [_shown(each, findings, clips) for each in worst]
+        return render_run_page("pairs.html.j2", {**context, "worst": shown_pairs})
+
+    singles = [single for each in worst for single in _singles(each.record)]
+    return render_with_clips(page, singles, findings.max_seconds)
+
+
+def worst_pairs(
+    predictions: Sequence[PairPrediction], records: Sequence[Record], most: int = MOST
+) -> list[WorstPair]:
+    """The pairs with the largest gaps, in falling order, each with its worst dimension."""
+    by_id = {record.id: record for record in records}
+    worst: dict[str, WorstPair] = {}
+    for prediction in predictions:
+        record, mean = by_id.get(prediction.id), prediction.mean_vote
+        if record is None or mean is None:
+            continue
+        gap = prediction.p_a - prediction.p_b - mean
+        if prediction.id not in worst or abs(gap) > abs(worst[prediction.id].gap):
+            worst[prediction.id] = WorstPair(record=record, prediction=prediction, gap=gap)
+    return sorted(worst.values(), key=lambda each: (-abs(each.gap), each.prediction.id))[:most]
+
+
+def _singles(record: Record) -> list[Record]:
+    """A record of each clip, with ids that name the side."""
+    return [
+        replace(single, id=_clip_id(record, side))
+        for side, single in zip("ab", record.single_clips(), strict=False)
+    ]
+
+
+def _clip_id(record: Record, side: str) -> str:
+    return f"{record.id}\0{side}"
+
+
+def _context(findings: PairFindings) -> dict[str, Any]:
+    metrics, split, titles = findings.metrics, findings.split, findings.titles
+    every, phases = metrics["pairs"], metrics["pairs"][split]
+    last = list(phases.values())[-1]
+    systems = metrics.get("pair_systems", {}).get(split, {})
+    context = page_context(findings)
+    direct = last["macro"]["position_bias"] is not None
+    order = [metric_table(f"{split}: order of presentation", ORDER, phases, titles)]
+    return context | {
+        "contents": contents(
+            {
+                "summary": ("Summary", True),
+                "agreement": ("Agreement", True),
+                "calibration": ("Calibration", True),
+                "order": ("Order", True),
+                "slices": ("Slices", any(last["slices"].values())),
+                "systems": ("Systems", bool(systems)),
+                "training": ("Training", bool(context["curves"])),
+                "worst": ("Worst pairs", True),
+                "run": ("Run", True),
+            }
+        ),
+        "summary": [
+            *[line for name in every for line in pair_sentences(name, every[name])],
+            *filter(None, (gain_sentence(*each) for each in metrics.get("pair_gain", {}).items())),
+        ],
+        "agreement": [
+            table
+            for name, by_phase in every.items()
+            for table in (
+                metric_table(
+                    f"{name}: agreement with the raters", AGREEMENT, by_phase, titles,
+                    numbers=NUMBERS,
+                ),
+                metric_table(
+                    f"{name}: agreement between raters", BETWEEN_RATERS, by_phase, titles,
+                    ceiling=True,
+                ),
+            )
+        ],
+        "calibration": metric_table(f"{split}: calibration", CALIBRATION, phases, titles),
+        "calibration_plots": _calibration_plots(last, titles),
+        "order": order if direct else [],
+        "triples": metric_table(f"{split}: cyclic triples", TRIPLES, phases, titles),
+        "slices": [slice_table(split, name, values) for name, values in last["slices"].items() if values],
+        **_systems(systems, titles),
+    }  # fmt: skip
+
+
+def _calibration_plots(
+    summary: Mapping[str, Any], titles: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    figures = []
+    for place, (key, values) in enumerate(summary["dimensions"].items()):
+        title = titles.get(key, key)
+        curve = [CalibrationBin(**point) for point in values["calibration"]]
+        picture = plots.calibration_of(f"calibration-{place}", title, curve, "share of votes")
+        if picture:
+            figures.append({"title": title, "picture": picture})
+    return figures
+
+
+def _systems(board: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    """The template variables of the ranking; empty ones without a board."""
+    if "systems" not in board:
+        why = [f"The systems are not ranked: {board['undefined']}."] if board else []
+        return {"systems": why, "system_tables": [], "forest": None, "forest_note": ""}
+    tables: list[Table] = list(board_tables(board, titles).values())
+    return {
+        "systems": board_sentences(board),
+        "system_tables": tables,
+        "forest": board_forest(board),
+        "forest_note": plots.limit_note(len(board["systems"]), plots.MOST_ROWS, "systems"),
+    }
+
+
+def _shown(worst: WorstPair, findings: PairFindings, clips: Mapping[str, str]) -> dict[str, Any]:
+    record, prediction = worst.record, worst.prediction
+    votes = ", ".join("–" if vote is None else shown(vote, 1) for vote in prediction.votes)
+    sides = [
+        {
+            "name": name,
+            "system": system,
+            "file": path.name,
+            "sound": clips.get(_clip_id(record, side)),
+            "share": share,
+        }
+        for name, side, system, path, share in zip(
+            "AB", "ab", (prediction.system_a, prediction.system_b), record.clips,
+            (prediction.p_a, prediction.p_b), strict=False,
+        )
+    ]  # fmt: skip
+    texts = [(key, record.text(key)) for key in findings.text_fields]
+    orders = [
+        f"{label}: {', '.join(f'{share:.0%}' for share in order)}"
+        for label, order in (
+            ("A first", prediction.order_ab),
+            ("B first", prediction.order_ba),
+        )
+        if order
+    ]
+    return {
+        "id": record.id,
+        "title": findings.titles.get(prediction.dimension, prediction.dimension),
+        "texts": [(key, shortened(text, MOST_TEXT)) for key, text in texts if text],
+        "sides": sides,
+        "tie": prediction.p_tie,
+        "votes": votes,
+        "mean_vote": shown(prediction.mean_vote or 0, sign=True),
+        "margin": None if prediction.margin is None else shown(prediction.margin, sign=True),
+        "orders": orders,
+        "no_sound": NO_SOUND,
+    }

@@ -1,0 +1,286 @@
+"""Pairs of clips of one context: which of the two is better on a dimension.
+
+With ``by: score`` each clip is scored by itself, with the questions of single clips, and the probabilities follow from
+the difference of the expected scores. A judge trained in this way scores single clips as well. With ``by: direct`` both
+clips are in one prompt, and the judge answers A, B or tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.random import Generator
+
+from dramaeval.data.pair_format import CLIP_A, CLIP_B, SYSTEMS, VOTES, is_pair, vote_field
+from dramaeval.data.problems import BadRecordsError, Problem, counted
+from dramaeval.data.records import ReadResult, Record, RecordFormat, checked_lines, read_records
+from dramaeval.tasks.derived_pairs import PairRule, derive_pairs
+from dramaeval.tasks.question import AnswerField, PairPlace, Question
+from dramaeval.tasks.rubric import Dimension, text_problem
+from dramaeval.tasks.speech import SpeechTask
+from dramaeval.tasks.task import Task, require_choice
+
+SCORE, DIRECT = "score", "direct"
+#: What the judge answers where both clips are in one prompt, from "the second is better" to "the first is better".
+ANSWERS = ("B", "tie", "A")
+OUTCOMES = (-1.0, 0.0, 1.0)
+"""The results of a comparison: clip b is better, tie, clip a is better. Targets are distributions over them."""
+
+
+class PairTask(SpeechTask):
+    """Compares two clips of one context.
+
+    A file holds pairs (`dramaeval.data.pair_format`), or rated records of single clips, from which pairs are derived
+    (`dramaeval.tasks.derived_pairs`). A vote of a graded scale counts by halves: +1 of 2 is half a vote for clip a
+    and half a tie, so that the mean vote is kept.
+
+    Args:
+        by: ``score`` or ``direct``, see the module.
+        slope: log-odds of the better clip for a difference of one score (``by: score``).
+        tie_weight: ν of Davidson's model (``by: score``): two clips with the same score tie with the probability
+            ν/(2 + ν); 0 allows no ties.
+        clip_label: text before each clip of a direct comparison, a template over ``{name}`` (A or B).
+        comparison: the direct question, a template over ``{title}`` and ``{description}`` of the dimension.
+        derive: the arguments of `PairRule`.
+        kwargs: arguments of `SpeechTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        by: str = SCORE,
+        slope: float = 1.0,
+        tie_weight: float = 1.0,
+        clip_label: str,
+        comparison: str,
+        derive: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        require_choice("task.by", by, (SCORE, DIRECT))
+        problems = [] if slope > 0 else [f"task.slope={slope} must be above 0"]
+        problems += [] if tie_weight >= 0 else [f"task.tie_weight={tie_weight} must be 0 or more"]
+        for key, template in (("clip_label", clip_label), ("comparison", comparison)):
+            problems += _template_problems(f"task.{key}", template)
+        if kwargs.get("shots"):
+            problems.append(
+                f"task.shots={kwargs['shots']}: a pair has no examples before it. Set task.shots=0"
+            )
+        if problems:
+            raise ValueError("; ".join(problems) + ".")
+        super().__init__(**kwargs)
+        self.by = by
+        self.slope = float(slope)
+        self.tie_weight = float(tie_weight)
+        self.clip_label = clip_label
+        self.comparison = comparison
+        self.rule = PairRule.of_settings(derive or {})
+        self._asks_all = False
+
+    def for_single_clips(self) -> Task:
+        """The task that scores each clip by itself, with the same questions.
+
+        Raises:
+            ValueError: the task compares directly.
+        """
+        if self.by == DIRECT:
+            raise ValueError(
+                f"task={self.name} with task.by=direct compares two clips in one prompt and has no scores of single "
+                "clips: use Judge.compare."
+            )
+        return SpeechTask(
+            name=self.name,
+            rubric=self.rubric,
+            system=self.system,
+            context=self.context,
+            optional_context=list(self.optional_lines),
+            labels=self.labels,
+            prompt_layout=self.prompt_layout,
+            dimensions=[dimension.key for dimension in self.dimensions],
+        )
+
+    @property
+    def rated_dimensions(self) -> tuple[Dimension, ...]:
+        """None: pairs have votes and no ratings on a scale."""
+        return ()
+
+    def record_format(self, *, annotated: bool = True) -> RecordFormat:
+        """Records of pairs, with votes."""
+        fmt = super().record_format(annotated=annotated)
+        names = {dimension.annotation for dimension in self.dimensions}
+        return replace(
+            fmt,
+            annotation_fields=tuple(
+                vote_field(field) if field.name in names else field
+                for field in fmt.annotation_fields
+            ),
+            audio_field=CLIP_A,
+            second_audio_field=CLIP_B,
+            optional_texts=(*fmt.optional_texts, *SYSTEMS),
+        )
+
+    def read(
+        self, file: str | Path, *, reads_audio: bool = True, annotated: bool = True, **options: Any
+    ) -> ReadResult:
+        """Read pairs, or rated records and derive pairs from them.
+
+        The first line decides which of the two the file holds.
+
+        Raises:
+            BadRecordsError: with all problems of the file; also if no pair can be derived, or all votes are ties.
+        """
+        file = Path(file).expanduser()
+        first = next((line.fields for line in checked_lines(file) if line.fields), {})
+        if is_pair(first):
+            fmt = replace(self.record_format(annotated=annotated), reads_audio=reads_audio)
+            result = read_records(file, fmt, **options)
+        else:
+            # A clip without ratings (rejected by a gate, for example) is in no pair, and no problem.
+            fmt = replace(super().record_format(annotated=False), reads_audio=reads_audio)
+            result = read_records(file, fmt, **options)
+            singles = len(result.records)
+            result.records = derive_pairs(result.records, self, self.rule, needs_votes=annotated)
+            kind = "rated record" if annotated else "record"
+            result.notices.append(
+                f"{counted(len(result.records), 'pair')} derived from {counted(singles, kind)} (task.derive)"
+            )
+        if annotated:
+            _require_a_preference(file, result.records, self)
+        return result
+
+    def dimensions_for(self, record: Record) -> tuple[Dimension, ...]:
+        """The dimensions with votes; all of a record without votes."""
+        if self._asks_all:
+            return self.dimensions
+        voted = tuple(d for d in self.dimensions if record.given(d.annotation))
+        return voted or self.dimensions
+
+    def without_ratings(self) -> Self:
+        """This task with all dimensions asked, whatever the raters voted on."""
+        other = copy(self)
+        other._asks_all = True
+        return other
+
+    def remarks(self, records: Sequence[Record]) -> dict[str, int]:
+        """The remarks of `SpeechTask`, and the number of pairs that have ties only, or one system."""
+        ties = sum(not _has_preference(record, self) for record in records)
+        same = sum(
+            bool(system) and system == record.text(SYSTEMS[1])
+            for record in records
+            if (system := record.text(SYSTEMS[0])) is not None
+        )
+        counts = {"have ties only": ties, "compare two clips of one system": same}
+        return super().remarks(records) | {text: count for text, count in counts.items() if count}
+
+    def scoring(self) -> dict[str, Any]:
+        """How probabilities are read."""
+        model = {"slope": self.slope, "tie_weight": self.tie_weight} if self.by == SCORE else {}
+        return {"by": self.by, **model}
+
+    def questions(
+        self, record: Record, dimensions: Sequence[Dimension], rng: Generator | None = None
+    ) -> list[Question]:
+        """The questions about both clips; of a record of one clip those of `SpeechTask`.
+
+        A direct comparison in training (with ``rng``) has one of the two orders, drawn anew each time; scoring has
+        both.
+        """
+        if record.clip_b is None:
+            return super().questions(record, dimensions, rng)
+        clips: dict[str, tuple[Path, ...]] = {"a": (record.clip,), "b": (record.clip_b,)}
+        if self.by == DIRECT:
+            clips = {"ab": (record.clip, record.clip_b), "ba": (record.clip_b, record.clip)}
+            if rng is not None:
+                order = ("ab", "ba")[int(rng.integers(2))]
+                clips = {order: clips[order]}
+        # The order of the paths, so that a pair and its mirror image are computed in the same way, to the last bit.
+        return [
+            self._question(record, dimension, order, clips[order])
+            for order in sorted(clips, key=lambda name: list(map(str, clips[name])))
+            for dimension in dimensions
+        ]
+
+    def _question(
+        self, record: Record, dimension: Dimension, order: str, clips: tuple[Path, ...]
+    ) -> Question:
+        if self.by == SCORE:
+            single = replace(record, clip=clips[0], clip_b=None, seconds_b=0.0)
+            messages, field = self.messages(single, dimension), AnswerField.of_score(dimension)
+        else:
+            messages = self._direct_messages(record, dimension, clips)
+            field = AnswerField(dimension=dimension, choices=ANSWERS, scale=OUTCOMES)
+        return Question(
+            messages=messages,
+            answer_fields=(field,),
+            key=(dimension.key, order),
+            clips=clips,
+            pair=PairPlace(order=order, slope=self.slope, tie_weight=self.tie_weight),
+        )
+
+    def _direct_messages(
+        self, record: Record, dimension: Dimension, clips: Sequence[Path]
+    ) -> list[dict[str, Any]]:
+        criterion = self.comparison.format(title=dimension.title, description=dimension.description)
+        parts = [text for text in (self.context_text(record), criterion) if text]
+        if self.prompt_layout == "criteria_first":
+            parts.reverse()
+        content: list[dict[str, Any]] = []
+        for name, clip in zip("AB", clips, strict=True):
+            content += [
+                {"type": "text", "text": self.clip_label.format(name=name)},
+                {"type": "audio", "audio_url": str(clip)},
+            ]
+        return self.chat_messages([*content, {"type": "text", "text": "\n".join(parts)}])
+
+    def wording_texts(self) -> dict[str, list[str]]:
+        """The texts of `SpeechTask`, and those of a direct comparison."""
+        own = {"task.clip_label": [self.clip_label], "task.comparison": [self.comparison]}
+        return super().wording_texts() | (own if self.by == DIRECT else {})
+
+    def target(self, record: Record, dimension: Dimension, rng: Generator) -> np.ndarray | None:
+        """The label policy's distribution over the votes, as a distribution over `OUTCOMES`."""
+        shares = super().target(record, replace(dimension, scale=VOTES), rng)
+        return None if shares is None else outcome_shares(shares)
+
+
+def outcome_shares(votes: np.ndarray) -> np.ndarray:
+    """A distribution over the votes -2…2 as one over clip b, tie and clip a: a vote of ±1 is half a tie.
+
+    The mean is kept: Σ k·p(k) over `OUTCOMES` is half of the mean vote.
+    """
+    b, slightly_b, tie, slightly_a, a = votes
+    return np.array([b + slightly_b / 2, tie + (slightly_a + slightly_b) / 2, a + slightly_a / 2])
+
+
+def _template_problems(key: str, template: Any) -> list[str]:
+    if problem := text_problem(template):
+        return [f"{key} {problem}"]
+    try:
+        template.format(name="A", title="", description="")
+    except (KeyError, IndexError, ValueError) as error:
+        return [f"{key}={template!r} is not a valid template: {error}"]
+    return []
+
+
+def _has_preference(record: Record, task: Task) -> bool:
+    return any(any(record.given(dimension.annotation)) for dimension in task.dimensions)
+
+
+def _require_a_preference(file: Path, records: Sequence[Record], task: Task) -> None:
+    """Refuse a file in which every vote is a tie.
+
+    Raises:
+        BadRecordsError: nothing can be learnt from it, and no agreement be measured.
+    """
+    if not records or any(_has_preference(record, task) for record in records):
+        return
+    problem = Problem(
+        file=file, line=None, id=None, key="annotations",
+        problem=f"all votes of {counted(len(records), 'pair')} are ties",
+        fix="give pairs of which raters prefer one clip",
+    )  # fmt: skip
+    raise BadRecordsError([problem])

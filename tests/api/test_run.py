@@ -1,0 +1,54 @@
+"""`dramaeval.run`: the program in this process, with its results as tables."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import pytest
+
+import dramaeval
+from dramaeval.config.problems import ConfigError
+
+
+@pytest.mark.slow
+def test_a_run_scores_and_leaves_the_process_as_it_was(tmp_path, monkeypatch, make_clips):
+    monkeypatch.chdir(tmp_path)
+    file, folder = make_clips("x", 3), tmp_path / "out"
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    before = logging.getLogger().handlers[:], sys.excepthook
+    words = ["stages=[score]", f"input={file}", "task.dimensions=[emotion_accuracy,pitch_dynamics]"]
+    result = dramaeval.run([*words, "device=cpu", f"hydra.run.dir={folder}"])
+    assert (logging.getLogger().handlers, sys.excepthook) == before
+    logging.getLogger().removeHandler(handler)
+    assert (result.folder, result.objective, result.metrics) == (folder, None, {})
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").open()]
+    frame = result.predictions
+    assert frame.to_dict("records") == lines
+    assert len(frame) == 6
+    assert result.paths["predictions"] == folder / "predictions.jsonl"
+    assert result.paths["config"].is_file()
+    assert "report" not in result.paths
+    assert result.predictions_of("zero_shot").empty
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("seed=1", "a list of words"),
+        (["-m", "seed=1,2"], "one run"),
+        (["seed=1,2"], "(?i)sweep|multirun"),
+        (["sed=1"], "Did you mean seed"),
+        (["seed=x"], "seed"),
+        (["stages=[report]"], "one run|runs"),
+        (["score", "tiny"], "needs the clips"),
+        (["stages=[score]", "input=none.wav"], "none.wav does not exist"),
+    ],
+)
+def test_wrong_words_raise_one_error_and_start_nothing(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        dramaeval.run(words)
+    assert not list(tmp_path.rglob("predictions*"))

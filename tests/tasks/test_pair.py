@@ -1,0 +1,253 @@
+"""Pairs: what a file of pairs may hold, pairs derived from rated clips, the questions and the targets."""
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+import soundfile
+
+from dramaeval.config.problems import ConfigError
+from dramaeval.data.problems import BadRecordsError
+from dramaeval.stages.builders import build_task
+
+PROMPT = "You are a calm pilot. You say:"
+
+
+@pytest.fixture
+def task(composed):
+    def build(*settings, name="pair"):
+        return build_task(composed(f"task={name}", "task.dimensions=[human_likeness]", *settings))
+
+    return build
+
+
+@pytest.fixture
+def clips(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("x", "y", "z"):
+        soundfile.write(tmp_path / f"{name}.wav", rng.uniform(-0.1, 0.1, 1600), 16_000)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "x.wav").read_bytes())
+    return tmp_path
+
+
+def pair(number, votes=("a", "b"), **changes):
+    record = {
+        "id": f"p{number}", "question": PROMPT, "wav_path_a": "x.wav", "wav_path_b": "y.wav",
+        "annotations": {"human_likeness": votes},
+    } | changes  # fmt: skip
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def rated(name, system, ratings, clip="x", **changes):
+    return {
+        "id": name, "question": PROMPT, "system": system, "wav_path": f"{clip}.wav",
+        "annotations": {"human_likeness": ratings},
+    } | changes  # fmt: skip
+
+
+def write(folder, records):
+    file = folder / "pairs.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return file
+
+
+def test_votes_in_words_and_graded(task, clips):
+    words = ["a", "slightly a", "tie", "slightly b", "b", None]
+    records = [pair(1, words), pair(2, [2, 1, 0, -1, -2, None]), pair(3, {"ann": "a", "bob": 1})]
+    first, second, third = task().read(write(clips, records)).records
+    assert first.ratings["human_likeness"] == (2, 1, 0, -1, -2, None)
+    assert second.ratings == first.ratings
+    assert third.raters["human_likeness"].ids == ("ann", "bob")
+    assert (first.clip.name, first.clip_b.name) == ("x.wav", "y.wav")
+    assert first.seconds_b == pytest.approx(0.1)
+
+
+BAD = {
+    "no second clip": (pair(2, wav_path_b=None), "wav_path_b", "missing"),
+    "no first clip": (pair(2, wav_path_a=None), "wav_path_a", "missing"),
+    "a second clip that is not there": (pair(2, wav_path_b="w.wav"), "wav_path_b", "no such file"),
+    "one file twice": (pair(2, wav_path_b="x.wav"), "wav_path_b", "the same file"),
+    "two files of the same bytes": (pair(2, wav_path_b="copy.wav"), "wav_path_b", "byte for byte"),
+    "an unknown vote": (pair(2, ["a", "c"]), "human_likeness", "not a label of the scale"),
+    "a vote off the scale": (pair(2, ["a", 3]), "human_likeness", "off the scale -2 to 2"),
+    "a vote between the points": (pair(2, ["a", 0.5]), "human_likeness", "not a whole number"),
+    "votes that are no list": (pair(2, "a"), "human_likeness", "a string where a list"),
+    "no vote": (pair(2, [None, None]), "annotations", "no rating at all"),
+    "two prompts": (pair(2, question_b="Another one."), "question", "differs between the two clips"),
+    "no prompt": (pair(2, question=None), "question", "missing"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "key", "problem"), BAD.values(), ids=BAD)
+def test_a_bad_pair_is_named_by_its_line_or_skipped(task, clips, record, key, problem):
+    file = write(clips, [pair(1), record])
+    with pytest.raises(BadRecordsError) as raised:
+        task().read(file)
+    (found,) = raised.value.problems
+    assert (found.line, found.key) == (2, key)
+    assert problem in found.problem
+    result = task().read(file, on_bad="skip")
+    assert [each.id for each in result.records] == ["p1"]
+    assert [each.line for each in result.skipped] == [2]
+
+
+def test_files_without_any_preference_are_refused(task, clips):
+    with pytest.raises(BadRecordsError, match="all votes of 2 pairs are ties"):
+        task().read(write(clips, [pair(1, ["tie"]), pair(2, [0, 0])]))
+    result = task().read(write(clips, [pair(1, ["tie"]), pair(2)]))
+    assert task().remarks(result.records) == {"have ties only": 1}
+
+
+def test_pairs_of_one_system_are_counted(task, clips):
+    records = [pair(1, system_a="s", system_b="s"), pair(2, system_a="s", system_b="t")]
+    result = task().read(write(clips, records))
+    assert task().remarks(result.records) == {"compare two clips of one system": 1}
+
+
+def test_derived_votes_are_those_of_raters_who_rated_both(task, clips):
+    records = [rated("r1", "s", [5, 3, None, 2], "x"), rated("r2", "t", [4, 3, 5, 1], "y")]
+    derive = "task.derive.margin=0"
+    (derived,) = task(derive).read(write(clips, records)).records
+    sign = 1 if derived.clip.name == "x.wav" else -1
+    votes = (2.0 * sign, 0.0, None, 2.0 * sign)
+    assert derived.ratings == {"human_likeness": votes}
+    systems = (derived.text("system_a"), derived.text("system_b"))
+    assert systems == (("s", "t") if sign == 1 else ("t", "s"))
+    assert derived.fields["question"] == PROMPT
+    (tied,) = task(derive, "task.derive.tie=1").read(write(clips, [
+        rated("r1", "s", [5, 3, None, 4], "x"), rated("r2", "t", [4, 3, 5, 1], "y"),
+    ])).records  # fmt: skip
+    assert tuple(map(abs, (v for v in tied.ratings["human_likeness"] if v is not None))) == (
+        0,
+        0,
+        2,
+    )
+
+
+def test_without_raters_in_common_the_means_vote(task, clips):
+    records = [
+        rated("r1", "s", {"ann": 5, "bob": 4}, "x"), rated("r2", "t", {"eve": 2}, "y"),
+    ]  # fmt: skip
+    (derived,) = task().read(write(clips, records)).records
+    assert derived.ratings["human_likeness"] == ((2.0 if derived.clip.name == "x.wav" else -2.0),)
+    assert derived.raters["human_likeness"].unknown
+
+
+def test_pairs_closer_than_the_margin_are_left_out(task, clips):
+    records = [
+        rated("r1", "s", [5, 5], "x"), rated("r2", "t", [4, 5], "y"), rated("r3", "u", [1, 1], "z"),
+    ]  # fmt: skip
+    for margin, expected in ((0, 3), (0.5, 3), (0.51, 2), (4, 1)):
+        pairs = task(f"task.derive.margin={margin}").read(write(clips, records)).records
+        assert len(pairs) == expected
+
+
+NONE = {
+    "one system": ([rated("r1", "s", [5], "x"), rated("r2", "s", [1], "y")], "one system"),
+    "no system": ([rated("r1", "", [5], "x"), rated("r2", "", [1], "y")], "no system"),
+    "prompts of one clip": (
+        [rated("r1", "s", [5], "x"), rated("r2", "t", [1], "y", question="Another.")],
+        "no two of the 2 records have the same prompt",
+    ),
+    "equal ratings": ([rated("r1", "s", [5], "x"), rated("r2", "t", [5], "y")], "differ by 0.5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("records", "problem"), NONE.values(), ids=NONE)
+def test_records_without_any_pair_are_refused(task, clips, records, problem):
+    with pytest.raises(BadRecordsError, match=problem):
+        task().read(write(clips, records))
+
+
+def test_derived_pairs_of_the_sample(composed):
+    settings = ("task=pair", "task.derive.per_prompt=3")
+    task, other = (
+        build_task(composed(*settings)),
+        build_task(composed(*settings, "task.derive.seed=1")),
+    )
+    folder = composed("task=pair").task.data.sample
+    by_split = {split: task.read(f"{folder}/{split}.jsonl").records for split in ("train", "test")}
+    pairs = by_split["train"]
+    assert pairs == task.read(f"{folder}/train.jsonl").records  # a function of records and seed
+    prompts = [each.fields["question"] for each in pairs]
+    assert max(map(prompts.count, prompts)) <= 3
+    assert all(each.text("system_a") != each.text("system_b") for each in pairs)
+    for first, second in combinations(by_split.values(), 2):
+        clips = [{clip for each in split for clip in each.clips} for split in (first, second)]
+        assert not clips[0] & clips[1]
+    # Either clip may be the first: of n fair draws, 5 standard deviations around a half.
+    alphabetical = np.mean([each.text("system_a") < each.text("system_b") for each in pairs])
+    assert abs(alphabetical - 0.5) < 5 * 0.5 / len(pairs) ** 0.5
+    assert [each.id for each in other.read(f"{folder}/train.jsonl").records] != [
+        p.id for p in pairs
+    ]
+
+
+def test_targets_keep_the_mean_vote(task, clips):
+    # Votes 2, 1, -1, -1: a gets 1 + 1/2, b twice 1/2, ties the other halves; all of 4 raters.
+    (record,) = task().read(write(clips, [pair(1, [2, 1, -1, -1])])).records
+    dimension = task().dimensions[0]
+    target = task().target(record, dimension, np.random.default_rng(0))
+    np.testing.assert_allclose(target, [1 / 4, 1.5 / 4, 1.5 / 4])
+    np.testing.assert_allclose(target @ [-1, 0, 1], np.mean([2, 1, -1, -1]) / 2)
+
+
+def test_each_clip_gets_the_question_of_a_single_clip(task, composed, clips):
+    (record,) = task().read(write(clips, [pair(1)])).records
+    single = build_task(composed("task=archetype"))
+    a, b = task().questions(record, task().dimensions)
+    assert [(q.pair.order, [c.name for c in q.clips]) for q in (a, b)] == [
+        ("a", ["x.wav"]), ("b", ["y.wav"]),
+    ]  # fmt: skip
+    for question, clip in ((a, record.clip), (b, record.clip_b)):
+        content = question.messages[1]["content"]
+        assert content[0] == {"type": "audio", "audio_url": str(clip)}
+        assert content[1]["text"] == "\n".join(
+            [f"Prompt: {PROMPT}", single.rubric.criterion(single.rubric["human_likeness"])]
+        )
+
+
+def test_direct_questions_have_both_orders_in_scoring_and_one_in_training(task, clips):
+    direct = task(name="pair_direct")
+    (record,) = direct.read(write(clips, [pair(1)])).records
+    ab, ba = direct.questions(record, direct.dimensions)
+    names = [[c.name for c in q.clips] for q in (ab, ba)]
+    assert [ab.pair.order, ba.pair.order, *names] == [
+        "ab",
+        "ba",
+        ["x.wav", "y.wav"],
+        ["y.wav", "x.wav"],
+    ]
+    audio = [
+        item["audio_url"][-5:] for item in ab.messages[1]["content"] if item["type"] == "audio"
+    ]
+    assert audio == ["x.wav", "y.wav"]
+    orders = [
+        [
+            q.pair.order
+            for q in direct.questions(record, direct.dimensions, np.random.default_rng(s))
+        ]
+        for s in range(20)
+    ]
+    assert all(len(order) == 1 for order in orders)
+    assert {order[0] for order in orders} == {"ab", "ba"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("task.by=both", "task.by=both is not known"),
+        ("task.slope=0", "must be above 0"),
+        ("task.tie_weight=-1", "must be 0 or more"),
+        ("task.derive.per_prompt=0", "must be 1 or more"),
+        ("task.derive.margin=-1", "must be a number of 0 or more"),
+        ("task.derive.margin=much", "must be a number of 0 or more"),
+        ("+task.derive.margins=1", "margins is not known.*Did you mean margin"),
+        ("task.shots=2", "no examples"),
+        ("task.clip_label='{clip}'", "not a valid template"),
+    ],
+)
+def test_bad_settings_are_refused(task, setting, problem):
+    with pytest.raises(ConfigError, match=problem):
+        task(("+" if "shots" in setting else "") + setting)
