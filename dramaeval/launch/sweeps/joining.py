@@ -107,11 +107,7 @@ def _write(
                 output.writelines(lines)
     for file, count, total in zip(files, counts, totals, strict=True):
         if total is not None and count != total:
-            raise ConfigError(
-                [
-                    f"{file}: {count} of {total} clips are there. Resume the sweep to score the others."
-                ]
-            )
+            raise _unfinished(file, f"{count} of {total} clips are there")
     os.replace(unfinished, joined)
     return len(seen), list(dimensions)
 
