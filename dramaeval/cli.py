@@ -28,7 +28,7 @@ from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.score_command import with_settings_of_score
+from dramaeval.config.score_command import with_a_run_for_each_shard, with_settings_of_score
 from dramaeval.config.secrets import mask_hydra_files
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.config.unknown_keys import problems_of_words
@@ -82,7 +82,7 @@ def main() -> None:
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it
         else:
-            sys.argv[1:] = with_settings_of_score(sys.argv[1:])
+            sys.argv[1:] = with_a_run_for_each_shard(with_settings_of_score(sys.argv[1:]))
             sys.argv[1:] = with_task_of_records(sys.argv[1:])
             if problems := problems_of_words(sys.argv[1:]):
                 raise ConfigError(problems)

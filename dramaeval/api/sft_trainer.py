@@ -12,6 +12,7 @@ import trl
 from transformers import PreTrainedModel
 
 from dramaeval.api.dataset import MAX_SECONDS, AudioDataset
+from dramaeval.api.item_dataset import ItemDataset
 from dramaeval.api.judge import Judge
 from dramaeval.api.saved_judge import SavesJudgeFile
 from dramaeval.config.composition import compose
@@ -41,7 +42,8 @@ class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
         model: a folder, a name in ``configs/model/``, a name on the hub, a `Judge`, or a loaded
             Qwen2-Audio model, which is used in place, not copied.
         args: ``trl.SFTConfig``; None means TRL's defaults in ``sft_output/``. A batch is counted in records.
-        train_dataset: the records, which draw their questions anew in each epoch.
+        train_dataset: an `AudioDataset`, which draws its questions anew in each epoch, or any data set with a length and
+            the items that `dramaeval.api.item_dataset.ItemDataset` describes.
         peft_config: PEFT's configuration of an adapter (see `dramaeval.create_peft_config`); None trains every
             weight. ``target_modules`` match the ends of layers' names, also in the audio tower; without them the
             projections of the language model get adapters.
@@ -57,7 +59,7 @@ class SFTTrainer(SavesJudgeFile, JudgeSFTTrainer):
         self,
         model: str | os.PathLike[str] | Judge | PreTrainedModel,
         args: trl.SFTConfig | None = None,
-        train_dataset: AudioDataset | None = None,
+        train_dataset: AudioDataset | Any | None = None,
         peft_config: Any | None = None,
         enable_tensorboard: bool = True,
         *,
@@ -81,7 +83,7 @@ class DatasetSampler:
         record_encoder: encodes them.
     """
 
-    def __init__(self, dataset: AudioDataset, record_encoder: RecordEncoder) -> None:
+    def __init__(self, dataset: AudioDataset | ItemDataset, record_encoder: RecordEncoder) -> None:
         self.dataset = dataset
         self.record_encoder = record_encoder
         self._cached = lru_cache(maxsize=2048)(self._features)
@@ -140,12 +142,15 @@ def trainer_arguments(
         ValueError: there is no dataset, its sample rate is not the model's, or the adapter could not be saved exactly.
         BadRecordsError: texts of the records hold control tokens of the model or tags of answers.
     """
-    if not isinstance(dataset, AudioDataset):
+    if dataset is None:
         raise ValueError(
-            f"train_dataset must be a dramaeval.AudioDataset, not {type(dataset).__name__}: "
-            'AudioDataset("train.jsonl") creates one.'
+            'train_dataset is missing: AudioDataset("train.jsonl") creates one, and data sets of PyTorch or Hugging '
+            "Face with prompt, solution and audio can be used."
         )
     judge = _judge(model, args)
+    if not isinstance(dataset, AudioDataset) and judge.family.takes_audio:
+        rate = int(judge.processor.feature_extractor.sampling_rate)
+        dataset = ItemDataset(dataset, rate, MAX_SECONDS)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1
     )

@@ -267,6 +267,15 @@ class Root:
         help="file for a table of the scores of input, a row for each clip: .csv or .parquet; .jsonl copies "
         "predictions.jsonl",
     )
+    shards: int = setting(
+        1,
+        help="with stages=[score]: divide input into this many runs of a sweep, and join their predictions; with "
+        "hydra/launcher=slurm each is a job",
+        minimum=1,
+    )
+    shard: int | None = setting(
+        None, help="the part of input that this run scores, from 0; shards=N sets it", minimum=0
+    )
     runs: list[str] = setting([], help="run folders that stages=[report] compares")
     plan: bool = setting(
         False, help="check everything, print the plan and stop; with -m for each run"

@@ -71,3 +71,13 @@ def _is_override(key: str) -> bool:
 def _text(word: str) -> str:
     name, _, text = word.partition("=")
     return f"texts.{name}={as_override(text)}"
+
+
+def with_a_run_for_each_shard(words: Sequence[str]) -> list[str]:
+    """The words of a command line; with ``shards=N`` those of a sweep with a run for each shard."""
+    values = {key: value for key, _, value in (word.partition("=") for word in words)}
+    shards = values.get("shards", "1")
+    if not shards.isascii() or not shards.isdigit() or int(shards) < 2 or "shard" in values:
+        return list(words)
+    multirun = [] if {"-m", "--multirun"} & set(words) else ["--multirun"]
+    return [*multirun, *words, f"shard=range({int(shards)})"]

@@ -188,6 +188,8 @@ def read_records(
     good = [_record(draft, file, fmt) for draft in drafts if not draft.findings]
     if root_problems or (bad and on_bad != "skip"):
         raise BadRecordsError(bad, SKIP_ADVICE if good and not root_problems else "")
+    if not good and lines is not None and not bad:
+        return ReadResult(records=[])
     if not good:
         raise BadRecordsError(bad, "Not one good record is left.")
     return ReadResult(records=good, skipped=bad, notices=notices)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.durations import duration
 
 log = logging.getLogger(__name__)
+
+#: The name of the file with the progress of a run, in its folder.
+FILE = "progress.json"
 
 
 class Progress:
@@ -18,10 +23,22 @@ class Progress:
         total: number of pieces.
         unit: name of a piece, in the plural.
         every: seconds between two lines.
+        file: a JSON file with the same figures, for other processes; None writes none.
+        before: pieces that an earlier start has finished; for the file.
     """
 
-    def __init__(self, work: str, total: int, unit: str, every: float = 10.0) -> None:
+    def __init__(
+        self,
+        work: str,
+        total: int,
+        unit: str,
+        every: float = 10.0,
+        *,
+        file: Path | None = None,
+        before: int = 0,
+    ) -> None:
         self.work, self.total, self.unit, self.every = work, total, unit, every
+        self.file, self.before = file, before
         self.done = 0
         self.began = self.logged = time.monotonic()
 
@@ -32,9 +49,31 @@ class Progress:
         if now - self.logged >= self.every and self.done < self.total:
             self.logged = now
             left = duration((now - self.began) / self.done * (self.total - self.done))
-            log.info("%s: %d of %d %s, %s left", self.work, self.done, self.total, self.unit, left)
+            log.info(
+                "%s: %d of %d %s, %.3g a second, %s left",
+                *(self.work, self.done, self.total, self.unit, self.rate, left),
+            )
+            self._write()
 
     def finish(self) -> None:
         """Log the total and the time that it took."""
         took = duration(time.monotonic() - self.began)
-        log.info("%s: %d %s in %s", self.work, self.done, self.unit, took)
+        rate = f" ({self.rate:.3g} a second)" if self.done > 1 else ""
+        log.info("%s: %d %s in %s%s", self.work, self.done, self.unit, took, rate)
+        self._write()
+
+    @property
+    def rate(self) -> float:
+        """Pieces a second since the beginning."""
+        return self.done / max(time.monotonic() - self.began, 1e-9)
+
+    def _write(self) -> None:
+        if self.file is None:
+            return
+        values = {
+            "done": self.before + self.done,
+            "total": self.before + self.total,
+            "rate": round(self.rate, 4) if self.done else 0.0,
+            "seconds": round(time.monotonic() - self.began, 1),
+        }
+        write_json_atomic(self.file, values)

@@ -19,9 +19,11 @@ from dramaeval.data.records import SKIP_ADVICE, Record
 from dramaeval.data.shared_content import CLIP
 from dramaeval.data.splitting import default_keys, overlap, overlap_remarks
 from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.importing.direct import Converted
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.stages.converted_sources import INPUT, Source, convert_sources
 from dramaeval.stages.score_input import input_sources, missing_texts_hint, shared_texts
+from dramaeval.stages.shards import line_options, require_divisible
 from dramaeval.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -113,10 +115,17 @@ def read_splits(
         texts = shared_texts(config, task)
         sources += input_sources(config, task, conversions, processes)
     converted = convert_sources(config, sources, conversions, processes)
+    shard_options = line_options(config) if scores_input(config) else {}
+    if shard_options:
+        require_divisible(
+            config, [_jsonl(each, converted) for each in sources if each.split == INPUT]
+        )
     for source in sources:
         conversion = converted.get(source)
         # A task of the user may not know `texts`.
-        options: dict[str, Any] = {"texts": texts} if source.split == INPUT and texts else {}
+        options: dict[str, Any] = {}
+        if source.split == INPUT:
+            options = {**({"texts": texts} if texts else {}), **shard_options}
         try:
             result = task.parts.get(source.part, task).read(
                 conversion.file_of(source.split) if conversion else source.file,
@@ -188,6 +197,11 @@ def raise_together(failures: Sequence[BadRecordsError]) -> None:
         kinds = {type(failure) for failure in failures}
         kind = kinds.pop() if len(kinds) == 1 else BadRecordsError
         raise kind(problems, failures[0].advice)
+
+
+def _jsonl(source: Source, converted: Mapping[Source, Converted]) -> Path:
+    conversion = converted.get(source)
+    return conversion.file_of(source.split) if conversion else Path(source.file).expanduser()
 
 
 def require_own_ids(records: Sequence[Record]) -> None:

@@ -10,15 +10,16 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dramaeval.config.schema import Stage
+from dramaeval.data.atomic_files import write_json_atomic
 from dramaeval.data.problems import counted
 from dramaeval.data.records import Record
 from dramaeval.evaluation.pair_predictions import read_pair_predictions
 from dramaeval.evaluation.prediction_stream import Streamed, resume, stream
 from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.score_table import ENDINGS, SHOWN, by_clip, print_scores, write_scores
-from dramaeval.stages import score_input
+from dramaeval.stages import score_input, shards
 from dramaeval.stages.context import RunContext, rating_problems
-from dramaeval.stages.progress import Progress
+from dramaeval.stages.progress import FILE, Progress
 from dramaeval.stages.read_splits import INPUT
 from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.task import Task
@@ -31,10 +32,14 @@ def check(config: DictConfig) -> list[str]:
     stages = [stage.name for stage in (Stage.score, Stage.leaderboard) if stage in config.stages]
     if not stages:
         given = [key for key in ("input", "texts", "output") if config[key]]
-        return [
+        return shards.problems(config) + [
             f"{key}=… is read by stages=[score] and stages=[leaderboard] only." for key in given
         ]
-    problems = [*score_input.problems(config), *output_problems(config.output)]
+    problems = [
+        *score_input.problems(config),
+        *output_problems(config.output),
+        *shards.problems(config),
+    ]
     if not score_input.input_items(config):
         problems.append(f"stages=[{stages[0]}] needs input=FILE, FOLDER or GLOB: the clips.")
     if Stage.evaluate in config.stages:
@@ -80,7 +85,14 @@ def run(context: RunContext) -> None:
     )
     if len(missing) < len(records):
         log.info("%d of %d clips were scored before.", len(records) - len(missing), len(records))
-    progress = Progress("scoring input", len(missing), "clips")
+    is_shard = context.config.shards > 1
+    progress = Progress(
+        "scoring input",
+        len(missing),
+        "clips",
+        file=context.folder.path / FILE if is_shard and context.processes.is_rank_zero else None,
+        before=len(records) - len(missing),
+    )
 
     def score(window: Sequence[Record]) -> list[Streamed]:
         predictions = context.score(window, progress, record_encoder)
@@ -113,6 +125,11 @@ def _finish(context: RunContext, task: Task, file: Path) -> None:
     for state, count in states.most_common():
         log.warning("%d of %d questions unscored: %s", count, total, state)
     log.info("%s, %s in %s", counted(len(records), "clip"), counted(scored, "score"), file)
+    if context.config.shards > 1:  # the sweep joins the shards and writes the output
+        if output:
+            clips = {record.id: str(record.clip) for record in records}
+            write_json_atomic(context.folder.path / shards.CLIPS, clips)
+        return
     keys = [dimension.key for dimension in task.rated_dimensions]
     if output:
         path = Path(output).expanduser()

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
+from dramaeval.data.jsonl import Line
 from dramaeval.data.problems import BadRecordsError, Problem
 from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import ReadResult, Record, checked_lines
@@ -76,7 +77,26 @@ class ProcessedTask(Task):
     ) -> ReadResult:
         reader = ProcessedReader(file, reads_audio, max_seconds, on_long == "trim", sample_rate)
         root = None if audio_root is None else stored_path(audio_root)
-        records = reader.records(checked_lines(file), root, workers)
+        return self._take(reader, reader.records(checked_lines(file), root, workers), on_bad)
+
+    def read_items(
+        self, items: Iterable[tuple[int, Mapping[str, Any]]], name: Path
+    ) -> list[Record]:
+        """Records of items in memory, without their clips.
+
+        Args:
+            items: the number and the keys of each; ``audio`` is not read.
+            name: of their source, for messages.
+
+        Raises:
+            BadRecordsError: with all problems.
+        """
+        reader = ProcessedReader(name, False, 0.0, False, 16_000)
+        lines = [Line(number, dict(fields), []) for number, fields in items]
+        return self._take(reader, reader.records(lines, None, 1), "stop").records
+
+    def _take(self, reader: ProcessedReader, records: list[Record], on_bad: str) -> ReadResult:
+        """The records of a reader, after their dimensions are added to the task."""
         if reader.problems and (on_bad != "skip" or not records):
             raise BadRecordsError(reader.problems)
         problems = [*reader.problems]

@@ -21,6 +21,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.distributed.folder_lock import give_back, locked
 from dramaeval.distributed.lock_holder import holder_of
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder, SweepRun, load_config, write_run
+from dramaeval.launch.sweeps.joining import join_shards
 from dramaeval.launch.sweeps.rows import state_of
 from dramaeval.launch.sweeps.state import (
     DONE,
@@ -121,6 +122,8 @@ def report(sweep: SweepFolder) -> None:
     """
     queue_states, running = _settle(sweep)
     print_table(write_tables(sweep.path, queue_states, running=running), sweep.path)
+    if joined := join_shards(sweep):
+        print(joined, flush=True)
 
 
 def _settle(sweep: SweepFolder) -> tuple[dict[int, str], bool]:

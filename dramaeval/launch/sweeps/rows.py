@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from dramaeval.config.task_schema import held_out_splits
 from dramaeval.data.manifest import damage_of
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
+from dramaeval.launch.sweeps.joining import progress_of, total_text
 from dramaeval.launch.sweeps.state import (
     DONE,
     NEVER,
@@ -44,6 +45,7 @@ class Row:
         agreement: macro Pearson with its interval (value, low, high) after the run's last phase, by split.
         seconds: the working time so far.
         queue_state: SLURM's state of a run that has not started; empty if unknown.
+        progress: of a shard, see `dramaeval.launch.sweeps.joining.progress_of`; empty for other runs.
     """
 
     run: SweepRun
@@ -51,6 +53,7 @@ class Row:
     agreement: Agreement
     seconds: float
     queue_state: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, keys: Sequence[str]) -> list[str]:
         """The run's values of overridden settings; empty if the run does not override a setting."""
@@ -119,6 +122,13 @@ class Table:
         return dict(sorted(Counter(row.state.state for row in self.rows).items()))
 
     @cached_property
+    def shards(self) -> str:
+        """The progress of all shards, as text; empty for other sweeps."""
+        begun = [row for row in self.rows if row.progress]
+        running = [row.state.state == RUNNING for row in begun]
+        return total_text([row.progress for row in begun], running, len(self.rows))
+
+    @cached_property
     def splits(self) -> list[str]:
         """The splits on which any run was evaluated: val, then the test sets."""
         return held_out_splits(dict.fromkeys(split for row in self.rows for split in row.agreement))
@@ -165,6 +175,7 @@ def collect(
                 agreement=agreement,
                 seconds=_seconds(state),
                 queue_state=(queue_states or {}).get(run.number, ""),
+                progress=progress_of(run.folder) if "shard" in run.settings else {},
             )
         )
     return Table(tuple(rows), maximize=_maximize(sweep.path))

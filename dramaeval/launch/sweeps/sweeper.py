@@ -20,6 +20,7 @@ from dramaeval.config.sweep_options import GridOptions
 from dramaeval.distributed.folder_lock import locked
 from dramaeval.launch.runner import command
 from dramaeval.launch.sweeps.folder import CHOOSE, SweepFolder
+from dramaeval.launch.sweeps.joining import join_shards
 from dramaeval.launch.sweeps.table import print_table, settings, write_tables
 from dramaeval.stages.user_errors import user_facing_errors
 
@@ -106,6 +107,8 @@ def end(folder: SweepFolder) -> None:
     with user_facing_errors():
         table = write_tables(folder.path, running=False)
         print_table(table, folder.path)
+        if joined := join_shards(folder):
+            print(joined, flush=True)
     lines = []
     for row in table.unfinished:
         varied = dict(zip(table.varied, row.values(table.varied), strict=True))

@@ -18,6 +18,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.launch.sweeps.folder import SweepFolder
+from dramaeval.launch.sweeps.joining import progress_text
 from dramaeval.launch.sweeps.rows import SPLITS, Row, SeedGroup, Table, collect, seed_groups
 from dramaeval.launch.sweeps.state import write_atomic
 
@@ -128,7 +129,7 @@ def _shown(row: Row, table: Table) -> dict[str, Any]:
         "link": f"./{quote(row.run.folder.name)}/",
         "folder": row.run.folder.name,
         "settings": row.values(table.varied),
-        "state": row.description,
+        "state": row.description + (f"; {progress_text(row.progress)}" if row.progress else ""),
         "numbers": [
             number(row.state.objective),
             *(interval(row, split) for split in table.splits),
@@ -140,6 +141,7 @@ def _shown(row: Row, table: Table) -> dict[str, Any]:
 def summary(table: Table) -> str:
     """One line with the number of runs in each state, and the best run or the best settings with an interval."""
     text = ", ".join(f"{count} {name}" for name, count in table.counts.items()) or "no runs"
+    text += f"; {table.shards}" if table.shards else ""
     if table.best is None:
         return text
     runs = [row for row in table.rows if table.is_best(row)]

@@ -1,0 +1,169 @@
+"""Joins the predictions of the runs of ``shards=N`` in the sweep's folder, each clip exactly once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dramaeval.config.problems import ConfigError
+from dramaeval.data.atomic_files import write_json_atomic
+from dramaeval.data.durations import duration
+from dramaeval.data.jsonl import json_lines
+from dramaeval.data.manifest import damage_of
+from dramaeval.data.problems import counted
+from dramaeval.evaluation.score_table import write_scores
+from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
+from dramaeval.launch.sweeps.state import DONE, change_state, read_state
+from dramaeval.stages.progress import FILE as PROGRESS
+from dramaeval.stages.shards import CLIPS
+
+#: The summary of the joined predictions.
+SUMMARY = "shards.json"
+
+
+def shards_of(runs: Sequence[SweepRun]) -> dict[int, SweepRun]:
+    """The runs by shard; empty for a sweep without shards."""
+    return {int(run.settings["shard"]): run for run in runs if "shard" in run.settings}
+
+
+def join_shards(sweep: SweepFolder) -> str | None:
+    """Join the predictions, if all shards are finished and the result is not there yet.
+
+    The order is that of the input, of which shard k has every N-th record.
+
+    Returns:
+        a sentence for the user; None for a sweep without shards, or with unfinished ones.
+
+    Raises:
+        ConfigError: a clip is missing or occurs twice, or a file is damaged.
+    """
+    runs = sweep.runs()
+    shards = shards_of(runs)
+    if not shards or any(read_state(run.folder).state != DONE for run in runs):
+        return None
+    if len(shards) < len(runs):
+        return (
+            "The shards are not joined, because other settings vary too: give one sweep for each."
+        )
+    count = int(runs[0].settings["shards"])
+    if absent := [number for number in range(count) if number not in shards]:
+        raise ConfigError([f"{sweep.path}: there is no run for shard={absent[0]} of {count}."])
+    files = [shards[number].folder / "predictions.jsonl" for number in range(count)]
+    for file in files:
+        if damage := damage_of(file) if file.is_file() else f"{file.name} is not there":
+            raise _unfinished(file, damage)
+    made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    joined = sweep.path / "predictions.jsonl"
+    earlier = _read(sweep.path / SUMMARY)
+    if earlier.get("made_from") == made_from and joined.is_file():
+        return f"{counted(earlier['clips'], 'clip')}, joined from {count} shards, in {joined}"
+    progress = [_read(file.parent / PROGRESS) for file in files]
+    clips, dimensions = _write(joined, files, [each.get("total") for each in progress])
+    summary = {
+        "clips": clips,
+        "seconds": round(sum(read_state(run.folder).seconds for run in runs), 1),
+        "shards": [
+            {"shard": number, "folder": file.parent.name, **each}
+            for number, (file, each) in enumerate(zip(files, progress, strict=True))
+        ],
+        "made_from": made_from,
+    }
+    text = f"{counted(clips, 'clip')}, joined from {count} shards, in {joined}"
+    if output := sweep.master().get("output"):
+        paths: dict[str, str] = {}
+        for file in files:
+            paths |= _read(file.parent / CLIPS)
+        write_scores(Path(output).expanduser(), joined, dimensions, paths)
+        text += f"; the scores are in {output}"
+    write_json_atomic(sweep.path / SUMMARY, summary)
+    return text
+
+
+def _write(
+    joined: Path, files: Sequence[Path], totals: Sequence[int | None]
+) -> tuple[int, list[str]]:
+    """Write the clips of all files in turn; returns their number and the dimensions."""
+    seen: set[str] = set()
+    dimensions: dict[str, None] = {}
+    counts = [0] * len(files)
+    unfinished = joined.with_name(joined.name + ".unfinished")
+    with unfinished.open("wb") as output:
+        for turn in itertools.zip_longest(*map(_clips, files)):
+            for number, clip in enumerate(turn):
+                if clip is None:
+                    continue
+                name, lines, keys = clip
+                if name in seen:
+                    raise ConfigError(
+                        [f"{files[number]}: the clip {name} is in another shard too."]
+                    )
+                seen.add(name)
+                counts[number] += 1
+                dimensions |= dict.fromkeys(keys)
+                output.writelines(lines)
+    for file, count, total in zip(files, counts, totals, strict=True):
+        if total is not None and count != total:
+            raise _unfinished(file, f"{count} of {total} clips are there")
+    os.replace(unfinished, joined)
+    return len(seen), list(dimensions)
+
+
+def _unfinished(file: Path, problem: str) -> ConfigError:
+    """The error about a shard that has to run again; it counts as failed, so that the sweep can be resumed."""
+    change_state(file.parent, lambda state: state.failed(problem))
+    return ConfigError(
+        [f"{file.parent}: {problem}. Score it again with resume=true sweep={file.parent.parent}"]
+    )
+
+
+def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[str]]]:
+    """The id, the lines and the dimensions of each clip."""
+    parsed = ((json.loads(line), line) for _, line in json_lines(file))
+    for name, group in itertools.groupby(parsed, key=lambda pair: str(pair[0]["id"])):
+        pairs = list(group)
+        yield name, [line for _, line in pairs], [values["dimension"] for values, _ in pairs]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON object; empty if the file is absent or cannot be read, as while it is written."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def progress_of(folder: Path) -> dict[str, Any]:
+    """What a run of a shard has scored: ``done``, ``total`` and ``rate``; empty for other runs."""
+    values = _read(folder / PROGRESS)
+    return values if {"done", "total", "rate"} <= set(values) else {}
+
+
+def progress_text(values: Mapping[str, Any]) -> str:
+    """A shard's progress: ``1200 of 15625 clips, 3.1 a second``."""
+    rate = f", {values['rate']:.3g} a second" if values["rate"] else ""
+    return f"{values['done']:,} of {values['total']:,} clips{rate}"
+
+
+def total_text(each: Sequence[Mapping[str, Any]], running: Sequence[bool], shards: int) -> str:
+    """The progress of all shards; empty without any.
+
+    Args:
+        each: the progress of the shards that have begun.
+        running: whether each still works.
+        shards: the number of shards; those that have not begun count with the mean size.
+    """
+    if not each:
+        return ""
+    done = sum(values["done"] for values in each)
+    total = round(sum(values["total"] for values in each) / len(each) * shards)
+    pairs = zip(each, running, strict=True)
+    rate = sum(values["rate"] for values, works in pairs if works and values["rate"])
+    text = f"{done:,} of {'about ' if len(each) < shards else ''}{total:,} clips in {shards} shards"
+    if not rate or done >= total:
+        return text
+    return f"{text}, {rate:.3g} a second, {duration((total - done) / rate)} left"
