@@ -111,6 +111,10 @@ class ItemDataset:
             audio = np.asarray(audio, dtype=np.float32)
         return waveform_of(audio, number, None, self.sample_rate)
 
+    def record(self, index: int, epoch: int) -> Record:
+        """An item as a record."""
+        return self.records[index]
+
     def draw(self, index: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:
         """The dimensions of an item's solution, and their targets."""
         return sample_questions(self.task, self.records[index], (0, epoch, index))

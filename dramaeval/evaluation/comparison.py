@@ -292,14 +292,14 @@ def macro_differences(
     for metric in metrics:
         name, by = metric_name(metric), divisors(metric, spans)
         used = {key: of[name].over(by[key]) for key, of in differences.items() if name in of}
-        entry = _macro_difference(list(used.values()), len(differences), level)
+        entry = macro_difference(list(used.values()), len(differences), level)
         if entry and len(set(by.values())) > 1:
             entry["unit"] = RANGE
         macro[name] = entry
     return macro
 
 
-def _macro_difference(
+def macro_difference(
     used: Sequence[Difference], dimensions: int, level: float
 ) -> dict[str, Any] | None:
     """The difference of the mean over the dimensions where the metric is defined for both judges."""

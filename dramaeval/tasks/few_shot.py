@@ -71,6 +71,15 @@ class FewShotExamples:
         )
 
 
+def require_examples(shots: int, rated: int, records: int) -> None:
+    """Raise ValueError where fewer training records are rated on every dimension than examples are shown."""
+    if rated < shots:
+        raise ValueError(
+            f"task.shots={shots}, but {rated} of {records} training records are rated on every dimension: lower it, "
+            "or give more training records (task.data.train=…)."
+        )
+
+
 def _groups(record: Record) -> set[str | None]:
     return {group_of(record, key) for key in APART} - {None}
 

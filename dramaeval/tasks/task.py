@@ -19,7 +19,13 @@ from numpy.random import Generator
 from dramaeval.data.raters import POSITIONAL, POSITIONS, UNKNOWN, RaterInfo, RaterKey
 from dramaeval.data.records import AnnotationField, ReadResult, Record, RecordFormat, read_records
 from dramaeval.tasks import listeners as listener_model
-from dramaeval.tasks.few_shot import TO_JUDGE, FewShotExamples, example_content, example_scores
+from dramaeval.tasks.few_shot import (
+    TO_JUDGE,
+    FewShotExamples,
+    example_content,
+    example_scores,
+    require_examples,
+)
 from dramaeval.tasks.labels import (
     LabelPolicy,
     confidence_weights,
@@ -299,10 +305,7 @@ class Task:
 
     def chat_messages(self, content: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The system prompt and a user message with this content."""
-        return [
-            {"role": "system", "content": self.system},
-            {"role": "user", "content": content},
-        ]
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": content}]
 
     def context_text(self, record: Record) -> str:
         """The text that goes with a record's clip."""
@@ -334,11 +337,7 @@ class Task:
             ValueError: fewer than ``shots`` of them are rated on every dimension.
         """
         rated = [record for record in pool if self._is_rated_on_all(record)]
-        if len(rated) < self.shots:
-            raise ValueError(
-                f"task.shots={self.shots}, but {len(rated)} of {len(pool)} training records are rated on "
-                "every dimension: lower it, or give more training records (task.data.train=…)."
-            )
+        require_examples(self.shots, len(rated), len(pool))
         self._examples = FewShotExamples(rated, self.shots, seed, self.context_text)
 
     def _is_rated_on_all(self, record: Record) -> bool:

@@ -69,7 +69,14 @@ def pair_gain(
     for name in COMPARED:
         adjust_p_values([entries[name] for entries in plain.values() if entries[name]])
     return {
-        "macro": {name: macro_difference(differences, name, level) for name in COMPARED},
+        "macro": {
+            name: macro_difference(
+                [by_name[name] for by_name in differences.values() if name in by_name],
+                len(differences),
+                level,
+            )
+            for name in COMPARED
+        },
         "dimensions": plain,
         "pairs": len(both),
         "bootstrap": {"draws": draws if tests else 0, "level": level, "clusters": len(clusters)},
