@@ -25,9 +25,9 @@ from dramaeval.stages.builders import build_mixture, build_task, check_listeners
 from dramaeval.stages.converted_sources import converted_source, with_importer
 from dramaeval.tasks.processed import ProcessedTask, inline_audio
 from dramaeval.tasks.processed_records import is_processed
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 from dramaeval.training.question_sampler import (
     sample_questions,
     trainable_dimensions,

@@ -16,9 +16,8 @@ from dramaeval.data.records import Record, length_problem
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.tasks.processed import ProcessedTask
 from dramaeval.tasks.processed_records import INLINE
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target
 from dramaeval.training.question_sampler import sample_questions
 
 #: The keys that every item has.

@@ -18,9 +18,9 @@ from dramaeval.data.raters import RATERS
 from dramaeval.data.records import Record
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.fingerprint import CLIP_HASH
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.scale import number_text
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 from dramaeval.training.question_sampler import sample_questions, training_record
 
 log = logging.getLogger(__name__)

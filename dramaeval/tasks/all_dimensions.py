@@ -23,9 +23,9 @@ from numpy.random import Generator
 from dramaeval.data.raters import RaterKey
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
-from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question
+from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question, Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target, Task, require_choice
+from dramaeval.tasks.task import Task, require_choice
 from dramaeval.tasks.wordings import PhrasingsError
 
 ORDERS = ("fixed", "shuffled")

@@ -12,9 +12,9 @@ from numpy.random import Generator
 from dramaeval.data.raters import RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import distribution
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, Rubric
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 
 
 class MixedTask(Task):

@@ -26,9 +26,9 @@ from dramaeval.tasks.processed_records import (
     solution_parts,
     written_texts,
 )
-from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.rubric import Dimension, Rubric
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 
 
 class ProcessedTask(Task):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dramaeval.tasks.rubric import Dimension
 
 LEAD = "<answer>"
@@ -110,3 +112,16 @@ class Question:
             f"{field.lead}{field.choices[choice]}{field.tail}"
             for field, choice in zip(self.answer_fields, written, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The target of one answer field.
+
+    Attributes:
+        distribution: probabilities of the choices, ``[choices]``.
+        written: index of the choice that is written in the training answer; None writes the likeliest.
+    """
+
+    distribution: np.ndarray
+    written: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Self
@@ -36,24 +36,11 @@ from dramaeval.tasks.labels import (
     takes_weights,
     target_of_mean,
 )
-from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
-
-
-@dataclass(frozen=True)
-class Target:
-    """The target of one answer field.
-
-    Attributes:
-        distribution: probabilities of the choices, ``[choices]``.
-        written: index of the choice that is written in the training answer; None writes the likeliest.
-    """
-
-    distribution: np.ndarray
-    written: int | None = None
 
 
 class Task:

@@ -19,9 +19,9 @@ from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 from dramaeval.training.step_batches import record_of
 
 

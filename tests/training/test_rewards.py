@@ -9,9 +9,8 @@ import pytest
 from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.errors import UserFacingError
-from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target
 from dramaeval.training.rewards.agreement import Agreement
 from dramaeval.training.rewards.completion import (
     AnswerForm,

@@ -24,9 +24,9 @@ from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion, Prefe
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.processed import inline_audio
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.task import Task
 
 #: A target for each dimension, in the order of the dimensions or by their keys.
 Targets = Sequence[np.ndarray | Target] | Mapping[str, np.ndarray | Target]

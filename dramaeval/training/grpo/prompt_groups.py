@@ -12,8 +12,7 @@ import torch
 from dramaeval.data.problems import Problem
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import EncodedRecord
-from dramaeval.tasks.question import Question
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import Question, Target
 from dramaeval.training.question_sampler import Sampler
 from dramaeval.training.step_batches import EpochBatchSampler, Order
 

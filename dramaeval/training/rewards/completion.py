@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from dramaeval.data.mean_ratings import mean_distribution
 from dramaeval.data.records import Record
-from dramaeval.tasks.question import LEAD, THINK, THOUGHT, AnswerField, Question
-from dramaeval.tasks.task import Target, Task
+from dramaeval.tasks.question import LEAD, THINK, THOUGHT, AnswerField, Question, Target
+from dramaeval.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from dramaeval.data.logmel import FRAMES_PER_SECOND, ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.tasks.question import Target
 from dramaeval.tasks.rubric import Dimension
-from dramaeval.tasks.task import Target
 from dramaeval.training.question_sampler import EpochOrder
 from dramaeval.training.step_batches import EpochBatchSampler, filler
 

@@ -44,7 +44,7 @@ from dramaeval.stages.pipeline import run_stages
 from dramaeval.stages.planning import make_plan
 from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import Target
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")

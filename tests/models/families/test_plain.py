@@ -12,7 +12,7 @@ from dramaeval.models.inputs.audio_encodings import tower_name
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_family, build_task
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import Target
 
 TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")

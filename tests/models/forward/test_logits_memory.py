@@ -16,7 +16,7 @@ from dramaeval.models.forward import shared_prefix
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import Target
 
 TINY = PACKAGE / "models" / "tiny"
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -18,8 +18,7 @@ from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.dump import dump
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
-from dramaeval.tasks.question import THINK
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import THINK, Target
 from dramaeval.training.objectives import answer_ce, choice_ce, soft_ce
 
 TINY = PACKAGE / "models" / "tiny"

@@ -14,7 +14,7 @@ from dramaeval.models.forward.answer_distributions import choice_log_p
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages.builders import build_task
-from dramaeval.tasks.task import Target
+from dramaeval.tasks.question import Target
 from dramaeval.training.objectives import answer_ce, expected_mse, soft_ce
 
 TINY = PACKAGE / "models" / "tiny"
