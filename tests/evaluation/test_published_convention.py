@@ -61,7 +61,7 @@ def test_all_dimensions_are_pooled_and_missing_ratings_are_scores(make_predictio
     assert zero["mae"] == pytest.approx((0 + 1 / 3 + 1 + 0 + 4) / 5)
     assert "scripts 0.800 (n = 4)" in published_text({"published": figures})
     assert published_text({}) is None
-    table = sections.published({"final": {"published": figures}})
+    table = sections.published({"final": figures})
     assert [cell.text for cell in table.rows[0]] == [
         "fine-tuning scripts", "final", "0.800", "0.800", "0.500", "0.707", "4", "1", "0",
     ]  # fmt: skip
