@@ -1,8 +1,5 @@
 """The published YAML layout as overrides that compose, check, and say the same."""
 
-import subprocess
-import sys
-
 import pytest
 from hydra.utils import instantiate
 
@@ -126,14 +123,13 @@ def test_values_survive_the_command_line(composed):
         assert config.trainer.args.run_name == value, value
 
 
-@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     file = tmp_path / "sft_lora.yaml"
     file.write_text(LORA)
-    words = [sys.executable, "-m", "dramaeval.api.published_yaml", str(file)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == translated(LORA).overrides
-    assert "not translated: training.lerning_rate=1" in done.stderr
+    assert main([str(file)]) == 0
+    done = capsys.readouterr()
+    assert done.out.splitlines() == translated(LORA).overrides
+    assert "not translated: training.lerning_rate=1" in done.err
     assert main([str(tmp_path / "none.yaml")]) == 1
     file.write_text("- a list")
     assert main([str(file)]) == 1

@@ -36,29 +36,25 @@ def worker(parent, rank):
     return None
 
 
-def killed_after(file, words, surroundings):
-    """Start a run of two processes, kill the second once a file is there; what it said and its exit code."""
-    with subprocess.Popen(
-        [sys.executable, "launch.py", *words], cwd=ROOT, env=surroundings, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    ) as process:  # fmt: skip
-        deadline = time.monotonic() + 280
-        while not file.is_file() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        workers = psutil.Process(process.pid).children()
-        # One lock for all: the process that started the others took it, and they are named in it.
-        locked = holder_of(file.parents[2])
-        named = sorted(one.process for one in locked.processes)
-        assert named == sorted([process.pid, *(one.pid for one in workers)])
-        os.kill(worker(process.pid, 1).pid, signal.SIGKILL)
-        said, _ = process.communicate(timeout=120)
+def killed_after(file, going):
+    """Kill the second of two processes of a run once a file is there; what it said and its exit code."""
+    deadline = time.monotonic() + 280
+    while not file.is_file() and not going.is_over and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = psutil.Process(going.pid).children()
+    # One lock for all: the process that started the others took it, and they are named in it.
+    locked = holder_of(file.parents[2])
+    named = sorted(one.process for one in locked.processes)
+    assert named == sorted([going.pid, *(one.pid for one in workers)])
+    os.kill(worker(going.pid, 1).pid, signal.SIGKILL)
+    done = going.end(120)
     assert len(workers) == 2
     assert not any(one.is_running() for one in workers)
-    return said, process.returncode
+    return done.stdout + done.stderr, done.returncode
 
 
 @pytest.mark.slow
-def test_torchrun_and_processes(launch, surroundings, make_clips, tmp_path):
+def test_torchrun_and_processes(launch, start_launch, surroundings, make_clips, tmp_path):
     data = [f"task.data.{split}={make_clips(split, count)}" for split, count in
             (("train", 9), ("val", 5))]  # fmt: skip
     together, taken = tmp_path / "together", tmp_path / "taken over"
@@ -74,7 +70,7 @@ def test_torchrun_and_processes(launch, surroundings, make_clips, tmp_path):
 
     words = [*SETTINGS, *data, f"hydra.run.dir={taken}"]
     begun = taken / "checkpoints" / "checkpoint-4" / "trainer_state.json"
-    said, code = killed_after(begun, [*words, "processes=2"], surroundings)
+    said, code = killed_after(begun, start_launch(*words, "processes=2"))
     assert code not in (0, None)
     assert "Process 1 of 2 was killed by SIGKILL; the others were stopped." in said
     assert not (taken / "model").exists()

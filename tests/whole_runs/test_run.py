@@ -217,9 +217,9 @@ def test_a_killed_run_ends_as_one_never_stopped(launch, start_launch, mine, tmp_
 
 
 @pytest.mark.slow
-def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, tmp_path):
-    settings = [*LEAN, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
-    assert launch(*settings).returncode == 0
+def test_a_checkpoint_cut_off_by_a_kill_is_passed_over(launch, mine, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    settings = [*QUICK, *mine, f"hydra.run.dir={tmp_path / 'run'}"]
     checkpoints = tmp_path / "run" / "checkpoints"
     newest = last_checkpoint(checkpoints)
     assert newest.name == "checkpoint-6"
@@ -241,7 +241,8 @@ def test_a_real_record_is_learnt(launch, tmp_path):
         f"task.data.test={file}",
         "task.data.on_bad=skip",
         "trainer.objective=soft_ce+expected_mse",
-        "trainer.args.max_steps=60",
+        "task.dimensions=[pitch_dynamics,trait_embodiment]",
+        "trainer.args.max_steps=40",
         "trainer.args.eval_strategy=no",
         "trainer.args.save_strategy=no",
         "trainer.args.load_best_model_at_end=false",
@@ -252,7 +253,7 @@ def test_a_real_record_is_learnt(launch, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "run" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     predictions = [json.loads(line) for line in lines]
-    assert len(predictions) == 10
+    assert len(predictions) == 2
     for one in predictions:
         given = [rating for rating in one["ratings"] if rating is not None]
         assert abs(one["expected"] - sum(given) / len(given)) < 0.3, one["dimension"]
@@ -263,20 +264,3 @@ def test_without_val_the_last_step_is_kept_and_test_is_the_objective(launch, min
     done = launch(*LEAN, mine[0], mine[2], f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "There is no val split" in done.stdout
-
-
-@pytest.mark.slow
-def test_a_sweep(launch, mine, tmp_path):
-    done = launch(
-        "-m",
-        *LEAN,
-        *mine,
-        "seed=0,1",
-        "trainer.args.max_steps=1",
-        f"hydra.sweep.dir={tmp_path / 'sweep'}",
-    )
-    assert done.returncode == 0, done.stderr
-    for number in (0, 1):
-        (folder,) = (tmp_path / "sweep").glob(f"{number}-*")
-        assert f"\nseed: {number}\n" in (folder / "config.yaml").read_text()
-        assert (folder / "metrics.json").is_file()

@@ -57,6 +57,10 @@ def test_a_killed_run_leaves_the_others_and_resumes(start_launch, launch, words,
     # What was done was not done again.
     kept = tmp_path / "sweep" / rows(tmp_path)[0]["folder"] / "state.json"
     assert kept.stat().st_mtime_ns == first
+    for number, steps in enumerate((1, 20)):
+        (made,) = (tmp_path / "sweep").glob(f"{number}-*")
+        assert f"\n    max_steps: {steps}\n" in (made / "config.yaml").read_text()
+        assert (made / "metrics.json").is_file()
     # The id is the same in the folder's name, the log, the environment and the table.
     row = rows(tmp_path)[1]
     assert folder.name == f"1-{row['id']}"

@@ -1,0 +1,34 @@
+"""The cache of composed files that the tests use gives what Hydra composes."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import OmegaConf
+from repository import ROOT
+
+
+def composed_with_hydra_s_node(overrides):
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = compose("launch", overrides=overrides, return_hydra_config=True)
+    return OmegaConf.to_container(config, throw_on_missing=False)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=3", "+trainer.args.bf16=false", "~trainer.args.learning_rate"],
+        ["peft=none", "task=archetype", "seed=3"],
+        ["peft=none", "task=archetype", "seed=4", "hydra/launcher=slurm"],
+    ],
+    ids=" ".join,
+)
+def test_a_composition_from_the_cache_equals_one_without_it(composed, monkeypatch, overrides):
+    composed()  # registers the schema
+    kept = [composed_with_hydra_s_node(overrides) for _ in range(2)]
+    create = config_loader_impl.create_defaults_list
+    merge = ConfigLoaderImpl._compose_config_from_defaults_list
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", create.__wrapped__)
+    monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge.__wrapped__)
+    expected = composed_with_hydra_s_node(overrides)
+    assert kept == [expected, expected]
