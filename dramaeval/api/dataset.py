@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
-from dramaeval.config.composition import compose
+from dramaeval.config.composition import choices, compose
+from dramaeval.config.literal import literal, read_plain
 from dramaeval.config.problems import ConfigError
 from dramaeval.data.audio import decode
 from dramaeval.data.augmentation import Augmentation
@@ -36,7 +38,6 @@ from dramaeval.training.question_sampler import (
 
 log = logging.getLogger(__name__)
 
-#: Dimensions whose ratings are not valid after noise is added.
 #: Qwen2-Audio takes clips up to this length.
 MAX_SECONDS = 30.0
 
@@ -61,14 +62,15 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         is_perturb: perturb gain, speed and noise in each epoch (see `dramaeval.data.augmentation`, strength light).
         seed: of sampling and perturbation.
         task: of all records, whatever their ``dataset_name`` is; by default their own, with its default settings.
+        rubric: in place of that of the records' task: a name in ``configs/task/rubric/``, or a YAML file of this form.
         audio_root: folder in which clips are looked up if they are not beside the JSONL.
         importer: settings ``importer.*`` of a source in another format, such as ``{"decimal": "comma"}``.
         split: which split to read from a source that has splits of its own.
 
     Raises:
         BadRecordsError: with all problems of the file.
-        ConfigError: ``importer`` has a setting that is not known or not valid.
-        ValueError: the task compares two clips.
+        ConfigError: ``importer`` or the rubric is not valid.
+        ValueError: the task compares two clips; ``rubric`` is given with ``task``, or for records of several tasks.
     """
 
     def __init__(
@@ -79,10 +81,14 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         *,
         seed: int = 0,
         task: Task | None = None,
+        rubric: str | os.PathLike[str] | None = None,
         audio_root: str | os.PathLike[str] | None = None,
         importer: Mapping[str, Any] | None = None,
         split: str = "train",
     ) -> None:
+        if task is not None and rubric is not None:
+            raise ValueError("task has its own rubric: leave out task or rubric.")
+        self._rubric = rubric
         self.sample_rate = sample_rate
         self.is_perturb = is_perturb
         self.seed = seed
@@ -115,7 +121,11 @@ class AudioDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if task is not None:
             return task, self._rated(task, root)
         by_name = lines_by_name(lines, self.data_file)
-        tasks = {name: _task_of(name) for name in by_name or ("ROLE",)}
+        if self._rubric is not None and len(by_name) > 1:
+            raise ValueError(
+                f"rubric is for records of one task, and {self.data_file} has {', '.join(by_name)}."
+            )
+        tasks = {name: _task_of(name, self._rubric) for name in by_name or ("ROLE",)}
         if len(tasks) == 1:
             return (only := next(iter(tasks.values()))), self._rated(only, root)
         return self._mixed(tasks, by_name, root)
@@ -238,9 +248,30 @@ def _converted(
     return converted
 
 
-def _task_of(name: str) -> Task:
-    """The task of a data set, with the value of one rater as the label."""
-    return build_task(compose(*TASKS[name], "task.labels=sample"))
+def _task_of(name: str, rubric: str | os.PathLike[str] | None = None) -> Task:
+    """The task of a data set, with the value of one rater as the label.
+
+    Raises:
+        ConfigError: there is no such rubric, or it is not valid.
+    """
+    words = [*TASKS[name], "task.labels=sample"]
+    if rubric is None:
+        return build_task(compose(*words))
+    file = Path(rubric).expanduser()
+    names = choices("task/rubric")
+    if not file.is_file() and str(rubric) in names:
+        return build_task(compose(*words, f"task/rubric={rubric}"))
+    if not file.is_file():
+        raise ConfigError(
+            [f"rubric={rubric} is neither a YAML file nor one of {', '.join(names)}."]
+        )
+    try:
+        content = read_plain(file)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([f"rubric: {file} is not YAML: {error}"]) from None
+    config = compose(*words)
+    config.task.rubric = literal(content)
+    return build_task(config)
 
 
 def _written(target: Target) -> int:
