@@ -85,7 +85,7 @@ def compare(
     """
     pairs, left_out = _pairs(a, b, dimensions)
     clusters = cluster_names(of_a for same in pairs.values() for of_a, _ in same)
-    tests = _Tests.drawn(len(clusters), draws, seed)
+    tests = PairedDraws.drawn(len(clusters), draws, seed)
     differences: dict[str, dict[str, Difference]] = {}
     undefined: dict[str, dict[str, str]] = {}
     for key in dimensions:
@@ -111,7 +111,7 @@ def compare(
 
 
 @dataclass(frozen=True, eq=False)
-class _Tests:
+class PairedDraws:
     """Bootstrap draws over the G clusters, and exchanges over 2G: a's clusters, then b's."""
 
     bootstrap: BootstrapDraws
@@ -119,7 +119,7 @@ class _Tests:
     exchanged_back: BootstrapDraws
 
     @classmethod
-    def drawn(cls, clusters: int, draws: int, seed: int) -> _Tests | None:
+    def drawn(cls, clusters: int, draws: int, seed: int) -> PairedDraws | None:
         """None without draws, or with fewer than `LEAST_CLUSTERS` clusters."""
         if clusters < LEAST_CLUSTERS or draws == 0:
             return None
@@ -192,7 +192,7 @@ def _require_same_record(prediction: Prediction, other: Prediction) -> None:
 
 
 def _differences(
-    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: _Tests | None
+    metrics: Sequence[Metric], a: DimensionArrays, b: DimensionArrays, tests: PairedDraws | None
 ) -> tuple[dict[str, Difference], dict[str, str]]:
     """The difference of each metric on one dimension; the reason for each undefined one."""
     defined: list[tuple[Metric, float, float]] = []

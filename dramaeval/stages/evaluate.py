@@ -29,7 +29,7 @@ from dramaeval.stages.metrics_file import (
     phase_figures,
     rated_splits,
 )
-from dramaeval.stages.pair_figures import pair_systems
+from dramaeval.stages.pair_figures import pair_evidence
 from dramaeval.stages.predictions_file import PhasePredictions, is_intact, read_phase
 from dramaeval.stages.progress import Progress
 from dramaeval.training.training_effect import VISIBLE, largest_change
@@ -124,7 +124,7 @@ def measure(context: RunContext) -> float | None:
         metrics = {
             **figures,
             **(evidence(context, phases) if rated else {}),
-            **pair_systems(phases, bootstrap_settings(context.config)),
+            **pair_evidence(phases, bootstrap_settings(context.config)),
             "about": about(context),
         }
         write_json_atomic(context.folder.metrics, metrics, listed=True)

@@ -1,4 +1,4 @@
-"""The part of ``metrics.json`` about pairs: agreement by split and phase, and the ranking of systems."""
+"""The part of ``metrics.json`` about pairs: agreement by split and phase, gain, and the ranking of systems."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from dramaeval.config.task_schema import evidence_splits
 from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_gain import pair_gain
 from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
 from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.stages.context import RunContext
@@ -48,20 +49,27 @@ def pair_summary(
     return {**summary, "unscored": asked - len(predictions)}
 
 
-def pair_systems(
+def pair_evidence(
     phases: Mapping[str, PhasePredictions], bootstrap: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """``pair_systems.<split>``: the ranking of systems in the last phase on the test sets, else on val.
+    """The gain and the ranking of systems in the last phase on the test sets, else on val; empty without pairs.
 
-    A split whose pairs rank no systems has ``undefined`` with the reason. Empty without pairs.
+    Returns:
+        ``pair_gain.<split>``: final − zero-shot (see `pair_gain`); ``pair_systems.<split>`` (see `rank_pairs`), or
+        ``undefined`` with the reason where the pairs of a split rank no systems.
     """
     pairs = phases[list(phases)[-1]].pairs
     if not pairs:
         return {}
     boards: dict[str, Any] = {}
+    gains: dict[str, Any] = {}
     for split in evidence_splits(pairs):
+        if len(phases) == 2:
+            before = phases["zero_shot"].pairs.get(split, [])
+            dimensions = list(dict.fromkeys(p.dimension for p in pairs[split]))
+            gains[split] = pair_gain(pairs[split], before, dimensions, **bootstrap)
         try:
             boards[split] = rank_pairs(pairs[split], **bootstrap)
         except NoRankingError as error:
             boards[split] = {"undefined": str(error)}
-    return {"pair_systems": boards}
+    return {**({"pair_gain": gains} if gains else {}), "pair_systems": boards}

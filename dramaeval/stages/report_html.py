@@ -23,7 +23,7 @@ from dramaeval.stages.metrics_file import (
     evidence,
     rated_splits,
 )
-from dramaeval.stages.pair_figures import compared_dimensions, pair_systems
+from dramaeval.stages.pair_figures import compared_dimensions, pair_evidence
 from dramaeval.stages.run_folder import as_yaml
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def write_reports(context: RunContext, metrics: Mapping[str, Any], phases: Phase
                 split: {phase: values[kind] for phase, values in by_phase.items()}
                 for split, by_phase in figures.items()
             }
-            of_task |= pair_systems(task_phases, bootstrap_settings(context.config))
+            of_task |= pair_evidence(task_phases, bootstrap_settings(context.config))
             page = _other_page(of_task)
         file = context.folder.report.with_suffix(f".{name}.html")
         _write_pages(context, file, page, of_task, task_phases, name)

@@ -175,6 +175,24 @@ def pair_sentences(split: str, phases: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def gain_sentence(split: str, gain: Mapping[str, Any]) -> str | None:
+    """The gain of the training in a sentence; None where it is undefined."""
+    macro = gain["macro"]["accuracy_untied"]
+    if macro is None:
+        return None
+    text = (
+        f"On {split}, training changes the share of the raters' clips that the judge prefers by "
+        f"{shown(100 * macro['difference'], 1, sign=True)} points"
+    )
+    bounds = macro["interval"]
+    if bounds is None or macro["p"] is None:
+        return f"{text}; there are too few prompts for an interval."
+    low, high = (shown(100 * bound, 1, sign=True) for bound in bounds)
+    level = 1 - gain["bootstrap"]["level"]
+    real = "not chance" if macro["p"] <= level else "which may be chance"
+    return f"{text} (interval {low} to {high}, p = {macro['p']:.3f}: {real})."
+
+
 def _ceiling(macro: Mapping[str, Any]) -> str | None:
     ceiling = macro["ceiling"]
     raters, judge = ceiling["accuracy_untied"], ceiling["judge_accuracy_untied"]

@@ -23,6 +23,7 @@ from dramaeval.evaluation.report.pair_tables import (
     NUMBERS,
     ORDER,
     TRIPLES,
+    gain_sentence,
     metric_table,
     pair_sentences,
     slice_table,
@@ -133,7 +134,10 @@ def _context(findings: PairFindings) -> dict[str, Any]:
                 "run": ("Run", True),
             }
         ),
-        "summary": [line for name in every for line in pair_sentences(name, every[name])],
+        "summary": [
+            *[line for name in every for line in pair_sentences(name, every[name])],
+            *filter(None, (gain_sentence(*each) for each in metrics.get("pair_gain", {}).items())),
+        ],
         "agreement": [
             table
             for name, by_phase in every.items()

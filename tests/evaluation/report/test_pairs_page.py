@@ -14,7 +14,7 @@ from dramaeval.evaluation.pairs.pair_ranking import rank_pairs
 from dramaeval.evaluation.pairs.pair_summary import summarise_pairs
 from dramaeval.evaluation.pairs.pair_text import pair_text
 from dramaeval.evaluation.report.pair_board import board_sentences
-from dramaeval.evaluation.report.pair_tables import pair_sentences
+from dramaeval.evaluation.report.pair_tables import gain_sentence, pair_sentences
 from dramaeval.evaluation.report.pairs_page import PairFindings, render_pairs, worst_pairs
 
 SETTINGS = {"seed": 0, "draws": 60, "level": 0.95}
@@ -119,6 +119,18 @@ def test_sentences_name_values_intervals_and_bias(page):
     assert "bias to the first clip is +0.20, which is not chance" in lines[3]
     assert "2 comparisons could not be scored" in lines[4]
     assert "| mean | final | 0.60 [" in pair_text("test", {"final": summary})
+
+
+def test_the_gain_in_a_sentence():
+    values = {"difference": 0.125, "interval": [0.05, 0.2], "p": 0.01}
+    gain = {"macro": {"accuracy_untied": values}, "bootstrap": {"level": 0.95}}
+    sentence = gain_sentence("test", gain)
+    assert "by +12.5 points (interval +5.0 to +20.0, p = 0.010: not chance)" in sentence
+    values["p"] = 0.06
+    assert "p = 0.060: which may be chance" in gain_sentence("test", gain)
+    values["interval"] = None
+    assert gain_sentence("test", gain).endswith("too few prompts for an interval.")
+    assert gain_sentence("test", {"macro": {"accuracy_untied": None}}) is None
 
 
 def test_sentences_on_a_ranking(page):

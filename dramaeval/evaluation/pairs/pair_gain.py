@@ -1,0 +1,114 @@
+"""Difference between two judges of pairs: paired bootstrap and permutation test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from dramaeval.evaluation.comparison import (
+    Difference,
+    PairedDraws,
+    adjust_p_values,
+    macro_difference,
+)
+from dramaeval.evaluation.pair_predictions import PairPrediction
+from dramaeval.evaluation.pairs.pair_arrays import PairArrays, pair_arrays, pair_clusters
+from dramaeval.evaluation.pairs.pair_metrics import (
+    PAIR_METRICS,
+    UndefinedError,
+    pair_value,
+    pair_values_over_draws,
+)
+
+COMPARED = ("accuracy", "accuracy_untied", "brier")
+"""The metrics of a gain: means over pairs, for which the exchange of two judges' predictions is exact."""
+
+
+def pair_gain(
+    a: Iterable[PairPrediction],
+    b: Iterable[PairPrediction],
+    dimensions: Sequence[str],
+    *,
+    seed: int,
+    draws: int,
+    level: float,
+) -> dict[str, Any]:
+    """Compare two judges on the pairs that both judged: difference a − b of each metric of `COMPARED`.
+
+    The bootstrap draws prompts, the same for both judges; the test exchanges the judges' predictions of a prompt with
+    probability ½ (see `comparison.compare`).
+
+    Args:
+        a: predictions of one judge.
+        b: predictions of the other.
+        dimensions: keys of the dimensions.
+        seed: of the draws.
+        draws: of bootstrap and test; 0 for none.
+        level: confidence level of the intervals.
+
+    Returns:
+        ``macro`` and ``dimensions.<key>``, each with ``a``, ``b``, ``difference``, ``interval`` and ``p`` by metric, None
+        where it is undefined; p of the dimensions are also adjusted. ``pairs``: the number of pairs × dimensions.
+    """
+    others = {(p.id, p.dimension): p for p in b}
+    both = [(p, others[p.id, p.dimension]) for p in a if (p.id, p.dimension) in others]
+    clusters = pair_clusters(p for p, _ in both)
+    tests = PairedDraws.drawn(len(clusters), draws, seed)
+    differences = {}
+    for key in dimensions:
+        listed = [pair for pair in both if pair[0].dimension == key]
+        of_a, of_b = (pair_arrays([pair[side] for pair in listed], clusters) for side in (0, 1))
+        differences[key] = _differences(of_a, of_b, len(clusters), tests)
+    plain: dict[str, dict[str, Any]] = {
+        key: {name: by_name[name].as_dict(level) if name in by_name else None for name in COMPARED}
+        for key, by_name in differences.items()
+    }
+    for name in COMPARED:
+        adjust_p_values([entries[name] for entries in plain.values() if entries[name]])
+    return {
+        "macro": {name: macro_difference(differences, name, level) for name in COMPARED},
+        "dimensions": plain,
+        "pairs": len(both),
+        "bootstrap": {"draws": draws if tests else 0, "level": level, "clusters": len(clusters)},
+    }
+
+
+def _differences(
+    a: PairArrays, b: PairArrays, clusters: int, tests: PairedDraws | None
+) -> Mapping[str, Difference]:
+    """The difference of each metric that both judges define."""
+    values: dict[str, tuple[float, float]] = {}
+    for name in COMPARED:
+        try:
+            values[name] = (pair_value(PAIR_METRICS[name], a), pair_value(PAIR_METRICS[name], b))
+        except UndefinedError:
+            continue
+    resampled: dict[str, np.ndarray] = {}
+    exchanged: dict[str, np.ndarray] = {}
+    if tests is not None:
+        metrics = {name: PAIR_METRICS[name] for name in values}
+        of_a, of_b = (pair_values_over_draws(metrics, each, tests.bootstrap) for each in (a, b))
+        stacked = _stacked(a, b, clusters)
+        first = pair_values_over_draws(metrics, stacked, tests.exchange)
+        second = pair_values_over_draws(metrics, stacked, tests.exchanged_back)
+        resampled = {name: of_a[name] - of_b[name] for name in values}
+        exchanged = {name: first[name] - second[name] for name in values}
+    return {
+        name: Difference(
+            a=of_first, b=of_second, resampled=resampled.get(name), exchanged=exchanged.get(name)
+        )
+        for name, (of_first, of_second) in values.items()
+    }
+
+
+def _stacked(a: PairArrays, b: PairArrays, clusters: int) -> PairArrays:
+    """a's pairs, then b's with clusters numbered from `clusters` on: a draw takes each prompt from one judge."""
+    b = replace(b, cluster=b.cluster + clusters)
+    both = {
+        each.name: np.concatenate([getattr(a, each.name), getattr(b, each.name)])
+        for each in fields(PairArrays)
+    }
+    return PairArrays(**both)
