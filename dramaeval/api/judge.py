@@ -285,7 +285,7 @@ class Judge(RewardsClips):
         self,
         a: Clip,
         b: Clip,
-        task: str = "pair",
+        task: str | None = None,
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
@@ -300,7 +300,7 @@ class Judge(RewardsClips):
         Args:
             a: the first clip, as for `score`.
             b: the second clip.
-            task: name of the task.
+            task: name of the task; None means the run's own task of pairs, else ``pair``.
             dimensions: keys of the dimensions to compare on; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
             context: the texts of the task, which both clips share.
@@ -311,6 +311,7 @@ class Judge(RewardsClips):
         Raises:
             ValueError: as for `score`; also if a clip has no score, such as one whose thought did not end.
         """
+        task = task or self._task_of_pairs()
         compared = self.task(task, dimensions)
         if isinstance(compared, PairTask) and compared.by == DIRECT:
             (texts,) = texts_of(compared, context, 1)
@@ -329,6 +330,11 @@ class Judge(RewardsClips):
         if isinstance(compared, PairTask):
             slope, tie_weight = compared.slope, compared.tie_weight
         return {key: comparison_of_scores(of_a[key], of_b[key], slope, tie_weight) for key in of_a}
+
+    def _task_of_pairs(self) -> str:
+        """The name of the run's task of pairs, else that of the default one."""
+        names = [name for name in parts_of(self.config.task) if name not in NO_SCORES]
+        return next((name for name in names if isinstance(self.task(name), PairTask)), "pair")
 
     def _encoder(self, task: Task, clips: int) -> WaveformEncoder:
         """An encoder of records for a task, which keeps the features of this many clips."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,10 +118,13 @@ class RecordCheck:
         self.findings.append(Finding(key, problem, fix))
 
 
-def check_text(fields: Mapping[str, Any], key: str) -> Finding | None:
-    """Return the problem of the text at `fields[key]`, or None where it can be used."""
+def check_text(fields: Mapping[str, Any], key: str, known: Container[str] = ()) -> Finding | None:
+    """Return the problem of the text at `fields[key]`, or None where it can be used.
+
+    The `known` keys are no misspelt ones.
+    """
     if key not in fields:
-        near = _near_match(key, fields)
+        near = _near_match(key, [name for name in fields if name not in known])
         hint = f'; rename "{printable(near)}"?' if near else ""
         return Finding(key, "missing", f'give every record a "{key}"{hint}')
     value = fields[key]

@@ -97,6 +97,12 @@ def test_a_judge_learns_to_compare_directly(run, few):
         for phase in ("zero_shot", "final")
     )
     assert after["pair_cross_entropy"] < before["pair_cross_entropy"] - 0.02
+    # In Python the task of the run is the default.
+    prediction = read_phase(context.folder.predictions("final")).pairs["test"][0]
+    judge = Judge.load(context.folder.path, device="cpu")
+    clips = prediction.clip_a, prediction.clip_b
+    compared = judge.compare(*clips, question=prediction.prompt)[prediction.dimension]
+    assert compared.order_ab == pytest.approx(prediction.order_ab, abs=1e-5)
 
 
 @pytest.mark.slow

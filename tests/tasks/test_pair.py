@@ -87,6 +87,7 @@ def test_a_bad_pair_is_named_by_its_line_or_skipped(task, clips, record, key, pr
     (found,) = raised.value.problems
     assert (found.line, found.key) == (2, key)
     assert problem in found.problem
+    assert "rename" not in found.fix  # the other clip's key is not misspelt
     result = task().read(file, on_bad="skip")
     assert [each.id for each in result.records] == ["p1"]
     assert [each.line for each in result.skipped] == [2]
