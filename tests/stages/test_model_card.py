@@ -88,3 +88,16 @@ def test_texts_of_others_are_shown_and_not_formatted():
     }  # fmt: skip
     assert elements.text.count(HOSTILE) >= 11
     assert [tag for tag, _ in elements.found].count("h1") == 1
+
+
+def test_a_judge_of_pairs_states_both_accuracies():
+    row = {
+        "accuracy": 0.5, "accuracy_untied": 0.625, "pairs": 8,
+        "interval": {"accuracy_untied": [0.25, 0.75]},
+    }  # fmt: skip
+    undefined = {**row, "accuracy_untied": None}
+    pairs = {"test": {"final": {"macro": row, "dimensions": {"pitch": undefined}}}}
+    text = card({}, {"pairs": pairs}, {}, {})
+    assert "| all | 0.625 [0.250, 0.750] | 0.500 | 8 |" in text
+    assert "| pitch | not defined | 0.500 | 8 |" in text
+    assert "Not measured." not in text
