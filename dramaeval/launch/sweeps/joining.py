@@ -21,6 +21,8 @@ from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
 from dramaeval.stages.shards import CLIPS
 
+#: `dramaeval.stages.fingerprint.NAME`, whose module takes long to import.
+FINGERPRINT = "fingerprint.json"
 #: The summary of the joined predictions.
 SUMMARY = "shards.json"
 
@@ -56,6 +58,14 @@ def join_shards(sweep: SweepFolder) -> str | None:
     for file in files:
         if damage := damage_of(file) if file.is_file() else f"{file.name} is not there":
             raise _unfinished(file, damage)
+    inputs = [_input_hashes(file.parent) for file in files]
+    if other := next((number for number in range(count) if inputs[number] != inputs[0]), None):
+        raise ConfigError(
+            [
+                f"{sweep.path}: the input changed between shard=0 and shard={other}, so clips may be missing. Start the "
+                "sweep anew in another folder with hydra.sweep.dir=…"
+            ]
+        )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     joined = sweep.path / "predictions.jsonl"
     earlier = _read(sweep.path / SUMMARY)
@@ -110,6 +120,12 @@ def _write(
             raise _unfinished(file, f"{count} of {total} clips are there")
     os.replace(unfinished, joined)
     return len(seen), list(dimensions)
+
+
+def _input_hashes(folder: Path) -> list[str]:
+    """The hashes of the files from which a shard has taken its records."""
+    splits = _read(folder / FINGERPRINT).get("splits", {})
+    return sorted(splits.get("input", {}).get("files", {}).values())
 
 
 def _unfinished(file: Path, problem: str) -> ConfigError:

@@ -14,6 +14,7 @@ from dramaeval.launch.sweeps.joining import join_shards, total_text
 from dramaeval.launch.sweeps.rows import collect
 from dramaeval.launch.sweeps.state import DONE, FAILED, RUNNING, change_state, read_state
 from dramaeval.launch.sweeps.table import summary
+from dramaeval.stages.fingerprint import NAME
 
 
 def lines_of(name):
@@ -44,6 +45,8 @@ def write_shard(path, shard, names, total=None):
     file.close()
     progress = {"done": len(names), "total": total or len(names), "rate": 2.0, "seconds": 1}
     (folder / "progress.json").write_text(json.dumps(progress))
+    made_from = {"splits": {"input": {"files": {f"/{shard}/clips.jsonl": "hash"}}}}
+    (folder / NAME).write_text(json.dumps(made_from))
     (folder / "clips.json").write_text(json.dumps({name: f"/c/{name}.wav" for name in names}))
     change_state(folder, lambda state: state.ended(DONE))
 
@@ -91,6 +94,13 @@ def test_nothing_is_joined_twice_or_of_other_sweeps(sweep, tmp_path):
     for number in (0, 1):
         write_run(SweepRun(number, "y", sweep.path / f"{number}-x", (f"seed={number}",)))
     assert join_shards(sweep) is None
+
+
+def test_shards_of_different_inputs_are_not_joined(sweep):
+    file = sweep.path / "2-x" / NAME
+    file.write_text(file.read_text().replace('"hash"', '"other"'))
+    with pytest.raises(ConfigError, match="input changed between shard=0 and shard=2"):
+        join_shards(sweep)
 
 
 def test_progress_counts_all_shards_and_estimates_the_time_left(sweep):
