@@ -15,6 +15,7 @@ from dramaeval.data.durations import duration
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
+from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.score_table import write_scores
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import DONE, change_state, read_state
@@ -72,9 +73,11 @@ def join_shards(sweep: SweepFolder) -> str | None:
     if earlier.get("made_from") == made_from and joined.is_file():
         return f"{counted(earlier['clips'], 'clip')}, joined from {count} shards, in {joined}"
     progress = [_read(file.parent / PROGRESS) for file in files]
-    clips, dimensions = _write(joined, files, [each.get("total") for each in progress])
+    totals = [each.get("total") for each in progress]
+    clips, dimensions, unscored = _write(joined, files, totals)
     summary = {
         "clips": clips,
+        "unscored": unscored,
         "seconds": round(sum(read_state(run.folder).seconds for run in runs), 1),
         "shards": [
             {"shard": number, "folder": file.parent.name, **each}
@@ -83,6 +86,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
         "made_from": made_from,
     }
     text = f"{counted(clips, 'clip')}, joined from {count} shards, in {joined}"
+    if unscored:
+        text += f"; {counted(unscored, 'question')} unscored"
     if output := sweep.master().get("output"):
         paths: dict[str, str] = {}
         for file in files:
@@ -95,31 +100,32 @@ def join_shards(sweep: SweepFolder) -> str | None:
 
 def _write(
     joined: Path, files: Sequence[Path], totals: Sequence[int | None]
-) -> tuple[int, list[str]]:
-    """Write the clips of all files in turn; returns their number and the dimensions."""
+) -> tuple[int, list[str], int]:
+    """Write the clips of all files in turn; returns their number, the dimensions and the unscored questions."""
     seen: set[str] = set()
     dimensions: dict[str, None] = {}
-    counts = [0] * len(files)
+    counts, unscored = [0] * len(files), 0
     unfinished = joined.with_name(joined.name + ".unfinished")
     with unfinished.open("wb") as output:
         for turn in itertools.zip_longest(*map(_clips, files)):
             for number, clip in enumerate(turn):
                 if clip is None:
                     continue
-                name, lines, keys = clip
+                name, lines, questions = clip
                 if name in seen:
                     raise ConfigError(
                         [f"{files[number]}: the clip {name} is in another shard too."]
                     )
                 seen.add(name)
                 counts[number] += 1
-                dimensions |= dict.fromkeys(keys)
+                dimensions |= dict.fromkeys(each["dimension"] for each in questions)
+                unscored += sum(each["state"] != SCORED for each in questions)
                 output.writelines(lines)
     for file, count, total in zip(files, counts, totals, strict=True):
         if total is not None and count != total:
             raise _unfinished(file, f"{count} of {total} clips are there")
     os.replace(unfinished, joined)
-    return len(seen), list(dimensions)
+    return len(seen), list(dimensions), unscored
 
 
 def _input_hashes(folder: Path) -> list[str]:
@@ -136,12 +142,12 @@ def _unfinished(file: Path, problem: str) -> ConfigError:
     )
 
 
-def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[str]]]:
-    """The id, the lines and the dimensions of each clip."""
+def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[dict[str, Any]]]]:
+    """The id of each clip, and its lines as they are and parsed."""
     parsed = ((json.loads(line), line) for _, line in json_lines(file))
     for name, group in itertools.groupby(parsed, key=lambda pair: str(pair[0]["id"])):
         pairs = list(group)
-        yield name, [line for _, line in pairs], [values["dimension"] for values, _ in pairs]
+        yield name, [line for _, line in pairs], [values for values, _ in pairs]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -18,10 +19,14 @@ from dramaeval.stages.fingerprint import NAME
 
 
 def lines_of(name):
+    """Two lines; ``clip3`` has no score on the second dimension."""
     shares = {"scale": (1.0, 2.0), "distribution": (0.5, 0.5), "expected": 1.5}
     predictions = [
         Prediction(id=name, dimension=key, ratings=(), state="scored", **shares) for key in "ab"
     ]
+    if name == "clip3":
+        nothing = {"distribution": None, "expected": None, "state": "no end"}
+        predictions[1] = replace(predictions[1], **nothing)
     return "".join(prediction_line(each) + "\n" for each in predictions)
 
 
@@ -54,6 +59,7 @@ def write_shard(path, shard, names, total=None):
 def test_the_joined_file_has_every_clip_once_in_the_order_of_the_input(sweep):
     text = join_shards(sweep)
     assert "7 clips, joined from 3 shards" in text
+    assert "1 question unscored" in text
     ids = [each.id for each in read_predictions(sweep.path / "predictions.jsonl")]
     assert ids == [f"clip{number // 2}" for number in range(14)]
     rows = (sweep.path / "scores.csv").read_text().splitlines()
