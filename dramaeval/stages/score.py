@@ -100,6 +100,9 @@ def run(context: RunContext) -> None:
 
     clips = context.config.batch.eval_clips
     stream(file, missing, score, clips_a_batch=clips, processes=context.processes)
+    if is_shard:
+        _finish_shard(context, progress)
+        return
     progress.finish()
     finish = _finish_pairs if isinstance(task, PairTask) else _finish
     context.processes.on_rank_zero(lambda: finish(context, task, file))
@@ -114,6 +117,18 @@ def _finish_pairs(context: RunContext, task: Task, file: Path) -> None:
         log.info("The comparisons are in %s", output)
 
 
+def _finish_shard(context: RunContext, progress: Progress) -> None:
+    """Write what the sweep needs to join the shards; it also writes ``output``."""
+
+    def write_clips() -> None:
+        clips = {record.id: str(record.clip) for record in context.splits[INPUT]}
+        write_json_atomic(context.folder.path / shards.CLIPS, clips)
+
+    if context.config.output:
+        context.processes.on_rank_zero(write_clips)
+    progress.finish()
+
+
 def _finish(context: RunContext, task: Task, file: Path) -> None:
     """Log the counts, print the first scores and write ``output``."""
     records, output = context.splits[INPUT], context.config.output
@@ -125,11 +140,6 @@ def _finish(context: RunContext, task: Task, file: Path) -> None:
     for state, count in states.most_common():
         log.warning("%d of %d questions unscored: %s", count, total, state)
     log.info("%s, %s in %s", counted(len(records), "clip"), counted(scored, "score"), file)
-    if context.config.shards > 1:  # the sweep joins the shards and writes the output
-        if output:
-            clips = {record.id: str(record.clip) for record in records}
-            write_json_atomic(context.folder.path / shards.CLIPS, clips)
-        return
     keys = [dimension.key for dimension in task.rated_dimensions]
     if output:
         path = Path(output).expanduser()

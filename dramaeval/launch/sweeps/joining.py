@@ -15,12 +15,15 @@ from dramaeval.data.durations import duration
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
+from dramaeval.evaluation.predictions import SCORED
 from dramaeval.evaluation.score_table import write_scores
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
 from dramaeval.stages.shards import CLIPS
 
+#: `dramaeval.stages.fingerprint.NAME`, whose module takes long to import.
+FINGERPRINT = "fingerprint.json"
 #: The summary of the joined predictions.
 SUMMARY = "shards.json"
 
@@ -56,15 +59,25 @@ def join_shards(sweep: SweepFolder) -> str | None:
     for file in files:
         if damage := damage_of(file) if file.is_file() else f"{file.name} is not there":
             raise _unfinished(file, damage)
+    inputs = [_input_hashes(file.parent) for file in files]
+    if other := next((number for number in range(count) if inputs[number] != inputs[0]), None):
+        raise ConfigError(
+            [
+                f"{sweep.path}: the input changed between shard=0 and shard={other}, so clips may be missing. Start the "
+                "sweep anew in another folder with hydra.sweep.dir=…"
+            ]
+        )
     made_from = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     joined = sweep.path / "predictions.jsonl"
     earlier = _read(sweep.path / SUMMARY)
     if earlier.get("made_from") == made_from and joined.is_file():
         return f"{counted(earlier['clips'], 'clip')}, joined from {count} shards, in {joined}"
     progress = [_read(file.parent / PROGRESS) for file in files]
-    clips, dimensions = _write(joined, files, [each.get("total") for each in progress])
+    totals = [each.get("total") for each in progress]
+    clips, dimensions, unscored = _write(joined, files, totals)
     summary = {
         "clips": clips,
+        "unscored": unscored,
         "seconds": round(sum(read_state(run.folder).seconds for run in runs), 1),
         "shards": [
             {"shard": number, "folder": file.parent.name, **each}
@@ -73,6 +86,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
         "made_from": made_from,
     }
     text = f"{counted(clips, 'clip')}, joined from {count} shards, in {joined}"
+    if unscored:
+        text += f"; {counted(unscored, 'question')} unscored"
     if output := sweep.master().get("output"):
         paths: dict[str, str] = {}
         for file in files:
@@ -85,31 +100,38 @@ def join_shards(sweep: SweepFolder) -> str | None:
 
 def _write(
     joined: Path, files: Sequence[Path], totals: Sequence[int | None]
-) -> tuple[int, list[str]]:
-    """Write the clips of all files in turn; returns their number and the dimensions."""
+) -> tuple[int, list[str], int]:
+    """Write the clips of all files in turn; returns their number, the dimensions and the unscored questions."""
     seen: set[str] = set()
     dimensions: dict[str, None] = {}
-    counts = [0] * len(files)
+    counts, unscored = [0] * len(files), 0
     unfinished = joined.with_name(joined.name + ".unfinished")
     with unfinished.open("wb") as output:
         for turn in itertools.zip_longest(*map(_clips, files)):
             for number, clip in enumerate(turn):
                 if clip is None:
                     continue
-                name, lines, keys = clip
+                name, lines, questions = clip
                 if name in seen:
                     raise ConfigError(
                         [f"{files[number]}: the clip {name} is in another shard too."]
                     )
                 seen.add(name)
                 counts[number] += 1
-                dimensions |= dict.fromkeys(keys)
+                dimensions |= dict.fromkeys(each["dimension"] for each in questions)
+                unscored += sum(each["state"] != SCORED for each in questions)
                 output.writelines(lines)
     for file, count, total in zip(files, counts, totals, strict=True):
         if total is not None and count != total:
             raise _unfinished(file, f"{count} of {total} clips are there")
     os.replace(unfinished, joined)
-    return len(seen), list(dimensions)
+    return len(seen), list(dimensions), unscored
+
+
+def _input_hashes(folder: Path) -> list[str]:
+    """The hashes of the files from which a shard has taken its records."""
+    splits = _read(folder / FINGERPRINT).get("splits", {})
+    return sorted(splits.get("input", {}).get("files", {}).values())
 
 
 def _unfinished(file: Path, problem: str) -> ConfigError:
@@ -120,12 +142,12 @@ def _unfinished(file: Path, problem: str) -> ConfigError:
     )
 
 
-def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[str]]]:
-    """The id, the lines and the dimensions of each clip."""
+def _clips(file: Path) -> Iterator[tuple[str, list[bytes], list[dict[str, Any]]]]:
+    """The id of each clip, and its lines as they are and parsed."""
     parsed = ((json.loads(line), line) for _, line in json_lines(file))
     for name, group in itertools.groupby(parsed, key=lambda pair: str(pair[0]["id"])):
         pairs = list(group)
-        yield name, [line for _, line in pairs], [values["dimension"] for values, _ in pairs]
+        yield name, [line for _, line in pairs], [values for values, _ in pairs]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,13 +15,18 @@ from dramaeval.launch.sweeps.joining import join_shards, total_text
 from dramaeval.launch.sweeps.rows import collect
 from dramaeval.launch.sweeps.state import DONE, FAILED, RUNNING, change_state, read_state
 from dramaeval.launch.sweeps.table import summary
+from dramaeval.stages.fingerprint import NAME
 
 
 def lines_of(name):
+    """Two lines; ``clip3`` has no score on the second dimension."""
     shares = {"scale": (1.0, 2.0), "distribution": (0.5, 0.5), "expected": 1.5}
     predictions = [
         Prediction(id=name, dimension=key, ratings=(), state="scored", **shares) for key in "ab"
     ]
+    if name == "clip3":
+        nothing = {"distribution": None, "expected": None, "state": "no end"}
+        predictions[1] = replace(predictions[1], **nothing)
     return "".join(prediction_line(each) + "\n" for each in predictions)
 
 
@@ -44,6 +50,8 @@ def write_shard(path, shard, names, total=None):
     file.close()
     progress = {"done": len(names), "total": total or len(names), "rate": 2.0, "seconds": 1}
     (folder / "progress.json").write_text(json.dumps(progress))
+    made_from = {"splits": {"input": {"files": {f"/{shard}/clips.jsonl": "hash"}}}}
+    (folder / NAME).write_text(json.dumps(made_from))
     (folder / "clips.json").write_text(json.dumps({name: f"/c/{name}.wav" for name in names}))
     change_state(folder, lambda state: state.ended(DONE))
 
@@ -51,6 +59,7 @@ def write_shard(path, shard, names, total=None):
 def test_the_joined_file_has_every_clip_once_in_the_order_of_the_input(sweep):
     text = join_shards(sweep)
     assert "7 clips, joined from 3 shards" in text
+    assert "1 question unscored" in text
     ids = [each.id for each in read_predictions(sweep.path / "predictions.jsonl")]
     assert ids == [f"clip{number // 2}" for number in range(14)]
     rows = (sweep.path / "scores.csv").read_text().splitlines()
@@ -91,6 +100,13 @@ def test_nothing_is_joined_twice_or_of_other_sweeps(sweep, tmp_path):
     for number in (0, 1):
         write_run(SweepRun(number, "y", sweep.path / f"{number}-x", (f"seed={number}",)))
     assert join_shards(sweep) is None
+
+
+def test_shards_of_different_inputs_are_not_joined(sweep):
+    file = sweep.path / "2-x" / NAME
+    file.write_text(file.read_text().replace('"hash"', '"other"'))
+    with pytest.raises(ConfigError, match="input changed between shard=0 and shard=2"):
+        join_shards(sweep)
 
 
 def test_progress_counts_all_shards_and_estimates_the_time_left(sweep):
