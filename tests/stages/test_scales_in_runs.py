@@ -28,7 +28,7 @@ NAMES = "Clarity: the scores 1 to 5 stand for bad | poor | fair | good | excelle
 def finished(composed, tmp_path):
     def run(name, *settings):
         config = composed(
-            "device=cpu", "logger=none", "evaluation.draws=20", "evaluation.html=false", "trainer.args.max_steps=2",
+            "device=cpu", "logger=none", "evaluation.draws=20", "trainer.args.max_steps=2",
             "trainer.args.per_device_train_batch_size=2", *settings,
         )  # fmt: skip
         check(config)

@@ -319,18 +319,7 @@ def test_the_best_step_is_restored(run_of, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
-        (["peft=none"], "merge it first"),
-        (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set peft.r=8"),
-        (["peft=dora", "peft.r=8"], "peft.use_dora=True, but the adapter in checkpoint has False"),
-        (["peft.r=8", "adapt=audio"], "adapt or peft.target_modules"),
-        (["peft.r=8", "model.path=OTHER"], "set model.path="),
-    ],
-)
-def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides, message):
+def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path):
     from dramaeval.models.adapters import attach
 
     run = run_of("peft.r=8")
@@ -342,9 +331,17 @@ def test_an_adapter_and_settings_that_contradict_it(run_of, tmp_path, overrides,
     tensors = load_file(weights)
     next(iter(tensors.values())).add_(1)
     save_file(tensors, weights, metadata={"format": "pt"})
-    words = [word.replace("OTHER", str(tmp_path / "base")) for word in overrides]
-    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
-        run_of(*words, f"checkpoint={tmp_path / 'adapter'}", name="next")
+    for overrides, message in (
+        (["peft=ia3"], "holds an adapter of Lora, but peft is IA3"),
+        (["peft=none"], "merge it first"),
+        (["peft.r=4"], "peft.r=4, but the adapter in checkpoint has 8: set peft.r=8"),
+        (["peft=dora", "peft.r=8"], "peft.use_dora=True, but the adapter in checkpoint has False"),
+        (["peft.r=8", "adapt=audio"], "adapt or peft.target_modules"),
+        (["peft.r=8", f"model.path={tmp_path / 'base'}"], "set model.path="),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            run_of(*overrides, f"checkpoint={tmp_path / 'adapter'}", name="next")
+        assert message in str(refused.value)
     run_of("peft.r=8", f"checkpoint={tmp_path / 'adapter'}", f"model.path={tmp_path / 'other'}")
 
 

@@ -21,12 +21,18 @@ ALL = ("log_mel", "encoder", "head")
 COMBINATIONS = [*((step,) for step in ALL), ALL]
 
 
+@pytest.fixture(scope="module")
+def passes():
+    """The passes of this module so far, by their plain steps."""
+    return {}
+
+
 @pytest.fixture
-def pass_of(composed, make_clips):
+def pass_of(passes, composed, make_clips):
     """A forward and a backward pass: logits, and gradients by the name of the weight."""
     file = make_clips("clip", len(SECONDS), seconds=SECONDS)
 
-    def run(*plain):
+    def computed(*plain):
         task = build_task(composed())
         family = Qwen2Audio(path=str(TINY), plain=plain)
         records = read_records(file, task.record_format()).records
@@ -49,6 +55,11 @@ def pass_of(composed, make_clips):
             if weight.grad is not None
         }
         return model, record_encoder, logits.detach(), gradients, batch
+
+    def run(*plain):
+        if plain not in passes:
+            passes[plain] = computed(*plain)
+        return passes[plain]
 
     return run
 

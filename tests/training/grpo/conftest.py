@@ -11,7 +11,7 @@ from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     train = write_clips(folder, "train", 8, seconds=(0.3, 1.7, 1.0, 2.9))
@@ -23,7 +23,7 @@ def config_of(composed, files):
     return lambda *overrides: composed(*QUICK, *files, *overrides)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained_adapter(files, tmp_path_factory):
     return f"checkpoint={teach(tmp_path_factory.mktemp('adapter'), files)}"
 
