@@ -14,6 +14,7 @@ from runnable_blocks import blocks_of, pages, run_page
 
 from dramaeval.config import registration
 from dramaeval.config.reference import GROUPS, SETTINGS, groups_page, settings_page
+from dramaeval.config.score_command import with_settings_of_score
 from dramaeval.config.sweep_options import OPTIONS
 
 WRITTEN = [
@@ -95,7 +96,8 @@ def test_links_between_pages_lead_to_files(page):
 
 @pytest.mark.parametrize("command", launch_commands())
 def test_a_command_of_the_pages_composes(command, composed):
-    words = [without_sweep(word) for word in shlex.split(command, comments=True)]
+    given = with_settings_of_score(shlex.split(command, comments=True))
+    words = [without_sweep(word) for word in given]
     overrides = [word for word in words if not word.startswith("-") and "=" in word]
     assert composed(*(word for word in overrides if not word.endswith("=…")))
 
