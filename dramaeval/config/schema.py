@@ -127,6 +127,7 @@ CONTROLS = (
     "transcript_only",
     "shuffled_audio",
     "silence",
+    "duration",
     "prosody",
     "encoder_probe",
     "phrasing",

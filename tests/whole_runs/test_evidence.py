@@ -98,7 +98,7 @@ def test_controls_a_report_and_a_comparison(launch, make_clips, read_metrics, tm
     metrics = read_metrics(folder)
     controls = metrics["controls"]["test"]
     assert list(controls) == [
-        "training_mean", "transcript_only", "shuffled_audio", "silence", "prosody", "encoder_probe", "phrasing",
+        "training_mean", "transcript_only", "shuffled_audio", "silence", "duration", "prosody", "encoder_probe", "phrasing",
         "invariance", "text_bias",
     ]  # fmt: skip
     assert controls["training_mean"]["gain"]["macro"]["pearson"] is None

@@ -15,6 +15,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 from dramaeval.data import clip_changes
 from dramaeval.evaluation.controls import text_bias as remarks
 from dramaeval.evaluation.controls.control_context import NotPossibleError
+from dramaeval.evaluation.controls.duration import duration
 from dramaeval.evaluation.controls.encoder_probe import encoder_probe
 from dramaeval.evaluation.controls.invariance import CHANGES, invariance
 from dramaeval.evaluation.controls.ridge import ALPHAS
@@ -181,7 +182,10 @@ def test_the_probe_is_a_ridge_on_the_plain_encoder(build_context):
             with torch.no_grad():
                 plain(**inputs)
             frames = int(inputs["feature_attention_mask"].sum())
-            rows.append(outputs.pop()[0, : ((frames - 1) // 2 + 1) // 2].mean(dim=0).numpy())
+            encoding = outputs.pop()[0, : ((frames - 1) // 2 + 1) // 2].mean(dim=0).numpy()
+            seconds = len(wave) / rate
+            rate_of_speech = len(record.fields["transcript"]) / seconds
+            rows.append(np.append(encoding, [seconds, rate_of_speech]))
         return rows
 
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=ALPHAS))
@@ -194,6 +198,28 @@ def test_the_probe_is_a_ridge_on_the_plain_encoder(build_context):
     result = encoder_probe(context)
     scores = [entry.expected for entry in result if entry.dimension == "pitch_dynamics"]
     np.testing.assert_allclose(scores, predicted, atol=2e-3)
+
+
+def test_duration_is_a_ridge_on_length_and_rate(build_context):
+    context = build_context()
+
+    def rows(records):
+        return [
+            [
+                soundfile.info(r.clip).duration,
+                len(r.fields["transcript"]) / soundfile.info(r.clip).duration,
+            ]
+            for r in records
+        ]
+
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=ALPHAS))
+    means = [
+        np.nanmean(np.array(record.ratings["pitch_variation"], dtype=float))
+        for record in context.train
+    ]
+    predicted = np.clip(model.fit(rows(context.train), means).predict(rows(context.records)), 1, 5)
+    scores = [e.expected for e in duration(context) if e.dimension == "pitch_dynamics"]
+    np.testing.assert_allclose(scores, predicted, atol=1e-6)
 
 
 def test_the_page_names_the_largest_changes():
