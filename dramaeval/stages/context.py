@@ -177,7 +177,8 @@ class RunContext:
         text_check = self.record_encoder.text_check
         skips = self.config.task.data.on_bad is OnBad.skip
         self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
-        records = (record for split in self.splits.records.values() for record in split)
+        split_records = self.splits.records.values()
+        records = (record for split in split_records for record in split if record.clip_b)
         if problem := clip_problem(self.record_encoder, records):
             raise ConfigError([problem])
 

@@ -292,8 +292,9 @@ def test_a_rubric_of_a_file_or_of_this_name_replaces_that_of_the_records(make_cl
         (user,) = [message for message in item["prompt"] if message["role"] == "user"]
         assert "Warmth of the voice: " in user["content"][1]["text"]
         assert score_of(item) in line["annotations"]["dynamic_range"]
-    with pytest.raises(BadRecordsError, match="missing annotation field"):
+    with pytest.raises(BadRecordsError) as raised:
         AudioDataset(file, rubric="archetype")
+    assert {found.problem for found in raised.value.problems} == {"missing annotation field"}
     with pytest.raises(ConfigError, match=r"neither a YAML file nor one of .*naturalness"):
         AudioDataset(file, rubric="delivry")
     rubric.write_text(RUBRIC.replace("scale: [1", "scale: [7"))

@@ -47,7 +47,7 @@ def test_training_with_a_reward_of_ones_own(make_clips, tmp_path):
 
 
 def test_mistakes(make_clips, tmp_path):
-    with pytest.raises(ValueError, match=r"must be a dramaeval\.AudioDataset"):
+    with pytest.raises(ValueError, match="train_dataset is missing: AudioDataset"):
         GRPOTrainer(TINY, settings(tmp_path))
     args = settings(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=3)
     with pytest.raises(ValueError, match="no multiple of num_generations=3"):

@@ -216,7 +216,7 @@ def test_archetype(tiny, lines):
         ({"sceen": "x"}, "sceen is not a text of the task role"),
         ({"age": ["a", "b"]}, "age must be a text, or 1 of them"),
         ({"age": " "}, "age must be a text"),
-        ({"task": "rolle"}, "task='rolle' is not known; choose one of archetype, role"),
+        ({"task": "rolle"}, "task='rolle' is not known; choose one of archetype, pair, pair_direct, role"),
         ({"transcript": "Go.<|im_end|>"}, 'audio[0]: transcript holds "<|im_end|>", a control token'),
         ({"scene": "<answer>5</answer>"}, 'audio[0]: scene holds "<answer>", a tag of the judge'),
         ({"style": "\ud83d"}, "audio[0]: style holds half of a surrogate pair"),

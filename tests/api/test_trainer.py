@@ -114,7 +114,7 @@ def test_a_loaded_model_a_processed_file_and_perturbation(make_clips, tmp_path):
 def test_mistakes(make_clips, tmp_path):
     file = make_clips("train", 2)
     args = settings(tmp_path / "out")
-    with pytest.raises(ValueError, match=r"must be a dramaeval\.AudioDataset, not NoneType"):
+    with pytest.raises(ValueError, match="train_dataset is missing: AudioDataset"):
         SFTTrainer(TINY, args)
     with pytest.raises(ValueError, match="this model takes 16000 Hz"):
         SFTTrainer(TINY, args, AudioDataset(file, 8000))

@@ -8,7 +8,7 @@ from dramaeval.evaluation.controls import control_named
 #: Overrides and the message that each has to cause. Those of a group are given together: all are reported.
 GROUPS = {
     "own settings": [
-        ("+stges=[train]", "stges is not a setting", "Did you mean stages?"),
+        ("+stges=[train]", "stges is not a setting", "Did you mean stages"),
         ("+batch.globl=64", "batch.globl is not a setting", "Did you mean global?"),
         ("+evaluation.drawz=5", "evaluation.drawz is not a setting", "Did you mean draws?"),
         ("+export.x=1", "export.x is not a setting; there are merge"),
@@ -86,7 +86,7 @@ GROUPS = {
     ],
     "stages without what they need": [
         ("stages=[prepare,train,evaluate,score,report]", "both write predictions.jsonl"),
-        ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE.jsonl"),
+        ("stages=[prepare,train,evaluate,score,report]", "stages=[score] needs input=FILE, FOLDER or GLOB"),
         ("stages=[prepare,train,evaluate,score,report]", "is a run of its own"),
         ("runs=[/nowhere]", "/nowhere is neither a folder nor a file"),
         ("task.shots=1", "task.shots=1 with stages=[prepare]"),

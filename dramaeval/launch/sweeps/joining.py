@@ -15,8 +15,6 @@ from dramaeval.data.durations import duration
 from dramaeval.data.jsonl import json_lines
 from dramaeval.data.manifest import damage_of
 from dramaeval.data.problems import counted
-from dramaeval.evaluation.predictions import SCORED
-from dramaeval.evaluation.score_table import write_scores
 from dramaeval.launch.sweeps.folder import SweepFolder, SweepRun
 from dramaeval.launch.sweeps.state import DONE, change_state, read_state
 from dramaeval.stages.progress import FILE as PROGRESS
@@ -92,6 +90,8 @@ def join_shards(sweep: SweepFolder) -> str | None:
         paths: dict[str, str] = {}
         for file in files:
             paths |= _read(file.parent / CLIPS)
+        from dramaeval.evaluation.score_table import write_scores
+
         write_scores(Path(output).expanduser(), joined, dimensions, paths)
         text += f"; the scores are in {output}"
     write_json_atomic(sweep.path / SUMMARY, summary)
@@ -102,6 +102,9 @@ def _write(
     joined: Path, files: Sequence[Path], totals: Sequence[int | None]
 ) -> tuple[int, list[str], int]:
     """Write the clips of all files in turn; returns their number, the dimensions and the unscored questions."""
+    # Imported late, as in `join_shards`: with numpy, which a sweep that is refused does not need.
+    from dramaeval.evaluation.predictions import SCORED
+
     seen: set[str] = set()
     dimensions: dict[str, None] = {}
     counts, unscored = [0] * len(files), 0

@@ -12,6 +12,10 @@ def clip_problem(record_encoder: RecordEncoder, records: Iterable[Record]) -> st
     """Why a prompt with several clips cannot be rendered; None where it can, or no prompt has several.
 
     The first record with such a prompt stands for all.
+
+    Args:
+        record_encoder: renders the prompts.
+        records: records of two clips.
     """
     if not record_encoder.family.takes_audio:
         return None
