@@ -20,8 +20,8 @@ from dramaeval.data.records import Record
 NONE, EMBED = "none", "embed"
 #: Values of ``task.listeners``.
 LISTENERS = (NONE, EMBED)
-#: Share of the visits of a training record that ask for the mean of all raters. In LDNet the mean listener is one
-#: listener among the others; it has a larger share here, because only its question is asked in scoring.
+#: Share of the visits of a training record that ask for the mean of all raters. LDNet trains the
+#: mean listener as one of its listeners; here it gets half of the visits, because scoring asks for the mean only.
 MEAN_SHARE = 0.5
 
 

@@ -71,7 +71,17 @@ def calibration_curve(arrays: DimensionArrays) -> list[CalibrationBin]:
     rows = _with_distribution(arrays)
     stated = arrays.distribution[rows].ravel()
     shares = rater_shares(arrays.ratings[rows], arrays.scale).ravel()
-    bins = _bin(stated)
+    return calibration_bins(stated, shares)
+
+
+def calibration_bins(stated: np.ndarray, shares: np.ndarray) -> list[CalibrationBin]:
+    """The bins of the stated probabilities that are not empty, with the mean share of each.
+
+    Args:
+        stated: probabilities, ``[n]``.
+        shares: observed shares, ``[n]``.
+    """
+    bins = bin_of(stated)
     return [
         CalibrationBin(
             low=b / BINS,
@@ -103,7 +113,8 @@ def _with_distribution(arrays: DimensionArrays) -> np.ndarray:
     return np.flatnonzero(given & ~np.isnan(arrays.distribution).any(axis=1))
 
 
-def _bin(probabilities: np.ndarray) -> np.ndarray:
+def bin_of(probabilities: np.ndarray) -> np.ndarray:
+    """The number of each probability's bin, from 0."""
     return np.minimum((probabilities * BINS).astype(int), BINS - 1)
 
 
@@ -111,7 +122,7 @@ def _gaps(arrays: DimensionArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """p(k) − r(k) (m, K), its bin (m, K), and the rows of the m records with a distribution."""
     rows = _with_distribution(arrays)
     stated = arrays.distribution[rows]
-    return stated - rater_shares(arrays.ratings[rows], arrays.scale), _bin(stated), rows
+    return stated - rater_shares(arrays.ratings[rows], arrays.scale), bin_of(stated), rows
 
 
 def _binned(gaps: np.ndarray, bins: np.ndarray) -> np.ndarray:

@@ -13,7 +13,12 @@ from typing import Protocol
 import numpy as np
 
 from dramaeval.evaluation.bootstrap import BootstrapDraws, Summands
-from dramaeval.evaluation.metrics.calibration import BINS, CalibrationBin
+from dramaeval.evaluation.metrics.calibration import (
+    BINS,
+    CalibrationBin,
+    bin_of,
+    calibration_bins,
+)
 from dramaeval.evaluation.metrics.metric import UndefinedError
 from dramaeval.evaluation.metrics.moments import of_mean
 from dramaeval.evaluation.pairs.auroc import auroc, auroc_over_draws
@@ -124,7 +129,7 @@ class PairCalibrationError:
         stated, shares, rows = _win_points(arrays)
         columns = np.zeros((len(stated), BINS + 1))
         columns[:, 0] = 1
-        columns[np.arange(len(stated)), 1 + _bin(stated)] = stated - shares
+        columns[np.arange(len(stated)), 1 + bin_of(stated)] = stated - shares
 
         def error(sums: np.ndarray) -> np.ndarray:
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -136,17 +141,7 @@ class PairCalibrationError:
 def pair_calibration_curve(arrays: PairArrays) -> list[CalibrationBin]:
     """The bins of `PairCalibrationError` that are not empty, for a plot."""
     stated, shares, _ = _win_points(arrays)
-    bins = _bin(stated)
-    return [
-        CalibrationBin(
-            low=b / BINS,
-            high=(b + 1) / BINS,
-            n=int((bins == b).sum()),
-            stated=float(stated[bins == b].mean()),
-            share=float(shares[bins == b].mean()),
-        )
-        for b in np.unique(bins).tolist()
-    ]
+    return calibration_bins(stated, shares)
 
 
 def _win_points(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -156,10 +151,6 @@ def _win_points(arrays: PairArrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     both = np.concatenate([rows, rows])
     stated = np.concatenate([arrays.outcomes[rows, 0], arrays.outcomes[rows, 2]])
     return stated, np.concatenate([shares[rows, 0], shares[rows, 2]]), both
-
-
-def _bin(probabilities: np.ndarray) -> np.ndarray:
-    return np.minimum((probabilities * BINS).astype(int), BINS - 1)
 
 
 @dataclass(frozen=True)
