@@ -78,7 +78,7 @@ class ThoughtTask(Task):
 
     def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated thought; 0 where none is generated."""
-        return self.thought_tokens if self.thought_in_scoring == "generate" else 0
+        return self.thought_tokens if self.generates else 0
 
     def thought_of(self, record: Record) -> str | None:
         """The record's thought, stripped; None where it has none."""
@@ -91,6 +91,11 @@ class ThoughtTask(Task):
         """The texts of the prompts, and the thought."""
         thought = self.thought_of(record)
         return super().texts(record) | ({} if thought is None else {self.thought: thought})
+
+    @property
+    def generates(self) -> bool:
+        """Whether the judge generates thoughts in scoring."""
+        return self.thought_in_scoring == "generate"
 
     @property
     def needs_thought(self) -> bool:

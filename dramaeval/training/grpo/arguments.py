@@ -22,6 +22,10 @@ from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_
 from dramaeval.training.question_sampler import trainable_dimensions
 
 
+#: TRL's argument by which completions that reach the limit of their length have no part in the loss.
+MASK = "mask_truncated_completions"
+
+
 def in_completions(config: DictConfig, step: StepSize) -> StepSize:
     """A step as TRL and DeepSpeed count it: in completions with GRPO, otherwise in clips."""
     if not trains_by_reward(config):
@@ -37,7 +41,17 @@ def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
         "per_device_eval_batch_size": count,  # unused; TRL requires a multiple of num_generations
         "num_generations": count,
         "reward_weights": None,
+        MASK: _masks_truncated(config),
     }
+
+
+def _masks_truncated(config: DictConfig) -> bool:
+    """The value of `MASK`: as set; if it is not, true for tasks whose answers begin with a thought."""
+    given = config.trainer.args.get(MASK)
+    if given is not None:
+        return bool(given)
+    tasks = list((config.task.get("tasks") or {}).values()) or [config.task]
+    return any(issubclass(get_object(task._target_), ThoughtTask) for task in tasks)
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
