@@ -275,9 +275,7 @@ def _thoughts(prediction: Prediction) -> list[tuple[str, str]]:
     if prediction.thoughts is None:
         return [("", shortened(text, MOST_TEXT)) for text in texts]
     scores = ["no score" if score is None else shown(score) for score in prediction.thoughts]
-    return [
-        (score, shortened(text, MOST_TEXT)) for score, text in zip(scores, texts, strict=True)
-    ]
+    return [(score, shortened(text, MOST_TEXT)) for score, text in zip(scores, texts, strict=True)]
 
 
 def _ratings_text(prediction: Prediction) -> str:

@@ -21,7 +21,6 @@ from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
 
-
 #: TRL's argument by which completions that reach the limit of their length have no part in the loss.
 MASK = "mask_truncated_completions"
 
