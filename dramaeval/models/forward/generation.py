@@ -119,7 +119,7 @@ def _sample(
     samples = max(len(seeds) for each in sampling.seeds for seeds in each) if texts else 0
     for begin in range(0, samples, ROWS):
         copies = min(ROWS, samples - begin)
-        places = [((n, q) for q in range(len(each))) for n, each in enumerate(sampling.seeds)]
+        places = [iter([(n, q) for q in range(len(each))]) for n, each in enumerate(sampling.seeds)]
         for group in _groups(records, lead, max(1, ROWS // copies)):
             owners = [next(places[number]) for number, record in group for _ in record.questions]
             seeds = [s for n, q in owners for s in sampling.seeds[n][q][begin : begin + copies]]
@@ -152,10 +152,11 @@ class _Draw:
         logits = logits.float()
         # Relative to the largest logit, a low temperature does not overflow.
         scores = (logits - logits.amax(-1, keepdim=True)) / self.sampling.temperature
+        # A judge whose logits are not finite is reported by its scores.
+        scores = scores.nan_to_num(nan=0.0)
         scores[:, self.sampling.tokens :] = -torch.inf
         scores[:, list(self.sampling.suppressed)] = -torch.inf
-        # A judge whose logits are not finite is reported by its scores.
-        shares = scores.softmax(dim=-1).nan_to_num(nan=1.0)
+        shares = scores.softmax(dim=-1)
         rows = [row for row in range(len(self.tokens)) if row not in ended]
         drawn = [torch.multinomial(shares[r], 1, generator=self.generators[r]) for r in rows]
         for row, token in zip(rows, torch.cat(drawn).tolist(), strict=True):

@@ -50,7 +50,8 @@ def _masks_truncated(config: DictConfig) -> bool:
     if given is not None:
         return bool(given)
     tasks = list((config.task.get("tasks") or {}).values()) or [config.task]
-    return any(issubclass(get_object(task._target_), ThoughtTask) for task in tasks)
+    classes = [get_object(task._target_) for task in tasks]
+    return any(isinstance(each, type) and issubclass(each, ThoughtTask) for each in classes)
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:
