@@ -214,7 +214,7 @@ def test_one_greedy_thought_has_no_figures():
     ("samples", "thoughts", "groups"),
     # Batches of two records and one, with two questions each. 1 and 3 thoughts: one group a batch; 20: of 16 and of 4
     # thoughts about a question, the first with a group for each question.
-    [(1, 6, 2), (3, 18, 2), (20, 120, 8)],
+    [(1, 6, 2), (3, 18, 2), pytest.param(20, 120, 8, marks=pytest.mark.slow)],
 )
 def test_the_cost_of_thoughts(judge, prepared, monkeypatch, samples, thoughts, groups):
     records, encoder = prepared(*TASK, DIMENSIONS, f"task.thought_samples={samples}")
