@@ -35,6 +35,7 @@ FREE = frozenset(
         "earlier",
     }
     | {"gate_share", "thought", "thought_in_scoring", "thought_tokens", "wordings_in_scoring"}
+    | {"thought_samples", "thought_temperature", "thought_seed"}
     | {"scoring", "answer_tokens", "question_field", "options_field", "answer_field"}
     | {"audio_field", "category_field"}
 )

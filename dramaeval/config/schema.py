@@ -188,6 +188,10 @@ class EvaluationConfig:
         help="largest number of held-out records that the controls invariance and text_bias score under every change",
         minimum=10,
     )
+    keep_thoughts: bool = setting(
+        False,
+        help="write the judge's generated thoughts into predictions, and show them in the report",
+    )
     html: bool = setting(True, help="write report.html after evaluation")
     convention: str | None = setting(
         None,

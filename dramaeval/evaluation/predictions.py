@@ -45,6 +45,9 @@ class Prediction:
     only their mean; `raters` says who they are: without it position k is the same rater in all
     lines of a file. `wordings` has the expected score under
     each of several wordings of the question, whose mean is `expected`; None with one wording.
+    `thoughts` has the expected score after each of several sampled thoughts, None after one that
+    does not end, those of a wording one after the other; None where no thoughts are sampled.
+    `thought_texts` has the generated thoughts in the same order, where they are kept.
     `group` is the character or scene whose records the bootstrap draws together; `system` is the
     speaker or synthesiser of the clip. `mean_rating` is the mean of the given ratings; None
     without one.
@@ -62,6 +65,8 @@ class Prediction:
     group: str | None = None
     system: str | None = None
     wordings: tuple[float, ...] | None = None
+    thoughts: tuple[float | None, ...] | None = None
+    thought_texts: tuple[str, ...] | None = None
     raters: RaterInfo = POSITIONAL
     mean_rating: float | None = field(init=False, repr=False, compare=False)
 
@@ -120,7 +125,8 @@ class Prediction:
         return math.sqrt(math.fsum(squares))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for one JSON object, always with the same keys in the same order."""
+        """Plain values for one JSON object, in a fixed order; thoughts only where there are any."""
+        thoughts = {name: getattr(self, name) for name in ("thoughts", "thought_texts")}
         return {
             "id": self.id,
             "dimension": self.dimension,
@@ -133,6 +139,7 @@ class Prediction:
             "system": self.system,
             "wordings": None if self.wordings is None else list(self.wordings),
             "raters": self.raters.to_json(),
+            **{name: list(values) for name, values in thoughts.items() if values is not None},
         }
 
     @classmethod
@@ -155,8 +162,18 @@ class Prediction:
             group=optional_text_of(values, "group"),
             system=optional_text_of(values, "system"),
             wordings=numbers_of(values, "wordings") if values.get("wordings") else None,
+            thoughts=optional_numbers_of(values, "thoughts") if values.get("thoughts") else None,
+            thought_texts=_texts_of(values.get("thought_texts")),
             raters=RaterInfo.from_json(values.get("raters"), len(ratings)),
         )
+
+
+def _texts_of(texts: Any) -> tuple[str, ...] | None:
+    if texts is None:
+        return None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("thought_texts is not a list of texts")
+    return tuple(texts)
 
 
 class _Writable(Protocol):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,11 +17,19 @@ from dramaeval.evaluation.option_predictions import OptionPrediction, option_of
 from dramaeval.evaluation.pair_predictions import PairPrediction
 from dramaeval.evaluation.pair_reply import pair_predictions
 from dramaeval.evaluation.predictions import SCORED, Prediction
-from dramaeval.models.forward.generation import GeneratedText, generate
+from dramaeval.models.forward.generation import GeneratedText, Sampling, generate
 from dramaeval.models.inputs.collation import EncodedRecord
 from dramaeval.models.inputs.question_encoder import QuestionEncoder
 from dramaeval.models.inputs.record_encoder import RecordEncoder
-from dramaeval.tasks.question import LEAD, TAIL, THINK, THOUGHT, AnswerField, Question
+from dramaeval.tasks.question import (
+    LEAD,
+    TAIL,
+    THINK,
+    THOUGHT,
+    AnswerField,
+    Question,
+    ThoughtSampling,
+)
 from dramaeval.tasks.rubric import Dimension
 
 AnyPrediction = Prediction | OptionPrediction | PairPrediction
@@ -33,13 +43,22 @@ class RecordReply:
         record: the record.
         record_encoder: prepares it; its task defines the questions.
         group_by: record key that clusters the bootstrap.
+        keep_thoughts: whether predictions have the texts of generated thoughts.
     """
 
-    def __init__(self, record: Record, record_encoder: RecordEncoder, group_by: str) -> None:
+    def __init__(
+        self,
+        record: Record,
+        record_encoder: RecordEncoder,
+        group_by: str,
+        *,
+        keep_thoughts: bool = False,
+    ) -> None:
         self.record = record
         self.record_encoder = record_encoder
         self.task = record_encoder.task
         self.group = group_of(record, group_by)
+        self.keep_thoughts = keep_thoughts
         self.questions: list[Question] = self.task.questions(
             record, self.task.dimensions_for(record)
         )
@@ -49,6 +68,9 @@ class RecordReply:
         #: The reason why the record cannot be scored, and by index why a single question cannot.
         self.reason: str | None = None
         self.failed: dict[int, str] = {}
+        #: The generated thoughts, and their number per question; each has a question of its own in `questions`.
+        self.thoughts: list[str] = []
+        self.samples = 1
 
     def prepare(self) -> None:
         """Encode the record; raises BadRecordsError where the clip cannot be decoded."""
@@ -66,6 +88,21 @@ class RecordReply:
         return any(question.generates_thought for question in self.questions)
 
     @property
+    def thought_sampling(self) -> ThoughtSampling | None:
+        """How thoughts are sampled, which is the same for all questions about a record; None for greedy thoughts."""
+        return self.questions[0].thought_sampling if self.questions else None
+
+    def thought_seeds(self, sampling: ThoughtSampling) -> list[list[int]]:
+        """A seed for each thought about each question; it depends on nothing but the record and the question."""
+        return [
+            [
+                seed_of(sampling.seed, self.record.id, *question.key, n)
+                for n in range(sampling.samples)
+            ]
+            for question in self.questions
+        ]
+
+    @property
     def chooses(self) -> bool:
         """Whether the judge generates answers to multiple-choice questions."""
         options = all(
@@ -74,8 +111,14 @@ class RecordReply:
         return options and self.max_tokens > 0
 
     def add_thoughts(self, thoughts: Sequence[GeneratedText]) -> None:
-        """Put generated thoughts in front of the answers; one with markup leaves its question unscored."""
+        """Put generated thoughts in front of the answers; one with markup leaves its question unscored.
+
+        Of several thoughts per question, those of a question follow each other, and each gets a question of its own.
+        """
         texts = []
+        self.samples = len(thoughts) // len(self.questions)
+        self.thoughts = [thought.text for thought in thoughts]
+        asked = [question for question in self.questions for _ in range(self.samples)]
         for number, thought in enumerate(thoughts):
             reason = self.record_encoder.text_check.problem_of(thought.text)
             if not thought.finished:
@@ -84,13 +127,12 @@ class RecordReply:
                 self.failed[number] = f"the thought {reason.problem}"
             texts.append("" if reason else thought.text)
         self.questions = [
-            question.with_thought(text)
-            for question, text in zip(self.questions, texts, strict=True)
+            question.with_thought(text) for question, text in zip(asked, texts, strict=True)
         ]
         self.prepare()
 
     def predictions(self) -> list[AnyPrediction]:
-        """One prediction for each dimension, in the order of the questions; the mean over several wordings.
+        """One prediction for each dimension, in the order of the questions; the mean over wordings and thoughts.
 
         A pair that cannot be compared has none, which is logged.
         """
@@ -107,41 +149,72 @@ class RecordReply:
         predictions: list[AnyPrediction] = []
         for answers in by_key.values():
             number, field, first = answers[0]
-            rows = [row for _, _, row in answers if row is not None]
-            reasons = [self.failed[number] for number, _, _ in answers if number in self.failed]
-            reason = self.reason or (reasons[0] if reasons else None)
-            if reason is None and not all(np.isfinite(row).all() for row in rows):
+            numbers = [number for number, _, _ in answers]
+            rows = [None if number in self.failed else row for number, _, row in answers]
+            reason = self.reason or self._failure(numbers)
+            if reason is None and not all(
+                np.isfinite(row).all() for row in rows if row is not None
+            ):
                 reason = NOT_FINITE
             if field.options:
                 predictions.append(self._option(number, field, first, reason))
             elif reason:
-                predictions.append(self._unscored(field.dimension, reason))
+                predictions.append(self._unscored(field.dimension, numbers, reason))
             else:
-                predictions.append(self._scored(field.dimension, rows))
+                predictions.append(self._scored(field.dimension, numbers, rows))
         return predictions
 
-    def _scored(self, dimension: Dimension, rows: Sequence[np.ndarray]) -> Prediction:
+    def _failure(self, numbers: Sequence[int]) -> str | None:
+        """Why a dimension has no score: none of the thoughts about one of its questions can be used."""
+        for start in range(0, len(numbers), self.samples):
+            of_question = numbers[start : start + self.samples]
+            if all(number in self.failed for number in of_question):
+                return self.failed[of_question[0]]
+        return None
+
+    def _scored(
+        self, dimension: Dimension, numbers: Sequence[int], rows: Sequence[np.ndarray | None]
+    ) -> Prediction:
         scale = np.array(dimension.scale, dtype=np.float64)
-        distribution = None
-        if len(rows[0]) > 1:
-            distributions = [row[: len(scale)] for row in rows]
+        distribution = thoughts = None
+        values = [row for row in rows if row is not None]
+        if len(values[0]) > 1:
+            if self.samples > 1:
+                thoughts = tuple(
+                    None if r is None else float(r[: len(scale)] @ scale) for r in rows
+                )
+            distributions = [row[: len(scale)] for row in self._means(rows)]
             distribution = tuple(np.mean(distributions, axis=0).tolist())
             scores = [float(p @ scale) for p in distributions]
         else:  # a regression head returns the score alone
-            scores = [float(row[0]) for row in rows]
+            scores = [float(row[0]) for row in values]
         return Prediction(
             distribution=distribution,
             expected=float(np.mean(scores)),
             state=SCORED,
             wordings=tuple(scores) if len(scores) > 1 else None,
-            **self._about(dimension),
+            thoughts=thoughts,
+            **self._about(dimension, numbers),
         )
 
-    def _unscored(self, dimension: Dimension, reason: str) -> Prediction:
-        return Prediction(distribution=None, expected=None, state=reason, **self._about(dimension))
+    def _means(self, rows: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """The mean of the answers to each question over its thoughts."""
+        questions = [
+            rows[start : start + self.samples] for start in range(0, len(rows), self.samples)
+        ]
+        return [np.mean([row for row in each if row is not None], axis=0) for each in questions]
 
-    def _about(self, dimension: Dimension) -> dict[str, Any]:
+    def _unscored(self, dimension: Dimension, numbers: Sequence[int], reason: str) -> Prediction:
+        about = self._about(dimension, numbers)
+        thoughts = (None,) * len(numbers) if self.samples > 1 else None
+        return Prediction(
+            distribution=None, expected=None, state=reason, thoughts=thoughts, **about
+        )
+
+    def _about(self, dimension: Dimension, numbers: Sequence[int]) -> dict[str, Any]:
+        kept = self.keep_thoughts and self.thoughts
         return {
+            "thought_texts": tuple(self.thoughts[number] for number in numbers) if kept else None,
             "id": self.record.id,
             "dimension": dimension.key,
             "scale": tuple(float(score) for score in dimension.scale),
@@ -185,10 +258,20 @@ class RecordReply:
 
 def write_thoughts(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
     """Generate the thoughts that the questions request."""
-    thinking = [reply for reply in replies if reply.generates_thought]
-    generated = _write(thinking, encoder, passes, THINK, THOUGHT.strip())
-    for reply, thoughts in zip(thinking, generated, strict=True):
-        reply.add_thoughts(thoughts)
+    by_sampling: dict[ThoughtSampling | None, list[RecordReply]] = {}
+    for reply in replies:
+        if reply.generates_thought:
+            by_sampling.setdefault(reply.thought_sampling, []).append(reply)
+    for sampling, thinking in by_sampling.items():
+        generated = _write(thinking, encoder, passes, THINK, THOUGHT.strip(), sampling)
+        for reply, thoughts in zip(thinking, generated, strict=True):
+            reply.add_thoughts(thoughts)
+
+
+def seed_of(*parts: str | int) -> int:
+    """A seed of 63 bits from the SHA-256 of some parts."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def write_answers(replies: Sequence[RecordReply], encoder: QuestionEncoder, passes: Any) -> None:
@@ -205,12 +288,23 @@ def _write(
     passes: Any,
     opening: str,
     until: str,
+    sampled: ThoughtSampling | None = None,
 ) -> list[list[GeneratedText]]:
     encoded = [
         (reply.encoded_record, reply.max_tokens)
         for reply in replies
         if reply.encoded_record is not None
     ]
+    sampling = None
+    if sampled and replies:
+        record_encoder = replies[0].record_encoder
+        audio = (record_encoder.audio_token,) if record_encoder.family.takes_audio else ()
+        sampling = Sampling(
+            seeds=[reply.thought_seeds(sampled) for reply in replies],
+            temperature=sampled.temperature,
+            tokens=len(encoder.tokenizer),
+            suppressed=audio,
+        )
     return generate(
         [encoded_record for encoded_record, _ in encoded],
         encoder,
@@ -218,4 +312,5 @@ def _write(
         opening=opening,
         until=until,
         max_tokens=[max_tokens for _, max_tokens in encoded],
+        sampling=sampling,
     )

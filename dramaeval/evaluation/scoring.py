@@ -59,6 +59,7 @@ def score(
     progress: Progress | None = None,
     processes: Processes = SINGLE_PROCESS,
     writes_answers: bool = True,
+    keep_thoughts: bool = False,
 ) -> list[AnyPrediction]:
     """Score records on every dimension that their task asks for.
 
@@ -78,6 +79,7 @@ def score(
         processes: the processes that call this together, with the same arguments; each gets all predictions.
         writes_answers: whether the judge also writes answers to multiple-choice questions, where the task requests it;
             their likelihoods do not depend on it.
+        keep_thoughts: whether predictions have the texts of generated thoughts.
 
     Returns:
         predictions in the order of the records and, within one, of its dimensions.
@@ -96,7 +98,9 @@ def score(
         chunk = batches[processes.rank] if processes.rank < len(batches) else ()
         replies: dict[int, RecordReply] = {}
         for index in chunk:
-            reply = replies[index] = RecordReply(records[index], record_encoder, group_by)
+            reply = replies[index] = RecordReply(
+                records[index], record_encoder, group_by, keep_thoughts=keep_thoughts
+            )
             try:
                 reply.prepare()
             except BadRecordsError as error:
@@ -161,8 +165,8 @@ class Passes:
         remaining = iter(rows)
         return [[next(remaining) for _ in record.all_questions] for record in encoded_records]
 
-    def begin(self, encoded_records: Sequence[EncodedRecord]) -> Continuation:
-        """Start to generate an answer to each question.
+    def begin(self, encoded_records: Sequence[EncodedRecord], copies: int = 1) -> Continuation:
+        """Start to generate ``copies`` answers to each question, whose prompt is computed once.
 
         Raises:
             ModelError: the weights are split over processes, which cannot generate together.
@@ -177,9 +181,10 @@ class Passes:
             return UncachedGeneration(
                 encoded_records,
                 lambda some: self._run(some, lambda logits, batch: logits[batch.score_index]),
+                copies,
             )
         with torch.inference_mode():
-            return CachedGeneration(self.model, encoded_records, self.pad, self.device)
+            return CachedGeneration(self.model, encoded_records, self.pad, self.device, copies)
 
     def _run(
         self,

@@ -273,6 +273,7 @@ class RunContext:
             group_by=self.config.evaluation.group_by,
             progress=progress,
             processes=self.processes,
+            keep_thoughts=self.config.evaluation.keep_thoughts,
         )
 
     def score_ratings(

@@ -32,6 +32,7 @@ from dramaeval.stages.metrics_file import (
 from dramaeval.stages.pair_figures import pair_evidence
 from dramaeval.stages.predictions_file import PhasePredictions, is_intact, read_phase
 from dramaeval.stages.progress import Progress
+from dramaeval.tasks.thought import ThoughtTask
 from dramaeval.training.training_effect import VISIBLE, largest_change
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def check_records(context: RunContext) -> list[str]:
             f"but {', '.join(unknown)} have another scale: leave the convention out, or ask for other task.dimensions."
         )
     train = context.splits["train"]
+    problems += thought_problems(context)
     for task in context.task.parts.values() or [context.task]:
         key = task.confidence
         if key and train and not any(record.given(key) for record in train):
@@ -88,6 +90,18 @@ def check_records(context: RunContext) -> list[str]:
                 f"task.confidence={key}: no training record has the raters' confidence under that key."
             )
     return problems
+
+
+def thought_problems(context: RunContext) -> list[str]:
+    """The problem of ``evaluation.keep_thoughts`` where the judge generates no thoughts."""
+    tasks = context.task.parts.values() or [context.task]
+    generates = any(isinstance(task, ThoughtTask) and task.generates for task in tasks)
+    if not context.config.evaluation.keep_thoughts or generates:
+        return []
+    return [
+        "evaluation.keep_thoughts=true, but the judge generates no thoughts: choose a task with thoughts, such as "
+        "task=role_emotion, with task.thought_in_scoring=generate, or leave keep_thoughts out."
+    ]
 
 
 def run(context: RunContext) -> None:

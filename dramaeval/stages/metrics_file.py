@@ -22,6 +22,7 @@ from dramaeval.evaluation.published_convention import (
 )
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
+from dramaeval.evaluation.thoughts import thought_text, with_thoughts
 from dramaeval.evaluation.wordings import with_wordings, wording_text
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
@@ -110,7 +111,7 @@ def _agreement(
 ) -> dict[str, Any]:
     settings = bootstrap_settings(context.config)
     summary = summarise(predictions, keys, metrics=context.metrics, **settings)
-    return with_wordings(summary, predictions)
+    return with_thoughts(with_wordings(summary, predictions), predictions)
 
 
 def rated_splits(figures: Mapping[str, Any]) -> list[str]:
@@ -182,11 +183,12 @@ def about(context: RunContext) -> dict[str, Any]:
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:
-    """Further tables and lines for the log: wordings, tasks, accuracy and pairs."""
+    """Further tables and lines for the log: wordings, thoughts, tasks, accuracy and pairs."""
     texts = []
     for split in rated_splits(figures):
         for phase, summary in figures[split].items():
-            for line in filter(None, (wording_text(summary), published_text(summary))):
+            lines = (wording_text(summary), thought_text(summary), published_text(summary))
+            for line in filter(None, lines):
                 texts.append(f"{split}, {phase.replace('_', '-')}: {line}")
     for name, splits in figures.get("tasks", {}).items():
         for split, phases in splits.items():

@@ -9,6 +9,7 @@ from dramaeval.config.batch_size import StepSize
 from dramaeval.data.problems import counted
 from dramaeval.models.planning.machine import Capacity
 from dramaeval.models.planning.memory import MemoryEstimate, readable
+from dramaeval.stages.thought_cost import ThoughtCost
 
 _MEMORY_KINDS = ("weights", "gradients", "optimizer", "activations")
 
@@ -35,6 +36,7 @@ class Plan:
         device, dtype: of the weights.
         in_full: the parts with new weights that are trained in full beside the adapter.
         untrained: the parts with new weights that are not trained.
+        thoughts: the cost of thoughts that the judge generates; None if it generates none.
     """
 
     records: Mapping[str, int]
@@ -58,6 +60,7 @@ class Plan:
     positions: int | None = None
     in_full: Sequence[str] = ()
     untrained: Sequence[str] = ()
+    thoughts: ThoughtCost | None = None
 
     @property
     def step(self) -> str:
@@ -117,6 +120,8 @@ class Plan:
                 f"  {'compute':<10} about {self.operations / 1e12:,.3g} TFLOP a step, "
                 f"{self.operations * self.steps / 1e15:,.3g} PFLOP in all"
             )
+        if self.thoughts is not None:
+            lines.append(f"  {'thoughts':<10} {self.thoughts.text()}")
         return lines
 
     def _remark(self, part: str) -> str:

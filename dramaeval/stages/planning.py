@@ -27,6 +27,7 @@ from dramaeval.stages.context import RunContext
 from dramaeval.stages.plan import Plan
 from dramaeval.stages.question_lengths import QuestionLengths, question_lengths
 from dramaeval.stages.read_splits import scores_input
+from dramaeval.stages.thought_cost import thought_cost
 from dramaeval.stages.training_arguments import clips_a_pass, planned_steps
 from dramaeval.tasks.task import Task
 from dramaeval.training.grpo.arguments import check_completions
@@ -109,6 +110,7 @@ def make_plan(context: RunContext) -> Plan:
         positions=positions,
         in_full=in_full,
         untrained=untrained,
+        thoughts=thought_cost(splits, task, batch.eval_clips) if _scores(context) else None,
     )
 
 
@@ -183,6 +185,13 @@ def capacity(context: RunContext) -> Capacity | None:
     if context.config.plan_device:
         return Capacity.described(context.config)
     return Capacity.here(context.device, processes_here(context.config.processes))
+
+
+def _scores(context: RunContext) -> bool:
+    """Whether the run scores records: in a stage, or to validate a training."""
+    return bool(context.stages & {Stage.train, Stage.evaluate, Stage.controls}) or scores_input(
+        context.config
+    )
 
 
 def _questions(splits: Mapping[str, Sequence[Record]], task: Task) -> dict[str, list[int]]:

@@ -85,10 +85,13 @@ def question_lengths(
         seconds = [example.seconds for example in task.examples(record)]
         seconds += [record.seconds, record.seconds_b][: len(record.clips)]
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
+        # In scoring each generated thought has a branch of its own.
+        thoughts = [_thoughts(question) for question in step]
+        written = task.max_written_tokens(record) if any(q.generates_thought for q in step) else 0
         work = Work(
             prefix=prefix,
-            branches=len(step),
-            width=width,
+            branches=sum(thoughts),
+            width=width + written,
             frames=sum(map(family.encoded_frames, frames)),
             answers=max(map(_answer_tokens, step)),
         )
@@ -99,6 +102,11 @@ def question_lengths(
     return QuestionLengths(
         tokens, record_name, largest, training, record_encoder is not None, longest.too_long
     )
+
+
+def _thoughts(question: Question) -> int:
+    """The number of sequences that a question has: one for each sampled thought."""
+    return question.thought_sampling.samples if question.thought_sampling else 1
 
 
 def _step(questions: Sequence[Question], questions_per_clip: int | None) -> list[Question]:

@@ -40,7 +40,7 @@ MAY_DIFFER = (
     *(
         f"evaluation.{key}"
         for key in EvaluationConfig.__dataclass_fields__
-        if key != "group_by"  # every prediction holds it
+        if key not in ("group_by", "keep_thoughts")  # every prediction holds them
     ),
     "report",
     "runs",

@@ -74,6 +74,21 @@ class PairPlace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThoughtSampling:
+    """How several thoughts about a question are sampled; their scores are averaged.
+
+    Attributes:
+        samples: number of thoughts, 2 or more.
+        temperature: of the softmax over tokens.
+        seed: of the random numbers, with the record, the question and the number of the thought.
+    """
+
+    samples: int
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """One chat prompt and the fields of its answer.
 
@@ -82,6 +97,7 @@ class Question:
         answer_fields: the answer's fields, in order.
         key: distinguishes the question from the record's other questions.
         generates_thought: whether the judge generates a thought before it is scored.
+        thought_sampling: how several thoughts are sampled; None generates one greedily.
         wording: index of the wording, where the task has several.
         clips: paths of the prompt's clips in their order; None for those of the examples and the record's clip.
         pair: what a question about a pair shows of it; None for other questions.
@@ -91,6 +107,7 @@ class Question:
     answer_fields: tuple[AnswerField, ...]
     key: tuple[str, ...]
     generates_thought: bool = False
+    thought_sampling: ThoughtSampling | None = None
     wording: int = 0
     clips: tuple[Path, ...] | None = None
     pair: PairPlace | None = None
@@ -104,6 +121,7 @@ class Question:
             answer_fields=(replace(first, lead=lead), *self.answer_fields[1:]),
             key=(*self.key, thought),
             generates_thought=False,
+            thought_sampling=None,
         )
 
     def solution(self, written: tuple[int, ...]) -> str:

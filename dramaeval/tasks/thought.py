@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from numpy.random import Generator
 
 from dramaeval.data.records import Record, RecordFormat
-from dramaeval.tasks.question import Question
+from dramaeval.tasks.question import Question, ThoughtSampling
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task, require_choice
 
@@ -28,6 +28,11 @@ class ThoughtTask(Task):
             reproducible; a thought that does not end leaves the question unscored, with the reason. ``given``
             uses the record's thought, ``skip`` scores without a thought.
         thought_tokens: maximum length of a generated thought.
+        thought_samples: number of generated thoughts about a question. 1 is the greedy thought. With more, thoughts are
+            sampled and the distribution over the scale is the mean after those that end; a question is unscored if
+            none does.
+        thought_temperature: of the sampling.
+        thought_seed: seed of the sampling, separate from the run's seed so that runs are comparable.
         kwargs: arguments of `Task`.
     """
 
@@ -37,15 +42,23 @@ class ThoughtTask(Task):
         thought: str,
         thought_in_scoring: str = "generate",
         thought_tokens: int = 96,
+        thought_samples: int = 1,
+        thought_temperature: float = 1.0,
+        thought_seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         require_choice("task.thought_in_scoring", thought_in_scoring, SCORING)
         if thought_tokens < 1:
             raise ValueError(f"task.thought_tokens={thought_tokens} must be 1 or more.")
+        sampling = ThoughtSampling(
+            samples=thought_samples, temperature=thought_temperature, seed=thought_seed
+        )
+        _check_sampling(sampling, thought_in_scoring)
         self.thought = thought
         self.thought_in_scoring = thought_in_scoring
         self.thought_tokens = thought_tokens
+        self.thought_sampling = sampling if thought_samples > 1 else None
 
     def record_format(self, *, annotated: bool = True) -> RecordFormat:
         """The keys of `Task`, and the thought, which a record may lack."""
@@ -53,12 +66,19 @@ class ThoughtTask(Task):
         return replace(fmt, optional_texts=(*fmt.optional_texts, self.thought))
 
     def scoring(self) -> dict[str, Any]:
-        """Where the thought comes from."""
-        return {"thought": self.thought, "thought_in_scoring": self.thought_in_scoring}
+        """Where the thought comes from, and how several thoughts are sampled."""
+        settings: dict[str, Any] = {
+            "thought": self.thought,
+            "thought_in_scoring": self.thought_in_scoring,
+        }
+        if self.thought_sampling is not None:
+            sampling = asdict(self.thought_sampling)
+            settings |= {f"thought_{name}": value for name, value in sampling.items()}
+        return settings
 
     def max_written_tokens(self, record: Record) -> int:
         """The maximum length of a generated thought; 0 where none is generated."""
-        return self.thought_tokens if self.thought_in_scoring == "generate" else 0
+        return self.thought_tokens if self.generates else 0
 
     def thought_of(self, record: Record) -> str | None:
         """The record's thought, stripped; None where it has none."""
@@ -71,6 +91,11 @@ class ThoughtTask(Task):
         """The texts of the prompts, and the thought."""
         thought = self.thought_of(record)
         return super().texts(record) | ({} if thought is None else {self.thought: thought})
+
+    @property
+    def generates(self) -> bool:
+        """Whether the judge generates thoughts in scoring."""
+        return self.thought_in_scoring == "generate"
 
     @property
     def needs_thought(self) -> bool:
@@ -96,7 +121,10 @@ class ThoughtTask(Task):
         if rng is None and self.thought_in_scoring == "skip":
             return questions
         if rng is None and self.thought_in_scoring == "generate":
-            return [replace(question, generates_thought=True) for question in questions]
+            return [
+                replace(question, generates_thought=True, thought_sampling=self.thought_sampling)
+                for question in questions
+            ]
         text = self.thought_of(record)
         return (
             questions if text is None else [question.with_thought(text) for question in questions]
@@ -107,4 +135,21 @@ class ThoughtTask(Task):
         without = sum(self.thought_of(record) is None for record in records)
         return (
             {f"have no {self.thought} and are asked without a thought": without} if without else {}
+        )
+
+
+def _check_sampling(sampling: ThoughtSampling, thought_in_scoring: str) -> None:
+    """Raise ValueError for settings of sampled thoughts that are out of range or have no effect."""
+    if sampling.samples < 1:
+        raise ValueError(f"task.thought_samples={sampling.samples} must be 1 or more.")
+    if not 0 < sampling.temperature < float("inf"):
+        raise ValueError(
+            f"task.thought_temperature={sampling.temperature} must be above 0; task.thought_samples=1 is greedy."
+        )
+    if sampling.seed < 0:
+        raise ValueError(f"task.thought_seed={sampling.seed} must be 0 or more.")
+    if sampling.samples > 1 and thought_in_scoring != "generate":
+        raise ValueError(
+            f"task.thought_samples={sampling.samples} needs task.thought_in_scoring=generate; with "
+            f"{thought_in_scoring} no thought is generated."
         )

@@ -59,6 +59,41 @@ def test_ways_of_scoring(composed):
         build_task(composed("task=role_emotion", "task.thought_in_scoring=guess"))
 
 
+def test_sampled_thoughts(composed):
+    task = build_task(
+        composed("task=role_emotion", "task.thought_samples=4", "task.thought_temperature=0.5")
+    )
+    record = task.read(SAMPLE).records[0]
+    (question,) = task.questions(record, task.dimensions[:1])
+    sampling = question.thought_sampling
+    assert (sampling.samples, sampling.temperature, sampling.seed) == (4, 0.5, 0)
+    (trained,) = task.questions(record, task.dimensions[:1], np.random.default_rng(0))
+    assert trained.thought_sampling is None
+    assert task.scoring() == {
+        "thought": "audio_info.emotion_caption", "thought_in_scoring": "generate",
+        "thought_samples": 4, "thought_temperature": 0.5, "thought_seed": 0,
+    }  # fmt: skip
+    assert build_task(composed("task=role_emotion")).thought_sampling is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("thought_samples=0",), "thought_samples=0 must be 1 or more"),
+        (("thought_temperature=0",), "thought_temperature=0.* must be above 0"),
+        (("thought_temperature=nan",), "thought_temperature=nan must be above 0"),
+        (("thought_seed=-1",), "thought_seed=-1 must be 0 or more"),
+        (
+            ("thought_samples=2", "thought_in_scoring=given"),
+            "needs task.thought_in_scoring=generate",
+        ),
+    ],
+)
+def test_sampling_that_cannot_be_done_is_refused(composed, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_task(composed("task=role_emotion", *(f"task.{each}" for each in settings)))
+
+
 def test_thirty_and_more_distinct_phrasings_of_each_dimension(composed):
     task = build_task(composed("task=role_variation"))
     assert len(task.worded) == 10

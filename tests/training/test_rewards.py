@@ -138,6 +138,20 @@ def test_any_thought_is_accepted():
     assert form.read("<answer>2</answer>") == ((1,), False)
 
 
+@pytest.mark.parametrize(
+    ("text", "thought", "ended"),
+    [
+        ("<think>Calm.</think>\n<answer>2</answer>", "Calm.", True),
+        ("<think>Calm and", "Calm and", False),
+        ("<answer>2</answer>", None, True),
+    ],
+)
+def test_the_thought_of_a_completion(text, thought, ended):
+    thoughtful = AnswerForm.of(QUESTION.with_thought("as the record has it"))
+    assert thoughtful.thought_in(text) == (thought, ended)
+    assert AnswerForm.of(QUESTION).thought_in(text) == (None, True)
+
+
 def test_all_fields_of_an_answer_are_read():
     fields = (
         AnswerField.of_score(PITCH, lead="<answer>[Pitch]", tail=""),

@@ -38,7 +38,7 @@ def averaged(by_wording: Sequence[Sequence[Prediction]]) -> list[Prediction]:
     """The mean distribution (or score, where there is none) over the wordings; unscored where any wording is."""
     means = []
     for same in zip(*by_wording, strict=True):
-        first = same[0]
+        first = replace(same[0], thoughts=None, thought_texts=None)
         unscored = next((prediction for prediction in same if not prediction.scored), None)
         if unscored is not None:
             means.append(replace(first, distribution=None, expected=None, state=unscored.state))

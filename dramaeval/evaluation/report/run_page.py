@@ -28,6 +28,7 @@ from dramaeval.evaluation.report.shared_context import (
 )
 from dramaeval.evaluation.report.tables import shown
 from dramaeval.evaluation.report.worst_disagreements import Disagreement, worst
+from dramaeval.evaluation.thoughts import thought_text
 from dramaeval.evaluation.wordings import wording_text
 
 MOST_PICTURED = 30
@@ -80,7 +81,7 @@ def _context(findings: Findings) -> dict[str, Any]:
         **page_context(findings),
         "summary": [
             *words.summary(split, phases, gain, titles),
-            *filter(None, [wording_text(judge)]),
+            *filter(None, [wording_text(judge), thought_text(judge)]),
             *(drop_text(*each) for each in words.drops_of(metrics, split, phase)),
         ],
         "scales": [
@@ -258,6 +259,7 @@ def _disagreement(
             for field in findings.text_fields
             if (text := record.text(field))
         ],
+        "thoughts": _thoughts(prediction),
         "ratings": _ratings_text(prediction),
         "scores": [
             {"score": f"{score:g}", "share": share, "raters": counts[step]}
@@ -265,6 +267,15 @@ def _disagreement(
             if len(shares) <= MOST_SCORES or counts[step] or (share or 0.0) >= SMALLEST_SHARE
         ],
     }
+
+
+def _thoughts(prediction: Prediction) -> list[tuple[str, str]]:
+    """The kept thoughts, each with the score after it where several are sampled."""
+    texts = prediction.thought_texts or ()
+    if prediction.thoughts is None:
+        return [("", shortened(text, MOST_TEXT)) for text in texts]
+    scores = ["no score" if score is None else shown(score) for score in prediction.thoughts]
+    return [(score, shortened(text, MOST_TEXT)) for score, text in zip(scores, texts, strict=True)]
 
 
 def _ratings_text(prediction: Prediction) -> str:

@@ -1,13 +1,14 @@
-"""Greedy generation of thoughts and answers, and the continuations that sampling uses.
+"""Generation of thoughts and answers, greedy or sampled, and the continuations that GRPO's sampling uses.
 
 `CachedGeneration` keeps the keys and values of earlier tokens, so that a token costs one small step. Where a judge
 does not support that (see `supports_cache`), `UncachedGeneration` repeats the scoring pass for every token, which is
-slower. Both generate the same text as the greedy generation of transformers, in batches of any size.
+slower. Both generate the same text as the greedy generation of transformers, in batches of any size. A sampled text
+has random numbers of its own, so that it does not depend on the texts beside it (up to the rounding of logits).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -41,7 +42,28 @@ class Continuation(Protocol):
         """Append one token to each sequence and update ``logits``."""
 
 
-Start = Callable[[Sequence[EncodedRecord]], Continuation]
+class Start(Protocol):
+    """Starts to continue the questions of some records."""
+
+    def __call__(self, records: Sequence[EncodedRecord], copies: int = 1) -> Continuation:
+        """A continuation with ``copies`` sequences per question, one after the other."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are sampled.
+
+    Attributes:
+        seeds: for each record and question one seed per text; as many for every question.
+        temperature: of the softmax over tokens.
+        tokens: ids from 0 up to this number can be sampled: the tokenizer's.
+        suppressed: ids that are never sampled, such as the placeholder of audio.
+    """
+
+    seeds: Sequence[Sequence[Sequence[int]]]
+    temperature: float
+    tokens: int
+    suppressed: tuple[int, ...] = ()
 
 
 def generate(
@@ -52,37 +74,103 @@ def generate(
     opening: str,
     until: str,
     max_tokens: Sequence[int],
+    sampling: Sampling | None = None,
 ) -> list[list[GeneratedText]]:
-    """Continue every question of some records with the most probable token each time.
+    """Continue every question of some records, with the most probable token each time or with sampled ones.
 
     Args:
         records: their prompts and clips are used; their answers are ignored.
         encoder: of their questions.
-        start: starts a continuation with one sequence per question.
+        start: starts a continuation.
         opening: the text with which every answer begins.
         until: the text that ends a generation, as the end of the turn does.
         max_tokens: for each record the most tokens to generate.
+        sampling: samples several texts per question; None generates one greedily.
 
     Returns:
-        for each record the text after ``opening``, one per question.
+        for each record the text after ``opening``, one per question; of several, those of a question one after the
+        other.
     """
-    texts: list[list[GeneratedText]] = [[] for _ in records]
-    for group in _groups(records, encoder.opening(opening)):
-        owners = [number for number, record in group for _ in record.questions]
-        continuation = start([record for _, record in group])
-        limits = [max_tokens[number] for number in owners]
-        generated = _continue(continuation, encoder, until, limits)
-        for number, text in zip(owners, generated, strict=True):
-            texts[number].append(text)
-    return texts
+    lead = encoder.opening(opening)
+    if sampling is None:
+        texts: list[list[GeneratedText]] = [[] for _ in records]
+        for group in _groups(records, lead, ROWS):
+            owners = [number for number, record in group for _ in record.questions]
+            continuation = start([record for _, record in group])
+            limits = [max_tokens[number] for number in owners]
+            generated = _continue(continuation, encoder, until, limits, _greedy)
+            for number, text in zip(owners, generated, strict=True):
+                texts[number].append(text)
+        return texts
+    return _sample(records, encoder, start, sampling, lead, until, max_tokens)
+
+
+def _sample(
+    records: Sequence[EncodedRecord],
+    encoder: QuestionEncoder,
+    start: Start,
+    sampling: Sampling,
+    lead: tuple[int, ...],
+    until: str,
+    max_tokens: Sequence[int],
+) -> list[list[GeneratedText]]:
+    """The sampled texts of `generate`; a prompt is computed once for up to `ROWS` of them."""
+    texts: list[list[list[GeneratedText]]] = [[[] for _ in each] for each in sampling.seeds]
+    samples = max(len(seeds) for each in sampling.seeds for seeds in each) if texts else 0
+    for begin in range(0, samples, ROWS):
+        copies = min(ROWS, samples - begin)
+        places = [iter([(n, q) for q in range(len(each))]) for n, each in enumerate(sampling.seeds)]
+        for group in _groups(records, lead, max(1, ROWS // copies)):
+            owners = [next(places[number]) for number, record in group for _ in record.questions]
+            seeds = [s for n, q in owners for s in sampling.seeds[n][q][begin : begin + copies]]
+            continuation = start([record for _, record in group], copies)
+            limits = [max_tokens[number] for number, _ in owners for _ in range(copies)]
+            draw = _Draw(sampling, seeds, continuation.logits.device)
+            generated = iter(_continue(continuation, encoder, until, limits, draw))
+            for number, question in owners:
+                texts[number][question] += [next(generated) for _ in range(copies)]
+    return [[text for of_question in each for text in of_question] for each in texts]
+
+
+Choice = Callable[[torch.Tensor, Container[int]], list[int]]
+"""Chooses the next token of each sequence from ``logits [sequences, vocabulary]`` and the sequences that have ended."""
+
+
+def _greedy(logits: torch.Tensor, ended: Container[int]) -> list[int]:
+    return logits.argmax(dim=-1).tolist()
+
+
+class _Draw:
+    """A `Choice` that samples, with random numbers of its own for each sequence."""
+
+    def __init__(self, sampling: Sampling, seeds: Sequence[int], device: torch.device) -> None:
+        self.sampling = sampling
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self.tokens = [0] * len(seeds)
+
+    def __call__(self, logits: torch.Tensor, ended: Container[int]) -> list[int]:
+        logits = logits.float()
+        # Relative to the largest logit, a low temperature does not overflow.
+        scores = (logits - logits.amax(-1, keepdim=True)) / self.sampling.temperature
+        # A judge whose logits are not finite is reported by its scores.
+        scores = scores.nan_to_num(nan=0.0)
+        scores[:, self.sampling.tokens :] = -torch.inf
+        scores[:, list(self.sampling.suppressed)] = -torch.inf
+        shares = scores.softmax(dim=-1)
+        rows = [row for row in range(len(self.tokens)) if row not in ended]
+        drawn = [torch.multinomial(shares[r], 1, generator=self.generators[r]) for r in rows]
+        for row, token in zip(rows, torch.cat(drawn).tolist(), strict=True):
+            self.tokens[row] = token
+        # A sequence that has ended repeats its last token, which is ignored.
+        return list(self.tokens)
 
 
 def _groups(
-    records: Sequence[EncodedRecord], opening: tuple[int, ...]
+    records: Sequence[EncodedRecord], opening: tuple[int, ...], most: int
 ) -> Iterator[list[tuple[int, EncodedRecord]]]:
-    """Numbered records with at most `ROWS` questions in all, their answers replaced by the opening."""
+    """Numbered records with at most ``most`` questions in all, their answers replaced by the opening."""
     group: list[tuple[int, EncodedRecord]] = []
-    room = ROWS
+    room = most
     # The next token is chosen from the full vocabulary; the score only marks the position.
     answer = AnswerTokens(scale=(0,), lead=opening, scores=(0,), tail=())
     for number, record in enumerate(records):
@@ -96,18 +184,22 @@ def _groups(
             room -= len(part)
             if room == 0:
                 yield group
-                group, room = [], ROWS
+                group, room = [], most
     if group:
         yield group
 
 
 def _continue(
-    continuation: Continuation, encoder: QuestionEncoder, until: str, limits: Sequence[int]
+    continuation: Continuation,
+    encoder: QuestionEncoder,
+    until: str,
+    limits: Sequence[int],
+    choose: Choice,
 ) -> list[GeneratedText]:
     generated: list[list[int]] = [[] for _ in limits]
     texts: dict[int, GeneratedText] = {}
     for length in range(1, max(limits) + 1):
-        tokens = continuation.logits.argmax(dim=-1).tolist()
+        tokens = choose(continuation.logits, texts)
         for row, token in enumerate(tokens):
             if row in texts:
                 continue
@@ -130,14 +222,22 @@ class UncachedGeneration:
     Args:
         records: one sequence per question.
         read: the pass: logits of the next token, ``[questions, vocabulary]``.
+        copies: sequences per question.
     """
 
     def __init__(
         self,
         records: Sequence[EncodedRecord],
         read: Callable[[Sequence[EncodedRecord]], torch.Tensor],
+        copies: int = 1,
     ) -> None:
-        self.records = list(records)
+        self.records = [
+            replace(
+                record,
+                questions=tuple(question for question in record.questions for _ in range(copies)),
+            )
+            for record in records
+        ]
         self.read = read
         self.logits = read(self.records)
 

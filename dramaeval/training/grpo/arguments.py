@@ -21,6 +21,9 @@ from dramaeval.training.grpo.prompt_groups import too_long
 from dramaeval.training.grpo.settings import ENUMERATED, generations, trains_by_reward
 from dramaeval.training.question_sampler import trainable_dimensions
 
+#: TRL's argument by which completions that reach the limit of their length have no part in the loss.
+MASK = "mask_truncated_completions"
+
 
 def in_completions(config: DictConfig, step: StepSize) -> StepSize:
     """A step as TRL and DeepSpeed count it: in completions with GRPO, otherwise in clips."""
@@ -37,7 +40,18 @@ def completion_arguments(config: DictConfig, step: StepSize) -> dict[str, Any]:
         "per_device_eval_batch_size": count,  # unused; TRL requires a multiple of num_generations
         "num_generations": count,
         "reward_weights": None,
+        MASK: _masks_truncated(config),
     }
+
+
+def _masks_truncated(config: DictConfig) -> bool:
+    """The value of `MASK`: as set; if it is not, true for tasks whose answers begin with a thought."""
+    given = config.trainer.args.get(MASK)
+    if given is not None:
+        return bool(given)
+    tasks = list((config.task.get("tasks") or {}).values()) or [config.task]
+    classes = [get_object(task._target_) for task in tasks]
+    return any(isinstance(each, type) and issubclass(each, ThoughtTask) for each in classes)
 
 
 def reward_problems(config: DictConfig, tasks: Sequence[Task]) -> list[str]:

@@ -25,6 +25,8 @@ class DimensionMetrics:
         self.groups: dict[str, list[tuple[float, ...]]] = defaultdict(list)
         #: Written score, mean rating and weight of each completion.
         self.scores: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        #: Length of the thought of each completion that has one, and whether it does not end.
+        self.thoughts: dict[str, list[tuple[float, ...]]] = defaultdict(list)
         #: KL, entropy, clipped share and weight of each completion.
         self.tokens: dict[str, list[tuple[float, ...]]] = defaultdict(list)
 
@@ -44,6 +46,9 @@ class DimensionMetrics:
             self.groups[answer.dimension].append((mean, spread, length))
         for completion, weight in zip(completions, share.tolist(), strict=True):
             for answer in completion.answers:
+                if completion.thought is not None:
+                    thought = (completion.thought_tokens, not completion.thought_ended)
+                    self.thoughts[answer.dimension].append(thought)
                 if answer.score is not None and answer.ratings:
                     self.scores[answer.dimension].append((answer.score, answer.mean_rating, weight))
 
@@ -102,6 +107,10 @@ class DimensionMetrics:
             figures[f"{key}/reward_spread"] = float(spreads.mean())
             figures[f"{key}/no_spread"] = float((spreads < NO_SPREAD).mean())
             figures[f"{key}/length"] = float(lengths.mean())
+        for key, thoughts in self.thoughts.items():
+            lengths, unfinished = np.asarray(thoughts, dtype=np.float64).T
+            figures[f"{key}/thought_length"] = float(lengths.mean())
+            figures[f"{key}/thought_unfinished"] = float(unfinished.mean())
         for key, tokens in self.tokens.items():
             *columns, weights = np.asarray(tokens).T
             weights = weights / max(weights.sum(), 1e-12)

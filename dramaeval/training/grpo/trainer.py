@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
             text = text.removesuffix(encoder.end_of_turn)
         elif finished:
             text = encoder.tokenizer.decode(list(tokens)[:-1], skip_special_tokens=False)
-        return read_completion(
+        completion = read_completion(
             self.record_encoder.task,
             group.record,
             group.question,
@@ -200,6 +201,9 @@ class JudgeGRPOTrainer(JudgeTrainer, trl.GRPOTrainer):
             tokens=len(tokens),
             finished=finished,
         )
+        if completion.thought is None:
+            return completion
+        return replace(completion, thought_tokens=len(encoder.tokenise(completion.thought)))
 
     # Scores and loss
 

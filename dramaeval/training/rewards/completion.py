@@ -63,6 +63,10 @@ class Completion:
         finished: whether the judge ended it, rather than the limit.
         well_formed: whether the text is an answer in the requested form and nothing else.
         answers: one for each field of the answer.
+        thought: the text of the thought before the answer, up to the end of the completion where it does not end; None
+            where no thought is requested or written.
+        thought_ended: whether it ends.
+        thought_tokens: its number of tokens.
     """
 
     id: str
@@ -72,6 +76,9 @@ class Completion:
     finished: bool
     well_formed: bool
     answers: tuple[FieldAnswer, ...]
+    thought: str | None = None
+    thought_ended: bool = True
+    thought_tokens: int = 0
 
     @property
     def given(self) -> tuple[FieldAnswer, ...]:
@@ -106,6 +113,14 @@ class AnswerForm:
         if first.lead.startswith(THINK):
             first = replace(first, lead=first.lead.rpartition(THOUGHT)[2])
         return cls((first, *rest), thinks)
+
+    def thought_in(self, text: str) -> tuple[str | None, bool]:
+        """The thought in a text and whether it ends; None where none is requested or written."""
+        _, begun, rest = text.partition(THINK)
+        if not self.thinks or not begun:
+            return None, True
+        thought, ended, _ = rest.partition(THOUGHT.strip())
+        return thought, bool(ended)
 
     def read(self, text: str) -> tuple[tuple[int | None, ...], bool]:
         """The choices in a text, one a field, and whether the text is the answer and nothing else.
@@ -165,6 +180,7 @@ def read_completion(
     """
     form = AnswerForm.of(question)
     choices, well_formed = form.read(text)
+    thought, thought_ended = form.thought_in(text)
     return Completion(
         id=record.id,
         group=group,
@@ -176,6 +192,8 @@ def read_completion(
             _field_answer(task, record, field, choice, targets[field.dimension.key])
             for field, choice in zip(form.fields, choices, strict=True)
         ),
+        thought=thought,
+        thought_ended=thought_ended,
     )
 
 

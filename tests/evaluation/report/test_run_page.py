@@ -29,6 +29,21 @@ def test_the_page_is_one_small_file_with_every_section(findings):
 
 
 @pytest.mark.slow
+def test_kept_thoughts_are_shown_as_text(findings):
+    predictions = [
+        replace(each, thoughts=(each.expected, None), thought_texts=("<b>calm</b>", "And so"))
+        for each in findings.predictions
+    ]
+    page = render(replace(findings, predictions=predictions))
+    assert page.count("<dd>&lt;b&gt;calm&lt;/b&gt;</dd>") == 10
+    assert page.count("<dt>Thought (no score)</dt><dd>And so</dd>") == 10
+    assert "<b>calm" not in page
+    greedy = [replace(each, thought_texts=("Loud.",)) for each in findings.predictions]
+    page = render(replace(findings, predictions=greedy))
+    assert page.count("<dt>Thought</dt><dd>Loud.</dd>") == 10
+
+
+@pytest.mark.slow
 def test_rendering_is_deterministic(findings):
     assert render(findings) == render(findings)
 

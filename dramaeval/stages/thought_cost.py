@@ -1,0 +1,94 @@
+"""The cost of the thoughts that a judge generates when it scores records."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dramaeval.data.records import Record
+from dramaeval.models.forward.generation import ROWS
+from dramaeval.tasks.task import Task
+from dramaeval.tasks.thought import ThoughtTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThoughtCost:
+    """The most that the thoughts about some records cost, each time the records are scored.
+
+    Attributes:
+        questions: about which thoughts are generated.
+        thoughts: number of them.
+        longest: the most tokens of a thought.
+        tokens: the most tokens of all thoughts.
+        passes: the most forward passes; each continues up to `ROWS` thoughts by one token.
+    """
+
+    questions: int
+    thoughts: int
+    longest: int
+    tokens: int
+    passes: int
+
+    def text(self) -> str:
+        """The cost as text."""
+        return (
+            f"{self.thoughts:,} of at most {self.longest:,} tokens about {self.questions:,} questions each time these are "
+            f"scored: at most {self.tokens:,} tokens, in {self.passes:,} passes of up to {ROWS} thoughts"
+        )
+
+
+def thought_cost(
+    splits: Mapping[str, Sequence[Record]], task: Task, clips_a_batch: int
+) -> ThoughtCost | None:
+    """The cost of scoring all splits except ``train`` once; None where the judge generates no thoughts.
+
+    Args:
+        splits: the records by split.
+        task: asks the questions.
+        clips_a_batch: records that are scored together.
+    """
+    tasks = task.parts.values() or [task]
+    if not any(isinstance(each, ThoughtTask) and each.generates for each in tasks):
+        return None
+    questions = thoughts = longest = tokens = passes = 0
+    for name, records in splits.items():
+        if name == "train":
+            continue
+        # As in scoring, records of similar length are in one batch.
+        ordered = sorted(records, key=lambda record: record.total_seconds, reverse=True)
+        for start in range(0, len(ordered), clips_a_batch):
+            asked: Counter[int] = Counter()
+            limit = 0
+            for record in ordered[start : start + clips_a_batch]:
+                samples = _samples(record, task)
+                asked.update(samples)
+                most = task.max_written_tokens(record) if samples else 0
+                tokens += sum(samples) * most
+                limit = max(limit, most)
+            questions += asked.total()
+            thoughts += sum(samples * count for samples, count in asked.items())
+            passes += limit * sum(_groups(samples, count) for samples, count in asked.items())
+            longest = max(longest, limit)
+    return ThoughtCost(
+        questions=questions, thoughts=thoughts, longest=longest, tokens=tokens, passes=passes
+    )
+
+
+def _samples(record: Record, task: Task) -> list[int]:
+    """The number of thoughts about each question of a record."""
+    return [
+        question.thought_sampling.samples if question.thought_sampling else 1
+        for question in task.questions(record, task.dimensions_for(record))
+        if question.generates_thought
+    ]
+
+
+def _groups(samples: int, questions: int) -> int:
+    """The number of groups of up to `ROWS` thoughts that `generate` continues one after the other."""
+    groups = 0
+    for begin in range(0, samples, ROWS):
+        copies = min(ROWS, samples - begin)
+        groups += math.ceil(questions / max(1, ROWS // copies))
+    return groups

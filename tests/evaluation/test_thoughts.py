@@ -1,0 +1,231 @@
+"""Several sampled thoughts about a question: the mean over them, what it does not depend on, figures and cost."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dramaeval.config.schema import PACKAGE
+from dramaeval.evaluation import record_reply, scoring
+from dramaeval.evaluation.prediction_stream import resume, stream
+from dramaeval.evaluation.predictions import Prediction, read_predictions
+from dramaeval.evaluation.scoring import score
+from dramaeval.evaluation.summary import summarise
+from dramaeval.evaluation.thoughts import deviation, thought_text, with_thoughts
+from dramaeval.models.families.qwen2_audio import Qwen2Audio
+from dramaeval.models.forward import generation
+from dramaeval.models.forward.generation import GeneratedText, Sampling
+from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.stages.builders import build_task
+from dramaeval.stages.thought_cost import thought_cost
+
+TINY = PACKAGE / "models" / "tiny"
+DIMENSIONS = "task.dimensions=[pitch_dynamics,rhythmic_naturalness]"
+TASK = ("task=role_caption", "task.thought_tokens=6")
+#: At this temperature the tiny judge writes a different thought each time.
+SAMPLED = (*TASK, DIMENSIONS, "task.thought_samples=3", "task.thought_temperature=3")
+
+
+@pytest.fixture(scope="module")
+def family():
+    return Qwen2Audio(path=str(TINY))
+
+
+@pytest.fixture(scope="module")
+def judge(family):
+    return family.load(torch.device("cpu"))
+
+
+@pytest.fixture
+def prepared(composed, make_clips, family):
+    """Builds a task, its records and their encoder."""
+    file = make_clips("clip", 3, seconds=(1.0, 2.3))
+
+    def build(*overrides):
+        task = build_task(composed(*overrides))
+        encoder = RecordEncoder(task, family.processor(), family, max_seconds=30, cache_clips=8)
+        return task.read(file).records, encoder
+
+    return build
+
+
+def by_key(predictions):
+    return {(each.id, each.dimension): each for each in predictions}
+
+
+def test_the_score_is_the_mean_over_single_given_thoughts(judge, prepared, monkeypatch):
+    """A thought that does not end, and one with markup, are left out; without any other there is no score."""
+    texts = ["A flat voice.", "Slow and calm.", "Loud."]
+
+    def fixed(records, *args, sampling, **kwargs):
+        written = [GeneratedText(text, finished=True) for text in texts]
+        written[2:] = [GeneratedText("And so", False), GeneratedText("<|AUDIO|>", True), written[2]]
+        ended = [written, [GeneratedText("And so", finished=False)] * 5]
+        return [[t for part in ended[: len(record.questions)] for t in part] for record in records]
+
+    monkeypatch.setattr(record_reply, "generate", fixed)
+    records, encoder = prepared(*TASK, DIMENSIONS, "task.thought_samples=5")
+    first, second = score(judge, records[:1], encoder, keep_thoughts=True)
+    _, given = prepared(*TASK, "task.thought_in_scoring=given", "task.dimensions=[pitch_dynamics]")
+    singles = []
+    for text in texts:
+        fields = given.task.fields_with_thought(records[0].fields, text)
+        record = type(records[0])(**{**vars(records[0]), "fields": fields})
+        (single,) = score(judge, [record], given)
+        singles.append(single)
+    expected = np.mean([single.distribution for single in singles], axis=0)
+    np.testing.assert_allclose(first.distribution, expected, atol=1e-5)
+    assert first.expected == pytest.approx(float(expected @ [1, 2, 3, 4, 5]), abs=1e-4)
+    assert first.thoughts[2:4] == (None, None)
+    scores = [first.thoughts[number] for number in (0, 1, 4)]
+    assert scores == pytest.approx([single.expected for single in singles], abs=1e-4)
+    assert np.ptp(scores) > 1e-5
+    assert first.thought_texts == (
+        "A flat voice.",
+        "Slow and calm.",
+        "And so",
+        "<|AUDIO|>",
+        "Loud.",
+    )
+    assert (second.expected, second.thoughts) == (None, (None,) * 5)
+    assert second.state == "the thought did not end within 6 tokens"
+    assert Prediction.from_json(json.loads(json.dumps(first.to_json()))) == first
+
+
+def sampled_texts(judge, records, encoder, **settings):
+    predictions = by_key(score(judge, records, encoder, keep_thoughts=True, **settings))
+    return {key: prediction.thought_texts for key, prediction in predictions.items()}
+
+
+def test_sampled_thoughts_depend_on_seed_record_question_and_number_only(
+    judge, prepared, monkeypatch
+):
+    records, encoder = prepared(*SAMPLED)
+    together = sampled_texts(judge, records, encoder)
+    every = [text for texts in together.values() for text in texts]
+    assert len(together) == 6
+    assert len(set(every)) == len(every) == 18
+    assert sampled_texts(judge, records[::-1], encoder, clips_a_batch=1) == together
+    _, one = prepared(
+        *TASK, *SAMPLED[3:], "task.dimensions=[rhythmic_naturalness]", "task.thought_samples=4"
+    )
+    alone = sampled_texts(judge, records[1:2], one)
+    assert {key: texts[:3] for key, texts in alone.items()} == {key: together[key] for key in alone}
+    _, other = prepared(*SAMPLED, "task.thought_seed=1")
+    others = [text for texts in sampled_texts(judge, records, other).values() for text in texts]
+    assert not set(others) & set(every)
+    with monkeypatch.context() as patched:
+        patched.setattr(generation, "ROWS", 2)
+        assert sampled_texts(judge, records, encoder) == together
+    monkeypatch.setattr(scoring, "supports_cache", lambda model: False)
+    assert sampled_texts(judge, records[:1], encoder) == {
+        key: texts for key, texts in together.items() if key[0] == records[0].id
+    }
+
+
+def test_tokens_are_drawn_from_the_softmax_at_the_temperature():
+    logits = torch.tensor([[1.0, 0.0, 3.0, -1.0, 5.0]]).expand(4000, -1)
+    sampling = Sampling(seeds=[], temperature=2.0, tokens=4, suppressed=(2,))
+    draw = generation._Draw(sampling, range(4000), logits.device)
+    counts = np.bincount(draw(logits, ()), minlength=5)
+    # e^0.5 : e^0 : e^-0.5; token 2 is suppressed, token 4 is none of the tokenizer's.
+    shares = np.exp([0.5, 0, -0.5])
+    shares /= shares.sum()
+    assert counts[[2, 4]].tolist() == [0, 0]
+    deviations = np.sqrt(4000 * shares * (1 - shares))
+    assert (abs(counts[[0, 1, 3]] - 4000 * shares) < 4 * deviations).all()
+
+
+def test_a_killed_scoring_resumes_with_the_same_thoughts(judge, prepared, tmp_path, monkeypatch):
+    # The tiny judge rarely writes </think>: a letter ends its thoughts.
+    monkeypatch.setattr(record_reply, "THOUGHT", "e")
+    records, encoder = prepared(*SAMPLED)
+
+    def run(path, missing):
+        stream(
+            path, missing, lambda window: score(judge, window, encoder, keep_thoughts=True), clips_a_batch=2
+        )  # fmt: skip
+        return by_key(read_predictions(path))
+
+    whole = run(tmp_path / "whole.jsonl", records)
+    lines = (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    torn = tmp_path / "torn.jsonl"
+    torn.write_text("".join(lines[:2]) + lines[2][:50], encoding="utf-8")
+    missing = resume(torn, records, lambda record: 2)
+    assert [record.id for record in missing] == [record.id for record in records[1:]]
+    resumed = run(torn, missing)
+    assert resumed.keys() == whole.keys()
+    for key, prediction in resumed.items():
+        assert prediction.thought_texts == whole[key].thought_texts
+        assert prediction.expected == pytest.approx(whole[key].expected, abs=1e-4)
+    assert any(prediction.scored for prediction in resumed.values())
+
+
+def prediction(at, thoughts, rating, wordings=None):
+    given = [score for score in thoughts if score is not None]
+    return Prediction(
+        id=str(at), dimension="d", scale=(1.0, 2.0, 3.0, 4.0, 5.0), distribution=None,
+        expected=float(np.mean(given)) if given else None, ratings=(rating,),
+        state="scored" if given else "the thought did not end", thoughts=tuple(thoughts),
+        wordings=wordings,
+    )  # fmt: skip
+
+
+def test_figures_by_hand():
+    predictions = [
+        prediction(0, (1.0, 3.0, 2.0), 1.0),
+        prediction(1, (2.0, 2.0, None), 2.0),
+        prediction(2, (3.0, 1.0, 2.0), 3.0),
+        prediction(3, (None, None, None), 3.0),
+    ]
+    summary = with_thoughts(summarise(predictions, ["d"], seed=0, draws=0), predictions)
+    figures = summary["dimensions"]["d"]["thought"]
+    # Squares 2, 0, 2 with 2, 1, 2 degrees of freedom; Pearson 1, -1, and undefined for the third thought.
+    assert figures["spread"] == pytest.approx((4 / 5) ** 0.5)
+    assert figures["pearson_single"] == pytest.approx(0)
+    assert (figures["samples"], figures["thoughts"], figures["unscored"]) == (3, 12, 4)
+    assert summary["macro"]["thought"] == figures
+    text = thought_text(summary)
+    assert text.startswith("Over 3 sampled thoughts a score varies by 0.894")
+    assert "4 of 12 thoughts have no score" in text
+
+
+def test_the_spread_between_thoughts_leaves_out_that_between_wordings():
+    predictions = [prediction(at, (1.0, 2.0, 4.0, 5.0), at, (1.5, 4.5)) for at in (1.0, 2.0)]
+    summary = with_thoughts(summarise(predictions, ["d"], seed=0, draws=0), predictions)
+    assert summary["macro"]["thought"]["samples"] == 2
+    assert summary["macro"]["thought"]["spread"] == pytest.approx(0.5**0.5)
+    assert deviation(np.array([[1.0, np.nan]])) is None
+
+
+def test_one_greedy_thought_has_no_figures():
+    greedy = Prediction(
+        id="a", dimension="d", scale=(1.0, 2.0), distribution=None, expected=1.0, ratings=(1.0,),
+        state="scored",
+    )  # fmt: skip
+    assert not {"thoughts", "thought_texts"} & set(greedy.to_json())
+    summary = with_thoughts(summarise([greedy], ["d"], seed=0, draws=0), [greedy])
+    assert "thought" not in summary["macro"]
+    assert thought_text(summary) is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "thoughts", "groups"),
+    # Batches of two records and one, with two questions each. 1 and 3 thoughts: one group a batch; 20: of 16 and of 4
+    # thoughts about a question, the first with a group for each question.
+    [(1, 6, 2), (3, 18, 2), pytest.param(20, 120, 8, marks=pytest.mark.slow)],
+)
+def test_the_cost_of_thoughts(judge, prepared, monkeypatch, samples, thoughts, groups):
+    records, encoder = prepared(*TASK, DIMENSIONS, f"task.thought_samples={samples}")
+    cost = thought_cost({"train": records, "test": records}, encoder.task, clips_a_batch=2)
+    assert (cost.questions, cost.thoughts, cost.tokens) == (6, thoughts, 6 * thoughts)
+    assert cost.passes == 6 * groups
+    begun, begin = [], scoring.Passes.begin
+    monkeypatch.setattr(
+        scoring.Passes, "begin", lambda *given: begun.append(given) or begin(*given)
+    )
+    score(judge, records, encoder, clips_a_batch=2)
+    assert len(begun) == groups
+    _, without = prepared(*TASK, DIMENSIONS, "task.thought_in_scoring=skip")
+    assert thought_cost({"test": records}, without.task, clips_a_batch=2) is None
