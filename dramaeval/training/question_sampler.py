@@ -177,7 +177,7 @@ class QuestionSampler:
         # A separate random stream: the changes of a clip do not change its questions.
         rng = np.random.default_rng([self.seed, epoch, number, 1])
         rate = encoder.logmel.sampling_rate
-        changed = {}
+        changed: dict[Path, Windows] = {}
         for record in self.records[number].single_clips():
             waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
             windows = encoder.features(waveform)
