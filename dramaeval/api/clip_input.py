@@ -153,5 +153,6 @@ def check_length(clip: str, seconds: float, data: DictConfig) -> None:
     if seconds > data.max_seconds and not trims:
         raise ValueError(
             f"{clip} lasts {beside(seconds, data.max_seconds)} s, more than {data.max_seconds:g} s: cut it, or "
-            "load a run in which the judge takes only the beginning of a clip (task.data.on_long=trim)."
+            "load a run in which the judge takes only the beginning of a clip (task.data.on_long=trim) or several "
+            "windows of it (task.data.on_long=segments)."
         )

@@ -99,7 +99,7 @@ class DatasetSampler:
         return SampledQuestions(record, (question,), targets, encoded)
 
     def _features(self, number: int, epoch: int) -> Any:
-        return self.record_encoder.logmel(self.dataset.waveform(number, epoch))
+        return self.record_encoder.features(self.dataset.waveform(number, epoch))
 
 
 def prepare_arguments(args: trl.SFTConfig | None) -> trl.SFTConfig:

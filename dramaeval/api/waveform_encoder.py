@@ -13,10 +13,10 @@ from omegaconf import DictConfig
 
 from dramaeval.api.clip_input import check_length, waveform_of
 from dramaeval.data.audio import read_header
-from dramaeval.data.logmel import ClipFeatures, EncodedClip
 from dramaeval.data.records import Record
 from dramaeval.data.unicode_paths import stored_path
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.inputs.windows import Windows
 
 Clip = str | os.PathLike[str] | np.ndarray | torch.Tensor | Mapping[str, Any]
 
@@ -60,7 +60,7 @@ class WaveformEncoder(RecordEncoder):
             self.waveforms[path] = waveform[: int(data.max_seconds * self.rate + 1e-6)]
         return path, min(seconds, data.max_seconds)
 
-    def _clip_at(self, record: Record, path: Path) -> ClipFeatures | EncodedClip:
+    def _clip_at(self, record: Record, path: Path) -> Windows:
         """As `RecordEncoder._clip_at`."""
         waveform = self.waveforms.get(path)
-        return super()._clip_at(record, path) if waveform is None else self.logmel(waveform)
+        return super()._clip_at(record, path) if waveform is None else self.features(waveform)

@@ -14,6 +14,8 @@ from dramaeval.config.fields import TEXT, TEXT_OR_TEXTS, Target, setting
 #: Strengths of `dramaeval.data.augmentation.Augmentation`, and none.
 STRENGTHS = ("none", "light", "strong")
 
+#: The input of Whisper's encoder: a longer clip is taken as several windows, or not at all.
+WINDOW_SECONDS = 30.0
 SPLITS = ("train", "val", "test")
 #: Begins the split of a named test set: the set ``wild`` of ``task.data.test={wild: b.jsonl}`` is the split test_wild.
 NAMED_TEST = "test_"
@@ -32,6 +34,7 @@ class OnLong(Enum):
 
     error = "error"
     trim = "trim"
+    segments = "segments"
 
 
 @dataclass(kw_only=True)
@@ -59,10 +62,15 @@ class DataConfig:
         help="stop: report all bad records and end; skip: leave them out, with their number in the report",
     )
     max_seconds: float = setting(
-        30.0, help="longest clip, in seconds; audio encoders take at most 30", above=0, maximum=30
+        30.0,
+        help="longest clip, in seconds; above 30 with on_long=segments only, up to what the model takes",
+        above=0,
+        maximum=600,
     )
     on_long: OnLong = setting(
-        OnLong.error, help="error: a longer clip is a bad record; trim: keep its beginning"
+        OnLong.error,
+        help="error: a longer clip is a bad record; trim: keep its beginning; segments: take clips above 30 s, up to "
+        "max_seconds, as consecutive windows in one prompt",
     )
     workers: int = setting(8, help="threads that read the headers of audio files", minimum=1)
 
@@ -137,6 +145,26 @@ def test_set_problems(data: Any, where: str) -> list[str]:
         f"{key}.{name} has no file: give {key}.{name}=FILE, or leave the name out."
         for name, file in files.items()
         if not file
+    ]
+
+
+def long_clip_problems(data: Any, where: str) -> list[str]:
+    """Problems of ``max_seconds`` and ``on_long`` together."""
+    seconds, on_long = data.get("max_seconds", WINDOW_SECONDS), data.get("on_long", OnLong.error)
+    if not isinstance(seconds, int | float):
+        return []
+    if getattr(on_long, "value", on_long) != OnLong.segments.value:
+        if seconds <= WINDOW_SECONDS:
+            return []
+        return [
+            f"{where}.max_seconds={seconds:g}: clips above {WINDOW_SECONDS:g} s are taken as consecutive windows; add "
+            f"{where}.on_long=segments, or lower it to {WINDOW_SECONDS:g}."
+        ]
+    if seconds > WINDOW_SECONDS:
+        return []
+    return [
+        f"{where}.on_long=segments with {where}.max_seconds={seconds:g} changes nothing: set {where}.max_seconds to the "
+        f"length of the longest clip, above {WINDOW_SECONDS:g} s."
     ]
 
 

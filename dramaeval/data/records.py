@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from dramaeval.config.task_schema import WINDOW_SECONDS
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
 from dramaeval.data.durations import beside
@@ -147,7 +149,7 @@ def read_records(
     audio_root: str | Path | None = None,
     on_bad: Literal["stop", "skip"] = "stop",
     max_seconds: float = 30.0,
-    on_long: Literal["error", "trim"] = "error",
+    on_long: Literal["error", "trim", "segments"] = "error",
     workers: int = 8,
     lines: Container[int] | None = None,
     texts: Mapping[str, str] | None = None,
@@ -158,7 +160,8 @@ def read_records(
     own under the key.
 
     `clip_paths.locate_clips` says where clips are searched. A clip longer than `max_seconds` is an
-    error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it.
+    error; with `on_long="trim"` only its first `max_seconds` are used, and a notice reports it. With
+    `on_long="segments"` it is one too: `max_seconds` is then the longest clip that is taken in several windows.
 
     Raises:
         BadRecordsError: with all problems of the file. With `on_bad="skip"` invalid records are left
@@ -223,6 +226,11 @@ def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, 
         return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
     if seconds > max_seconds:
         fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
+        if seconds > WINDOW_SECONDS:
+            fix += (
+                ", or all of it in several windows with task.data.on_long=segments "
+                f"task.data.max_seconds={math.ceil(seconds)}"
+            )
         return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
     return None
 

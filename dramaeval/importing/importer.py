@@ -301,7 +301,7 @@ def _notices(imported: Imported, table: Table, long: int) -> list[str]:
         notices.append(f"{counted(table.left_out, 'row')} left out by importer.where.")
     if long:
         notices.append(
-            f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim."
+            f"{counted(long, 'clip')} longer than {MAX_SECONDS:g} s: a run needs task.data.on_long=trim or segments."
         )
     has_lists = bool(imported.meaning.dimensions) or imported.meaning.is_long
     if has_lists and not imported.raters:

@@ -28,6 +28,11 @@ from dramaeval.training.objectives import OF_PAIRS, parse
 _OF_DISTRIBUTIONS = {"answer_ce", "soft_ce", "choice_ce", "ordinal"}
 #: Objectives that compare scores by their order, which options do not have.
 _OF_ORDER = {"expected_mse", "ordinal", "ranking"}
+#: The families that take clips above 30 s, in windows or at once.
+_LONG_CLIPS = (
+    "Longer ones are taken by model=qwen2_audio, composed and audio_flamingo3 (600 s) and model=qwen2_5_omni (300 s): "
+    "choose one of these, or task.data.on_long=trim task.data.max_seconds=30."
+)
 
 
 def check_family(config: DictConfig, family: Family) -> None:
@@ -37,6 +42,12 @@ def check_family(config: DictConfig, family: Family) -> None:
         ConfigError: with every problem.
     """
     problems = []
+    data = config.task.data
+    if family.takes_audio and data.max_seconds > family.longest_clip:
+        problems.append(
+            f"task.data.max_seconds={data.max_seconds:g}: this model takes clips of at most {family.longest_clip:g} s. "
+            f"{_LONG_CLIPS}"
+        )
     if config.batch.shared_prefix and (reason := family.shared_prefix_problem()):
         problems.append(f"{reason} Set batch.shared_prefix=false: one row a question.")
     if config.peft is not None and Stage.train in config.stages:

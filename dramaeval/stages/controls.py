@@ -141,8 +141,8 @@ def _pooled_encodings(
     share: list[np.ndarray | str] = []
     for record in records[processes.rank :: processes.count]:
         try:
-            clip = encoder.logmel(encoder.waveform(record))
-            share.append(pooled_encoding(base, clip))
+            windows = encoder.features(encoder.waveform(record))
+            share.append(pooled_encoding(base, windows))
         except BadRecordsError as error:
             share.append(f"unreadable clip: {error.problems[0].problem}")
         progress(processes.count)

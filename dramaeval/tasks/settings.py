@@ -16,6 +16,7 @@ from dramaeval.config.task_schema import (
     SPLITS,
     TASK_KEYS,
     DataConfig,
+    long_clip_problems,
     split_files,
     test_set_problems,
 )
@@ -26,7 +27,7 @@ from dramaeval.data.jsonl import FOLDER_FIX
 def problems(config: DictConfig) -> list[str]:
     """Problems of ``task`` and, in a mixture, of each of its tasks."""
     task = config.task
-    messages = missing_files(config)
+    messages = missing_files(config) + long_clip_problems(task.data, "task.data")
     for part, node in parts_of(task).items():
         where = where_of(task, part)
         messages += test_set_problems(node.get("data") or {}, f"{where}.data")

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from dramaeval.data.augmentation import Augmentation
-from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import Batch, EncodedRecord, collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
+from dramaeval.models.inputs.windows import Windows
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension, changed_kinds
 from dramaeval.tasks.task import Task
@@ -170,17 +170,18 @@ class QuestionSampler:
 
     def _changed_clips(
         self, number: int, epoch: int, dimensions: Sequence[Dimension]
-    ) -> dict[Path, ClipFeatures]:
+    ) -> dict[Path, Windows]:
         """A record's clips, changed for an epoch; their features have no key, so that they are not kept."""
         encoder = self.record_encoder
         augmentation = Augmentation(self.augment, changed_kinds(dimensions), encoder.max_seconds)
         # A separate random stream: the changes of a clip do not change its questions.
         rng = np.random.default_rng([self.seed, epoch, number, 1])
         rate = encoder.logmel.sampling_rate
-        changed = {}
+        changed: dict[Path, Windows] = {}
         for record in self.records[number].single_clips():
             waveform = augmentation.waveform(encoder.waveform(record), rate, rng)
-            changed[record.clip] = augmentation.features(encoder.logmel(waveform), rng)
+            windows = encoder.features(waveform)
+            changed[record.clip] = tuple(augmentation.features(each, rng) for each in windows)
         return changed
 
     def dimensions(self, number: int, epoch: int) -> tuple[list[Dimension], dict[str, Target]]:

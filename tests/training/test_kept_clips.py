@@ -202,7 +202,7 @@ def test_a_damaged_entry_is_computed_again(run_of, monkeypatch, tmp_path):
 def test_samples_that_are_no_file_are_never_kept(run_of, tmp_path):
     run = run_of()
     record = run.splits["train"][0]
-    quiet = run.record_encoder.logmel(np.zeros(8000, dtype=np.float32))
+    quiet = run.record_encoder.features(np.zeros(8000, dtype=np.float32))
     encoded_record = run.record_encoder.encode_with_clip(record, quiet, run.task.dimensions)
     with torch.inference_mode():
         run.model(**collate([encoded_record], pad=run.record_encoder.pad).inputs)

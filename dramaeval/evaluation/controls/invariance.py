@@ -97,5 +97,5 @@ class _ChangedEncoder(RecordEncoder):
         rate = self.logmel.sampling_rate
         rng = np.random.default_rng([self.seed, zlib.crc32(record.id.encode())])
         waveform = self.change(self.waveform(record), rate, rng)
-        clip = self.logmel(waveform[: int(self.max_seconds * rate)])
+        clip = self.features(waveform[: int(self.max_seconds * rate)])
         return self.encode_with_clip(record, clip, asked, targets)

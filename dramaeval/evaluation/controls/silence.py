@@ -34,5 +34,5 @@ class _SilentEncoder(RecordEncoder):
         self, record: Record, asked: Sequence[Dimension | Question], targets: Targets | None = None
     ) -> EncodedRecord:
         samples = max(1, round(record.seconds * self.logmel.sampling_rate))
-        clip = self.logmel(np.zeros(samples, dtype=np.float32))
+        clip = self.features(np.zeros(samples, dtype=np.float32))
         return self.encode_with_clip(record, clip, asked, targets)

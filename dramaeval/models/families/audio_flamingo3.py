@@ -1,7 +1,7 @@
 """Audio Flamingo 3: Qwen2-Audio's encoder, trained differently, and a projector of two layers.
 
-Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s; a clip has at
-most one.
+Architecture: Goel et al. 2025, "Audio Flamingo 3" (arXiv 2507.08128). It cuts audio into windows of 30 s, of which a
+prompt has up to 20 for a clip, one after the other in the place of one placeholder.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlami
 class AudioFlamingo3(Qwen2Audio):
     """Any Audio Flamingo 3 checkpoint in transformers' format; see `Family` for the arguments."""
 
+    names_windows = False
     projections: Mapping[str, Sequence[str]] = {
         **PROJECTIONS,
         "projector": ("linear_1", "linear_2"),

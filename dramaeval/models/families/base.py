@@ -91,6 +91,11 @@ class Family(ABC):
 
     #: Whether prompts contain the clip; false for a model of text alone.
     takes_audio: bool = True
+    #: The longest clip in seconds; above 30 with ``task.data.on_long=segments`` only.
+    longest_clip: float = 30.0
+    #: Whether each window of a clip above the encoder's input has an audio part of its own in the prompt; false where
+    #: one placeholder stands for the whole clip.
+    names_windows: bool = True
     #: The steps that ``plain`` may name: those that the judge computes in another way than transformers.
     plain_options: Sequence[str] = ("log_mel", "encoder", "head")
     #: The text with which the chat format ends an answer; see `end_of_turn`.

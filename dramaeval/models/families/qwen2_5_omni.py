@@ -52,6 +52,9 @@ class Qwen25Omni(Family):
     The last layer of the encoder is its projector, and belongs to ``audio``.
     """
 
+    #: The input of its feature extractor, so that every clip is one window.
+    longest_clip = 300.0
+    names_windows = False
     plain_options = ("log_mel", "head")
     parts: Mapping[str, str] = {"llm": "model.language_model", "audio": "model.audio_tower"}
     projections: Mapping[str, Sequence[str]] = {

@@ -97,6 +97,7 @@ class Qwen2Audio(Family):
         "audio": "model.audio_tower",
         "projector": "model.multi_modal_projector",
     }
+    longest_clip = 600.0
     #: Sinusoids, which transformers leaves trainable.
     fixed = ("model.audio_tower.embed_positions.weight",)
 
@@ -115,8 +116,8 @@ class Qwen2Audio(Family):
         return audio_tokens(frames)
 
     def encoded_frames(self, frames: int) -> int:
-        """The frames of the clip, or those of 30 s with ``model.plain=[encoder]``."""
-        return WINDOW if "encoder" in self.plain else frames
+        """The frames of the clip, or those of whole windows of 30 s with ``model.plain=[encoder]``."""
+        return -(-frames // WINDOW) * WINDOW if "encoder" in self.plain else frames
 
     def end_of_turn(self, processor: Any) -> str:
         """The text that the checkpoint's chat template writes after an answer, or its end-of-text token."""

@@ -94,18 +94,18 @@ class AudioEncodingCache:
         return f"encoded {VERSION} {self.tower} {key}"
 
 
-def pooled_encoding(judge: Any, clip: ClipFeatures) -> np.ndarray:
+def pooled_encoding(judge: Any, windows: Sequence[ClipFeatures]) -> np.ndarray:
     """The outputs of the audio tower for one clip, averaged over time: float32 ``[width]``.
 
     Args:
         judge: a `JudgeModel`.
-        clip: its log-mel features.
+        windows: the log-mel features of the clip's windows.
     """
-    features, frames = pad_features([clip])
+    features, frames = pad_features(list(windows))
     device = input_device(judge)
     with torch.inference_mode():
-        (encoding,) = judge.encode_audio(features.to(device), frames.to(device))
-    return encoding.float().mean(dim=0).cpu().numpy()
+        encodings = judge.encode_audio(features.to(device), frames.to(device))
+    return torch.cat(encodings).float().mean(dim=0).cpu().numpy()
 
 
 def tower_name(judge: Any, path: str | None) -> str | None:

@@ -14,15 +14,19 @@ from dramaeval.tasks.question import Question
 from dramaeval.tasks.task import Task
 
 
+def clip_frames(task: Task, record: Record, question: Question) -> list[int]:
+    """Mel frames of each clip in a question's prompt: those of examples, then its own."""
+    lengths = dict(zip(record.clips, (record.seconds, record.seconds_b), strict=False))
+    seconds = [example.seconds for example in task.examples(record)]
+    seconds += [lengths[clip] for clip in question.clips or (record.clip,)]
+    return [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
+
+
 def clip_tokens(family: Family, task: Task, record: Record, question: Question) -> int:
-    """Prompt positions of the clips in a question's prompt: those of examples and its own."""
+    """Prompt positions of the clips in a question's prompt, without the text around the windows of long clips."""
     if not family.takes_audio:
         return 0
-    lengths = dict(zip(record.clips, (record.seconds, record.seconds_b), strict=False))
-    seconds = [lengths[clip] for clip in question.clips or (record.clip,)]
-    seconds += [example.seconds for example in task.examples(record)]
-    frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
-    return sum(map(family.audio_tokens, frames))
+    return sum(map(family.audio_tokens, clip_frames(task, record, question)))
 
 
 def prompt_tokens(
@@ -31,13 +35,17 @@ def prompt_tokens(
     """Tokens of a prompt, clips included; an upper bound where that is within the limit."""
     family, task = record_encoder.family, record_encoder.task
     audio = clip_tokens(family, task, record, question)
+    placeholders = 0
+    if family.takes_audio:
+        frames = clip_frames(task, record, question)
+        counts = [len(record_encoder.unread(count)) for count in frames]
+        question = record_encoder.in_windows(question, counts)
+        placeholders = sum(counts) if family.names_windows else len(counts)
     # A token is at least a byte, so that few prompts have to be tokenised.
     bound = audio + message_bytes(question.messages)
     if bound <= limit:
         return bound
-    own = len(question.clips or (record.clip,))
-    clips = own + len(task.examples(record)) if family.takes_audio else 0
-    return audio + len(record_encoder.encoder.prompt(question.messages)) - clips
+    return audio + len(record_encoder.encoder.prompt(question.messages)) - placeholders
 
 
 def question_tokens(

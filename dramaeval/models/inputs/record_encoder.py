@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.feature_cache import FeatureCache, content_key
-from dramaeval.data.logmel import ClipFeatures, EncodedClip, LogMel, PaddedLogMel
+from dramaeval.data.logmel import ClipFeatures, LogMel, PaddedLogMel
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
@@ -23,6 +22,13 @@ from dramaeval.models.inputs.audio_encodings import AudioEncodingCache
 from dramaeval.models.inputs.batch import EncodedRecord, LabelledQuestion, Preference
 from dramaeval.models.inputs.question_encoder import EncodedQuestion, QuestionEncoder
 from dramaeval.models.inputs.text_check import TextCheck
+from dramaeval.models.inputs.window_cache import WindowCache
+from dramaeval.models.inputs.windows import (
+    Windows,
+    clip_windows,
+    unread_windows,
+    with_audio_parts,
+)
 from dramaeval.tasks.processed import inline_audio
 from dramaeval.tasks.question import Question, Target
 from dramaeval.tasks.rubric import Dimension
@@ -85,11 +91,13 @@ class RecordEncoder:
             transform = PaddedLogMel if "log_mel" in family.plain else LogMel
             self.logmel = transform(processor.feature_extractor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
+            is_long = max_seconds * self.logmel.sampling_rate > self.logmel.max_samples
+            self._window_cache = WindowCache(cache, has_long_clips=is_long)
         # Padding reaches no position that is used: any token serves where the tokenizer has none for it.
         pads = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad: int = next(token for token in pads if token is not None)
         self._features = lru_cache(maxsize=cache_clips)(self._compute_features)
-        self._encodings: dict[str, EncodedClip] = {}
+        self._encodings: dict[str, Windows] = {}
         self._prompts: dict[Hashable, list[EncodedQuestion]] = {}
 
     def for_task(self, task: Task) -> RecordEncoder:
@@ -128,7 +136,7 @@ class RecordEncoder:
     def encode_with_clip(
         self,
         record: Record,
-        clip: ClipFeatures | EncodedClip | None,
+        clip: Windows | None,
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
@@ -136,7 +144,7 @@ class RecordEncoder:
 
         Args:
             record: the record.
-            clip: its features; None for a model of text alone.
+            clip: the features of its windows; None for a model of text alone.
             questions: as for `encode`.
             targets: as for `encode`.
 
@@ -149,7 +157,7 @@ class RecordEncoder:
     def encode_with_clips(
         self,
         record: Record,
-        clips: Mapping[Path, ClipFeatures | EncodedClip],
+        clips: Mapping[Path, Windows],
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
@@ -157,7 +165,7 @@ class RecordEncoder:
 
         Args:
             record: the record.
-            clips: the features of its clips, by path; empty for a model of text alone.
+            clips: the windows of its clips, by path; empty for a model of text alone.
             questions: as for `encode`. Questions with the same clips follow each other.
             targets: as for `encode`.
         """
@@ -170,35 +178,36 @@ class RecordEncoder:
     def _part(
         self,
         record: Record,
-        clips: Mapping[Path, ClipFeatures | EncodedClip],
+        clips: Mapping[Path, Windows],
         questions: Sequence[Question],
         by_key: Mapping[str, Target] | None,
     ) -> EncodedRecord:
         """Questions whose prompts have the same clips."""
-        features: tuple[ClipFeatures | EncodedClip, ...] = ()
+        parts: tuple[Windows, ...] = ()
         lengths: list[int] = []
         if clips:
             examples = self.task.examples(record)
             own = (questions[0].clips if questions else None) or (record.clip,)
-            features = (*map(self._clip, examples), *(clips[path] for path in own))
+            parts = (*map(self._clip, examples), *(clips[path] for path in own))
             sources = (*examples, *[record] * len(own))
-            lengths = [self._audio_tokens(*pair) for pair in zip(sources, features, strict=True)]
+            lengths = self._placeholder_lengths(sources, parts)
+        counts = tuple(map(len, parts))
         labelled = []
         for question in questions:
             fields = zip(
-                question.answer_fields, self._encode_question(record, question), strict=True
+                question.answer_fields, self._encode_question(record, question, counts), strict=True
             )
             for number, (field, tokens) in enumerate(fields):
                 target = None if by_key is None else by_key[field.dimension.key]
                 labelled.append(
                     LabelledQuestion(
-                        tokens.with_audio(self.audio_token, lengths) if features else tokens,
+                        tokens.with_audio(self.audio_token, lengths) if parts else tokens,
                         key=(record.id, field.dimension.key),
                         continues_answer=number > 0,
                         **_labels(question, target),
                     )
                 )
-        return EncodedRecord(clips=features, questions=tuple(labelled))
+        return EncodedRecord(clips=tuple(chain.from_iterable(parts)), questions=tuple(labelled))
 
     def questions(
         self, record: Record, questions: Sequence[Dimension | Question]
@@ -208,15 +217,28 @@ class RecordEncoder:
         rendered = [item for item in questions if isinstance(item, Question)]
         return [*self.task.questions(record, dimensions), *rendered] if dimensions else rendered
 
-    def _encode_question(self, record: Record, question: Question) -> list[EncodedQuestion]:
+    def in_windows(self, question: Question, counts: Sequence[int]) -> Question:
+        """A question whose prompt names every window of its clips, where the family's prompts do that.
+
+        Args:
+            question: the question.
+            counts: windows of each clip in its prompt, those of examples first.
+        """
+        if not self.family.names_windows or max(counts, default=1) == 1:
+            return question
+        return replace(question, messages=with_audio_parts(question.messages, counts))
+
+    def _encode_question(
+        self, record: Record, question: Question, counts: tuple[int, ...]
+    ) -> list[EncodedQuestion]:
         """The tokens of each field of a question's answer."""
         order = tuple(field.lead for field in question.answer_fields)
-        key = (str(record.file), record.line, record.listener, question.key, order)
+        key = (str(record.file), record.line, record.listener, question.key, order, counts)
         if key not in self._prompts:
             if len(self._prompts) >= _PROMPTS_KEPT:
                 self._prompts.clear()
             self._require_text(record, question)
-            self._prompts[key] = self.encoder.encode_question(question)
+            self._prompts[key] = self.encoder.encode_question(self.in_windows(question, counts))
         return self._prompts[key]
 
     def _require_text(self, record: Record, question: Question) -> None:
@@ -241,13 +263,26 @@ class RecordEncoder:
                 problem = record.problem("prompt", reason.problem, reason.fix)
                 raise BadRecordsError([problem])
 
-    def _audio_tokens(self, record: Record, clip: ClipFeatures | EncodedClip) -> int:
-        """Prompt positions of a record's clip."""
-        length = self.family.audio_tokens(clip.frames)
-        if length == 0:
-            reason = f"lasts {record.seconds:.3f} s, too short to be encoded"
-            raise BadRecordsError([record.problem("clip", reason, "leave it out")])
-        return length
+    def _placeholder_lengths(
+        self, sources: Sequence[Record], parts: Sequence[Windows]
+    ) -> list[int]:
+        """Prompt positions of each audio placeholder: of each window, or of each clip; see `Family.names_windows`."""
+        lengths: list[int] = []
+        for record, windows in zip(sources, parts, strict=True):
+            tokens = [self.family.audio_tokens(window.frames) for window in windows]
+            if 0 in tokens:
+                reason = f"lasts {record.seconds:.3f} s, too short to be encoded"
+                raise BadRecordsError([record.problem("clip", reason, "leave it out")])
+            lengths += tokens if self.family.names_windows else [sum(tokens)]
+        return lengths
+
+    def features(self, waveform: np.ndarray) -> tuple[ClipFeatures, ...]:
+        """The features of each window of a waveform, mono float32 ``[samples]`` at the rate of `logmel`."""
+        return clip_windows(self.family, self.logmel, waveform)
+
+    def unread(self, frames: int) -> tuple[ClipFeatures, ...]:
+        """Windows without values of a clip of so many mel frames."""
+        return unread_windows(self.family, self.logmel, frames)
 
     def waveform(self, record: Record) -> np.ndarray:
         """A record's clip, mono float32 ``[samples]`` at the sampling rate of `logmel`, cut at ``max_seconds``.
@@ -264,30 +299,30 @@ class RecordEncoder:
         except UnreadableClipError as error:
             raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 
-    def _clip(self, record: Record) -> ClipFeatures | EncodedClip:
+    def _clip(self, record: Record) -> Windows:
         return self._clip_at(record, record.clip)
 
-    def _clip_at(self, record: Record, path: Path) -> ClipFeatures | EncodedClip:
-        """One of a record's clips, by its path."""
+    def _clip_at(self, record: Record, path: Path) -> Windows:
+        """The windows of one of a record's clips, by its path."""
         if inline_audio(record) is not None:
-            return self.logmel(self.waveform(record))
+            return self.features(self.waveform(record))
         try:
             return self._encoding(str(path)) or self._features(str(path))
         except UnreadableClipError as error:
             key = "clip" if record.clip_b is None else f"clip {path.name}"
             raise BadRecordsError([record.problem(key, error.reason, error.fix)]) from None
 
-    def _encoding(self, path: str) -> EncodedClip | None:
-        """The kept encoding of a clip."""
+    def _encoding(self, path: str) -> Windows | None:
+        """The kept encodings of a clip's windows; None where one is missing."""
         if self.encoding_cache is None:
             return None
         if path not in self._encodings:
-            encoding = self.encoding_cache.get(self._key(path))
-            if encoding is None:
+            encodings = self._window_cache.encodings(self.encoding_cache, self._key(path))
+            if encodings is None:
                 return None
             if len(self._encodings) >= self.cache_clips:
                 self._encodings.pop(next(iter(self._encodings)))
-            self._encodings[path] = encoding
+            self._encodings[path] = encodings
         return self._encodings[path]
 
     def set_encoding_cache(self, cache: AudioEncodingCache | None) -> None:
@@ -304,23 +339,16 @@ class RecordEncoder:
         except OSError:
             return ""  # decoding reports the problem
 
-    def _compute_features(self, path: str) -> ClipFeatures:
+    def _compute_features(self, path: str) -> tuple[ClipFeatures, ...]:
         key = self._key(path)
-        if self.cache is not None and key and (entry := self.cache.get(f"log-mel {key}")):
-            values = entry["values"].numpy()
-            return ClipFeatures(values, int(entry["frames"]), float(entry["floor"]), key)
+        if kept := self._window_cache.features(key):
+            return kept
         waveform = decode(path, self.logmel.sampling_rate, max_seconds=self.max_seconds)
         self.decoded += 1
-        clip = replace(self.logmel(waveform), key=key)
+        windows = clip_windows(self.family, self.logmel, waveform, key)
         # Where encodings are kept, the features are not needed again.
-        if self.cache is not None and key and self.encoding_cache is None:
-            entry = {
-                "values": torch.from_numpy(clip.values),
-                "frames": torch.tensor(clip.frames),
-                "floor": torch.tensor(clip.floor, dtype=torch.float64),
-            }
-            self.cache.put(f"log-mel {key}", entry)
-        return clip
+        self._window_cache.put(key, windows, features=self.encoding_cache is None)
+        return windows
 
 
 def attach_encoding_cache(

@@ -17,7 +17,7 @@ from itertools import groupby
 import numpy as np
 
 from dramaeval.config.batch_size import BatchError
-from dramaeval.data.logmel import FRAMES_PER_SECOND, ClipFeatures
+from dramaeval.data.logmel import FRAMES_PER_SECOND
 from dramaeval.data.records import Record
 from dramaeval.models.inputs.collation import layout_sizes
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -85,7 +85,7 @@ def size_of(
         for path, seconds in zip(record.clips, (record.seconds, record.seconds_b), strict=False):
             # One frame more than the header gives: resampling may round up.
             frames = math.ceil(seconds * stretch * FRAMES_PER_SECOND) + 1
-            clips[path] = ClipFeatures(np.empty((0, 0), dtype=np.float32), frames, 0.0)
+            clips[path] = record_encoder.unread(frames)
     encoded = record_encoder.encode_with_clips(record, clips, dimensions, targets)
     sizes = []
     for part in encoded.parts:

@@ -54,7 +54,7 @@ def build_context(composed, make_clips, judge):
             level=0.95,
             progress=lambda clips: None,
             pooled_encodings=lambda records: [
-                pooled_encoding(judge, record_encoder.logmel(record_encoder.waveform(record)))
+                pooled_encoding(judge, record_encoder.features(record_encoder.waveform(record)))
                 for record in records
             ],
         )

@@ -288,6 +288,26 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [Omni, Flamingo], ids=lambda kind: kind.name)
+def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
+    torch.manual_seed(0)
+    kind.write(tmp_path, AutoTokenizer.from_pretrained(TINY))
+    task = build_task(composed())
+    file = make_clips("clip", 1, seconds=(70.0,))
+    (record,) = task.read(file, max_seconds=80, on_long="segments").records
+    family = kind.family(path=str(tmp_path))
+    judge = family.load(CPU)
+    encoder = RecordEncoder(task, family.processor(), family, max_seconds=80, cache_clips=1)
+    encoded = encoder.encode(record, task.dimensions[:1])
+    assert len(encoded.clips) == (1 if kind is Omni else 3)
+    with torch.no_grad():
+        (logits,) = judge(**collate([encoded], pad=encoder.pad).inputs).logits
+    messages = task.messages(record, task.dimensions[0])
+    expected = kind.logits(tmp_path, messages, decode(record.clip, RATE))
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
 def test_plain_steps_give_the_same_values_and_gradients(kind, folder, composed, make_clips):
     task = build_task(composed())
     file = make_clips("clip", 3, seconds=(0.11, 3.21, 7.77))
