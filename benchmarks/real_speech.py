@@ -113,8 +113,9 @@ def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: P
     if experiment.controls and seed == 0:
         stages.append("controls")
     return [
-        "launch.py", f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
-        f"--config-dir={runs / 'configs'}", f"task/rubric={experiment.rubric}", *COMMON,
+        "launch.py", f"--config-dir={runs / 'configs'}",  # argparse reads options before the overrides alone
+        f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
+        f"task/rubric={experiment.rubric}", *COMMON,
         f"task.data.train={train}", f"task.data.val={folder / 'val.jsonl'}", f"task.data.test={folder / 'test.jsonl'}",
         f"task.data.audio_root={folder}", f"seed={seed}",
         *(word.format(judges=judges, runs=runs) for word in experiment.overrides),
