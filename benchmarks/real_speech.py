@@ -42,7 +42,7 @@ LARGE = (
     "model=composed", "model.audio={judges}/whisper-base-encoder", "model.text={judges}/smollm2-135m-instruct",
     "model.freeze_audio=true", "batch.per_device=8", "trainer.args.num_train_epochs=2",
 )  # fmt: skip
-COMMON = ("task=role", "evaluation.html=false", "logger=none")
+COMMON = ("task=role", "evaluation.html=false", "logger=none", "cache.folder={runs}/cache")
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ def command(experiment: Experiment, seed: int, real: Path, judges: Path, runs: P
     return [
         "launch.py", f"--config-dir={runs / 'configs'}",  # argparse reads options before the overrides alone
         f"stages=[{','.join(stages)}]", f"evaluation.controls=[{','.join(CONTROLS)}]",
-        f"task/rubric={experiment.rubric}", *COMMON,
+        f"task/rubric={experiment.rubric}",
         f"task.data.train={train}", f"task.data.val={folder / 'val.jsonl'}", f"task.data.test={folder / 'test.jsonl'}",
         f"task.data.audio_root={folder}", f"seed={seed}",
-        *(word.format(judges=judges, runs=runs) for word in experiment.overrides),
+        *(word.format(judges=judges, runs=runs) for word in (*COMMON, *experiment.overrides)),
         f"hydra.run.dir={run_folder(experiment, seed, runs)}",
     ]  # fmt: skip
 
