@@ -144,7 +144,7 @@ class CacheConfig:
         True, help="keep features on disk; false: compute them in every process"
     )
     folder: str = setting(
-        "${oc.env:DRAMAEVAL_CACHE,'~/.cache/dramaeval/features'}",
+        "${oc.env:DRAMAEVAL_CACHE,'~/.cache/dramaeval/clip_features'}",
         help="folder of the cache: new, empty, or created by the cache; an empty name turns it off",
     )
     max_gb: float = setting(

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
 from dramaeval.data.files import open_regular, read_regular
@@ -69,13 +69,14 @@ class FeatureCache:
             or could not store (``not kept``, for example on a full or read-only disk).
     """
 
+    _reported: ClassVar[set[Path]] = set()  # several stages of a run open the same folder
+
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.counts: Counter[str] = Counter()
         # The first write of a process checks the size, because other processes may have written entries.
         self._unseen = max_bytes
-        self._reported = False
         self._is_foreign = not self._is_cache_or_empty()
         if self._is_foreign:
             self._report(f"{folder} holds files that are not of this cache")
@@ -156,15 +157,15 @@ class FeatureCache:
         return self.folder / name[:2] / f"{name}{_ENDING}"
 
     def _report(self, reason: str) -> None:
-        """Log once why nothing is stored."""
-        if not self._reported:
+        """Log why nothing is stored, once per folder and process."""
+        if self.folder not in self._reported:
             log.warning(
                 "Features of clips are not kept on disk: %s. Results stay the same, but every process computes "
                 "them again. Name a new or an empty folder with cache.folder=…, or set "
                 "cache.enabled=false.",
                 reason,
             )
-        self._reported = True
+        self._reported.add(self.folder)
 
     def _is_cache_or_empty(self) -> bool:
         """Whether the folder is marked, empty or absent."""
