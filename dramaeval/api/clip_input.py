@@ -15,6 +15,7 @@ from dramaeval.data.durations import beside
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.records import MIN_SECONDS, Record
 from dramaeval.models.inputs.text_check import TextCheck
+from dramaeval.tasks.reference import REFERENCE
 from dramaeval.tasks.task import Task
 from dramaeval.tasks.text_names import all_names, keys_by_name, required_names, short_name
 from dramaeval.tasks.thought import ThoughtTask
@@ -34,6 +35,8 @@ def texts_of(
         ValueError: with every text that is missing, unknown or not one per clip.
     """
     required, names = required_names(task), all_names(task)
+    for texts_of_task in (required, names):  # an argument of its own
+        texts_of_task.pop(REFERENCE, None)
     fields = keys_by_name(names)
     problems = []
     texts: list[dict[str, Any]] = [{} for _ in range(count)]
@@ -69,6 +72,34 @@ def texts_of(
     if isinstance(task, ThoughtTask) and thinks:
         return [task.fields_with_thought(each, each.pop(THOUGHT)) for each in texts]
     return texts
+
+
+def references_of(task: Task, reference: Any, count: int) -> list[Any]:
+    """The reference of each clip, from the argument of `Judge.score`; None where the task uses none.
+
+    Args:
+        task: the task.
+        reference: one for all clips, or a list with one for each.
+        count: number of clips.
+
+    Raises:
+        ValueError: a reference is missing, not used, or not one per clip.
+    """
+    keys = [dimension.key for dimension in task.dimensions if dimension.reference]
+    if not keys:
+        if reference is not None:
+            raise ValueError(
+                f"score(task={task.name!r}): reference=… is not used: no dimension of the rubric {task.rubric.name} has "
+                "reference: true."
+            )
+        return [None] * count
+    references = list(reference) if isinstance(reference, list | tuple) else [reference] * count
+    if len(references) != count or any(each is None for each in references):
+        raise ValueError(
+            f"score(task={task.name!r}): {', '.join(keys)} are judged beside a reference: give reference=…, one recording "
+            f"for all clips or a list of {count}."
+        )
+    return references
 
 
 def require_plain_texts(text_check: TextCheck, task: Task, records: Sequence[Record]) -> None:

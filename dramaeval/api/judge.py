@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from dramaeval.api.clip_input import require_plain_texts, texts_of
+from dramaeval.api.clip_input import references_of, require_plain_texts, texts_of
 from dramaeval.api.judge_location import base_folder, locate
 from dramaeval.api.pair_comparison import Comparison, comparison_of_scores, direct_comparisons
 from dramaeval.api.saved_judge import require_same_examples
@@ -23,7 +23,7 @@ from dramaeval.config.judge_file import read_judge
 from dramaeval.config.literal import literal
 from dramaeval.config.task_parts import parts_of
 from dramaeval.config.task_schema import split_files
-from dramaeval.data.records import Record, read_records
+from dramaeval.data.records import read_records
 from dramaeval.evaluation.predictions import SCORED, Prediction
 from dramaeval.evaluation.scoring import AnyPrediction, score
 from dramaeval.models.adapters import load_adapter
@@ -223,6 +223,7 @@ class Judge(RewardsClips):
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
         sample_rate: int | None = None,
+        reference: Clip | Sequence[Clip] | None = None,
         clips_a_batch: int = 8,
         **context: str | Sequence[str],
     ) -> Any:
@@ -235,6 +236,8 @@ class Judge(RewardsClips):
             dimensions: keys of the dimensions to score; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
             sample_rate: another name of ``sampling_rate``.
+            reference: the recording beside which a clip is judged, where dimensions of the rubric have
+                ``reference: true``; one for all clips, or a list with one for each.
             clips_a_batch: clips of a forward pass; it changes memory and speed, not scores.
             context: the texts of the task, for ``role``: ``scene``, ``profile``, ``age``, ``style``,
                 ``transcript``; one text for all clips, or a list with one for each. The keys of records
@@ -261,10 +264,15 @@ class Judge(RewardsClips):
         if not scored_task.rated_dimensions:
             raise ValueError(f"task={task!r} asks for an option: it has no scores.")
         texts = texts_of(scored_task, context, len(clips))
+        references = references_of(scored_task, reference, len(clips))
         record_encoder = self._encoder(scored_task, len(clips))
         records = [
-            self._record(number, clip, fields, record_encoder, sampling_rate)
-            for number, (clip, fields) in enumerate(zip(clips, texts, strict=True))
+            record_encoder.record(
+                number, clip, beside, fields, self.config.task.data, rate=sampling_rate
+            )
+            for number, (clip, beside, fields) in enumerate(
+                zip(clips, references, texts, strict=True)
+            )
         ]
         require_plain_texts(record_encoder.text_check, scored_task, records)
         predictions = score(
@@ -289,6 +297,7 @@ class Judge(RewardsClips):
         *,
         dimensions: Sequence[str] | None = None,
         sampling_rate: int | None = None,
+        reference: Clip | None = None,
         **context: str,
     ) -> dict[str, Comparison]:
         """Compare two clips of one context, on every dimension of a task.
@@ -303,6 +312,7 @@ class Judge(RewardsClips):
             task: name of the task; None means the run's own task of pairs, else ``pair``.
             dimensions: keys of the dimensions to compare on; None means all of the task.
             sampling_rate: of arrays, in Hz; None means the rate of the model.
+            reference: the recording beside which both are judged, as for `score`.
             context: the texts of the task, which both clips share.
 
         Returns:
@@ -315,14 +325,16 @@ class Judge(RewardsClips):
         compared = self.task(task, dimensions)
         if isinstance(compared, PairTask) and compared.by == DIRECT:
             (texts,) = texts_of(compared, context, 1)
+            (reference,) = references_of(compared, reference, 1)
             return direct_comparisons(
                 self.model, self._encoder(compared, 2), compared, (a, b), texts, self.config.task.data,
-                rate=sampling_rate, shared_prefix=self.shared_prefix,
+                reference=reference, rate=sampling_rate, shared_prefix=self.shared_prefix,
             )  # fmt: skip
         # One clip a pass: a score does not depend on the other clip, to the last bit.
         settings: dict[str, Any] = {
             "dimensions": dimensions,
             "sampling_rate": sampling_rate,
+            "reference": reference,
             **context,
         }
         of_a, of_b = self.score([a, b], task, clips_a_batch=1, **settings)
@@ -343,29 +355,7 @@ class Judge(RewardsClips):
             self.processor,
             self.family,
             max_seconds=self.config.task.data.max_seconds,
-            cache_clips=clips * (1 + task.shots),
-        )
-
-    def _record(
-        self,
-        number: int,
-        clip: Clip,
-        fields: Mapping[str, str],
-        record_encoder: WaveformEncoder,
-        rate: int | None,
-    ) -> Record:
-        """The record of a clip and its texts; the encoder keeps the samples of an array."""
-        path, seconds = record_encoder.add_clip(
-            f"audio[{number}]", clip, self.config.task.data, number=number, rate=rate
-        )
-        return Record(
-            id=str(number),
-            file=Path("Judge.score"),
-            line=number,
-            clip=path,
-            seconds=seconds,
-            fields=fields,
-            ratings={},
+            cache_clips=clips * (2 + task.shots),
         )
 
 

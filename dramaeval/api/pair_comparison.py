@@ -67,6 +67,7 @@ def direct_comparisons(
     texts: Mapping[str, Any],
     data: DictConfig,
     *,
+    reference: Clip | None,
     rate: int | None,
     shared_prefix: bool,
 ) -> dict[str, Comparison]:
@@ -80,9 +81,12 @@ def direct_comparisons(
         encoder.add_clip(name, clip, data, number=number, rate=rate)
         for number, (name, clip) in enumerate(zip(names, clips, strict=True))
     )
+    beside, beside_seconds = None, 0.0
+    if reference is not None:
+        beside, beside_seconds = encoder.add_clip("reference", reference, data, rate=rate)
     record = Record(
         id="0", file=Path("Judge.compare"), line=0, clip=a, seconds=seconds_a, clip_b=b, seconds_b=seconds_b,
-        fields=texts, ratings={},
+        fields=texts, ratings={}, reference=beside, reference_seconds=beside_seconds,
     )  # fmt: skip
     require_plain_texts(encoder.text_check, task, [record])
     predictions = score(model, [record], encoder, shared_prefix=shared_prefix)

@@ -60,6 +60,27 @@ class WaveformEncoder(RecordEncoder):
             self.waveforms[path] = waveform[: int(data.max_seconds * self.rate + 1e-6)]
         return path, min(seconds, data.max_seconds)
 
+    def record(
+        self,
+        number: int,
+        clip: Clip,
+        reference: Clip | None,
+        fields: Mapping[str, Any],
+        data: DictConfig,
+        *,
+        rate: int | None,
+    ) -> Record:
+        """The record of a clip, its reference and its texts; arguments and errors as for `add_clip`."""
+        path, seconds = self.add_clip(f"audio[{number}]", clip, data, number=number, rate=rate)
+        beside, beside_seconds = None, 0.0
+        if reference is not None:
+            name = f"reference[{number}]"
+            beside, beside_seconds = self.add_clip(name, reference, data, number=number, rate=rate)
+        return Record(
+            id=str(number), file=Path("Judge.score"), line=number, clip=path, seconds=seconds, fields=fields,
+            ratings={}, reference=beside, reference_seconds=beside_seconds,
+        )  # fmt: skip
+
     def _clip_at(self, record: Record, path: Path) -> Windows:
         """As `RecordEncoder._clip_at`."""
         waveform = self.waveforms.get(path)

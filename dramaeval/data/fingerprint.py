@@ -50,7 +50,7 @@ def record_prints(
     clips: dict[Path, list[Path]] = {}
     for record in records if reads_audio else ():
         # Samples in the line have no file.
-        of_record = [clip for clip in record.clips if clip.is_absolute() or clip.is_file()]
+        of_record = [clip for clip in record.prompt_clips if clip.is_absolute() or clip.is_file()]
         clips.setdefault(record.file, []).extend(of_record)
     contents: dict[Path, str] = {}
     for file, of_file in clips.items():
@@ -59,7 +59,7 @@ def record_prints(
         RecordPrint(
             id=f"{record.part}/{record.id}" if record.part else record.id,
             fields=_fields_hash(record),
-            clip="+".join(filter(None, (contents.get(clip, "") for clip in record.clips))),
+            clip="+".join(filter(None, (contents.get(clip, "") for clip in record.prompt_clips))),
         )
         for record in records
     ]
@@ -68,7 +68,7 @@ def record_prints(
 def _fields_hash(record: Record) -> str:
     """Hash of the parsed line without the id and without the folders of the clips."""
     fields = {key: value for key, value in record.fields.items() if key != "id"}
-    for clip in record.clips:
+    for clip in record.prompt_clips:
         name, ending = clip.name, f"/{clip.name}"
         fields = {
             key: name if isinstance(value, str) and value.endswith(ending) else value

@@ -78,7 +78,8 @@ class RecordFormat:
     still checked. `audio_field` is the key of the clip's path. With `reads_audio=False` (judges that take
     text only) clips are not looked up and need not exist. Records with a `choice` may have integer ids.
     With `raters_known=False` positions in the lists of ratings are no raters. `second_audio_field` is the key of the
-    second clip of a pair; None for records of one clip.
+    second clip of a pair; None for records of one clip. `reference_field` is the key of a recording beside which the
+    clip is judged; None where no dimension uses one.
     """
 
     text_fields: tuple[str, ...]
@@ -90,12 +91,13 @@ class RecordFormat:
     optional_texts: tuple[str, ...] = OPTIONAL_TEXTS
     raters_known: bool = True
     second_audio_field: str | None = None
+    reference_field: str | None = None
 
     @property
     def audio_fields(self) -> tuple[str, ...]:
-        """The keys of the paths of the record's clips."""
-        second = self.second_audio_field
-        return (self.audio_field,) if second is None else (self.audio_field, second)
+        """The keys of the paths of the record's clips and of its reference."""
+        others = (self.second_audio_field, self.reference_field)
+        return (self.audio_field, *(key for key in others if key is not None))
 
 
 @dataclass

@@ -56,6 +56,8 @@ class Record:
         listener: the rater whose ratings alone these are (`dramaeval.tasks.listeners`); None for all raters.
         clip_b: path of the second clip of a pair, `clip` being the first; None for a record of one clip.
         seconds_b: length of the second clip, as `seconds`.
+        reference: path of the recording beside which the clip is judged; None where the task uses none.
+        reference_seconds: its length, as `seconds`.
     """
 
     id: str
@@ -70,11 +72,19 @@ class Record:
     listener: str | None = None
     clip_b: Path | None = None
     seconds_b: float = 0.0
+    reference: Path | None = None
+    reference_seconds: float = 0.0
 
     @property
     def clips(self) -> tuple[Path, ...]:
-        """The record's clips: one, or the two of a pair."""
+        """The clips that are judged: one, or the two of a pair."""
         return (self.clip,) if self.clip_b is None else (self.clip, self.clip_b)
+
+    @property
+    def prompt_clips(self) -> dict[Path, float]:
+        """Path and length in seconds of all clips of the record's prompts: those that are judged, and the reference."""
+        lengths = ((self.clip_b, self.seconds_b), (self.reference, self.reference_seconds))
+        return {self.clip: self.seconds} | {path: seconds for path, seconds in lengths if path}
 
     @property
     def total_seconds(self) -> float:
@@ -182,7 +192,7 @@ def read_records(
         if fmt.reads_audio:
             notices += _check_lengths(drafts, key, max_seconds, on_long)
     if fmt.second_audio_field and fmt.reads_audio:
-        _check_distinct(drafts, fmt.second_audio_field, workers)
+        _check_distinct(drafts, fmt.audio_field, fmt.second_audio_field, workers)
     bad = root_problems + [
         problem
         for draft in drafts
@@ -333,19 +343,19 @@ def _check_clips(
             draft.clips[key] = clip, header.seconds
 
 
-def _check_distinct(drafts: Sequence[_Draft], key: str, workers: int) -> None:
-    """Report pairs whose clips are the same file, or two files of the same bytes; ``key`` is that of the second."""
+def _check_distinct(drafts: Sequence[_Draft], first: str, second: str, workers: int) -> None:
+    """Report pairs whose clips, under two keys, are the same file, or two files of the same bytes."""
     pairs = [
-        (draft, [clip for clip, _ in draft.clips.values()])
+        (draft, [draft.clips[key][0] for key in (first, second)])
         for draft in drafts
-        if len(draft.clips) == 2
+        if {first, second} <= draft.clips.keys()
     ]
     contents = same_content((clip for _, clips in pairs for clip in clips), workers)
-    for draft, (first, second) in pairs:
-        if contents[first] == contents[second]:
-            same = "file" if first == second else "audio, byte for byte,"
-            problem = f"{second.name} is the same {same} as the first clip"
-            draft.findings.append(Finding(key, problem, "give two clips, or leave the pair out"))
+    for draft, (a, b) in pairs:
+        if contents[a] == contents[b]:
+            same = "file" if a == b else "audio, byte for byte,"
+            problem = f"{b.name} is the same {same} as the first clip"
+            draft.findings.append(Finding(second, problem, "give two clips, or leave the pair out"))
 
 
 def _header_or_error(clip: Path) -> ClipHeader | UnreadableClipError:
@@ -382,8 +392,9 @@ def _record(draft: _Draft, file: Path, fmt: RecordFormat) -> Record:
     fields = draft.line.fields
     if fields is None or len(draft.clips) < len(fmt.audio_fields) or draft.id is None:
         raise RuntimeError(f"line {draft.line.number} has neither a problem nor a record")
-    (clip, seconds), *second = (draft.clips[key] for key in fmt.audio_fields)
-    clip_b, seconds_b = second[0] if second else (None, 0.0)
+    clip, seconds = draft.clips[fmt.audio_field]
+    clip_b, seconds_b = draft.clips.get(fmt.second_audio_field or "", (None, 0.0))
+    reference, reference_seconds = draft.clips.get(fmt.reference_field or "", (None, 0.0))
     return Record(
         id=draft.id,
         file=file,
@@ -395,4 +406,6 @@ def _record(draft: _Draft, file: Path, fmt: RecordFormat) -> Record:
         raters=draft.raters,
         clip_b=clip_b,
         seconds_b=seconds_b,
+        reference=reference,
+        reference_seconds=reference_seconds,
     )

@@ -178,7 +178,7 @@ class RunContext:
         skips = self.config.task.data.on_bad is OnBad.skip
         self.splits = check_texts(self.splits, self.task, text_check, skips=skips)
         split_records = self.splits.records.values()
-        records = (record for split in split_records for record in split if record.clip_b)
+        records = (r for split in split_records for r in split if len(r.prompt_clips) > 1)
         if problem := clip_problem(self.record_encoder, records):
             raise ConfigError([problem])
 

@@ -83,7 +83,7 @@ def question_lengths(
         step = _step(questions, questions_per_clip)
         prefix, width = _row(family, task, record, step, shared_prefix=shared_prefix)
         seconds = [example.seconds for example in task.examples(record)]
-        seconds += [record.seconds, record.seconds_b][: len(record.clips)]
+        seconds += record.prompt_clips.values()
         frames = [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
         # In scoring each generated thought has a branch of its own.
         thoughts = [_thoughts(question) for question in step]

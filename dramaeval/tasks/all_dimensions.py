@@ -24,6 +24,7 @@ from dramaeval.data.raters import RaterKey
 from dramaeval.data.records import Record
 from dramaeval.tasks.labels import sample
 from dramaeval.tasks.question import LEAD, TAIL, AnswerField, Question, Target
+from dramaeval.tasks.reference import clips_of_question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task, require_choice
 from dramaeval.tasks.wordings import PhrasingsError
@@ -103,18 +104,26 @@ class AllDimensionsTask(Task):
         if not dimensions:
             return []
         shuffled = self.order == "shuffled"
-        messages = self.chat(record, self.rubric.criteria(dimensions, any_order=shuffled))
+        criteria = self.rubric.criteria(dimensions, any_order=shuffled)
+        messages = self.chat(record, criteria, dimensions)
+        clips = clips_of_question(record, dimensions)
         key = tuple(dimension.key for dimension in dimensions)
         if rng is None and self.earlier == "left_out":
             return [
-                Question(messages=messages, answer_fields=labelled_fields([d]), key=(*key, d.key))
+                Question(
+                    messages=messages,
+                    answer_fields=labelled_fields([d]),
+                    key=(*key, d.key),
+                    clips=clips,
+                )
                 for d in dimensions
             ]
         ordered = list(dimensions)
         if rng is not None and shuffled:
             ordered = [dimensions[index] for index in rng.permutation(len(dimensions))]
         # The prompt is the same for any order of the answer.
-        return [Question(messages=messages, answer_fields=labelled_fields(ordered), key=key)]
+        fields = labelled_fields(ordered)
+        return [Question(messages=messages, answer_fields=fields, key=key, clips=clips)]
 
     def targets(
         self, record: Record, dimensions: Sequence[Dimension], rng: Generator

@@ -123,7 +123,7 @@ def _of_prompt(
     candidates = [
         (first, second)
         for first, second in combinations(records, 2)
-        if _differ(first, second, rule.apart)
+        if _differ(first, second, rule.apart) and first.reference == second.reference
     ]
     if rule.per_prompt is not None:
         candidates.sort(key=lambda pair: _random(rule, *pair).random())
@@ -209,6 +209,8 @@ def _pair(a: Record, b: Record, votes: Mapping[str, Votes]) -> Record:
         raters={key: info for key, (_, info) in votes.items()},
         clip_b=b.clip,
         seconds_b=b.seconds,
+        reference=a.reference,
+        reference_seconds=a.reference_seconds,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from dramaeval.data.records import Record
 from dramaeval.data.shared_content import group_of, same_clip
-from dramaeval.tasks.rubric import Dimension
+from dramaeval.tasks.rubric import Dimension, Rubric
 
 #: Keys that an example must not share with the judged record; the clips' bytes are compared as well.
 APART = ("character", "scene")
@@ -68,6 +68,32 @@ class FewShotExamples:
         raise ValueError(
             f"task.shots={self.count}, but only {len(chosen)} training records share neither character, scene "
             f"nor clip with {record.id} ({record.file.name}, line {record.line}): lower it."
+        )
+
+
+def check_shots(shots: int, task: str, rubric: Rubric, *, one_dimension: bool) -> None:
+    """Check ``task.shots``.
+
+    Args:
+        shots: examples before each question.
+        task: its name.
+        rubric: of the task.
+        one_dimension: whether each question asks for one dimension.
+
+    Raises:
+        ValueError: there is no place for examples in the task's questions.
+    """
+    if shots < 0:
+        raise ValueError(f"task.shots={shots} must be 0 or more.")
+    if shots and not one_dimension:
+        raise ValueError(
+            f"task.shots={shots}: {task} does not ask for one dimension at a time, so that examples have "
+            "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
+        )
+    if shots and any(dimension.reference for dimension in rubric.dimensions):
+        raise ValueError(
+            f"task.shots={shots}: the rubric {rubric.name} has dimensions with a reference, and examples beside "
+            "references have no place in a prompt. Set task.shots=0."
         )
 
 

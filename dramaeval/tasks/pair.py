@@ -21,6 +21,7 @@ from dramaeval.data.problems import BadRecordsError, Problem, counted
 from dramaeval.data.records import ReadResult, Record, RecordFormat, checked_lines, read_records
 from dramaeval.tasks.derived_pairs import PairRule, derive_pairs
 from dramaeval.tasks.question import AnswerField, PairPlace, Question
+from dramaeval.tasks.reference import clips_of_question, reference_content
 from dramaeval.tasks.rubric import Dimension, text_problem
 from dramaeval.tasks.speech import SpeechTask
 from dramaeval.tasks.task import Task, require_choice
@@ -211,24 +212,28 @@ class PairTask(SpeechTask):
             single = replace(record, clip=clips[0], clip_b=None, seconds_b=0.0)
             messages, field = self.messages(single, dimension), AnswerField.of_score(dimension)
         else:
-            messages = self._direct_messages(record, dimension, clips)
+            content = reference_content(record, [dimension], self.rubric)[:-1]
+            messages = self._direct_messages(record, dimension, clips, content)
             field = AnswerField(dimension=dimension, choices=ANSWERS, scale=OUTCOMES)
         return Question(
             messages=messages,
             answer_fields=(field,),
             key=(dimension.key, order),
-            clips=clips,
+            clips=clips_of_question(record, [dimension], clips),
             pair=PairPlace(order=order, slope=self.slope, tie_weight=self.tie_weight),
         )
 
     def _direct_messages(
-        self, record: Record, dimension: Dimension, clips: Sequence[Path]
+        self,
+        record: Record,
+        dimension: Dimension,
+        clips: Sequence[Path],
+        content: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
         criterion = self.comparison.format(title=dimension.title, description=dimension.description)
         parts = [text for text in (self.context_text(record), criterion) if text]
         if self.prompt_layout == "criteria_first":
             parts.reverse()
-        content: list[dict[str, Any]] = []
         for name, clip in zip("AB", clips, strict=True):
             content += [
                 {"type": "text", "text": self.clip_label.format(name=name)},

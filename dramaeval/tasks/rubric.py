@@ -18,6 +18,8 @@ DEFAULT_QUESTION = (
     "Answer with one score from {low} to {high} as <answer>score</answer>."
 )
 DEFAULT_SCORE_LINE = "{score}: {meaning}"
+DEFAULT_REFERENCE_LABEL = "The reference recording:"
+DEFAULT_CANDIDATE_LABEL = "The recording to judge:"
 DEFAULT_ITEM = "[{label}] {title}: {description}\n{scores}"
 DEFAULT_TOGETHER = (
     "{items}\nAnswer with one score for each of these, in this order, as <answer>{form}</answer>."
@@ -27,7 +29,9 @@ DEFAULT_ANY_ORDER = (
 )
 CLIP_CHANGES = ("gain", "silence", "mp3", "resampling", "noise", "speed")
 """Kinds of changes of a clip, see `dramaeval.evaluation.controls.invariance`."""
-WORDING = ("question", "score_line", "item", "together", "any_order")
+WORDING = (
+    "question", "score_line", "item", "together", "any_order", "reference_label", "candidate_label",
+)  # fmt: skip
 
 
 class RubricError(ValueError):
@@ -59,6 +63,7 @@ class Dimension:
         optional: whether a record may lack the annotation field.
         varies_with: changes of the clip that may rightly change its score, among `CLIP_CHANGES`; the control
             invariance leaves them out of its verdict.
+        reference: whether it is judged beside another recording (see `dramaeval.tasks.reference`).
     """
 
     key: str
@@ -71,6 +76,7 @@ class Dimension:
     bins: bool = False
     optional: bool = False
     varies_with: tuple[str, ...] = ()
+    reference: bool = False
 
     def __post_init__(self) -> None:
         if not self.answers:
@@ -165,6 +171,7 @@ class Rubric:
 
     ``question`` asks for one dimension, ``together`` and ``any_order`` for several in one question, each as an
     ``item``; ``score_line`` explains a score. They are templates in the rubric's language and have defaults.
+    ``reference_label`` and ``candidate_label`` stand before the two clips of a dimension with a reference.
     """
 
     name: str
@@ -176,6 +183,8 @@ class Rubric:
     item: str = DEFAULT_ITEM
     together: str = DEFAULT_TOGETHER
     any_order: str = DEFAULT_ANY_ORDER
+    reference_label: str = DEFAULT_REFERENCE_LABEL
+    candidate_label: str = DEFAULT_CANDIDATE_LABEL
     _by_key: dict[str, Dimension] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -308,7 +317,7 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
     missing = [name for name in (*texts, "scale") if _is_missing(item, name)]
     before = len(problems)
     problems += text_problems(item, texts[1:], where)
-    known = [*texts, "scale", "bins", "scores", "optional", "varies_with"]
+    known = [*texts, "scale", "bins", "scores", "optional", "varies_with", "reference"]
     problems += [
         f"{where}.{key} is not known ({', '.join(known)})" for key in item if key not in known
     ]
@@ -333,9 +342,12 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
             )
     if meanings is None or len(problems) > before:
         return None
-    optional = item.get("optional", False)
-    if not isinstance(optional, bool):
-        problems.append(f"{where}.optional must be true or false, got {optional!r}")
+    flags = {name: item.get(name, False) for name in ("optional", "reference")}
+    problems += [
+        f"{where}.{name} must be true or false, got {value!r}"
+        for name, value in flags.items()
+        if not isinstance(value, bool)
+    ]
     varies_with = item.get("varies_with") or ()
     if isinstance(varies_with, str) or not set(varies_with) <= set(CLIP_CHANGES):
         problems.append(
@@ -345,8 +357,8 @@ def _read_dimension(item: Mapping[str, Any], where: str, problems: list[str]) ->
         scale=scale.points,
         answers=scale.answers,
         bins=scale.bins,
-        optional=optional,
         varies_with=tuple(varies_with),
+        **flags,
         scores=meanings,
         **{key: item[key] for key in texts},
     )

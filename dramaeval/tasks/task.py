@@ -22,6 +22,7 @@ from dramaeval.tasks import listeners as listener_model
 from dramaeval.tasks.few_shot import (
     TO_JUDGE,
     FewShotExamples,
+    check_shots,
     example_content,
     example_scores,
     require_examples,
@@ -37,6 +38,12 @@ from dramaeval.tasks.labels import (
     target_of_mean,
 )
 from dramaeval.tasks.question import AnswerField, Question, Target
+from dramaeval.tasks.reference import (
+    REFERENCE,
+    clips_of_question,
+    reference_content,
+    uses_reference,
+)
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
@@ -114,13 +121,7 @@ class Task:
         self.has_listeners = listeners == listener_model.EMBED
         require_choice("task.prompt_layout", prompt_layout, LAYOUTS)
         self.prompt_layout = prompt_layout
-        if shots < 0:
-            raise ValueError(f"task.shots={shots} must be 0 or more.")
-        if shots and not self.one_dimension_per_question:
-            raise ValueError(
-                f"task.shots={shots}: {name} does not ask for one dimension at a time, so that examples have "
-                "no place in its questions. Set task.shots=0, or use task=role, archetype or role_variation."
-            )
+        check_shots(shots, name, self.rubric, one_dimension=self.one_dimension_per_question)
         self.phrasings = phrasings
         #: By dimension key, the wordings that `wording_variants` chose instead of the rubric's.
         self._criteria: Mapping[str, str] = {}
@@ -142,6 +143,7 @@ class Task:
             annotation_fields=tuple(fields),
             annotated=annotated,
             raters_known=self.raters_known,
+            reference_field=REFERENCE if uses_reference(self.dimensions) else None,
         )
 
     def read(
@@ -223,13 +225,14 @@ class Task:
                 messages=self.messages(record, dimension),
                 answer_fields=(AnswerField.of_score(dimension),),
                 key=(dimension.key,),
+                clips=clips_of_question(record, [dimension]),
             )
             for dimension in dimensions
         ]
 
     def messages(self, record: Record, dimension: Dimension) -> list[dict[str, Any]]:
         """One question as chat messages, up to where the answer begins."""
-        return self.chat(record, self.criterion(dimension), dimension)
+        return self.chat(record, self.criterion(dimension), [dimension])
 
     def criterion(self, dimension: Dimension) -> str:
         """The text that asks for a dimension: the rubric's, or the wording chosen by `wording_variants`."""
@@ -268,23 +271,22 @@ class Task:
         return other
 
     def chat(
-        self, record: Record, criterion: str, dimension: Dimension | None = None
+        self, record: Record, criterion: str, dimensions: Sequence[Dimension]
     ) -> list[dict[str, Any]]:
-        """The examples, the clip, its context and the criterion as chat messages.
-
-        ``dimension`` selects the examples' scores; without it no examples are shown.
-        """
-        examples = self.examples(record) if dimension else ()
+        """The examples, the reference, the clip, its context and the criterion of some dimensions as chat messages."""
+        examples = self.examples(record)
         listener = listener_model.listener_line(record) if self.has_listeners else ""
         context = "\n".join(filter(None, (self.context_text(record), listener, self._remark)))
         parts = list(filter(None, (context, criterion)))
         if self.prompt_layout == "criteria_first":
             parts.reverse()
-        if examples and dimension:
+        if examples:
+            (dimension,) = dimensions
             ratings = [self.ratings(example, dimension) for example in examples]
             parts = [TO_JUDGE, *parts, example_scores(ratings, dimension)]
         content = [
             *example_content(examples, self.context_text),
+            *reference_content(record, dimensions, self.rubric),
             {"type": "audio", "audio_url": str(record.clip)},
             {"type": "text", "text": "\n".join(parts)},
         ]

@@ -1,13 +1,17 @@
-"""The names of a task's texts: ``scene`` stands for the key ``local_scene`` of records."""
+"""The names of a task's texts: ``scene`` stands for the key ``local_scene`` of records.
+
+The path of a reference counts as a text, named ``reference``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dramaeval.tasks.reference import REFERENCE, uses_reference
 from dramaeval.tasks.task import Task
 
 #: Prefixes that the name of a text may leave out.
-_PREFIXES = ("char_", "local_")
+_PREFIXES = ("char_", "local_", "wav_path_")
 
 
 def short_name(key: str) -> str:
@@ -18,7 +22,8 @@ def short_name(key: str) -> str:
 
 def required_names(task: Task) -> dict[str, str]:
     """The short names of the texts that every record needs, by key."""
-    return {key: short_name(key) for key in task.text_fields}
+    reference = (REFERENCE,) if uses_reference(task.dimensions) else ()
+    return {key: short_name(key) for key in (*task.text_fields, *reference)}
 
 
 def all_names(task: Task) -> dict[str, str]:

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from dramaeval.data.records import Record
 from dramaeval.tasks import wordings as phrasing
 from dramaeval.tasks.question import AnswerField, Question
+from dramaeval.tasks.reference import clips_of_question
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.tasks.task import Task
 
@@ -59,10 +60,11 @@ class VariationTask(Task):
         """One question per dimension in a random wording; in scoring one per dimension and wording."""
         return [
             Question(
-                messages=self.chat(record, self.worded[dimension.key][number], dimension),
+                messages=self.chat(record, self.worded[dimension.key][number], [dimension]),
                 answer_fields=(AnswerField.of_score(dimension),),
                 key=(dimension.key, str(number)),
                 wording=number,
+                clips=clips_of_question(record, [dimension]),
             )
             for dimension in dimensions
             for number in self._numbers(dimension, rng)

@@ -16,9 +16,8 @@ from dramaeval.tasks.task import Task
 
 def clip_frames(task: Task, record: Record, question: Question) -> list[int]:
     """Mel frames of each clip in a question's prompt: those of examples, then its own."""
-    lengths = dict(zip(record.clips, (record.seconds, record.seconds_b), strict=False))
     seconds = [example.seconds for example in task.examples(record)]
-    seconds += [lengths[clip] for clip in question.clips or (record.clip,)]
+    seconds += [record.prompt_clips[clip] for clip in question.clips or (record.clip,)]
     return [max(1, round(length * FRAMES_PER_SECOND)) for length in seconds]
 
 

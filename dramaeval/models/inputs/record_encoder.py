@@ -129,9 +129,7 @@ class RecordEncoder:
         Raises:
             BadRecordsError: the clip cannot be decoded although its header is valid.
         """
-        paths = dict.fromkeys(record.clips) if self.family.takes_audio else ()
-        clips = {path: self._clip_at(record, path) for path in paths}
-        return self.encode_with_clips(record, clips, questions, targets)
+        return self.encode_with_clips(record, {}, questions, targets)
 
     def encode_with_clip(
         self,
@@ -161,14 +159,17 @@ class RecordEncoder:
         questions: Sequence[Dimension | Question],
         targets: Targets | None = None,
     ) -> EncodedRecord:
-        """`encode_with_clip` for a record of several clips.
+        """`encode` with other clips in place of some that the record names.
 
         Args:
             record: the record.
-            clips: the windows of its clips, by path; empty for a model of text alone.
+            clips: the windows of clips, by path; those of the record's other clips are read.
             questions: as for `encode`. Questions with the same clips follow each other.
             targets: as for `encode`.
         """
+        if self.family.takes_audio:
+            paths = record.prompt_clips
+            clips = {path: clips.get(path) or self._clip_at(record, path) for path in paths}
         by_key = _by_key(questions, targets)
         groups = groupby(self.questions(record, questions), key=lambda question: question.clips)
         parts = [self._part(record, clips, list(of_group), by_key) for _, of_group in groups]

@@ -82,7 +82,7 @@ def size_of(
     dimensions, targets = sample(record)
     clips = {}
     if record_encoder.family.takes_audio:
-        for path, seconds in zip(record.clips, (record.seconds, record.seconds_b), strict=False):
+        for path, seconds in record.prompt_clips.items():
             # One frame more than the header gives: resampling may round up.
             frames = math.ceil(seconds * stretch * FRAMES_PER_SECOND) + 1
             clips[path] = record_encoder.unread(frames)
