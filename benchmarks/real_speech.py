@@ -36,7 +36,7 @@ SHARES = (16, 8, 4, 2)
 
 SMALL = (
     "model=qwen2_audio", "model.path={judges}/judge-whisper-base-tiny", "peft=none", "model.freeze_audio=true",
-    "batch.per_device=8", "trainer.args.learning_rate=2e-3", "trainer.args.num_train_epochs=3",
+    "batch.per_device=8", "trainer.args.learning_rate=2e-3", "trainer.args.num_train_epochs=1",
 )  # fmt: skip
 LARGE = (
     "model=composed", "model.audio={judges}/whisper-base-encoder", "model.text={judges}/smollm2-135m-instruct",
