@@ -130,8 +130,11 @@ def _pair_problems(config: DictConfig, family: Family, tasks: Sequence[PairTask]
             )
         if Stage.prepare in config.stages:
             yield f"stages=[prepare] writes lines with one clip, and task={task.name} has two: leave it out."
-        if Stage.train in config.stages and trains_by_reward(config):
-            yield f"trainer=grpo has no rewards for pairs (task={task.name}): use trainer=sft."
+        if task.by == SCORE and Stage.train in config.stages and trains_by_reward(config):
+            yield (
+                f"trainer=grpo rewards one written answer, and task={task.name} compares the scores of two: set "
+                "task=pair_direct, or use trainer=sft."
+            )
 
 
 def _preference_problems(objective: str, names: set[str], tasks: Sequence[Task]) -> Iterator[str]:

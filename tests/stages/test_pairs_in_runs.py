@@ -142,7 +142,7 @@ REFUSED = {
         ("task=pair", "model=causal_lm", "model.path=gpt2"), "takes no audio",
     ),
     "prepared lines": (("task=pair", "stages=[prepare]"), "lines with one clip"),
-    "rewards": (("task=pair", "trainer=grpo"), "no rewards for pairs"),
+    "rewards": (("task=pair", "trainer=grpo"), "set task=pair_direct, or use trainer=sft"),
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import pytest
 from dramaeval.data.raters import POSITIONAL, RaterInfo
 from dramaeval.data.records import Record
 from dramaeval.errors import UserFacingError
-from dramaeval.tasks.question import AnswerField, Question, Target
+from dramaeval.tasks.pair import ANSWERS, OUTCOMES
+from dramaeval.tasks.question import AnswerField, PairPlace, Question, Target
 from dramaeval.tasks.rubric import Dimension
 from dramaeval.training.rewards.agreement import Agreement
 from dramaeval.training.rewards.completion import (
@@ -232,15 +233,38 @@ def _record(ratings):
     )
 
 
+class _Rated:
+    """The part of a task that rewards use."""
+
+    def rater_info(self, record, dimension):
+        return record.raters.get(dimension.annotation, POSITIONAL)
+
+    def ratings(self, record, dimension):
+        return record.ratings[dimension.annotation]
+
+
 def _read(record, text, finished=True):
-    class Rated:
-        def rater_info(self, record, dimension):
-            return record.raters.get(dimension.annotation, POSITIONAL)
-
-        def ratings(self, record, dimension):
-            return record.ratings[dimension.annotation]
-
     targets = {"pitch": Target(np.array([0, 0, 0, 1.0, 0]))}
     return read_completion(
-        Rated(), record, QUESTION, targets, group=0, text=text, tokens=7, finished=finished
+        _Rated(), record, QUESTION, targets, group=0, text=text, tokens=7, finished=finished
     )
+
+
+@pytest.mark.parametrize(("order", "better", "worse"), [("ab", "A", "B"), ("ba", "B", "A")])
+def test_answers_about_pairs_are_rewarded_in_the_order_of_the_prompt(order, better, worse):
+    # Votes 2 and 1: clip a wins, and half of a win and half of a tie; so a 0.75, tie 0.25, b 0. The mean is 0.75 of 1.
+    field = AnswerField(dimension=PITCH, choices=ANSWERS, scale=OUTCOMES)
+    question = Question(
+        messages=[], answer_fields=(field,), key=("pitch", order), pair=PairPlace(order=order)
+    )
+    targets = {"pitch": Target(np.array([0.0, 0.25, 0.75]))}
+    rewards = {}
+    for text in ANSWERS:
+        read = read_completion(
+            _Rated(), _record({"pitch": (2.0, None, 1.0)}), question, targets, group=0,
+            text=f"<answer>{text}</answer>", tokens=3, finished=True,
+        )  # fmt: skip
+        rewards[text] = [reward([read])[0] for reward in (Agreement(), Distance(), Exact())]
+    assert rewards[better] == pytest.approx([0.75, 1 - 0.25 / 2, 1])
+    assert rewards["tie"] == pytest.approx([0.25, 1 - 0.75 / 2, 0])
+    assert rewards[worse] == pytest.approx([0, 1 - 1.75 / 2, 0])

@@ -189,7 +189,7 @@ def read_completion(
         finished=finished,
         well_formed=well_formed and finished,
         answers=tuple(
-            _field_answer(task, record, field, choice, targets[field.dimension.key])
+            _field_answer(task, record, question, field, choice, targets[field.dimension.key])
             for field, choice in zip(form.fields, choices, strict=True)
         ),
         thought=thought,
@@ -198,14 +198,25 @@ def read_completion(
 
 
 def _field_answer(
-    task: Task, record: Record, field: AnswerField, choice: int | None, target: Target
+    task: Task,
+    record: Record,
+    question: Question,
+    field: AnswerField,
+    choice: int | None,
+    target: Target,
 ) -> FieldAnswer:
     ratings = task.ratings(record, field.dimension)
+    distribution = target.distribution
+    if question.pair:
+        # Votes from -2 to 2 are about clip a; the answer, from -1 to 1, is about the first clip of the prompt.
+        sign = 0.5 if question.pair.order == "ab" else -0.5
+        ratings = tuple(None if vote is None else sign * vote for vote in ratings)
+        distribution = distribution if sign > 0 else distribution[::-1]
     info = task.rater_info(record, field.dimension)
     shares = None
     if info.mean_only and ratings[0] is not None:
         shares = mean_distribution(tuple(map(float, field.scale)), ratings[0], info.std)
-    likeliest = int(target.distribution.argmax())
+    likeliest = int(distribution.argmax())
     return FieldAnswer(
         dimension=field.dimension.key,
         scale=field.scale,

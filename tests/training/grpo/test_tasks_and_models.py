@@ -96,6 +96,8 @@ def trained(trainer):
         ("archetype", "archetype", ENUMERATED),
         ("avqa", "avqa", (*CHOICES, "trainer.args.max_completion_length=24")),
         ("avqa", "avqa", (*CHOICES, *ENUMERATED)),
+        ("pair_direct", "archetype", ()),
+        ("pair_direct", "archetype", ENUMERATED),
         ("processed", None, ()),
         ("processed", None, ENUMERATED),
     ],
