@@ -97,15 +97,27 @@ class BatchScorer:
             StoppingError: after `stop`.
         """
         with self._changed:
-            if self._stopping:
-                raise StoppingError("The server is stopping.")
-            waiting, added = self._waiting(), sum(len(job.clips) for job in jobs)
-            if waiting + added > self.queue_clips:
-                raise QueueFullError(
-                    f"{waiting} clips wait, and {self.queue_clips} may wait (serve.queue_clips)."
-                )
+            self._require_room(sum(len(job.clips) for job in jobs))
             self._queue.extend(jobs)
             self._changed.notify()
+
+    def require_room(self, clips: int) -> None:
+        """Check whether this many clips could be submitted now.
+
+        Raises:
+            QueueFullError, StoppingError: as `submit`.
+        """
+        with self._changed:
+            self._require_room(clips)
+
+    def _require_room(self, clips: int) -> None:
+        if self._stopping:
+            raise StoppingError("The server is stopping.")
+        waiting = self._waiting()
+        if waiting + clips > self.queue_clips:
+            raise QueueFullError(
+                f"{waiting} clips wait, and {self.queue_clips} may wait (serve.queue_clips)."
+            )
 
     def stop(self) -> None:
         """Accept no further jobs, score those in the queue, and end the thread."""

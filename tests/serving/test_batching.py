@@ -16,7 +16,7 @@ def assert_same_scores(result, expected):
     assert result.keys() == expected.keys()
     for key, score in expected.items():
         assert result[key].distribution == pytest.approx(score.distribution, abs=1e-6)
-        assert result[key].expected == pytest.approx(score.expected, abs=1e-6)
+        assert result[key].expected == pytest.approx(score.expected, rel=1e-6)
 
 
 def test_what_waits_is_scored_together_and_each_job_gets_its_own_scores(judge, gate):
