@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dramaeval.config.serve_settings import TOKEN_VARIABLE
+from dramaeval.models.inputs.record_encoder import attach_encoding_cache
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.serve import listening_socket
 
@@ -58,6 +59,8 @@ def make_server(context: RunContext) -> Server:
     from dramaeval.serving.metrics import ServerMetrics
 
     config, task = context.config, context.task.name
+    # Uploaded clips have no keys in the cache of encodings.
+    attach_encoding_cache(context.model, context.record_encoder, None)
     judge = Judge(context.model, context.family, context.record_encoder.processor, config)
     metrics = ServerMetrics()
     scorer = BatchScorer(

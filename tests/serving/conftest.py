@@ -1,9 +1,12 @@
-"""The bundled tiny judge."""
+"""The bundled tiny judge, and a browser."""
 
 import pytest
+from browser import chromium
 from serving_clips import Gate
 
 from dramaeval import Judge
+
+__all__ = ["chromium"]
 
 
 @pytest.fixture(scope="session")
