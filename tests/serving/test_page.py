@@ -98,4 +98,4 @@ def test_the_page_scores_records_and_compares(address, chromium, judge, tmp_path
     }
     assert {url for url in urls if not url.startswith((address, "blob:", "data:"))} == set()
     errors = [entry["message"] for entry in chromium.get_log("browser")]
-    assert all("/v1/rubric" in error or "/v1/score" in error for error in errors)
+    assert [error for error in errors if "/v1/" not in error] == []
