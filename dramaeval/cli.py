@@ -4,6 +4,7 @@ The console script ``dramaeval`` and ``python launch.py`` start here:
 
 dramaeval task=role peft=lora            fine-tune and evaluate
 dramaeval score RUN clip.wav scene="…"   score clips; see dramaeval.config.score_command
+dramaeval serve RUN                      answer HTTP requests; see dramaeval.serving
 dramaeval plan=true                      check everything, print the plan, stop
 dramaeval -m peft=lora,none seed=0,1,2   a sweep; hydra/launcher=slurm submits it to a cluster
 dramaeval sweep=FOLDER resume=true       run what has not finished; stages=[report] writes its table
@@ -28,7 +29,11 @@ from dramaeval.config.home_folder import ensure_home
 from dramaeval.config.inheritance import inherited_run_id
 from dramaeval.config.literal import folder_problem
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.score_command import with_a_run_for_each_shard, with_settings_of_score
+from dramaeval.config.score_command import (
+    with_a_run_for_each_shard,
+    with_settings_of_score,
+    with_settings_of_serve,
+)
 from dramaeval.config.secrets import mask_hydra_files
 from dramaeval.config.standard_streams import accept_any_text
 from dramaeval.config.unknown_keys import problems_of_words
@@ -56,9 +61,10 @@ def run_command(config: DictConfig) -> float | None:
 
         import_without_compiler(config)
         from dramaeval.launch.sweeps.pruning import pruning
+        from dramaeval.serving.server import serve
         from dramaeval.stages.pipeline import run
 
-        return run(config, pruning)
+        return run(config, pruning, serve)
 
 
 def main() -> None:
@@ -82,7 +88,8 @@ def main() -> None:
         if follows(sys.argv[1:]):
             follow()  # torchrun: process 0 composes the run, this process takes part in it
         else:
-            sys.argv[1:] = with_a_run_for_each_shard(with_settings_of_score(sys.argv[1:]))
+            words = with_settings_of_serve(with_settings_of_score(sys.argv[1:]))
+            sys.argv[1:] = with_a_run_for_each_shard(words)
             sys.argv[1:] = with_task_of_records(sys.argv[1:])
             if problems := problems_of_words(sys.argv[1:]):
                 raise ConfigError(problems)

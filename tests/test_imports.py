@@ -8,7 +8,7 @@ from repository import ROOT
 
 #: From the top to the ground floor; rooms of one level may use each other.
 LEVELS = (
-    ("api", "launch", "cli"),
+    ("api", "launch", "cli", "serving"),
     ("stages",),
     ("training",),
     ("evaluation",),

@@ -11,10 +11,14 @@ from dramaeval.config.schema import Stage
 _EXTRA = {
     "bitsandbytes": "quantization",
     "deepspeed": "deepspeed",
+    "fastapi": "serve",
     "mistral_common": "voxtral",
     "openpyxl": "excel",
     "optuna": "search",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
     "submitit": "slurm",
+    "uvicorn": "serve",
     "wandb": "wandb",
 }
 

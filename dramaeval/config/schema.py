@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.model_schema import ModelConfig
+from dramaeval.config.serve_settings import ServeConfig
 from dramaeval.config.task_schema import TaskConfig
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,6 +35,7 @@ Stage = Enum(
         "leaderboard": "leaderboard",
         "report": "report",
         "export": "export",
+        "serve": "serve",
     },
 )
 
@@ -108,6 +110,8 @@ class BatchConfig:
     cache_clips: int = setting(
         2048, help="clips whose log-mel features are kept in memory", minimum=1
     )
+
+    serve: ServeConfig = setting(ServeConfig, help="the server of stages=[serve]")
 
     KEYWORDS: ClassVar = (
         Setting(
@@ -349,6 +353,8 @@ class Root:
     importer: ImporterConfig = setting(ImporterConfig, help="the source of stages=[import]")
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
+
+    serve: ServeConfig = setting(ServeConfig, help="the server of stages=[serve]")
 
     KEYWORDS: ClassVar = (
         Setting(

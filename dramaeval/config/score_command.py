@@ -1,4 +1,4 @@
-"""``dramaeval score RUN CLIP … NAME=TEXT …``: the words as settings of the stage ``score``."""
+"""``dramaeval score RUN CLIP … NAME=TEXT …`` and ``dramaeval serve RUN …``: the words as settings of the stages."""
 
 from __future__ import annotations
 
@@ -53,12 +53,11 @@ def with_settings_of_score(words: Sequence[str]) -> list[str]:
     if judge is None or not inputs:
         missing = "the judge and its clips" if judge is None else "the clips"
         raise ConfigError([f"{command_name()} score needs {missing}.\n\n{usage}"])
-    is_model = judge in choices("model") and not Path(judge).is_dir()
     given = {word.partition("=")[0] for word in settings}
     stages = [] if "stages" in given else ["stages=[score]"]
     return [
         *stages,
-        f"model={judge}" if is_model else f"checkpoint={as_override(judge)}",
+        _setting_of_judge(judge),
         f"input={as_override(inputs)}",
         *settings,
     ]
@@ -71,6 +70,43 @@ def _is_override(key: str) -> bool:
 def _text(word: str) -> str:
     name, _, text = word.partition("=")
     return f"texts.{name}={as_override(text)}"
+
+
+_SERVE_USAGE = """Usage: {command} serve [RUN] [KEY=VALUE …]
+
+  RUN         a run folder, a model or adapter, hf://owner/name, or a name in configs/model/ such as tiny;
+              or checkpoint=RUN
+  KEY=VALUE   any setting, for example serve.port=9000, device=cuda or task=archetype
+
+  Example: {command} serve tiny"""
+
+
+def with_settings_of_serve(words: Sequence[str]) -> list[str]:
+    """The words of a command line; those of the command ``serve`` as settings of the stage ``serve``.
+
+    Raises:
+        ConfigError: more than one judge is given.
+        SystemExit: for help.
+    """
+    if not words or words[0] != "serve":
+        return list(words)
+    usage = _SERVE_USAGE.format(command=command_name())
+    if {"--help", "-h"} & set(words):
+        print(usage)
+        raise SystemExit(0)
+    judges = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
+    settings = [word for word in words[1:] if word not in judges]
+    if len(judges) > 1:
+        raise ConfigError(
+            [f"{command_name()} serve serves one judge: {', '.join(judges)}.\n\n{usage}"]
+        )
+    return ["stages=[serve]", *map(_setting_of_judge, judges), *settings]
+
+
+def _setting_of_judge(judge: str) -> str:
+    """The setting that chooses a judge: a model of ``configs/model/``, or a checkpoint."""
+    is_model = judge in choices("model") and not Path(judge).is_dir()
+    return f"model={judge}" if is_model else f"checkpoint={as_override(judge)}"
 
 
 def with_a_run_for_each_shard(words: Sequence[str]) -> list[str]:

@@ -27,12 +27,13 @@ from dramaeval.stages import (
     prepare,
     report,
     score,
+    serve,
     train,
 )
 from dramaeval.tasks import settings as task_settings
 from dramaeval.training import settings as training_settings
 
-STAGES = (import_records, prepare, train, evaluate, controls, score, report, export)
+STAGES = (import_records, prepare, train, evaluate, controls, score, report, export, serve)
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     missing_targets,
     extras.problems,

@@ -41,6 +41,10 @@ class CommandCheck(Callback):
         """Check a command with ``-m``; its runs are checked when they are composed."""
         given = [word for word in _words(config) if word.startswith("hydra.run.dir=")]
         problems = [f"{word} is not used with -m: give hydra.sweep.dir=FOLDER." for word in given]
+        if Stage.serve in config.stages:
+            problems.append(
+                "stages=[serve] serves one judge until it is stopped: start it without -m."
+            )
         _end_with([*problems, *_early_problems(config)])
 
 

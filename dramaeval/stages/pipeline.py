@@ -37,6 +37,7 @@ from dramaeval.stages import (
     prepare,
     report,
     score,
+    serve,
     train,
 )
 from dramaeval.stages.checks import check
@@ -53,15 +54,18 @@ from dramaeval.stages.score_input import with_saved_stdin
 log = logging.getLogger(__name__)
 
 #: Stages that check the records before any weights load.
-CHECK_RECORDS: tuple[ModuleType, ...] = (evaluate, controls, score, leaderboard)
+CHECK_RECORDS: tuple[ModuleType, ...] = (evaluate, controls, score, leaderboard, serve)
 
 
-def run(config: DictConfig, further_callbacks: CallbackProvider) -> float | None:
+def run(
+    config: DictConfig, further_callbacks: CallbackProvider, server: serve.Serve | None = None
+) -> float | None:
     """Run a composed configuration in Hydra's output folder.
 
     Args:
         config: composed by Hydra.
         further_callbacks: see `RunContext`.
+        server: runs ``stages=[serve]``.
 
     Returns:
         the figure that a sweep maximises: macro Pearson on val if there is a val split, else on test; None
@@ -83,13 +87,14 @@ def run(config: DictConfig, further_callbacks: CallbackProvider) -> float | None
                 ]
             )
         config = with_saved_stdin(config, conversions_folder(config, None if config.plan else path))
-        return run_in_folder(config, path, further_callbacks, starts_processes=not launched)
+        return run_in_folder(config, path, further_callbacks, server, starts_processes=not launched)
 
 
 def run_in_folder(
     config: DictConfig,
     path: Path,
     further_callbacks: CallbackProvider,
+    server: serve.Serve | None = None,
     *,
     starts_processes: bool,
 ) -> float | None:
@@ -99,6 +104,7 @@ def run_in_folder(
         config: composed.
         path: of the run folder.
         further_callbacks: see `RunContext`.
+        server: runs ``stages=[serve]``.
         starts_processes: whether this process starts those that the run needs; else it is one of them.
 
     Returns:
@@ -110,7 +116,7 @@ def run_in_folder(
         check(config)
         return run_processes(config, path, config.processes)
     with process_group() as processes:
-        return run_in_process(config, path, processes, further_callbacks)
+        return run_in_process(config, path, processes, further_callbacks, server)
 
 
 def _output_folder() -> Path:
@@ -130,6 +136,7 @@ def run_in_process(
     path: Path | None,
     processes: Processes,
     further_callbacks: CallbackProvider,
+    server: serve.Serve | None = None,
 ) -> float | None:
     """Take part in a run as one of its processes.
 
@@ -138,6 +145,7 @@ def run_in_process(
         path: of the run folder; likewise.
         processes: of the run.
         further_callbacks: see `RunContext`.
+        server: runs ``stages=[serve]``.
 
     Returns:
         as `run`, at every process.
@@ -177,7 +185,7 @@ def run_in_process(
         processes.on_rank_zero(lambda: check_examples(context))
         processes.on_rank_zero(lambda: folder.open(config, context.made_from))
         with context.loggers:
-            return run_stages(context)
+            return run_stages(context, server)
 
 
 def fill_in_described_processes(config: DictConfig) -> None:
@@ -265,8 +273,12 @@ def check_context(context: RunContext, *, starts: bool) -> Plan:
     return plan
 
 
-def run_stages(context: RunContext) -> float | None:
+def run_stages(context: RunContext, server: serve.Serve | None = None) -> float | None:
     """Run the requested stages; skip finished ones.
+
+    Args:
+        context: of the run.
+        server: runs ``stages=[serve]``.
 
     Returns:
         as `run`.
@@ -296,4 +308,6 @@ def run_stages(context: RunContext) -> float | None:
         processes.on_rank_zero(lambda: write_card(folder.model, folder.path))
     if Stage.export in stages:
         export.run(context)
+    if Stage.serve in stages:
+        serve.run(context, server)
     return objective

@@ -1,11 +1,11 @@
 """A real headless Chromium that notes whatever it is asked to load, and a small run to report on."""
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import chromium
 
 from dramaeval.data.records import Record
 from dramaeval.evaluation.comparison import compare
@@ -13,34 +13,10 @@ from dramaeval.evaluation.report.run_page import Findings
 from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 
+__all__ = ["chromium"]
+
 TITLES = {"pitch_dynamics": "Pitch dynamics", "trait_embodiment": "Trait embodiment"}
 TEXT = '<script>document.title = "broken"</script> & "quotes"'
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A driver; tests skip where there is no Chromium, saying so."""
-    pytest.importorskip("selenium", reason="selenium is not installed")
-    binary = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip(
-            "no Chromium and chromedriver here (Debian: apt-get install chromium chromium-driver)"
-        )
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for word in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                 "--autoplay-policy=no-user-gesture-required", "--window-size=1280,1000"):  # fmt: skip
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
 
 
 @dataclass

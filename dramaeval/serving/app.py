@@ -1,0 +1,242 @@
+"""The HTTP interface: routes, authorisation and error responses."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from dramaeval.serving import answers, bodies
+from dramaeval.serving.batching import BatchScorer, Job, QueueFullError, StoppingError
+from dramaeval.serving.body_limit import BodyLimit
+from dramaeval.serving.clips import RequestError
+from dramaeval.serving.intake import Intake, Item
+from dramaeval.serving.metrics import MeasuredRequests, ServerMetrics
+from dramaeval.serving.page import render_page
+from dramaeval.serving.schemas import Body, CompareBody, RewardBody, ScoreBody
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """The settings of the HTTP interface.
+
+    Attributes:
+        title: of the web page.
+        max_mb: size of a request, in MB of 10⁶ bytes.
+        timeout_s: seconds in which the body of a request has to arrive, and then its answer.
+        token: that clients have to send; None for an open server.
+    """
+
+    title: str = "dramaeval"
+    max_mb: float = 32
+    timeout_s: float = 60
+    token: str | None = None
+
+
+class Server:
+    """The routes of one judge.
+
+    Args:
+        scorer: scores the jobs; started and stopped with the application.
+        intake: reads requests.
+        settings: of the interface.
+        metrics: to which the requests are added.
+    """
+
+    def __init__(
+        self, scorer: BatchScorer, intake: Intake, settings: ServerSettings, metrics: ServerMetrics
+    ) -> None:
+        self.scorer, self.intake, self.settings, self.metrics = scorer, intake, settings, metrics
+        metrics.watch_queue(lambda: scorer.waiting_clips)
+
+    async def answered(self, items: Sequence[Item]) -> list[Any]:
+        """The results of the jobs of some items, in order.
+
+        Raises:
+            RequestError: the items cannot be scored, or not in time.
+            QueueFullError, StoppingError: no job was accepted.
+        """
+        jobs = await run_in_threadpool(self.intake.jobs, items)
+        self.scorer.submit(jobs)
+        self.metrics.accepted.inc()
+        try:
+            return await self._results(jobs)
+        except TimeoutError:
+            timeout = self.settings.timeout_s
+            text = (
+                f"No answer within {timeout:g} s (serve.timeout_s): the judge has too much to do."
+            )
+            raise RequestError([text], status=504) from None
+        except ValueError as error:  # of `Judge.score`, such as markup of the model in a text
+            raise RequestError([str(error)]) from None
+
+    async def _results(self, jobs: Sequence[Job]) -> list[Any]:
+        futures = [asyncio.wrap_future(job.result) for job in jobs]
+        try:
+            return await asyncio.wait_for(asyncio.gather(*futures), self.settings.timeout_s)
+        finally:
+            for future in futures:
+                future.cancel()
+
+    async def score(self, request: Request) -> Any:
+        """Score one clip or several on every dimension."""
+        self.intake.require_single_clips()
+        items, dimensions = await bodies.scored_items(request, self.intake.max_clips)
+        keys = self.intake.chosen(dimensions)
+        return answers.scores(self.intake, await self.answered(items), keys)
+
+    async def compare(self, request: Request) -> Any:
+        """Compare the clips of one pair or several on every dimension."""
+        items, dimensions = await bodies.compared_items(request, self.intake.max_clips)
+        keys = self.intake.chosen(dimensions)
+        return answers.comparisons(self.intake, await self.answered(items), keys)
+
+    async def reward(self, request: Request) -> Any:
+        """Rewards from 0 to 1 for the training loop of another model, as `Judge.reward`."""
+        self.intake.require_single_clips()
+        body, items = await bodies.rewarded_items(request, self.intake)
+        answers.check_weights(self.intake, body)
+        return answers.rewards_of(self.intake, body, await self.answered(items))
+
+    async def rubric(self) -> Any:
+        """The dimensions, the texts that the judge needs, and the limits of this server."""
+        return answers.rubric(self.intake, self.settings)
+
+    async def health(self) -> Any:
+        """Whether the server runs."""
+        return {"status": "ok"}
+
+    async def figures(self) -> Response:
+        """Figures in the text format of Prometheus."""
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def page(self) -> HTMLResponse:
+        """A web page that scores and compares clips."""
+        needs_token = self.settings.token is not None
+        html, policy = render_page(self.settings.title, needs_token=needs_token)
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+    async def admit(self) -> None:
+        """Refuse a request before its body is read if no clip has room.
+
+        Raises:
+            QueueFullError: the queue is full.
+        """
+        self.scorer.require_room(1)
+
+    async def authorise(self, request: Request) -> None:
+        """Compare the bearer token of a request with that of the server.
+
+        Raises:
+            RequestError: they differ.
+        """
+        expected = self.settings.token
+        if expected is None:
+            return
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Starlette decodes headers as Latin-1.
+        same = hmac.compare_digest(given.strip().encode("latin-1"), expected.encode())
+        if scheme.lower() != "bearer" or not same:
+            text = "This server needs the header Authorization: Bearer TOKEN."
+            raise RequestError([text], status=401)
+
+
+def make_app(server: Server) -> FastAPI:
+    """The ASGI application of a server; its lifespan starts and stops the scoring thread."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        server.scorer.start()
+        yield
+        await run_in_threadpool(server.scorer.stop)
+
+    # FastAPI's own documentation pages load scripts from another server.
+    app = FastAPI(title="dramaeval", lifespan=lifespan, docs_url=None, redoc_url=None)
+    authorised = Depends(server.authorise)
+    protected: dict[str, Any] = {"dependencies": [authorised]}
+    scoring: dict[str, Any] = {"dependencies": [authorised, Depends(server.admit)]}
+    app.post("/v1/score", openapi_extra=_body(ScoreBody, ["file"]), **scoring)(server.score)
+    app.post("/v1/compare", openapi_extra=_body(CompareBody, ["a", "b"]), **scoring)(server.compare)
+    app.post("/v1/reward", openapi_extra=_body(RewardBody, []), **scoring)(server.reward)
+    app.get("/v1/rubric", **protected)(server.rubric)
+    app.get("/metrics", **protected)(server.figures)
+    app.get("/healthz")(server.health)
+    app.get("/", include_in_schema=False)(server.page)
+    _add_error_responses(app)
+    paths = frozenset(str(getattr(route, "path", "")) for route in app.routes)
+    settings = server.settings
+    app.add_middleware(
+        BodyLimit, max_bytes=round(settings.max_mb * 1e6), timeout_s=settings.timeout_s
+    )
+    app.add_middleware(MeasuredRequests, metrics=server.metrics, paths=paths)
+    return app
+
+
+def _add_error_responses(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def of_request(request: Request, error: RequestError) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return _error(error.status, error.problems, headers)
+
+    @app.exception_handler(QueueFullError)
+    async def of_full_queue(request: Request, error: QueueFullError) -> JSONResponse:
+        return _error(429, [f"{error} Try again later."], {"Retry-After": "1"})
+
+    @app.exception_handler(StoppingError)
+    async def of_stop(request: Request, error: StoppingError) -> JSONResponse:
+        return _error(503, [str(error)])
+
+    @app.exception_handler(Exception)
+    async def of_server(request: Request, error: Exception) -> JSONResponse:
+        return _error(500, ["The judge failed on this request; the server's log has the reason."])
+
+
+def _error(status: int, problems: Sequence[str], headers: Any = None) -> JSONResponse:
+    return JSONResponse({"detail": list(problems)}, status, headers=headers)
+
+
+def _body(body: type[Body], files: Sequence[str]) -> dict[str, Any]:
+    """The description of a request's body for OpenAPI: JSON, and a form with files where the route takes one."""
+    content: dict[str, Any] = {"application/json": {"schema": _inlined(body)}}
+    if files:
+        binary = {"type": "string", "format": "binary"}
+        many = files == ["file"]
+        content["multipart/form-data"] = {
+            "schema": {
+                "type": "object",
+                "required": list(files),
+                "properties": {
+                    name: {"type": "array", "items": binary} if many else binary for name in files
+                },
+                "additionalProperties": {
+                    "type": "string",
+                    "description": "a text of the task by its name, or dimensions, separated by commas",
+                },
+            }
+        }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(body: type[Body]) -> dict[str, Any]:
+    """The JSON schema of a body without references, which would point outside of it."""
+    schema = body.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def resolve(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return resolve(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: resolve(value) for key, value in node.items()}
+        return [resolve(value) for value in node] if isinstance(node, list) else node
+
+    return resolve(schema)

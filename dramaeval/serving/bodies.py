@@ -1,0 +1,173 @@
+"""Reads the body of a request, JSON or a form with files, into items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from dramaeval.serving.clips import RequestError, Upload, from_base64
+from dramaeval.serving.intake import Intake, Item
+from dramaeval.serving.schemas import Body, CompareBody, RewardBody, ScoreBody, parsed
+
+Items = tuple[list[Item], list[str] | None]
+
+
+async def _json(request: Request, body: type[Body]) -> Any:
+    return parsed(body, await request.body())
+
+
+def _is_form(request: Request) -> bool:
+    """Whether the body is a form.
+
+    Raises:
+        RequestError: it is neither a form nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/json"):
+        return kind == "multipart/form-data"
+    text = f"Content-Type is {kind or 'missing'}: send application/json or multipart/form-data."
+    raise RequestError([text], status=415)
+
+
+async def _form(request: Request, max_files: int) -> tuple[list[tuple[str, Upload]], dict]:
+    """The files of a form with the names of their fields, and the values of the other fields by name."""
+    files: list[tuple[str, Upload]] = []
+    texts: dict[str, list[str]] = {}
+    try:
+        async with request.form(max_files=max_files) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    content = await value.read()
+                    files.append((name, Upload(content, value.filename or f"{name}[{len(files)}]")))
+                else:
+                    texts.setdefault(name, []).append(value)
+    except HTTPException as error:
+        raise RequestError([f"The form cannot be read: {error.detail}"], 422) from None
+    return files, texts
+
+
+def _dimensions(texts: dict[str, list[str]]) -> list[str] | None:
+    """The field ``dimensions``, taken out of the texts."""
+    if "dimensions" not in texts:
+        return None
+    given = ",".join(texts.pop("dimensions")).split(",")
+    return [name.strip() for name in given if name.strip()]
+
+
+def _texts_of(texts: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """The texts of each of some clips, from one text for all of them or a list with one for each.
+
+    Raises:
+        RequestError: a list has another length.
+    """
+    lists = {
+        name: [text] * count if isinstance(text, str) else text for name, text in texts.items()
+    }
+    problems = [
+        f"texts.{name} has {len(values)} texts for {count} clips: give one for all, or one for each."
+        for name, values in lists.items()
+        if len(values) != count
+    ]
+    if problems:
+        raise RequestError(problems)
+    return [{name: values[number] for name, values in lists.items()} for number in range(count)]
+
+
+def _single(texts: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Fields of a form that were given once as one text for all clips, the others as a list."""
+    return {name: values[0] if len(values) == 1 else values for name, values in texts.items()}
+
+
+async def scored_items(request: Request, max_clips: int) -> Items:
+    """The items of ``POST /v1/score`` and the dimensions of its answer.
+
+    Raises:
+        RequestError: with the problems of the body.
+    """
+    if _is_form(request):
+        files, fields = await _form(request, max_clips)
+        dimensions = _dimensions(fields)
+        _require_names(files, {"file"})
+        texts = _texts_of(_single(fields), len(files))
+        pairs = zip(files, texts, strict=True)
+        items = [Item((upload,), each, upload.where) for (_, upload), each in pairs]
+        return items, dimensions
+    body: ScoreBody = await _json(request, ScoreBody)
+    if (body.audio is None) == (not body.clips):
+        raise RequestError(["Give audio, one clip, or clips, a list of clips."])
+    if body.audio is not None:
+        clip = from_base64(body.audio, "audio")
+        return [Item((clip,), body.texts, "audio")], body.dimensions
+    items = []
+    for number, each in enumerate(body.clips):
+        clip = from_base64(each.audio, f"clips[{number}].audio")
+        items.append(Item((clip,), {**body.texts, **each.texts}, f"clips[{number}]"))
+    return items, body.dimensions
+
+
+async def compared_items(request: Request, max_clips: int) -> Items:
+    """The items of ``POST /v1/compare``, with two clips each, and the dimensions of its answer.
+
+    Raises:
+        RequestError: with the problems of the body.
+    """
+    if _is_form(request):
+        files, fields = await _form(request, max_clips)
+        dimensions = _dimensions(fields)
+        _require_names(files, {"a", "b"})
+        by_name = dict(files)
+        if len(files) != 2 or len(by_name) != 2:
+            raise RequestError(["A comparison needs two files, in the fields a and b."])
+        return [Item((by_name["a"], by_name["b"]), _single(fields), "texts")], dimensions
+    body: CompareBody = await _json(request, CompareBody)
+    is_single = body.a is not None and body.b is not None
+    if is_single == bool(body.pairs) or (not is_single and (body.a or body.b)):
+        raise RequestError(["Give a and b, two clips, or pairs, a list of pairs."])
+    if is_single:
+        clips = tuple(from_base64(getattr(body, name) or "", name) for name in ("a", "b"))
+        return [Item(clips, body.texts, "texts")], body.dimensions
+    items = []
+    for number, pair in enumerate(body.pairs):
+        where = f"pairs[{number}]"
+        clips = tuple(from_base64(getattr(pair, name), f"{where}.{name}") for name in ("a", "b"))
+        items.append(Item(clips, {**body.texts, **pair.texts}, where))
+    return items, body.dimensions
+
+
+async def rewarded_items(request: Request, intake: Intake) -> tuple[RewardBody, list[Item]]:
+    """The body of ``POST /v1/reward`` and its items.
+
+    Raises:
+        RequestError: with the problems of the body.
+    """
+    body: RewardBody = await _json(request, RewardBody)
+    if (body.completions is None) == (body.solution_str is None):
+        raise RequestError(["Give completions, a list of clips, or solution_str, one clip."])
+    if body.solution_str is not None:
+        given = {**body.texts, **intake.known_texts(body.extra_info or {})}
+        clip = from_base64(body.solution_str, "solution_str")
+        return body, [Item((clip,), _texts_of(given, 1)[0], "solution_str")]
+    completions = body.completions or []
+    items = []
+    for number, texts in enumerate(_texts_of(body.texts, len(completions))):
+        each = completions[number]
+        where = f"completions[{number}]"
+        clip = from_base64(each if isinstance(each, str) else each.audio, where)
+        items.append(Item((clip,), texts, where))
+    return body, items
+
+
+def _require_names(files: Sequence[tuple[str, Upload]], names: set[str]) -> None:
+    """Refuse files in other fields.
+
+    Raises:
+        RequestError: with the fields.
+    """
+    unknown = sorted({name for name, _ in files} - names)
+    if unknown:
+        fields = " and ".join(sorted(names))
+        raise RequestError([f"Files in the fields {', '.join(unknown)}: they belong in {fields}."])

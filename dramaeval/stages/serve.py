@@ -1,0 +1,106 @@
+"""The stage ``serve``: answers HTTP requests with the judge until the process is asked to stop.
+
+`dramaeval.serving` has the server; it uses the Python API and is therefore passed to the pipeline by its callers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from omegaconf import DictConfig
+
+from dramaeval.config.extras import missing_package
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.schema import Stage
+from dramaeval.config.serve_settings import TOKEN_VARIABLE
+from dramaeval.distributed.processes import started_by_launcher
+from dramaeval.stages.context import RunContext
+
+#: Serves the judge of a run.
+Serve = Callable[[RunContext], None]
+
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of the settings of this stage, and of a missing extra."""
+    if Stage.serve not in config.stages:
+        return []
+    feature = "stages=[serve]"
+    missing = [missing_package(package, feature) for package in _PACKAGES]
+    problems = [problem for problem in missing if problem][:1]
+    if config.processes > 1 or started_by_launcher():
+        problems.append(
+            f"processes={config.processes}: {feature} serves with one process; start a server for each GPU, each with its "
+            "own serve.port, and a load balancer before them."
+        )
+    settings = config.serve
+    if settings.max_clips > settings.queue_clips:
+        problems.append(
+            f"serve.max_clips={settings.max_clips} is more than serve.queue_clips={settings.queue_clips}: a request of "
+            "that many clips would never be accepted."
+        )
+    if os.environ.get(TOKEN_VARIABLE, "unset").strip() == "":
+        problems.append(
+            f"{TOKEN_VARIABLE} is empty: set it to the token of the server, or unset it for a server without a token."
+        )
+    return [*problems, *_address_problems(settings.host, settings.port)]
+
+
+def _address_problems(host: str, port: int) -> list[str]:
+    try:
+        listening_socket(host, port).close()
+    except OSError as error:
+        return [
+            f"serve.host={host} serve.port={port}: the server cannot listen there ({error.strerror or error}): "
+            "choose another port, or serve.port=0 for a free one."
+        ]
+    return []
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that is bound to an address; it accepts connections once the server has started.
+
+    Raises:
+        OSError: the address is in use or is not of this machine.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def check_records(context: RunContext) -> list[str]:
+    """Problems of a task that has no scores."""
+    task = context.task
+    rated = not task.parts and len(task.rated_dimensions) == len(task.dimensions)
+    if Stage.serve not in context.stages or rated or hasattr(task, "by"):
+        return []
+    return [
+        f"stages=[serve] needs one task with ratings or of pairs, and task={task.name} is not one: give the task that is "
+        "to be served, such as task=role."
+    ]
+
+
+def run(context: RunContext, serve: Serve | None) -> None:
+    """Serve until the process is asked to stop.
+
+    Args:
+        context: of the run.
+        serve: the server.
+
+    Raises:
+        ConfigError: the caller of the pipeline has no server.
+    """
+    if serve is None:
+        raise ConfigError(["stages=[serve] is a command of its own: dramaeval serve RUN."])
+    serve(context)

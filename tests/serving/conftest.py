@@ -1,0 +1,21 @@
+"""The bundled tiny judge, and a browser."""
+
+import pytest
+from browser import chromium
+from serving_clips import Gate
+
+from dramaeval import Judge
+
+__all__ = ["chromium"]
+
+
+@pytest.fixture(scope="session")
+def judge():
+    return Judge.load("tiny", device="cpu")
+
+
+@pytest.fixture
+def gate(judge):
+    gate = Gate(judge)
+    yield gate
+    gate.open.set()

@@ -1,0 +1,29 @@
+"""The server of a run scores as `Judge.load` does, also where the run keeps encodings of clips on disk."""
+
+import pytest
+from serving_clips import TASK, started, texts, wave
+
+from dramaeval.serving.batching import Job
+from dramaeval.serving.server import make_server
+from dramaeval.stages.context import RunContext
+from dramaeval.stages.run_folder import RunFolder
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+
+
+@pytest.mark.slow
+def test_the_judge_of_a_run_and_that_of_the_python_api_agree(composed, judge, tmp_path):
+    config = composed(
+        "stages=[serve]", "serve.port=0", "device=cpu", "logger=none", f"cache.folder={tmp_path / 'cache'}",
+        "serve.max_clips=3", "batch.eval_clips=2", "model.dtype=float32",
+    )  # fmt: skip
+    server = make_server(RunContext(config, RunFolder(tmp_path / "run")))
+    assert (server.intake.max_clips, server.scorer.batch_clips) == (3, 2)
+    jobs = [Job(clips=(wave(number),), texts=texts(number)) for number in range(3)]
+    with started(server.scorer) as scorer:
+        scorer.submit(jobs)
+        results = [job.result.result(60) for job in jobs]
+    for job, result in zip(jobs, results, strict=True):
+        expected = judge.score(job.clips[0], TASK, **job.texts)
+        for key, score in expected.items():
+            assert result[key].distribution == pytest.approx(score.distribution, abs=1e-6)
