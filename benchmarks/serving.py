@@ -176,7 +176,9 @@ def is_right(answer: Any, question: Question) -> bool:
 
 def stopped_under_load(server: RunningServer, asked: Sequence[Question], clients: int) -> str:
     """Send SIGTERM while all clients wait for answers; the result in a sentence."""
-    before = int(float(re.findall(r"dramaeval_accepted_requests_total (\S+)", server.metrics())[0]))
+    before = int(
+        float(re.findall(r"^dramaeval_accepted_requests_total (\S+)", server.metrics(), re.M)[0])
+    )
     loads: list[Load] = []
     thread = threading.Thread(
         target=lambda: loads.append(run_clients(server.port, asked, clients, 10**6))
@@ -227,7 +229,12 @@ def main() -> None:
     parser.add_argument("--judge", default="tiny", help="a name in configs/model/ or a run folder")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--requests", type=int, default=256, help="for each number of clients")
+    parser.add_argument(
+        "--requests",
+        type=int,
+        default=256,
+        help="for each number of clients, at least one a client",
+    )
     parser.add_argument("--clips", type=int, default=32, help="different clips")
     parser.add_argument("--write", action="store_true", help="write docs/serving.md")
     chosen = parser.parse_args()
@@ -238,13 +245,16 @@ def main() -> None:
         try:
             run_clients(server.port, asked, 1, len(asked))  # the first passes are slower
             loads = [
-                run_clients(server.port, asked, clients, chosen.requests)
+                run_clients(server.port, asked, clients, max(chosen.requests, clients))
                 for clients in chosen.clients
             ]
+            print("\n".join(load.row(loads[0]) for load in loads), flush=True)
             stop = stopped_under_load(server, asked, max(chosen.clients))
         finally:
             server.process.kill()
-    wrong = [load for load in loads if load.wrong or load.answered != chosen.requests]
+    wrong = [
+        load for load in loads if load.wrong or load.answered != max(chosen.requests, load.clients)
+    ]
     text = page([load.row(loads[0]) for load in loads], stop, judge)
     print(text)
     if wrong:

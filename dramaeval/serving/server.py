@@ -59,7 +59,7 @@ def make_server(context: RunContext) -> Server:
     from dramaeval.serving.metrics import ServerMetrics
 
     config, task = context.config, context.task.name
-    # Uploaded clips have no keys in the cache of encodings.
+    # Uploaded clips have no keys in the cache of encodings, which would encode them one by one.
     attach_encoding_cache(context.model, context.record_encoder, None)
     judge = Judge(context.model, context.family, context.record_encoder.processor, config)
     metrics = ServerMetrics()
