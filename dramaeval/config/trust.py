@@ -18,6 +18,8 @@ TRUSTED = frozenset(
         "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
         "dramaeval.models.families.causal_lm.CausalLM",
         "dramaeval.models.families.composed.Composed",
+        "dramaeval.models.families.granite_speech.GraniteSpeech",
+        "dramaeval.models.families.granite_speech.GraniteSpeechPlus",
         "dramaeval.models.families.qwen2_5_omni.Qwen25Omni",
         "dramaeval.models.families.qwen2_audio.Qwen2Audio",
         "dramaeval.models.families.voxtral.Voxtral",

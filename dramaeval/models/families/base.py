@@ -38,10 +38,12 @@ from dramaeval.compat.transformers import (
     model_class_for,
     takes_registered_attention,
 )
+from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward import prefix_parity, shared_prefix
 from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import ModelFiles
+from dramaeval.models.planning.flops import Shape
 from dramaeval.models.quantization import check_quantised, for_language_model
 
 log = logging.getLogger(__name__)
@@ -151,7 +153,8 @@ class Family(ABC):
     def audio_tokens(self, frames: int) -> int:
         """Number of prompt positions of a clip of so many mel frames (10 ms each).
 
-        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings.
+        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings. A plan calls it
+        with the number of started frames, which `log_mel` may exceed by one.
         """
 
     # What has a default
@@ -168,6 +171,10 @@ class Family(ABC):
         """Number of mel frames that the audio tower computes for a clip of so many; called by the plan."""
         return frames
 
+    def shape(self, configuration: Any) -> Shape:
+        """The sizes of the model, for the plan's estimates of memory and time."""
+        return Shape.of(configuration)
+
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor, with ``tokenizer``, ``feature_extractor``, ``audio_token`` and a chat template.
 
@@ -182,6 +189,11 @@ class Family(ABC):
         from transformers import AutoProcessor
 
         return self.files(checkpoint).read(AutoProcessor.from_pretrained)
+
+    def log_mel(self, processor: Any) -> LogMel:
+        """The transform of a clip into the audio tower's input: Whisper's; called once per run."""
+        transform = PaddedLogMel if "log_mel" in self.plain else LogMel
+        return transform(processor.feature_extractor)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
         """A question's chat messages as text, up to where the answer begins, or directly as token ids.
@@ -385,15 +397,3 @@ class Family(ABC):
         ):
             return torch.bfloat16
         return torch.float32
-
-
-def linear_layers(module: torch.nn.Module) -> tuple[str, ...]:
-    """The names of the linear layers in a module, without their paths, in the order of their first use."""
-    from transformers.pytorch_utils import Conv1D
-
-    names = {
-        name.rpartition(".")[2]: None
-        for name, layer in module.named_modules()
-        if isinstance(layer, torch.nn.Linear | Conv1D)
-    }
-    return tuple(names)
