@@ -20,6 +20,7 @@ TRUSTED = frozenset(
         "dramaeval.models.families.composed.Composed",
         "dramaeval.models.families.granite_speech.GraniteSpeech",
         "dramaeval.models.families.granite_speech.GraniteSpeechPlus",
+        "dramaeval.models.families.music_flamingo.MusicFlamingo",
         "dramaeval.models.families.qwen2_5_omni.Qwen25Omni",
         "dramaeval.models.families.qwen2_audio.Qwen2Audio",
         "dramaeval.models.families.voxtral.Voxtral",

@@ -26,6 +26,7 @@ ANY_CHECKPOINT = (
     "causal_lm",
     "granite_speech",
     "granite_speech_plus",
+    "music_flamingo",
 )
 SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")
 

@@ -20,6 +20,9 @@ from transformers import (
     GraniteSpeechForConditionalGeneration,
     GraniteSpeechPlusConfig,
     GraniteSpeechPlusForConditionalGeneration,
+    MusicFlamingoConfig,
+    MusicFlamingoForConditionalGeneration,
+    MusicFlamingoProcessor,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
     VoxtralConfig,
@@ -30,6 +33,7 @@ from transformers import (
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
 from dramaeval.models.families.granite_speech import GraniteSpeech, GraniteSpeechPlus
+from dramaeval.models.families.music_flamingo import MusicFlamingo
 from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
 from dramaeval.models.families.voxtral import Voxtral
 
@@ -95,6 +99,7 @@ class Flamingo:
     """With the processor of transformers."""
 
     name, family, long_windows = "audio_flamingo3", AudioFlamingo3, 3
+    model_class, processor_class = AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor
     frozen = ("embed_positions",)
 
     @staticmethod
@@ -111,14 +116,39 @@ class Flamingo:
             audio_token="<|AUDIO|>",
         ).save_pretrained(folder)
 
-    @staticmethod
-    def logits(folder, messages, wave):
-        plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
-        processor = AudioFlamingo3Processor.from_pretrained(folder)
+    @classmethod
+    def logits(cls, folder, messages, wave):
+        plain = cls.model_class.from_pretrained(folder).eval()
+        processor = cls.processor_class.from_pretrained(folder)
         text = rendered(processor, messages)
         inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
         with torch.no_grad():
             return plain(**inputs).logits[0, -1]
+
+
+class Music(Flamingo):
+    """With marks around a clip, which its processor writes."""
+
+    name, family = "music_flamingo", MusicFlamingo
+
+    @staticmethod
+    def write(folder, tokenizer):
+        marks = ["<sound>", "<|sound_bos|>", "<|sound_eos|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": marks})
+        clip = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+        template = tokenizer.chat_template.replace(clip, "<sound>")
+        token = tokenizer.convert_tokens_to_ids
+        config = MusicFlamingoConfig(
+            audio_config={**AUDIO, "model_type": "audioflamingo3_encoder"},
+            text_config={**TEXT, "model_type": "qwen2", "vocab_size": len(tokenizer)},
+            audio_token_id=token(marks[0]), audio_bos_token_id=token(marks[1]), audio_eos_token_id=token(marks[2]),
+            initializer_range=0.2,
+        )  # fmt: skip
+        MusicFlamingoForConditionalGeneration(config).save_pretrained(folder)
+        extractor = WhisperFeatureExtractor(feature_size=128, return_attention_mask=True)
+        MusicFlamingoProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
+
+    model_class, processor_class = MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
 
 
 class Mistrals:

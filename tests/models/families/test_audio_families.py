@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from audio_kinds import RATE, TINY, Flamingo, Granite, GranitePlus, Mistrals, Omni
+from audio_kinds import RATE, TINY, Flamingo, Granite, GranitePlus, Mistrals, Music, Omni
 from grpo_trainers import generate, log_p_of
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration
@@ -36,6 +36,7 @@ CPU = torch.device("cpu")
 KINDS = [
     Omni,
     Flamingo,
+    Music,
     Granite,
     GranitePlus,
     pytest.param(
@@ -121,7 +122,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Omni, Flamingo, Granite], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Omni, Flamingo, Music, Granite], ids=lambda kind: kind.name)
 def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
     torch.manual_seed(0)
     kind.write(tmp_path, AutoTokenizer.from_pretrained(TINY))
