@@ -22,6 +22,7 @@ TRUSTED = frozenset(
         "dramaeval.models.families.granite_speech.GraniteSpeechPlus",
         "dramaeval.models.families.music_flamingo.MusicFlamingo",
         "dramaeval.models.families.qwen2_5_omni.Qwen25Omni",
+        "dramaeval.models.families.qwen3_omni.Qwen3Omni",
         "dramaeval.models.families.qwen2_audio.Qwen2Audio",
         "dramaeval.models.families.voxtral.Voxtral",
         "dramaeval.tasks.choice.ChoiceTask",

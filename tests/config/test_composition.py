@@ -27,6 +27,7 @@ ANY_CHECKPOINT = (
     "granite_speech",
     "granite_speech_plus",
     "music_flamingo",
+    "qwen3_omni",
 )
 SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")
 

@@ -25,16 +25,20 @@ from transformers import (
     MusicFlamingoProcessor,
     Qwen2_5OmniThinkerConfig,
     Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen3OmniMoeThinkerConfig,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
     VoxtralConfig,
     VoxtralForConditionalGeneration,
     WhisperFeatureExtractor,
 )
+from transformers.models.qwen3_omni_moe import processing_qwen3_omni_moe
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
 from dramaeval.models.families.granite_speech import GraniteSpeech, GraniteSpeechPlus
 from dramaeval.models.families.music_flamingo import MusicFlamingo
 from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
+from dramaeval.models.families.qwen3_omni import Qwen3Omni
 from dramaeval.models.families.voxtral import Voxtral
 
 TINY = PACKAGE / "models" / "tiny"
@@ -54,6 +58,7 @@ class Omni:
     """Without its processor, which needs torchvision; the features have that processor's settings."""
 
     name, family, long_windows = "qwen2_5_omni", Qwen25Omni, 1
+    model_class = Qwen2_5OmniThinkerForConditionalGeneration
     frozen = ("model.visual.", "audio_bos_eos_token")
 
     @staticmethod
@@ -85,6 +90,60 @@ class Omni:
         frames = int(inputs.attention_mask.sum())
         # Qwen2_5OmniProcessor.replace_audio_token
         count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
+        text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
+        given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        with torch.no_grad():
+            return plain(
+                **given,
+                input_features=inputs.input_features,
+                feature_attention_mask=inputs.attention_mask,
+            ).logits[0, -1]
+
+
+class Omni3:
+    """Without its processor, which needs torchvision; the features have that processor's settings."""
+
+    name, family, long_windows = "qwen3_omni", Qwen3Omni, 1
+    model_class = Qwen3OmniMoeThinkerForConditionalGeneration
+    frozen = ("model.visual.", ".mlp.gate.weight")
+
+    @staticmethod
+    def write(folder, tokenizer):
+        token = tokenizer.convert_tokens_to_ids
+        rope = {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [2, 2, 2],
+            "mrope_interleaved": True,
+        }
+        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
+                "out_hidden_size": 48, "deepstack_visual_indexes": [0]}  # fmt: skip
+        config = Qwen3OmniMoeThinkerConfig(
+            # Windows of two seconds, so that a short clip has several.
+            audio_config={**AUDIO, "output_dim": 48, "downsample_hidden_size": 8, "n_window_infer": 200},
+            vision_config=vision,
+            text_config={**TEXT, "rope_parameters": rope, "num_experts": 4, "num_experts_per_tok": 2,
+                         "moe_intermediate_size": 32},
+            audio_token_id=token("<|AUDIO|>"), audio_start_token_id=token("<|audio_bos|>"),
+            image_token_id=1000, video_token_id=1001, vision_start_token_id=1002, initializer_range=0.2,
+        )  # fmt: skip
+        Qwen3OmniMoeThinkerForConditionalGeneration(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        WhisperFeatureExtractor(
+            feature_size=128, chunk_length=300, return_attention_mask=True
+        ).save_pretrained(folder)
+
+    @staticmethod
+    def logits(folder, messages, wave):
+        plain = Qwen3OmniMoeThinkerForConditionalGeneration.from_pretrained(folder).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        # Qwen3OmniMoeProcessor.audio_kwargs
+        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
+            wave, sampling_rate=RATE, padding=True, truncation=False, return_attention_mask=True, return_tensors="pt"
+        )  # fmt: skip
+        count = int(
+            processing_qwen3_omni_moe._get_feat_extract_output_lengths(inputs.attention_mask.sum())
+        )
         text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
         given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
         with torch.no_grad():

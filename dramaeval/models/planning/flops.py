@@ -43,12 +43,12 @@ class Shape:
     mel_bins: int = 0
 
     @classmethod
-    def of(cls, configuration: Any, **audio_sizes: int) -> Shape:
+    def of(cls, configuration: Any, **others: int) -> Shape:
         """The shape of a transformers configuration.
 
         Args:
             configuration: with Whisper's encoder or without any.
-            audio_sizes: of another encoder.
+            others: sizes in place of those that the configuration gives.
         """
         text = configuration.get_text_config()
         heads = text.num_attention_heads
@@ -69,7 +69,7 @@ class Shape:
                 "audio_inner": getattr(audio, "encoder_ffn_dim", None) or audio.intermediate_size,
                 "mel_bins": audio.num_mel_bins,
             }
-        return cls(**(sizes | audio_sizes))
+        return cls(**(sizes | others))
 
     @property
     def layer_weights(self) -> int:
