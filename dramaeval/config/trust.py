@@ -18,6 +18,7 @@ TRUSTED = frozenset(
         "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
         "dramaeval.models.families.causal_lm.CausalLM",
         "dramaeval.models.families.composed.Composed",
+        "dramaeval.models.families.glm_asr.GlmAsr",
         "dramaeval.models.families.granite_speech.GraniteSpeech",
         "dramaeval.models.families.granite_speech.GraniteSpeechPlus",
         "dramaeval.models.families.music_flamingo.MusicFlamingo",

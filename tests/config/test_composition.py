@@ -24,6 +24,7 @@ ANY_CHECKPOINT = (
     "voxtral",
     "audio_flamingo3",
     "causal_lm",
+    "glm_asr",
     "granite_speech",
     "granite_speech_plus",
     "music_flamingo",

@@ -16,6 +16,9 @@ from transformers import (
     AudioFlamingo3ForConditionalGeneration,
     AudioFlamingo3Processor,
     AutoTokenizer,
+    GlmAsrConfig,
+    GlmAsrForConditionalGeneration,
+    GlmAsrProcessor,
     GraniteSpeechConfig,
     GraniteSpeechForConditionalGeneration,
     GraniteSpeechPlusConfig,
@@ -35,6 +38,7 @@ from transformers.models.qwen3_omni_moe import processing_qwen3_omni_moe
 
 from dramaeval.config.schema import PACKAGE
 from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
+from dramaeval.models.families.glm_asr import GlmAsr
 from dramaeval.models.families.granite_speech import GraniteSpeech, GraniteSpeechPlus
 from dramaeval.models.families.music_flamingo import MusicFlamingo
 from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
@@ -208,6 +212,30 @@ class Music(Flamingo):
         MusicFlamingoProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
 
     model_class, processor_class = MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor
+
+
+class Glm(Flamingo):
+    """With the marks of its chat template."""
+
+    name, family = "glm_asr", GlmAsr
+    frozen = ()
+    model_class, processor_class = GlmAsrForConditionalGeneration, GlmAsrProcessor
+
+    @staticmethod
+    def write(folder, tokenizer):
+        marks = ["<|begin_of_audio|>", "<|pad|>", "<|end_of_audio|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": marks})
+        clip = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+        template = tokenizer.chat_template.replace(clip, "".join(marks))
+        config = GlmAsrConfig(
+            audio_config={"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2,
+                          "num_attention_heads": 4, "initializer_range": 0.2},
+            text_config={**TEXT, "model_type": "llama", "vocab_size": len(tokenizer)},
+            audio_token_id=tokenizer.convert_tokens_to_ids("<|pad|>"), initializer_range=0.2,
+        )  # fmt: skip
+        GlmAsrForConditionalGeneration(config).save_pretrained(folder)
+        extractor = WhisperFeatureExtractor(feature_size=128, return_attention_mask=True)
+        GlmAsrProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
 
 
 class Mistrals:

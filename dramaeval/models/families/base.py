@@ -7,17 +7,14 @@ A new architecture is one file beside this one, with two classes, and one YAML:
   `JudgeModel.decoder` where the transformers class has other names for them;
 - the `Family` defines ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other method has
   a default that suits an architecture with a chat template and a processor;
-- ``configs/model/NAME.yaml`` has the family as ``_target_``. Its first lines, ``defaults: [qwen2_audio, _self_]``,
-  inherit the settings that all families share.
+- ``configs/model/NAME.yaml`` has the family as ``_target_``.
 
 No family builds an attention mask: `JudgeModel.answer_logits` hands the layout of a shared prefix to the language model
 as a mask (`dramaeval.models.forward.shared_prefix`). `Family.shared_prefix_problem` refuses language models that would
 not use it, and `Family.check_shared_prefix` compares both layouts on the loaded model, unless its language model is one
 of `TESTED_DECODERS`.
 
-`dramaeval.models.families.audio_flamingo3` is the shortest example. An entry in ``KINDS`` of
-``tests/models/families/test_audio_families.py`` runs the tests of all families on a new one. An entry in ``OWN`` of
-`dramaeval.config.trust` lets `dramaeval.Judge.load` read its runs without ``trust``.
+docs/guides/extending.md has the steps, with `dramaeval.models.families.music_flamingo` as the example.
 """
 
 from __future__ import annotations

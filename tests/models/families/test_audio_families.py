@@ -8,7 +8,18 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from audio_kinds import RATE, TINY, Flamingo, Granite, GranitePlus, Mistrals, Music, Omni, Omni3
+from audio_kinds import (
+    RATE,
+    TINY,
+    Flamingo,
+    Glm,
+    Granite,
+    GranitePlus,
+    Mistrals,
+    Music,
+    Omni,
+    Omni3,
+)
 from grpo_trainers import generate, log_p_of
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
@@ -37,6 +48,7 @@ KINDS = [
     Omni3,
     Flamingo,
     Music,
+    Glm,
     Granite,
     GranitePlus,
     pytest.param(
@@ -123,7 +135,7 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [Omni, Omni3, Flamingo, Music, Granite], ids=lambda kind: kind.name
+    "kind", [Omni, Omni3, Flamingo, Music, Glm, Granite], ids=lambda kind: kind.name
 )
 def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
     torch.manual_seed(0)
