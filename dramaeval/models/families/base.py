@@ -49,17 +49,8 @@ log = logging.getLogger(__name__)
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 #: ``model_type`` of the language models whose shared prefixes the tests compare with separate questions.
 TESTED_DECODERS = frozenset(
-    {
-        "gemma",
-        "granite",
-        "llama",
-        "opt",
-        "qwen2",
-        "qwen2_5_omni_text",
-        "qwen3",
-        "qwen3_omni_moe_text",
-    }
-)
+    {"gemma", "granite", "llama", "opt", "qwen2", "qwen2_5_omni_text", "qwen3", "qwen3_omni_moe_text"}
+)  # fmt: skip
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

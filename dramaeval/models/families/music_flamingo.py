@@ -54,6 +54,6 @@ class MusicFlamingo(AudioFlamingo3):
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str:
         """A question's messages as text; the marks around a clip come from the processor, not from the template."""
-        text = super().render(processor, messages)
+        text = str(super().render(processor, messages))
         marks = (processor.audio_bos_token, processor.audio_eos_token)
         return text.replace(processor.audio_token, processor.audio_token.join(marks))

@@ -100,7 +100,7 @@ class Qwen2Audio(Family):
     }
     longest_clip = 600.0
     #: Sinusoids, which transformers leaves trainable.
-    fixed = ("model.audio_tower.embed_positions.weight",)
+    fixed: Sequence[str] = ("model.audio_tower.embed_positions.weight",)
 
     @cached_property
     def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # read from the model

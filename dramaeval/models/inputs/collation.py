@@ -223,7 +223,8 @@ def clip_inputs(
     if encoded:
         inputs["encoded_clips"] = [clip.values for clip in encoded]
     if any(clip.window for clip in clips):
-        inputs["clip_windows"] = [clip.window for clip in (*features, *encoded)]
+        inputs["clip_windows"] = [clip.window for clip in features]
+        inputs["clip_windows"] += [clip.window for clip in encoded]
     return inputs, clip_numbers(clips)
 
 
