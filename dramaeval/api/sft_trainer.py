@@ -149,7 +149,7 @@ def trainer_arguments(
         )
     judge = _judge(model, args)
     if not isinstance(dataset, AudioDataset) and judge.family.takes_audio:
-        rate = int(judge.processor.feature_extractor.sampling_rate)
+        rate = judge.family.log_mel(judge.processor).sampling_rate
         dataset = ItemDataset(dataset, rate, MAX_SECONDS)
     record_encoder = RecordEncoder(
         dataset.task, judge.processor, judge.family, max_seconds=MAX_SECONDS, cache_clips=1

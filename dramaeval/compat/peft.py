@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,26 @@ def set_task_type(config: Any) -> None:
     """
     if config.peft_type in _CAUSAL_ONLY and not config.task_type:
         config.task_type = "CAUSAL_LM"
+
+
+def expand_pattern(config: Any, model: Any) -> None:
+    """Replace a pattern for the layers that LoRA adapts by their full names, for a mixture of experts.
+
+    Args:
+        config: with ``target_modules``; it is changed.
+        model: the model that gets the adapter.
+
+    Reaches: `peft.utils.transformers_weight_conversion.convert_peft_config_for_transformers`.
+    Why: for adapters of transformers 4 it replaces a pattern by the last parts of the names that it matches, which the
+    audio tower has too. It leaves full names as they are.
+    Since: PEFT 0.19, with transformers 5.
+    Remove when: PEFT keeps a pattern that names no expert.
+    """
+    pattern = getattr(config, "target_modules", None)
+    is_mixture = any(".experts." in name for name, _ in model.named_parameters())
+    if config.peft_type == "LORA" and isinstance(pattern, str) and is_mixture:
+        names = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
+        config.target_modules = names or pattern
 
 
 def without_defaults(arguments: dict[str, Any]) -> dict[str, Any]:

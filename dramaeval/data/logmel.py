@@ -44,20 +44,26 @@ class ClipFeatures:
         floor: feature value of silence for this clip, used as padding in a batch.
         key: cache key of the values and of everything computed from them; empty where they are not those of
             an unchanged file (perturbed, silenced, or given as samples).
+        window: number of the window in its clip, from 0.
     """
 
     values: np.ndarray
     frames: int
     floor: float
     key: str = ""
+    window: int = 0
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip encoded earlier by a frozen audio tower: a tensor ``[steps, width]``, and the clip's frames."""
+    """A clip encoded earlier by a frozen audio tower: a tensor ``[steps, width]``, and the clip's frames.
+
+    ``window`` is the number of the window in its clip, from 0.
+    """
 
     values: Any
     frames: int
+    window: int = 0
 
 
 class LogMel:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from dramaeval.compat.bitsandbytes import weight_count
 from dramaeval.compat.peft import (
     base_name,
+    expand_pattern,
     freeze_rank_counters,
     is_replaced,
     is_virtual_token,
@@ -165,6 +166,7 @@ def attach(model: Any, config: Any) -> Any:
 
             config.base_model_name_or_path = model.name_or_path or None
             return VirtualTokens(model, config)
+        expand_pattern(config, model)
         # Values of an initialisation cannot be computed from a model without weights.
         empty = next(model.parameters()).is_meta
         wrapped = get_peft_model(model, config, low_cpu_mem_usage=empty)

@@ -61,7 +61,7 @@ def make_plan(context: RunContext) -> Plan:
     )
     if lengths.too_long:
         raise BadRecordsError(lengths.too_long)
-    shape, dtype = Shape.of(skeleton.config), context.dtype
+    shape, dtype = family.shape(skeleton.config), context.dtype
     if args is None:
         steps, clips, operations = 0, None, 0.0
         memory = _scoring_memory(shape, total, lengths, batch, dtype)

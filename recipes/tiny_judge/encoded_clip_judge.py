@@ -25,7 +25,10 @@ class EncodedClipJudge(Qwen2AudioForConditionalGeneration):
     """The judge with clip encodings of its audio tower as input instead of log-mels."""
 
     def embed_audio(
-        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+        self,
+        input_features: torch.Tensor,
+        feature_frames: torch.Tensor,
+        windows: Sequence[int] = (),
     ) -> list[torch.Tensor]:
         """Project encodings ``[clips, d_model, longest]``, of which ``feature_frames`` are real."""
         projected = self.model.multi_modal_projector(input_features.transpose(1, 2))

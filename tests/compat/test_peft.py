@@ -13,7 +13,7 @@ from peft import (
 )
 from safetensors.torch import load_file
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from dramaeval.compat import peft as entries
 
@@ -163,3 +163,30 @@ def test_modules_trained_in_full_keep_their_first_weights_beside_them(model):
             not entries.is_replaced(name) for name in gates
         ]
         assert sum(map(entries.is_replaced, weights)) == 1
+
+
+@pytest.mark.parametrize("expands", [True, False])
+def test_a_pattern_keeps_its_layers_in_a_mixture_of_experts(expands):
+    mixture = Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(
+            vocab_size=16, hidden_size=8, intermediate_size=8, moe_intermediate_size=8, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, num_experts=2, num_experts_per_tok=1, head_dim=4,
+        )
+    )  # fmt: skip
+    config = LoraConfig(r=2, target_modules=r"model\.layers\.0\.self_attn\.q_proj")
+    if expands:
+        entries.expand_pattern(config, mixture)
+    adapted = {
+        name.split(".layers.")[1].split(".lora_")[0]
+        for name, _ in get_peft_model(mixture, config).named_parameters()
+        if ".lora_" in name
+    }
+    others = set() if expands else {"1.self_attn.q_proj"}
+    with contract(entries.expand_pattern):
+        assert adapted == {"0.self_attn.q_proj"} | others
+
+
+def test_a_pattern_for_a_dense_model_stays(model):
+    config = LoraConfig(target_modules=r".*q_proj")
+    entries.expand_pattern(config, model)
+    assert config.target_modules == r".*q_proj"

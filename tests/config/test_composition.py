@@ -18,7 +18,18 @@ from dramaeval.stages.training_arguments import build_adapter
 CONFIGS = ROOT / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 #: Families' files without a path.
-ANY_CHECKPOINT = ("qwen2_audio", "qwen2_5_omni", "voxtral", "audio_flamingo3", "causal_lm")
+ANY_CHECKPOINT = (
+    "qwen2_audio",
+    "qwen2_5_omni",
+    "voxtral",
+    "audio_flamingo3",
+    "causal_lm",
+    "glm_asr",
+    "granite_speech",
+    "granite_speech_plus",
+    "music_flamingo",
+    "qwen3_omni",
+)
 SINGLE = ("model", "task", "peft", "zero", "trainer", "callbacks", "logger", "experiment")
 
 

@@ -126,6 +126,17 @@ def test_the_groups_page_shows_every_file():
     assert shown == files - {"configs/hydra/help/dramaeval.yaml"}
 
 
+def test_shown_files_are_the_files():
+    shown = re.compile(r"<!-- shows: (\S+)(?: ([^>\n]+))? -->\n```python\n(.*?)```\n", re.DOTALL)
+    page = (ROOT / "docs" / "guides" / "extending.md").read_text(encoding="utf-8")
+    blocks = shown.findall(page)
+    assert len(blocks) == page.count("<!-- shows:") == 2
+    for path, part, block in blocks:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert block in text if part else block == text, path
+        assert block.startswith(part)
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path, caplog):
     build = pytest.importorskip("mkdocs.commands.build", reason="pip install 'dramaeval[docs]'")

@@ -15,8 +15,8 @@ from transformers import AudioFlamingo3ForConditionalGeneration as PlainAudioFla
 from dramaeval.models.families.qwen2_audio import PROJECTIONS, PooledWhisperJudge, Qwen2Audio
 
 
-class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlamingo3):
-    """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
+class FlamingoJudge(PooledWhisperJudge):
+    """A judge with Audio Flamingo 3's encoder."""
 
     def encode_window(self, window: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         """The encoder over 30 s; it masks the padding."""
@@ -24,6 +24,10 @@ class AudioFlamingo3ForConditionalGeneration(PooledWhisperJudge, PlainAudioFlami
         valid = torch.arange(window.shape[2], device=window.device)[None] < frames[:, None]
         features = window.to(tower.conv1.weight.dtype)
         return tower(features, input_features_mask=valid).last_hidden_state
+
+
+class AudioFlamingo3ForConditionalGeneration(FlamingoJudge, PlainAudioFlamingo3):
+    """transformers' Audio Flamingo 3 with the judge's forward pass; same weights, same names, same files."""
 
 
 class AudioFlamingo3(Qwen2Audio):

@@ -7,17 +7,14 @@ A new architecture is one file beside this one, with two classes, and one YAML:
   `JudgeModel.decoder` where the transformers class has other names for them;
 - the `Family` defines ``parts``, ``projections``, `Family.model_class` and `Family.audio_tokens`. Every other method has
   a default that suits an architecture with a chat template and a processor;
-- ``configs/model/NAME.yaml`` has the family as ``_target_``. Its first lines, ``defaults: [qwen2_audio, _self_]``,
-  inherit the settings that all families share.
+- ``configs/model/NAME.yaml`` has the family as ``_target_``.
 
 No family builds an attention mask: `JudgeModel.answer_logits` hands the layout of a shared prefix to the language model
 as a mask (`dramaeval.models.forward.shared_prefix`). `Family.shared_prefix_problem` refuses language models that would
 not use it, and `Family.check_shared_prefix` compares both layouts on the loaded model, unless its language model is one
 of `TESTED_DECODERS`.
 
-`dramaeval.models.families.audio_flamingo3` is the shortest example. An entry in ``KINDS`` of
-``tests/models/families/test_audio_families.py`` runs the tests of all families on a new one. An entry in ``OWN`` of
-`dramaeval.config.trust` lets `dramaeval.Judge.load` read its runs without ``trust``.
+docs/guides/extending.md has the steps, with `dramaeval.models.families.music_flamingo` as the example.
 """
 
 from __future__ import annotations
@@ -38,10 +35,12 @@ from dramaeval.compat.transformers import (
     model_class_for,
     takes_registered_attention,
 )
+from dramaeval.data.logmel import LogMel, PaddedLogMel
 from dramaeval.models.errors import ModelError
 from dramaeval.models.forward import prefix_parity, shared_prefix
 from dramaeval.models.forward.judge_model import HEAD, REGRESSION, SCORE_HEAD
 from dramaeval.models.loading import ModelFiles
+from dramaeval.models.planning.flops import Shape
 from dramaeval.models.quantization import check_quantised, for_language_model
 
 log = logging.getLogger(__name__)
@@ -50,8 +49,8 @@ log = logging.getLogger(__name__)
 NEEDS_HEAD = "scores with a regression head: set model.head=regression to use it."
 #: ``model_type`` of the language models whose shared prefixes the tests compare with separate questions.
 TESTED_DECODERS = frozenset(
-    {"gemma", "granite", "llama", "opt", "qwen2", "qwen2_5_omni_text", "qwen3"}
-)
+    {"gemma", "granite", "llama", "opt", "qwen2", "qwen2_5_omni_text", "qwen3", "qwen3_omni_moe_text"}
+)  # fmt: skip
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -151,7 +150,8 @@ class Family(ABC):
     def audio_tokens(self, frames: int) -> int:
         """Number of prompt positions of a clip of so many mel frames (10 ms each).
 
-        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings.
+        Called for every clip when its prompt is encoded; equals the length of the clip's embeddings. A plan calls it
+        with the number of started frames, which `log_mel` may exceed by one.
         """
 
     # What has a default
@@ -168,6 +168,10 @@ class Family(ABC):
         """Number of mel frames that the audio tower computes for a clip of so many; called by the plan."""
         return frames
 
+    def shape(self, configuration: Any) -> Shape:
+        """The sizes of the model, for the plan's estimates of memory and time."""
+        return Shape.of(configuration)
+
     def processor(self, checkpoint: Path | None = None) -> Any:
         """The processor, with ``tokenizer``, ``feature_extractor``, ``audio_token`` and a chat template.
 
@@ -182,6 +186,11 @@ class Family(ABC):
         from transformers import AutoProcessor
 
         return self.files(checkpoint).read(AutoProcessor.from_pretrained)
+
+    def log_mel(self, processor: Any) -> LogMel:
+        """The transform of a clip into the audio tower's input: Whisper's; called once per run."""
+        transform = PaddedLogMel if "log_mel" in self.plain else LogMel
+        return transform(processor.feature_extractor)
 
     def render(self, processor: Any, messages: list[dict[str, Any]]) -> str | list[int]:
         """A question's chat messages as text, up to where the answer begins, or directly as token ids.
@@ -385,15 +394,3 @@ class Family(ABC):
         ):
             return torch.bfloat16
         return torch.float32
-
-
-def linear_layers(module: torch.nn.Module) -> tuple[str, ...]:
-    """The names of the linear layers in a module, without their paths, in the order of their first use."""
-    from transformers.pytorch_utils import Conv1D
-
-    names = {
-        name.rpartition(".")[2]: None
-        for name, layer in module.named_modules()
-        if isinstance(layer, torch.nn.Linear | Conv1D)
-    }
-    return tuple(names)

@@ -19,8 +19,9 @@ from torch import nn
 from dramaeval.compat.transformers import model_class_for
 from dramaeval.models.chat_templates import end_of_turn
 from dramaeval.models.errors import ModelError
-from dramaeval.models.families.base import Family, linear_layers
+from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import SCORE_HEAD, JudgeModel, at_positions
+from dramaeval.models.layer_names import linear_layers
 
 log = logging.getLogger(__name__)
 

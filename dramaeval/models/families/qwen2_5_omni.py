@@ -55,7 +55,7 @@ class Qwen25Omni(Family):
     #: The input of its feature extractor, so that every clip is one window.
     longest_clip = 300.0
     names_windows = False
-    plain_options = ("log_mel", "head")
+    plain_options: Sequence[str] = ("log_mel", "head")
     parts: Mapping[str, str] = {"llm": "model.language_model", "audio": "model.audio_tower"}
     projections: Mapping[str, Sequence[str]] = {
         "llm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),

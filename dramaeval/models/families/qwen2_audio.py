@@ -17,8 +17,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from dramaeval.compat.transformers import encode_frames
 from dramaeval.models.chat_templates import end_of_turn
-from dramaeval.models.families.base import Family, linear_layers
+from dramaeval.models.families.base import Family
 from dramaeval.models.forward.judge_model import JudgeModel, gradients_if_trained
+from dramaeval.models.layer_names import linear_layers
 
 #: Mel frames of 30 s, which transformers' encoder requires.
 WINDOW = 3000
@@ -99,7 +100,7 @@ class Qwen2Audio(Family):
     }
     longest_clip = 600.0
     #: Sinusoids, which transformers leaves trainable.
-    fixed = ("model.audio_tower.embed_positions.weight",)
+    fixed: Sequence[str] = ("model.audio_tower.embed_positions.weight",)
 
     @cached_property
     def projections(self) -> Mapping[str, Sequence[str]]:  # type: ignore[override]  # read from the model

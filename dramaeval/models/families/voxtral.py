@@ -33,6 +33,14 @@ _MISSING = (
 )
 
 
+def filled_window(features: torch.Tensor) -> torch.Tensor:
+    """``[clips, mel bins, frames]`` filled with the silence of each clip up to 30 s, as Whisper's features are."""
+    floor = (features.amax(dim=(1, 2)) - _DEPTH).clamp(min=_SILENCE)
+    missing = WINDOW - features.shape[2]
+    silence = floor[:, None, None].expand(-1, features.shape[1], missing)
+    return torch.cat([features, silence], dim=2)
+
+
 class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
     """transformers' Voxtral with the judge's forward pass; same weights, same names, same files."""
 
@@ -41,10 +49,7 @@ class VoxtralForConditionalGeneration(JudgeModel, PlainVoxtral):
     ) -> list[torch.Tensor]:
         """Encode windows of 30 s; each is filled with silence after its clip."""
         tower = self.model.audio_tower
-        floor = (input_features.amax(dim=(1, 2)) - _DEPTH).clamp(min=_SILENCE)
-        missing = WINDOW - input_features.shape[2]
-        silence = floor[:, None, None].expand(-1, input_features.shape[1], missing)
-        window = torch.cat([input_features, silence], dim=2)
+        window = filled_window(input_features)
         with gradients_if_trained(tower):
             return list(tower(window).last_hidden_state)
 

@@ -91,11 +91,26 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define project_audio.")
 
-    def embed_audio(
-        self, input_features: torch.Tensor, feature_frames: torch.Tensor
+    def place_audio(
+        self, encoded: list[torch.Tensor], windows: Sequence[int]
     ) -> list[torch.Tensor]:
-        """`encode_audio`, then `project_audio`."""
-        return self.project_audio(self.encode_audio(input_features, feature_frames))
+        """Add the place of each window in its clip, for encoders that do not know it; called before `project_audio`.
+
+        Args:
+            encoded: ``[steps, width]`` for each window.
+            windows: its number in its clip, from 0.
+        """
+        return encoded
+
+    def embed_audio(
+        self,
+        input_features: torch.Tensor,
+        feature_frames: torch.Tensor,
+        windows: Sequence[int] = (),
+    ) -> list[torch.Tensor]:
+        """`encode_audio`, `place_audio`, then `project_audio`; without ``windows`` no clip has several."""
+        encoded = self.encode_audio(input_features, feature_frames)
+        return self.project_audio(self.place_audio(encoded, windows or [0] * len(encoded)))
 
     @property
     def audio_token(self) -> int:
@@ -136,6 +151,7 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         clip_order: torch.Tensor | None = None,
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
+        clip_windows: Sequence[int] = (),
         **kwargs: Any,
     ) -> AnswerLogits:
         """Logits at the answer positions.
@@ -156,13 +172,21 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
                 are numbered after those of ``input_features``.
             clip_keys: for each clip of ``input_features`` the key of its encoding.
             encoded_clips: ``[steps, width]`` for each clip whose encoding is known.
+            clip_windows: for each clip, in the order of their numbers, its window in a longer clip; empty where no clip
+                has several windows.
             kwargs: for the language model, such as the cache of prefix tuning, which all tokens attend to.
 
         Raises:
             FeatureMismatchError: audio tokens and audio embeddings differ in number.
         """
         embeddings = self.embed(
-            input_ids, input_features, feature_frames, clip_order, clip_keys, encoded_clips
+            input_ids,
+            input_features,
+            feature_frames,
+            clip_order,
+            clip_keys,
+            encoded_clips,
+            clip_windows,
         )
         if virtual_embeddings is not None:
             count = virtual_embeddings.shape[1]
@@ -203,12 +227,15 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         clip_order: torch.Tensor | None = None,
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
+        clip_windows: Sequence[int] = (),
     ) -> torch.Tensor:
         """Embeddings ``[rows, tokens, hidden]`` with clips in the place of audio tokens; see `answer_logits`."""
         embeddings = self.get_input_embeddings()(input_ids)
         if clip_order is None:
             return embeddings
-        clips = self.embed_clips(input_features, feature_frames, clip_keys, encoded_clips)
+        clips = self.embed_clips(
+            input_features, feature_frames, clip_keys, encoded_clips, clip_windows
+        )
         audio = torch.cat([clips[int(number)] for number in clip_order])
         reserved = input_ids == self.audio_token
         if int(reserved.sum()) != audio.shape[0]:
@@ -227,20 +254,23 @@ class JudgeModel(OwnWeightNames, PreTrainedModel):
         feature_frames: torch.Tensor | None = None,
         clip_keys: Sequence[str] = (),
         encoded_clips: Sequence[torch.Tensor] = (),
+        clip_windows: Sequence[int] = (),
     ) -> list[torch.Tensor]:
         """``[audio tokens, hidden]`` for each clip: those with features, then the encoded ones."""
         clips: list[torch.Tensor] = []
         cache = self.encoding_cache
+        count = 0 if input_features is None else len(input_features)
+        windows = list(clip_windows) or [0] * (count + len(encoded_clips))
         if input_features is not None and feature_frames is not None:
             if cache is None:
-                clips = self.embed_audio(input_features, feature_frames)
+                clips = self.embed_audio(input_features, feature_frames, windows[:count])
             else:
                 encodings = cache.encode(self, input_features, feature_frames, clip_keys)
-                clips = self.project_audio(encodings)
+                clips = self.project_audio(self.place_audio(encodings, windows[:count]))
         if encoded_clips:
             if cache is not None:
                 cache.check_frozen(self)
-            clips += self.project_audio(list(encoded_clips))
+            clips += self.project_audio(self.place_audio(list(encoded_clips), windows[count:]))
         return clips
 
     def logits_at(self, answer_index: torch.Tensor, **inputs: Any) -> torch.Tensor:

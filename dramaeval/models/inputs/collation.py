@@ -22,7 +22,14 @@ from dramaeval.models.inputs.batch import (
 from dramaeval.models.inputs.question_encoder import common_length
 
 #: The arguments of `JudgeModel.embed` that describe clips.
-CLIP_INPUTS = ("input_features", "feature_frames", "clip_order", "clip_keys", "encoded_clips")
+CLIP_INPUTS = (
+    "input_features",
+    "feature_frames",
+    "clip_order",
+    "clip_keys",
+    "encoded_clips",
+    "clip_windows",
+)
 
 
 def collate(records: Sequence[EncodedRecord], *, pad: int, shared_prefix: bool = True) -> Batch:
@@ -215,6 +222,9 @@ def clip_inputs(
         inputs["clip_keys"] = [clip.key for clip in features]
     if encoded:
         inputs["encoded_clips"] = [clip.values for clip in encoded]
+    if any(clip.window for clip in clips):
+        inputs["clip_windows"] = [clip.window for clip in features]
+        inputs["clip_windows"] += [clip.window for clip in encoded]
     return inputs, clip_numbers(clips)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dramaeval.data.audio import UnreadableClipError, decode
 from dramaeval.data.feature_cache import FeatureCache, content_key
-from dramaeval.data.logmel import ClipFeatures, LogMel, PaddedLogMel
+from dramaeval.data.logmel import ClipFeatures
 from dramaeval.data.problems import BadRecordsError
 from dramaeval.data.records import Record
 from dramaeval.models.families.base import Family
@@ -88,8 +88,7 @@ class RecordEncoder:
             tokenise=partial(family.tokenise, processor),
         )
         if family.takes_audio:
-            transform = PaddedLogMel if "log_mel" in family.plain else LogMel
-            self.logmel = transform(processor.feature_extractor)
+            self.logmel = family.log_mel(processor)
             self.audio_token: int = tokenizer.convert_tokens_to_ids(processor.audio_token)
             is_long = max_seconds * self.logmel.sampling_rate > self.logmel.max_samples
             self._window_cache = WindowCache(cache, has_long_clips=is_long)

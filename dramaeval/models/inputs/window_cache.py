@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from dramaeval.data.feature_cache import FeatureCache
@@ -30,22 +32,22 @@ class WindowCache:
         if self.cache is None or not key:
             return None
         windows = []
-        for name in self._keys(key):
+        for number, name in enumerate(self._keys(key)):
             entry = self.cache.get(f"log-mel {name}")
             if not entry:
                 return None
             values, frames = entry["values"].numpy(), int(entry["frames"])
-            windows.append(ClipFeatures(values, frames, float(entry["floor"]), name))
+            windows.append(ClipFeatures(values, frames, float(entry["floor"]), name, number))
         return tuple(windows)
 
     def encodings(self, encodings: AudioEncodingCache, key: str) -> Windows | None:
         """The kept encodings of a clip's windows; None where one is missing."""
         windows = []
-        for name in self._keys(key):
+        for number, name in enumerate(self._keys(key)):
             window = encodings.get(name)
             if window is None:
                 return None
-            windows.append(window)
+            windows.append(replace(window, window=number))
         return tuple(windows)
 
     def put(self, key: str, windows: tuple[ClipFeatures, ...], *, features: bool) -> None:

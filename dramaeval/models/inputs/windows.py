@@ -48,7 +48,10 @@ def clip_windows(
     size = logmel.max_samples
     pieces = [waveform[start * size : (start + 1) * size] for start in range(len(counts))]
     keys = window_keys(key, len(counts))
-    return tuple(replace(logmel(piece), key=name) for piece, name in zip(pieces, keys, strict=True))
+    return tuple(
+        replace(logmel(piece), key=name, window=number)
+        for number, (piece, name) in enumerate(zip(pieces, keys, strict=True))
+    )
 
 
 def window_keys(key: str, count: int) -> list[str]:

@@ -43,8 +43,13 @@ class Shape:
     mel_bins: int = 0
 
     @classmethod
-    def of(cls, configuration: Any) -> Shape:
-        """The shape of a transformers configuration with Whisper's encoder, or without any."""
+    def of(cls, configuration: Any, **others: int) -> Shape:
+        """The shape of a transformers configuration.
+
+        Args:
+            configuration: with Whisper's encoder or without any.
+            others: sizes in place of those that the configuration gives.
+        """
         text = configuration.get_text_config()
         heads = text.num_attention_heads
         size = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -64,7 +69,7 @@ class Shape:
                 "audio_inner": getattr(audio, "encoder_ffn_dim", None) or audio.intermediate_size,
                 "mel_bins": audio.num_mel_bins,
             }
-        return cls(**sizes)
+        return cls(**(sizes | others))
 
     @property
     def layer_weights(self) -> int:

@@ -1,38 +1,32 @@
 """Every audio family on small random models, against the forward pass of transformers."""
 
-import base64
-import io
 import itertools
 import json
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
+from audio_kinds import (
+    RATE,
+    TINY,
+    Flamingo,
+    Glm,
+    Granite,
+    GranitePlus,
+    Mistrals,
+    Music,
+    Omni,
+    Omni3,
+)
 from grpo_trainers import generate, log_p_of
 from safetensors.torch import save_file
-from transformers import (
-    AudioFlamingo3Config,
-    AudioFlamingo3ForConditionalGeneration,
-    AudioFlamingo3Processor,
-    AutoTokenizer,
-    Qwen2_5OmniThinkerConfig,
-    Qwen2_5OmniThinkerForConditionalGeneration,
-    VoxtralConfig,
-    VoxtralForConditionalGeneration,
-    WhisperFeatureExtractor,
-)
+from transformers import AutoTokenizer
 
-from dramaeval.config.schema import PACKAGE
 from dramaeval.data.audio import decode
 from dramaeval.data.records import read_records
 from dramaeval.evaluation.scoring import score
-from dramaeval.models.families.audio_flamingo3 import AudioFlamingo3
-from dramaeval.models.families.qwen2_5_omni import Qwen25Omni
-from dramaeval.models.families.voxtral import Voxtral
 from dramaeval.models.inputs.clip_check import clip_problem
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.record_encoder import RecordEncoder
@@ -46,165 +40,17 @@ from dramaeval.stages.run_folder import RunFolder
 from dramaeval.stages.train import make_trainer
 from dramaeval.tasks.question import Target
 
-TINY = PACKAGE / "models" / "tiny"
 CPU = torch.device("cpu")
-RATE = 16_000
-WORDS = AutoTokenizer.from_pretrained(TINY)
-TEXT = {
-    "vocab_size": len(WORDS), "hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2, "tie_word_embeddings": False,
-}  # fmt: skip
-AUDIO = {
-    "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 48,
-    "initializer_range": 0.2,
-}  # fmt: skip
-
-
-class Omni:
-    """Without its processor, which needs torchvision; the features have that processor's settings."""
-
-    name, family = "qwen2_5_omni", Qwen25Omni
-    frozen = ("model.visual.", "audio_bos_eos_token")
-
-    @staticmethod
-    def write(folder, tokenizer):
-        token = tokenizer.convert_tokens_to_ids
-        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-        vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2,
-                "out_hidden_size": 48, "fullatt_block_indexes": [0]}  # fmt: skip
-        config = Qwen2_5OmniThinkerConfig(
-            audio_config={**AUDIO, "output_dim": 48}, vision_config=vision,
-            text_config={**TEXT, "rope_parameters": rope}, audio_token_index=token("<|AUDIO|>"),
-            audio_start_token_id=token("<|audio_bos|>"), audio_end_token_id=token("<|audio_eos|>"),
-            image_token_index=1000, video_token_index=1001, vision_start_token_id=1002, initializer_range=0.2,
-        )  # fmt: skip
-        Qwen2_5OmniThinkerForConditionalGeneration(config).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        # 300 s, as in the published checkpoints.
-        WhisperFeatureExtractor(
-            feature_size=128, chunk_length=300, return_attention_mask=True
-        ).save_pretrained(folder)
-
-    @staticmethod
-    def logits(folder, messages, wave):
-        plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        inputs = WhisperFeatureExtractor.from_pretrained(folder)(
-            wave, sampling_rate=RATE, padding="max_length", return_attention_mask=True, return_tensors="pt"
-        )  # fmt: skip
-        frames = int(inputs.attention_mask.sum())
-        # Qwen2_5OmniProcessor.replace_audio_token
-        count = (((frames - 1) // 2 + 1) - 2) // 2 + 1
-        text = rendered(tokenizer, messages).replace("<|AUDIO|>", "<|AUDIO|>" * count)
-        given = tokenizer(text, add_special_tokens=False, return_tensors="pt")
-        with torch.no_grad():
-            return plain(
-                **given,
-                input_features=inputs.input_features,
-                feature_attention_mask=inputs.attention_mask,
-            ).logits[0, -1]
-
-
-class Flamingo:
-    """With the processor of transformers."""
-
-    name, family = "audio_flamingo3", AudioFlamingo3
-    frozen = ("embed_positions",)
-
-    @staticmethod
-    def write(folder, tokenizer):
-        config = AudioFlamingo3Config(
-            audio_config=AUDIO, text_config={**TEXT, "model_type": "qwen2"},
-            audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"), initializer_range=0.2,
-        )  # fmt: skip
-        AudioFlamingo3ForConditionalGeneration(config).save_pretrained(folder)
-        AudioFlamingo3Processor(
-            WhisperFeatureExtractor(feature_size=128, return_attention_mask=True),
-            tokenizer,
-            chat_template=tokenizer.chat_template,
-            audio_token="<|AUDIO|>",
-        ).save_pretrained(folder)
-
-    @staticmethod
-    def logits(folder, messages, wave):
-        plain = AudioFlamingo3ForConditionalGeneration.from_pretrained(folder).eval()
-        processor = AudioFlamingo3Processor.from_pretrained(folder)
-        text = rendered(processor, messages)
-        inputs = processor(text=[text], audio=[wave], sampling_rate=RATE)
-        with torch.no_grad():
-            return plain(**inputs).logits[0, -1]
-
-
-class Mistrals:
-    """With the processor of transformers and a part of the vocabulary in Mistral's package."""
-
-    name, family = "voxtral", Voxtral
-    frozen = ("embed_positions",)
-
-    @staticmethod
-    def write(folder, tokenizer):
-        Mistrals.vocabulary(folder)
-        config = VoxtralConfig(
-            audio_config={"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-                          "intermediate_size": 128, "initializer_range": 0.2},
-            text_config={**TEXT, "model_type": "llama"}, audio_token_id=24, initializer_range=0.2,
-        )  # fmt: skip
-        VoxtralForConditionalGeneration(config).save_pretrained(folder)
-        WhisperFeatureExtractor(feature_size=128).save_pretrained(folder)
-
-    @staticmethod
-    def vocabulary(folder, size=3000):
-        """Write a vocabulary in the layout of Voxtral's tekken.json."""
-        from mistral_common import tokens
-
-        file = Path(tokens.__file__).parents[1] / "data" / "tekken_240911.json"
-        values = json.loads(file.read_text(encoding="utf-8"))
-        named = {0: "<unk>", 1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
-                 6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
-                 10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]",
-                 15: "[MIDDLE]", 16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]",
-                 19: "[TOOL_CONTENT]", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]"}  # fmt: skip
-        values["special_tokens"] = [
-            {"rank": at, "token_str": named.get(at, f"<SPECIAL_{at}>"), "is_control": True}
-            for at in range(100)
-        ]
-        values["config"] |= {"version": "v7", "default_num_special_tokens": 100}
-        values["config"] |= {"default_vocab_size": size, "num_vocab_tokens": size - 100}
-        values["vocab"] = values["vocab"][: size - 100]
-        del values["image"]
-        audio = {"num_mel_bins": 128, "hop_length": 160, "window_size": 400}
-        values["audio"] = {"sampling_rate": RATE, "frame_rate": 12.5, "chunk_length_s": 30.0,
-                         "audio_encoding_config": audio}  # fmt: skip
-        (folder / "tekken.json").write_text(json.dumps(values), encoding="utf-8")
-
-    @staticmethod
-    def logits(folder, messages, wave):
-        from transformers import MistralCommonBackend, VoxtralProcessor
-
-        plain = VoxtralForConditionalGeneration.from_pretrained(folder).eval()
-        tokenizer = MistralCommonBackend.from_pretrained(folder)
-        processor = VoxtralProcessor(WhisperFeatureExtractor.from_pretrained(folder), tokenizer)
-        system, user = messages
-        file = io.BytesIO()
-        soundfile.write(file, wave, RATE, format="WAV", subtype="FLOAT")
-        clip = {"type": "audio", "base64": base64.b64encode(file.getvalue()).decode()}
-        content = [clip if part["type"] == "audio" else part for part in user["content"]]
-        content = [{"type": "text", "text": system["content"]}, *content]
-        inputs = processor.apply_chat_template([{"role": "user", "content": content}])
-        lead = tokenizer("<answer>", add_special_tokens=False, return_tensors="pt").input_ids
-        ids = torch.cat([inputs.input_ids, lead.view(1, -1)], dim=1)
-        with torch.no_grad():
-            return plain(input_ids=ids, input_features=inputs.input_features).logits[0, -1]
-
-
-def rendered(processor, messages):
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return text + "<answer>"
 
 
 KINDS = [
     Omni,
+    Omni3,
     Flamingo,
+    Music,
+    Glm,
+    Granite,
+    GranitePlus,
     pytest.param(
         Mistrals,
         marks=pytest.mark.skipif(
@@ -288,7 +134,9 @@ def test_logits_equal_the_plain_forward(kind, folder, composed, make_clips, shar
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Omni, Flamingo], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [Omni, Omni3, Flamingo, Music, Glm, Granite], ids=lambda kind: kind.name
+)
 def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_clips, tmp_path):
     torch.manual_seed(0)
     kind.write(tmp_path, AutoTokenizer.from_pretrained(TINY))
@@ -299,7 +147,7 @@ def test_logits_of_a_clip_of_70_s_equal_the_plain_forward(kind, composed, make_c
     judge = family.load(CPU)
     encoder = RecordEncoder(task, family.processor(), family, max_seconds=80, cache_clips=1)
     encoded = encoder.encode(record, task.dimensions[:1])
-    assert len(encoded.clips) == (1 if kind is Omni else 3)
+    assert len(encoded.clips) == kind.long_windows
     with torch.no_grad():
         (logits,) = judge(**collate([encoded], pad=encoder.pad).inputs).logits
     messages = task.messages(record, task.dimensions[0])
@@ -368,7 +216,7 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     else:
         same = set(before) - changed
         assert all(any(part in name for part in kind.frozen) for name in same), same
-        assert any("audio_tower" in name for name in changed)
+        assert any(kind.family.parts["audio"] in name for name in changed)
     lines = [json.loads(line) for line in run.folder.predictions("final").read_text().splitlines()]
     assert [line["state"] for line in lines] == ["scored"] * 8
     # A judge that is loaded from the run gives the same scores.
@@ -387,6 +235,27 @@ def test_a_step_of_training_and_scores(kind, folder, composed, make_clips, tmp_p
     ]
     for line, expected in zip(reloaded, lines, strict=True):
         np.testing.assert_allclose(line["distribution"], expected["distribution"], atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["qlora", "none"])
+def test_a_resumed_training_gives_the_same_loss(kind, folder, composed, make_clips, tmp_path, peft):
+    config = composed(
+        f"model={kind.name}", f"model.path={folder}", f"peft={peft}", "adapt=llm", "device=cpu", "stages=[train]",
+        "task.dimensions=[pitch_dynamics]", "trainer.args.max_steps=2", "trainer.args.logging_steps=1",
+        "trainer.args.save_strategy=steps", "trainer.args.save_steps=1", "trainer.args.save_total_limit=2",
+        "trainer.args.per_device_train_batch_size=2", "trainer.args.eval_strategy=no",
+        "trainer.args.load_best_model_at_end=false", "logger=none", f"task.data.train={make_clips('train', 4)}",
+    )  # fmt: skip
+    run = RunContext(config, RunFolder(tmp_path / "run"))
+    run.folder.path.mkdir()
+    losses = []
+    for checkpoint in (None, run.folder.checkpoints / "checkpoint-1"):
+        trainer = make_trainer(RunContext(config, run.folder), checkpoint)
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[1] == losses[0]
+    assert losses[0][0] != losses[0][1]
 
 
 @pytest.mark.slow
@@ -430,13 +299,14 @@ def test_audio_tower_can_be_frozen(kind, folder):
     judge = family.load(CPU)
     family.freeze_fixed(judge)
     trained = {name for name, weight in judge.named_parameters() if weight.requires_grad}
-    assert not any("audio_tower" in name for name in trained)
+    assert not any(kind.family.parts["audio"] in name for name in trained)
     assert any("language_model" in name for name in trained)
 
 
-def test_thinker_is_loaded_from_a_complete_checkpoint(tmp_path):
-    Omni.write(tmp_path / "thinker", AutoTokenizer.from_pretrained(TINY))
-    plain = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(tmp_path / "thinker")
+@pytest.mark.parametrize("kind", [Omni, Omni3], ids=lambda kind: kind.name)
+def test_thinker_is_loaded_from_a_complete_checkpoint(kind, tmp_path):
+    kind.write(tmp_path / "thinker", AutoTokenizer.from_pretrained(TINY))
+    plain = kind.model_class.from_pretrained(tmp_path / "thinker")
     weights = plain.state_dict()
     # As published: the language model under thinker.model, the tower under thinker.audio_tower.
     prefixes = (
@@ -447,17 +317,27 @@ def test_thinker_is_loaded_from_a_complete_checkpoint(tmp_path):
     named = {"talker.codec_head.weight": torch.ones(2, 2)}
     for name, weight in weights.items():
         old, new = next((pair for pair in prefixes if name.startswith(pair[0])), ("", ""))
-        named["thinker." + new + name.removeprefix(old)] = weight
-    published = ("model.embed_tokens.weight", "audio_tower.conv1.weight", "lm_head.weight")
+        name = "thinker." + new + name.removeprefix(old)
+        if ".experts." in name:  # published by expert
+            path, _, which = name.rpartition(".")
+            for number, expert in enumerate(weight):
+                halves = expert.chunk(2) if which == "gate_up_proj" else (expert,)
+                parts = ("gate_proj", "up_proj") if which == "gate_up_proj" else (which,)
+                for part, half in zip(parts, halves, strict=True):
+                    named[f"{path}.{number}.{part}.weight"] = half.contiguous()
+        else:
+            named[name] = weight
+    published = ("model.embed_tokens.weight", "audio_tower.layers.0.fc1.weight", "lm_head.weight")
     assert {f"thinker.{name}" for name in published} <= set(named)
     whole = tmp_path / "whole"
     whole.mkdir()
     save_file(named, whole / "model.safetensors", {"format": "pt"})
     config = json.loads((tmp_path / "thinker" / "config.json").read_text())
+    model_type = config["model_type"].removesuffix("_thinker")
     (whole / "config.json").write_text(
-        json.dumps({"model_type": "qwen2_5_omni", "thinker_config": config, "enable_talker": False})
+        json.dumps({"model_type": model_type, "thinker_config": config, "enable_talker": False})
     )
-    judge = Qwen25Omni(path=str(whole)).load(CPU)
+    judge = kind.family(path=str(whole)).load(CPU)
     for name, weight in judge.state_dict().items():
         assert torch.equal(weight, weights[name]), name
 

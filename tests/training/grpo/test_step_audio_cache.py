@@ -9,9 +9,9 @@ def test_a_clip_is_encoded_once_a_step(trainer_of, monkeypatch, overrides, times
     judge, encoded = trainer.model.get_base_model(), []
     embed = judge.embed_audio
 
-    def counted(features, frames):
+    def counted(features, *arguments):
         encoded.append(len(features))
-        return embed(features, frames)
+        return embed(features, *arguments)
 
     monkeypatch.setattr(judge, "embed_audio", counted)
     trainer.train()
