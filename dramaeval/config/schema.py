@@ -209,6 +209,14 @@ class ExportConfig:
         False,
         help="true: write a full model with the adapter merged into its weights; false: write the adapter",
     )
+    push_to_hub: str | None = setting(
+        None,
+        help="owner/name on the Hugging Face hub: publish the exported judge with its card, rubric and figures there",
+    )
+    private: bool = setting(True, help="with push_to_hub: only you and your organisation see it")
+    dry_run: bool = setting(
+        False, help="with push_to_hub: list the files that would be published, and publish nothing"
+    )
 
 
 @dataclass(kw_only=True)
@@ -249,7 +257,7 @@ class Root:
     )
     checkpoint: str | None = setting(
         None,
-        help="run folder, model or adapter to evaluate, export or continue from, or hf://owner/name; null: the base "
+        help="run folder, model or adapter to evaluate, export or continue from, or owner/name on the hub; null: the base "
         "model",
     )
     checkpoint_override: bool = setting(
