@@ -80,6 +80,10 @@ class LoggerConfig:
         False, help="write TensorBoard files to the run folder's tensorboard/"
     )
     wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
+    mlflow: bool = setting(False, help="log to MLflow; its own variables (MLFLOW_*) say where")
+    trackio: bool = setting(False, help="log to Trackio")
+    swanlab: bool = setting(False, help="log to SwanLab; its own variables (SWANLAB_*) say where")
+    comet: bool = setting(False, help="log to Comet; its own variables (COMET_*) say where")
 
 
 @dataclass(kw_only=True)
