@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.logger_schema import LoggerConfig
 from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.task_schema import TaskConfig
 
@@ -53,37 +54,6 @@ class TrainerConfig(Target):
     args: dict[str, Any] = setting(
         dict, help="TRL's configuration class (SFTConfig or GRPOConfig) and its arguments"
     )
-
-
-@dataclass(kw_only=True)
-class WandbConfig:
-    """``logger.wandb``: Weights & Biases."""
-
-    enabled: bool = setting(False, help="log to Weights & Biases; logger=wandb sets it")
-    mode: str = setting(
-        "auto",
-        help="auto: online if a key is known (WANDB_API_KEY or wandb login), else offline",
-        choices=("auto", "online", "offline"),
-    )
-    project: str = setting("dramaeval", help="project")
-    entity: str | None = setting(None, help="team; null: your own account")
-    name: str | None = setting(None, help="name of the run; null: the end of the run folder's path")
-    group: str | None = setting(None, help="group of runs")
-    tags: list[str] = setting([], help="tags of the run")
-
-
-@dataclass(kw_only=True)
-class LoggerConfig:
-    """``logger``: training curves, beside the files of the run folder."""
-
-    tensorboard: bool = setting(
-        False, help="write TensorBoard files to the run folder's tensorboard/"
-    )
-    wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
-    mlflow: bool = setting(False, help="log to MLflow; its own variables (MLFLOW_*) say where")
-    trackio: bool = setting(False, help="log to Trackio")
-    swanlab: bool = setting(False, help="log to SwanLab; its own variables (SWANLAB_*) say where")
-    comet: bool = setting(False, help="log to Comet; its own variables (COMET_*) say where")
 
 
 @dataclass(kw_only=True)
@@ -253,6 +223,24 @@ class ReportConfig:
 
 
 @dataclass(kw_only=True)
+class LeaderboardConfig:
+    """``leaderboard``: the page of stages=[leaderboard]."""
+
+    title: str | None = setting(None, help="title of the page; null: the name of the run folder")
+    prompt: str | None = setting(
+        None,
+        help="key of the records whose equal values mark clips of the same prompt; null: the name of the file inside the "
+        "folder of its system, or the texts of the record",
+    )
+    examples: int = setting(
+        3,
+        help="number of the best and of the worst prompts that the page shows with players; 0: none",
+        minimum=0,
+        maximum=20,
+    )
+
+
+@dataclass(kw_only=True)
 class Root:
     """All settings of a run."""
 
@@ -361,6 +349,9 @@ class Root:
     importer: ImporterConfig = setting(ImporterConfig, help="the source of stages=[import]")
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
+    leaderboard: LeaderboardConfig = setting(
+        LeaderboardConfig, help="the page of stages=[leaderboard]"
+    )
 
     KEYWORDS: ClassVar = (
         Setting(
