@@ -22,6 +22,19 @@ _EXTRA = {
     "wandb": "wandb",
 }
 
+#: Loggers that transformers attaches itself: the name in its ``report_to``, and the package that each needs.
+INTEGRATIONS = {
+    "mlflow": ("mlflow", "mlflow"),
+    "trackio": ("trackio", "trackio"),
+    "swanlab": ("swanlab", "swanlab"),
+    "comet": ("comet_ml", "comet_ml"),
+}
+
+
+def report_to(config: DictConfig) -> list[str]:
+    """The loggers of a run that transformers attaches, by their names in ``report_to``."""
+    return [name for key, (name, _) in INTEGRATIONS.items() if config.logger[key]]
+
 
 def missing_package(package: str, feature: str) -> str | None:
     """The message for a feature whose package is not installed.
@@ -50,4 +63,9 @@ def problems(config: DictConfig) -> list[str]:
         "wandb": "logger=wandb" if config.logger.wandb.enabled else None,
     }
     messages = [missing_package(package, feature) for package, feature in needed.items() if feature]
+    messages += [
+        f"logger={key} needs the package {package}, which is not installed: pip install {package.replace('_', '-')}"
+        for key, (_, package) in INTEGRATIONS.items()
+        if trains and config.logger[key] and find_spec(package) is None
+    ]
     return [message for message in messages if message]

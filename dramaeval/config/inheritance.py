@@ -19,7 +19,7 @@ from dramaeval.config.schema import Stage
 from dramaeval.config.task_schema import SPLITS, TASK_KEYS, TaskConfig
 from dramaeval.config.trust import untrusted_targets
 from dramaeval.config.user_keys import default, is_given, override_keys, plain_part
-from dramaeval.config.weights import local_folder, model_identity
+from dramaeval.config.weights import checkpoint_folder, model_identity
 
 #: Settings of a task in which a run may differ from its judge: how it is trained or scored, and the keys of records.
 FREE = frozenset(
@@ -61,7 +61,7 @@ def inherit(config: DictConfig) -> DictConfig:
         config = with_settings_of_run(config, keys)
     if not config.get("checkpoint"):
         return config
-    folder = local_folder(config.checkpoint)
+    folder = checkpoint_folder(config.checkpoint)
     if folder != config.checkpoint:
         config = config.copy()
         config.checkpoint = literal(folder)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from dramaeval.config.fields import MAPPING, Limits, Setting, Target, setting
 from dramaeval.config.importer_settings import ImporterConfig
+from dramaeval.config.logger_schema import LoggerConfig
 from dramaeval.config.model_schema import ModelConfig
 from dramaeval.config.serve_settings import ServeConfig
 from dramaeval.config.task_schema import TaskConfig
@@ -55,33 +56,6 @@ class TrainerConfig(Target):
     args: dict[str, Any] = setting(
         dict, help="TRL's configuration class (SFTConfig or GRPOConfig) and its arguments"
     )
-
-
-@dataclass(kw_only=True)
-class WandbConfig:
-    """``logger.wandb``: Weights & Biases."""
-
-    enabled: bool = setting(False, help="log to Weights & Biases; logger=wandb sets it")
-    mode: str = setting(
-        "auto",
-        help="auto: online if a key is known (WANDB_API_KEY or wandb login), else offline",
-        choices=("auto", "online", "offline"),
-    )
-    project: str = setting("dramaeval", help="project")
-    entity: str | None = setting(None, help="team; null: your own account")
-    name: str | None = setting(None, help="name of the run; null: the end of the run folder's path")
-    group: str | None = setting(None, help="group of runs")
-    tags: list[str] = setting([], help="tags of the run")
-
-
-@dataclass(kw_only=True)
-class LoggerConfig:
-    """``logger``: training curves, beside the files of the run folder."""
-
-    tensorboard: bool = setting(
-        False, help="write TensorBoard files to the run folder's tensorboard/"
-    )
-    wandb: WandbConfig = setting(WandbConfig, help="Weights & Biases")
 
 
 @dataclass(kw_only=True)
@@ -213,6 +187,14 @@ class ExportConfig:
         False,
         help="true: write a full model with the adapter merged into its weights; false: write the adapter",
     )
+    push_to_hub: str | None = setting(
+        None,
+        help="owner/name on the Hugging Face hub: publish the exported judge with its card, rubric and figures there",
+    )
+    private: bool = setting(True, help="with push_to_hub: only you and your organisation see it")
+    dry_run: bool = setting(
+        False, help="with push_to_hub: list the files that would be published, and publish nothing"
+    )
 
 
 @dataclass(kw_only=True)
@@ -245,6 +227,24 @@ class ReportConfig:
 
 
 @dataclass(kw_only=True)
+class LeaderboardConfig:
+    """``leaderboard``: the page of stages=[leaderboard]."""
+
+    title: str | None = setting(None, help="title of the page; null: the name of the run folder")
+    prompt: str | None = setting(
+        None,
+        help="key of the records whose equal values mark clips of the same prompt; null: the name of the file inside the "
+        "folder of its system, or the texts of the record",
+    )
+    examples: int = setting(
+        3,
+        help="number of the best and of the worst prompts that the page shows with players; 0: none",
+        minimum=0,
+        maximum=20,
+    )
+
+
+@dataclass(kw_only=True)
 class Root:
     """All settings of a run."""
 
@@ -253,7 +253,7 @@ class Root:
     )
     checkpoint: str | None = setting(
         None,
-        help="run folder, model or adapter to evaluate, export or continue from, or hf://owner/name; null: the base "
+        help="run folder, model or adapter to evaluate, export or continue from, or owner/name on the hub; null: the base "
         "model",
     )
     checkpoint_override: bool = setting(
@@ -353,6 +353,9 @@ class Root:
     importer: ImporterConfig = setting(ImporterConfig, help="the source of stages=[import]")
     report: ReportConfig = setting(ReportConfig, help="the comparison of stages=[report]")
     export: ExportConfig = setting(ExportConfig, help="the result of stages=[export]")
+    leaderboard: LeaderboardConfig = setting(
+        LeaderboardConfig, help="the page of stages=[leaderboard]"
+    )
 
     serve: ServeConfig = setting(ServeConfig, help="the server of stages=[serve]")
 

@@ -15,6 +15,7 @@ from dramaeval.config.keys import targets_in
 #: Each of these stores its arguments as data: it opens no file and calls no function that they name.
 TRUSTED = frozenset(
     {
+        "dramaeval.models.api_model.ApiModel",
         "dramaeval.models.families.audio_flamingo3.AudioFlamingo3",
         "dramaeval.models.families.causal_lm.CausalLM",
         "dramaeval.models.families.composed.Composed",

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from dramaeval.config.problems import ConfigError
 ADAPTER, MODEL, JUDGE = "adapter_config.json", "config.json", "judge.yaml"
 #: The prefix of a judge on the hub, and the files of a judge there.
 HUB = "hf://"
+#: A name on the hub, owner/name, with @revision if wanted.
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(?:@[\w./-]+)?")
 _OF_JUDGE = ["*.json", "*.yaml", "*.jinja", "*.txt", "*.model", "*.safetensors", "*.md"]
 #: Settings in these files that name a place or a version of a library.
 _NOT_CONTENT = frozenset(
@@ -48,6 +51,16 @@ def local_folder(path: str) -> str:
                 "hf://owner/name@revision, or a folder."
             ]
         ) from None
+
+
+def checkpoint_folder(path: str) -> str:
+    """As `local_folder`, where ``owner/name`` is a judge on the hub unless there is a folder ``owner``.
+
+    Raises:
+        ConfigError: see `local_folder`.
+    """
+    is_name = HUB_NAME.fullmatch(path) and not Path(path.partition("/")[0]).exists()
+    return local_folder(f"{HUB}{path}" if is_name else path)
 
 
 def hub_commit(name: str, revision: str | None) -> str | None:

@@ -106,6 +106,35 @@ def rank(
     }
 
 
+def scores_by_prompt(
+    predictions: Sequence[Prediction], prompt_of: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """The score of each system on each prompt, as `rank` uses it; prompts from best to worst by their mean.
+
+    Prompts that every system has come alone, where there are any.
+    """
+    rescaled, _, _ = _scale(predictions)
+    clips, _ = _clips(predictions, prompt_of, rescaled)
+    names = sorted(set(clips.system))
+    prompts = sorted(set(clips.prompt))
+    table = _table(clips, clips.judge, names, prompts)
+    complete = ~np.isnan(table).any(axis=0)
+    means = np.nanmean(table, axis=0)
+    order = [
+        int(column)
+        for column in np.argsort(-means, kind="stable")
+        if complete[column] or not complete.any()
+    ]
+    return {
+        prompts[column]: {
+            name: float(table[row, column])
+            for row, name in enumerate(names)
+            if not np.isnan(table[row, column])
+        }
+        for column in order
+    }
+
+
 def _scale(predictions: Sequence[Prediction]) -> tuple[bool, float, float]:
     """Whether scores are rescaled to 0-1, because the dimensions have different scales; and the scale's ends."""
     scales = {(prediction.scale[0], prediction.scale[-1]) for prediction in predictions}

@@ -18,6 +18,7 @@ from dramaeval.distributed import zero_settings
 from dramaeval.models import adapter_settings
 from dramaeval.models import settings as model_settings
 from dramaeval.stages import (
+    api_settings,
     base_model,
     controls,
     converted_sources,
@@ -43,6 +44,7 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     training_settings.problems,
     zero_settings.problems,
     base_model.check,
+    api_settings.check,
     converted_sources.check,
     *(stage.check for stage in STAGES),
 )

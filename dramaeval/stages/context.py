@@ -219,6 +219,11 @@ class RunContext:
         return self.family.torch_dtype(self.planned_device)
 
     @property
+    def place(self) -> str:
+        """Where the judge computes, as a sentence."""
+        return f"Running on {self.device} in {str(self.dtype).removeprefix('torch.')}."
+
+    @property
     def planned_device(self) -> torch.device:
         """The device that the plan is for: that of this run, unless ``plan_device`` describes another."""
         return torch.device(self.config.plan_device) if self.config.plan_device else self.device

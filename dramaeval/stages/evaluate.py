@@ -22,6 +22,7 @@ from dramaeval.evaluation.slices import DIVISIONS
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.metrics_file import (
     about,
+    api_usage,
     bootstrap_settings,
     evidence,
     further_tables,
@@ -139,6 +140,7 @@ def measure(context: RunContext) -> float | None:
             **figures,
             **(evidence(context, phases) if rated else {}),
             **pair_evidence(phases, bootstrap_settings(context.config)),
+            **api_usage(context),
             "about": about(context),
         }
         write_json_atomic(context.folder.metrics, metrics, listed=True)

@@ -21,6 +21,7 @@ from dramaeval.distributed.zero import zero_stage
 from dramaeval.models.adapter_settings import unmergeable
 from dramaeval.models.adapters import load_adapter
 from dramaeval.models.checkpoint import Checkpoint, check_whole, find_checkpoint
+from dramaeval.stages import hub_upload
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.judge_settings import export_judge_file
 from dramaeval.stages.model_card import NAME as CARD
@@ -35,6 +36,10 @@ LEFT_OUT = ("checkpoint-*", "training_args.bin", "optimizer.pt", "scheduler.pt",
 
 def check(config: DictConfig) -> list[str]:
     """Problems of the settings of this stage."""
+    return [*hub_upload.problems(config), *_export_problems(config)]
+
+
+def _export_problems(config: DictConfig) -> list[str]:
     merges = config.export.merge
     if Stage.export not in config.stages:
         return ["export.merge=true does nothing here: add export to stages."] if merges else []
@@ -55,8 +60,18 @@ def check(config: DictConfig) -> list[str]:
 
 
 def run(context: RunContext) -> None:
-    """Write ``export/`` on rank 0, unless it is complete."""
+    """Write ``export/`` on rank 0, unless it is complete, and publish it where the settings ask for it."""
     context.processes.on_rank_zero(lambda: _export(context))
+    if context.config.export.push_to_hub:
+        context.processes.on_rank_zero(lambda: _publish(context))
+
+
+def _publish(context: RunContext) -> None:
+    folder, checkpoint = context.folder, context.checkpoint
+    metrics = folder.metrics
+    if not folder.model.is_dir() and checkpoint is not None:
+        metrics = checkpoint.folder.parent / metrics.name
+    hub_upload.publish(context.config, folder.path, folder.export, metrics)
 
 
 def _export(context: RunContext) -> None:

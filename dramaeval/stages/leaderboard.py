@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dramaeval.config.problems import ConfigError
 from dramaeval.config.schema import Stage
 from dramaeval.data.atomic_files import write_json_atomic, write_text_atomic
 from dramaeval.data.pair_format import SYSTEMS
+from dramaeval.data.problems import first_of
 from dramaeval.data.records import Record
-from dramaeval.evaluation.leaderboard import rank
+from dramaeval.evaluation.leaderboard import rank, scores_by_prompt
 from dramaeval.evaluation.pair_predictions import read_pair_predictions
 from dramaeval.evaluation.pairs.pair_ranking import NoRankingError, rank_pairs
 from dramaeval.evaluation.predictions import read_predictions
@@ -20,8 +24,12 @@ from dramaeval.stages.context import RunContext, rating_problems
 from dramaeval.stages.metrics_file import bootstrap_settings
 from dramaeval.stages.read_splits import INPUT
 from dramaeval.stages.run_folder import as_yaml
+from dramaeval.stages.score_input import PROMPT
 from dramaeval.tasks.pair import PairTask
 from dramaeval.tasks.task import Task
+
+if TYPE_CHECKING:
+    from dramaeval.evaluation.report.about_board import AboutBoard, Example
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +45,31 @@ def check_records(context: RunContext) -> list[str]:
         keys = 'keys "system_a" and "system_b"'
     else:
         systems, keys = {record.system for record in records} - {None}, 'key "system"'
+    problems += _prompt_problems(context)
     if len(systems) < 2:
         problems.append(
             f"stages=[leaderboard] ranks systems, but the records of input=… name {len(systems)}: give each "
-            f"record the {keys}."
+            f"record the {keys}, or give a folder with a folder for each system."
         )
     return problems
+
+
+def _prompt_problems(context: RunContext) -> list[str]:
+    """Records without a value at ``leaderboard.prompt``, and a task that does not use it."""
+    key = context.config.leaderboard.prompt
+    if key is None:
+        return []
+    if isinstance(context.task, PairTask):
+        return [
+            f"leaderboard.prompt={key}: pairs have their prompts already (task={context.task.name}): leave it out."
+        ]
+    lacking = [record.id for record in context.splits[INPUT] if record.text(key) is None]
+    if not lacking:
+        return []
+    return [
+        f"leaderboard.prompt={key}: {len(lacking)} records have no text at this key ({first_of(lacking)}): give it to "
+        "all, or name another key."
+    ]
 
 
 def run(context: RunContext) -> None:
@@ -67,16 +94,26 @@ def _write_score_board(context: RunContext) -> None:
     """The ranking by mean scores."""
     # Imported late: plots and templates take time to import.
     from dramaeval.evaluation.report import leaderboard_page as page
+    from dramaeval.evaluation.report.about_board import examples_of
 
     predictions = read_predictions(context.folder.predictions("final"))
-    prompts = {record.id: prompt_of(context.task, record) for record in context.splits[INPUT]}
+    records, task = context.splits[INPUT], context.task
+    key = context.config.leaderboard.prompt
+    prompts = {record.id: prompt_of(task, record, key) for record in records}
     try:
         board = rank(predictions, prompts, **bootstrap_settings(context.config))
     except ValueError as error:
         raise ConfigError([f"stages=[leaderboard]: {error}."]) from None
     tables = page.tables_of(board, _titles(context.task))
     shown = page.shown_tables(board, tables)
-    _write(context, board, tables, shown, page.sentences(board), page.render_board)
+    examples = examples_of(
+        scores_by_prompt(predictions, prompts),
+        prompts,
+        records,
+        [*task.text_fields, *task.optional_text_fields],
+        most=context.config.leaderboard.examples,
+    )
+    _write(context, board, tables, shown, page.sentences(board), page.render_board, examples)
 
 
 def _write_pair_board(context: RunContext) -> None:
@@ -105,20 +142,72 @@ def _write(
     shown: Mapping[str, Table],
     sentences: Sequence[str],
     render: Callable[..., str],
+    examples: Sequence[Example] = (),
 ) -> None:
     """Write the files of a ranking; ``render`` makes its page."""
+    from dramaeval.evaluation.report.shared_context import render_with_clips
     from dramaeval.stages.report_html import run_facts, write_tables
 
-    folder = context.folder.path
-    write_json_atomic(folder / "leaderboard.json", board)
+    folder, about = context.folder.path, _about(context, examples)
+    title = context.config.leaderboard.title or folder.name
+    write_json_atomic(
+        folder / "leaderboard.json",
+        {**board, "title": title, "date": about.date, "judge": about.agreement},
+    )
+    sentences = [*sentences, *about.lines()]
     write_tables(folder, "leaderboard", tables, shown, sentences)
-    html = render(board, shown, folder.name, run_facts(context), as_yaml(context.config))
+    facts, config = run_facts(context), as_yaml(context.config)
+    on_page = {clip.id for example in examples for clip in example.clips}
+    html = render_with_clips(
+        lambda sounds: render(board, shown, title, facts, config, about.with_sounds(sounds)),
+        [record for record in context.splits[INPUT] if record.id in on_page],
+        context.config.task.data.max_seconds,
+    )
     write_text_atomic(context.folder.report, html)
     for sentence in sentences:
         log.info("%s", sentence)
 
 
-def prompt_of(task: Task, record: Record) -> str:
-    """The texts that clips of different systems share if they answer the same prompt."""
+def _about(context: RunContext, examples: Sequence[Example]) -> AboutBoard:
+    """What the page says about the judge, the dimensions and the date."""
+    from dramaeval.evaluation.report.about_board import AboutBoard, agreement_of, link_to
+
+    metrics: dict[str, Any] = {}
+    report = None
+    if context.checkpoint is not None:
+        folder = context.checkpoint.folder
+        for place in (folder.parent, folder):
+            if (file := place / context.folder.metrics.name).is_file():
+                metrics = _read_metrics(file)
+                report = link_to(place / context.folder.report.name, context.folder.path)
+                break
+    return AboutBoard(
+        date=datetime.now(UTC).date().isoformat(),
+        agreement=agreement_of(metrics),
+        report=report,
+        dimensions=[
+            {"title": each.title, "description": each.description}
+            for each in context.task.dimensions
+        ],
+        examples=examples,
+    )
+
+
+def _read_metrics(file: Path) -> dict[str, Any]:
+    """The figures in a file; empty where it is damaged."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        log.warning("%s is damaged, and the agreement in it is not shown: %s", file, error)
+        return {}
+
+
+def prompt_of(task: Task, record: Record, key: str | None = None) -> str:
+    """What clips of different systems share if they answer the same prompt.
+
+    It is the text at ``key``; without a key the name of the file in the folder of its system, or all texts of the task.
+    """
+    if text := record.text(key or PROMPT):
+        return text
     texts = [record.text(field) or "" for field in (*task.text_fields, *task.optional_text_fields)]
     return "\n".join(" ".join(text.split()).casefold() for text in texts)

@@ -24,6 +24,7 @@ from dramaeval.evaluation.slices import slices
 from dramaeval.evaluation.summary import summarise
 from dramaeval.evaluation.thoughts import thought_text, with_thoughts
 from dramaeval.evaluation.wordings import with_wordings, wording_text
+from dramaeval.stages.api_context import ApiContext
 from dramaeval.stages.context import RunContext
 from dramaeval.stages.controls import measure_controls
 from dramaeval.stages.pair_figures import pair_summary
@@ -180,6 +181,11 @@ def about(context: RunContext) -> dict[str, Any]:
         "remarks": splits.remarks(context.task),
         **({"scales": notes} if notes else {}),
     }
+
+
+def api_usage(context: RunContext) -> dict[str, Any]:
+    """``api``: the requests, tokens and cost of a judge behind an endpoint; empty for another judge."""
+    return {"api": context.usage()} if isinstance(context, ApiContext) else {}
 
 
 def further_tables(figures: Mapping[str, Any]) -> list[str]:

@@ -40,6 +40,8 @@ from dramaeval.stages import (
     serve,
     train,
 )
+from dramaeval.stages.api_context import ApiContext, context_of
+from dramaeval.stages.api_plan import ApiPlan
 from dramaeval.stages.checks import check
 from dramaeval.stages.context import CallbackProvider, RunContext
 from dramaeval.stages.converted_sources import conversions_folder
@@ -176,7 +178,7 @@ def run_in_process(
         if Stage.report in config.stages:
             processes.on_rank_zero(lambda: _compare_runs(config, folder))
             return None
-        context = RunContext(config, folder, processes, identity, further_callbacks)
+        context = context_of(config, folder, processes, identity, further_callbacks)
         if processes.is_rank_zero:
             log_judge(context)
         check_context(context, starts=not config.plan)
@@ -241,10 +243,10 @@ def plan_in_process(config: DictConfig, path: Path, *, starts: bool) -> list[str
     check(config)
     if {Stage.report, Stage["import"]} & set(config.stages):
         return []
-    return check_context(RunContext(config, RunFolder(path)), starts=starts).lines()
+    return check_context(context_of(config, RunFolder(path)), starts=starts).lines()
 
 
-def check_context(context: RunContext, *, starts: bool) -> Plan:
+def check_context(context: RunContext, *, starts: bool) -> Plan | ApiPlan:
     """Check the records, log the plan, and compare it with the memory of the machine.
 
     Args:
@@ -261,7 +263,7 @@ def check_context(context: RunContext, *, starts: bool) -> Plan:
     missing = context.processes.broadcast(missing_files(context, starts=starts))
     if missing and starts:
         raise ConfigError(missing)
-    plan = make_plan(context)
+    plan = context.plan() if isinstance(context, ApiContext) else make_plan(context)
     for line in plan.lines():
         log.info("%s", line)
     shortages = context.processes.broadcast(plan.shortages(capacity(context)))
@@ -287,7 +289,7 @@ def run_stages(context: RunContext, server: serve.Serve | None = None) -> float 
     surroundings = environment.describe(context.config.seed, context.device, context.dtype)
     surroundings |= {"processes": processes.count, "run_id": context.id}
     processes.on_rank_zero(lambda: write_json_atomic(folder.environment, surroundings, listed=True))
-    log.info("Running on %s in %s.", context.device, surroundings["dtype"])
+    log.info("%s", context.place)
     if Stage.prepare in stages:
         prepare.run(context)
     if context.evaluates and context.trains and context.config.evaluation.zero_shot:

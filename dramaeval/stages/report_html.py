@@ -168,7 +168,7 @@ def run_facts(context: RunContext) -> list[str]:
     """The facts in the head of a page: model, task, rubric, method and seed."""
     config, rubric = context.config, context.task.rubric
     facts = [
-        f"model {config.model.path.rstrip('/').rpartition('/')[2]}",
+        f"model {config.model.get('name') or config.model.path.rstrip('/').rpartition('/')[2]}",
         f"task {context.task.name}",
         f"rubric {rubric.name} {rubric.version}",
     ]

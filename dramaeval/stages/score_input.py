@@ -23,7 +23,7 @@ from dramaeval.config.config_folder import command_name
 from dramaeval.config.importer_settings import ImporterConfig
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError, near_match_hint
-from dramaeval.config.schema import PACKAGE
+from dramaeval.config.schema import PACKAGE, Stage
 from dramaeval.data.atomic_files import write_text_atomic
 from dramaeval.data.import_formats import AUDIO_ENDINGS, folder_format, is_source
 from dramaeval.data.problems import BadRecordsError
@@ -37,6 +37,8 @@ from dramaeval.tasks.text_names import all_names, keys_by_name, required_names
 STDIN = "-"
 #: The item that stands for a clip of the bundled sample with its texts.
 DEMO = "demo"
+#: The key of records for the prompt of a clip in the folder of its system.
+PROMPT = "file_in_system"
 _SAMPLES = tuple(
     PACKAGE / "data" / "sample" / name / "test.jsonl" for name in ("realism", "archetype")
 )
@@ -142,7 +144,8 @@ def _sources(config: DictConfig, task: Task, folder: Path) -> list[Source]:
             (clips if _is_clips(name, config) else files).append(name)
     if clips:
         require_texts(config, task, clips[0])
-        files.append(str(_clips_file(_listed(clips), folder)))
+        by_system = Stage.leaderboard in config.stages
+        files.append(str(_clips_file(_listed(clips), folder, _systems(clips) if by_system else {})))
     sources = dict.fromkeys(Source(INPUT, "", file, None) for file in files)
     if not sources:
         raise ConfigError([f"input={config.input} names no clip."])
@@ -178,8 +181,29 @@ def _listed(names: Sequence[str]) -> dict[str, Path]:
     return {name: file for name, file in clips.items() if by_file[file.absolute()] == name}
 
 
-def _clips_file(clips: Mapping[str, Path], folder: Path) -> Path:
-    records = ({"id": name, "wav_path": str(file.absolute())} for name, file in clips.items())
+def _systems(names: Sequence[str]) -> dict[Path, dict[str, str]]:
+    """The system and the prompt of each audio file in a folder that has a folder for each system.
+
+    The system is the name of that folder, and the prompt is the path inside it, without the ending.
+    """
+    about: dict[Path, dict[str, str]] = {}
+    for name in names:
+        root = stored_path(name)
+        for file in root.rglob("*") if root.is_dir() else ():
+            inside = file.relative_to(root)
+            if len(inside.parts) > 1 and file.suffix.lower() in AUDIO_ENDINGS:
+                prompt = Path(*inside.parts[1:]).with_suffix("").as_posix()
+                about[file.absolute()] = {"system": inside.parts[0], PROMPT: prompt}
+    return about
+
+
+def _clips_file(
+    clips: Mapping[str, Path], folder: Path, about: Mapping[Path, Mapping[str, str]]
+) -> Path:
+    records = (
+        {"id": name, "wav_path": str(file.absolute()), **about.get(file.absolute(), {})}
+        for name, file in clips.items()
+    )
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
     return _write(folder, "clips", "".join(lines), ".jsonl")
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from dramaeval.compat.accelerate import set_process_group
 from dramaeval.compat.deepspeed import skip_shared_memory_library
 from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE, StepSize, step_size
+from dramaeval.config.extras import report_to
 from dramaeval.config.keys import is_a
 from dramaeval.config.literal import instantiate, plain
 from dramaeval.config.problems import ConfigError
@@ -55,7 +56,8 @@ def build_arguments(
         PER_DEVICE: step.per_device,
         ACCUMULATION: step.accumulation,
         "deepspeed": None,
-        "report_to": "none",  # the run attaches its loggers itself, with their folders
+        # The run attaches TensorBoard and W&B itself, with their folders.
+        "report_to": report_to(config) or "none",
         "use_cpu": device.type == "cpu",
         "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
         "remove_unused_columns": False,
@@ -66,6 +68,8 @@ def build_arguments(
     else:
         arguments |= {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
         arguments |= loader_arguments(config, device)
+    if report_to(config) and config.trainer.args.get("run_name") is None:
+        arguments["run_name"] = folder.path.name
     if config.debug:
         # The traceback of an error in loading is then that of this process.
         arguments |= {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}

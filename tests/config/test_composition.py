@@ -8,8 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from repository import ROOT
 
+from dramaeval.config.extras import INTEGRATIONS
 from dramaeval.config.schema import PACKAGE
 from dramaeval.config.task_parts import parts_of
+from dramaeval.models.api_model import ApiModel
 from dramaeval.models.families.base import Family
 from dramaeval.stages.builders import build_family, build_task
 from dramaeval.stages.checks import check
@@ -60,6 +62,8 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     extra = [f"model.path={tiny}"] if name in ("qwen2_audio", "qwen2_audio_14b") else extra
     extra += [f"model.audio={tiny}", f"model.text={tiny}"] if name in ("composed", "align") else []
     extra += ["+model.architecture={model_type: llama}"] if name == "causal_lm" else []
+    served = ["stages=[evaluate]", "model.name=m", "model.base_url=http://localhost:8000/v1"]
+    extra += served if name == "api" else []
     sample = PACKAGE / "data" / "sample" / "realism" / "test.jsonl"
     extra += (
         [f"task.data.train={sample}", f"task.data.test={sample}"]
@@ -70,12 +74,16 @@ def test_every_choice_composes_checks_and_builds(composed, monkeypatch, group, n
     with monkeypatch.context() as machine:
         if name.endswith("_offload"):  # needs a GPU
             machine.setattr("torch.cuda.is_available", lambda: True)
+        if name in INTEGRATIONS:  # packages that need not be installed
+            machine.setattr("dramaeval.config.extras.find_spec", lambda package: True)
         check(config)
     OmegaConf.to_container(config, resolve=True)
     family = build_family(config)
-    assert isinstance(family, Family)
+    assert isinstance(family, ApiModel if name == "api" else Family)
     task = build_task(config)
     assert task.dimensions or name == "processed"  # reads its dimensions from the records
+    if name == "api":  # nothing to adapt
+        return
     adapter = build_adapter(config, family, steps=100)
     assert (adapter is None) == (config.peft is None)
     for node in config.trainer.get("objectives", {}).values():

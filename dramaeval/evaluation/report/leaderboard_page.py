@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.markup import render_page
 from dramaeval.evaluation.report.tables import (
     NOTHING,
@@ -37,6 +38,7 @@ def render_board(
     name: str,
     facts: Sequence[str],
     config: str,
+    about: AboutBoard | None = None,
 ) -> str:
     """The page, self-contained.
 
@@ -46,10 +48,11 @@ def render_board(
         name: name of the run.
         facts: short facts about the run, for the head of the page.
         config: the resolved configuration, as YAML.
+        about: what a reader needs to know besides; None leaves it out.
     """
     return render_ranking(
-        board, tables, name, facts, config, sentences=sentences(board), forest=_forest(board),
-        caption="Mean score with its interval.",
+        board, tables, name, facts, config, about, sentences=sentences(board),
+        forest=_forest(board), caption="Mean score with its interval.",
     )  # fmt: skip
 
 
@@ -59,6 +62,7 @@ def render_ranking(
     name: str,
     facts: Sequence[str],
     config: str,
+    about: AboutBoard | None = None,
     *,
     sentences: Sequence[str],
     forest: Markup,
@@ -69,11 +73,13 @@ def render_ranking(
         "title": f"{name}: leaderboard",
         "kind": "dramaeval leaderboard",
         "heading": name,
-        "facts": facts,
+        "facts": [*([about.date] if about else []), *facts],
         "contents": [
             ("summary", "Summary"),
             ("ranking", "Ranking"),
             ("pairs", "Differences"),
+            *([("examples", "Best and worst prompts")] if about and about.examples else []),
+            *([("judge", "Judge and dimensions")] if about else []),
             ("run", "Run"),
         ],
         "summary": sentences,
@@ -83,6 +89,7 @@ def render_ranking(
         "tables": [tables["ranking"], tables["dimensions"]],
         "pairs": tables["pairs"],
         "config": config,
+        "about": about,
     }
     return render_page("board.html.j2", context)
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dramaeval.data.problems import counted
 from dramaeval.evaluation.report import plots
+from dramaeval.evaluation.report.about_board import AboutBoard
 from dramaeval.evaluation.report.leaderboard_page import (
     lead,
     named,
@@ -35,11 +36,12 @@ def render_pair_board(
     name: str,
     facts: Sequence[str],
     config: str,
+    about: AboutBoard | None = None,
 ) -> str:
     """The page, see `leaderboard_page.render_board`; ``board`` is the result of `rank_pairs`."""
     return render_ranking(
-        board, tables, name, facts, config, sentences=board_sentences(board), forest=board_forest(board),
-        caption="Bradley-Terry rating with its interval.",
+        board, tables, name, facts, config, about, sentences=board_sentences(board),
+        forest=board_forest(board), caption="Bradley-Terry rating with its interval.",
     )  # fmt: skip
 
 

@@ -93,6 +93,17 @@ class TextCheck:
         ]
 
 
+class TagCheck(TextCheck):
+    """Finds the tags of answers in texts for a model whose tokenizer is not here."""
+
+    def __init__(self) -> None:  # no tokenizer: nothing of `TextCheck` is built
+        pass
+
+    def control_token(self, text: str) -> str | None:
+        """None: which texts are control tokens is not known."""
+        return None
+
+
 def control_tokens(tokenizer: Any) -> dict[str, int]:
     """The tokens of a tokenizer that stand for structure rather than text, with their ids.
 

@@ -1,0 +1,211 @@
+"""Reads distributions over the choices of an answer's fields from an endpoint's reply.
+
+With logprobs, a field's distribution is that of the token with which its choice begins, in the answer that the model
+wrote, renormalised over the choices. Without, it is the share of each choice among sampled answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dramaeval.evaluation.endpoint.reply import Completion, Token
+from dramaeval.tasks.question import LEAD, TAIL, AnswerField
+
+#: What may surround a choice.
+_AROUND = " \t\r\n*`\"'"
+#: Share of the probability on the scale that may be on tokens which begin several choices.
+_AMBIGUOUS = 0.01
+
+
+class UnreadableAnswerError(ValueError):
+    """An answer has no readable choice; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The choice that an answer has in a field, and where it begins in the text."""
+
+    choice: int
+    start: int
+
+
+def chosen(completion: Completion, fields: Sequence[AnswerField]) -> list[Chosen]:
+    """The choice of each field in an answer.
+
+    Args:
+        completion: the answer, with or without a thought before it.
+        fields: of the answer.
+
+    Raises:
+        UnreadableAnswerError: the model refused, or a field has no choice.
+    """
+    if completion.reason:
+        raise UnreadableAnswerError(completion.reason)
+    spans = _spans(completion, fields)
+    return [
+        _choice(completion.text, span, field) for span, field in zip(spans, fields, strict=True)
+    ]
+
+
+def _spans(completion: Completion, fields: Sequence[AnswerField]) -> list[tuple[int, int]]:
+    """The beginning and the end of each field's value."""
+    text = completion.text
+    lead = text.rfind(LEAD)
+    begin = 0 if lead < 0 else lead + len(LEAD)
+    tail = text.find(TAIL, begin)
+    end = len(text) if tail < 0 else tail
+    if lead < 0 and not completion.finished:
+        raise UnreadableAnswerError("the answer did not end within model.max_tokens")
+    markers = [field.lead.rpartition(LEAD)[2].strip() for field in fields]
+    if markers == [""]:
+        return [(begin, end)]
+    places = [text.find(marker, begin, end) for marker in markers]
+    if -1 in places:
+        missing = markers[places.index(-1)]
+        raise UnreadableAnswerError(f"the answer has no {missing}: {_shown(text[begin:end])}")
+    ends = [min([other for other in places if other > place], default=end) for place in places]
+    return [
+        (place + len(marker), stop)
+        for place, marker, stop in zip(places, markers, ends, strict=True)
+    ]
+
+
+def _choice(text: str, span: tuple[int, int], field: AnswerField) -> Chosen:
+    raw = text[slice(*span)]
+    start = span[0] + len(raw) - len(raw.lstrip(_AROUND))
+    value = raw.strip(_AROUND).rstrip(".").rstrip(_AROUND)
+    if value in field.choices:
+        return Chosen(field.choices.index(value), start)
+    folded = [choice.casefold() for choice in field.choices]
+    if folded.count(value.casefold()) == 1:
+        return Chosen(folded.index(value.casefold()), start)
+    if not field.options and value.isascii() and (number := _number(value)) in field.scale:
+        return Chosen(field.scale.index(number), start)
+    raise UnreadableAnswerError(f"the answer is not on the scale: {_shown(raw)}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")
+
+
+def from_logprobs(completion: Completion, fields: Sequence[AnswerField]) -> list[np.ndarray] | None:
+    """Each field's distribution, ``[choices]``, from the alternatives of the tokens of an answer.
+
+    Returns:
+        None where the tokens do not decide it: there are none, they are not those of the text, or a token begins
+        several choices.
+
+    Raises:
+        UnreadableAnswerError: see `chosen`.
+    """
+    places = chosen(completion, fields)
+    if "".join(token.text for token in completion.tokens) != completion.text:
+        return None
+    rows = [_row(completion, place, field) for place, field in zip(places, fields, strict=True)]
+    return None if any(row is None for row in rows) else [row for row in rows if row is not None]
+
+
+def _row(completion: Completion, place: Chosen, field: AnswerField) -> np.ndarray | None:
+    index, offset = 0, 0
+    while offset + len(completion.tokens[index].text) <= place.start:
+        offset += len(completion.tokens[index].text)
+        index += 1
+    choices = dict(enumerate(field.choices))
+    mass, lost = _split(completion.tokens[index:], place.start - offset, choices)
+    total = sum(mass.values())
+    if total <= 0 or lost > _AMBIGUOUS * (total + lost):
+        return None
+    return np.array([mass.get(number, 0.0) for number in choices]) / total
+
+
+def _split(
+    tokens: Sequence[Token], skipped: int, choices: Mapping[int, str]
+) -> tuple[dict[int, float], float]:
+    """The probability of each choice, and that of tokens which begin several choices.
+
+    Args:
+        tokens: of the answer, from the first that holds a part of the choice on.
+        skipped: characters of that token before the choice.
+        choices: what remains of each choice, by number.
+    """
+    first = tokens[0]
+    before, written = first.text[:skipped], first.text[skipped:]
+    mass: dict[int, float] = dict.fromkeys(choices, 0.0)
+    lost = 0.0
+    for text, logprob in first.alternatives.items():
+        rest = _after(text, before)
+        fitting = [number for number, choice in choices.items() if rest and _fits(rest, choice)]
+        probability = math.exp(logprob)
+        if len(fitting) == 1:
+            mass[fitting[0]] += probability
+        elif len(fitting) > 1 and rest == written and len(tokens) > 1:
+            remaining = {number: choices[number][len(written) :] for number in fitting}
+            inner, inner_lost = _split_rest(tokens[1:], remaining)
+            lost += probability * inner_lost
+            for number, share in inner.items():
+                mass[number] += probability * share
+        elif len(fitting) > 1:
+            lost += probability
+    return mass, lost
+
+
+def _split_rest(
+    tokens: Sequence[Token], remaining: Mapping[int, str]
+) -> tuple[dict[int, float], float]:
+    """As `_split`, where a choice may have ended: any token that continues no other choice is then its end."""
+    ended = [number for number, rest in remaining.items() if not rest]
+    going_on = {number: rest for number, rest in remaining.items() if rest}
+    mass, lost = _split(tokens, 0, going_on)
+    if ended:
+        mass[ended[0]] = max(0.0, 1.0 - sum(mass.values()) - lost)
+    return mass, lost
+
+
+def _after(text: str, before: str) -> str:
+    """What an alternative has after the text that stands before the choice; empty where it has another beginning."""
+    if text.startswith(before):
+        return text[len(before) :]
+    return text.lstrip() if not before.strip() else ""
+
+
+def _fits(text: str, choice: str) -> bool:
+    """Whether a token is the beginning of a choice, or a choice and what follows it."""
+    if choice.startswith(text):
+        return True
+    follows = text[len(choice) : len(choice) + 1]
+    return text.startswith(choice) and not (follows.isalnum() or follows == ".")
+
+
+def from_samples(
+    completions: Sequence[Completion], fields: Sequence[AnswerField]
+) -> tuple[list[np.ndarray], int]:
+    """Each field's share of choices among sampled answers, ``[choices]``, and the number of unreadable answers.
+
+    Raises:
+        UnreadableAnswerError: no answer can be read; the reason is that of the first.
+    """
+    counts = [np.zeros(len(field.choices)) for field in fields]
+    reasons: list[str] = []
+    for completion in completions:
+        try:
+            places = chosen(completion, fields)
+        except UnreadableAnswerError as error:
+            reasons.append(str(error))
+            continue
+        for row, place in zip(counts, places, strict=True):
+            row[place.choice] += 1
+    if len(reasons) == len(completions):
+        raise UnreadableAnswerError(reasons[0] if reasons else "there is no answer")
+    return [row / row.sum() for row in counts], len(reasons)

@@ -1,0 +1,124 @@
+"""What an endpoint replies: texts, the alternatives of their tokens, and the tokens that were counted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class MalformedReplyError(ValueError):
+    """A reply is not what the protocol promises."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A written token and the likeliest tokens in its place, itself among them, with their log-probabilities."""
+
+    text: str
+    alternatives: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: as written; empty where the model wrote none.
+        reason: why there is no usable answer: a refusal or a filter; None otherwise.
+        finished: whether the answer ended before the limit of tokens.
+        tokens: its tokens; empty where the endpoint gives no logprobs.
+    """
+
+    text: str
+    reason: str | None
+    finished: bool
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answers to one request, and its tokens as the endpoint counts them."""
+
+    completions: tuple[Completion, ...]
+    input_tokens: int = 0
+    audio_tokens: int = 0
+    output_tokens: int = 0
+
+    def to_text(self) -> str:
+        """The reply as JSON, for the cache."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> Reply:
+        """Read what `to_text` wrote; raises ValueError, KeyError or TypeError for anything else."""
+        values = json.loads(text)
+        completions = tuple(
+            Completion(**{**each, "tokens": tuple(Token(**token) for token in each["tokens"])})
+            for each in values.pop("completions")
+        )
+        return cls(completions, **values)
+
+
+def read_reply(text: str) -> Reply:
+    """Read the body of a chat completion.
+
+    Raises:
+        MalformedReplyError: it is not JSON, or lacks what the protocol promises.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError:
+        raise MalformedReplyError("the reply is not JSON") from None
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices:
+        raise MalformedReplyError("the reply has no choices")
+    try:
+        completions = tuple(_completion(choice) for choice in choices)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise MalformedReplyError("a choice of the reply is not as the protocol has it") from None
+    usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+    details = usage.get("prompt_tokens_details")
+    return Reply(
+        completions,
+        input_tokens=_count(usage, "prompt_tokens"),
+        audio_tokens=_count(details if isinstance(details, dict) else {}, "audio_tokens"),
+        output_tokens=_count(usage, "completion_tokens"),
+    )
+
+
+def _count(usage: dict[str, Any], key: str) -> int:
+    value = usage.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _completion(choice: Any) -> Completion:
+    message, finish = choice["message"], choice.get("finish_reason")
+    content, refusal = message.get("content"), message.get("refusal")
+    if isinstance(content, list):  # some endpoints answer in parts
+        content = "".join(part["text"] for part in content if part.get("type") == "text")
+    if content is not None and not isinstance(content, str):
+        raise TypeError("content")
+    reason = None
+    if refusal:
+        reason = f"the model refused: {_short(str(refusal))}"
+    elif finish == "content_filter":
+        reason = "the endpoint's content filter withheld the answer"
+    elif not content and finish != "length":
+        reason = "the model wrote no answer"
+    tokens = ((choice.get("logprobs") or {}).get("content")) or ()
+    return Completion(content or "", reason, finish != "length", tuple(map(_token, tokens)))
+
+
+def _token(values: Any) -> Token:
+    text = str(values["token"])
+    alternatives = {
+        str(each["token"]): float(each["logprob"]) for each in values.get("top_logprobs") or ()
+    }
+    # Some endpoints leave the written token out of its alternatives.
+    return Token(text, {text: float(values["logprob"]), **alternatives})
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -1,0 +1,94 @@
+"""What the requests of a run cost: their number, tokens and price, kept in the run folder over all starts."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dramaeval.data.atomic_files import write_json_atomic
+from dramaeval.evaluation.endpoint.reply import Reply
+from dramaeval.models.api_model import ApiModel
+
+#: The file in the run folder.
+NAME = "api.json"
+_COUNTS = (
+    "requests", "from_cache", "retries", "failed", "input_tokens", "audio_tokens", "output_tokens",
+    "unreadable_samples",
+)  # fmt: skip
+
+
+@dataclass
+class Usage:
+    """Counts of a run.
+
+    Attributes:
+        requests: replies that the endpoint gave and that count as paid.
+        from_cache: replies that were taken from the cache.
+        retries: further attempts.
+        failed: requests without a reply after all attempts.
+        input_tokens, audio_tokens, output_tokens: of the paid replies; audio is a part of input.
+        unreadable_samples: sampled answers that could not be read, where others about the question could.
+    """
+
+    requests: int = 0
+    from_cache: int = 0
+    retries: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    audio_tokens: int = 0
+    output_tokens: int = 0
+    unreadable_samples: int = 0
+    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def count(self, **counts: int) -> None:
+        """Add to the counts; threads may do this together."""
+        with self._lock:
+            for name, number in counts.items():
+                setattr(self, name, getattr(self, name) + number)
+
+    def count_reply(self, reply: Reply) -> None:
+        """Add a paid reply."""
+        self.count(
+            requests=1,
+            input_tokens=reply.input_tokens,
+            audio_tokens=reply.audio_tokens,
+            output_tokens=reply.output_tokens,
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts by name."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+    def figures(self, model: ApiModel) -> dict[str, Any]:
+        """What is written to ``metrics.json``: the counts and the cost in the unit of the prices, None without them."""
+        return {
+            "model": model.name,
+            "base_url": model.base_url,
+            **self.counts,
+            "cost": self.cost(model),
+        }
+
+    def cost(self, model: ApiModel) -> float | None:
+        """The price of the paid replies."""
+        if model.price_input is None or model.price_output is None:
+            return None
+        audio = model.price_input if model.price_audio is None else model.price_audio
+        text = (self.input_tokens - self.audio_tokens) * model.price_input
+        return (text + self.audio_tokens * audio + self.output_tokens * model.price_output) / 1e6
+
+    def write(self, folder: Path, model: ApiModel) -> None:
+        """Write the counts into a run folder."""
+        write_json_atomic(folder / NAME, self.figures(model))
+
+
+def read_usage(folder: Path) -> Usage:
+    """The counts of the earlier starts in a run folder; zero where there is no readable file."""
+    try:
+        values = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return Usage(**{name: int(values[name]) for name in _COUNTS})
+    except (OSError, ValueError, KeyError, TypeError):
+        return Usage()

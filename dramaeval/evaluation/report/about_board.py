@@ -1,0 +1,150 @@
+"""What a leaderboard's page says to readers who were not there: its date, the judge, the dimensions, and examples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dramaeval.config.task_schema import evidence_splits, held_out_splits
+from dramaeval.data.records import Record
+from dramaeval.evaluation.report.markup import shortened
+from dramaeval.evaluation.report.tables import shown
+
+#: Systems of which an example shows clips, and characters of a text.
+MOST_SYSTEMS, MOST_TEXT = 8, 400
+
+
+@dataclass(frozen=True)
+class ExampleClip:
+    """A clip of an example: its system, score and id, and a data URI where it has a player."""
+
+    system: str
+    score: str
+    id: str
+    sound: str | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt with the clips of the systems, those with the highest score first."""
+
+    heading: str
+    texts: Sequence[tuple[str, str]]
+    clips: Sequence[ExampleClip]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AboutBoard:
+    """What a page has besides the ranking.
+
+    Attributes:
+        date: on which the ranking was made.
+        agreement: how well the judge agrees with people on held-out clips, as a sentence.
+        report: address of the judge's report, relative to the page; None if there is none.
+        dimensions: title and description of each dimension.
+        examples: the best and the worst prompts.
+    """
+
+    date: str
+    agreement: str
+    report: str | None
+    dimensions: Sequence[Mapping[str, str]]
+    examples: Sequence[Example] = ()
+
+    def with_sounds(self, sounds: Mapping[str, str]) -> AboutBoard:
+        """The same with players, from data URIs by the id of a clip."""
+        examples = [
+            replace(each, clips=[replace(clip, sound=sounds.get(clip.id)) for clip in each.clips])
+            for each in self.examples
+        ]
+        return replace(self, examples=examples)
+
+    def lines(self) -> list[str]:
+        """The sentences for the Markdown file and the log."""
+        return [f"Made on {self.date}.", self.agreement]
+
+
+def agreement_of(metrics: Mapping[str, Any]) -> str:
+    """How well a judge agrees with people, from the ``metrics.json`` of its run, as a sentence."""
+    parts = []
+    for split in evidence_splits({name: metrics[name] for name in held_out_splits(metrics)}):
+        phases = metrics[split]
+        macro = phases[list(phases)[-1]]["macro"]
+        value, interval = macro.get("pearson"), (macro.get("interval") or {}).get("pearson")
+        if value is None:
+            continue
+        bounds = f" (interval {shown(interval[0])} to {shown(interval[1])})" if interval else ""
+        parts.append(f"{shown(value)}{bounds} on {split}")
+    if not parts:
+        return (
+            "How well this judge agrees with people is not known here: the folder of checkpoint=… has no figures of an "
+            "evaluation on held-out ratings."
+        )
+    return (
+        "The scores are a judge's, not people's. On held-out clips its expected scores correlate with people's mean "
+        f"ratings, over all dimensions, with {'; '.join(parts)} (Pearson)."
+    )
+
+
+def link_to(report: Path, page: Path) -> str | None:
+    """The address of a report relative to a page's folder; None if there is no such file."""
+    if not report.is_file():
+        return None
+    return quote(Path(os.path.relpath(report, page)).as_posix())
+
+
+def examples_of(
+    scores: Mapping[str, Mapping[str, float]],
+    prompt_of: Mapping[str, str],
+    records: Sequence[Record],
+    texts: Sequence[str],
+    *,
+    most: int,
+) -> list[Example]:
+    """The best and the worst prompts, without players.
+
+    Args:
+        scores: the score of each system by prompt, prompts from best to worst.
+        prompt_of: the prompt of each record, by id.
+        records: the scored clips.
+        texts: keys of the texts that an example shows.
+        most: number of the best and of the worst prompts.
+    """
+    prompts = list(scores)
+    best = prompts[:most]
+    worst = [prompt for prompt in reversed(prompts[-most:]) if prompt not in best] if most else []
+    by_prompt: dict[str, dict[str, Record]] = {}
+    for record in records:
+        if record.system:
+            by_prompt.setdefault(prompt_of[record.id], {}).setdefault(record.system, record)
+    kinds = [
+        *(("Best", n, p) for n, p in enumerate(best, 1)),
+        *(("Worst", n, p) for n, p in enumerate(worst, 1)),
+    ]
+    return [
+        _example(f"{kind} {number}", prompt, scores[prompt], by_prompt[prompt], texts)
+        for kind, number, prompt in kinds
+    ]
+
+
+def _example(
+    kind: str,
+    prompt: str,
+    scores: Mapping[str, float],
+    clips: Mapping[str, Record],
+    texts: Sequence[str],
+) -> Example:
+    mean = sum(scores.values()) / len(scores)
+    ordered = sorted(scores, key=lambda system: (-scores[system], system))[:MOST_SYSTEMS]
+    first = next(iter(clips.values()))
+    given = [(key, first.text(key)) for key in texts]
+    label = "" if any(text for _, text in given) else f": {shortened(prompt, 80)}"
+    return Example(
+        f"{kind}, mean {shown(mean)}{label}",
+        [(key, shortened(text, MOST_TEXT)) for key, text in given if text],
+        [ExampleClip(system, shown(scores[system]), clips[system].id) for system in ordered],
+    )

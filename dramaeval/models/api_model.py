@@ -1,0 +1,189 @@
+"""A model behind an OpenAI-compatible chat endpoint: its settings, in the place of a model family.
+
+It has no weights here. `dramaeval.evaluation.endpoint` asks it; `dramaeval.stages.api_context` lets the stages use it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import torch
+
+from dramaeval.models.errors import ModelError
+from dramaeval.models.loading import ModelFiles
+
+ANSWERS = ("auto", "logprobs", "samples")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+#: Settings that all families share and that a model without weights here cannot follow.
+_OF_WEIGHTS = (
+    "revision", "dtype", "attention", "device_map", "offload_folder", "trust_remote_code", "architecture",
+    "freeze_audio", "freeze_llm", "train_projector", "head", "plain",
+)  # fmt: skip
+_MINIMA = {
+    "top_logprobs": 1, "samples": 1, "max_tokens": 1, "concurrency": 1, "retries": 0, "temperature": 0,
+    "price_input": 0, "price_audio": 0, "price_output": 0,
+}  # fmt: skip
+
+
+class _NoFiles(ModelFiles):
+    """The files of a model that has none here."""
+
+    def problem(self) -> str | None:
+        """None: nothing is missing."""
+        return None
+
+
+@dataclass(kw_only=True)
+class ApiModel:
+    """A chat model at an address, with the attributes of a `dramaeval.models.families.base.Family` that scoring needs.
+
+    ``configs/model/api.yaml`` describes the arguments; those from ``revision`` to ``plain`` belong to models with
+    weights and have to keep their defaults.
+
+    Raises:
+        ValueError: with every value that is not valid.
+    """
+
+    base_url: str
+    name: str
+    key_variable: str | None = "OPENAI_API_KEY"
+    answers: str = "auto"
+    top_logprobs: int = 20
+    samples: int = 10
+    temperature: float = 1.0
+    max_tokens: int = 512
+    max_tokens_field: str = "max_tokens"
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    timeout: float = 120.0
+    retries: int = 6
+    cache: str | None = None
+    price_input: float | None = None
+    price_audio: float | None = None
+    price_output: float | None = None
+    path: str = "api"
+    revision: Any = None
+    dtype: str = "auto"
+    attention: str = "sdpa"
+    device_map: Any = None
+    offload_folder: str | None = None
+    trust_remote_code: bool = False
+    architecture: Any = None
+    freeze_audio: bool = False
+    freeze_llm: bool = False
+    train_projector: bool = True
+    head: str = "vocabulary"
+    plain: list[str] = field(default_factory=list)
+
+    #: What `Family` has, for a model that takes clips as files.
+    takes_audio = True
+    names_windows = False
+    longest_clip = float("inf")
+    parts: Mapping[str, str] = field(default_factory=dict, init=False)
+    new_parts: Sequence[str] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        if problems := [*self._address_problems(), *self._value_problems()]:
+            raise ValueError(" ".join(problems))
+        self.base_url = self.base_url.rstrip("/")
+        #: What stands for the model in fingerprints and pages.
+        self.path = f"{self.name} at {self.base_url}"
+
+    def _address_problems(self) -> list[str]:
+        address = urlsplit(self.base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            return [
+                f"base_url={self.base_url} is not an address: give it with http:// or https://, such as "
+                "http://localhost:8000/v1."
+            ]
+        if address.username or address.password or address.query:
+            return [
+                "base_url holds a user, a password or a query, which would be saved with the settings: give the "
+                "address alone, and the key as an environment variable (key_variable)."
+            ]
+        return []
+
+    def _value_problems(self) -> list[str]:
+        problems = [
+            f"{name}={getattr(self, name)}: a model behind an endpoint has no weights here; leave it out."
+            for name in _OF_WEIGHTS
+            if getattr(self, name) != _default(name)
+        ]
+        problems += [
+            f"{name}={getattr(self, name)} must be {least} or more."
+            for name, least in _MINIMA.items()
+            if getattr(self, name) is not None and getattr(self, name) < least
+        ]
+        if self.path != "api":
+            problems.append(f"path={self.path}: an endpoint has no folder: give name and base_url.")
+        if self.answers not in ANSWERS:
+            problems.append(f"answers={self.answers} must be one of {', '.join(ANSWERS)}.")
+        if self.answers != "logprobs" and self.samples > 1 and self.temperature == 0:
+            problems.append("temperature=0 makes all samples alike: give temperature=1.")
+        for name in ("timeout", "requests_per_minute"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                problems.append(f"{name}={value} must be above 0.")
+        if (self.price_input is None) != (self.price_output is None):
+            problems.append("The cost needs price_input and price_output: give both.")
+        reserved = {"model", "messages", "n", "logprobs", "top_logprobs", "stream"}
+        problems += [
+            f"extra_body.{key} is set by the run: leave it out."
+            for key in sorted(reserved & set(self.extra_body))
+        ]
+        return problems
+
+    def key_problem(self) -> str | None:
+        """Why there is no key for an endpoint on another machine; None where there is one or none is needed."""
+        host = urlsplit(self.base_url).hostname
+        if self.key_variable is None or os.environ.get(self.key_variable) or host in _LOCAL:
+            return None
+        return (
+            f"The environment has no {self.key_variable} with the key of {self.base_url}: set it, name another "
+            "variable as model.key_variable=NAME, or set model.key_variable=null for an endpoint without keys."
+        )
+
+    def key(self) -> str | None:
+        """The key, from the environment; None without one."""
+        return os.environ.get(self.key_variable) or None if self.key_variable else None
+
+    @property
+    def url(self) -> str:
+        """The address of chat completions."""
+        return f"{self.base_url}/chat/completions"
+
+    def shared_prefix_problem(self) -> str | None:
+        """None: the endpoint decides how it computes prompts."""
+        return None
+
+    def files(self, checkpoint: Path | None = None) -> ModelFiles:
+        """No files."""
+        return _NoFiles(self.path)
+
+    def torch_dtype(self, device: torch.device) -> torch.dtype:
+        """The dtype of nothing: no tensor of a model exists here."""
+        return torch.float32
+
+    def load(self, *arguments: Any, **keywords: Any) -> NoReturn:
+        """There are no weights to load.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(
+            f"{self.path} has no weights here: score with launch.py model=api stages=[score] or stages=[evaluate]."
+        )
+
+    processor = skeleton = load
+
+
+def _default(name: str) -> Any:
+    declared = next(each for each in fields(ApiModel) if each.name == name)
+    if declared.default is not MISSING:
+        return declared.default
+    return declared.default_factory() if declared.default_factory is not MISSING else None

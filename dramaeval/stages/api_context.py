@@ -1,0 +1,124 @@
+"""The context of a run whose judge is a model behind an endpoint (``model=api``): no model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dramaeval.config.problems import ConfigError
+from dramaeval.config.task_schema import OnBad
+from dramaeval.data.feature_cache import FeatureCache
+from dramaeval.data.records import Record
+from dramaeval.distributed.processes import SINGLE_PROCESS, Processes
+from dramaeval.evaluation.endpoint.client import ChatClient
+from dramaeval.evaluation.endpoint.scoring import EndpointJudge
+from dramaeval.evaluation.endpoint.usage import Usage, read_usage
+from dramaeval.evaluation.scoring import AnyPrediction
+from dramaeval.models.api_model import ApiModel
+from dramaeval.models.inputs.text_check import TagCheck
+from dramaeval.stages.api_plan import ApiPlan, plan_of
+from dramaeval.stages.api_settings import asks_endpoint, task_problems
+from dramaeval.stages.context import CallbackProvider, RunContext
+from dramaeval.stages.progress import Progress
+from dramaeval.stages.read_splits import check_texts
+from dramaeval.stages.run_folder import RunFolder
+from dramaeval.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class ApiEncoder:
+    """What stages need of a record encoder where prompts are sent as text: the task and the check of its texts."""
+
+    task: Task
+    family: ApiModel
+
+    text_check = TagCheck()
+
+    def for_task(self, task: Task) -> ApiEncoder:
+        """The same for another task."""
+        return ApiEncoder(task, self.family)
+
+
+class ApiContext(RunContext):
+    """`RunContext` with a judge behind an endpoint."""
+
+    family: ApiModel
+
+    def _build_judge_parts(self) -> None:
+        super()._build_judge_parts()
+        if problems := task_problems(self.task):
+            raise ConfigError(problems)
+        self._usage: Usage | None = None
+        self._judge: EndpointJudge | None = None
+
+    def _check_texts(self) -> None:
+        skips = self.config.task.data.on_bad is OnBad.skip
+        self.splits = check_texts(self.splits, self.task, TagCheck(), skips=skips)
+
+    @property
+    def place(self) -> str:
+        """Where the judge computes, as a sentence."""
+        return f"Asking {self.family.path}, {self.family.concurrency} requests at a time."
+
+    @property
+    def record_encoder(self) -> Any:
+        """The task, for the stages that ask another one."""
+        return ApiEncoder(self.task, self.family)
+
+    @property
+    def _feature_cache(self) -> FeatureCache | None:
+        """None: no features are computed here."""
+        return None
+
+    def plan(self) -> ApiPlan:
+        """The requests of the run."""
+        return plan_of(self.family, self.splits.records, self.task)
+
+    def usage(self) -> dict[str, Any]:
+        """The requests, tokens and cost of all starts in the run folder."""
+        return (self._usage or read_usage(self.folder.path)).figures(self.family)
+
+    def score(
+        self, records: Sequence[Record], progress: Progress, record_encoder: Any = None
+    ) -> list[AnyPrediction]:
+        """Score records; the requests are counted in the run folder, also where this is interrupted."""
+        config = self.config
+        judge, usage = self._endpoint()
+        try:
+            return judge.score(
+                records,
+                record_encoder or self.record_encoder,
+                group_by=config.evaluation.group_by,
+                skip_unreadable=config.task.data.on_bad is OnBad.skip,
+                progress=progress,
+                keep_thoughts=config.evaluation.keep_thoughts,
+            )
+        finally:
+            usage.write(self.folder.path, self.family)
+
+    def _endpoint(self) -> tuple[EndpointJudge, Usage]:
+        if self._judge is None or self._usage is None:
+            self._usage = read_usage(self.folder.path)
+            self._judge = EndpointJudge(
+                ChatClient(self.family, self._usage),
+                max_seconds=self.config.task.data.max_seconds,
+                seed=self.config.seed,
+            )
+        return self._judge, self._usage
+
+
+def context_of(
+    config: DictConfig,
+    folder: RunFolder,
+    processes: Processes = SINGLE_PROCESS,
+    identity: str | None = None,
+    further_callbacks: CallbackProvider | None = None,
+) -> RunContext:
+    """The context of a run; see `RunContext` for the arguments."""
+    kind = ApiContext if asks_endpoint(config) else RunContext
+    if further_callbacks is None:
+        return kind(config, folder, processes, identity)
+    return kind(config, folder, processes, identity, further_callbacks)

@@ -1,0 +1,100 @@
+"""The plan of a run whose judge is a model behind an endpoint: its requests and the audio that they send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dramaeval.data.problems import counted
+from dramaeval.data.records import Record
+from dramaeval.evaluation.endpoint.scoring import clips_in, questions_of
+from dramaeval.models.api_model import ApiModel
+from dramaeval.models.planning.machine import Capacity
+from dramaeval.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """The requests about a split.
+
+    Attributes:
+        records, questions: their numbers.
+        seconds: of audio in the prompts of all questions; a clip counts once for each question about it.
+    """
+
+    records: int
+    questions: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiPlan:
+    """The plan of a run, with the methods of `dramaeval.stages.plan.Plan`.
+
+    Attributes:
+        model: behind the endpoint.
+        splits: what is scored.
+    """
+
+    model: ApiModel
+    splits: Mapping[str, SplitPlan]
+
+    def lines(self) -> list[str]:
+        """The plan as lines for the terminal."""
+        width = max([10, *map(len, self.splits)])
+        lines = ["Plan"]
+        for name, split in self.splits.items():
+            lines.append(
+                f"  {name:<{width}} {counted(split.records, 'record')}, {counted(split.questions, 'question')}, "
+                f"{split.seconds:,.0f} seconds of audio in their prompts"
+            )
+        total = sum(split.questions for split in self.splits.values())
+        seconds = sum(split.seconds for split in self.splits.values())
+        lines.append(f"  {'model':<{width}} {self.model.path}")
+        lines.append(
+            f"  {'calls':<{width}} {total:,} ({self._per_question}), {seconds:,.0f} seconds of audio"
+        )
+        if self.model.cache:
+            lines.append(
+                f"  {'cache':<{width}} {self.model.cache}: calls with a kept reply are not made again"
+            )
+        return lines
+
+    @property
+    def _per_question(self) -> str:
+        model = self.model
+        sampled = f"one a question, {model.samples} answers each"
+        if model.answers == "samples":
+            return sampled
+        if model.answers == "logprobs":
+            return "one a question"
+        return f"one a question; without logprobs {sampled}"
+
+    def problems(self) -> list[str]:
+        """None: nothing is trained."""
+        return []
+
+    def shortages(self, capacity: Capacity | None) -> list[str]:
+        """None: the model is in another place."""
+        return []
+
+
+def plan_of(model: ApiModel, splits: Mapping[str, Sequence[Record]], task: Task) -> ApiPlan:
+    """The plan of scoring the records of some splits."""
+    return ApiPlan(
+        model=model, splits={name: _split(records, task) for name, records in splits.items()}
+    )
+
+
+def _split(records: Sequence[Record], task: Task) -> SplitPlan:
+    questions, seconds = 0, 0.0
+    for record in records:
+        asked = questions_of(task, record)
+        questions += len(asked)
+        own = 2 if record.clip_b else 1
+        lengths = [each.seconds for each in task.examples(record)]
+        seconds += sum(
+            sum(lengths) + (clips_in(each) - len(lengths)) * record.total_seconds / own
+            for each in asked
+        )
+    return SplitPlan(records=len(records), questions=questions, seconds=seconds)

@@ -1,0 +1,82 @@
+"""Checks of a run whose judge is a model behind an endpoint (``model=api``)."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from dramaeval.config.keys import is_a
+from dramaeval.config.literal import plain
+from dramaeval.config.schema import Stage
+from dramaeval.models.api_model import ApiModel
+from dramaeval.tasks.all_dimensions import AllDimensionsTask
+from dramaeval.tasks.task import Task
+from dramaeval.tasks.thought import ThoughtTask
+
+#: The stages that need weights, and what to do instead.
+_NEEDS_WEIGHTS = {
+    Stage.prepare: "it writes training lines",
+    Stage.train: "the weights behind an endpoint cannot be trained",
+    Stage.controls: "its controls change the judge's inputs, and each would be paid for",
+    Stage.export: "there are no weights to export",
+}
+
+
+def asks_endpoint(config: DictConfig) -> bool:
+    """Whether the judge is a model behind an endpoint."""
+    return is_a(config.model, "ApiModel")
+
+
+def check(config: DictConfig) -> list[str]:
+    """Problems of ``model=api``; none for another model."""
+    if not asks_endpoint(config):
+        return []
+    problems = [
+        f"stages has {stage.name}, and model=api cannot do it: {reason}. Use stages=[evaluate], [score] or "
+        "[leaderboard]."
+        for stage, reason in _NEEDS_WEIGHTS.items()
+        if stage in config.stages
+    ]
+    if config.checkpoint is not None:
+        problems.append(
+            f"checkpoint={config.checkpoint}: model=api has no weights here. Serve the judge and give its address "
+            "as model.base_url, or leave model=api out."
+        )
+    if config.processes > 1:
+        problems.append(
+            f"processes={config.processes}: one process asks an endpoint: set model.concurrency instead."
+        )
+    return problems + _model_problems(config)
+
+
+def _model_problems(config: DictConfig) -> list[str]:
+    if OmegaConf.missing_keys(config.model):
+        return []  # reported by the check of missing values
+    values = {key: value for key, value in plain(config.model).items() if not key.startswith("_")}
+    try:
+        model = ApiModel(**values)
+    except (TypeError, ValueError) as error:
+        return [f"model: {error}"]
+    problem = None if config.plan else model.key_problem()
+    return [problem] if problem else []
+
+
+def task_problems(task: Task) -> list[str]:
+    """What a task asks for that a chat endpoint cannot give, since it writes its answers from the beginning."""
+    problems: list[str] = []
+    for each in task.parts.values() or [task]:
+        if isinstance(each, ThoughtTask) and each.thought_in_scoring != "generate":
+            problems.append(
+                f"task.thought_in_scoring={each.thought_in_scoring} begins the judge's answer, which an endpoint does "
+                "not take: set task.thought_in_scoring=generate."
+            )
+        if isinstance(each, ThoughtTask) and each.thought_sampling is not None:
+            problems.append(
+                "task.thought_samples: an endpoint samples thoughts with their answers: leave it out, and set "
+                "model.answers=samples model.samples=N."
+            )
+        if isinstance(each, AllDimensionsTask) and each.earlier != "own":
+            problems.append(
+                f"task.earlier={each.earlier} begins the judge's answer with a dimension, which an endpoint does not "
+                "take: set task.earlier=own."
+            )
+    return problems
