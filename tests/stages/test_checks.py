@@ -15,7 +15,7 @@ GROUPS = {
         ("+task.data.foo=1", "task.data.foo is not a setting"),
         ("+logger.wand={mode: auto}", "logger.wand is not a setting", "Did you mean wandb?"),
         ("seed=-5", "seed=-5 must be 0 or more and at most 4,294,967,295."),
-        ("task.data.max_seconds=31", "task.data.max_seconds=31.0 must be above 0 and at most 30."),
+        ("task.data.max_seconds=700", "task.data.max_seconds=700.0 must be above 0 and at most 600."),
         ("batch.eval_clips=0", "batch.eval_clips=0 must be 1 or more."),
         ("task.name=true", "task.name=True must be text (in quotes, where YAML reads another type)"),
         ("model.revision=1e10", "model.revision=10000000000.0 must be text (in quotes"),
