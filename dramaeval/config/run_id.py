@@ -16,7 +16,7 @@ from dramaeval.config.weights import model_identity
 _EXECUTION = frozenset(
     {
         *("hydra", "launch", "sweep", "resume", "cache", "from", "plan", "plan_force"),
-        *("plan_device", "plan_gpus", "plan_memory_gib", "output"),
+        *("plan_device", "plan_gpus", "plan_memory_gib", "output", "serve"),
     }
 )
 #: Settings that are paths, absolute or relative.
@@ -28,7 +28,7 @@ _PATHS = frozenset(
     }
 )
 #: Settings that name a model, as a folder or on the hub.
-_MODELS = frozenset({"model.path", "checkpoint"})
+_MODELS = frozenset({"model.path", "model.audio", "model.text", "checkpoint"})
 _LENGTH = 8
 _PATH = object()
 

@@ -137,12 +137,12 @@ def _pooled_encodings(
     context.model = None
     with unpartitioned_weights():
         base = family.load(context.device, context.base, context.dtype, context.quantization)
+    context.attach_encoding_cache(base)  # the run has kept the encodings of a frozen tower
     encoder = context.record_encoder
     share: list[np.ndarray | str] = []
     for record in records[processes.rank :: processes.count]:
         try:
-            windows = encoder.features(encoder.waveform(record))
-            share.append(pooled_encoding(base, windows))
+            share.append(pooled_encoding(base, encoder.windows(record)))
         except BadRecordsError as error:
             share.append(f"unreadable clip: {error.problems[0].problem}")
         progress(processes.count)

@@ -94,17 +94,20 @@ class AudioEncodingCache:
         return f"encoded {VERSION} {self.tower} {key}"
 
 
-def pooled_encoding(judge: Any, windows: Sequence[ClipFeatures]) -> np.ndarray:
+def pooled_encoding(judge: Any, windows: Sequence[ClipFeatures | EncodedClip]) -> np.ndarray:
     """The outputs of the audio tower for one clip, averaged over time: float32 ``[width]``.
 
     Args:
         judge: a `JudgeModel`.
-        windows: the log-mel features of the clip's windows.
+        windows: of the clip, as log-mel features or as kept encodings.
     """
-    features, frames = pad_features(list(windows))
-    device = input_device(judge)
-    with torch.inference_mode():
-        encodings = judge.encode_audio(features.to(device), frames.to(device))
+    encodings = [window.values for window in windows if isinstance(window, EncodedClip)]
+    clips = [window for window in windows if isinstance(window, ClipFeatures)]
+    if clips:
+        features, frames = pad_features(clips)
+        device = input_device(judge)
+        with torch.inference_mode():
+            encodings += judge.encode_audio(features.to(device), frames.to(device))
     return torch.cat(encodings).float().mean(dim=0).cpu().numpy()
 
 

@@ -188,7 +188,7 @@ class RecordEncoder:
         if clips:
             examples = self.task.examples(record)
             own = (questions[0].clips if questions else None) or (record.clip,)
-            parts = (*map(self._clip, examples), *(clips[path] for path in own))
+            parts = (*map(self.windows, examples), *(clips[path] for path in own))
             sources = (*examples, *[record] * len(own))
             lengths = self._placeholder_lengths(sources, parts)
         counts = tuple(map(len, parts))
@@ -299,7 +299,12 @@ class RecordEncoder:
         except UnreadableClipError as error:
             raise BadRecordsError([record.problem("clip", error.reason, error.fix)]) from None
 
-    def _clip(self, record: Record) -> Windows:
+    def windows(self, record: Record) -> Windows:
+        """The windows of a record's clip: kept encodings, or features.
+
+        Raises:
+            BadRecordsError: the clip cannot be decoded.
+        """
         return self._clip_at(record, record.clip)
 
     def _clip_at(self, record: Record, path: Path) -> Windows:
