@@ -85,8 +85,6 @@ class BatchConfig:
         2048, help="clips whose log-mel features are kept in memory", minimum=1
     )
 
-    serve: ServeConfig = setting(ServeConfig, help="the server of stages=[serve]")
-
     KEYWORDS: ClassVar = (
         Setting(
             key="global",

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from dramaeval.config.batch_size import ACCUMULATION, PER_DEVICE
 from dramaeval.config.literal import literal
 from dramaeval.config.problems import ConfigError
-from dramaeval.config.schema import EvaluationConfig
+from dramaeval.config.schema import EvaluationConfig, Root
 from dramaeval.config.secrets import masked
 from dramaeval.data.manifest import (
     DamagedFileError,
@@ -55,6 +55,7 @@ MAY_DIFFER = (
     "output",
     "checkpoint_override",
     "from",
+    *("cache", "serve", "leaderboard", "export"),
 )
 #: Further ones if batch.global is set, which fixes the clips of a step.
 MAY_DIFFER_WITH_GLOBAL_BATCH = (
@@ -154,7 +155,8 @@ class RunFolder:
             may_differ += MAY_DIFFER_WITH_GLOBAL_BATCH
         if files_may_move:  # the files themselves are compared
             may_differ += fingerprint.path_settings(config)
-        if changed := _differences(old, new, may_differ):
+        defaults = OmegaConf.to_container(OmegaConf.structured(Root), enum_to_str=True)
+        if changed := _differences(_with_defaults(old, new, defaults), new, may_differ):
             more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
             yield (
                 f"{self.path} holds a run of another configuration ({'; '.join(changed[:5])}{more}). "
@@ -286,6 +288,17 @@ def saved_form(config: DictConfig) -> Any:
 def as_yaml(config: DictConfig) -> str:
     """The text of ``config.yaml``, which reports show too."""
     return OmegaConf.to_yaml(OmegaConf.create(literal(saved_form(config))), resolve=True)
+
+
+def _with_defaults(old: Any, new: Any, defaults: Any) -> Any:
+    """The old settings, and the default values of settings that a later version has added."""
+    if not all(isinstance(side, dict) for side in (old, new, defaults)):
+        return old
+    added = {name: value for name, value in defaults.items() if name in new and name not in old}
+    return added | {
+        name: _with_defaults(value, new.get(name), defaults.get(name))
+        for name, value in old.items()
+    }
 
 
 def _differences(old: Any, new: Any, may_differ: Sequence[str], key: str = "") -> list[str]:

@@ -61,3 +61,15 @@ def test_two_models_in_folders_have_two_ids_and_a_moved_one_keeps_its_id(compose
             ids.append(run_id(config))
         assert ids[0] == ids[2] != ids[1], key
         assert default not in ids, key
+
+
+@pytest.mark.parametrize("part", ["audio", "text"])
+def test_the_parts_of_a_composed_judge_change_the_id(composed, tmp_path, part):
+    config = composed("model=composed", "model.audio=a", "model.text=b")
+    ids = []
+    for name, layers in (("a", 1), ("b", 2), ("c", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'{{"layers": {layers}}}')
+        config.model[part] = str(tmp_path / name)
+        ids.append(run_id(config))
+    assert ids[0] == ids[2] != ids[1]

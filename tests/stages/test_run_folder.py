@@ -54,3 +54,20 @@ def test_another_configuration_is_refused_where_there_is_work(tmp_path):
     folder.open(OmegaConf.create({**before, "evaluation": {"draws": 30, "group_by": "character"}}))
     with pytest.raises(ConfigError, match=r"evaluation.group_by: character → language"):
         folder.open(OmegaConf.create({**before, "evaluation": {"group_by": "language"}}))
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_later_settings(tmp_path):
+    before = {"seed": 1, "batch": {"eval_clips": 8}}
+    folder = RunFolder(tmp_path)
+    folder.open(OmegaConf.create(before))
+    (tmp_path / "predictions.zero_shot.jsonl").write_text("")
+    # batch.shared_prefix came later; its default keeps the behaviour, another value is another configuration.
+    folder.open(OmegaConf.create({"seed": 1, "batch": {"eval_clips": 8, "shared_prefix": True}}))
+    folder = RunFolder(tmp_path / "other")
+    folder.path.mkdir()
+    folder.open(OmegaConf.create(before))
+    (folder.path / "predictions.zero_shot.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"batch.shared_prefix: True → False"):
+        folder.open(
+            OmegaConf.create({"seed": 1, "batch": {"eval_clips": 8, "shared_prefix": False}})
+        )
