@@ -6,6 +6,7 @@ The start of the command line imports this module, which therefore imports no to
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -30,7 +31,10 @@ _QUANTISED = ("Linear4bit", "Linear8bitLt")
 def import_without_compiler(config: DictConfig) -> None:
     """Import bitsandbytes with its functions uncompiled, unless this process may compute with them.
 
-    Reaches: torch's switch TORCHDYNAMO_DISABLE, under which `torch.compile` returns a function as it is.
+    Its advice on a faster kernel for 4-bit weights is left out: this process has none.
+
+    Reaches: torch's switch TORCHDYNAMO_DISABLE, under which `torch.compile` returns a function as it is, and the
+        logger of bitsandbytes' operations.
     Why: PEFT imports bitsandbytes wherever it is installed. The import hands four functions to `torch.compile`, which
     loads the compiler: 0.8 of 0.85 processor seconds. The functions serve devices without kernels of their own.
     Since: bitsandbytes 0.50.
@@ -38,11 +42,13 @@ def import_without_compiler(config: DictConfig) -> None:
     """
     if _may_compute(config) or _COMPILER_SWITCH in os.environ or find_spec("bitsandbytes") is None:
         return
-    os.environ[_COMPILER_SWITCH] = "1"
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    os.environ[_COMPILER_SWITCH], logger.disabled = "1", True
     try:
         importlib.import_module("bitsandbytes")
     finally:
         del os.environ[_COMPILER_SWITCH]
+        logger.disabled = False
 
 
 def _may_compute(config: DictConfig) -> bool:
