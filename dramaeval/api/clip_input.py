@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 from dramaeval.config.problems import near_match_hint
 from dramaeval.data.durations import beside
 from dramaeval.data.levels import SCALE_FIX, Levels
-from dramaeval.data.records import MIN_SECONDS, Record
+from dramaeval.data.record_clips import MIN_SECONDS
+from dramaeval.data.records import Record
 from dramaeval.models.inputs.text_check import TextCheck
 from dramaeval.tasks.reference import REFERENCE
 from dramaeval.tasks.task import Task

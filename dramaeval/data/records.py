@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dramaeval.config.task_schema import WINDOW_SECONDS
-from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
-from dramaeval.data.clip_paths import NotLocated, locate_clips
-from dramaeval.data.durations import beside
-from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.pair_format import prompt_findings
 from dramaeval.data.problems import BadRecordsError, Finding, Problem, counted, line_list
 from dramaeval.data.raters import RaterInfo
+from dramaeval.data.record_clips import Draft, check_clips, check_distinct, check_lengths
 from dramaeval.data.record_format import (
     AnnotationField,
-    Ratings,
     RecordFormat,
     check_annotations,
     check_choice,
     check_optional_text,
     check_text,
 )
-from dramaeval.data.same_content import same_content
 from dramaeval.data.unicode_paths import stored_path
 
 __all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
-
-MIN_SECONDS = 0.04
-"""The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
 
 SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
 
@@ -139,19 +129,6 @@ class ReadResult:
     notices: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Draft:
-    """A line that is being turned into a record, with the problems found so far."""
-
-    line: Line
-    id: str | None = None
-    ratings: Ratings = field(default_factory=dict)
-    raters: dict[str, RaterInfo] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-    clips: dict[str, tuple[Path, float]] = field(default_factory=dict)
-    """Path and length in seconds of each clip, by its key."""
-
-
 def read_records(
     file: str | Path,
     fmt: RecordFormat,
@@ -181,18 +158,18 @@ def read_records(
     file = Path(file).expanduser()
     root = None if audio_root is None else stored_path(audio_root)
     drafts = [
-        _Draft(line, findings=list(line.findings))
+        Draft(line, findings=list(line.findings))
         for line in checked_lines(file)
         if lines is None or line.number in lines
     ]
     notices = _add_texts(drafts, texts or {}) + _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
     for key in fmt.audio_fields:
-        _check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
+        check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
         if fmt.reads_audio:
-            notices += _check_lengths(drafts, key, max_seconds, on_long)
+            notices += check_lengths(drafts, key, max_seconds, on_long)
     if fmt.second_audio_field and fmt.reads_audio:
-        _check_distinct(drafts, fmt.audio_field, fmt.second_audio_field, workers)
+        check_distinct(drafts, fmt.audio_field, fmt.second_audio_field, workers)
     bad = root_problems + [
         problem
         for draft in drafts
@@ -229,22 +206,6 @@ def problems_of(
     ]
 
 
-def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, str] | None:
-    """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
-    if seconds < MIN_SECONDS:
-        fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
-        return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
-    if seconds > max_seconds:
-        fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
-        if seconds > WINDOW_SECONDS:
-            fix += (
-                ", or all of it in several windows with task.data.on_long=segments "
-                f"task.data.max_seconds={math.ceil(seconds)}"
-            )
-        return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
-    return None
-
-
 def _check_root(file: Path, root: Path | None) -> list[Problem]:
     if root is None or root.is_dir():
         return []
@@ -252,7 +213,7 @@ def _check_root(file: Path, root: Path | None) -> list[Problem]:
     return problems_of([Finding("audio_root", f"{root} is not a folder", fix)], file)
 
 
-def _add_texts(drafts: Sequence[_Draft], texts: Mapping[str, str]) -> list[str]:
+def _add_texts(drafts: Sequence[Draft], texts: Mapping[str, str]) -> list[str]:
     """Add texts to the records without them; returns a notice of the records that have their own."""
     notices = []
     for key, text in texts.items():
@@ -267,7 +228,7 @@ def _add_texts(drafts: Sequence[_Draft], texts: Mapping[str, str]) -> list[str]:
     return notices
 
 
-def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
+def _check_fields(drafts: Sequence[Draft], fmt: RecordFormat) -> list[str]:
     """Check ids, texts and ratings; returns the notices, each with its lines."""
     first_line: dict[str, int] = {}
     notices: dict[str, list[int]] = {}
@@ -308,87 +269,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
     return [f"{notice} ({line_list(lines)})" for notice, lines in notices.items()]
 
 
-def _check_clips(
-    drafts: Sequence[_Draft],
-    fmt: RecordFormat,
-    key: str,
-    file: Path,
-    root: Path | None,
-    workers: int,
-) -> None:
-    """Locate every clip of one key and read each header once, in parallel; failures become findings."""
-    if not fmt.reads_audio:
-        for draft in drafts:
-            draft.clips[key] = Path(str((draft.line.fields or {}).get(key) or "")), 0.0
-        return
-    written = [
-        (draft, str(draft.line.fields[key]))
-        for draft in drafts
-        if draft.line.fields and key not in {finding.key for finding in draft.findings}
-    ]
-    located = locate_clips(
-        (path for _, path in written), jsonl=file, audio_root=root, workers=workers
-    )
-    clips = {clip for clip in located.values() if isinstance(clip, Path)}
-    headers = map_files(_header_or_error, clips, workers)
-    for draft, path in written:
-        clip = located[path]
-        if isinstance(clip, NotLocated):
-            draft.findings.append(Finding(key, clip.problem, clip.fix))
-            continue
-        header = headers[clip]
-        if isinstance(header, UnreadableClipError):
-            draft.findings.append(Finding(key, f"{path}: {header.reason}", header.fix))
-        else:
-            draft.clips[key] = clip, header.seconds
-
-
-def _check_distinct(drafts: Sequence[_Draft], first: str, second: str, workers: int) -> None:
-    """Report pairs whose clips, under two keys, are the same file, or two files of the same bytes."""
-    pairs = [
-        (draft, [draft.clips[key][0] for key in (first, second)])
-        for draft in drafts
-        if {first, second} <= draft.clips.keys()
-    ]
-    contents = same_content((clip for _, clips in pairs for clip in clips), workers)
-    for draft, (a, b) in pairs:
-        if contents[a] == contents[b]:
-            same = "file" if a == b else "audio, byte for byte,"
-            problem = f"{b.name} is the same {same} as the first clip"
-            draft.findings.append(Finding(second, problem, "give two clips, or leave the pair out"))
-
-
-def _header_or_error(clip: Path) -> ClipHeader | UnreadableClipError:
-    try:
-        return read_header(clip)
-    except UnreadableClipError as error:
-        return error
-
-
-def _check_lengths(
-    drafts: Sequence[_Draft], key: str, max_seconds: float, on_long: str
-) -> list[str]:
-    """Report clips that are too short or too long; returns a notice of those that are trimmed."""
-    trimmed = []
-    for draft in drafts:
-        if key not in draft.clips:
-            continue
-        clip, seconds = draft.clips[key]
-        if on_long == "trim" and seconds > max_seconds:
-            seconds = max_seconds
-            draft.clips[key] = clip, seconds
-            trimmed.append(draft.line.number)
-        if reason := length_problem(clip.name, seconds, max_seconds):
-            draft.findings.append(Finding(key, *reason))
-    if not trimmed:
-        return []
-    return [
-        f"{counted(len(trimmed), 'clip')} trimmed to the first {max_seconds:g} s "
-        f"({line_list(trimmed)})"
-    ]
-
-
-def _record(draft: _Draft, file: Path, fmt: RecordFormat) -> Record:
+def _record(draft: Draft, file: Path, fmt: RecordFormat) -> Record:
     fields = draft.line.fields
     if fields is None or len(draft.clips) < len(fmt.audio_fields) or draft.id is None:
         raise RuntimeError(f"line {draft.line.number} has neither a problem nor a record")

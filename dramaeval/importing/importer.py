@@ -23,7 +23,7 @@ from dramaeval.data.files import map_files
 from dramaeval.data.pair_format import CLIP_A, CLIP_B
 from dramaeval.data.problems import Problem, counted
 from dramaeval.data.raters import RATERS, UNKNOWN
-from dramaeval.data.records import length_problem
+from dramaeval.data.record_clips import length_problem
 from dramaeval.importing.columns import ColumnReader, Meaning
 from dramaeval.importing.draft_rubric import DraftDimension, identifier
 from dramaeval.importing.gather import (

@@ -26,8 +26,9 @@ from dramaeval.data.jsonl import Line
 from dramaeval.data.levels import SCALE_FIX, Levels
 from dramaeval.data.problems import Finding, Problem
 from dramaeval.data.raters import POSITIONAL, RATERS, RaterInfo
+from dramaeval.data.record_clips import length_problem
 from dramaeval.data.record_format import OPTIONAL_TEXTS, RATING_LIST, check_optional_text
-from dramaeval.data.records import Record, length_problem, problems_of
+from dramaeval.data.records import Record, problems_of
 from dramaeval.tasks.scale import number_text
 
 ANSWER = "answer"

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rated_lines import FORMAT
 from wav_by_hand import pcm16, riff, sine
+
+from dramaeval.data.problems import BadRecordsError, Problem
+from dramaeval.data.records import RecordFormat, read_records
+
+Writer = Callable[..., Path]
 
 
 @pytest.fixture
@@ -37,3 +43,21 @@ def write_jsonl() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_wav: Writer) -> Path:
+    make_wav(tmp_path / "clip.wav")
+    return tmp_path
+
+
+@pytest.fixture
+def problems_of(folder: Path, write_jsonl: Writer) -> Callable[..., list[Problem]]:
+    """Read lines which must be refused, and return why."""
+
+    def read(*lines: Any, fmt: RecordFormat = FORMAT, **options: Any) -> list[Problem]:
+        with pytest.raises(BadRecordsError) as caught:
+            read_records(write_jsonl(folder / "a.jsonl", *lines), fmt, **options)
+        return list(caught.value.problems)
+
+    return read

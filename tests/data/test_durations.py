@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dramaeval.data.durations import beside
-from dramaeval.data.records import length_problem
+from dramaeval.data.record_clips import length_problem
 
 
 @pytest.mark.parametrize(
