@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from dramaeval.config.task_schema import WINDOW_SECONDS
 from dramaeval.data.audio import ClipHeader, UnreadableClipError, read_header
 from dramaeval.data.clip_paths import NotLocated, locate_clips
-from dramaeval.data.durations import beside
+from dramaeval.data.durations import MIN_SECONDS, length_problem
 from dramaeval.data.files import map_files
 from dramaeval.data.jsonl import Line, UnreadableFileError, has_surrogate, read_lines
 from dramaeval.data.pair_format import prompt_findings
@@ -28,12 +26,12 @@ from dramaeval.data.record_format import (
     check_text,
 )
 from dramaeval.data.same_content import same_content
+from dramaeval.data.turns import AUDIO, NONE, TURNS, Turn, check_turns, turn_paths, turns_of
 from dramaeval.data.unicode_paths import stored_path
 
-__all__ = ["AnnotationField", "ReadResult", "Record", "RecordFormat", "read_records"]
-
-MIN_SECONDS = 0.04
-"""The shortest clip that can be judged: the audio encoder produces one token for 0.04 s."""
+__all__ = [
+    "MIN_SECONDS", "AnnotationField", "ReadResult", "Record", "RecordFormat", "length_problem", "read_records",
+]  # fmt: skip
 
 SKIP_ADVICE = "task.data.on_bad=skip goes on without these records and counts them."
 
@@ -58,6 +56,7 @@ class Record:
         seconds_b: length of the second clip, as `seconds`.
         reference: path of the recording beside which the clip is judged; None where the task uses none.
         reference_seconds: its length, as `seconds`.
+        turns: what was said before the clip; empty where the task shows none.
     """
 
     id: str
@@ -74,6 +73,7 @@ class Record:
     seconds_b: float = 0.0
     reference: Path | None = None
     reference_seconds: float = 0.0
+    turns: tuple[Turn, ...] = ()
 
     @property
     def clips(self) -> tuple[Path, ...]:
@@ -82,8 +82,9 @@ class Record:
 
     @property
     def prompt_clips(self) -> dict[Path, float]:
-        """Path and length in seconds of all clips of the record's prompts: those that are judged, and the reference."""
-        lengths = ((self.clip_b, self.seconds_b), (self.reference, self.reference_seconds))
+        """Path and length in seconds of all clips of the record's prompts: the judged ones, and those before them."""
+        lengths = [(self.clip_b, self.seconds_b), (self.reference, self.reference_seconds)]
+        lengths += [(turn.clip, turn.seconds) for turn in self.turns]
         return {self.clip: self.seconds} | {path: seconds for path, seconds in lengths if path}
 
     @property
@@ -187,7 +188,7 @@ def read_records(
     ]
     notices = _add_texts(drafts, texts or {}) + _check_fields(drafts, fmt)
     root_problems = _check_root(file, root)
-    for key in fmt.audio_fields:
+    for key in (*fmt.audio_fields, *([TURNS] if fmt.turns == AUDIO else [])):
         _check_clips(drafts, fmt, key, file, None if root_problems else root, workers)
         if fmt.reads_audio:
             notices += _check_lengths(drafts, key, max_seconds, on_long)
@@ -229,22 +230,6 @@ def problems_of(
     ]
 
 
-def length_problem(name: str, seconds: float, max_seconds: float) -> tuple[str, str] | None:
-    """(problem, fix) of a clip that is too short or, where it may not be trimmed, too long."""
-    if seconds < MIN_SECONDS:
-        fix = f"give a clip of at least {MIN_SECONDS} s, or leave the record out"
-        return f"{name} lasts {beside(seconds, MIN_SECONDS)} s, too short to be judged", fix
-    if seconds > max_seconds:
-        fix = "cut the clip, or use only its beginning with task.data.on_long=trim"
-        if seconds > WINDOW_SECONDS:
-            fix += (
-                ", or all of it in several windows with task.data.on_long=segments "
-                f"task.data.max_seconds={math.ceil(seconds)}"
-            )
-        return f"{name} lasts {beside(seconds, max_seconds)} s, more than {max_seconds:g} s", fix
-    return None
-
-
 def _check_root(file: Path, root: Path | None) -> list[Problem]:
     if root is None or root.is_dir():
         return []
@@ -284,6 +269,7 @@ def _check_fields(drafts: Sequence[_Draft], fmt: RecordFormat) -> list[str]:
                 draft.findings.append(finding)
             elif key == "id" and not has_surrogate(fields["id"]):
                 draft.id = fields["id"]
+        draft.findings += check_turns(fields, fmt.turns)
         optional = (check_optional_text(fields, key) for key in fmt.optional_texts)
         draft.findings += [finding for finding in optional if finding]
         if fmt.second_audio_field:
@@ -317,30 +303,39 @@ def _check_clips(
     workers: int,
 ) -> None:
     """Locate every clip of one key and read each header once, in parallel; failures become findings."""
-    if not fmt.reads_audio:
-        for draft in drafts:
-            draft.clips[key] = Path(str((draft.line.fields or {}).get(key) or "")), 0.0
-        return
     written = [
-        (draft, str(draft.line.fields[key]))
+        (draft, place, path)
         for draft in drafts
-        if draft.line.fields and key not in {finding.key for finding in draft.findings}
+        for place, path in _paths(draft, key).items()
+        if not fmt.reads_audio or place not in {finding.key for finding in draft.findings}
     ]
+    if not fmt.reads_audio:
+        for draft, place, path in written:
+            draft.clips[place] = Path(path), 0.0
+        return
     located = locate_clips(
-        (path for _, path in written), jsonl=file, audio_root=root, workers=workers
+        (path for _, _, path in written), jsonl=file, audio_root=root, workers=workers
     )
     clips = {clip for clip in located.values() if isinstance(clip, Path)}
     headers = map_files(_header_or_error, clips, workers)
-    for draft, path in written:
+    for draft, place, path in written:
         clip = located[path]
         if isinstance(clip, NotLocated):
-            draft.findings.append(Finding(key, clip.problem, clip.fix))
+            draft.findings.append(Finding(place, clip.problem, clip.fix))
             continue
         header = headers[clip]
         if isinstance(header, UnreadableClipError):
-            draft.findings.append(Finding(key, f"{path}: {header.reason}", header.fix))
+            draft.findings.append(Finding(place, f"{path}: {header.reason}", header.fix))
         else:
-            draft.clips[key] = clip, header.seconds
+            draft.clips[place] = clip, header.seconds
+
+
+def _paths(draft: _Draft, key: str) -> dict[str, str]:
+    """The paths of clips as written under a key, by place: the key itself, or that of a turn."""
+    fields = draft.line.fields
+    if fields is None or key == TURNS:
+        return turn_paths(fields or {})
+    return {key: str(fields.get(key) or "")}
 
 
 def _check_distinct(drafts: Sequence[_Draft], first: str, second: str, workers: int) -> None:
@@ -371,20 +366,19 @@ def _check_lengths(
     """Report clips that are too short or too long; returns a notice of those that are trimmed."""
     trimmed = []
     for draft in drafts:
-        if key not in draft.clips:
-            continue
-        clip, seconds = draft.clips[key]
-        if on_long == "trim" and seconds > max_seconds:
-            seconds = max_seconds
-            draft.clips[key] = clip, seconds
-            trimmed.append(draft.line.number)
-        if reason := length_problem(clip.name, seconds, max_seconds):
-            draft.findings.append(Finding(key, *reason))
+        for place in (place for place in _paths(draft, key) if place in draft.clips):
+            clip, seconds = draft.clips[place]
+            if on_long == "trim" and seconds > max_seconds:
+                seconds = max_seconds
+                draft.clips[place] = clip, seconds
+                trimmed.append(draft.line.number)
+            if reason := length_problem(clip.name, seconds, max_seconds):
+                draft.findings.append(Finding(place, *reason))
     if not trimmed:
         return []
     return [
         f"{counted(len(trimmed), 'clip')} trimmed to the first {max_seconds:g} s "
-        f"({line_list(trimmed)})"
+        f"({line_list(list(dict.fromkeys(trimmed)))})"
     ]
 
 
@@ -408,4 +402,5 @@ def _record(draft: _Draft, file: Path, fmt: RecordFormat) -> Record:
         seconds_b=seconds_b,
         reference=reference,
         reference_seconds=reference_seconds,
+        turns=() if fmt.turns == NONE else turns_of(fields, draft.clips),
     )
