@@ -10,18 +10,21 @@ import torch
 from omegaconf import OmegaConf
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from dramaeval import Judge
+from dramaeval import AudioDataset, Judge
 from dramaeval.api.clip_input import turns_of
 from dramaeval.config.schema import PACKAGE, Stage
 from dramaeval.data.audio import decode
 from dramaeval.data.content_hashes import ContentHashes
 from dramaeval.data.fingerprint import record_prints
 from dramaeval.data.problems import BadRecordsError
+from dramaeval.evaluation.controls.control_context import encoder_like
+from dramaeval.evaluation.controls.transcript_only import _TextEncoder as TextEncoder
 from dramaeval.evaluation.scoring import score
 from dramaeval.models.inputs.collation import collate
 from dramaeval.models.inputs.question_length import question_tokens
 from dramaeval.models.inputs.record_encoder import RecordEncoder
 from dramaeval.stages import prepare, serve
+from dramaeval.stages.api_plan import plan_of
 from dramaeval.stages.builders import build_task
 from dramaeval.stages.question_lengths import question_lengths
 
@@ -345,3 +348,19 @@ def test_turns_of_the_python_interface(task):
     ):
         with pytest.raises(ValueError, match=message):
             turns_of(built, given, 2)
+
+
+def test_other_readers_of_prompts_count_refuse_or_leave_out_the_clips(judge, task, tmp_path):
+    built, file = task("audio"), write(tmp_path)
+    records = built.read(file).records
+    plan = plan_of(None, {"test": records}, built)
+    # Two questions, each with clips of 1.3, 0.6 and 0.5 s.
+    assert plan.splits["test"].seconds == pytest.approx(4.8)
+    with pytest.raises(ValueError, match="an item of AudioDataset has one clip"):
+        AudioDataset(file, task=built)
+    encoder = encoder_like(encoder_of(judge, built), TextEncoder)
+    encoded = encoder.encode(records[0], built.dimensions)
+    assert encoded.clips == ()
+    prompts = [question.question.prompt for question in encoded.questions]
+    assert len(prompts) == 2
+    assert all(encoder.audio_token not in prompt for prompt in prompts)
