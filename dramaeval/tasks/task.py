@@ -40,7 +40,7 @@ from dramaeval.tasks.labels import (
 from dramaeval.tasks.question import AnswerField, Question, Target
 from dramaeval.tasks.reference import clips_of_question, content_before, reference_field
 from dramaeval.tasks.rubric import Dimension, Rubric, read_rubric, text_problems, texts_in
-from dramaeval.tasks.turns import checked_turns, turn_texts
+from dramaeval.tasks.turns import checked_turns, turn_remarks, turn_texts
 from dramaeval.tasks.wordings import PhrasingsError, wordings
 
 LAYOUTS = ("context_first", "criteria_first")
@@ -174,7 +174,7 @@ class Task:
 
     def remarks(self, records: Sequence[Record]) -> dict[str, int]:
         """Unusual but valid properties of the records, as text, and the number of records with each."""
-        return {}
+        return turn_remarks(records, self.turns)
 
     def scoring(self) -> dict[str, Any]:
         """Settings that change how scores are read; they are recorded in results."""

@@ -15,7 +15,9 @@ from dramaeval.data.records import Record
 from dramaeval.data.turns import AUDIO, MODES, NONE, TEXT, turn_key
 from dramaeval.tasks.rubric import Rubric
 
-__all__ = ["AUDIO", "NONE", "TEXT", "checked_turns", "turn_clips", "turn_content", "turn_texts"]
+__all__ = [
+    "AUDIO", "NONE", "TEXT", "checked_turns", "turn_clips", "turn_content", "turn_remarks", "turn_texts",
+]  # fmt: skip
 
 
 def checked_turns(mode: str | None, shots: int) -> str:
@@ -55,6 +57,16 @@ def turn_content(record: Record, rubric: Rubric) -> list[dict[str, Any]]:
 
 def _text(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+def turn_remarks(records: Sequence[Record], mode: str) -> dict[str, int]:
+    """The number of records with turns that have no clip although prompts have clips, by its description."""
+    count = sum(any(turn.clip is None for turn in record.turns) for record in records)
+    if mode != AUDIO or not count:
+        return {}
+    return {
+        "have turns without a clip, of which the prompt has the text alone (task.turns=audio)": count
+    }
 
 
 def turn_texts(record: Record) -> dict[str, str]:

@@ -200,6 +200,9 @@ def test_clips_of_turns_are_trimmed_as_others_and_not_read_for_texts_alone(task,
     result = task("audio").read(file, max_seconds=1.0, on_long="trim")
     assert result.notices == ["2 clips trimmed to the first 1 s (line 1)"]
     assert [turn.seconds for turn in result.records[0].turns] == [1.0, 0.0, 1.0]
+    (remark,) = task("audio").remarks(result.records)
+    assert remark.startswith("have turns without a clip")
+    assert task("text").remarks(result.records) == {}
     (tmp_path / "guard.wav").unlink()
     (record,) = task("text").read(file).records
     assert [turn.clip for turn in record.turns] == [None] * 3
